@@ -1,0 +1,210 @@
+//go:build linux
+
+// Package testnet gives tests a network namespace of their own, in which an
+// ordinary user may create interfaces and capture on them.
+package testnet
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/jsimonetti/rtnetlink/v2/driver"
+	"golang.org/x/sys/unix"
+)
+
+// state tells the test process whether it is inside a namespace of its own:
+// "in", or why not.
+const state = "CAPD_TESTNET"
+
+// Main is for TestMain: it runs the tests of the package again in a process
+// with its own user and network namespaces, and returns their exit code. Where
+// the system refuses the namespaces the tests run without, and Need skips
+// those that want them.
+func Main(m *testing.M) int {
+	if os.Getenv(state) != "" {
+		return inside(m)
+	}
+	child := func(how string) *exec.Cmd {
+		c := exec.Command(os.Args[0], os.Args[1:]...)
+		c.Env = append(os.Environ(), state+"="+how)
+		c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+		return c
+	}
+	c := child("in")
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		Pdeathsig:   syscall.SIGKILL,
+	}
+	if err := c.Start(); err != nil {
+		c = child(err.Error())
+		if err := c.Start(); err != nil {
+			fmt.Fprintln(os.Stderr, "testnet:", err)
+			return 1
+		}
+	}
+	if err := c.Wait(); err != nil {
+		if c.ProcessState.ExitCode() > 0 {
+			return c.ProcessState.ExitCode()
+		}
+		fmt.Fprintln(os.Stderr, "testnet:", err)
+		return 1
+	}
+	return 0
+}
+
+// inside quiets the namespace, so that a test meets no frames but its own, and
+// runs the tests.
+func inside(m *testing.M) int {
+	if os.Getenv(state) == "in" {
+		for _, scope := range []string{"all", "default"} {
+			_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0)
+		}
+	}
+	return m.Run()
+}
+
+// Need skips the test where there is no namespace for it.
+func Need(tb testing.TB) {
+	tb.Helper()
+	switch why := os.Getenv(state); why {
+	case "in":
+	case "":
+		tb.Skip("needs privilege: the package's TestMain does not call testnet.Main")
+	default:
+		tb.Skip("needs privilege: user and network namespaces: " + why)
+	}
+}
+
+// Veth creates the pair a, b with the MTU and brings both ends up; the test's
+// end removes them.
+func Veth(tb testing.TB, a, b string, mtu uint32) {
+	tb.Helper()
+	Need(tb)
+	conn := dial(tb)
+	peer := &rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Name: b, MTU: mtu}}
+	err := conn.Link.New(&rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{
+		Name: a, MTU: mtu, Info: &rtnetlink.LinkInfo{Kind: "veth", Data: &driver.Veth{PeerInfo: peer}},
+	}})
+	if err != nil {
+		tb.Fatalf("create veth pair %s, %s: %v", a, b, err)
+	}
+	tb.Cleanup(func() { remove(a) })
+	SetUp(tb, a, true)
+	SetUp(tb, b, true)
+}
+
+// Index returns the interface's index.
+func Index(tb testing.TB, name string) int {
+	tb.Helper()
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ifi.Index
+}
+
+// SetUp brings the interface up or down.
+func SetUp(tb testing.TB, name string, up bool) {
+	tb.Helper()
+	var flags uint32
+	if up {
+		flags = unix.IFF_UP
+	}
+	change(tb, name, rtnetlink.LinkMessage{Flags: flags, Change: unix.IFF_UP})
+}
+
+// Rename gives the interface, which must be down, a new name.
+func Rename(tb testing.TB, name, to string) {
+	tb.Helper()
+	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Name: to}})
+}
+
+// SetAddress gives the interface a new hardware address.
+func SetAddress(tb testing.TB, name string, addr net.HardwareAddr) {
+	tb.Helper()
+	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Address: addr}})
+}
+
+// Remove removes the interface, and its peer with it.
+func Remove(tb testing.TB, name string) {
+	tb.Helper()
+	if err := remove(name); err != nil {
+		tb.Fatalf("remove %s: %v", name, err)
+	}
+}
+
+func remove(name string) error {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	conn, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Link.Delete(uint32(ifi.Index))
+}
+
+func change(tb testing.TB, name string, msg rtnetlink.LinkMessage) {
+	tb.Helper()
+	conn := dial(tb)
+	msg.Index = uint32(Index(tb, name))
+	if err := conn.Link.Set(&msg); err != nil {
+		tb.Fatalf("change %s: %v", name, err)
+	}
+}
+
+func dial(tb testing.TB) *rtnetlink.Conn {
+	tb.Helper()
+	conn, err := rtnetlink.Dial(nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// A Sender puts frames on an interface.
+type Sender struct {
+	tb testing.TB
+	fd int
+}
+
+// NewSender opens a packet socket that sends on the interface.
+func NewSender(tb testing.TB, name string) *Sender {
+	tb.Helper()
+	Need(tb)
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: Index(tb, name)}); err != nil {
+		unix.Close(fd)
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { unix.Close(fd) })
+	return &Sender{tb, fd}
+}
+
+// Send sends one frame, from its Ethernet header on.
+func (s *Sender) Send(frame []byte) {
+	s.tb.Helper()
+	for {
+		_, err := unix.Write(s.fd, frame)
+		switch err {
+		case nil:
+			return
+		case unix.ENOBUFS, unix.EINTR, unix.EAGAIN:
+		default:
+			s.tb.Fatalf("send %d bytes: %v", len(frame), err)
+		}
+	}
+}
