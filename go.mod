@@ -3,6 +3,7 @@ module capd
 go 1.26.0
 
 require (
+	github.com/google/gopacket v1.1.19
 	github.com/jsimonetti/rtnetlink/v2 v2.0.2
 	golang.org/x/sys v0.50.0
 )
