@@ -1,0 +1,61 @@
+package writer
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// align is what O_DIRECT wants of addresses, lengths and offsets, in bytes:
+// the largest logical block size in use.
+const align = 4096
+
+// A chunk is the memory in which records of one file wait for the disk. The
+// recorder appends to it while the disk's goroutines write what is before: the
+// two touch different bytes.
+type chunk struct {
+	buf     []byte // page aligned; size bytes, and slack for a record that crosses the end
+	off     int64  // where buf[0] goes in the file
+	fill    int    // bytes in use
+	flushed int    // of these, handed to the disk at a flush; always at a record's end
+	busy    sync.WaitGroup
+	flush   atomic.Bool // a flush is in the disk's hands: no second one may overtake it
+}
+
+// A pool is a fixed number of chunks.
+type pool struct {
+	free  chan *chunk
+	size  int // bytes of a chunk that go to the disk at once
+	count int
+	mem   [][]byte
+}
+
+// newPool maps count chunks of size bytes, each with slack.
+func newPool(count, size, slack int) (*pool, error) {
+	p := &pool{free: make(chan *chunk, count), size: size, count: count}
+	for range count {
+		mem, err := mapMemory(roundUp(size+slack, align))
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		p.mem = append(p.mem, mem)
+		p.free <- &chunk{buf: mem}
+	}
+	return p, nil
+}
+
+// put returns a chunk that nobody reads any more.
+func (p *pool) put(c *chunk) {
+	c.off, c.fill, c.flushed = 0, 0, 0
+	p.free <- c
+}
+
+// close unmaps the memory. No chunk may be in use.
+func (p *pool) close() {
+	for _, mem := range p.mem {
+		_ = unmapMemory(mem)
+	}
+	p.mem = nil
+}
+
+func roundUp(n, to int) int { return (n + to - 1) / to * to }

@@ -1,0 +1,166 @@
+package writer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockName is the file that says that a directory is in use. Its name does not
+// parse as a capture file's.
+const lockName = ".capd.lock"
+
+// A Lock keeps other recorders out of a directory, until it is released or the
+// process ends, however it ends.
+type Lock struct{ file *os.File }
+
+// ErrInUse is what LockDirectory's error wraps when another process records
+// into the directory.
+var ErrInUse = errors.New("another capd records here")
+
+// LockDirectory takes the directory for this process alone.
+func LockDirectory(dir string) (*Lock, error) {
+	path := filepath.Join(dir, lockName)
+	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, DefaultFileMode)
+	if err != nil {
+		return nil, fmt.Errorf("lock directory: %w", err)
+	}
+	err = unix.Flock(int(h.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		defer h.Close()
+		holder, _ := io.ReadAll(io.LimitReader(h, 20))
+		return nil, fmt.Errorf("lock directory %s: %w: pid %s", dir, ErrInUse, strings.TrimSpace(string(holder)))
+	}
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
+	}
+	if err := writePid(h); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
+	}
+	return &Lock{h}, nil
+}
+
+func writePid(h *os.File) error {
+	if err := h.Truncate(0); err != nil {
+		return err
+	}
+	_, err := h.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// Release gives the directory back. The lock's file stays: to remove it would
+// race with the next holder.
+func (l *Lock) Release() error { return l.file.Close() }
+
+// Contents is what a directory holds of capd's.
+type Contents struct {
+	Last     map[string]uint64 // highest sequence number by interface
+	Files    int               // finished files
+	Partials []string          // names of files that a recorder left unfinished
+}
+
+// ReadContents lists a directory. Names that are not capd's are passed over.
+func ReadContents(dir string) (Contents, error) {
+	c := Contents{Last: make(map[string]uint64)}
+	h, err := os.Open(dir)
+	if err != nil {
+		return c, fmt.Errorf("read directory: %w", err)
+	}
+	defer h.Close()
+	for {
+		names, err := h.Readdirnames(4096)
+		for _, s := range names {
+			c.add(s)
+		}
+		if errors.Is(err, io.EOF) {
+			return c, nil
+		}
+		if err != nil {
+			return c, fmt.Errorf("read directory %s: %w", dir, err)
+		}
+	}
+}
+
+func (c *Contents) add(s string) {
+	finished, partial := strings.CutSuffix(s, Partial)
+	n, err := ParseName(finished)
+	if err != nil {
+		return
+	}
+	c.Last[n.Interface] = max(c.Last[n.Interface], n.Sequence)
+	if partial {
+		c.Partials = append(c.Partials, s)
+	} else {
+		c.Files++
+	}
+}
+
+// A Space describes a directory's file system.
+type Space struct {
+	FileSystem string // such as ext4; or the number of an unknown type
+	Direct     bool   // files can be written past the page cache
+	Free       uint64 // bytes that an ordinary user may still write
+	Total      uint64 // bytes
+}
+
+// Prove does in the directory all that recording does: create, write, rename,
+// delete. A missing directory is created, if its parent exists.
+func Prove(dir string, mode fs.FileMode) (Space, error) {
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return Space{}, fmt.Errorf("create directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return Space{}, err
+	}
+	if !info.IsDir() {
+		return Space{}, &fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
+	}
+	s, err := space(dir)
+	if err != nil {
+		return s, fmt.Errorf("file system of %s: %w", dir, err)
+	}
+	s.Direct, err = proveFile(dir, mode)
+	return s, err
+}
+
+func proveFile(dir string, mode fs.FileMode) (direct bool, err error) {
+	path := filepath.Join(dir, fmt.Sprintf(".capd-check-%d", os.Getpid()))
+	moved := path + "-renamed"
+	defer os.Remove(path)
+	defer os.Remove(moved)
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	h, err := openDirect(path, flags, mode)
+	if err != nil {
+		if !refusesDirect(err) {
+			return false, err
+		}
+		if h, err = os.OpenFile(path, flags, mode); err != nil {
+			return false, err
+		}
+	} else {
+		direct = true
+	}
+	defer h.Close()
+	page, err := mapMemory(align)
+	if err != nil {
+		return direct, err
+	}
+	defer unmapMemory(page)
+	if _, err := h.Write(page); err != nil {
+		return direct, err
+	}
+	if err := rename(path, moved); err != nil {
+		return direct, err
+	}
+	return direct, os.Remove(moved)
+}

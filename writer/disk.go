@@ -1,0 +1,185 @@
+package writer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// writers is how many operations of one recorder the disk works on at once.
+// With fewer, an O_DIRECT write's latency is not hidden.
+const writers = 3
+
+// An operation writes bytes of a chunk to its file.
+type operation struct {
+	file  *file
+	chunk *chunk
+	index int  // of the chunk in its file
+	from  int  // bytes of the chunk before this are on disk
+	to    int  // end of the bytes to write
+	whole bool // nothing comes after: the chunk goes back to the pool
+	mark  mark // the last record's end at or before to
+}
+
+// A disk carries chunks to files in the background: the recorder hands over
+// and goes on. A few goroutines write, one finishes files in their order.
+type disk struct {
+	dir      string
+	mode     fs.FileMode
+	pool     *pool
+	reserve  int64 // bytes to preallocate at a time; 0: none
+	noDirect atomic.Bool
+	sequence *atomic.Uint64
+	finished func(File)
+
+	queue   chan operation
+	ending  chan *file
+	writing sync.WaitGroup
+	done    chan struct{} // the finisher has ended
+
+	packets atomic.Uint64 // on disk
+	lost    atomic.Uint64 // encoded, but not on disk when their file ended
+	size    atomic.Int64  // bytes on disk, of finished files
+	files   atomic.Uint64 // finished
+	errors  atomic.Uint64 // files that failed
+}
+
+func (d *disk) start() {
+	// One slot for each chunk's last write and one for its flush: handing over
+	// never waits.
+	d.queue = make(chan operation, 2*d.pool.count)
+	d.ending = make(chan *file, 256)
+	d.done = make(chan struct{})
+	for range writers {
+		d.writing.Go(func() {
+			for op := range d.queue {
+				d.do(op)
+			}
+		})
+	}
+	go d.finish()
+}
+
+// submit hands an operation over.
+func (d *disk) submit(op operation) {
+	op.file.pending.Add(1)
+	if !op.whole {
+		op.chunk.busy.Add(1)
+		op.chunk.flush.Store(true)
+	}
+	d.queue <- op
+}
+
+func (d *disk) do(op operation) {
+	defer op.file.pending.Done()
+	if op.whole {
+		// A flush of the same page must be over: a buffered write beside a direct
+		// one could put back what the page held before.
+		op.chunk.busy.Wait()
+		defer d.pool.put(op.chunk)
+	} else {
+		defer op.chunk.busy.Done()
+		defer op.chunk.flush.Store(false)
+	}
+	if op.file.failed.Load() || op.file.create(d) != nil {
+		return
+	}
+	if err := d.write(op); err != nil {
+		op.file.fail(fmt.Errorf("write: %w", err))
+		return
+	}
+	d.packets.Add(op.file.complete(op))
+}
+
+// write puts the operation's bytes into the file: whole pages past the buffer
+// cache where that is possible, and the rest through it.
+func (d *disk) write(op operation) error {
+	f, c := op.file, op.chunk
+	from := op.from
+	if f.direct != nil && op.whole {
+		first, last := from&^(align-1), op.to&^(align-1)
+		if last > first {
+			f.reserve(d, c.off+int64(last))
+			_, err := f.direct.WriteAt(c.buf[first:last], c.off+int64(first))
+			switch {
+			case err == nil:
+				from = max(from, last)
+			case !errors.Is(err, syscall.EINVAL):
+				return err
+			}
+		}
+	}
+	if from == op.to {
+		return nil
+	}
+	h, err := f.buffered()
+	if err != nil {
+		return err
+	}
+	if _, err := h.WriteAt(c.buf[from:op.to], c.off+int64(from)); err != nil {
+		return err
+	}
+	if f.direct == nil && op.to >= d.pool.size {
+		return writeBehind(h, c.off, int64(d.pool.size))
+	}
+	return nil
+}
+
+// finish ends files in their order. All that wait are ended together: they
+// share the directory's sync, and mostly the file system's journal commit.
+func (d *disk) finish() {
+	defer close(d.done)
+	for f := range d.ending {
+		group := []*file{f}
+		for len(d.ending) > 0 && len(group) < cap(d.ending) {
+			group = append(group, <-d.ending)
+		}
+		for _, f := range group {
+			f.settle()
+		}
+		for _, f := range group {
+			f.release()
+		}
+		err := syncDirectory(d.dir)
+		for _, f := range group {
+			if f.report.Err == nil && err != nil {
+				f.report.Err = fmt.Errorf("sync directory: %w", err)
+			}
+			d.count(&f.report)
+			if d.finished != nil {
+				d.finished(f.report)
+			}
+		}
+	}
+}
+
+func (d *disk) count(r *File) {
+	d.lost.Add(r.Lost)
+	d.size.Add(r.Size)
+	if r.Err != nil {
+		d.errors.Add(1)
+		return
+	}
+	d.files.Add(1)
+}
+
+// close ends all that was handed over and waits for it.
+func (d *disk) close() {
+	close(d.queue)
+	close(d.ending)
+	d.writing.Wait()
+	<-d.done
+}
+
+func syncDirectory(dir string) error {
+	h, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Sync()
+}

@@ -1,0 +1,291 @@
+package writer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Reason says why a file ended.
+type Reason string
+
+// Reasons.
+const (
+	Size     Reason = "size"
+	Interval Reason = "interval"
+	Signal   Reason = "signal"
+	Shutdown Reason = "shutdown"
+	Link     Reason = "link"
+	Error    Reason = "error"
+)
+
+// A File is what is known of a file at its end.
+type File struct {
+	Name   Name
+	Path   string    // where it is now: still with Partial when Err is not nil
+	End    time.Time // the file holds every frame from Name.Start up to here, but those counted as lost
+	Reason Reason
+	First  time.Time // time of the first packet; zero without packets
+	Last   time.Time // and of the last
+	Size   int64     // bytes
+	Err    error     // the first write, sync or rename that failed
+	Counts
+}
+
+// Counts are sums over packets.
+type Counts struct {
+	Packets     uint64 // packets that reached the file
+	Bytes       uint64 // bytes of their captured data
+	Lost        uint64 // packets that did not reach the disk: dropped by capd
+	Truncated   uint64 // packets cut by the snaplen
+	NotSummed   uint64 // packets whose checksum the NIC would have filled in
+	Inversions  uint64 // packets older than the one before
+	KernelDrops uint64 // frames that the kernel dropped meanwhile
+	Freezes     uint64 // times that the kernel's ring was full meanwhile
+	NICDrops    uint64 // frames that the interface dropped meanwhile
+}
+
+// A mark is a record's end in a file.
+type mark struct {
+	bytes   int64  // offset
+	packets uint64 // whole packets before it
+}
+
+// A tail is what the last flush put on disk of a chunk that is not full.
+type tail struct {
+	index int
+	mark  mark
+}
+
+// A file is an open capture file. The recorder encodes into its chunks and
+// never touches the disk; everything below is done by the disk's goroutines.
+type file struct {
+	dir     string
+	header  []byte
+	report  File
+	encoded mark           // what the recorder has put into chunks
+	before  Counts         // of all packets before this file
+	pending sync.WaitGroup // operations in the disk's hands
+	failed  atomic.Bool    // err is set; for the recorder to look at
+
+	mu        sync.Mutex
+	opened    bool
+	err       error
+	direct    *os.File     // O_DIRECT; nil where it is refused
+	plain     *os.File     // buffered; nil until needed beside direct
+	allocated int64        // bytes reserved on disk, -1 when the file system can't
+	next      int          // index of the first chunk that is not wholly on disk
+	good      mark         // what is on disk without a hole
+	done      map[int]mark // chunks on disk behind one that is not
+	tail      tail
+}
+
+// path is where the file is until it is finished.
+func (f *file) path() string { return filepath.Join(f.dir, f.report.Name.String()+Partial) }
+
+// create opens the file, once. A name that exists, whoever made it, is left
+// alone and the next sequence number is taken.
+func (f *file) create(d *disk) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.opened {
+		return f.err
+	}
+	f.opened = true
+	for {
+		err := f.createNamed(d)
+		if errors.Is(err, fs.ErrExist) {
+			f.report.Name.Sequence = d.sequence.Add(1)
+			continue
+		}
+		if err != nil {
+			f.setErr(fmt.Errorf("create: %w", err))
+		}
+		return err
+	}
+}
+
+func (f *file) createNamed(d *disk) error {
+	if _, err := os.Lstat(filepath.Join(f.dir, f.report.Name.String())); err == nil {
+		return fs.ErrExist
+	}
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if !d.noDirect.Load() {
+		h, err := openDirect(f.path(), flags, d.mode)
+		if err == nil {
+			f.direct = h
+			return nil
+		}
+		if !refusesDirect(err) {
+			return err
+		}
+		d.noDirect.Store(true)
+		// Linux creates the file before it refuses O_DIRECT.
+		_ = os.Remove(f.path())
+	}
+	h, err := os.OpenFile(f.path(), flags, d.mode)
+	if err != nil {
+		return err
+	}
+	f.plain = h
+	return nil
+}
+
+// name returns the path of the file until it is finished.
+func (f *file) name() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.path()
+}
+
+// failure returns the first error.
+func (f *file) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// written reports whether any of the file is on disk.
+func (f *file) written() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.good.bytes > 0
+}
+
+// buffered returns the descriptor for bytes that O_DIRECT can't write.
+func (f *file) buffered() (*os.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.plain == nil {
+		h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		f.plain = h
+	}
+	return f.plain, nil
+}
+
+// fail notes the first error of the file.
+func (f *file) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.setErr(err)
+}
+
+func (f *file) setErr(err error) {
+	if f.err == nil {
+		f.err = err
+		f.failed.Store(true)
+	}
+}
+
+// reserve keeps disk space ahead of the end of a direct write, in steps, so
+// that the file lies in few pieces and its size grows cheaply.
+func (f *file) reserve(d *disk, end int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.allocated < 0 || end <= f.allocated || d.reserve == 0 {
+		return
+	}
+	size := max(d.reserve, end-f.allocated)
+	if err := preallocate(f.direct, f.allocated, size); err != nil {
+		f.allocated = -1 // the write itself will tell what is wrong
+		return
+	}
+	f.allocated += size
+}
+
+// complete notes that an operation's bytes are in the file and returns how
+// many more packets are now on disk without a hole before them.
+func (f *file) complete(op operation) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.good.packets
+	if !op.whole {
+		f.tail = tail{op.index, op.mark}
+	} else {
+		if f.done == nil {
+			f.done = make(map[int]mark)
+		}
+		f.done[op.index] = op.mark
+	}
+	for m, ok := f.done[f.next]; ok; m, ok = f.done[f.next] {
+		delete(f.done, f.next)
+		f.next++
+		f.good = later(f.good, m)
+	}
+	if f.tail.index == f.next {
+		f.good = later(f.good, f.tail.mark)
+	}
+	return f.good.packets - before
+}
+
+func later(a, b mark) mark {
+	if b.bytes > a.bytes {
+		return b
+	}
+	return a
+}
+
+// settle cuts the file to what is whole and syncs it.
+func (f *file) settle() {
+	f.pending.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.direct
+	if h == nil {
+		h = f.plain
+	}
+	f.report.Size = f.good.bytes
+	f.report.Lost = f.encoded.packets - f.good.packets
+	f.report.Packets = f.good.packets
+	if h == nil {
+		return // never created: err says why
+	}
+	if f.err != nil || f.allocated > f.good.bytes {
+		if err := h.Truncate(f.good.bytes); err != nil {
+			f.setErr(fmt.Errorf("truncate: %w", err))
+		}
+	}
+	if err := syncData(h); err != nil {
+		f.setErr(fmt.Errorf("sync: %w", err))
+	}
+}
+
+// release closes the file and gives it its final name, if nothing failed. A
+// file that failed keeps Partial, for salvage; one without a byte goes.
+func (f *file) release() {
+	for _, h := range []*os.File{f.direct, f.plain} {
+		if h == nil {
+			continue
+		}
+		if err := h.Close(); err != nil {
+			f.fail(fmt.Errorf("close: %w", err))
+		}
+	}
+	f.report.Path = f.path()
+	f.report.Err = f.err
+	if f.direct == nil && f.plain == nil {
+		return
+	}
+	if f.err != nil && f.good.bytes <= int64(len(f.header)) {
+		_ = os.Remove(f.path())
+		return
+	}
+	if f.err != nil {
+		return
+	}
+	final := filepath.Join(f.dir, f.report.Name.String())
+	if err := rename(f.path(), final); err != nil {
+		f.fail(fmt.Errorf("rename: %w", err))
+		f.report.Err = f.err
+		return
+	}
+	f.report.Path = final
+}

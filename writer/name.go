@@ -1,0 +1,118 @@
+package writer
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"capd/pcap"
+)
+
+// Partial is what the name of a file ends with until it is finished.
+const Partial = ".partial"
+
+// stamp is how a name writes the time from which its file holds every frame.
+const stamp = "20060102T150405Z"
+
+// A Name is the name of a capture file, such as
+// eth0-20260102T030405Z-000017.pcap.
+type Name struct {
+	Interface string    // as the system spells it; escaped in the file's name
+	Start     time.Time // the file holds every frame from here on; whole seconds, UTC
+	Sequence  uint64    // rises by one a file of this interface, over restarts too
+	Format    pcap.Format
+}
+
+// String returns the name of the finished file.
+func (n Name) String() string {
+	return fmt.Sprintf("%s-%s-%06d%s", escape(n.Interface), n.Start.UTC().Format(stamp), n.Sequence, n.Format.Ext())
+}
+
+// ParseName is the inverse of Name.String: it accepts what String writes and
+// nothing else, so that no foreign file is ever taken for one of capd's.
+func ParseName(s string) (Name, error) {
+	fail := func(why string) (Name, error) { return Name{}, fmt.Errorf("file name %q: %s", s, why) }
+	var n Name
+	ext := filepath.Ext(s)
+	switch ext {
+	case pcap.PCAP.Ext():
+		n.Format = pcap.PCAP
+	case pcap.PCAPNG.Ext():
+		n.Format = pcap.PCAPNG
+	default:
+		return fail("is not a capture file's")
+	}
+	rest := strings.TrimSuffix(s, ext)
+	head, sequence, ok := cutLast(rest, "-")
+	if !ok {
+		return fail("has no sequence number")
+	}
+	name, start, ok := cutLast(head, "-")
+	if !ok {
+		return fail("has no time")
+	}
+	var err error
+	if n.Sequence, err = strconv.ParseUint(sequence, 10, 64); err != nil {
+		return fail("has no sequence number")
+	}
+	if n.Start, err = time.Parse(stamp, start); err != nil {
+		return fail("has no time")
+	}
+	if n.Interface, err = unescape(name); err != nil || n.Interface == "" {
+		return fail("has no interface")
+	}
+	if n.String() != s {
+		return fail("is not as capd writes it")
+	}
+	return n, nil
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// escape writes bytes that a shell, a file system or another system's tools
+// could take amiss as %XX. A name never starts with a dot, which hides a file,
+// or a dash, which looks like an option.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		if plain(c) || (i > 0 && (c == '-' || c == '.')) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+func plain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("_+@=", c) >= 0
+}
+
+func unescape(s string) (string, error) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+3 > len(s) {
+			return "", fmt.Errorf("cut off escape %q", s[i:])
+		}
+		c, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", fmt.Errorf("escape %q: not hexadecimal", s[i:i+3])
+		}
+		b.WriteByte(byte(c))
+		i += 2
+	}
+	return b.String(), nil
+}

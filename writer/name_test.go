@@ -1,0 +1,71 @@
+package writer
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"capd/pcap"
+)
+
+func TestNameString(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, c := range []struct {
+		name Name
+		want string
+	}{
+		{Name{"eth0", at, 17, pcap.PCAP}, "eth0-20260102T030405Z-000017.pcap"},
+		{Name{"br-lan", at, 17, pcap.PCAPNG}, "br-lan-20260102T030405Z-000017.pcapng"},
+		{Name{"eth0.100", at, 12345678, pcap.PCAP}, "eth0.100-20260102T030405Z-12345678.pcap"},
+		{Name{"-rf", at, 1, pcap.PCAP}, "%2Drf-20260102T030405Z-000001.pcap"},
+		{Name{"..", at, 1, pcap.PCAP}, "%2E.-20260102T030405Z-000001.pcap"},
+		{Name{"a/b:%é", at, 1, pcap.PCAP}, "a%2Fb%3A%25%C3%A9-20260102T030405Z-000001.pcap"},
+	} {
+		if got := c.name.String(); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestNameInverse(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		iface := make([]byte, 1+r.IntN(15))
+		for i := range iface {
+			iface[i] = byte(1 + r.IntN(255))
+		}
+		n := Name{string(iface), time.Unix(r.Int64N(1<<32), 0).UTC(), r.Uint64N(1 << r.UintN(64)), pcap.Format(r.IntN(2))}
+		got, err := ParseName(n.String())
+		if err != nil || got != n {
+			t.Fatalf("%+v -> %s -> %+v, %v", n, n, got, err)
+		}
+		if s := n.String(); strings.ContainsAny(s, "/\x00 \n") || s[0] == '-' || s[0] == '.' {
+			t.Fatalf("%+v: unsafe name %q", n, s)
+		}
+	}
+}
+
+func TestParseNameRefuses(t *testing.T) {
+	for _, s := range []string{
+		"", ".pcap", "x.pcap", "eth0-20260102T030405Z-000017", "eth0-20260102T030405Z-000017.pcap.partial",
+		"eth0-20260102T030405Z-17.pcap", "eth0-20260102T030405Z-+00017.pcap", "-20260102T030405Z-000017.pcap",
+		"eth0-20260230T030405Z-000017.pcap", "eth%300-20260102T030405Z-000017.pcap", "eth0-20260102T030405Z-0000017.pcap",
+		"a/b-20260102T030405Z-000017.pcap", "eth0-20260102T030405Z-000017.PCAP", "%2-20260102T030405Z-000017.pcap",
+	} {
+		if n, err := ParseName(s); err == nil {
+			t.Errorf("%q was taken for %+v", s, n)
+		}
+	}
+}
+
+func FuzzParseName(f *testing.F) {
+	f.Add("eth0-20260102T030405Z-000017.pcap")
+	f.Add("%2Drf-20260102T030405Z-000001.pcapng")
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := ParseName(s)
+		if err == nil && n.String() != s {
+			t.Fatalf("%q -> %+v -> %q", s, n, n)
+		}
+	})
+}

@@ -1,0 +1,30 @@
+package writer
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapMemory returns zeroed, page aligned memory outside of Go's heap: the
+// garbage collector never counts or scans it.
+func mapMemory(n int) ([]byte, error) {
+	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("map %d bytes for a chunk: %w", n, err)
+	}
+	return mem, nil
+}
+
+func unmapMemory(mem []byte) error { return unix.Munmap(mem) }
+
+// renameChecked renames where the system can't refuse to replace by itself.
+// The directory is locked by us, so that nobody of ours comes in between.
+func renameChecked(from, to string) error {
+	if _, err := os.Lstat(to); err == nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: fs.ErrExist}
+	}
+	return os.Rename(from, to)
+}

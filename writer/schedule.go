@@ -1,0 +1,83 @@
+package writer
+
+import (
+	"time"
+
+	"capd/pcap"
+)
+
+// agreement is how far packet time and the clock may differ for packet time to
+// steer rotation. It is larger than any ring holds frames back, and small
+// beside a NIC clock or a system clock that was set wrong.
+const agreement = time.Minute
+
+// A schedule says when a file's interval ends. Boundaries are UTC multiples of
+// the interval. Three clocks are looked at, so that no step of one of them
+// rotates in a loop or stops rotation: packet time while it agrees with the
+// wall clock, the wall clock, and the monotonic clock, by which no file is
+// older than its interval.
+type schedule struct {
+	interval time.Duration // whole seconds; 0: never
+	grace    time.Duration // how late frames may come out of the ring
+
+	wall   time.Time     // now, as of the last advance
+	mono   time.Duration // the same on the monotonic clock
+	end    int64         // the current interval's end, seconds since 1970
+	opened time.Duration // when the current interval began for us, on the monotonic clock
+}
+
+// advance sets now.
+func (s *schedule) advance(wall time.Time, mono time.Duration) {
+	s.wall, s.mono = wall, mono
+}
+
+// floor returns the start of the interval that t is in.
+func (s *schedule) floor(t time.Time) time.Time {
+	step := int64(s.interval / time.Second)
+	sec := t.Unix()
+	return time.Unix(sec-((sec%step)+step)%step, 0)
+}
+
+// begin starts the interval that t is in.
+func (s *schedule) begin(t time.Time) {
+	s.opened = s.mono
+	if s.interval > 0 {
+		s.end = s.floor(t).Unix() + int64(s.interval/time.Second)
+	}
+}
+
+// agrees reports whether a packet's time may steer rotation.
+func (s *schedule) agrees(p *pcap.Packet) bool {
+	d := s.wall.Sub(p.Time())
+	return -agreement < d && d < agreement
+}
+
+// trusted returns the packet's time if it agrees with the clock, and the
+// clock's if not.
+func (s *schedule) trusted(p *pcap.Packet) time.Time {
+	if s.agrees(p) {
+		return p.Time()
+	}
+	return s.wall
+}
+
+// limit returns the first second that is not of the current interval, for
+// packets that agree with the clock as p does.
+func (s *schedule) limit(p *pcap.Packet) uint64 {
+	if s.interval == 0 || !s.agrees(p) {
+		return 1 << 32 // no packet's time reaches it
+	}
+	return uint64(max(s.end, 0))
+}
+
+// boundary returns the end of the current interval.
+func (s *schedule) boundary() time.Time { return time.Unix(s.end, 0) }
+
+// over reports whether the interval is over by the clocks alone. The grace
+// lets frames that were met before its end come out of the ring first.
+func (s *schedule) over() bool {
+	if s.interval == 0 {
+		return false
+	}
+	return !s.wall.Before(s.boundary().Add(s.grace)) || s.mono-s.opened >= s.interval+s.grace
+}

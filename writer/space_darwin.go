@@ -1,0 +1,12 @@
+package writer
+
+import "golang.org/x/sys/unix"
+
+func space(dir string) (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return Space{}, err
+	}
+	size := uint64(st.Bsize)
+	return Space{FileSystem: unix.ByteSliceToString(st.Fstypename[:]), Free: st.Bavail * size, Total: st.Blocks * size}, nil
+}

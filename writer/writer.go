@@ -1,0 +1,530 @@
+// Package writer records packets into rotated capture files that survive a
+// crash.
+//
+// A Writer is fed by one goroutine, which only copies: memory is the fixed
+// pool of chunks, and every call to the disk is made in the background. A file
+// is NAME.partial until it is whole and synced; then it is renamed.
+package writer
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"capd/pcap"
+)
+
+// Defaults of an Options' zero values.
+const (
+	DefaultChunkSize = 4 << 20
+	DefaultPoolSize  = 32 << 20
+	DefaultFileMode  = 0o640
+)
+
+// Pause after a failed file until the next is tried: it doubles from the first
+// to the last.
+const (
+	firstPause = time.Second
+	lastPause  = 30 * time.Second
+)
+
+// reserveStep is how many bytes of a large file are preallocated at a time.
+const reserveStep = 64 << 20
+
+// Options say how to record. Zero values are defaults.
+type Options struct {
+	Directory      string
+	Header         pcap.Header   // of every file; Header.Interface is also in the names
+	RotateSize     int64         // most bytes of a file; 0: no limit
+	RotateInterval time.Duration // files end at UTC multiples of this, whole seconds; 0: never
+	FlushInterval  time.Duration // most time that a packet waits for the disk; 0: until its chunk is full
+	Grace          time.Duration // how late packets may come out of the ring
+	KeepEmpty      bool          // an interval without packets leaves a file too
+	FileMode       fs.FileMode   // 0: DefaultFileMode
+	PoolSize       int           // bytes of all chunks together
+	ChunkSize      int           // bytes of a chunk, a multiple of 4096
+	NoDirect       bool          // do not try O_DIRECT
+	Sequence       uint64        // the last sequence number in use; see LastSequence
+	Drops          func() Drops  // the kernel's counters so far, asked at each file's end; may be nil
+	Finished       func(File)    // told of each file's end, in order, in the background; may be nil
+	Log            *slog.Logger  // may be nil
+}
+
+// Drops are counters of what was lost before capd, since the start.
+type Drops struct{ Kernel, Freezes, NIC uint64 }
+
+// Stats are counters since the Writer was made.
+type Stats struct {
+	Accepted   uint64 // packets given to Write
+	Bytes      uint64 // bytes of their captured data
+	Written    uint64 // packets on disk
+	Lost       uint64 // packets dropped by capd: the disk failed
+	Truncated  uint64 // packets cut by the snaplen
+	Files      uint64 // finished files
+	FileBytes  int64  // bytes of finished files
+	Failures   uint64 // files that failed
+	Waits      uint64 // times that no chunk was free and the ring had to hold the packets
+	FreeChunks int
+	Chunks     int
+	File       string // the file being written; empty without one
+	Suspended  bool   // the disk failed: packets are counted and dropped until the next try
+}
+
+// A Writer records the packets of one interface. Its methods are for one
+// goroutine, but for Stats and Abort.
+type Writer struct {
+	opt      Options
+	enc      *pcap.Encoder
+	schedule schedule
+	disk     disk
+	sequence atomic.Uint64
+
+	file  *file // nil while there is nothing to write
+	chunk *chunk
+	index int // of chunk in file
+
+	since   time.Time     // no file lies after this: the next one begins here or at its interval's start
+	last    time.Time     // of the last packet
+	drops   Drops         // as of the last file's end
+	total   Counts        // of all packets given to Write
+	lost    uint64        // packets never encoded: no file could be had
+	flushed time.Duration // when the last flush was, on the monotonic clock
+	pause   time.Duration // before the next try after a failure
+	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
+	waits   uint64
+	abort   chan struct{}
+	aborted atomic.Bool
+
+	mu        sync.Mutex // guards what Stats reads
+	published Stats
+	current   *file
+}
+
+// New makes a Writer and reserves its memory. Nothing is written before the
+// first packet, but with KeepEmpty.
+func New(opt Options) (*Writer, error) {
+	opt.setDefaults()
+	w := &Writer{opt: opt, enc: pcap.NewEncoder(opt.Header), abort: make(chan struct{})}
+	w.schedule = schedule{interval: opt.RotateInterval, grace: opt.Grace}
+	pool, err := newPool(opt.PoolSize/opt.ChunkSize, opt.ChunkSize, w.slack())
+	if err != nil {
+		return nil, err
+	}
+	w.sequence.Store(opt.Sequence)
+	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, sequence: &w.sequence, finished: opt.Finished}
+	w.disk.noDirect.Store(opt.NoDirect)
+	if opt.RotateSize == 0 || opt.RotateSize > int64(opt.ChunkSize) {
+		w.disk.reserve = reserveStep
+		if opt.RotateSize > 0 {
+			w.disk.reserve = min(reserveStep, opt.RotateSize)
+		}
+	}
+	w.disk.start()
+	w.publish()
+	return w, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.ChunkSize == 0 {
+		o.ChunkSize = DefaultChunkSize
+	}
+	if o.PoolSize == 0 {
+		o.PoolSize = DefaultPoolSize
+	}
+	o.PoolSize = max(o.PoolSize, 2*o.ChunkSize)
+	if o.FileMode == 0 {
+		o.FileMode = DefaultFileMode
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// slack is how far the records in a chunk may reach beyond its size.
+func (w *Writer) slack() int { return w.enc.MaxRecord() + w.enc.TrailerSize() }
+
+// Tick tells the time, on the wall clock and on one that never steps, and does
+// what is due: flush, rotate, take note of failures. Call it once a batch, and
+// about every 100 ms when there is none.
+func (w *Writer) Tick(wall time.Time, mono time.Duration) {
+	w.schedule.advance(wall, mono)
+	if w.since.IsZero() {
+		w.since = wall
+		w.schedule.begin(wall)
+	}
+	if w.file != nil {
+		w.look()
+	}
+	if w.schedule.over() {
+		w.rotate(Interval, earlier(wall, w.schedule.boundary()))
+		w.schedule.begin(wall)
+	}
+	if w.opt.KeepEmpty && w.file == nil && w.ready() {
+		w.begin(wall)
+	}
+	if w.opt.FlushInterval > 0 && mono-w.flushed >= w.opt.FlushInterval {
+		w.flush()
+	}
+	w.publish()
+}
+
+// Write records packets, all of them or those that it can: what is lost is
+// counted. It waits while no chunk is free, and the ring holds what comes.
+// The packets are not kept.
+func (w *Writer) Write(pkts []pcap.Packet) {
+	for len(pkts) > 0 {
+		n := w.count(pkts)
+		if n == 0 {
+			w.rotate(Interval, w.schedule.boundary())
+			w.schedule.begin(pkts[0].Time())
+			continue
+		}
+		w.record(pkts[:n])
+		pkts = pkts[n:]
+	}
+}
+
+// count adds up the packets that are of the current interval and returns how
+// many.
+func (w *Writer) count(pkts []pcap.Packet) int {
+	limit := w.schedule.limit(&pkts[0])
+	var bytes, truncated, unsummed, inversions uint64
+	last := w.last
+	lastSec, lastNsec := uint32(last.Unix()), uint32(last.Nanosecond())
+	n := 0
+	for i := range pkts {
+		p := &pkts[i]
+		if uint64(p.Sec) >= limit {
+			break
+		}
+		n++
+		bytes += uint64(len(p.Data))
+		if int(p.Length) > len(p.Data) {
+			truncated++
+		}
+		if p.Flags&pcap.FlagChecksumNotReady != 0 {
+			unsummed++
+		}
+		if p.Sec < lastSec || p.Sec == lastSec && p.Nsec < lastNsec {
+			inversions++
+		}
+		lastSec, lastNsec = p.Sec, p.Nsec
+	}
+	if n == 0 {
+		return 0
+	}
+	w.last = pkts[n-1].Time()
+	w.total.add(Counts{
+		Packets: uint64(n), Bytes: bytes, Truncated: truncated, NotSummed: unsummed, Inversions: inversions,
+	})
+	return n
+}
+
+func (c *Counts) add(d Counts) {
+	c.Packets += d.Packets
+	c.Bytes += d.Bytes
+	c.Truncated += d.Truncated
+	c.NotSummed += d.NotSummed
+	c.Inversions += d.Inversions
+}
+
+// record encodes packets of one interval into files.
+func (w *Writer) record(pkts []pcap.Packet) {
+	for len(pkts) > 0 {
+		if w.file == nil && w.ready() {
+			w.begin(w.schedule.trusted(&pkts[0]))
+		}
+		if w.file == nil || w.aborted.Load() {
+			w.lost += uint64(len(pkts))
+			return
+		}
+		n := w.encode(pkts)
+		if n == 0 {
+			w.rotate(Size, w.schedule.trusted(&pkts[0]))
+			continue
+		}
+		pkts = pkts[n:]
+	}
+}
+
+// encode puts packets into the current chunk and hands it over when it is
+// full. It returns how many packets it took; 0 when the file is full.
+func (w *Writer) encode(pkts []pcap.Packet) int {
+	c, size := w.chunk, w.disk.pool.size
+	room := len(c.buf) - c.fill
+	if w.opt.RotateSize > 0 {
+		left := w.opt.RotateSize - w.file.encoded.bytes - int64(w.enc.TrailerSize())
+		room = int(min(int64(room), max(left, 0)))
+	}
+	// Whole records first, then one that crosses the end of the chunk: what is
+	// beyond moves on to the next.
+	n, count := w.enc.Encode(c.buf[c.fill:c.fill+max(0, min(room, size-c.fill))], pkts)
+	if count == 0 {
+		n, count = w.enc.Encode(c.buf[c.fill:c.fill+room], pkts[:1])
+	}
+	if count == 0 && w.file.encoded.packets == 0 {
+		n, count = w.enc.Encode(c.buf[c.fill:], pkts[:1]) // a frame larger than a file
+	}
+	whole := w.file.encoded
+	c.fill += n
+	w.file.encoded.bytes += int64(n)
+	w.file.encoded.packets += uint64(count)
+	w.file.report.note(pkts[:count])
+	for w.chunk.fill >= size && w.handOver(whole) {
+	}
+	return count
+}
+
+// note keeps the times of a file's packets.
+func (r *File) note(pkts []pcap.Packet) {
+	if len(pkts) == 0 {
+		return
+	}
+	if r.First.IsZero() {
+		r.First = pkts[0].Time()
+	}
+	r.Last = pkts[len(pkts)-1].Time()
+}
+
+// handOver gives a full chunk to the disk and goes on in the next, with what
+// was beyond the end. The mark is the last record's end before that.
+func (w *Writer) handOver(whole mark) bool {
+	full, size := w.chunk, w.disk.pool.size
+	if full.fill == size {
+		whole = w.file.encoded
+	}
+	if !w.nextChunk() {
+		return false
+	}
+	w.chunk.fill = copy(w.chunk.buf, full.buf[size:full.fill])
+	w.disk.submit(operation{
+		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: whole,
+	})
+	return true
+}
+
+// nextChunk takes a free chunk for the file and reports whether there is one:
+// not when the writer was aborted while it waited.
+func (w *Writer) nextChunk() bool {
+	var c *chunk
+	select {
+	case c = <-w.disk.pool.free:
+	default:
+		w.waits++
+		w.publish()
+		select {
+		case c = <-w.disk.pool.free:
+		case <-w.abort:
+			return false
+		}
+	}
+	if w.chunk != nil {
+		w.index++
+		c.off = w.chunk.off + int64(w.disk.pool.size)
+	}
+	w.chunk = c
+	return true
+}
+
+// ready reports whether a file may be begun.
+func (w *Writer) ready() bool {
+	return !w.aborted.Load() && (w.resume == 0 || w.schedule.mono >= w.resume)
+}
+
+// begin starts a file at time t, its first packet's. It begins where the
+// last one ended, or at its interval's start if nothing was recorded since.
+func (w *Writer) begin(t time.Time) {
+	start := w.since
+	if start.After(t) {
+		start = t
+	}
+	if w.opt.RotateInterval > 0 {
+		if floor := w.schedule.floor(t); floor.After(start) {
+			start = floor
+		}
+	}
+	w.file = &file{
+		dir:    w.opt.Directory,
+		header: w.enc.Header(),
+		report: File{Name: Name{
+			Interface: w.opt.Header.Interface,
+			Start:     start.Truncate(time.Second),
+			Sequence:  w.sequence.Add(1),
+			Format:    w.opt.Header.Format,
+		}},
+	}
+	w.file.before = w.total
+	w.index = 0
+	if w.chunk = nil; !w.nextChunk() {
+		w.file = nil
+		return
+	}
+	w.chunk.fill = copy(w.chunk.buf, w.file.header)
+	w.file.encoded.bytes = int64(w.chunk.fill)
+	w.schedule.begin(t)
+}
+
+// flush hands the records of the current chunk over that the disk has not got.
+func (w *Writer) flush() {
+	c := w.chunk
+	if w.file == nil || c.fill == c.flushed {
+		w.flushed = w.schedule.mono
+		return
+	}
+	if c.flush.Load() {
+		return // the disk is busy with the last one
+	}
+	w.flushed = w.schedule.mono
+	w.disk.submit(operation{
+		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded,
+	})
+	c.flushed = c.fill
+}
+
+// Rotate ends the current file; the next begins with the next packet.
+func (w *Writer) Rotate(reason Reason) { w.rotate(reason, w.schedule.wall) }
+
+// rotate ends the current file, which holds what was met before end.
+func (w *Writer) rotate(reason Reason, end time.Time) {
+	f, c := w.file, w.chunk
+	if f == nil {
+		return
+	}
+	w.describe(&f.report, reason, end)
+	trailer := w.enc.Trailer(c.buf[c.fill:c.fill], f.report.statistics())
+	c.fill += len(trailer)
+	f.encoded.bytes += int64(len(trailer))
+	w.disk.submit(operation{
+		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, mark: f.encoded,
+	})
+	w.file, w.chunk, w.since = nil, nil, end
+	w.publish()
+	w.disk.ending <- f
+}
+
+// describe fills in a file's report at its end, but for what the disk says.
+func (w *Writer) describe(r *File, reason Reason, end time.Time) {
+	r.Reason, r.End = reason, end
+	r.Counts = w.total.minus(w.file.before)
+	r.Packets = w.file.encoded.packets
+	if w.opt.Drops != nil {
+		now := w.opt.Drops()
+		r.KernelDrops = now.Kernel - w.drops.Kernel
+		r.Freezes = now.Freezes - w.drops.Freezes
+		r.NICDrops = now.NIC - w.drops.NIC
+		w.drops = now
+	}
+}
+
+func (c Counts) minus(d Counts) Counts {
+	c.Packets -= d.Packets
+	c.Bytes -= d.Bytes
+	c.Truncated -= d.Truncated
+	c.NotSummed -= d.NotSummed
+	c.Inversions -= d.Inversions
+	return c
+}
+
+func (r *File) statistics() pcap.Statistics {
+	return pcap.Statistics{
+		Start: r.Name.Start, End: r.End,
+		Received: r.Packets + r.KernelDrops, NICDropped: r.NICDrops, KernelDropped: r.KernelDrops,
+		Accepted: r.Packets + r.KernelDrops, Delivered: r.Packets,
+	}
+}
+
+// look takes note of how the current file fares on the disk.
+func (w *Writer) look() {
+	if w.file.failed.Load() {
+		w.suspend()
+		return
+	}
+	if w.resume == 0 {
+		return
+	}
+	if w.file.written() {
+		w.opt.Log.Info("recording again", "interface", w.opt.Header.Interface)
+		w.resume, w.pause = 0, 0
+	}
+}
+
+// suspend gives up a file that failed. Packets are counted and dropped until
+// the next try.
+func (w *Writer) suspend() {
+	if w.resume == 0 {
+		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again",
+			"interface", w.opt.Header.Interface, "error", w.file.failure())
+	}
+	w.rotate(Error, w.schedule.wall)
+	w.pause = min(max(2*w.pause, firstPause), lastPause)
+	w.resume = w.schedule.mono + w.pause
+}
+
+// Abort makes Write and Close give up what the disk does not take. It may be
+// called from any goroutine.
+func (w *Writer) Abort() {
+	if w.aborted.CompareAndSwap(false, true) {
+		close(w.abort)
+	}
+}
+
+// Close ends the current file, waits until all files are finished and frees
+// the memory. When the context ends first, files are left Partial, and so is
+// the memory.
+func (w *Writer) Close(ctx context.Context) error {
+	w.rotate(Shutdown, w.schedule.wall)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.disk.close()
+		w.disk.pool.close()
+	}()
+	select {
+	case <-done:
+		w.publish()
+		return nil
+	case <-ctx.Done():
+		w.publish()
+		return fmt.Errorf("finish files in %s: %w", w.opt.Directory, ctx.Err())
+	}
+}
+
+// publish lets Stats see the counters.
+func (w *Writer) publish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current = w.file
+	w.published.Accepted = w.total.Packets
+	w.published.Bytes = w.total.Bytes
+	w.published.Truncated = w.total.Truncated
+	w.published.Lost = w.lost
+	w.published.Waits = w.waits
+	w.published.Suspended = w.resume != 0
+}
+
+// Stats returns the counters. It may be called from any goroutine.
+func (w *Writer) Stats() Stats {
+	w.mu.Lock()
+	s, f := w.published, w.current
+	w.mu.Unlock()
+	d := &w.disk
+	s.Written = d.packets.Load()
+	s.Lost += d.lost.Load()
+	s.Files, s.FileBytes, s.Failures = d.files.Load(), d.size.Load(), d.errors.Load()
+	s.Chunks, s.FreeChunks = d.pool.count, len(d.pool.free)
+	if f != nil {
+		s.File = f.name()
+	}
+	return s
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
