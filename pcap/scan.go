@@ -207,7 +207,7 @@ func (s *scanner) classify(r *Reader) error {
 
 // zerosFrom says whether there are only zeros from off to the end.
 func (s *scanner) zerosFrom(off int64) (bool, error) {
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, max(min(s.size-off, 64<<10), 0))
 	for off < s.size {
 		b, err := s.read(buf, off)
 		if err != nil {
@@ -249,7 +249,7 @@ func (s *scanner) resync(r *Reader) error {
 	if from >= s.size || !r.dec.started {
 		return nil
 	}
-	window, err := s.read(make([]byte, r.off-from+resyncWindow), from)
+	window, err := s.read(make([]byte, min(r.off+resyncWindow, s.size)-from), from)
 	if err != nil {
 		return err
 	}
