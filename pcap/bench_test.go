@@ -9,10 +9,19 @@ import (
 	"github.com/google/gopacket/pcapgo"
 )
 
-// discard is io.Discard without its fast paths.
-type discard struct{}
+// A memory takes what is written over and over, as a chunk does.
+type memory struct {
+	b []byte
+	n int
+}
 
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
+func (m *memory) Write(b []byte) (int, error) {
+	if len(m.b)-m.n < len(b) {
+		m.n = 0
+	}
+	m.n += copy(m.b[m.n:], b)
+	return len(b), nil
+}
 
 // BenchmarkEncode measures one packet, beside the copy alone and pcapgo.
 func BenchmarkEncode(b *testing.B) {
@@ -47,7 +56,7 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func benchPcapgo(b *testing.B, pkts []Packet) {
-	w := pcapgo.NewWriterNanos(discard{})
+	w := pcapgo.NewWriterNanos(&memory{b: make([]byte, 256*len(pkts[0].Data)+1<<14)})
 	if err := w.WriteFileHeader(MaxSnaplen, layers.LinkTypeEthernet); err != nil {
 		b.Fatal(err)
 	}
@@ -61,7 +70,7 @@ func benchPcapgo(b *testing.B, pkts []Packet) {
 }
 
 func benchPcapgoNG(b *testing.B, pkts []Packet) {
-	w, err := pcapgo.NewNgWriter(discard{}, layers.LinkTypeEthernet)
+	w, err := pcapgo.NewNgWriter(&memory{b: make([]byte, 256*len(pkts[0].Data)+1<<14)}, layers.LinkTypeEthernet)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -70,6 +79,32 @@ func benchPcapgoNG(b *testing.B, pkts []Packet) {
 		p := pkts[i%len(pkts)]
 		if err := w.WritePacket(info(p), p.Data); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkScan measures one packet of a file in memory.
+func BenchmarkScan(b *testing.B) {
+	for _, f := range formats {
+		for _, size := range []int{64, 1514} {
+			b.Run(fmt.Sprintf("%v/%d", f, size), func(b *testing.B) {
+				e := NewEncoder(Header{Format: f})
+				p := Packet{Data: make([]byte, size), Length: uint32(size), Sec: 1}
+				pkts := make([]Packet, 10_000)
+				for i := range pkts {
+					pkts[i] = p
+				}
+				buf := make([]byte, len(pkts)*(size+64))
+				n, _ := e.Encode(buf, pkts)
+				whole := append(e.Header(), buf[:n]...)
+				b.SetBytes(int64(size))
+				b.ResetTimer()
+				for i := 0; i < b.N; i += len(pkts) {
+					if s, err := Scan(bytes.NewReader(whole), int64(len(whole))); err != nil || s.Tail != Clean {
+						b.Fatal(s, err)
+					}
+				}
+			})
 		}
 	}
 }

@@ -19,3 +19,29 @@ const (
 
 	byteOrderMagic = 0x1a2b3c4d
 )
+
+// Bounds on what a file may claim, so that a damaged one costs little memory.
+const (
+	maxBlock      = 16 << 20 // bytes of one record or block, as in Wireshark before 4.0
+	maxInterfaces = 4096     // in all sections of a file
+	maxText       = 4096     // bytes kept of one text
+)
+
+// An Interface is what a file says about where packets come from. PCAP knows
+// the link type and the snaplen only.
+type Interface struct {
+	LinkType    LinkType
+	Snaplen     uint32 // 0 is unlimited
+	Name        string // texts are cut at 4096 bytes
+	Description string
+	Filter      string // pcap-filter expression
+	MAC         []byte // 6 bytes, or none
+	Speed       uint64 // bit/s; 0 is unknown
+
+	units  uint64 // of time in a second
+	offset int64  // seconds to add to every time
+}
+
+// limit returns the longest capture length that packets of the interface may
+// claim.
+func (i *Interface) limit() uint32 { return min(max(i.Snaplen, MaxSnaplen), maxBlock) }

@@ -1,0 +1,339 @@
+package pcap
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"time"
+)
+
+// zeroTail is the reason for stopping at what looks like a record of zeros:
+// space that was preallocated and never written.
+const zeroTail = "zeros"
+
+// A decoder parses a file record by record. It holds what the file has said
+// about itself so far, and the record parsed last.
+type decoder struct {
+	strict  bool // refuse odd but readable packets too
+	format  Format
+	big     bool // big endian
+	started bool
+	ifaces  []Interface
+	section int // index in ifaces of the section's first interface
+
+	packet Packet
+	iface  int // index in ifaces of the packet's interface
+}
+
+// step parses the record at the beginning of b and returns its size. If b is
+// shorter than that, it has done nothing and wants to be called again with as
+// many bytes. A reason says that the record is damaged; the size is then what
+// the record claims, or that of its header if the claim is absurd.
+func (d *decoder) step(b []byte) (size int, packet bool, reason string) {
+	switch {
+	case !d.started:
+		size, reason = d.start(b)
+		return size, false, reason
+	case d.format == PCAP:
+		return d.record(b)
+	default:
+		return d.block(b)
+	}
+}
+
+func (d *decoder) u16(b []byte) uint16 {
+	if d.big {
+		return binary.BigEndian.Uint16(b)
+	}
+	return binary.LittleEndian.Uint16(b)
+}
+
+func (d *decoder) u32(b []byte) uint32 {
+	if d.big {
+		return binary.BigEndian.Uint32(b)
+	}
+	return binary.LittleEndian.Uint32(b)
+}
+
+func (d *decoder) u64(b []byte) uint64 {
+	if d.big {
+		return binary.BigEndian.Uint64(b)
+	}
+	return binary.LittleEndian.Uint64(b)
+}
+
+// start parses the header of a file.
+func (d *decoder) start(b []byte) (size int, reason string) {
+	if len(b) < 4 {
+		return 4, ""
+	}
+	magic := binary.LittleEndian.Uint32(b)
+	if magic == blockSHB {
+		d.format = PCAPNG
+		size, _, reason = d.block(b)
+		d.started = reason == "" && len(b) >= size
+		return size, reason
+	}
+	d.big = magic != magicMicro && magic != magicNano
+	iface := Interface{units: 1e6}
+	switch d.u32(b) {
+	case magicNano:
+		iface.units = 1e9
+	case magicMicro:
+	case 0:
+		return 4, zeroTail
+	default:
+		return 4, "neither pcap nor pcapng"
+	}
+	if len(b) < pcapHeaderSize {
+		return pcapHeaderSize, ""
+	}
+	if d.u16(b[4:]) != 2 {
+		return pcapHeaderSize, "unknown version of pcap"
+	}
+	iface.Snaplen = d.u32(b[16:])
+	iface.LinkType = LinkType(d.u32(b[20:])) // the high half has flags
+	d.ifaces = []Interface{iface}
+	d.format, d.started = PCAP, true
+	return pcapHeaderSize, ""
+}
+
+// record parses a packet of PCAP.
+func (d *decoder) record(b []byte) (size int, packet bool, reason string) {
+	if len(b) < pcapRecordSize {
+		return pcapRecordSize, false, ""
+	}
+	iface := &d.ifaces[0]
+	sec, frac := d.u32(b), d.u32(b[4:])
+	captured, length := d.u32(b[8:]), d.u32(b[12:])
+	if sec|frac|captured|length == 0 {
+		return pcapRecordSize, false, zeroTail
+	}
+	if uint64(frac) >= iface.units {
+		return pcapRecordSize, false, "more than a second of sub-seconds"
+	}
+	if reason := d.implausible(iface, captured, length); reason != "" {
+		return pcapRecordSize, false, reason
+	}
+	if d.strict && captured == 0 && sec == 0 {
+		return pcapRecordSize, false, "packet of neither data nor time"
+	}
+	size = pcapRecordSize + int(captured)
+	if len(b) >= size {
+		d.iface = 0
+		d.packet = Packet{
+			Data: b[pcapRecordSize:size:size], Length: max(length, captured),
+			Sec: sec, Nsec: frac * (1e9 / uint32(iface.units)),
+		}
+	}
+	return size, true, ""
+}
+
+// implausible says what is wrong with a packet's lengths.
+func (d *decoder) implausible(iface *Interface, captured, length uint32) string {
+	switch {
+	case captured > iface.limit():
+		return "capture length beyond the snaplen"
+	case d.strict && captured > length:
+		return "capture length beyond the packet's length"
+	case d.strict && length > maxBlock:
+		return "absurd packet length"
+	}
+	return ""
+}
+
+// block parses a block of PCAPNG.
+func (d *decoder) block(b []byte) (size int, packet bool, reason string) {
+	if len(b) < 12 {
+		return 12, false, ""
+	}
+	kind := d.u32(b)
+	if kind == blockSHB && !d.setOrder(b[8:]) {
+		return 12, false, "unknown byte order"
+	}
+	claim := d.u32(b[4:])
+	switch {
+	case kind == 0 && claim == 0:
+		return 8, false, zeroTail
+	case claim < 12 || claim%4 != 0 || claim > maxBlock:
+		return 8, false, "absurd block length"
+	}
+	size = int(claim)
+	if len(b) < size {
+		return size, false, ""
+	}
+	if d.u32(b[size-4:]) != claim {
+		return size, false, "block lengths differ"
+	}
+	packet, reason = d.body(kind, b[8:size-4])
+	return size, packet, reason
+}
+
+// setOrder takes over the byte order of a section.
+func (d *decoder) setOrder(magic []byte) bool {
+	d.big = binary.BigEndian.Uint32(magic) == byteOrderMagic
+	return d.u32(magic) == byteOrderMagic
+}
+
+// body parses what is between the lengths of a block.
+func (d *decoder) body(kind uint32, b []byte) (packet bool, reason string) {
+	const short = "block too short"
+	switch kind {
+	case blockSHB:
+		if len(b) < 16 {
+			return false, short
+		}
+		if d.u16(b[4:]) != 1 {
+			return false, "unknown version of pcapng"
+		}
+		d.section = len(d.ifaces)
+	case blockIDB:
+		if len(b) < 8 {
+			return false, short
+		}
+		return false, d.addInterface(b)
+	case blockEPB, blockOPB:
+		if len(b) < 20 {
+			return false, short
+		}
+		id := d.u32(b)
+		if kind == blockOPB {
+			id = uint32(d.u16(b))
+		}
+		return true, d.enhanced(id, b)
+	case blockSPB:
+		if len(b) < 4 {
+			return false, short
+		}
+		return true, d.simple(b)
+	}
+	return false, ""
+}
+
+// lookup sets the packet's interface by its number in the section.
+func (d *decoder) lookup(id uint32) (*Interface, string) {
+	if uint64(id) >= uint64(len(d.ifaces)-d.section) {
+		return nil, "packet of an unknown interface"
+	}
+	d.iface = d.section + int(id)
+	return &d.ifaces[d.iface], ""
+}
+
+// enhanced parses the body of an enhanced packet block, or of its obsolete
+// ancestor, which differs in the interface's number only.
+func (d *decoder) enhanced(id uint32, b []byte) (reason string) {
+	iface, reason := d.lookup(id)
+	if reason != "" {
+		return reason
+	}
+	captured, length := d.u32(b[12:]), d.u32(b[16:])
+	if reason := d.implausible(iface, captured, length); reason != "" {
+		return reason
+	}
+	if int(captured) > len(b)-20 {
+		return "packet longer than its block"
+	}
+	ts := uint64(d.u32(b[4:]))<<32 | uint64(d.u32(b[8:]))
+	sec, nsec, ok := iface.time(ts)
+	if !ok {
+		return "time before 1970 or after 2106"
+	}
+	end := 20 + int(captured)
+	d.packet = Packet{Data: b[20:end:end], Length: max(length, captured), Sec: sec, Nsec: nsec}
+	d.options(b[min(pad4(end), len(b)):], func(code uint16, value []byte) {
+		if code == epbFlags && len(value) == 4 {
+			d.packet.Flags = Flags(d.u32(value))
+		}
+	})
+	return ""
+}
+
+// simple parses the body of a simple packet block: no time, and a capture
+// length that follows from the block's and the snaplen.
+func (d *decoder) simple(b []byte) (reason string) {
+	iface, reason := d.lookup(0)
+	if reason != "" {
+		return reason
+	}
+	length := d.u32(b)
+	captured := min(length, uint32(len(b)-4))
+	if iface.Snaplen != 0 {
+		captured = min(captured, iface.Snaplen)
+	}
+	d.packet = Packet{Data: b[4 : 4+captured : 4+captured], Length: length}
+	return ""
+}
+
+// addInterface parses the body of an interface description block.
+func (d *decoder) addInterface(b []byte) (reason string) {
+	if len(d.ifaces) == maxInterfaces {
+		return "too many interfaces"
+	}
+	iface := Interface{LinkType: LinkType(d.u16(b)), Snaplen: d.u32(b[4:]), units: 1e6}
+	d.options(b[8:], func(code uint16, v []byte) {
+		text := string(v[:min(len(v), maxText)])
+		switch {
+		case code == ifName:
+			iface.Name = text
+		case code == ifDescription:
+			iface.Description = text
+		case code == ifFilter && len(v) > 0 && v[0] == 0:
+			iface.Filter = text[1:]
+		case code == ifMACAddr && len(v) == 6:
+			iface.MAC = []byte(text)
+		case code == ifSpeed && len(v) == 8:
+			iface.Speed = d.u64(v)
+		case code == ifTSResol && len(v) == 1:
+			iface.units = unitsOf(v[0])
+		case code == ifTSOffset && len(v) == 8:
+			iface.offset = int64(d.u64(v))
+		}
+	})
+	if iface.units == 0 {
+		return "absurd time resolution"
+	}
+	d.ifaces = append(d.ifaces, iface)
+	return ""
+}
+
+// options calls f with the options in b, up to the first that is damaged.
+func (d *decoder) options(b []byte, f func(code uint16, value []byte)) {
+	for len(b) >= 4 {
+		code, n := d.u16(b), int(d.u16(b[2:]))
+		if code == optEnd || len(b) < 4+n {
+			return
+		}
+		f(code, b[4:4+n])
+		b = b[min(4+pad4(n), len(b)):]
+	}
+}
+
+// unitsOf returns how many units of an if_tsresol make a second, or 0 if 64
+// bits cannot say.
+func unitsOf(resolution byte) uint64 {
+	n := int(resolution & 0x7f)
+	if resolution&0x80 != 0 {
+		return 1 << n // 0 from 64 on
+	}
+	if n > 19 {
+		return 0
+	}
+	units := uint64(1)
+	for range n {
+		units *= 10
+	}
+	return units
+}
+
+// time converts a time stamp; ok says that a Packet can hold it.
+func (i *Interface) time(ts uint64) (sec, nsec uint32, ok bool) {
+	whole, frac := ts/i.units, ts%i.units
+	if i.units != 1e9 {
+		hi, lo := bits.Mul64(frac, uint64(time.Second))
+		frac, _ = bits.Div64(hi, lo, i.units)
+	}
+	shifted := int64(whole) + i.offset // an overflow is negative, or refused by the next line
+	if whole > 1<<62 || shifted < 0 || shifted > 1<<32-1 {
+		return 0, 0, false
+	}
+	return uint32(shifted), uint32(frac), true
+}
