@@ -100,6 +100,7 @@ func (s *scanner) header() {
 	array := strings.HasPrefix(s.text[s.pos:], "[[")
 	s.take(true, 1)
 	s.take(array, 1)
+	s.table = ""
 	name := s.key()
 	s.until("\n")
 	if array {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 )
@@ -62,7 +63,7 @@ func Parse(name string, text []byte) (*Config, error) {
 func syntaxError(name string, err error) *Error {
 	e := &Error{File: name, Reason: err.Error()}
 	if p, ok := errors.AsType[toml.ParseError](err); ok {
-		e.Line, e.Column, e.Reason = p.Position.Line, p.Position.Col, p.Message
+		e.Line, e.Column, e.Reason = p.Position.Line, p.Position.Col, strings.TrimSuffix(p.Message, ".")
 		if p.LastKey != "" {
 			e.Hint = "the last key read is " + clip(p.LastKey)
 		}
@@ -123,14 +124,14 @@ func (d *decoder) interfaces(list any) {
 		return
 	}
 	for i := range v.Len() {
-		in := Interface{Recording: d.cfg.Recording}
 		table, ok := v.Index(i).Interface().(map[string]any)
-		if ok {
-			name, _ := table["name"].(string)
-			d.table(tableName(i), interfacePrefix(name, i), table, &in)
-		} else {
+		if !ok {
 			d.wrong("interface", "interface", v.Index(i).Interface(), "must be a table", "write [[interface]]")
+			continue
 		}
+		in := Interface{Recording: d.cfg.Recording}
+		name, _ := table["name"].(string)
+		d.table(tableName(i), interfacePrefix(name, i), table, &in)
 		d.cfg.Interfaces = append(d.cfg.Interfaces, in)
 	}
 }
@@ -159,7 +160,7 @@ func (d *decoder) wrong(path, key string, value any, want, hint string) {
 }
 
 func (d *decoder) unknown(here, table, prefix, key string, known []string) {
-	e := &Error{Key: prefix + clip(quoted(key)), Reason: "unknown key", paths: []string{here, table}}
+	e := &Error{Key: prefix + clip(quoted(key)), Reason: "unknown key", paths: []string{here, table, "interface"}}
 	if home := homeOf(key); home != "" {
 		e.Hint = "it belongs " + home
 	} else if near := nearest(key, known); near != "" {
@@ -279,6 +280,8 @@ func literal(value any) string {
 	switch v := value.(type) {
 	case string:
 		return strconv.Quote(clip(v))
+	case time.Time:
+		return "a date"
 	case fmt.Stringer:
 		return strconv.Quote(v.String())
 	case bool, int, int64, float64:

@@ -108,7 +108,7 @@ func (k *checker) expect(ok bool, key string, value any, reason, hint string, ot
 		e.paths = append(e.paths, join(k.table, name))
 	}
 	if k.table != "" {
-		e.paths = append(e.paths, k.table)
+		e.paths = append(e.paths, k.table, "interface") // the last for a list in one line
 	}
 	k.errs = append(k.errs, e)
 }
