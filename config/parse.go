@@ -1,0 +1,298 @@
+package config
+
+import (
+	"cmp"
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// MaxFile is the most bytes of a file that Parse reads: thousands of interfaces.
+const MaxFile = 1 << 20
+
+// Load reads, defaults and validates the file. Mistakes in it are Errors.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1)) // it may be a device by mistake
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, text)
+}
+
+// Parse reads, defaults and validates the text of a file, whose name is for
+// messages only. It returns Errors with all mistakes, or with the first if it
+// is one of TOML's syntax. A text that names no interface is none.
+func Parse(name string, text []byte) (*Config, error) {
+	if len(text) > MaxFile {
+		return nil, Errors{{File: name, Reason: fmt.Sprintf("is over %d bytes, too long for settings", MaxFile)}}
+	}
+	var doc map[string]any
+	if _, err := toml.Decode(string(text), &doc); err != nil {
+		return nil, Errors{syntaxError(name, err)}
+	}
+	d := decoder{cfg: Default()}
+	d.document(doc)
+	errs := d.errs
+	for _, e := range d.cfg.check() {
+		if !d.errs.tell(e.paths[0]) {
+			errs = append(errs, e)
+		}
+	}
+	if len(errs) == 0 {
+		return d.cfg, nil
+	}
+	errs.locate(name, string(text))
+	return nil, errs
+}
+
+func syntaxError(name string, err error) *Error {
+	e := &Error{File: name, Reason: err.Error()}
+	if p, ok := errors.AsType[toml.ParseError](err); ok {
+		e.Line, e.Column, e.Reason = p.Position.Line, p.Position.Col, strings.TrimSuffix(p.Message, ".")
+		if p.LastKey != "" {
+			e.Hint = "the last key read is " + clip(p.LastKey)
+		}
+	}
+	return e
+}
+
+// tell reports whether a mistake in the key is among the errors: what the key
+// holds instead is not the reader's.
+func (e Errors) tell(path string) bool {
+	return slices.ContainsFunc(e, func(one *Error) bool { return len(one.paths) > 0 && one.paths[0] == path })
+}
+
+// locate gives the errors the file and their lines, and sorts them by these.
+func (e Errors) locate(name, text string) {
+	at := lines(text)
+	for _, one := range e {
+		one.File = name
+		for _, path := range one.paths {
+			if line, ok := at[path]; ok {
+				one.Line = line
+				break
+			}
+		}
+	}
+	slices.SortStableFunc(e, func(a, b *Error) int { return cmp.Compare(a.Line, b.Line) })
+}
+
+// A decoder puts a document into cfg. It does so itself because the library
+// stops at the first value of a wrong type, and the reader wants all of them.
+type decoder struct {
+	cfg  *Config
+	errs Errors
+}
+
+func (d *decoder) document(doc map[string]any) {
+	// The top of the file first: interfaces inherit from it.
+	top := maps.Clone(doc)
+	delete(top, "log")
+	delete(top, "interface")
+	d.table("", "", top, d.cfg)
+	if log, ok := doc["log"]; ok {
+		if table, ok := log.(map[string]any); ok {
+			d.table("log", "log.", table, &d.cfg.Log)
+		} else {
+			d.wrong("log", "log", log, "must be a table", "write [log] on a line of its own")
+		}
+	}
+	if list, ok := doc["interface"]; ok {
+		d.interfaces(list)
+	}
+}
+
+func (d *decoder) interfaces(list any) {
+	v := reflect.ValueOf(list) // []any or []map[string]any, by how it was written
+	if v.Kind() != reflect.Slice {
+		d.wrong("interface", "interface", list, "must be a list of tables", "write [[interface]], with two brackets")
+		return
+	}
+	for i := range v.Len() {
+		table, ok := v.Index(i).Interface().(map[string]any)
+		if !ok {
+			d.wrong("interface", "interface", v.Index(i).Interface(), "must be a table", "write [[interface]]")
+			continue
+		}
+		in := Interface{Recording: d.cfg.Recording}
+		name, _ := table["name"].(string)
+		d.table(tableName(i), interfacePrefix(name, i), table, &in)
+		d.cfg.Interfaces = append(d.cfg.Interfaces, in)
+	}
+}
+
+// table puts a table of that path into the struct that dst points to.
+func (d *decoder) table(path, prefix string, table map[string]any, dst any) {
+	known := fields(reflect.ValueOf(dst).Elem())
+	for _, key := range slices.Sorted(maps.Keys(table)) {
+		here := join(path, quoted(key))
+		field, ok := known[key]
+		if !ok {
+			d.unknown(here, path, prefix, key, slices.Sorted(maps.Keys(known)))
+			continue
+		}
+		if want, err := assign(field, table[key]); err != nil {
+			d.wrong(here, prefix+key, table[key], want, err.Error())
+		} else if want != "" {
+			d.wrong(here, prefix+key, table[key], want, "")
+		}
+	}
+}
+
+// wrong notes that the key has a value of a wrong type.
+func (d *decoder) wrong(path, key string, value any, want, hint string) {
+	d.errs = append(d.errs, &Error{Key: key, Value: literal(value), Reason: want, Hint: hint, paths: []string{path}})
+}
+
+func (d *decoder) unknown(here, table, prefix, key string, known []string) {
+	e := &Error{Key: prefix + clip(quoted(key)), Reason: "unknown key", paths: []string{here, table, "interface"}}
+	if home := homeOf(key); home != "" {
+		e.Hint = "it belongs " + home
+	} else if near := nearest(key, known); near != "" {
+		e.Hint = "did you mean " + near + "?"
+	}
+	d.errs = append(d.errs, e)
+}
+
+// homeOf says where a key would have been right.
+func homeOf(key string) string {
+	var c Config
+	var in Interface
+	for _, home := range []struct {
+		table any
+		place string
+	}{
+		{&c, "at the top of the file, above all tables"},
+		{&c.Log, "in [log]"},
+		{&in, "in [[interface]]"},
+	} {
+		if _, ok := fields(reflect.ValueOf(home.table).Elem())[key]; ok {
+			return home.place
+		}
+	}
+	return ""
+}
+
+// fields returns pointers to the struct's fields by their keys. Those of an
+// embedded struct are the struct's own.
+func fields(v reflect.Value) map[string]any {
+	m := make(map[string]any)
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); f.Anonymous {
+			maps.Copy(m, fields(v.Field(i)))
+		} else {
+			m[f.Tag.Get("toml")] = v.Field(i).Addr().Interface()
+		}
+	}
+	return m
+}
+
+// assign sets what dst points to. If it cannot it returns what is wanted, and
+// an error if it can say more.
+func assign(dst, value any) (want string, err error) {
+	ok := false
+	switch dst := dst.(type) {
+	case *bool:
+		*dst, ok = keep(*dst, value)
+		want = "must be true or false"
+	case *string:
+		*dst, ok = keep(*dst, value)
+		want = "must be a string in quotes"
+	case *int:
+		var n int64
+		n, ok = keep(int64(*dst), value)
+		*dst, ok = int(n), ok && int64(int(n)) == n
+		want = "must be a whole number without quotes"
+	case *[]string:
+		*dst, ok = stringsOf(value)
+		want = `must be a list of strings, as ["a", "b"]`
+	case *Size:
+		want = `must be a size, as "64MiB"`
+		ok, err = assignText(dst, value)
+		if n, number := value.(int64); number {
+			*dst, ok = Size(n), true
+		}
+	case *Duration:
+		want = `must be a duration, as "90s", "1h30m" or "7d"`
+		ok, err = assignText(dst, value)
+		if n, number := value.(int64); number {
+			ok, err = true, dst.UnmarshalText(strconv.AppendInt(nil, n, 10))
+		}
+	case *FileMode:
+		want = `must be an octal number in quotes, as "0640"`
+		ok, err = assignText(dst, value)
+	}
+	if ok && err == nil {
+		return "", nil
+	}
+	return want, err
+}
+
+// keep returns the value if it is of the type, else the old one.
+func keep[T any](old T, value any) (T, bool) {
+	if v, ok := value.(T); ok {
+		return v, true
+	}
+	return old, false
+}
+
+func assignText(dst encoding.TextUnmarshaler, value any) (bool, error) {
+	text, ok := value.(string)
+	if !ok {
+		return false, nil
+	}
+	return true, dst.UnmarshalText([]byte(text))
+}
+
+func stringsOf(value any) ([]string, bool) {
+	list, ok := value.([]any)
+	if !ok {
+		return nil, false
+	}
+	var all []string
+	for _, v := range list {
+		s, ok := v.(string)
+		if !ok {
+			return nil, false
+		}
+		all = append(all, s)
+	}
+	return all, true
+}
+
+// literal returns the value as TOML would write it, or what it is if that is long.
+func literal(value any) string {
+	switch v := value.(type) {
+	case string:
+		return strconv.Quote(clip(v))
+	case time.Time:
+		return "a date"
+	case fmt.Stringer:
+		return strconv.Quote(v.String())
+	case bool, int, int64, float64:
+		return fmt.Sprint(v)
+	case []string:
+		return clip(`["` + strings.Join(v, `", "`) + `"]`)
+	case map[string]any:
+		return "a table"
+	}
+	if reflect.ValueOf(value).Kind() == reflect.Slice {
+		return "a list"
+	}
+	return "a value of another type"
+}

@@ -1,0 +1,257 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxSnaplen is the largest capture length in bytes that libpcap and
+	// Wireshark read (MAXIMUM_SNAPLEN).
+	maxSnaplen = 262144
+
+	// page is the alignment in bytes that the kernel's ring and O_DIRECT want.
+	page = 4 * KiB
+
+	// overhead is more than what a ring or a file adds to its only frame: the
+	// block's and frame's headers there, the file's, interface's and loss
+	// count's blocks here.
+	overhead = 4 * KiB
+
+	maxBlock  = 1 * GiB // PACKET_RX_RING counts a block in a signed int
+	minBlocks = 4       // one to fill, one to read, and two for a burst
+	maxRing   = 64 * GiB
+
+	minChunk  = 512 * KiB // smaller writes cost more than they carry
+	minChunks = 2         // one to fill while one is written
+
+	maxName = 15   // IFNAMSIZ - 1 in net/if.h
+	maxCPU  = 1023 // CPU_SETSIZE - 1 in sched.h
+)
+
+// Validate returns Errors with all mistakes in the settings, or nil. Unlike
+// Parse it wants an interface, for after the command line there is no one left
+// to name it.
+func (c *Config) Validate() error {
+	errs := c.check()
+	if len(c.Interfaces) == 0 {
+		errs = append(errs, &Error{Key: "interface", Reason: "there is none to record",
+			Hint: `add [[interface]] and name = "eth0"`})
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs
+}
+
+// check is Validate for settings that may come to name an interface yet.
+func (c *Config) check() Errors {
+	top := checker{}
+	top.recording(&c.Recording)
+	top.expect(c.StopTimeout > 0, "stop_timeout", c.StopTimeout,
+		"must be above 0: frames in memory need time to reach the disk", `write "10s"`)
+	log := checker{table: "log", prefix: "log."}
+	log.log(&c.Log)
+	errs := append(top.errs, log.errs...)
+	seen := make(map[string]int)
+	for i := range c.Interfaces {
+		errs = append(errs, c.checkInterface(i, seen, top.errs)...)
+	}
+	return errs
+}
+
+// checkInterface leaves out mistakes that are inherited: they are told once.
+func (c *Config) checkInterface(i int, seen map[string]int, inherited Errors) Errors {
+	in := &c.Interfaces[i]
+	k := checker{table: tableName(i), prefix: interfacePrefix(in.Name, i)}
+	first, twice := seen[in.Name]
+	k.expect(!twice, "name", in.Name, "must not be named twice", fmt.Sprintf("merge it with interface %d", first+1))
+	if !twice {
+		seen[in.Name] = i
+	}
+	k.name(in)
+	k.exclude(in)
+	own := checker{table: k.table, prefix: k.prefix}
+	own.recording(&in.Recording)
+	for _, e := range own.errs {
+		told := func(t *Error) bool {
+			return k.prefix+t.Key == e.Key && t.Value == e.Value && t.Reason == e.Reason
+		}
+		if !slices.ContainsFunc(inherited, told) {
+			k.errs = append(k.errs, e)
+		}
+	}
+	return k.errs
+}
+
+// A checker collects the mistakes of one table.
+type checker struct {
+	table  string // its path, see lines
+	prefix string // of its keys, for the reader
+	errs   Errors
+}
+
+// expect notes a mistake in the key unless ok. The other keys had a say in it:
+// the mistake may be on their line.
+func (k *checker) expect(ok bool, key string, value any, reason, hint string, others ...string) {
+	if ok {
+		return
+	}
+	e := &Error{Key: k.prefix + key, Value: literal(value), Reason: reason, Hint: hint}
+	for _, name := range append([]string{key}, others...) {
+		e.paths = append(e.paths, join(k.table, name))
+	}
+	if k.table != "" {
+		e.paths = append(e.paths, k.table, "interface") // the last for a list in one line
+	}
+	k.errs = append(k.errs, e)
+}
+
+func (k *checker) oneOf(key, value string, choices ...string) {
+	quoted := make([]string, len(choices))
+	for i, c := range choices {
+		quoted[i] = strconv.Quote(c)
+	}
+	hint := ""
+	if near := nearest(value, choices); near != "" {
+		hint = "did you mean " + strconv.Quote(near) + "?"
+	}
+	k.expect(slices.Contains(choices, value), key, value, "must be one of "+strings.Join(quoted, ", "), hint)
+}
+
+func (k *checker) recording(r *Recording) {
+	k.path("directory", r.Directory)
+	k.expect(1 <= r.Snaplen && r.Snaplen <= maxSnaplen, "snaplen", r.Snaplen,
+		"must be 1 to 262144 bytes, the most that Wireshark reads", "262144 keeps whole frames")
+	k.oneOf("direction", r.Direction, DirectionBoth, DirectionIn, DirectionOut)
+	k.oneOf("format", r.Format, FormatPcap, FormatPcapng)
+	k.oneOf("direct", r.Direct, DirectAuto, DirectOff)
+	k.expect(-1 <= r.CPU && r.CPU <= maxCPU, "cpu", r.CPU, "must be a CPU's number, 0 to 1023, or -1 for any", "")
+	k.ring(r)
+	k.files(r)
+	k.memory(r)
+}
+
+func (k *checker) ring(r *Recording) {
+	frame := Size(clamp(r.Snaplen, 1, maxSnaplen))
+	fits := page <= r.BlockSize && r.BlockSize <= maxBlock && r.BlockSize%page == 0
+	k.expect(fits, "block_size", r.BlockSize,
+		"must be a multiple of 4096 bytes, the page size, and at most 1GiB", nearestMultiple(min(r.BlockSize, maxBlock), page, page))
+	if fits {
+		k.expect(r.BlockSize >= frame+overhead, "block_size", r.BlockSize,
+			fmt.Sprintf("is too small for a frame of snaplen %d bytes and its headers", frame),
+			fmt.Sprintf("at least %s, or a smaller snaplen", roundUp(frame+overhead, page)), "snaplen")
+		k.expect(r.RingSize%r.BlockSize == 0 && r.RingSize/r.BlockSize >= minBlocks && r.RingSize <= maxRing,
+			"ring_size", r.RingSize,
+			fmt.Sprintf("must be a multiple of block_size (%s), at least %d blocks and at most 64GiB", r.BlockSize, minBlocks),
+			nearestMultiple(min(r.RingSize, maxRing), r.BlockSize, minBlocks*r.BlockSize), "block_size")
+	}
+	wait := time.Duration(r.BlockTimeout)
+	k.expect(time.Millisecond <= wait && wait <= time.Minute && wait%time.Millisecond == 0, "block_timeout", r.BlockTimeout,
+		"must be whole milliseconds, 1ms to 1m: the kernel counts it so", `60 to 100 ms is good`)
+}
+
+func (k *checker) files(r *Recording) {
+	frame := Size(clamp(r.Snaplen, 1, maxSnaplen))
+	k.expect(r.RotateSize == 0 || r.RotateSize >= frame+overhead, "rotate_size", r.RotateSize,
+		fmt.Sprintf("must be 0 (never) or hold a frame of snaplen %d bytes and its headers", frame),
+		fmt.Sprintf("at least %s", roundUp(frame+overhead, page)), "snaplen")
+	k.expect(r.RotateInterval == 0 || r.RotateInterval >= Duration(time.Second), "rotate_interval", r.RotateInterval,
+		"must be 0 (never) or at least 1s, which is what file names can tell apart", "")
+	k.expect(r.FlushInterval == 0 || r.FlushInterval >= Duration(10*time.Millisecond), "flush_interval", r.FlushInterval,
+		"must be 0 (only when a chunk is full) or at least 10ms: every flush is a write to the disk", "")
+	k.expect(r.FileMode <= 0o777 && r.FileMode&0o600 == 0o600, "file_mode", r.FileMode,
+		"must be 0600 to 0777: capd reads and writes its files itself", `write "0640" or "0600"`)
+}
+
+func (k *checker) memory(r *Recording) {
+	fits := r.ChunkSize >= minChunk && r.ChunkSize <= maxBlock && r.ChunkSize%page == 0
+	k.expect(fits, "chunk_size", r.ChunkSize,
+		"must be a multiple of 4096 bytes, which O_DIRECT wants, and 512KiB to 1GiB",
+		nearestMultiple(min(r.ChunkSize, maxBlock), page, minChunk))
+	if fits {
+		k.expect(r.PoolSize/r.ChunkSize >= minChunks && r.PoolSize <= maxRing, "pool_size", r.PoolSize,
+			fmt.Sprintf("must be at least %d chunks of chunk_size (%s), one to fill while one is written, and at most 64GiB",
+				minChunks, r.ChunkSize),
+			fmt.Sprintf("at least %s", minChunks*r.ChunkSize), "chunk_size")
+	}
+}
+
+func (k *checker) log(l *Log) {
+	k.oneOf("level", l.Level, "debug", "info", "warn", "error")
+	k.oneOf("format", l.Format, LogText, LogJSON, LogAuto)
+	if l.File != "" {
+		k.path("file", l.File)
+	}
+	k.expect(l.MaxSize >= 0, "max_size", l.MaxSize, "must not be negative", "0 is no limit")
+	k.expect(l.MaxAge >= 0, "max_age", l.MaxAge, "must not be negative", "0 is no limit")
+	k.expect(l.MaxBackups >= 0, "max_backups", l.MaxBackups, "must not be negative", "0 is no limit")
+}
+
+func (k *checker) path(key, value string) {
+	k.expect(filepath.IsAbs(value) && !strings.ContainsRune(value, 0), key, value,
+		"must be an absolute path: a daemon has no directory of its own", "")
+}
+
+func (k *checker) name(in *Interface) {
+	reason, hint := "", ""
+	switch {
+	case in.Name == "":
+		reason, hint = "must name an interface", `"eth0", a glob as "eth*", or "any"`
+	case in.Name == "." || in.Name == ".." || strings.ContainsFunc(in.Name, notInName):
+		reason = "no interface has a slash, a colon, a space or a control character in its name"
+	case in.Glob() && badGlob(in.Name):
+		reason, hint = "is no glob", `* is any characters, ? is one, [a-c] one of these`
+	case !in.Glob() && len(in.Name) > maxName:
+		reason = fmt.Sprintf("is %d bytes, and no interface has a name over %d", len(in.Name), maxName)
+	}
+	k.expect(reason == "", "name", in.Name, reason, hint)
+}
+
+func (k *checker) exclude(in *Interface) {
+	k.expect(len(in.Exclude) == 0 || in.Glob(), "exclude", in.Exclude,
+		"excludes from a glob, and the name is none", "remove it", "name")
+	for _, glob := range in.Exclude {
+		k.expect(glob != "" && !strings.ContainsFunc(glob, notInName) && !badGlob(glob), "exclude", glob,
+			"is neither an interface nor a glob", `* is any characters, ? is one, [a-c] one of these`)
+	}
+}
+
+// notInName reports what the kernel refuses in names (dev_valid_name).
+func notInName(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == 0x7f }
+
+func badGlob(glob string) bool {
+	_, err := path.Match(glob, "")
+	return err != nil
+}
+
+// nearestMultiple is the hint for a size that is none: the multiples around it.
+func nearestMultiple(size, of, least Size) string {
+	if size <= least {
+		return fmt.Sprintf("at least %s", least)
+	}
+	down := size / of * of
+	if down == size {
+		return ""
+	}
+	return fmt.Sprintf("write %s or %s", strconv.Quote(down.String()), strconv.Quote((down + of).String()))
+}
+
+func roundUp(size, of Size) Size { return (size + of - 1) / of * of }
+
+func clamp[T cmp.Ordered](x, least, most T) T { return max(least, min(x, most)) }
+
+func tableName(i int) string { return fmt.Sprintf("interface[%d]", i) }
+
+func interfacePrefix(name string, i int) string {
+	if name == "" {
+		return fmt.Sprintf("interface %d: ", i+1)
+	}
+	return fmt.Sprintf("interface %s: ", strconv.Quote(clip(name)))
+}

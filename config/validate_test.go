@@ -1,0 +1,157 @@
+package config
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRanges(t *testing.T) {
+	for _, c := range []struct {
+		text, want string // want is how the only mistake starts; empty is none
+	}{
+		{`directory = "capd"`, `1: directory = "capd": must be an absolute path`},
+		{`directory = ""`, `1: directory = "": must be an absolute path`},
+		{`directory = "/a\u0000"`, `1: directory = "/a\x00": must be an absolute path`},
+		{`snaplen = 1`, ``},
+		{`snaplen = 262144`, ``},
+		{`snaplen = 262145`, `1: snaplen = 262145: must be 1 to 262144 bytes`},
+		{`snaplen = -1`, `1: snaplen = -1: must be 1 to 262144 bytes`},
+		{`direction = "inn"`, `1: direction = "inn": must be one of "both", "in", "out"; did you mean "in"?`},
+		{`format = "pcap-ng"`, `1: format = "pcap-ng": must be one of "pcap", "pcapng"; did you mean "pcapng"?`},
+		{`direct = "always"`, `1: direct = "always": must be one of "auto", "off"`},
+		{`cpu = -2`, `1: cpu = -2: must be a CPU's number`},
+		{`cpu = 1024`, `1: cpu = 1024: must be a CPU's number`},
+
+		{`block_size = "1000000"`, `1: block_size = "1MB": must be a multiple of 4096 bytes, the page size, and at most 1GiB; write "976KiB" or "980KiB"`},
+		{`block_size = 0`, `1: block_size = "0": must be a multiple of 4096 bytes, the page size, and at most 1GiB; at least 4KiB`},
+		{`block_size = -9223372036854775808`, `1: block_size = "-8388608TiB": must be a multiple of 4096`},
+		{`block_size = 9223372036854775807`, `1: block_size = "9223372036854775807B": must be a multiple of 4096`},
+		{`block_size = "256KiB"`, `1: block_size = "256KiB": is too small for a frame of snaplen 262144 bytes and its headers; at least 260KiB, or a smaller snaplen`},
+		{"block_size = \"64KiB\"\nsnaplen = 61440", ``},
+		{"snaplen = 61441\nblock_size = \"64KiB\"", `2: block_size = "64KiB": is too small for a frame of snaplen 61441 bytes`},
+		{`block_size = "64MiB"`, `1: ring_size = "128MiB": must be a multiple of block_size (64MiB), at least 4 blocks and at most 64GiB; at least 256MiB`},
+		{`ring_size = "10000000"`, `1: ring_size = "10MB": must be a multiple of block_size (1MiB), at least 4 blocks and at most 64GiB; write "9MiB" or "10MiB"`},
+		{`ring_size = "3MiB"`, `1: ring_size = "3MiB": must be a multiple of block_size (1MiB), at least 4 blocks`},
+		{`ring_size = "4MiB"`, ``},
+		{`ring_size = "64GiB"`, ``},
+		{`ring_size = "65GiB"`, `1: ring_size = "65GiB": must be a multiple`},
+		{`block_timeout = "1ms"`, ``},
+		{`block_timeout = 0`, `1: block_timeout = "0": must be whole milliseconds, 1ms to 1m`},
+		{`block_timeout = "1500us"`, `1: block_timeout = "1ms500us": must be whole milliseconds`},
+		{`block_timeout = "-1ms"`, `1: block_timeout = "-1ms": must be whole milliseconds`},
+		{`block_timeout = "61s"`, `1: block_timeout = "1m1s": must be whole milliseconds`},
+
+		{`rotate_size = "260KiB"`, ``},
+		{`rotate_size = "256KiB"`, `1: rotate_size = "256KiB": must be 0 (never) or hold a frame of snaplen 262144 bytes and its headers; at least 260KiB`},
+		{`rotate_size = -1`, `1: rotate_size = "-1B": must be 0 (never) or hold`},
+		{"snaplen = 100\nrotate_size = \"8KiB\"", ``},
+		{`rotate_interval = "1s"`, ``},
+		{`rotate_interval = "999ms"`, `1: rotate_interval = "999ms": must be 0 (never) or at least 1s`},
+		{`rotate_interval = "-1h"`, `1: rotate_interval = "-1h": must be 0 (never) or at least 1s`},
+		{`flush_interval = "10ms"`, ``},
+		{`flush_interval = "9ms"`, `1: flush_interval = "9ms": must be 0 (only when a chunk is full) or at least 10ms`},
+		{`file_mode = "0440"`, `1: file_mode = "0440": must be 0600 to 0777`},
+		{`file_mode = "1640"`, `1: file_mode = "1640": must be 0600 to 0777`},
+
+		{`chunk_size = "508KiB"`, `1: chunk_size = "508KiB": must be a multiple of 4096 bytes, which O_DIRECT wants, and 512KiB to 1GiB; at least 512KiB`},
+		{`chunk_size = "1MB"`, `1: chunk_size = "1MB": must be a multiple of 4096 bytes`},
+		{`chunk_size = "512KiB"`, ``},
+		{`chunk_size = "16MiB"`, ``},
+		{`chunk_size = "32MiB"`, `1: pool_size = "32MiB": must be at least 2 chunks of chunk_size (32MiB), one to fill while one is written, and at most 64GiB; at least 64MiB`},
+		{`pool_size = 0`, `1: pool_size = "0": must be at least 2 chunks`},
+
+		{`stop_timeout = 0`, `1: stop_timeout = "0": must be above 0`},
+		{`stop_timeout = "-5s"`, `1: stop_timeout = "-5s": must be above 0`},
+		{"[log]\nlevel = \"warning\"", `2: log.level = "warning": must be one of "debug", "info", "warn", "error"`},
+		{"[log]\nformat = \"xml\"", `2: log.format = "xml": must be one of "text", "json", "auto"`},
+		{"[log]\nfile = \"log\"", `2: log.file = "log": must be an absolute path`},
+		{"[log]\nmax_size = -1", `2: log.max_size = "-1B": must not be negative`},
+		{"[log]\nmax_age = \"-1d\"", `2: log.max_age = "-1d": must not be negative`},
+		{"[log]\nmax_backups = -1", `2: log.max_backups = -1: must not be negative`},
+	} {
+		mistake(t, c.text, c.want)
+	}
+}
+
+func TestInterfaceRanges(t *testing.T) {
+	const head = "[[interface]]\n"
+	for _, c := range []struct {
+		text, want string
+	}{
+		{head + `name = "any"`, ``},
+		{head + `name = "fifteen-bytes-x"`, ``},
+		{head + `name = "sixteen-bytes-xx"`, `2: interface "sixteen-bytes-xx": name = "sixteen-bytes-xx": is 16 bytes, and no interface has a name over 15`},
+		{head + `name = "sixteen-bytes-x*"`, ``},
+		{head, `1: interface 1: name = "": must name an interface`},
+		{head + `name = ""`, `2: interface 1: name = "": must name an interface`},
+		{head + `name = "eth/0"`, `2: interface "eth/0": name = "eth/0": no interface has a slash`},
+		{head + `name = "eth0:1"`, `2: interface "eth0:1": name = "eth0:1": no interface has a slash, a colon`},
+		{head + `name = ".."`, `2: interface "..": name = "..": no interface has`},
+		{head + `name = "a/*"`, `2: interface "a/*": name = "a/*": no interface has a slash`},
+		{head + `name = "eth[0"`, `2: interface "eth[0": name = "eth[0": is no glob; * is any characters`},
+		{head + `name = "*x[0"`, `2: interface "*x[0": name = "*x[0": is no glob`},
+		{head + "name = \"eth*\"\nexclude = [\"eth9\", \"eth1?\"]", ``},
+		{head + "name = \"eth*\"\nexclude = [\"eth[\"]", `3: interface "eth*": exclude = "eth[": is neither an interface nor a glob`},
+		{head + "name = \"eth*\"\nexclude = [\"\"]", `3: interface "eth*": exclude = "": is neither`},
+		{head + "name = \"eth0\"\nexclude = [\"eth1\"]", `3: interface "eth0": exclude = ["eth1"]: excludes from a glob, and the name is none; remove it`},
+		{head + "name = \"eth0\"\n" + head + "name = \"eth1\"\n" + head + "name = \"eth0\"",
+			`6: interface "eth0": name = "eth0": must not be named twice; merge it with interface 1`},
+		{head + "name = \"eth0\"\nsnaplen = 0", `3: interface "eth0": snaplen = 0: must be 1 to 262144`},
+		{"snaplen = 0\n" + head + "name = \"eth0\"", `1: snaplen = 0: must be 1 to 262144`},
+		{"ring_size = \"32MiB\"\n" + head + "name = \"eth0\"\nblock_size = \"16MiB\"",
+			`4: interface "eth0": ring_size = "32MiB": must be a multiple of block_size (16MiB)`},
+		{"ring_size = \"3MiB\"\n" + head + "name = \"eth0\"\nring_size = \"8MiB\"", `1: ring_size = "3MiB": must be`},
+	} {
+		mistake(t, c.text, c.want)
+	}
+}
+
+// mistake fails unless the text has one mistake, which starts so, or none.
+func mistake(t *testing.T, text, want string) {
+	t.Helper()
+	_, err := Parse("capd.toml", []byte(text))
+	switch {
+	case err == nil && want != "":
+		t.Errorf("%s\nhas no mistake, want %s", text, want)
+	case err == nil:
+	case want == "", !strings.HasPrefix(err.Error(), "capd.toml:"+want), len(err.(Errors)) != 1:
+		t.Errorf("%s\nhas the mistakes\n%v\nwant\n%s", text, err, want)
+	}
+}
+
+func TestValidateWantsAnInterface(t *testing.T) {
+	c := Default()
+	err := c.Validate()
+	const want = `interface: there is none to record; add [[interface]] and name = "eth0"`
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	c.Interfaces = []Interface{{Name: "eth0", Recording: c.Recording}}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Settings that did not come from a file may hold what no text could say.
+func TestValidateStandsAnything(t *testing.T) {
+	var zero Config
+	zero.Interfaces = make([]Interface, 2)
+	if n := len(zero.Validate().(Errors)); n < 10 {
+		t.Errorf("an empty Config has %d mistakes", n)
+	}
+	for _, n := range []int64{math.MinInt64, -1, 0, 1, math.MaxInt64} {
+		r := Recording{RingSize: Size(n), BlockSize: Size(n), ChunkSize: Size(n), PoolSize: Size(n), RotateSize: Size(n),
+			RotateInterval: Duration(n), FlushInterval: Duration(n), BlockTimeout: Duration(n), Snaplen: int(n), CPU: int(n)}
+		c := Config{Recording: r, StopTimeout: Duration(n), Interfaces: []Interface{{Name: "eth0", Recording: r}}}
+		if c.Validate() == nil {
+			t.Errorf("%d everywhere has no mistakes", n)
+		}
+	}
+	c := Default()
+	c.FlushInterval = Duration(time.Millisecond)
+	if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "flush_interval") {
+		t.Error(err)
+	}
+}
