@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/jsimonetti/rtnetlink/v2 v2.0.2
+	github.com/safchain/ethtool v0.7.0
 	golang.org/x/sys v0.50.0
 )
 
