@@ -5,8 +5,11 @@ go 1.26.0
 require (
 	github.com/google/gopacket v1.1.19
 	github.com/jsimonetti/rtnetlink/v2 v2.0.2
+	github.com/safchain/ethtool v0.7.0
 	golang.org/x/sys v0.50.0
 )
+
+require github.com/stretchr/testify v1.11.1 // indirect
 
 require (
 	github.com/BurntSushi/toml v1.6.0
@@ -15,7 +18,7 @@ require (
 	github.com/josharian/native v1.1.0 // indirect
 	github.com/mdlayher/netlink v1.7.2 // indirect
 	github.com/mdlayher/socket v0.5.1 // indirect
-	go.uber.org/goleak v1.3.0 // indirect
+	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sync v0.20.0 // indirect
 )

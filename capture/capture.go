@@ -11,10 +11,18 @@
 //		}
 //		batch.Release()
 //	}
+//
+// A [Device] needs privilege to open and none to attach to, so that a ring
+// goes on filling while no handle reads it. One goroutine uses a [Handle] and
+// its [Batch]; only [Handle.Stats], [Handle.Stop] and [Handle.Close] may be
+// called beside it.
 package capture
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"time"
 
 	"capd/pcap"
 )
@@ -46,22 +54,59 @@ const (
 type Config struct {
 	Interface    string // name of an interface, or Any
 	Snaplen      int    // most bytes kept of a frame; 0 is DefaultSnaplen
-	Promiscuous  bool   // also frames for other hosts
+	Promiscuous  bool   // also frames for other hosts; without effect on Any
 	Direction    Direction
 	RingSize     int  // bytes of the kernel's ring, a multiple of BlockSize; 0 is DefaultRingSize
 	BlockSize    int  // bytes of one block of the ring, a multiple of the page size; 0 is DefaultBlockSize
 	BlockTimeout int  // milliseconds until the kernel hands over a block that is not full; 0 is DefaultBlockTimeout
 	NoRing       bool // read frame by frame, as is done by itself where the kernel has no ring
+
+	// Filter is a classic BPF program that keeps the frames for which it
+	// returns more than 0. It sees a frame without the VLAN tag that the
+	// kernel took out of it, and a cooked frame without its header.
+	Filter []Instruction
+}
+
+// withDefaults returns the Config with its zero values replaced, or what is
+// wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	setDefault(&c.Snaplen, DefaultSnaplen)
+	setDefault(&c.BlockSize, DefaultBlockSize)
+	setDefault(&c.RingSize, max(DefaultRingSize/max(c.BlockSize, 1), 2)*c.BlockSize)
+	setDefault(&c.BlockTimeout, DefaultBlockTimeout)
+	switch page := os.Getpagesize(); {
+	case c.Interface == "":
+		return c, errors.New("no interface named")
+	case c.Snaplen < 1 || c.Snaplen > pcap.MaxSnaplen:
+		return c, fmt.Errorf("snaplen %d is not within 1 and %d", c.Snaplen, pcap.MaxSnaplen)
+	case c.Direction > Out:
+		return c, fmt.Errorf("no direction %d", c.Direction)
+	case c.BlockSize < page || c.BlockSize > 1<<30 || c.BlockSize%page != 0:
+		return c, fmt.Errorf("block size %d is not a multiple of the page size %d", c.BlockSize, page)
+	case c.RingSize < 2*c.BlockSize || c.RingSize%c.BlockSize != 0:
+		return c, fmt.Errorf("ring size %d is not a multiple, at least twice, of the block size %d", c.RingSize, c.BlockSize)
+	case c.BlockTimeout < 1 || c.BlockTimeout > 60_000:
+		return c, fmt.Errorf("block timeout %d ms is not within 1 and 60000", c.BlockTimeout)
+	}
+	return c, nil
+}
+
+func setDefault(value *int, or int) {
+	if *value == 0 {
+		*value = or
+	}
 }
 
 // Stats are counters since the device was opened. They never go backward.
+// Once a stopped handle is drained, Received = frames read + Dropped + Corrupt.
 type Stats struct {
 	Received    uint64 // frames that passed the kernel's filter, dropped or not
 	Dropped     uint64 // of these, dropped by the kernel because the ring was full
+	Corrupt     uint64 // of these, in the part of a block that could not be read: see Batch.Err
 	Freezes     uint64 // times that the ring was found full and stopped
-	NICDropped  uint64 // frames that the interface dropped before any capture (rx_dropped, rx_missed_errors)
-	RingBlocks  int    // blocks in the ring
-	FilledBlock int    // of these, waiting to be read now
+	NICDropped  uint64 // frames that the interface dropped before any capture (rx_dropped, rx_missed_errors); 0 for Any
+	RingBlocks  int    // blocks in the ring; 0 without a ring
+	FilledBlock int    // of these, waiting to be read now, or held
 }
 
 // Errors that Handle.Next returns, alone or wrapped. After ErrDown the handle
@@ -72,3 +117,88 @@ var (
 	ErrGone   = errors.New("interface is gone")
 	ErrClosed = errors.New("capture is closed")
 )
+
+// Errors that Open and Attach return wrapped.
+var (
+	ErrPermission  = errors.New("operation not permitted") // no CAP_NET_RAW, or no access to the BPF device
+	ErrNoInterface = errors.New("no such interface")
+	ErrAttached    = errors.New("device has a handle already")
+)
+
+// A Mode is the way frames come from the kernel.
+type Mode string
+
+// Modes.
+const (
+	ModeRing   Mode = "ring"   // blocks of frames in memory shared with the kernel
+	ModeSocket Mode = "socket" // one system call a frame
+)
+
+// A Device is an interface opened for capture. The kernel collects its frames
+// from then on, read or not. Its methods may be called from any goroutine.
+type Device struct{ device }
+
+// Open opens the interface. It needs privilege (on Linux CAP_NET_RAW) and
+// returns an error wrapping ErrPermission without, and ErrNoInterface where
+// there is no interface of this name. An interface that is down can be opened:
+// the first Next then returns ErrDown.
+func Open(c Config) (*Device, error) {
+	full, err := c.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", c.Interface, err)
+	}
+	d := new(Device)
+	if err := d.open(full); err != nil {
+		return nil, fmt.Errorf("open %s: %w", c.Interface, err)
+	}
+	return d, nil
+}
+
+// Attach starts reading with the oldest frames that no handle before has
+// released. It needs no privilege. There is one handle at a time: while it is
+// not closed, or holds a batch, Attach returns ErrAttached.
+func (d *Device) Attach() (*Handle, error) {
+	h := new(Handle)
+	if err := d.attach(&h.handle); err != nil {
+		return nil, fmt.Errorf("attach to %s: %w", d.name, err)
+	}
+	return h, nil
+}
+
+// RingSize returns the bytes of the ring, which may be less than asked for
+// where memory was short; 0 without a ring.
+func (d *Device) RingSize() int { return d.ringSize() }
+
+// Close ends the capture, and closes the handle if there is one: see
+// Handle.Close.
+func (d *Device) Close() error { return d.close() }
+
+// A Handle reads the frames of a Device.
+type Handle struct{ handle }
+
+// Next returns the next batch, or nil and no error when there is none within
+// the timeout; a negative timeout means to wait as long as it takes. The batch
+// is the handle's own: Next releases the one before if its holder did not.
+//
+// It returns ErrDown once when the interface goes down. After Stop, or when
+// the interface was removed, it returns what the kernel has left, and then
+// ErrClosed or ErrGone.
+func (h *Handle) Next(timeout time.Duration) (*Batch, error) { return h.next(timeout) }
+
+// Stats returns the counters. They work on after Close, but do not move.
+func (h *Handle) Stats() (Stats, error) { return h.stats() }
+
+// LinkType returns the link type of all packets of the handle.
+func (h *Handle) LinkType() pcap.LinkType { return h.linkType() }
+
+// Mode says how the frames come from the kernel.
+func (h *Handle) Mode() Mode { return h.mode() }
+
+// Stop ends the device's reception. When it returns no further frame enters;
+// Next returns those that did and ErrClosed after the last of them.
+func (h *Handle) Stop() error { return h.stop() }
+
+// Close detaches from the device, which goes on filling unless it was stopped,
+// and makes a Next under way return ErrClosed. A batch that is held stays valid
+// until its Release, which is still due. Closing again does nothing.
+func (h *Handle) Close() error { return h.close() }

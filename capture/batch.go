@@ -1,0 +1,64 @@
+package capture
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"capd/pcap"
+)
+
+// A Batch holds frames borrowed from the kernel: a block of its ring, or what
+// a socket had. Nothing that Read returned may be used after Release.
+type Batch struct {
+	block   block         // frames still in the ring
+	frames  []pcap.Packet // or frames received one by one
+	corrupt *atomic.Uint64
+	release func() // gives the memory back; set once, called once a batch
+	held    bool
+}
+
+// Read fills dst with the next packets and returns how many; 0 when the batch
+// has no more. Their Data points into the kernel's memory.
+func (b *Batch) Read(dst []pcap.Packet) int {
+	if len(b.frames) > 0 {
+		n := copy(dst, b.frames)
+		b.frames = b.frames[n:]
+		return n
+	}
+	n := b.block.read(dst)
+	if b.block.lost > 0 {
+		b.corrupt.Add(uint64(b.block.lost))
+		b.block.lost = 0
+	}
+	return n
+}
+
+// Err returns a CorruptError if Read returned 0 because the rest of the batch
+// makes no sense. The frames lost by that are counted (Stats.Corrupt), and the
+// next batch may well be sound.
+func (b *Batch) Err() error {
+	if b.block.reason == "" {
+		return nil
+	}
+	return &CorruptError{Offset: b.block.off, Reason: b.block.reason}
+}
+
+// Release gives the frames back to the kernel. Releasing again does nothing.
+func (b *Batch) Release() {
+	if !b.held {
+		return
+	}
+	b.held = false
+	b.block, b.frames = block{}, nil
+	b.release()
+}
+
+// A CorruptError says where the kernel's memory makes no sense.
+type CorruptError struct {
+	Offset int // bytes from the start of the block, or of a socket's control data
+	Reason string
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("corrupt at byte %d: %s", e.Offset, e.Reason)
+}

@@ -1,0 +1,301 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"capd/pcap"
+)
+
+// A device is a packet socket and, unless the kernel refused it, its ring.
+type device struct {
+	form
+	name         string
+	index        int // of the interface; 0 is all
+	blockSize    int
+	blocks       int // in the ring; 0 without one
+	blockTimeout time.Duration
+	nicDropped   uint64        // what the interface had dropped when it was opened
+	taken        atomic.Uint64 // frames in the batches handed out so far
+	corrupt      atomic.Uint64
+	stopped      atomic.Bool
+
+	mu       sync.Mutex // guards what follows
+	fd       int        // -1 when closed
+	users    int        // of fd: the open device and its handle
+	closed   bool
+	attached *handle
+	total    Stats
+}
+
+func (d *device) open(c Config) error {
+	link, index, err := lookup(c.Interface)
+	if err != nil {
+		return err
+	}
+	d.name, d.index = c.Interface, index
+	d.form = form{link: link, snaplen: c.Snaplen}
+	d.blockSize = c.BlockSize
+	d.blockTimeout = time.Duration(c.BlockTimeout) * time.Millisecond
+	kind := unix.SOCK_RAW
+	if link == pcap.LinkTypeLinuxSLL2 {
+		kind = unix.SOCK_DGRAM
+	}
+	// Protocol 0: no frame of another interface slips in before the bind.
+	d.fd, err = unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return named("socket", err)
+	}
+	d.users = 1
+	if err := d.configure(c); err != nil {
+		unix.Close(d.fd)
+		return err
+	}
+	d.nicDropped = nicDropped(index)
+	return nil
+}
+
+// configure sets everything and then starts reception.
+func (d *device) configure(c Config) error {
+	err := d.setRing(c)
+	if errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EINVAL) {
+		err = d.setSocket(c)
+	}
+	if err != nil {
+		return err
+	}
+	if err := setFilter(d.fd, program(c.Direction, d.index, c.Snaplen, c.Filter)); err != nil {
+		return named("set filter", err)
+	}
+	if c.Direction == In {
+		// The filter does the same, at a higher price: a kernel before 4.20 lacks this.
+		_ = unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
+	}
+	if err := bind(d.fd, unix.ETH_P_ALL, d.index); err != nil {
+		return named("bind", err)
+	}
+	if c.Promiscuous && d.index != 0 {
+		// Unlike IFF_PROMISC this ends with the socket, whatever becomes of us.
+		mreq := unix.PacketMreq{Ifindex: int32(d.index), Type: unix.PACKET_MR_PROMISC}
+		if err := unix.SetsockoptPacketMreq(d.fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
+			return named("set promiscuous mode", err)
+		}
+	}
+	return nil
+}
+
+// minBlocks is where a ring stops to shrink when memory is short.
+const minBlocks = 4
+
+// setRing makes the ring, with less memory than asked for if the kernel has
+// less.
+func (d *device) setRing(c Config) error {
+	if c.NoRing {
+		return unix.ENOPROTOOPT
+	}
+	if err := unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
+		return named("set packet version", err)
+	}
+	// An Ethernet frame lies 14 bytes, a cooked one 28 bytes behind its header
+	// (tpacket_rcv): with this more, what is put before them always has room.
+	if err := unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_RESERVE, tagLen); err != nil {
+		return named("reserve headroom", err)
+	}
+	const frameSize = 2048 // not used by V3, but checked
+	for blocks := c.RingSize / c.BlockSize; ; blocks = max(blocks/2, minBlocks) {
+		err := unix.SetsockoptTpacketReq3(d.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
+			Block_size:     uint32(c.BlockSize),
+			Block_nr:       uint32(blocks),
+			Frame_size:     frameSize,
+			Frame_nr:       uint32(c.BlockSize / frameSize * blocks),
+			Retire_blk_tov: uint32(c.BlockTimeout),
+		})
+		if err == nil {
+			d.blocks = blocks
+			return nil
+		}
+		if err != unix.ENOMEM || blocks <= minBlocks {
+			return named("make ring", err)
+		}
+	}
+}
+
+// setSocket prepares for reading frame by frame.
+func (d *device) setSocket(c Config) error {
+	// All best effort: without them there are drops sooner, no VLAN tags and
+	// less exact times.
+	if unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, c.RingSize) != nil {
+		_ = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, c.RingSize)
+	}
+	_ = unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1)
+	_ = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	return nil
+}
+
+func setFilter(fd int, program []Instruction) error {
+	if len(program) == 0 {
+		return nil
+	}
+	raw := make([]unix.SockFilter, len(program))
+	for i, in := range program {
+		raw[i] = unix.SockFilter(in)
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
+}
+
+func bind(fd int, protocol uint16, index int) error {
+	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian16(protocol), Ifindex: index})
+}
+
+// bigEndian16 returns the number whose bytes in memory are v's in network order.
+func bigEndian16(v uint16) uint16 {
+	return host.Uint16([]byte{byte(v >> 8), byte(v)})
+}
+
+// lookup finds the interface's index and the link type to capture it with.
+func lookup(name string) (pcap.LinkType, int, error) {
+	if name == Any {
+		return pcap.LinkTypeLinuxSLL2, 0, nil
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err != nil { // The name is too long to be one.
+		return 0, 0, ErrNoInterface
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, 0, named("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
+		return 0, 0, named("get index", err)
+	}
+	index := int(ifr.Uint32())
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, ifr); err != nil {
+		return 0, 0, named("get hardware type", err)
+	}
+	return linkType(ifr.Uint16()), index, nil
+}
+
+// named says what failed, with our own error where there is one for it.
+func named(what string, err error) error {
+	switch err {
+	case unix.EPERM, unix.EACCES:
+		err = ErrPermission
+	case unix.ENODEV, unix.ENXIO:
+		return ErrNoInterface
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (d *device) ringSize() int { return d.blocks * d.blockSize }
+
+// use counts one more user of the socket, if it is still open.
+func (d *device) use(h *handle) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed:
+		return ErrClosed
+	case d.attached != nil:
+		return ErrAttached
+	}
+	d.attached = h
+	d.users++
+	return nil
+}
+
+// drop counts one user less; the last one closes the socket.
+func (d *device) drop() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dropLocked()
+}
+
+func (d *device) dropLocked() error {
+	d.users--
+	if d.users > 0 {
+		return nil
+	}
+	fd := d.fd
+	d.readStats()
+	d.fd = -1
+	return unix.Close(fd)
+}
+
+func (d *device) close() error {
+	d.mu.Lock()
+	h := d.attached
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	d.mu.Unlock()
+	if h != nil {
+		_ = h.close()
+	}
+	return d.drop()
+}
+
+// stopReception makes the kernel put no further frame into the ring.
+func (d *device) stopReception() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fd < 0 {
+		return ErrClosed
+	}
+	// A length, not a type: no frame has this protocol. Unlike a new filter it
+	// is allowed under SO_LOCK_FILTER. Bind waits for frames on their way in.
+	const noProtocol = 0x05ff
+	err := bind(d.fd, noProtocol, d.index)
+	if err == unix.ENODEV {
+		return nil // The interface is gone: nothing comes any more.
+	}
+	return err
+}
+
+// readStats adds the kernel's counters, which start again at 0 by that, to the
+// total. The caller holds mu.
+func (d *device) readStats() error {
+	if d.fd < 0 {
+		return nil
+	}
+	s, err := unix.GetsockoptTpacketStatsV3(d.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+	if err != nil {
+		return fmt.Errorf("get statistics: %w", err)
+	}
+	d.total.Received += uint64(s.Packets) // drops included
+	d.total.Dropped += uint64(s.Drops)
+	d.total.Freezes += uint64(s.Freeze_q_cnt)
+	return nil
+}
+
+// counters returns the counters of the socket.
+func (d *device) counters() (Stats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.readStats()
+	s := d.total
+	s.Corrupt = d.corrupt.Load()
+	s.RingBlocks = d.blocks
+	return s, err
+}
+
+// drained says whether every frame that the kernel received has been handed out.
+func (d *device) drained() bool {
+	s, err := d.counters()
+	return err == nil && d.taken.Load() >= s.Received-s.Dropped
+}
+
+// gone says whether the interface was removed: the kernel unbinds the socket.
+func (d *device) gone() bool {
+	sa, err := unix.Getsockname(d.fd)
+	ll, ok := sa.(*unix.SockaddrLinklayer)
+	return err == nil && ok && d.index != 0 && ll.Ifindex != d.index
+}

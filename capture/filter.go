@@ -1,0 +1,72 @@
+package capture
+
+// An Instruction is one of classic BPF, as struct sock_filter of
+// linux/filter.h and struct bpf_insn of bpf(4).
+type Instruction struct {
+	Code   uint16
+	Jt, Jf uint8
+	K      uint32
+}
+
+// Classic BPF (linux/bpf_common.h, linux/filter.h).
+const (
+	bpfLoad         = 0x20             // ld [k]
+	bpfLoadValue    = 0x00             // ld #k
+	bpfJumpEqual    = 0x15             // jeq #k, jt, jf
+	bpfReturn       = 0x06             // ret #k
+	bpfAncillary    = 1<<32 - 0x1000   // SKF_AD_OFF
+	bpfPktType      = bpfAncillary + 4 // SKF_AD_PKTTYPE
+	bpfIfindex      = bpfAncillary + 8 // SKF_AD_IFINDEX
+	loopbackIfindex = 1                // in every network namespace (LOOPBACK_IFINDEX)
+)
+
+// program returns the filter for the kernel: a prefix that drops the frames of
+// the wrong direction, then the user's filter, if any, with every accepted
+// frame cut at snaplen. A loopback interface shows each frame twice, going out
+// and coming in: one of them is kept. It returns nil if all frames are wanted
+// whole.
+func program(d Direction, ifindex int, snaplen int, user []Instruction) []Instruction {
+	p := prefix(d, ifindex)
+	if len(user) == 0 {
+		if len(p) == 0 && snaplen >= DefaultSnaplen {
+			return nil
+		}
+		return append(p, Instruction{Code: bpfReturn, K: uint32(snaplen)})
+	}
+	if len(p) > 0 {
+		// A program may count on starting with 0.
+		p = append(p, Instruction{Code: bpfLoadValue})
+	}
+	for _, in := range user {
+		if in.Code == bpfReturn {
+			in.K = min(in.K, uint32(snaplen))
+		}
+		p = append(p, in)
+	}
+	return p
+}
+
+// prefix returns instructions that drop unwanted frames and run on into what
+// follows for the others. An ifindex of 0 is all interfaces.
+func prefix(d Direction, ifindex int) []Instruction {
+	pktType := Instruction{Code: bpfLoad, K: bpfPktType}
+	drop := Instruction{Code: bpfReturn}
+	if d == Both && ifindex == loopbackIfindex {
+		d = In
+	}
+	switch {
+	case d == In:
+		return []Instruction{pktType, {Code: bpfJumpEqual, K: typeOutgoing, Jf: 1}, drop}
+	case d == Out:
+		return []Instruction{pktType, {Code: bpfJumpEqual, K: typeOutgoing, Jt: 1}, drop}
+	case ifindex == 0:
+		return []Instruction{
+			{Code: bpfLoad, K: bpfIfindex},
+			{Code: bpfJumpEqual, K: loopbackIfindex, Jf: 3},
+			pktType,
+			{Code: bpfJumpEqual, K: typeOutgoing, Jf: 1},
+			drop,
+		}
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package capture
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/safchain/ethtool"
+	"golang.org/x/sys/unix"
+)
+
+func interfaces() ([]Interface, error) {
+	conn, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	defer conn.Close()
+	links, err := conn.Link.List()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	var all []Interface
+	for _, l := range links {
+		if l.Attributes == nil {
+			continue
+		}
+		all = append(all, Interface{
+			Index:        int(l.Index),
+			Name:         l.Attributes.Name,
+			HardwareType: l.Type,
+			LinkType:     linkType(l.Type),
+			MTU:          int(l.Attributes.MTU),
+			Up:           l.Flags&unix.IFF_UP != 0,
+			Running:      l.Flags&unix.IFF_RUNNING != 0,
+			Loopback:     l.Flags&unix.IFF_LOOPBACK != 0,
+			Address:      l.Attributes.Address,
+			IPs:          addresses(int(l.Index)),
+			NICDropped:   dropped(&l),
+		})
+	}
+	slices.SortFunc(all, func(a, b Interface) int { return a.Index - b.Index })
+	return all, nil
+}
+
+// addresses returns the interface's IP addresses; nil if it is gone by now.
+func addresses(index int) []netip.Prefix {
+	addrs, err := (&net.Interface{Index: index}).Addrs()
+	if err != nil {
+		return nil
+	}
+	var ips []netip.Prefix
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			ips = append(ips, p)
+		}
+	}
+	return ips
+}
+
+// nicDropped returns how many frames the interface dropped before any capture;
+// 0 if it can't be known.
+func nicDropped(index int) uint64 {
+	if index == 0 {
+		return 0
+	}
+	conn, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	link, err := conn.Link.Get(uint32(index))
+	if err != nil {
+		return 0
+	}
+	return dropped(&link)
+}
+
+func dropped(link *rtnetlink.LinkMessage) uint64 {
+	if link.Attributes == nil || link.Attributes.Stats64 == nil {
+		return 0
+	}
+	return link.Attributes.Stats64.RXDropped + link.Attributes.Stats64.RXMissedErrors
+}
+
+// enlarging are the kernel's names of the offloads that join received frames,
+// or show sent ones before they are split.
+func enlarging() []string {
+	return []string{
+		"rx-gro", "rx-gro-hw", "rx-gro-list", "rx-udp-gro-forwarding", "rx-lro",
+		"tx-generic-segmentation", "tx-tcp-segmentation", "tx-tcp6-segmentation",
+		"tx-tcp-ecn-segmentation", "tx-udp-segmentation",
+	}
+}
+
+func inspect(name string) (Details, error) {
+	d := Details{ClockIndex: -1}
+	_, index, err := lookup(name)
+	if err == nil && index == 0 {
+		err = ErrNoInterface // Any is no single one.
+	}
+	if err != nil {
+		return d, fmt.Errorf("inspect %s: %w", name, err)
+	}
+	e, err := ethtool.NewEthtool()
+	if err != nil {
+		return d, fmt.Errorf("inspect %s: %w", name, err)
+	}
+	defer e.Close()
+	// Each by itself: many drivers answer some of these only.
+	d.Driver, _ = e.DriverName(name)
+	if features, err := e.Features(name); err == nil {
+		for _, f := range enlarging() {
+			if features[f] {
+				d.Enlarging = append(d.Enlarging, f)
+			}
+		}
+	}
+	if s, err := e.GetLinkSettings(name); err == nil && int32(s.Speed) > 0 {
+		d.SpeedMbps = int(s.Speed)
+	}
+	if ts, err := e.GetTimestampingInformation(name); err == nil {
+		d.ClockIndex = int(ts.PhcIndex)
+		d.Hardware = ts.SoTimestamping&unix.SOF_TIMESTAMPING_RX_HARDWARE != 0
+	}
+	return d, nil
+}
