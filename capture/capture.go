@@ -202,3 +202,7 @@ func (h *Handle) Stop() error { return h.stop() }
 // and makes a Next under way return ErrClosed. A batch that is held stays valid
 // until its Release, which is still due. Closing again does nothing.
 func (h *Handle) Close() error { return h.close() }
+
+// Pin binds the calling thread, which the caller has locked to its goroutine,
+// to a processor. Where the system can't it returns errors.ErrUnsupported.
+func Pin(cpu int) error { return pin(cpu) }

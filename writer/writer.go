@@ -7,6 +7,7 @@
 package writer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -384,6 +385,21 @@ func (w *Writer) flush() {
 	})
 	c.flushed = c.fill
 }
+
+// Describe changes what files say of the interface. The current file ends if it
+// says otherwise; its format and snaplen stay.
+func (w *Writer) Describe(h pcap.Header) {
+	h.Format, h.Snaplen = w.opt.Header.Format, w.opt.Header.Snaplen
+	enc := pcap.NewEncoder(h)
+	if bytes.Equal(enc.Header(), w.enc.Header()) {
+		return
+	}
+	w.rotate(Link, w.schedule.wall)
+	w.opt.Header, w.enc = h, enc
+}
+
+// Sequence returns the last sequence number in use.
+func (w *Writer) Sequence() uint64 { return w.sequence.Load() }
 
 // Rotate ends the current file; the next begins with the next packet.
 func (w *Writer) Rotate(reason Reason) { w.rotate(reason, w.schedule.wall) }

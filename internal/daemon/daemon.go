@@ -1,0 +1,305 @@
+// Package daemon runs one recorder for each interface, and the tasks around
+// them.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+)
+
+// lookEvery is how often the list of interfaces is read.
+const lookEvery = time.Second
+
+// Options say what to run. Zero values but for Config are defaults.
+type Options struct {
+	Config      *config.Config
+	Application string        // what files name as their author, such as "capd 1.2.0"
+	Count       uint64        // stop after this many packets; 0: never
+	Duration    time.Duration // stop after this time; 0: never
+	Ready       func()        // told once when every interface is open or waited for; may be nil
+	Log         *slog.Logger  // nil: none
+}
+
+// A Daemon records until it is told to stop.
+type Daemon struct {
+	opt   Options
+	cfg   *config.Config
+	log   *slog.Logger
+	dirs  *directories
+	count *quota
+	start time.Time
+
+	links     atomic.Pointer[links]
+	abort     chan struct{} // closed to leave at once
+	abortOnce sync.Once
+
+	mu        sync.Mutex // guards what follows
+	recorders map[string]*recorder
+	ended     []Status // of recorders that are no more
+	running   sync.WaitGroup
+}
+
+// links is a list of interfaces by name.
+type links map[string]capture.Interface
+
+// New proves that the configuration can be recorded: the directories take
+// files and are ours alone, the interfaces are there or may be waited for, and
+// those that are there can be opened. Nothing is recorded before Run.
+func New(opt Options) (*Daemon, error) {
+	d := &Daemon{
+		opt: opt, cfg: opt.Config, log: opt.Log, start: time.Now(),
+		count: newQuota(opt.Count), recorders: make(map[string]*recorder), abort: make(chan struct{}),
+	}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	if len(d.cfg.Interfaces) == 0 {
+		return nil, ErrNoInterfaces
+	}
+	if err := d.look(); err != nil {
+		return nil, err
+	}
+	if err := d.missing(); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.dirs, err = openDirectories(d.cfg, d.log); err != nil {
+		return nil, err
+	}
+	if err := d.prepare(); err != nil {
+		d.dirs.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// look reads the list of interfaces.
+func (d *Daemon) look() error {
+	all, err := capture.Interfaces()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	l := make(links, len(all))
+	for _, i := range all {
+		l[i.Name] = i
+	}
+	d.links.Store(&l)
+	return nil
+}
+
+// missing returns a MissingError for the first interface that is not there and
+// must be.
+func (d *Daemon) missing() error {
+	l := *d.links.Load()
+	for i := range d.cfg.Interfaces {
+		c := &d.cfg.Interfaces[i]
+		if c.Wait || c.Name == capture.Any {
+			continue
+		}
+		found := false
+		for name := range l {
+			found = found || c.Match(name)
+		}
+		if !found {
+			return &MissingError{Name: c.Name, There: slices.Sorted(l.names())}
+		}
+	}
+	return nil
+}
+
+func (l links) names() func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for name := range l {
+			if !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+// prepare makes the recorders of today and opens the interfaces that are there.
+func (d *Daemon) prepare() error {
+	for name, c := range d.wanted() {
+		r, err := newRecorder(d, name, c)
+		if err == nil {
+			d.recorders[name] = r
+			err = r.open()
+		}
+		if err != nil && !errors.Is(err, capture.ErrNoInterface) {
+			for _, r := range d.recorders {
+				r.discard()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// wanted returns the names to record now: those in the configuration, there or
+// not, and those that a glob takes.
+func (d *Daemon) wanted() map[string]*config.Interface {
+	all := make(map[string]*config.Interface)
+	for name := range *d.links.Load() {
+		if c := d.cfg.Lookup(name); c != nil {
+			all[name] = c
+		}
+	}
+	for i := range d.cfg.Interfaces {
+		if c := &d.cfg.Interfaces[i]; !c.Glob() {
+			all[c.Name] = c
+		}
+	}
+	return all
+}
+
+// Run records until the context ends, the count or the duration is reached.
+// Then it finishes all files, within the configuration's stop timeout; what is
+// not finished by then stays partial, and is an error.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer d.dirs.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if d.opt.Duration > 0 {
+		ctx, cancel = context.WithTimeout(ctx, d.opt.Duration)
+		defer cancel()
+	}
+	failed := make(chan error, 1)
+	d.mu.Lock()
+	for _, r := range d.recorders {
+		d.launch(ctx, r, failed)
+	}
+	d.mu.Unlock()
+	if d.opt.Ready != nil {
+		d.opt.Ready()
+	}
+	d.watch(ctx, failed)
+	cancel()
+	d.running.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// launch starts a recorder. The caller holds mu.
+func (d *Daemon) launch(ctx context.Context, r *recorder, failed chan<- error) {
+	d.running.Go(func() {
+		if err := r.run(ctx); err != nil {
+			select {
+			case failed <- err:
+			default:
+			}
+		}
+		d.retire(r)
+	})
+}
+
+// retire keeps what is known of a recorder that ended.
+func (d *Daemon) retire(r *recorder) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dirs.keep(r)
+	d.ended = append(d.ended, r.status())
+	delete(d.recorders, r.name)
+}
+
+// watch looks for interfaces that globs take, until the end.
+func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.count.reached:
+			return
+		case <-tick.C:
+		}
+		if err := d.look(); err != nil {
+			d.log.Error("can't look for interfaces", "error", err)
+			continue
+		}
+		d.appear(ctx, failed)
+	}
+}
+
+// appear starts recorders of interfaces that are new.
+func (d *Daemon) appear(ctx context.Context, failed chan<- error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, c := range d.wanted() {
+		if d.recorders[name] != nil {
+			continue
+		}
+		r, err := newRecorder(d, name, c)
+		if err != nil {
+			d.log.Error("can't record", "interface", name, "error", err)
+			continue
+		}
+		d.recorders[name] = r
+		d.launch(ctx, r, failed)
+	}
+}
+
+// Rotate ends all current files; the next begin with the next packet.
+func (d *Daemon) Rotate() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.recorders {
+		r.rotate.Store(true)
+	}
+}
+
+// Abort makes Run return at once, whatever the disk does. Files stay partial.
+func (d *Daemon) Abort() { d.abortOnce.Do(func() { close(d.abort) }) }
+
+// ErrNoInterfaces is returned for a configuration that names none.
+var ErrNoInterfaces = errors.New("no interface to record")
+
+// A MissingError names an interface that is not there and may not be waited
+// for.
+type MissingError struct {
+	Name  string
+	There []string // the interfaces that are there
+}
+
+func (e *MissingError) Error() string { return fmt.Sprintf("interface %s: no such interface", e.Name) }
+
+// A quota is a number of packets that recorders share.
+type quota struct {
+	left    atomic.Int64
+	limited bool
+	reached chan struct{}
+}
+
+func newQuota(n uint64) *quota {
+	q := &quota{limited: n > 0, reached: make(chan struct{})}
+	q.left.Store(int64(min(n, 1<<62)))
+	return q
+}
+
+// take returns how many of n packets may be recorded.
+func (q *quota) take(n int) int {
+	if !q.limited {
+		return n
+	}
+	left := q.left.Add(-int64(n))
+	if left > 0 {
+		return n
+	}
+	if left+int64(n) > 0 {
+		close(q.reached) // only the one that crosses zero comes here
+	}
+	return int(max(0, left+int64(n)))
+}

@@ -1,0 +1,417 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// idle is how long a recorder waits for frames before it looks at the clock.
+const idle = 100 * time.Millisecond
+
+// linger is how long the recorder of an interface that a glob took waits for
+// it to come back, once it is gone.
+const linger = 10 * time.Second
+
+// group is how many packets go from the ring to the writer at a time: enough
+// to make the calls cheap, few enough to stay in the first-level cache.
+const group = 64
+
+// A recorder records one interface. It is one goroutine, run; what others see
+// is behind mu or atomic.
+type recorder struct {
+	d      *Daemon
+	name   string
+	cfg    *config.Interface
+	log    *slog.Logger
+	writer *writer.Writer
+	device *capture.Device // opened and not yet attached to; nil else
+	link   capture.Interface
+	looked *links        // as of which link is
+	gone   time.Duration // when the interface went, by now
+	full   bool          // the daemon's quota is used up
+	taken  uint64        // frames of the handle's batches given to the writer
+
+	rotate atomic.Bool
+
+	mu     sync.Mutex
+	handle *capture.Handle
+	past   capture.Stats // of handles before this one
+	unread uint64        // frames that were left in the rings of these
+	state  State
+	since  time.Time
+}
+
+func newRecorder(d *Daemon, name string, c *config.Interface) (*recorder, error) {
+	r := &recorder{d: d, name: name, cfg: c, log: d.log.With("interface", name), state: Waiting, since: time.Now()}
+	r.refresh()
+	w, err := writer.New(writer.Options{
+		Directory:      c.Directory,
+		Header:         r.header(r.link.LinkType),
+		RotateSize:     int64(c.RotateSize),
+		RotateInterval: time.Duration(c.RotateInterval),
+		FlushInterval:  time.Duration(c.FlushInterval),
+		Grace:          2*time.Duration(c.BlockTimeout) + idle,
+		KeepEmpty:      c.KeepEmpty,
+		FileMode:       fs.FileMode(c.FileMode),
+		PoolSize:       int(c.PoolSize),
+		ChunkSize:      int(c.ChunkSize),
+		NoDirect:       c.Direct == config.DirectOff,
+		Sequence:       d.dirs.sequence(c.Directory, name),
+		Drops:          r.drops,
+		Finished:       r.finished,
+		Log:            r.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", name, err)
+	}
+	r.writer = w
+	return r, nil
+}
+
+// header describes the interface as it is now.
+func (r *recorder) header(link pcap.LinkType) pcap.Header {
+	var f pcap.Format
+	_ = f.UnmarshalText([]byte(r.cfg.Format)) // validated with the configuration
+	return pcap.Header{
+		Format: f, LinkType: link, Snaplen: uint32(r.cfg.Snaplen),
+		Interface: r.name, MAC: r.link.Address,
+		Hardware: runtime.GOARCH, OS: runtime.GOOS, Application: r.d.opt.Application,
+	}
+}
+
+// open opens the device, if that is not done.
+func (r *recorder) open() error {
+	if r.device != nil {
+		return nil
+	}
+	dev, err := capture.Open(capture.Config{
+		Interface:    r.name,
+		Snaplen:      r.cfg.Snaplen,
+		Promiscuous:  r.cfg.Promiscuous,
+		Direction:    direction(r.cfg.Direction),
+		RingSize:     int(r.cfg.RingSize),
+		BlockSize:    int(r.cfg.BlockSize),
+		BlockTimeout: int(time.Duration(r.cfg.BlockTimeout) / time.Millisecond),
+	})
+	if err != nil {
+		return err
+	}
+	r.device = dev
+	return nil
+}
+
+func direction(s string) capture.Direction {
+	switch s {
+	case config.DirectionIn:
+		return capture.In
+	case config.DirectionOut:
+		return capture.Out
+	}
+	return capture.Both
+}
+
+// discard gives back what a recorder holds that never ran.
+func (r *recorder) discard() {
+	if r.device != nil {
+		_ = r.device.Close()
+	}
+	_ = r.writer.Close(context.Background())
+}
+
+// now is a time on a clock that never steps.
+func (r *recorder) now() time.Duration { return time.Since(r.d.start) }
+
+func (r *recorder) tick() {
+	t := time.Now()
+	r.writer.Tick(t, t.Sub(r.d.start))
+	if r.rotate.Swap(false) {
+		r.writer.Rotate(writer.Signal)
+	}
+}
+
+// run records until the context ends. The interface may come and go.
+func (r *recorder) run(ctx context.Context) error {
+	if r.cfg.CPU >= 0 {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		if err := capture.Pin(r.cfg.CPU); err != nil {
+			r.log.Warn("can't pin to the processor", "cpu", r.cfg.CPU, "error", err)
+		}
+	}
+	stop, cancel := r.deadline(ctx)
+	defer cancel()
+	for ctx.Err() == nil && !r.full && !r.lost() {
+		if err := r.attach(); err != nil {
+			r.waitFor(ctx, err)
+			continue
+		}
+		r.capture(ctx)
+		r.detach()
+	}
+	if r.device != nil {
+		_ = r.device.Close()
+	}
+	err := r.writer.Close(stop)
+	r.setState(Ended)
+	return err
+}
+
+// deadline returns a context for the end: from the moment when ctx ends there
+// are the configured seconds, and none after an abort.
+func (r *recorder) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	stop, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-r.d.abort:
+		case <-stop.Done():
+			return
+		}
+		timer := time.NewTimer(time.Duration(r.d.cfg.StopTimeout))
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-r.d.abort:
+		case <-stop.Done():
+		}
+		r.writer.Abort()
+		cancel()
+	}()
+	return stop, cancel
+}
+
+// attach starts to read the interface.
+func (r *recorder) attach() error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	h, err := r.device.Attach()
+	if err != nil {
+		_ = r.device.Close()
+		r.device = nil
+		return err
+	}
+	r.refresh()
+	r.writer.Describe(r.header(h.LinkType()))
+	r.taken = 0
+	r.mu.Lock()
+	r.handle = h
+	r.mu.Unlock()
+	r.setState(Recording)
+	r.log.Info("recording", "directory", r.cfg.Directory, "link_type", h.LinkType(), "mode", h.Mode(),
+		"ring", config.Size(r.device.RingSize()).String())
+	return nil
+}
+
+// detach gives the handle back and keeps its counters.
+func (r *recorder) detach() {
+	h := r.handle
+	s, _ := h.Stats()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.past = sum(r.past, s)
+	if left := s.Received - min(s.Received, s.Dropped+s.Corrupt+r.taken); !r.full {
+		r.unread += left
+	} else {
+		r.past.Received -= left // beyond the count that was asked for
+	}
+	r.handle = nil
+	_ = h.Close()
+	_ = r.device.Close()
+	r.device = nil
+}
+
+func sum(a, b capture.Stats) capture.Stats {
+	return capture.Stats{
+		Received: a.Received + b.Received, Dropped: a.Dropped + b.Dropped, Corrupt: a.Corrupt + b.Corrupt,
+		Freezes: a.Freezes + b.Freezes, NICDropped: a.NICDropped + b.NICDropped,
+		RingBlocks: b.RingBlocks, FilledBlock: b.FilledBlock,
+	}
+}
+
+// capture reads the handle until the context ends, then what is left in it, or
+// until the interface is gone.
+func (r *recorder) capture(ctx context.Context) {
+	stopping := false
+	for !r.full {
+		if !stopping && ctx.Err() != nil {
+			stopping = true
+			if err := r.handle.Stop(); err != nil {
+				r.log.Error("can't end reception in order: frames in the ring may be lost", "error", err)
+				return
+			}
+		}
+		batch, err := r.handle.Next(idle)
+		r.tick()
+		switch {
+		case errors.Is(err, capture.ErrDown):
+			r.setState(Down)
+			r.log.Warn("interface is down")
+		case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
+			return
+		case err != nil:
+			r.log.Error("can't read: opening the interface again", "error", err)
+			return
+		case batch != nil:
+			r.record(batch)
+		default:
+			r.compare()
+		}
+		if r.looked != r.d.links.Load() {
+			r.compare()
+		}
+	}
+}
+
+// record gives the batch to the writer.
+func (r *recorder) record(batch *capture.Batch) {
+	defer batch.Release() // only now: the packets point into it
+	var pkts [group]pcap.Packet
+	for n := batch.Read(pkts[:]); n > 0; n = batch.Read(pkts[:]) {
+		n = r.d.count.take(n)
+		if n == 0 {
+			r.full = true
+			return
+		}
+		r.writer.Write(pkts[:n])
+		r.taken += uint64(n)
+	}
+	if err := batch.Err(); err != nil {
+		r.log.Error("frames lost: the kernel's ring makes no sense", "error", err)
+	}
+}
+
+// refresh takes over what is known of the interface.
+func (r *recorder) refresh() {
+	r.looked = r.d.links.Load()
+	if link, ok := (*r.looked)[r.name]; ok {
+		r.link = link
+	}
+}
+
+// compare follows a change of the interface: of its state, or of its address,
+// which starts a new file.
+func (r *recorder) compare() {
+	if r.looked == r.d.links.Load() {
+		return
+	}
+	before := r.link
+	r.refresh()
+	if r.link.Address.String() != before.Address.String() {
+		r.log.Info("address changed", "from", before.Address, "to", r.link.Address)
+		r.writer.Describe(r.header(r.handle.LinkType()))
+	}
+	if r.current() == Down && r.link.Up {
+		r.setState(Recording)
+		r.log.Info("interface is up again")
+	}
+}
+
+// waitFor waits a while for an interface that could not be opened.
+func (r *recorder) waitFor(ctx context.Context, err error) {
+	if r.setState(Waiting) || r.gone == 0 {
+		r.gone = r.now()
+		if errors.Is(err, capture.ErrNoInterface) {
+			r.log.Warn("interface is not there: waiting for it")
+		} else {
+			r.log.Error("can't open the interface: trying again", "error", err)
+		}
+	}
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	for end := r.now() + lookEvery; r.now() < end; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.d.count.reached:
+			r.full = true
+			return
+		case <-timer.C:
+			timer.Reset(idle)
+			r.tick()
+		}
+		if link, ok := (*r.d.links.Load())[r.name]; ok && link.Index != r.link.Index {
+			return // it is there again
+		}
+	}
+}
+
+// lost reports whether an interface that a glob took is gone for good.
+func (r *recorder) lost() bool {
+	return r.cfg.Glob() && r.current() == Waiting && r.gone > 0 && r.now()-r.gone > linger
+}
+
+func (r *recorder) finished(f writer.File) {
+	if f.Err != nil {
+		r.log.Error("file failed", "file", f.Path, "lost", f.Lost, "error", f.Err)
+		return
+	}
+	r.log.Debug("file finished", "file", f.Path, "reason", string(f.Reason), "packets", f.Packets, "size", f.Size,
+		"kernel_drops", f.KernelDrops)
+	if f.KernelDrops > 0 {
+		r.log.Warn("the kernel dropped frames: the ring was full", "file", f.Path, "count", f.KernelDrops)
+	}
+}
+
+// drops tells the writer what was lost before it.
+func (r *recorder) drops() writer.Drops {
+	s := r.counters()
+	return writer.Drops{Kernel: s.Dropped, Freezes: s.Freezes, NIC: s.NICDropped}
+}
+
+// counters returns the kernel's counters of all handles together.
+func (r *recorder) counters() capture.Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.handle == nil {
+		return r.past
+	}
+	s, _ := r.handle.Stats()
+	return sum(r.past, s)
+}
+
+func (r *recorder) current() State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state
+}
+
+// setState reports whether the state is another now.
+func (r *recorder) setState(s State) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == s {
+		return false
+	}
+	r.state, r.since = s, time.Now()
+	return true
+}
+
+func (r *recorder) status() Status {
+	w := r.writer.Stats()
+	k := r.counters()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := Status{
+		Interface: r.name, State: r.state, Since: r.since,
+		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
+		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + r.unread,
+		NICDropped: k.NICDropped, Freezes: k.Freezes,
+		RingBlocks: k.RingBlocks, RingFilled: k.FilledBlock, Writer: w,
+	}
+	if s.State == Recording && w.Suspended {
+		s.State = Suspended
+	}
+	return s
+}

@@ -1,0 +1,69 @@
+package daemon
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"capd/writer"
+)
+
+// A State says what a recorder is at.
+type State string
+
+// States.
+const (
+	Waiting   State = "waiting"   // the interface is not there
+	Down      State = "down"      // it is there, but down
+	Recording State = "recording" // frames are recorded as they come
+	Suspended State = "suspended" // frames are counted and dropped: the disk fails
+	Ended     State = "ended"
+)
+
+// A Status tells of one recorder. Once it has ended,
+// Received = Written + KernelDropped + Dropped.
+type Status struct {
+	Interface     string
+	State         State
+	Since         time.Time
+	Received      uint64 // frames that the kernel met, dropped or not
+	Bytes         uint64 // bytes captured of the frames taken from the kernel
+	Written       uint64 // frames on disk
+	KernelDropped uint64 // frames that the kernel dropped: the ring was full
+	Dropped       uint64 // frames that capd dropped: the disk failed, or could not be stopped for; or their block was corrupt
+	NICDropped    uint64 // frames that the interface dropped before: not in Received
+	Freezes       uint64 // times that the ring was full
+	RingBlocks    int
+	RingFilled    int // blocks of the ring that wait
+	Writer        writer.Stats
+}
+
+// Status returns the status of all recorders by name, those that ended too.
+func (d *Daemon) Status() []Status {
+	d.mu.Lock()
+	all := slices.Clone(d.ended)
+	for _, r := range d.recorders {
+		all = append(all, r.status())
+	}
+	d.mu.Unlock()
+	slices.SortStableFunc(all, func(a, b Status) int { return strings.Compare(a.Interface, b.Interface) })
+	return all
+}
+
+// Sum adds up the counters.
+func Sum(all []Status) Status {
+	var t Status
+	for _, s := range all {
+		t.Received += s.Received
+		t.Bytes += s.Bytes
+		t.Written += s.Written
+		t.KernelDropped += s.KernelDropped
+		t.Dropped += s.Dropped
+		t.NICDropped += s.NICDropped
+		t.Freezes += s.Freezes
+		t.Writer.Files += s.Writer.Files
+		t.Writer.FileBytes += s.Writer.FileBytes
+		t.Writer.Truncated += s.Writer.Truncated
+	}
+	return t
+}
