@@ -13,12 +13,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 )
 
 // MaxFile is the most bytes of a file that Parse reads: thousands of interfaces.
-const MaxFile = 1 << 20
+const MaxFile = 256 << 10
 
 // Load reads, defaults and validates the file. Mistakes in it are Errors.
 func Load(path string) (*Config, error) {
@@ -43,7 +44,7 @@ func Parse(name string, text []byte) (*Config, error) {
 	}
 	var doc map[string]any
 	if _, err := toml.Decode(string(text), &doc); err != nil {
-		return nil, Errors{syntaxError(name, err)}
+		return nil, Errors{syntaxError(name, string(text), err)}
 	}
 	d := decoder{cfg: Default()}
 	d.document(doc)
@@ -60,15 +61,26 @@ func Parse(name string, text []byte) (*Config, error) {
 	return nil, errs
 }
 
-func syntaxError(name string, err error) *Error {
+func syntaxError(name, text string, err error) *Error {
 	e := &Error{File: name, Reason: err.Error()}
 	if p, ok := errors.AsType[toml.ParseError](err); ok {
-		e.Line, e.Column, e.Reason = p.Position.Line, p.Position.Col, strings.TrimSuffix(p.Message, ".")
+		// The library's own line is 0 at the text's end.
+		start := min(max(p.Position.Start, 0), len(text))
+		e.Line = max(p.Position.Line, 1+strings.Count(text[:start], "\n"))
+		e.Column, e.Reason = p.Position.Col, strings.TrimSuffix(p.Message, ".")
 		if p.LastKey != "" {
 			e.Hint = "the last key read is " + clip(p.LastKey)
 		}
 	}
+	e.Reason = strings.Map(printable, e.Reason) // it quotes the text
 	return e
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return unicode.ReplacementChar
 }
 
 // tell reports whether a mistake in the key is among the errors: what the key

@@ -72,7 +72,7 @@ func (c *Config) checkInterface(i int, seen map[string]int, inherited Errors) Er
 	k := checker{table: tableName(i), prefix: interfacePrefix(in.Name, i)}
 	first, twice := seen[in.Name]
 	k.expect(!twice, "name", in.Name, "must not be named twice", fmt.Sprintf("merge it with interface %d", first+1))
-	if !twice {
+	if !twice && in.Name != "" { // a missing name is a mistake of its own
 		seen[in.Name] = i
 	}
 	k.name(in)
