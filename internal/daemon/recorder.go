@@ -209,7 +209,7 @@ func (r *recorder) attach() error {
 	r.handle = h
 	r.mu.Unlock()
 	r.setState(Recording)
-	r.log.Info("recording", "directory", r.cfg.Directory, "link_type", h.LinkType(), "mode", h.Mode(),
+	r.log.Info("recording", "directory", r.cfg.Directory, "link_type", h.LinkType().String(), "mode", string(h.Mode()),
 		"ring", config.Size(r.device.RingSize()).String())
 	return nil
 }

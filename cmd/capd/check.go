@@ -1,0 +1,250 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+	"capd/internal/daemon"
+	"capd/writer"
+
+	"github.com/spf13/cobra"
+)
+
+// Levels of a finding.
+const (
+	levelOK   = "ok"
+	levelWarn = "warn"
+	levelFail = "fail"
+)
+
+// A finding is one line of a check.
+type finding struct {
+	Level   string `json:"level"`
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func newCheck() *cobra.Command {
+	var s settings
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check [-c FILE] [-i NAME]... [-d DIR]",
+		Short: "Prove all that run needs, without recording",
+		Long: `Prove that the configuration can be recorded: its keys, the directories, the
+interfaces and the permissions. Each line is ok, warn or fail; the exit code is
+1 if one is fail.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c := &checker{}
+			if cfg, err := s.load(cmd); err != nil {
+				c.refuse("configuration", err)
+			} else {
+				c.check(cfg)
+			}
+			if err := c.print(cmd.OutOrStdout(), asJSON); err != nil {
+				return err
+			}
+			if c.failed() {
+				return errReported
+			}
+			return nil
+		},
+	}
+	s.bind(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}
+
+// A checker collects findings.
+type checker struct{ found []finding }
+
+func (c *checker) add(level, subject, hint, format string, args ...any) {
+	c.found = append(c.found, finding{level, subject, fmt.Sprintf(format, args...), hint})
+}
+
+// refuse adds what run would say of the error.
+func (c *checker) refuse(subject string, err error) {
+	hint := strings.Join(hints(err), "\n")
+	for line := range strings.Lines(err.Error()) {
+		c.add(levelFail, subject, hint, "%s", strings.TrimSuffix(line, "\n"))
+		hint = ""
+	}
+}
+
+func (c *checker) failed() bool {
+	return slices.ContainsFunc(c.found, func(f finding) bool { return f.Level == levelFail })
+}
+
+func (c *checker) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(c.found)
+	}
+	for _, f := range c.found {
+		if _, err := fmt.Fprintf(w, "%-5s %s: %s\n", f.Level, quoted(f.Subject), f.Text); err != nil {
+			return err
+		}
+		for line := range strings.Lines(f.Hint) {
+			fmt.Fprintf(w, "      hint: %s\n", strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return nil
+}
+
+func (c *checker) check(cfg *config.Config) {
+	if len(cfg.Interfaces) == 0 {
+		c.refuse("configuration", daemon.ErrNoInterfaces)
+		return
+	}
+	c.add(levelOK, "configuration", "", "%d interface entries, digest %.12s", len(cfg.Interfaces), cfg.Digest())
+	dirs := make(map[string]config.FileMode)
+	for i := range cfg.Interfaces {
+		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode
+	}
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		c.directory(dir, dirs[dir])
+	}
+	all, err := capture.Interfaces()
+	if err != nil {
+		c.refuse("interfaces", err)
+		return
+	}
+	for i := range cfg.Interfaces {
+		c.entry(&cfg.Interfaces[i], all)
+	}
+}
+
+// directory does in the directory what recording does.
+func (c *checker) directory(dir string, mode config.FileMode) {
+	subject := "directory " + dir
+	space, err := writer.Prove(dir, fs.FileMode(mode))
+	if err != nil {
+		c.refuse(subject, err)
+		return
+	}
+	lock, err := writer.LockDirectory(dir)
+	switch {
+	case errors.Is(err, writer.ErrInUse):
+		c.add(levelWarn, subject, strings.Join(hints(err), "\n"), "%v", err)
+	case err != nil:
+		c.refuse(subject, err)
+		return
+	default:
+		_ = lock.Release()
+	}
+	contents, err := writer.ReadContents(dir)
+	if err != nil {
+		c.refuse(subject, err)
+		return
+	}
+	how := "O_DIRECT"
+	if !space.Direct {
+		how = "no O_DIRECT: writes go through the page cache"
+	}
+	c.add(levelOK, subject, "", "create, write, rename and delete work; %s, %s free of %s, %s; %s", space.FileSystem,
+		bytesText(space.Free), bytesText(space.Total), how, plural(uint64(contents.Files), "finished file"))
+	if n := len(contents.Partials); n > 0 {
+		c.add(levelWarn, subject, "run leaves them as they are", "%s of an earlier run, such as %s",
+			plural(uint64(n), "unfinished file"), contents.Partials[0])
+	}
+	if space.Free < 1<<30 {
+		c.add(levelWarn, subject, "", "less than 1 GiB is free")
+	}
+}
+
+// entry looks at the interfaces of one [[interface]].
+func (c *checker) entry(i *config.Interface, all []capture.Interface) {
+	if i.Name == capture.Any {
+		c.open(capture.Interface{Name: capture.Any}, i)
+		return
+	}
+	found := false
+	for _, link := range all {
+		if i.Match(link.Name) {
+			found = true
+			c.link(link, i)
+		}
+	}
+	if found {
+		return
+	}
+	if i.Wait {
+		c.add(levelWarn, i.Name, "run waits for it", "no such interface")
+		return
+	}
+	names := []string{}
+	for _, link := range all {
+		names = append(names, link.Name)
+	}
+	c.refuse(i.Name, &daemon.MissingError{Name: i.Name, There: names})
+}
+
+// link looks at one interface and its driver.
+func (c *checker) link(link capture.Interface, i *config.Interface) {
+	if !c.open(link, i) {
+		return
+	}
+	if !link.Up {
+		c.add(levelWarn, link.Name, "run waits until it is up: ip link set "+link.Name+" up", "is down")
+	} else if !link.Running {
+		c.add(levelWarn, link.Name, "", "has no carrier")
+	}
+	details, err := capture.Inspect(link.Name)
+	if err != nil {
+		c.add(levelWarn, link.Name, "", "driver: %v", err)
+		return
+	}
+	if len(details.Enlarging) > 0 {
+		c.add(levelWarn, link.Name, "to record frames as they are on the wire: ethtool -K "+link.Name+" gro off lro off tso off gso off",
+			"offloads make frames larger than the wire's: %s", strings.Join(details.Enlarging, ", "))
+	}
+	switch {
+	case details.ClockIndex >= 0 && details.Hardware:
+		c.add(levelOK, link.Name, "", "time is the system clock's; the NIC has a clock too, /dev/ptp%d", details.ClockIndex)
+	default:
+		c.add(levelOK, link.Name, "", "time is the system clock's; the NIC has none for received frames")
+	}
+}
+
+// open proves the permission and the ring's memory. It reports success.
+func (c *checker) open(link capture.Interface, i *config.Interface) bool {
+	dev, err := capture.Open(capture.Config{
+		Interface: link.Name, Snaplen: i.Snaplen, Promiscuous: i.Promiscuous,
+		RingSize: int(i.RingSize), BlockSize: int(i.BlockSize), BlockTimeout: int(time.Duration(i.BlockTimeout) / time.Millisecond),
+	})
+	if err != nil {
+		c.refuse(link.Name, err)
+		return false
+	}
+	defer dev.Close()
+	h, err := dev.Attach()
+	if err != nil {
+		c.refuse(link.Name, err)
+		return false
+	}
+	defer h.Close()
+	text := fmt.Sprintf("opens; link type %s, %s", h.LinkType(), h.Mode())
+	if link.MTU > 0 {
+		text += fmt.Sprintf(", MTU %d", link.MTU)
+	}
+	switch got := dev.RingSize(); {
+	case h.Mode() != capture.ModeRing:
+		c.add(levelWarn, link.Name, "the kernel gives no ring: expect losses at high rates", "%s", text)
+	case got < int(i.RingSize):
+		c.add(levelWarn, link.Name, "memory is short: set ring_size lower, or free some", "%s; ring of %s instead of %s", text, bytesText(uint64(got)), i.RingSize)
+	default:
+		c.add(levelOK, link.Name, "", "%s, ring of %s", text, i.RingSize)
+	}
+	return true
+}

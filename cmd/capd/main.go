@@ -1,0 +1,148 @@
+// Command capd records every frame of network interfaces into rotated capture
+// files.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"capd/capture"
+	"capd/config"
+	"capd/internal/daemon"
+	"capd/writer"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitFine   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole program: it prints what went wrong and returns the exit
+// code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitFine
+	}
+	if errors.Is(err, errReported) {
+		return exitFailed
+	}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(stderr, "capd: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+	for _, h := range hints(err) {
+		fmt.Fprintf(stderr, "capd: hint: %s\n", h)
+	}
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// errReported is returned by a command that has printed what is wrong.
+var errReported = errors.New("reported")
+
+// A usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "capd",
+		Short: "Record every frame of network interfaces into rotated capture files",
+		Long: `capd records every frame of the interfaces it is told to watch into pcap or
+pcapng files, rotates them by size and time, and counts every loss.`,
+		Example: `  capd run -i eth0 -d /var/lib/capd
+  capd run -c /etc/capd/capd.toml
+  capd check -c /etc/capd/capd.toml`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			err := fmt.Errorf("unknown command %q", args[0])
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				err = fmt.Errorf("%w; did you mean %q?", err, near[0])
+			}
+			return usageError{err}
+		},
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newRun(), newCheck(), newInterfaces(), newVersion())
+	return root
+}
+
+// noArgs refuses arguments as a mistake of usage.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s: unexpected argument %q", cmd.CommandPath(), args[0])}
+	}
+	return nil
+}
+
+// hints says what to do about an error, a line each.
+func hints(err error) []string {
+	var missing *daemon.MissingError
+	switch {
+	case errors.As(err, new(usageError)):
+		return []string{"see capd --help"}
+	case errors.Is(err, capture.ErrPermission):
+		return []string{
+			"recording needs the capability CAP_NET_RAW. Any one of these gives it:",
+			"  sudo capd run ...",
+			"  sudo setcap cap_net_raw+ep /path/to/capd",
+			"  AmbientCapabilities=CAP_NET_RAW in a systemd unit with User=",
+		}
+	case errors.As(err, &missing):
+		return []string{
+			"there are: " + strings.Join(append(missing.There, capture.Any), ", "),
+			"--wait, or wait = true in the configuration, waits for one that comes later",
+		}
+	case errors.Is(err, capture.ErrNoInterface):
+		return []string{"capd interfaces lists what can be recorded"}
+	case errors.Is(err, daemon.ErrNoInterfaces):
+		return []string{"name one with -i, such as -i eth0 or -i any; capd interfaces lists them", "or give a configuration with -c"}
+	case errors.Is(err, writer.ErrInUse):
+		return []string{"two recorders need two directories"}
+	case errors.As(err, new(config.Errors)):
+		return []string{"capd.toml.example has every key with its unit and default"}
+	}
+	return directoryHints(err)
+}
+
+// directoryHints says what to do about a directory that can't be recorded into.
+func directoryHints(err error) []string {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return []string{"the file system is mounted read-only"}
+	case errors.Is(err, syscall.ENOTDIR):
+		return []string{"-d and directory = name a directory, not a file"}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return []string{"the file system, or your share of it, is full"}
+	case errors.Is(err, fs.ErrPermission):
+		return []string{fmt.Sprintf("capd runs as user %d: the directory must be writable for it", os.Geteuid())}
+	case errors.Is(err, fs.ErrNotExist):
+		return []string{"create it first; only the last part of a directory's path is created by itself"}
+	}
+	return nil
+}

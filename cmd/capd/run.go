@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"capd/internal/daemon"
+
+	"github.com/spf13/cobra"
+)
+
+func newRun() *cobra.Command {
+	var s settings
+	var count uint64
+	var duration time.Duration
+	cmd := &cobra.Command{
+		Use:   "run [-c FILE] [-i NAME]... [-d DIR]",
+		Short: "Record until told to stop",
+		Long: `Record the interfaces into rotated files until SIGINT or SIGTERM; then finish
+the files and print what was received, written and lost. A second signal leaves
+at once, with files left as NAME.partial. SIGUSR1 begins new files now.`,
+		Example: `  capd run -i eth0 -d .                            # until Ctrl-C
+  capd run -i 'eth*' -d /data --rotate-size 100MiB --rotate-interval 10m
+  capd run -i any -d /tmp/x --count 1000 --duration 30s`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := s.load(cmd)
+			if err != nil {
+				return err
+			}
+			if duration < 0 {
+				return usageError{fmt.Errorf("invalid argument %q for \"--duration\" flag: must not be negative", duration)}
+			}
+			screen := newScreen(cmd.ErrOrStderr())
+			d, err := daemon.New(daemon.Options{
+				Config: cfg, Application: "capd " + version(), Count: count, Duration: duration, Log: newLogger(cfg.Log, screen),
+			})
+			if err != nil {
+				return err
+			}
+			return record(cmd.Context(), d, screen)
+		},
+	}
+	s.bind(cmd)
+	cmd.Flags().Uint64Var(&count, "count", 0, "stop after `N` frames; 0: never")
+	cmd.Flags().DurationVar(&duration, "duration", 0, "stop after this time; 0: never")
+	return cmd
+}
+
+// again is how long after the first a second signal counts as one: timeout(1)
+// and some shells send one order twice.
+const again = time.Second
+
+// record runs the daemon under the system's signals, and prints the end.
+func record(ctx context.Context, d *daemon.Daemon, screen *screen) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// A reader of our messages that goes away must not end the recording.
+	signal.Ignore(syscall.SIGPIPE)
+	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		end = append(end, syscall.SIGHUP)
+	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, append(end, syscall.SIGUSR1)...)
+	defer signal.Stop(signals)
+
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	refresh := screen.refresh()
+	defer refresh.Stop()
+	started := time.Now()
+	var stopping time.Time
+	for {
+		select {
+		case err := <-ended:
+			screen.clear()
+			screen.summary(d.Status(), time.Since(started))
+			return err
+		case <-refresh.C:
+			screen.show(d.Status())
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGUSR1:
+				d.Rotate()
+			case stopping.IsZero():
+				stopping = time.Now()
+				cancel()
+			case time.Since(stopping) > again:
+				d.Abort()
+			}
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"capd/config"
+
+	"github.com/spf13/cobra"
+)
+
+// defaultConfig is read when neither -c nor -i is given.
+const defaultConfig = "/etc/capd/capd.toml"
+
+// settings are the flags that say what to record and how. They override the
+// configuration for one run.
+type settings struct {
+	file       string
+	interfaces []string
+	directory  string
+	size       config.Size
+	interval   config.Duration
+	ring       config.Size
+	format     string
+	snaplen    int
+	wait       bool
+	logFormat  string
+	logLevel   string
+}
+
+// bind adds the flags to a command.
+func (s *settings) bind(cmd *cobra.Command) {
+	def := config.Default()
+	s.size, s.interval, s.ring = def.RotateSize, def.RotateInterval, def.RingSize
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&s.file, "config", "c", "", "read settings from `FILE` (default "+defaultConfig+" without -i)")
+	f.StringArrayVarP(&s.interfaces, "interface", "i", nil, "record `NAME`: an interface, a glob such as 'eth*', or any; may repeat")
+	f.StringVarP(&s.directory, "directory", "d", def.Directory, "write files into `DIR`")
+	f.Var(&s.size, "rotate-size", "finish a file at this size; 0: never")
+	f.Var(&s.interval, "rotate-interval", "finish a file at multiples of this time, in UTC; 0: never")
+	f.StringVar(&s.format, "format", def.Format, "of the files: pcap or pcapng")
+	f.IntVar(&s.snaplen, "snaplen", def.Snaplen, "keep at most `N` bytes of a frame")
+	f.Var(&s.ring, "ring-size", "memory in which the kernel keeps frames for capd")
+	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is not there")
+	f.StringVar(&s.logLevel, "log-level", def.Log.Level, "debug, info, warn or error")
+	f.StringVar(&s.logFormat, "log-format", def.Log.Format, "text, json or auto: text on a terminal")
+}
+
+// load returns the configuration that the flags ask for, validated.
+func (s *settings) load(cmd *cobra.Command) (*config.Config, error) {
+	cfg, err := s.base()
+	if err != nil {
+		return nil, err
+	}
+	if len(s.interfaces) > 0 {
+		s.choose(cfg)
+	}
+	if err := s.override(cmd, cfg); err != nil {
+		return nil, err
+	}
+	if len(cfg.Interfaces) == 0 {
+		return cfg, nil // told by what needs one
+	}
+	return cfg, cfg.Validate()
+}
+
+// base returns the configuration without flags.
+func (s *settings) base() (*config.Config, error) {
+	file := s.file
+	if file == "" {
+		if len(s.interfaces) > 0 {
+			return config.Default(), nil
+		}
+		file = defaultConfig
+	}
+	cfg, err := config.Load(file)
+	if s.file == "" && errors.Is(err, fs.ErrNotExist) {
+		return config.Default(), nil
+	}
+	var bad config.Errors
+	if err != nil && !errors.As(err, &bad) {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return cfg, err
+}
+
+// choose puts the interfaces of the command line in the place of the
+// configuration's, with the settings that it has for them.
+func (s *settings) choose(cfg *config.Config) {
+	var chosen []config.Interface
+	for _, name := range s.interfaces {
+		i := config.Interface{Name: name, Recording: cfg.Recording}
+		if known := cfg.Lookup(name); known != nil {
+			i = *known
+			i.Name = name
+		} else {
+			i.Wait = s.wait // a name just typed is more likely a slip
+		}
+		chosen = append(chosen, i)
+	}
+	cfg.Interfaces = chosen
+}
+
+// override sets what flags were given for.
+func (s *settings) override(cmd *cobra.Command, cfg *config.Config) error {
+	dir, err := filepath.Abs(s.directory)
+	if err != nil {
+		return fmt.Errorf("directory %s: %w", s.directory, err)
+	}
+	all := []*config.Recording{&cfg.Recording}
+	for i := range cfg.Interfaces {
+		all = append(all, &cfg.Interfaces[i].Recording)
+	}
+	given := cmd.Flags().Changed
+	for _, r := range all {
+		set(given("directory"), &r.Directory, dir)
+		set(given("rotate-size"), &r.RotateSize, s.size)
+		set(given("rotate-interval"), &r.RotateInterval, s.interval)
+		set(given("format"), &r.Format, s.format)
+		set(given("snaplen"), &r.Snaplen, s.snaplen)
+		set(given("ring-size"), &r.RingSize, s.ring)
+		set(given("wait"), &r.Wait, s.wait)
+	}
+	set(given("log-level"), &cfg.Log.Level, s.logLevel)
+	set(given("log-format"), &cfg.Log.Format, s.logFormat)
+	return nil
+}
+
+func set[T any](given bool, to *T, value T) {
+	if given {
+		*to = value
+	}
+}
