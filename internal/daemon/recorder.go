@@ -151,7 +151,8 @@ func (r *recorder) run(ctx context.Context) error {
 	}
 	stop, cancel := r.deadline(ctx)
 	defer cancel()
-	for ctx.Err() == nil && !r.full && !r.lost() {
+	// A device that is open has collected frames, even if the end has come.
+	for (ctx.Err() == nil || r.device != nil) && !r.full && !r.lost() {
 		if err := r.attach(); err != nil {
 			r.waitFor(ctx, err)
 			continue

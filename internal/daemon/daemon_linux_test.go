@@ -1,0 +1,346 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// TestMillionFrames: every frame is in the files exactly once, in order, as it
+// was sent, and the counters add up.
+func TestMillionFrames(t *testing.T) {
+	count := uint64(1_000_000)
+	if testing.Short() {
+		count = 50_000
+	}
+	testnet.Veth(t, "v0", "v1", 65535)
+	r := newRig(t, nil, "v1")
+	r.start(r.options())
+	r.send(testnet.NewSender(t, "v0"), 1, 0, count, "v1")
+	s := r.end()[0]
+	if s.Received != count || s.Written != count || s.NICDropped != 0 {
+		t.Errorf("%+v, want %d frames", s, count)
+	}
+	verify(t, r.files("v1"), 1, count, 0)
+}
+
+// TestRotateFast records four interfaces at once, and any, into new files every
+// MiB and every second.
+func TestRotateFast(t *testing.T) {
+	const count = 30_000
+	names := []string{"b0", "b1", "b2", "b3", capture.Any}
+	for i := range 4 {
+		testnet.Veth(t, fmt.Sprint("a", i), names[i], 65535)
+	}
+	r := newRig(t, func(c *config.Config) {
+		c.RotateSize, c.RotateInterval = config.MiB, config.Duration(time.Second)
+		c.Direction = config.DirectionIn
+		c.RingSize = 16 * config.MiB
+	}, names...)
+	r.cfg.Interfaces[1].Format = config.FormatPcap
+	r.start(r.options())
+	var senders sync.WaitGroup
+	for i := range 4 {
+		s := testnet.NewSender(t, fmt.Sprint("a", i))
+		senders.Go(func() { r.send(s, byte(i), 0, count, names[i]) })
+	}
+	senders.Wait()
+	all := r.end()
+	if all[0].Interface != capture.Any || all[0].Written != 4*count || all[0].Dropped+all[0].KernelDropped > 0 {
+		t.Errorf("any: %+v", all[0])
+	}
+	for i := range 4 {
+		files := r.files(names[i])
+		if len(files) < 10 {
+			t.Errorf("%s: %d files", names[i], len(files))
+		}
+		verify(t, files, byte(i), count, 0)
+	}
+	next := map[byte]uint64{}
+	walk(t, r.files(capture.Any), func(p pcap.Packet) {
+		stream := p.Data[20]
+		want := appendFrame(nil, stream, next[stream])[14:]
+		if string(p.Data[20:]) != string(want) {
+			t.Fatalf("any: frame %d of stream %d differs", next[stream], stream)
+		}
+		next[stream]++
+	})
+	for i := range 4 {
+		if next[byte(i)] != count {
+			t.Errorf("any: %d frames of stream %d, want %d", next[byte(i)], i, count)
+		}
+	}
+}
+
+// TestToolsOpenFiles: every finished file, and a partial one at any moment,
+// opens without a warning.
+func TestToolsOpenFiles(t *testing.T) {
+	for _, format := range []string{config.FormatPcap, config.FormatPcapng} {
+		t.Run(format, func(t *testing.T) {
+			testnet.Veth(t, "v0", "v1", 9000)
+			r := newRig(t, func(c *config.Config) {
+				c.Format, c.Snaplen = format, 1000
+				c.ChunkSize, c.PoolSize = 512*config.KiB, config.MiB
+			}, "v1", capture.Any)
+			r.start(r.options())
+			s := testnet.NewSender(t, "v0")
+			sent := uint64(0)
+			for i := range uint64(4) {
+				sent += 300 + 17*i
+				for n := range 300 + 17*i {
+					s.Send(appendFrame(nil, 1, i<<32+n*100+7)[:60])
+				}
+				r.await("flush", func() bool {
+					w := r.status("v1").Writer
+					return w.Accepted == sent && w.Written == sent
+				})
+				verifyTools(t, []string{r.status("v1").Writer.File})
+				if i%2 == 1 {
+					r.d.Rotate()
+					r.await("rotation", func() bool { return r.status("v1").Writer.Files == i/2+1 })
+				}
+			}
+			r.end()
+			if files := r.files("v1"); len(files) != 2 {
+				t.Errorf("files %v", files)
+			}
+			verifyTools(t, append(r.files("v1"), r.files(capture.Any)...))
+		})
+	}
+}
+
+// TestLinkComesAndGoes: recording goes on over down, up, removed, created again.
+func TestLinkComesAndGoes(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1", "glob*")
+	r.cfg.Interfaces[1].Name = "v[1]x*"
+	r.start(r.options())
+	frames := uint64(0)
+	send := func() {
+		t.Helper()
+		s := testnet.NewSender(t, "v0")
+		for range 10 {
+			s.Send(appendFrame(nil, 1, frames)[:60])
+			frames++
+		}
+		r.await("frames", func() bool { return r.status("v1").Writer.Accepted == frames })
+	}
+	state := func(want State) {
+		t.Helper()
+		r.await(string(want), func() bool { return r.status("v1").State == want })
+	}
+	send()
+	testnet.SetUp(t, "v1", false)
+	state(Down)
+	testnet.SetUp(t, "v1", true)
+	state(Recording)
+	send()
+	testnet.Remove(t, "v1")
+	state(Waiting)
+	testnet.Veth(t, "v0", "v1", 1500)
+	state(Recording)
+	send()
+	testnet.Veth(t, "w0", "v1x", 1500) // a glob takes what appears
+	r.await("v1x", func() bool { return r.status("v1x").State == Recording })
+	s := r.end()[0]
+	if s.Written != frames || s.KernelDropped+s.Dropped > 0 {
+		t.Errorf("%+v, want %d frames", s, frames)
+	}
+	for _, want := range []string{"interface is down", "interface is up again", "interface is not there"} {
+		// One that is removed goes down first.
+		if n := strings.Count(r.log.String(), want); n < 1 || n > 2 {
+			t.Errorf("log has %q %d times", want, n)
+		}
+	}
+	// The interface that came back has another address: a file of its own.
+	if files := r.files("v1"); len(files) != 2 {
+		t.Errorf("files %v", files)
+	}
+}
+
+// TestAddressChange starts a new file.
+func TestAddressChange(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	r.start(r.options())
+	s := testnet.NewSender(t, "v0")
+	s.Send(appendFrame(nil, 1, 0))
+	r.await("frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
+	testnet.SetAddress(t, "v1", net.HardwareAddr{2, 0, 0, 0, 0, 9})
+	r.await("new file", func() bool { return r.status("v1").Writer.Files == 1 })
+	s.Send(appendFrame(nil, 1, 1))
+	r.end()
+	verify(t, r.files("v1"), 1, 2, 0)
+}
+
+// TestCount records exactly as many packets as asked for.
+func TestCount(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 65535)
+	r := newRig(t, nil, "v1")
+	opt := r.options()
+	opt.Count = 100
+	r.start(opt)
+	s := testnet.NewSender(t, "v0")
+	for n := range uint64(500) {
+		s.Send(appendFrame(nil, 1, n))
+	}
+	if err := <-r.done; err != nil {
+		t.Fatal(err)
+	}
+	verify(t, r.files("v1"), 1, 100, 0)
+	if s := r.d.Status()[0]; s.Received != 100 || s.Written != 100 || s.Dropped != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestDuration ends by itself.
+func TestDuration(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	opt := r.options()
+	opt.Duration = 50 * time.Millisecond
+	r.start(opt)
+	if err := <-r.done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOverrun: with the recorder held up, the kernel's drops are counted
+// exactly, and recording goes on by itself.
+func TestOverrun(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 65535)
+	r := newRig(t, func(c *config.Config) { c.RingSize = 4 * config.MiB }, "v1")
+	r.start(r.options())
+	r.d.recorders["v1"].hold(t)
+	s := testnet.NewSender(t, "v0")
+	const flood = 20_000
+	var frame []byte
+	for n := range uint64(flood) {
+		frame = appendFrame(frame[:0], 1, n)
+		s.Send(frame)
+	}
+	r.d.recorders["v1"].release()
+	r.await("the ring's rest", func() bool {
+		s := r.status("v1")
+		return s.KernelDropped > 0 && s.Writer.Accepted+s.KernelDropped == flood
+	})
+	for n := range uint64(100) {
+		s.Send(appendFrame(nil, 1, flood+n))
+	}
+	got := r.end()[0]
+	if got.Received != flood+100 || got.KernelDropped == 0 || got.Freezes == 0 || got.Dropped != 0 {
+		t.Errorf("%+v", got)
+	}
+	var n uint64
+	walk(t, r.files("v1"), func(pcap.Packet) { n++ })
+	if n != got.Written || n != flood+100-got.KernelDropped {
+		t.Errorf("%d frames in files, sent %d, dropped %d", n, flood+100, got.KernelDropped)
+	}
+}
+
+// TestRefuses what can't be recorded, before the first packet.
+func TestRefuses(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		iface, dir string
+		want       error
+	}{
+		"interface": {"nope", dir, new(MissingError)},
+		"directory": {"v1", file, os.ErrInvalid},
+		"nowhere":   {"v1", filepath.Join(dir, "no", "such"), os.ErrNotExist},
+	} {
+		r := newRig(t, func(cfg *config.Config) { cfg.Directory, cfg.Wait = c.dir, false }, c.iface)
+		_, err := New(r.options())
+		var missing *MissingError
+		switch {
+		case err == nil:
+			t.Errorf("%s: taken", name)
+		case name == "interface" && (!errors.As(err, &missing) || len(missing.There) < 3):
+			t.Errorf("%s: %v", name, err)
+		case name == "nowhere" && !errors.Is(err, c.want):
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	first := newRig(t, nil, "v1")
+	first.start(first.options())
+	second := newRig(t, func(cfg *config.Config) { cfg.Directory = first.dir }, "v0")
+	if _, err := New(second.options()); !errors.Is(err, writer.ErrInUse) {
+		t.Errorf("second daemon: %v", err)
+	}
+	first.end()
+}
+
+// TestWaits for an interface that is not there yet.
+func TestWaits(t *testing.T) {
+	testnet.Need(t)
+	r := newRig(t, nil, "late")
+	ready := make(chan struct{})
+	opt := r.options()
+	opt.Ready = func() { close(ready) }
+	r.start(opt)
+	<-ready
+	testnet.Veth(t, "early", "late", 1500)
+	r.await("recording", func() bool { return r.status("late").State == Recording })
+	testnet.NewSender(t, "early").Send(appendFrame(nil, 1, 0))
+	r.await("a frame", func() bool { return r.status("late").Writer.Accepted == 1 })
+	r.end()
+	verify(t, r.files("late"), 1, 1, 0)
+}
+
+// TestPartialOfEarlierRun is left untouched, and the sequence goes on after it.
+func TestPartialOfEarlierRun(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	left := filepath.Join(r.dir, "v1-20260102T030405Z-000041.pcapng.partial")
+	if err := os.WriteFile(left, []byte("torn"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	r.start(r.options())
+	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
+	r.end()
+	if b, err := os.ReadFile(left); err != nil || string(b) != "torn" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if !strings.Contains(r.log.String(), filepath.Base(left)) {
+		t.Error("not reported")
+	}
+	os.Remove(left)
+	if files := r.files("v1"); len(files) != 1 || !strings.Contains(files[0], "-000042.") {
+		t.Errorf("files %v", files)
+	}
+}
+
+// TestAbort leaves at once when the disk does not finish, and files partial.
+func TestAbort(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	r.start(r.options())
+	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
+	r.await("a frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
+	rec := r.d.recorders["v1"]
+	rec.hold(t)
+	r.stop()
+	r.d.Abort()
+	rec.release()
+	if err := <-r.done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}

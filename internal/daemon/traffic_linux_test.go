@@ -1,0 +1,315 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/pcap"
+	"capd/writer"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	code := testnet.Main(m)
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// frameSize is the size in bytes of frame n: mostly small, some of 1514 bytes,
+// a few up to 64 KiB.
+func frameSize(n uint64) int {
+	h := n * 0x9e3779b97f4a7c15 >> 16
+	switch h % 100 {
+	case 0:
+		return 1514 + int(h>>8%(65000-1514))
+	case 1, 2, 3, 4, 5, 6, 7, 8:
+		return 1514
+	}
+	return 60 + int(h>>8%240)
+}
+
+// appendFrame makes frame n of a stream: number, stream and a checksum over
+// all of it.
+func appendFrame(b []byte, stream byte, n uint64) []byte {
+	start := len(b)
+	b = append(b, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5, stream)
+	b = binary.BigEndian.AppendUint64(b, n)
+	b = append(b, 0, 0, 0, 0)
+	size := frameSize(n)
+	for fill := byte(n); len(b)-start < size; fill += 7 {
+		b = append(b, fill)
+	}
+	binary.BigEndian.PutUint32(b[start+23:], crc32.ChecksumIEEE(b[start:]))
+	return b
+}
+
+// A rig runs a daemon on interfaces of its own.
+type rig struct {
+	t    *testing.T
+	d    *Daemon
+	cfg  *config.Config
+	dir  string
+	stop context.CancelFunc
+	done chan error
+	log  *logBuffer
+}
+
+// newRig configures the interfaces, with small rings; change may say more.
+func newRig(t *testing.T, change func(*config.Config), names ...string) *rig {
+	t.Helper()
+	testnet.Need(t)
+	r := &rig{t: t, dir: t.TempDir(), log: &logBuffer{}, done: make(chan error, 1)}
+	cfg := config.Default()
+	cfg.Directory = r.dir
+	cfg.RingSize = 32 * config.MiB
+	cfg.BlockTimeout = config.Duration(20 * time.Millisecond)
+	cfg.PoolSize, cfg.ChunkSize = 8*config.MiB, 1*config.MiB
+	cfg.FlushInterval = config.Duration(200 * time.Millisecond)
+	if change != nil {
+		change(cfg)
+	}
+	for _, name := range names {
+		cfg.Interfaces = append(cfg.Interfaces, config.Interface{Name: name, Recording: cfg.Recording})
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	r.cfg = cfg
+	return r
+}
+
+func (r *rig) options() Options {
+	return Options{
+		Config: r.cfg, Application: "capd test",
+		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
+	}
+}
+
+func (r *rig) start(opt Options) {
+	r.t.Helper()
+	d, err := New(opt)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.d, r.stop = d, cancel
+	go func() { r.done <- d.Run(ctx) }()
+	r.t.Cleanup(func() {
+		cancel()
+		if r.t.Failed() {
+			r.t.Log(r.log.String())
+		}
+	})
+}
+
+// end stops the daemon and returns what it counted.
+func (r *rig) end() []Status {
+	r.t.Helper()
+	r.stop()
+	if err := <-r.done; err != nil {
+		r.t.Fatal(err)
+	}
+	all := r.d.Status()
+	for _, s := range all {
+		if s.Received != s.Written+s.KernelDropped+s.Dropped {
+			r.t.Errorf("counters of %s don't add up: %+v", s.Interface, s)
+		}
+	}
+	return all
+}
+
+// status returns the status of one recorder.
+func (r *rig) status(name string) Status {
+	for _, s := range r.d.Status() {
+		if s.Interface == name {
+			return s
+		}
+	}
+	return Status{}
+}
+
+// send puts frames from..to of a stream on an interface, no faster than the
+// recorder of name takes them.
+func (r *rig) send(s *testnet.Sender, stream byte, from, to uint64, name string) {
+	r.t.Helper()
+	const window = 5000
+	base := r.status(name).Received
+	var frame []byte
+	for n := from; n < to; n++ {
+		if n%1000 == 999 {
+			r.await("frames received", func() bool { return r.status(name).Writer.Accepted+window >= base+n-from })
+		}
+		frame = appendFrame(frame[:0], stream, n)
+		s.Send(frame)
+	}
+}
+
+func (r *rig) await(what string, ok func() bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited too long for %s: %+v", what, r.d.Status())
+		}
+	}
+}
+
+// files returns the finished files of an interface, by sequence. Others than
+// finished ones fail the test.
+func (r *rig) files(iface string) []string {
+	r.t.Helper()
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var all []writer.Name
+	for _, e := range entries {
+		n, err := writer.ParseName(e.Name())
+		switch {
+		case err == nil && n.Interface == iface:
+			all = append(all, n)
+		case err != nil && !strings.HasPrefix(e.Name(), ".") && !strings.HasPrefix(e.Name(), "ledger"):
+			r.t.Errorf("left behind: %s", e.Name())
+		}
+	}
+	slices.SortFunc(all, func(a, b writer.Name) int { return int(a.Sequence) - int(b.Sequence) })
+	paths := make([]string, len(all))
+	for i, n := range all {
+		paths[i] = filepath.Join(r.dir, n.String())
+	}
+	return paths
+}
+
+// walk calls f for each packet of the files.
+func walk(t *testing.T, paths []string, f func(p pcap.Packet)) {
+	t.Helper()
+	for _, path := range paths {
+		h, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rd, err := pcap.NewReader(h)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		for {
+			p, err := rd.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			f(p)
+		}
+		h.Close()
+	}
+}
+
+// verify checks that the files hold the frames 0 to count-1 of the stream,
+// each once, in order, every byte as it was sent, behind skip bytes of header.
+func verify(t *testing.T, paths []string, stream byte, count uint64, skip int) {
+	t.Helper()
+	var next uint64
+	var want []byte
+	bad := 0
+	walk(t, paths, func(p pcap.Packet) {
+		want = appendFrame(want[:0], stream, next)
+		next++
+		if bad > 5 {
+			return
+		}
+		sent := want[min(skip, len(want)):]
+		if skip > 0 {
+			p.Data = p.Data[20:] // SLL2
+			sent = want[14:]
+			p.Length -= 20
+		}
+		if !bytes.Equal(p.Data, sent) || int(p.Length) != len(sent) {
+			bad++
+			t.Errorf("packet %d: %d of %d bytes, starting % x; want %d bytes % x", next-1, len(p.Data), p.Length,
+				p.Data[:min(28, len(p.Data))], len(sent), sent[:28])
+		}
+	})
+	if next != count {
+		t.Errorf("%d frames in %d files, want %d", next, len(paths), count)
+	}
+}
+
+// verifyTools opens files with the tools that users have: no warning, and the
+// same number of packets.
+func verifyTools(t *testing.T, paths []string) {
+	t.Helper()
+	for _, path := range paths {
+		count := 0
+		walk(t, []string{path}, func(pcap.Packet) { count++ })
+		for _, tool := range [][]string{
+			{"tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.number"},
+			{"tcpdump", "-n", "-r", path, "-t", "-q"},
+			{"capinfos", "-M", path},
+		} {
+			if _, err := exec.LookPath(tool[0]); err != nil {
+				t.Skip("needs " + tool[0])
+			}
+			var out, errs bytes.Buffer
+			cmd := exec.Command(tool[0], tool[1:]...)
+			// As an ordinary user: as root, tcpdump insists on becoming another.
+			cmd.SysProcAttr = &syscall.SysProcAttr{
+				Cloneflags:  syscall.CLONE_NEWUSER,
+				UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
+				GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
+			}
+			cmd.Stdout, cmd.Stderr = &out, &errs
+			err := cmd.Run()
+			// tcpdump says of every cooked file that interface names might be another machine's.
+			complaint := slices.DeleteFunc(strings.Split(strings.TrimSpace(errs.String()), "\n"), func(line string) bool {
+				return line == "" || strings.HasPrefix(line, "reading from file") || strings.HasPrefix(line, "Running as user") ||
+					line == "Warning: interface names might be incorrect"
+			})
+			if err != nil || len(complaint) > 0 {
+				t.Errorf("%s of %s: %v %q", tool[0], path, err, complaint)
+			}
+			if lines := bytes.Count(out.Bytes(), []byte("\n")); tool[0] != "capinfos" && lines < count {
+				t.Errorf("%s of %s: %d packets, want %d", tool[0], path, lines, count)
+			}
+		}
+	}
+}
+
+// A logBuffer keeps what was logged.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
