@@ -117,8 +117,9 @@ func inspect(name string) (Details, error) {
 			}
 		}
 	}
-	if s, err := e.GetLinkSettings(name); err == nil && int32(s.Speed) > 0 {
-		d.SpeedMbps = int(s.Speed)
+	// Not GetLinkSettings: it prints warnings to standard output.
+	if speed, err := e.CmdGet(&ethtool.EthtoolCmd{}, name); err == nil && int32(speed) > 0 {
+		d.SpeedMbps = int(speed)
 	}
 	if ts, err := e.GetTimestampingInformation(name); err == nil {
 		d.ClockIndex = int(ts.PhcIndex)

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/internal/testnet"
+	"capd/writer"
+)
+
+// asCapd makes the test's own binary be capd.
+const asCapd = "CAPD_TEST_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCapd) != "" {
+		main()
+	}
+	os.Exit(testnet.Main(m))
+}
+
+// capd runs the program in-process.
+func capd(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestUsage(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.toml")
+	if err := os.WriteFile(bad, []byte("snaplan = 5\nring_size = \"3MiB\"\n[[interface]]\nname = \"a/b\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	torn := filepath.Join(dir, "torn.toml")
+	if err := os.WriteFile(torn, []byte("snaplen = = 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args string
+		code int
+		want []string // parts of what is printed
+	}{
+		{"", 0, []string{"Available Commands", "run", "check", "interfaces", "version"}},
+		{"version", 0, []string{"capd ", "linux/"}},
+		{"rum", 2, []string{`capd: unknown command "rum"; did you mean "run"?`, "capd: hint: "}},
+		{"run --snaplen x", 2, []string{"capd: ", "snaplen"}},
+		{"run extra", 2, []string{`unexpected argument "extra"`}},
+		{"run --rotate-size 5parsecs -i lo", 2, []string{"capd: ", "rotate-size", "5parsecs"}},
+		{"run --duration -5s -i lo", 2, []string{"must not be negative"}},
+		{"run --snaplen 0 -i lo", 1, []string{"snaplen = 0", "capd: hint: "}},
+		{"run -i nope", 1, []string{"capd: interface nope: no such interface", "there are: lo", "--wait"}},
+		{"run -i no*", 1, []string{"capd: interface no*: no such interface"}},
+		{"run -c " + dir + "/missing.toml", 1, []string{"missing.toml", "no such file"}},
+		{"run -c " + bad, 1, []string{"bad.toml:1: snaplan", "snaplen", "bad.toml:2: ring_size", "bad.toml:4: ", "a/b"}},
+		{"run -c " + torn, 1, []string{"torn.toml:1:"}},
+		{"run -i lo -d " + bad, 1, []string{"not a directory", "capd: hint: "}},
+		{"run -i lo -d " + dir + "/no/such", 1, []string{"no such file", "capd: hint: "}},
+		{"run -i lo -d /proc", 1, []string{"capd: directory /proc: "}},
+		{"check -i nope -d " + dir, 1, []string{"fail", "nope", "hint"}},
+		{"check -c " + bad, 1, []string{"fail", "snaplan", "ring_size"}},
+		{"check -i late* --wait -d " + dir, 0, []string{"warn", "late*: no such interface"}},
+	} {
+		code, stdout, stderr := capd(strings.Fields(c.args)...)
+		if code != c.code {
+			t.Errorf("capd %s: exit %d, want %d", c.args, code, c.code)
+		}
+		for _, part := range c.want {
+			if !strings.Contains(stdout+stderr, part) {
+				t.Errorf("capd %s: no %q in\n%s%s", c.args, part, stdout, stderr)
+			}
+		}
+		for line := range strings.Lines(stderr) {
+			if !strings.HasPrefix(line, "capd: ") && !strings.HasPrefix(line, "{") {
+				t.Errorf("capd %s: error without capd: %q", c.args, line)
+			}
+		}
+	}
+}
+
+func TestInterfaces(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	testnet.SetUp(t, "v1", false)
+	code, out, _ := capd("interfaces")
+	for _, want := range []string{`(?m)^lo `, `(?m)^v0 +(up|no carrier) +ETHERNET +1500 +\S\S:`, `(?m)^v1 +down `, `(?m)^any +up +LINUX_SLL2`} {
+		if code != 0 || !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("no %s in\n%s", want, out)
+		}
+	}
+	code, out, _ = capd("interfaces", "--json")
+	var all []interfaceJSON
+	if err := json.Unmarshal([]byte(out), &all); err != nil || code != 0 || len(all) < 4 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	dir := t.TempDir()
+	left := "v1-20260102T030405Z-000041.pcapng.partial"
+	if err := os.WriteFile(filepath.Join(dir, left), nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ := capd("check", "-i", "v*", "-d", dir)
+	for _, want := range []string{
+		`ok +configuration: `, `ok +directory .*: create, write, rename and delete work; .* free`, left,
+		`ok +v0: opens; link type ETHERNET, ring, MTU 1500, ring of 128MiB`, `ok +v1: opens`, `warn +v0: offloads`, `v1: time is the system clock's`,
+	} {
+		if code != 0 || !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("exit %d, no %s in\n%s", code, want, out)
+		}
+	}
+	code, out, _ = capd("check", "-i", "v0", "-d", dir, "--json")
+	var found []finding
+	if err := json.Unmarshal([]byte(out), &found); err != nil || code != 0 || len(found) < 4 {
+		t.Errorf("%v: %s", err, out)
+	}
+	if c, err := writer.ReadContents(dir); err != nil || c.Files != 0 || len(c.Partials) != 1 {
+		t.Errorf("check left %+v, %v", c, err)
+	}
+}
+
+// process starts capd as a program.
+func process(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asCapd+"=1")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	return cmd, &errs
+}
+
+// recording waits until the interface's packets reach a file in the directory.
+func recording(t *testing.T, s *testnet.Sender, dir string) {
+	t.Helper()
+	frame := make([]byte, 60)
+	frame[12], frame[13] = 0x88, 0xb5
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		s.Send(frame)
+		if c, err := writer.ReadContents(dir); err == nil && len(c.Partials)+c.Files > 0 {
+			return
+		}
+	}
+	t.Fatal("nothing was recorded")
+}
+
+func TestRunUntilSignal(t *testing.T) {
+	for name, sig := range map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP} {
+		t.Run(name, func(t *testing.T) {
+			testnet.Veth(t, "v0", "v1", 1500)
+			dir := t.TempDir()
+			cmd, errs := process(t, "run", "-i", "v1", "-d", dir, "--format", "pcap")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			s := testnet.NewSender(t, "v0")
+			recording(t, s, dir)
+			if err := cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			for c, _ := writer.ReadContents(dir); c.Files == 0; c, _ = writer.ReadContents(dir) {
+				s.Send(make([]byte, 60))
+				time.Sleep(10 * time.Millisecond)
+			}
+			_ = cmd.Process.Signal(sig)
+			_ = cmd.Process.Signal(sig) // one order sent twice, as timeout(1) does
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("%v\n%s", err, errs)
+			}
+			for _, want := range []string{`(?m)^(\d+) packets received\n(\d+) packets written to \d files?, `, `(?m)^0 packets dropped by the kernel\n0 packets dropped by capd$`} {
+				m := regexp.MustCompile(want).FindStringSubmatch(errs.String())
+				if m == nil || len(m) == 3 && m[1] != m[2] {
+					t.Errorf("no %s in\n%s", want, errs)
+				}
+			}
+			if c, err := writer.ReadContents(dir); err != nil || c.Files == 0 || len(c.Partials) != 0 {
+				t.Errorf("left %+v, %v", c, err)
+			}
+		})
+	}
+}
+
+// TestClosedPipe: a reader of the messages that goes away ends nothing.
+func TestClosedPipe(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	dir := t.TempDir()
+	cmd, _ := process(t, "run", "-i", "v1", "-d", dir, "--count", "50")
+	rd, wr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rd.Close()
+	cmd.Stderr, cmd.Stdout = wr, wr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	wr.Close()
+	s := testnet.NewSender(t, "v0")
+	recording(t, s, dir)
+	for range 50 {
+		s.Send(make([]byte, 60))
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWithoutPrivilege says what is missing and how to get it.
+func TestWithoutPrivilege(t *testing.T) {
+	testnet.Need(t)
+	cmd, errs := process(t, "run", "-i", "lo", "-d", t.TempDir())
+	// A new user namespace has no power over the network namespace it is in.
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
+	}
+	err := cmd.Run()
+	if cmd.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("%v", err)
+	}
+	for _, want := range []string{"capd: open lo: ", "operation not permitted", "CAP_NET_RAW", "sudo capd run", "setcap", "AmbientCapabilities"} {
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("no %q in\n%s", want, errs)
+		}
+	}
+}
+
+// TestLivingLine shows on a terminal only, and never more than a line.
+func TestLivingLine(t *testing.T) {
+	if line := living(nil); line != "0 packets, 0 B, 0 dropped" {
+		t.Errorf("%q", line)
+	}
+	s := newScreen(&bytes.Buffer{})
+	if s.terminal() {
+		t.Error("a buffer is a terminal")
+	}
+}
