@@ -155,3 +155,29 @@ func BenchmarkBurst(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPaced shows what share of a core paced injection takes.
+func BenchmarkPaced(b *testing.B) {
+	for name, rate := range map[string]float64{"0.05Mpps": 5e4, "0.3Mpps": 3e5, "1Mpps": 1e6} {
+		b.Run(name, func(b *testing.B) {
+			in := open(b, veth(b), []int{1514})
+			before := cpu(b)
+			for b.Loop() {
+				if _, err := in.Run(context.Background(), Rate{rate, uint64(rate / 2)}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(in.Sent())/b.Elapsed().Seconds()/1e6, "Mpps")
+			b.ReportMetric(100*(cpu(b)-before)/b.Elapsed().Seconds(), "%core")
+		})
+	}
+}
+
+// cpu returns the seconds that the thread has run.
+func cpu(b *testing.B) float64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		b.Fatal(err)
+	}
+	return float64(t.Nano()) / 1e9
+}
