@@ -13,6 +13,7 @@ package inject
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,6 +34,15 @@ const (
 	MinSize = SequenceOffset + 8
 	MaxSize = 1514
 )
+
+// Sequence returns the sequence number of a frame that an Injector made. The
+// frame may be cut after MinSize bytes.
+func Sequence(frame []byte) (number uint64, ok bool) {
+	if len(frame) < MinSize || [6]byte(frame) != dstMAC || [6]byte(frame[6:]) != srcMAC {
+		return 0, false
+	}
+	return binary.NativeEndian.Uint64(frame[SequenceOffset:]), true
+}
 
 // IMIX returns the mix of 7 frames of 64 bytes, 4 of 576 and 1 of 1514, spread
 // out.
