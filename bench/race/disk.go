@@ -43,9 +43,13 @@ func measureDisk(dir string, d time.Duration) (DiskLimit, error) {
 	if err != nil {
 		return DiskLimit{}, err
 	}
-	w := diskWriter{fd: int(f.Fd()), end: time.Now().Add(d)}
-	before := selfCPU()
-	begin := time.Now()
+	chunk, err := newChunk()
+	if err != nil {
+		return DiskLimit{}, errors.Join(err, f.Close(), os.Remove(path))
+	}
+	defer unix.Munmap(chunk)
+	before, begin := selfCPU(), time.Now()
+	w := diskWriter{fd: int(f.Fd()), chunk: chunk, end: begin.Add(d)}
 	err = w.run()
 	took := time.Since(begin)
 	cpu := selfCPU() - before
@@ -65,6 +69,7 @@ func ignoreMissing(err error) error {
 
 type diskWriter struct {
 	fd      int
+	chunk   []byte // all writers' own: nobody changes it
 	end     time.Time
 	offset  atomic.Int64
 	written atomic.Int64
@@ -86,13 +91,7 @@ func (w *diskWriter) run() error {
 }
 
 func (w *diskWriter) writeChunks() error {
-	chunk, err := unix.Mmap(-1, 0, diskChunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		return fmt.Errorf("map chunk: %w", err)
-	}
-	defer unix.Munmap(chunk)
-	fill(chunk)
-	for time.Now().Before(w.end) {
+	for {
 		off := w.offset.Add(diskChunk) - diskChunk
 		if off >= diskMost {
 			return nil
@@ -100,18 +99,25 @@ func (w *diskWriter) writeChunks() error {
 		if err := w.allocate(off + diskChunk); err != nil {
 			return err
 		}
-		n, err := unix.Pwrite(w.fd, chunk, off)
-		if w.written.Add(int64(n)); err != nil {
+		n, err := unix.Pwrite(w.fd, w.chunk, off)
+		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
+		if w.written.Add(int64(n)); time.Now().After(w.end) {
+			return nil
+		}
 	}
-	return nil
 }
 
-// fill makes the chunk one that no disk compresses.
-func fill(chunk []byte) {
+// newChunk returns aligned memory with bytes that no disk compresses.
+func newChunk() ([]byte, error) {
+	chunk, err := unix.Mmap(-1, 0, diskChunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("map chunk: %w", err)
+	}
 	random := rand.NewChaCha8([32]byte{})
 	random.Read(chunk)
+	return chunk, nil
 }
 
 // allocate makes sure of space up to the offset. Where the file system can't,

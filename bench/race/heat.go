@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,12 +105,13 @@ func (t *track) heat(ctx context.Context, r recorder, l load) (h Heat, err error
 // run is the heat's course: start, inject, drain, stop, count.
 func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject.Injector, dir string) error {
 	p, err := start(r.command(r.path, dir, t.rotateSize, t.recordCPU), dir, t.recordCPU, t.injectCPU)
-	if err != nil {
-		return fmt.Errorf("start %s: %w", r.Name, err)
+	if err == nil {
+		defer p.kill()
+		err = p.awaitReady(ctx, t.ifindex)
 	}
-	defer p.kill()
-	if err := p.awaitReady(ctx, t.ifindex); err != nil {
-		return fmt.Errorf("start %s: %w", r.Name, err)
+	if err != nil {
+		h.Error = "start: " + err.Error()
+		return ctx.Err()
 	}
 	before := p.cpu()
 	var sums tally

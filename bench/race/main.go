@@ -218,8 +218,7 @@ func (t *track) race(ctx context.Context, o options, here []recorder, report *Re
 	return t.disk(report)
 }
 
-// heats lets the recorders take turns under the load. One who fails to start
-// is out, with the reason in the report.
+// heats lets the recorders take turns under the load.
 func (t *track) heats(ctx context.Context, o options, here []recorder, l load, report *Report) error {
 	for range o.repeat {
 		for _, r := range here {
@@ -245,7 +244,7 @@ func (t *track) heats(ctx context.Context, o options, here []recorder, l load, r
 func (t *track) limit(ctx context.Context, r recorder, l load) (Heat, error) {
 	const precision = 0.05
 	best, err := t.heat(ctx, r, l)
-	if err != nil || best.Lost == 0 {
+	if err != nil || best.Lost == 0 || best.Error != "" {
 		return best, err
 	}
 	high := best.OfferedPPS
@@ -256,7 +255,7 @@ func (t *track) limit(ctx context.Context, r recorder, l load) (Heat, error) {
 		if err != nil {
 			return best, err
 		}
-		if h.Lost > 0 {
+		if h.Lost > 0 || h.Error != "" {
 			high = l.PPS
 			continue
 		}

@@ -44,6 +44,13 @@ func Sequence(frame []byte) (number uint64, ok bool) {
 	return binary.NativeEndian.Uint64(frame[SequenceOffset:]), true
 }
 
+// Frame returns a frame as an Injector makes it, for tests of what reads them.
+func Frame(size int, number uint64) []byte {
+	f := template(size)
+	binary.NativeEndian.PutUint64(f[SequenceOffset:], number)
+	return f
+}
+
 // IMIX returns the mix of 7 frames of 64 bytes, 4 of 576 and 1 of 1514, spread
 // out.
 func IMIX() []int {

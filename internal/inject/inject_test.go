@@ -4,7 +4,6 @@ package inject
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -115,10 +114,11 @@ func TestRunArrives(t *testing.T) {
 // checkFrame wants the frame that the number's place in the mix gives.
 func checkFrame(t *testing.T, frame []byte, seq uint64, size int) {
 	t.Helper()
-	want := template(size)
-	binary.NativeEndian.PutUint64(want[SequenceOffset:], seq)
-	if string(frame) != string(want) {
+	if want := Frame(size, seq); string(frame) != string(want) {
 		t.Fatalf("frame %d\n got % x\nwant % x", seq, frame, want)
+	}
+	if got, ok := Sequence(frame); got != seq || !ok {
+		t.Fatalf("frame %d has number %d, %v", seq, got, ok)
 	}
 	if checksum(frame[14:34]) != 0 {
 		t.Fatalf("frame %d has a wrong IP checksum", seq)
