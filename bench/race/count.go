@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,7 +72,8 @@ func (t *tally) add(head []byte, captured, length uint32) {
 const recordHead = inject.MinSize
 
 // walk feeds every record of a capture file to the tally. It knows
-// little-endian pcap of both resolutions and pcapng's enhanced packet blocks.
+// little-endian pcap of both resolutions, pcapng's enhanced packet blocks and
+// stenotype's blocks of the kernel's ring.
 func (t *tally) walk(r *bufio.Reader) error {
 	magic, err := r.Peek(4)
 	if err != nil {
@@ -83,6 +85,8 @@ func (t *tally) walk(r *bufio.Reader) error {
 		err = t.walkPcap(r)
 	case 0x0a0d0d0a:
 		err = t.walkPcapng(r)
+	case ringVersion:
+		err = t.walkBlocks(r)
 	default:
 		t.Unread++
 		return nil
@@ -156,6 +160,54 @@ func (t *tally) walkPcapng(r *bufio.Reader) error {
 	}
 }
 
+// What stenotype writes: blocks of the ring as they are. Each begins with a
+// struct tpacket_block_desc, whose version is that of the ring, and holds
+// packets behind a struct tpacket3_hdr each (linux/if_packet.h).
+const (
+	ringVersion = 2 // TPACKET_V3
+	ringBlock   = 1 << 20
+)
+
+func (t *tally) walkBlocks(r *bufio.Reader) error {
+	for {
+		b, err := r.Peek(ringBlock)
+		if err != nil {
+			return ignoreEOF(torn(b, err))
+		}
+		// Space that was allocated ahead has no version.
+		if binary.LittleEndian.Uint32(b) == ringVersion {
+			if err := t.block(b); err != nil {
+				return err
+			}
+		}
+		if err := skip(r, ringBlock); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *tally) block(b []byte) error {
+	const header = 48 // bytes of struct tpacket3_hdr
+	le := binary.LittleEndian
+	packets, at := le.Uint32(b[12:]), uint64(le.Uint32(b[16:]))
+	for range packets {
+		if at+header > uint64(len(b)) {
+			return fmt.Errorf("ring packet at %d of a block of %d bytes", at, len(b))
+		}
+		h := b[at:]
+		next, captured, length, mac := le.Uint32(h), le.Uint32(h[12:]), le.Uint32(h[16:]), le.Uint16(h[24:])
+		if uint64(mac)+uint64(captured) > uint64(len(h)) {
+			return fmt.Errorf("ring packet of %d bytes leaves its block", captured)
+		}
+		t.add(h[mac:][:min(captured, recordHead)], captured, length)
+		if next == 0 {
+			return nil
+		}
+		at += uint64(next)
+	}
+	return nil
+}
+
 // record takes the record that starts with a header and goes on for rest
 // bytes, the frame first. A record counts only when it is whole.
 func (t *tally) record(r *bufio.Reader, header int, captured, length, rest uint32) error {
@@ -195,23 +247,20 @@ func (t *tally) countFile(path string) error {
 	return nil
 }
 
-// recordings lists the files of a folder in the order in which they were
+// recordings lists the files under a folder in the order in which they were
 // written: a number that grows makes a name longer or larger.
 func recordings(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
 	var paths []string
-	for _, e := range entries {
-		if e.Type().IsRegular() {
-			paths = append(paths, filepath.Join(dir, e.Name()))
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			paths = append(paths, path)
 		}
-	}
+		return err
+	})
 	slices.SortFunc(paths, func(a, b string) int {
 		// A name may grow by a suffix of its state too.
 		a, b = strings.TrimSuffix(a, ".partial"), strings.TrimSuffix(b, ".partial")
 		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 	})
-	return paths, nil
+	return paths, err
 }

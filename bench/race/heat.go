@@ -98,12 +98,15 @@ func (t *track) heat(ctx context.Context, r recorder, l load) (h Heat, err error
 	if err := flush(t.dir); err != nil {
 		return h, err
 	}
-	t.log("%s, %s bytes, %s", r.Name, l.Name, rateName(l.PPS))
+	t.log("%s, frames of %s, %s", r.Name, l.Name, rateName(l.PPS))
 	return h, t.run(ctx, &h, r, l, in, dir)
 }
 
 // run is the heat's course: start, inject, drain, stop, count.
 func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject.Injector, dir string) error {
+	if err := prepareDir(dir); err != nil {
+		return err
+	}
 	p, err := start(r.command(r.path, dir, t.rotateSize, t.recordCPU), dir, t.recordCPU, t.injectCPU)
 	if err == nil {
 		defer p.kill()
@@ -233,7 +236,7 @@ func captures(dir string) ([]string, error) {
 	}
 	kept := paths[:0]
 	for _, path := range paths {
-		if strings.Contains(filepath.Base(path), ".pcap") {
+		if strings.Contains(filepath.Base(path), ".pcap") || filepath.Base(filepath.Dir(path)) == stenotypeDir {
 			kept = append(kept, path)
 		}
 	}

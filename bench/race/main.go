@@ -101,7 +101,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var rotate int64
 	f := flag.NewFlagSet("race", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&names, "recorders", "capd,tcpdump,dumpcap,netsniff-ng,daemonlogger", "who takes part")
+	f.StringVar(&names, "recorders", "capd,tcpdump,dumpcap,netsniff-ng,daemonlogger,stenotype", "who takes part")
 	f.StringVar(&sizes, "sizes", "64,512,1514,imix", "frame sizes in bytes, or imix; SIZE@RATE has a rate of its own")
 	f.StringVar(&rates, "rates", "1,3.6", "offered rates in Gbit/s of frames, in packets with the suffix Mpps, or max")
 	f.Float64Var(&o.seconds, "seconds", 5, "time of injection of one heat")

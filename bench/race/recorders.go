@@ -5,8 +5,11 @@ package main
 import (
 	"context"
 	"debug/buildinfo"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -38,6 +41,7 @@ func recorders() []recorder {
 		{Name: "dumpcap", command: dumpcapCommand},
 		{Name: "netsniff-ng", command: netsniffCommand},
 		{Name: "daemonlogger", command: daemonloggerCommand},
+		{Name: "stenotype", command: stenotypeCommand},
 	}
 }
 
@@ -75,10 +79,30 @@ func netsniffCommand(path, dir string, rotate int64, cpu int) []string {
 	return append(args, "--out", dir+"/race.pcap")
 }
 
+// daemonloggerCommand: files are named by the second, so that with a small
+// rotate size at a high rate they overwrite each other.
 func daemonloggerCommand(path, dir string, rotate int64, _ int) []string {
 	return []string{path, "-i", watched, "-l", dir, "-n", "race.pcap", "-S", snaplen,
 		"-s", strconv.FormatInt(rotate, 10), "-p", "race.pid", "-P", dir}
 }
+
+// stenotypeCommand writes no indexes, for nobody else does.
+func stenotypeCommand(path, dir string, rotate int64, _ int) []string {
+	return []string{path, "--iface=" + watched, "--dir=" + dir, "--threads=1", "--blocks=" + strconv.Itoa(ringMiB),
+		"--no_index", "--fileage_sec=86400", "--filesize_mb=" + mebibytes(min(rotate, stenotypeMost)),
+		"--preallocate_file_mb=" + mebibytes(min(rotate, stenotypeMost)), "--uid=0", "--gid=0", "--seccomp=none"}
+}
+
+// stenotypeDir holds the files of stenotype's first thread.
+const stenotypeDir = "PKT0"
+
+// prepareDir makes the folders that stenotype expects.
+func prepareDir(dir string) error {
+	return errors.Join(os.Mkdir(filepath.Join(dir, stenotypeDir), 0o755), os.Mkdir(filepath.Join(dir, "IDX0"), 0o755))
+}
+
+// stenotypeMost is the largest file in bytes: its limit is 4 GiB.
+const stenotypeMost = 4 << 30
 
 func mebibytes(n int64) string { return strconv.FormatInt(max(1, n>>20), 10) }
 
@@ -119,6 +143,9 @@ var dotted = regexp.MustCompile(`[0-9]+\.[0-9]+`)
 
 // version asks the recorder, or reads it out of the binary of capd.
 func version(r recorder) string {
+	if r.Name == "stenotype" {
+		return "without a version of its own"
+	}
 	if r.Name == "capd" {
 		info, err := buildinfo.ReadFile(r.path)
 		if err != nil {
