@@ -234,6 +234,9 @@ func skip(r *bufio.Reader, n int64) error {
 	return torn([]byte{0}, err)
 }
 
+// readAhead is the buffer for a file, which holds a block of a ring.
+const readAhead = ringBlock
+
 // countFile adds a file to the tally.
 func (t *tally) countFile(path string) error {
 	f, err := os.Open(path)
@@ -241,7 +244,7 @@ func (t *tally) countFile(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := t.walk(bufio.NewReaderSize(f, 1<<20)); err != nil {
+	if err := t.walk(bufio.NewReaderSize(f, readAhead)); err != nil {
 		return fmt.Errorf("count %s: %w", filepath.Base(path), err)
 	}
 	return nil

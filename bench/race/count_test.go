@@ -54,6 +54,27 @@ func pcapngFile(numbers ...uint64) []byte {
 	return b
 }
 
+// ringFile returns a block of the kernel's ring with frames of the numbers, and
+// one of space that was allocated ahead.
+func ringFile(numbers ...uint64) []byte {
+	const first, header, mac, size = 48, 48, 82, 80
+	b := make([]byte, 2*ringBlock)
+	le.PutUint32(b, ringVersion)
+	le.PutUint32(b[12:], uint32(len(numbers)))
+	le.PutUint32(b[16:], first)
+	for i, n := range numbers {
+		h := b[first+i*(mac+size):]
+		if i < len(numbers)-1 {
+			le.PutUint32(h, mac+size)
+		}
+		le.PutUint32(h[12:], size)
+		le.PutUint32(h[16:], size)
+		le.PutUint16(h[24:], mac)
+		copy(h[mac:], inject.Frame(size, n))
+	}
+	return b
+}
+
 const (
 	micro = 0xa1b2c3d4
 	nano  = 0xa1b23c4d
@@ -63,7 +84,7 @@ func walked(t *testing.T, files ...[]byte) tally {
 	t.Helper()
 	var sums tally
 	for _, f := range files {
-		if err := sums.walk(bufio.NewReader(bytes.NewReader(f))); err != nil {
+		if err := sums.walk(bufio.NewReaderSize(bytes.NewReader(f), readAhead)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,6 +103,8 @@ func TestWalk(t *testing.T) {
 		{"pcap in microseconds", [][]byte{pcapFile(micro, 0, 1, 2)}, tally{Frames: 3, Distinct: 3}},
 		{"pcap in nanoseconds", [][]byte{whole}, tally{Frames: 2, Distinct: 2}},
 		{"pcapng, cut", [][]byte{pcapngFile(5, 6)}, tally{Frames: 2, Distinct: 2, Cut: 2}},
+		{"ring blocks", [][]byte{ringFile(0, 1, 3, 3)}, tally{Frames: 4, Distinct: 3, Doubled: 1}},
+		{"torn ring block", [][]byte{ringFile(0, 1)[:ringBlock+8]}, tally{Frames: 2, Distinct: 2, Torn: 1}},
 		{"two files", [][]byte{pcapFile(nano, 0, 1), pcapngFile(2)}, tally{Frames: 3, Distinct: 3, Cut: 1}},
 		{"doubled", [][]byte{pcapFile(nano, 0, 1, 1, 0)}, tally{Frames: 4, Distinct: 2, Doubled: 2}},
 		{"reordered", [][]byte{pcapFile(nano, 1, 0, 3, 2)}, tally{Frames: 4, Distinct: 4, Reordered: 2}},
@@ -103,9 +126,15 @@ func TestWalkRefuses(t *testing.T) {
 	short := append(block(0x0a0d0d0a, make([]byte, 16)), 6, 0, 0, 0, 8, 0, 0, 0)
 	long := pcapngFile(1)
 	le.PutUint32(long[28+20+20:], 1<<20)
-	for name, file := range map[string][]byte{"block too short": short, "packet longer than block": long} {
+	outside, beyond := ringFile(0), ringFile(0)
+	le.PutUint32(outside[16:], ringBlock)
+	le.PutUint32(beyond[48+12:], ringBlock)
+	for name, file := range map[string][]byte{
+		"block too short": short, "packet longer than block": long,
+		"ring packet outside": outside, "ring packet that leaves": beyond,
+	} {
 		var sums tally
-		if err := sums.walk(bufio.NewReader(bytes.NewReader(file))); err == nil {
+		if err := sums.walk(bufio.NewReaderSize(bytes.NewReader(file), readAhead)); err == nil {
 			t.Errorf("%s: no error, %+v", name, sums)
 		}
 	}
@@ -130,13 +159,32 @@ func FuzzWalk(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) {
 		var sums tally
 		err := sums.walk(bufio.NewReaderSize(bytes.NewReader(file), 4096))
-		if sums.Frames != sums.Distinct+sums.Doubled || sums.Reordered > sums.Distinct || sums.Cut > sums.Frames {
-			t.Fatalf("%+v", sums)
-		}
+		checkSums(t, &sums)
 		if records := sums.Frames + sums.Foreign; records*16 > uint64(len(file)) || err != nil && sums.Torn > 0 {
 			t.Fatalf("%d records in %d bytes, %v", records, len(file), err)
 		}
 	})
+}
+
+// FuzzBlock does so for one block of a ring.
+func FuzzBlock(f *testing.F) {
+	f.Add(ringFile(0, 1)[:1000])
+	f.Add(ringFile(2)[:100])
+	f.Fuzz(func(t *testing.T, block []byte) {
+		if len(block) < 20 {
+			return // walk gives whole blocks only
+		}
+		var sums tally
+		_ = sums.block(block)
+		checkSums(t, &sums)
+	})
+}
+
+func checkSums(t *testing.T, sums *tally) {
+	t.Helper()
+	if sums.Frames != sums.Distinct+sums.Doubled || sums.Reordered > sums.Distinct || sums.Cut > sums.Frames {
+		t.Fatalf("%+v", sums)
+	}
 }
 
 func TestRecordingsInOrder(t *testing.T) {

@@ -123,7 +123,7 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 	}
 	drained := p.awaitIdle(ctx, drainIdle, drainTimeout)
 	h.Peak = p.peak()
-	cpu, stopped := p.stop()
+	cpu, stopped := p.stop(ctx, r.end)
 	h.CPUStart, h.CPU = before.Seconds(), (cpu - before).Seconds()
 	if err := errors.Join(drained, stopped); err != nil {
 		h.Error = err.Error()

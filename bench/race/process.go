@@ -140,8 +140,11 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// written is the process's count of bytes written, as text.
-func (p *process) written() string { return p.field("io", "wchar:") }
+// written is the process's count of bytes written by calls, and that by aio and
+// others, as text.
+func (p *process) written() string {
+	return p.field("io", "wchar:") + "," + p.field("io", "write_bytes:")
+}
 
 // peak returns the most bytes that were resident. Its address space has a
 // count of its own in status: that of wait4 begins with ours, from before exec.
@@ -182,30 +185,32 @@ func (p *process) inDisk() bool {
 	return false
 }
 
-// stop interrupts the process, awaits it and returns all the CPU time that it
-// used.
-func (p *process) stop() (time.Duration, error) {
-	if err := p.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+// stop ends the process by the signal, awaits it and returns all the CPU time
+// that it used.
+func (p *process) stop(ctx context.Context, sig os.Signal) (time.Duration, error) {
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, stopTimeout, fmt.Errorf("did not end within %v of the signal", stopTimeout))
+	defer cancel()
 	select {
 	case err := <-p.ended:
+		p.ended <- err
 		state := p.cmd.ProcessState
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, p.tail())
+		if err != nil && sig != os.Kill {
+			return state.UserTime() + state.SystemTime(), fmt.Errorf("%w: %s", err, p.tail())
 		}
-		return state.UserTime() + state.SystemTime(), err
-	case <-time.After(stopTimeout):
+		return state.UserTime() + state.SystemTime(), nil
+	case <-ctx.Done():
 		p.kill()
-		return 0, fmt.Errorf("did not end within %v of an interrupt", stopTimeout)
+		return 0, context.Cause(ctx)
 	}
 }
 
-// kill ends the process at once, when it has not ended.
+// kill ends the process at once, when it has not ended, and awaits that.
 func (p *process) kill() {
-	if p.cmd.Process.Kill() == nil {
-		p.ended <- <-p.ended
-	}
+	_ = p.cmd.Process.Kill() // fails when it has ended
+	p.ended <- <-p.ended
 }
 
 // tail is the end of what the process printed. The process has ended.

@@ -28,6 +28,7 @@ type recorder struct {
 	Name    string
 	Version string
 	path    string
+	end     os.Signal // that it ends by
 	command func(path, dir string, rotate int64, cpu int) []string
 }
 
@@ -36,12 +37,14 @@ type recorder struct {
 // where the recorder can write that.
 func recorders() []recorder {
 	return []recorder{
-		{Name: "capd", command: capdCommand},
-		{Name: "tcpdump", command: tcpdumpCommand},
-		{Name: "dumpcap", command: dumpcapCommand},
-		{Name: "netsniff-ng", command: netsniffCommand},
-		{Name: "daemonlogger", command: daemonloggerCommand},
-		{Name: "stenotype", command: stenotypeCommand},
+		{Name: "capd", end: os.Interrupt, command: capdCommand},
+		{Name: "tcpdump", end: os.Interrupt, command: tcpdumpCommand},
+		{Name: "dumpcap", end: os.Interrupt, command: dumpcapCommand},
+		{Name: "netsniff-ng", end: os.Interrupt, command: netsniffCommand},
+		{Name: "daemonlogger", end: os.Interrupt, command: daemonloggerCommand},
+		// An interrupted stenotype 1.0.1 waits for its own thread for ever. What
+		// it has drained is on the disk, for it buffers nothing.
+		{Name: "stenotype", end: os.Kill, command: stenotypeCommand},
 	}
 }
 
@@ -89,8 +92,8 @@ func daemonloggerCommand(path, dir string, rotate int64, _ int) []string {
 // stenotypeCommand writes no indexes, for nobody else does.
 func stenotypeCommand(path, dir string, rotate int64, _ int) []string {
 	return []string{path, "--iface=" + watched, "--dir=" + dir, "--threads=1", "--blocks=" + strconv.Itoa(ringMiB),
-		"--no_index", "--fileage_sec=86400", "--filesize_mb=" + mebibytes(min(rotate, stenotypeMost)),
-		"--preallocate_file_mb=" + mebibytes(min(rotate, stenotypeMost)), "--uid=0", "--gid=0", "--seccomp=none"}
+		"--no_index", "--blockage_sec=1", "--fileage_sec=86400", "--filesize_mb=" + mebibytes(min(rotate, stenotypeMost)),
+		"--preallocate_file_mb=" + mebibytes(min(rotate, stenotypeMost)), "--uid=root", "--gid=root", "--seccomp=none"}
 }
 
 // stenotypeDir holds the files of stenotype's first thread.

@@ -112,11 +112,18 @@ func (r *Report) print(w io.Writer) error {
 	return nil
 }
 
+// table prints a line a recorder and load. One that did not start, or for which
+// no rate without loss was found, has none.
 func (r *Report) table(w io.Writer) error {
+	const columns = 13
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "recorder\tbytes\tGbit/s\tMpps\tframes\tlost\tlost %\tdoubled\treordered\tCPU ns\tpeak MiB\tdisk MiB\tfiles\t")
 	for _, heats := range groups(r.Heats) {
 		h := median(heats)
+		if h.Offered == 0 {
+			fmt.Fprintf(t, "%s\t%s\tnone%s\n", h.Recorder, h.Load, strings.Repeat("\t", columns-2))
+			continue
+		}
 		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.3f\t%d\t%d\t%s\t%d\t%d\t%.0f\t%d\t%d\t%d\t\n",
 			h.Recorder, h.Load, h.Gbits, h.OfferedPPS/1e6, h.Offered, h.Lost, lostRange(heats),
 			h.Doubled, h.Reordered, h.NsPerFrame, h.Peak>>20, h.Bytes>>20, h.Files)
