@@ -1,0 +1,269 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"capd/internal/inject"
+)
+
+// A tally checks sequence numbers, from 0 to offered, against what came.
+type tally struct {
+	Frames    uint64 // records that hold a numbered frame
+	Distinct  uint64 // of these, numbers met for the first time
+	Doubled   uint64 // numbers met again
+	Reordered uint64 // new numbers below one met before
+	Cut       uint64 // frames recorded shorter than they were
+	Foreign   uint64 // records of other frames
+	Torn      int    // files that end inside a record
+	Unread    int    // files of no known format, as a ledger is
+
+	seen []uint64 // a bit a number
+	next uint64   // one above the highest number met
+}
+
+// lost returns how many of the offered numbers never came.
+func (t *tally) lost(offered uint64) uint64 { return offered - min(offered, t.Distinct) }
+
+// maxNumber bounds the memory for numbers: 256 MiB, over 30 minutes at a
+// million a second.
+const maxNumber = 1 << 31
+
+// add takes one record: what was captured of a frame, up to recordHead bytes of
+// it, and both its lengths.
+func (t *tally) add(head []byte, captured, length uint32) {
+	number, ok := inject.Sequence(head)
+	if !ok || number >= maxNumber {
+		t.Foreign++
+		return
+	}
+	t.Frames++
+	if captured < length {
+		t.Cut++
+	}
+	word, bit := int(number/64), uint64(1)<<(number%64)
+	if word >= len(t.seen) {
+		t.seen = append(t.seen, make([]uint64, word+1-len(t.seen))...)
+	}
+	if t.seen[word]&bit != 0 {
+		t.Doubled++
+		return
+	}
+	t.seen[word] |= bit
+	t.Distinct++
+	if number < t.next {
+		t.Reordered++
+	}
+	t.next = max(t.next, number+1)
+}
+
+// recordHead is how much of a frame a tally looks at.
+const recordHead = inject.MinSize
+
+// walk feeds every record of a capture file to the tally. It knows
+// little-endian pcap of both resolutions, pcapng's enhanced packet blocks and
+// stenotype's blocks of the kernel's ring.
+func (t *tally) walk(r *bufio.Reader) error {
+	magic, err := r.Peek(4)
+	if err != nil {
+		t.Unread++
+		return ignoreEOF(err)
+	}
+	switch binary.LittleEndian.Uint32(magic) {
+	case 0xa1b2c3d4, 0xa1b23c4d: // draft-ietf-opsawg-pcap: micro-, nanoseconds
+		err = t.walkPcap(r)
+	case 0x0a0d0d0a:
+		err = t.walkPcapng(r)
+	case ringVersion:
+		err = t.walkBlocks(r)
+	default:
+		t.Unread++
+		return nil
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Torn++
+		return nil
+	}
+	return err
+}
+
+func ignoreEOF(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// torn turns the end of a file inside of a record into io.ErrUnexpectedEOF.
+func torn(got []byte, err error) error {
+	if err == io.EOF && len(got) > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (t *tally) walkPcap(r *bufio.Reader) error {
+	const fileHeader, recordHeader = 24, 16
+	if err := skip(r, fileHeader); err != nil {
+		return err
+	}
+	for {
+		h, err := r.Peek(recordHeader)
+		if err != nil {
+			return ignoreEOF(torn(h, err))
+		}
+		captured, length := binary.LittleEndian.Uint32(h[8:]), binary.LittleEndian.Uint32(h[12:])
+		if err := t.record(r, recordHeader, captured, length, captured); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *tally) walkPcapng(r *bufio.Reader) error {
+	const blockHeader, packetHeader, enhancedPacket = 8, 28, 6 // draft-ietf-opsawg-pcapng, section 4.3
+	for {
+		h, err := r.Peek(blockHeader)
+		if err != nil {
+			return ignoreEOF(torn(h, err))
+		}
+		kind, size := binary.LittleEndian.Uint32(h), binary.LittleEndian.Uint32(h[4:])
+		if size < 12 || size%4 != 0 {
+			return fmt.Errorf("pcapng block of %d bytes", size)
+		}
+		if kind != enhancedPacket {
+			if err := skip(r, int64(size)); err != nil {
+				return err
+			}
+			continue
+		}
+		if h, err = r.Peek(packetHeader); err != nil {
+			return ignoreEOF(torn(h, err))
+		}
+		captured, length := binary.LittleEndian.Uint32(h[20:]), binary.LittleEndian.Uint32(h[24:])
+		if size < packetHeader+4 || captured > size-packetHeader-4 {
+			return fmt.Errorf("pcapng packet of %d bytes in a block of %d", captured, size)
+		}
+		if err := t.record(r, packetHeader, captured, length, size-packetHeader); err != nil {
+			return err
+		}
+	}
+}
+
+// What stenotype writes: blocks of the ring as they are. Each begins with a
+// struct tpacket_block_desc, whose version is that of the ring, and holds
+// packets behind a struct tpacket3_hdr each (linux/if_packet.h).
+const (
+	ringVersion = 2 // TPACKET_V3
+	ringBlock   = 1 << 20
+)
+
+func (t *tally) walkBlocks(r *bufio.Reader) error {
+	for {
+		b, err := r.Peek(ringBlock)
+		if err != nil {
+			return ignoreEOF(torn(b, err))
+		}
+		// Space that was allocated ahead has no version.
+		if binary.LittleEndian.Uint32(b) == ringVersion {
+			if err := t.block(b); err != nil {
+				return err
+			}
+		}
+		if err := skip(r, ringBlock); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *tally) block(b []byte) error {
+	const header = 48 // bytes of struct tpacket3_hdr
+	le := binary.LittleEndian
+	packets, at := le.Uint32(b[12:]), uint64(le.Uint32(b[16:]))
+	for range packets {
+		if at+header > uint64(len(b)) {
+			return fmt.Errorf("ring packet at %d of a block of %d bytes", at, len(b))
+		}
+		h := b[at:]
+		next, captured, length, mac := le.Uint32(h), le.Uint32(h[12:]), le.Uint32(h[16:]), le.Uint16(h[24:])
+		if uint64(mac)+uint64(captured) > uint64(len(h)) {
+			return fmt.Errorf("ring packet of %d bytes leaves its block", captured)
+		}
+		t.add(h[mac:][:min(captured, recordHead)], captured, length)
+		if next == 0 {
+			return nil
+		}
+		at += uint64(next)
+	}
+	return nil
+}
+
+// record takes the record that starts with a header and goes on for rest
+// bytes, the frame first. A record counts only when it is whole.
+func (t *tally) record(r *bufio.Reader, header int, captured, length, rest uint32) error {
+	want := header + int(min(captured, recordHead))
+	h, err := r.Peek(want)
+	if err != nil {
+		return torn(h, err)
+	}
+	var head [recordHead]byte
+	n := copy(head[:], h[header:])
+	if err := skip(r, int64(header)+int64(rest)); err != nil {
+		return err
+	}
+	t.add(head[:n], captured, length)
+	return nil
+}
+
+func skip(r *bufio.Reader, n int64) error {
+	if n < 1<<20 {
+		_, err := r.Discard(int(n))
+		return torn([]byte{0}, err)
+	}
+	_, err := io.CopyN(io.Discard, r, n)
+	return torn([]byte{0}, err)
+}
+
+// readAhead is the buffer for a file, which holds a block of a ring.
+const readAhead = ringBlock
+
+// countFile adds a file to the tally.
+func (t *tally) countFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := t.walk(bufio.NewReaderSize(f, readAhead)); err != nil {
+		return fmt.Errorf("count %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// recordings lists the files under a folder in the order in which they were
+// written: a number that grows makes a name longer or larger.
+func recordings(dir string) ([]string, error) {
+	var paths []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	slices.SortFunc(paths, func(a, b string) int {
+		// A name may grow by a suffix of its state too.
+		a, b = strings.TrimSuffix(a, ".partial"), strings.TrimSuffix(b, ".partial")
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+	})
+	return paths, err
+}

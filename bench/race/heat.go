@@ -1,0 +1,294 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"capd/internal/inject"
+)
+
+// A load is what a heat injects.
+type load struct {
+	Name  string  // of its frame sizes: "1514", "imix"
+	Sizes []int   // bytes, in turn
+	PPS   float64 // packets a second; 0 is full speed
+}
+
+// mean is the mean size of a frame in bytes.
+func (l load) mean() float64 {
+	sum := 0
+	for _, size := range l.Sizes {
+		sum += size
+	}
+	return float64(sum) / float64(len(l.Sizes))
+}
+
+// A Heat is one recorder's run under one load, and what came of it.
+type Heat struct {
+	Recorder   string
+	Load       string  // frame sizes
+	Wanted     float64 // packets a second; 0 is full speed
+	Limit      bool    // the highest rate without loss that was found
+	Seconds    float64 // that injection took
+	Offered    uint64  // frames injected
+	OfferedPPS float64
+	Gbits      float64 // Gbit/s offered, frames without preamble and check sequence
+	Recorded   uint64  // different frames in the files
+	Lost       uint64
+	Doubled    uint64
+	Reordered  uint64
+	Cut        uint64
+	Foreign    uint64
+	Torn       int
+	CPU        float64 // seconds, user and system, from readiness to the end
+	CPUStart   float64 // seconds, before
+	NsPerFrame float64 // CPU by recorded frame
+	Peak       int64   // bytes resident at most, its ring included
+	Bytes      int64   // in all files
+	Allocated  int64   // bytes of disk under the files, at the end
+	Files      int
+	Error      string   `json:",omitempty"` // the recorder's end, when not clean
+	Minutes    []Minute `json:",omitempty"` // of a steady run
+}
+
+// A Minute is one reading of a steady run.
+type Minute struct {
+	Elapsed  float64 // seconds
+	Offered  uint64  // frames so far
+	CPU      float64 // seconds so far
+	Resident int64   // bytes now
+}
+
+// A track is where heats are run.
+type track struct {
+	dir        string
+	ifindex    int
+	injectCPU  int
+	recordCPU  int
+	rotateSize int64
+	seconds    float64
+	silence    float64 // seconds between bursts; 0 is none
+	steady     bool
+	log        func(format string, args ...any)
+}
+
+// heat runs the recorder under the load. A recorder's failure is in the Heat;
+// an error is the race's own.
+func (t *track) heat(ctx context.Context, r recorder, l load) (h Heat, err error) {
+	h = Heat{Recorder: r.Name, Load: l.Name, Wanted: l.PPS}
+	if err := needRoom(t.dir, t.room(l)); err != nil {
+		return h, err
+	}
+	dir, err := os.MkdirTemp(t.dir, "race-")
+	if err != nil {
+		return h, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	in, err := inject.New(t.ifindex, l.Sizes)
+	if err != nil {
+		return h, err
+	}
+	defer in.Close()
+	if err := flush(t.dir); err != nil {
+		return h, err
+	}
+	t.log("%s, frames of %s, %s", r.Name, l.Name, rateName(l.PPS))
+	return h, t.run(ctx, &h, r, l, in, dir)
+}
+
+// run is the heat's course: start, inject, drain, stop, count.
+func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject.Injector, dir string) error {
+	if err := prepareDir(dir); err != nil {
+		return err
+	}
+	p, err := start(r.command(r.path, dir, t.rotateSize, t.recordCPU), dir, t.recordCPU, t.injectCPU)
+	if err == nil {
+		defer p.kill()
+		err = p.awaitReady(ctx, t.ifindex)
+	}
+	if err != nil {
+		h.Error = "start: " + err.Error()
+		return ctx.Err()
+	}
+	before := p.cpu()
+	var sums tally
+	if err := t.inject(ctx, h, l, in, &course{p, &sums, dir}); err != nil {
+		return err
+	}
+	drained := p.awaitIdle(ctx, drainIdle, drainTimeout)
+	h.Peak = p.peak()
+	cpu, stopped := p.stop(ctx, r.end)
+	h.CPUStart, h.CPU = before.Seconds(), (cpu - before).Seconds()
+	if err := errors.Join(drained, stopped); err != nil {
+		h.Error = err.Error()
+	}
+	return h.count(&sums, dir)
+}
+
+// A course is what a steady run reads on the way.
+type course struct {
+	p    *process
+	sums *tally
+	dir  string
+}
+
+// inject offers the load as the modes ask: at a rate, in bursts, for minutes.
+func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector, c *course) error {
+	begin := time.Now()
+	var err error
+	switch {
+	case t.silence > 0:
+		err = t.bursts(ctx, in)
+	case t.steady:
+		err = t.steadily(ctx, h, l, in, c)
+	default:
+		err = injectFor(ctx, in, l.PPS, seconds(t.seconds))
+	}
+	h.Seconds, h.Offered = time.Since(begin).Seconds(), in.Sent()
+	h.OfferedPPS = float64(h.Offered) / h.Seconds
+	h.Gbits = h.OfferedPPS * l.mean() * 8 / 1e9
+	return errors.Join(err, ctx.Err())
+}
+
+// injectFor injects for the time: at a rate it counts frames, at full speed
+// it looks at the clock.
+func injectFor(ctx context.Context, in *inject.Injector, pps float64, d time.Duration) error {
+	if pps > 0 {
+		_, err := in.Run(ctx, inject.Rate{PacketsPerSecond: pps, Count: max(1, uint64(pps*d.Seconds()))})
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	_, err := in.Run(ctx, inject.Rate{})
+	return err
+}
+
+// bursts takes turns: one second at full speed, then silence.
+func (t *track) bursts(ctx context.Context, in *inject.Injector) error {
+	end := time.Now().Add(seconds(t.seconds))
+	for {
+		if err := injectFor(ctx, in, 0, time.Second); err != nil {
+			return err
+		}
+		if !time.Now().Add(seconds(t.silence)).Before(end) {
+			return nil
+		}
+		select {
+		case <-time.After(seconds(t.silence)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// steadily injects second by second, counts and removes files as they are
+// rotated, and takes a reading a minute.
+func (t *track) steadily(ctx context.Context, h *Heat, l load, in *inject.Injector, c *course) error {
+	begin := time.Now()
+	next := time.Minute
+	for time.Since(begin) < seconds(t.seconds) {
+		behind := l.PPS*time.Since(begin).Seconds() - float64(in.Sent())
+		if err := injectFor(ctx, in, l.PPS+max(0, behind), time.Second); err != nil {
+			return err
+		}
+		if t.rotateSize < noRotate {
+			if err := h.countRotated(c.sums, c.dir); err != nil {
+				return err
+			}
+		}
+		if elapsed := time.Since(begin); elapsed >= next {
+			h.Minutes = append(h.Minutes, Minute{elapsed.Seconds(), in.Sent(), c.p.cpu().Seconds(), c.p.resident()})
+			next += time.Minute
+		}
+	}
+	return ctx.Err()
+}
+
+// countRotated counts and removes all files but the newest two, which the
+// recorder may still write to.
+func (h *Heat) countRotated(sums *tally, dir string) error {
+	paths, err := captures(dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths[:max(0, len(paths)-2)] {
+		if err := h.countFile(sums, path); err != nil {
+			return err
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// captures are the recordings of dir that are capture files by name.
+func captures(dir string) ([]string, error) {
+	paths, err := recordings(dir)
+	if err != nil {
+		return nil, err
+	}
+	kept := paths[:0]
+	for _, path := range paths {
+		if strings.Contains(filepath.Base(path), ".pcap") || filepath.Base(filepath.Dir(path)) == stenotypeDir {
+			kept = append(kept, path)
+		}
+	}
+	return kept, nil
+}
+
+// count fills in what the files say.
+func (h *Heat) count(sums *tally, dir string) error {
+	paths, err := recordings(dir)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if err := h.countFile(sums, path); err != nil {
+			return err
+		}
+	}
+	h.Recorded, h.Lost = sums.Distinct, sums.lost(h.Offered)
+	h.Doubled, h.Reordered, h.Cut, h.Foreign, h.Torn = sums.Doubled, sums.Reordered, sums.Cut, sums.Foreign, sums.Torn
+	if h.Recorded > 0 {
+		h.NsPerFrame = h.CPU * 1e9 / float64(h.Recorded)
+	}
+	return nil
+}
+
+func (h *Heat) countFile(sums *tally, path string) error {
+	size, allocated, err := extent(path)
+	if err != nil {
+		return err
+	}
+	h.Files++
+	h.Bytes += size
+	h.Allocated += allocated
+	return sums.countFile(path)
+}
+
+// room is how many bytes a heat may put on disk, with a margin. At full speed
+// it is what injection was ever seen to reach, in Gbit/s and in Mpps.
+func (t *track) room(l load) int64 {
+	const recordHeader, mostGbits, mostPPS, margin = 32, 40, 6e6, 1.2
+	pps := l.PPS
+	if pps == 0 {
+		pps = min(mostPPS, mostGbits*1e9/8/l.mean())
+	}
+	if t.steady && t.rotateSize < noRotate {
+		return int64(pps * (l.mean() + recordHeader) * 30) // files go as they are rotated
+	}
+	active := t.seconds
+	if t.silence > 0 {
+		active = 1 + t.seconds/(1+t.silence)
+	}
+	return int64(pps * (l.mean() + recordHeader) * active * margin)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

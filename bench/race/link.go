@@ -1,0 +1,86 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/jsimonetti/rtnetlink/v2/driver"
+	"golang.org/x/sys/unix"
+)
+
+// The pair: frames are injected into the receive path of one end, which the
+// recorders watch.
+const (
+	watched  = "race0"
+	farEnd   = "race1"
+	insideNS = "CAPD_RACE" // set in the process inside of the namespace
+)
+
+// enter runs this program again, with args, in a network namespace of its own
+// and returns its exit code. It makes no user namespace: injection needs the
+// privilege of the initial one.
+func enter(args []string) (int, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 1, err
+	}
+	c := exec.Command(self, args...)
+	c.Env = append(os.Environ(), insideNS+"=1")
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
+	if err := c.Run(); c.ProcessState == nil {
+		return 1, fmt.Errorf("make network namespace: %w (needs root)", err)
+	}
+	return max(c.ProcessState.ExitCode(), 0), nil
+}
+
+// newPair creates the quiet pair of interfaces and returns the index of the
+// watched one.
+func newPair() (ifindex int, err error) {
+	for _, scope := range []string{"all", "default"} {
+		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0)
+	}
+	conn, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	peer := &rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Name: farEnd}}
+	err = conn.Link.New(&rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{
+		Name: watched, Info: &rtnetlink.LinkInfo{Kind: "veth", Data: &driver.Veth{PeerInfo: peer}},
+	}})
+	if err != nil {
+		return 0, fmt.Errorf("create veth pair: %w", err)
+	}
+	for _, name := range []string{farEnd, watched} {
+		if ifindex, err = setUp(conn, name); err != nil {
+			return 0, fmt.Errorf("bring %s up: %w", name, err)
+		}
+	}
+	return ifindex, nil
+}
+
+func setUp(conn *rtnetlink.Conn, name string) (ifindex int, err error) {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0, err
+	}
+	up := &rtnetlink.LinkMessage{Index: uint32(ifi.Index), Flags: unix.IFF_UP, Change: unix.IFF_UP}
+	return ifi.Index, conn.Link.Set(up)
+}
+
+// pin binds the calling thread, and what it starts, to one CPU.
+func pin(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin to CPU %d: %w", cpu, err)
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Same for all who can be told.
+const (
+	snaplen  = "262144"
+	ringMiB  = 128
+	noRotate = 1 << 40 // bytes: no file of a race gets there
+)
+
+// A recorder is one who takes part.
+type recorder struct {
+	Name    string
+	Version string
+	path    string
+	end     os.Signal // that it ends by
+	command func(path, dir string, rotate int64, cpu int) []string
+}
+
+// recorders are all that the race knows. The rings have 128 MiB, save that of
+// daemonlogger, which leaves libpcap's 2 MiB. Files are pcap with nanoseconds
+// where the recorder can write that.
+func recorders() []recorder {
+	return []recorder{
+		{Name: "capd", end: os.Interrupt, command: capdCommand},
+		{Name: "tcpdump", end: os.Interrupt, command: tcpdumpCommand},
+		{Name: "dumpcap", end: os.Interrupt, command: dumpcapCommand},
+		{Name: "netsniff-ng", end: os.Interrupt, command: netsniffCommand},
+		{Name: "daemonlogger", end: os.Interrupt, command: daemonloggerCommand},
+		// An interrupted stenotype 1.0.1 waits for its own thread for ever. What
+		// it has drained is on the disk, for it buffers nothing.
+		{Name: "stenotype", end: os.Kill, command: stenotypeCommand},
+	}
+}
+
+func capdCommand(path, dir string, rotate int64, _ int) []string {
+	return []string{path, "run", "-i", watched, "-d", dir, "--rotate-size", mebibytes(rotate) + "MiB",
+		"--rotate-interval", "0", "--format", "pcap", "--snaplen", snaplen, "--ring-size", "128MiB"}
+}
+
+func tcpdumpCommand(path, dir string, rotate int64, _ int) []string {
+	args := []string{path, "-i", watched, "-n", "-s", snaplen, "-B", strconv.Itoa(ringMiB << 10),
+		"--time-stamp-precision=nano", "-Z", "root", "-w", dir + "/race.pcap"}
+	if rotate < noRotate {
+		args = append(args, "-C", strconv.FormatInt(max(1, rotate/1_000_000), 10))
+	}
+	return args
+}
+
+func dumpcapCommand(path, dir string, rotate int64, _ int) []string {
+	args := []string{path, "-i", watched, "-s", snaplen, "-B", strconv.Itoa(ringMiB), "-q", "-P", "-w", dir + "/race.pcap"}
+	if rotate < noRotate {
+		args = append(args, "-b", "filesize:"+strconv.FormatInt(max(1, rotate/1000), 10))
+	}
+	return args
+}
+
+// netsniffCommand writes by scatter-gather, netsniff-ng's default and its
+// fastest. -A leaves the machine's socket limits alone.
+func netsniffCommand(path, dir string, rotate int64, cpu int) []string {
+	args := []string{path, "--in", watched, "--silent", "--magic", "0xa1b23c4d", "--ring-size", "128MiB",
+		"--bind-cpu", strconv.Itoa(cpu), "--notouch-irq", "--no-sock-mem"}
+	if rotate < noRotate {
+		// Numbers for names: those by the second overwrite each other.
+		return append(args, "--out", dir, "--interval", mebibytes(rotate)+"MiB", "--overwrite", "100000000")
+	}
+	return append(args, "--out", dir+"/race.pcap")
+}
+
+// daemonloggerCommand: files are named by the second, so that with a small
+// rotate size at a high rate they overwrite each other.
+func daemonloggerCommand(path, dir string, rotate int64, _ int) []string {
+	return []string{path, "-i", watched, "-l", dir, "-n", "race.pcap", "-S", snaplen,
+		"-s", strconv.FormatInt(rotate, 10), "-p", "race.pid", "-P", dir}
+}
+
+// stenotypeCommand writes no indexes, for nobody else does.
+func stenotypeCommand(path, dir string, rotate int64, _ int) []string {
+	return []string{path, "--iface=" + watched, "--dir=" + dir, "--threads=1", "--blocks=" + strconv.Itoa(ringMiB),
+		"--no_index", "--blockage_sec=1", "--fileage_sec=86400", "--filesize_mb=" + mebibytes(min(rotate, stenotypeMost)),
+		"--preallocate_file_mb=" + mebibytes(min(rotate, stenotypeMost)), "--uid=root", "--gid=root", "--seccomp=none"}
+}
+
+// stenotypeDir holds the files of stenotype's first thread.
+const stenotypeDir = "PKT0"
+
+// prepareDir makes the folders that stenotype expects.
+func prepareDir(dir string) error {
+	return errors.Join(os.Mkdir(filepath.Join(dir, stenotypeDir), 0o755), os.Mkdir(filepath.Join(dir, "IDX0"), 0o755))
+}
+
+// stenotypeMost is the largest file in bytes: its limit is 4 GiB.
+const stenotypeMost = 4 << 30
+
+func mebibytes(n int64) string { return strconv.FormatInt(max(1, n>>20), 10) }
+
+// find sorts the named recorders, or all, into those installed and the names of
+// those absent.
+func find(names []string, capd string) (here []recorder, absent []string, err error) {
+	known := recorders()
+	for _, name := range names {
+		i := index(known, name)
+		if i < 0 {
+			return nil, nil, fmt.Errorf("no recorder %q", name)
+		}
+		r := known[i]
+		if r.path = capd; name != "capd" {
+			r.path, _ = exec.LookPath(name)
+		}
+		if r.path == "" {
+			absent = append(absent, name)
+			continue
+		}
+		r.Version = version(r)
+		here = append(here, r)
+	}
+	return here, absent, nil
+}
+
+func index(known []recorder, name string) int {
+	for i, r := range known {
+		if r.Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// dotted is in the first line that names a version.
+var dotted = regexp.MustCompile(`[0-9]+\.[0-9]+`)
+
+// version asks the recorder, or reads it out of the binary of capd.
+func version(r recorder) string {
+	if r.Name == "stenotype" {
+		return "without a version of its own"
+	}
+	if r.Name == "capd" {
+		info, err := buildinfo.ReadFile(r.path)
+		if err != nil {
+			return ""
+		}
+		return info.Main.Version + " " + info.GoVersion
+	}
+	flag := "--version"
+	if r.Name == "daemonlogger" {
+		flag = "-v" // prints the version and exits; it takes no long options
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	c := exec.CommandContext(ctx, r.path, flag)
+	text, _ := c.CombinedOutput()
+	for line := range strings.Lines(string(text)) {
+		if dotted.MatchString(line) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
