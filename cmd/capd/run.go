@@ -35,6 +35,8 @@ at once, with files left as NAME.partial. SIGUSR1 begins new files now.`,
 			if duration < 0 {
 				return usageError{fmt.Errorf("invalid argument %q for \"--duration\" flag: must not be negative", duration)}
 			}
+			// A reader of our messages that goes away must not end the recording.
+			signal.Ignore(syscall.SIGPIPE)
 			screen := newScreen(cmd.ErrOrStderr())
 			d, err := daemon.New(daemon.Options{
 				Config: cfg, Application: "capd " + version(), Count: count, Duration: duration, Log: newLogger(cfg.Log, screen),
@@ -59,8 +61,6 @@ const again = time.Second
 func record(ctx context.Context, d *daemon.Daemon, screen *screen) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// A reader of our messages that goes away must not end the recording.
-	signal.Ignore(syscall.SIGPIPE)
 	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		end = append(end, syscall.SIGHUP)
