@@ -32,6 +32,12 @@ const (
 	FormatPcapng = "pcapng"
 )
 
+// Values of Recording.FanoutMode.
+const (
+	FanoutFlow = "flow" // frames of one flow stay together
+	FanoutCPU  = "cpu"  // frames that one processor received stay together
+)
+
 // Values of Recording.Direct.
 const (
 	DirectAuto = "auto" // O_DIRECT where the file system has it
@@ -72,7 +78,9 @@ type Recording struct {
 	PoolSize       Size     `toml:"pool_size"`  // at least two chunks
 	ChunkSize      Size     `toml:"chunk_size"` // a multiple of 4096
 	Direct         string   `toml:"direct"`
-	CPU            int      `toml:"cpu"` // -1 is any
+	Fanout         int      `toml:"fanout"` // rings, and files at a time
+	FanoutMode     string   `toml:"fanout_mode"`
+	CPU            int      `toml:"cpu"` // -1 is any; of the first ring, the others have those that follow
 }
 
 // Log is where and how capd tells of itself.
@@ -114,6 +122,8 @@ func Default() *Config {
 			PoolSize:       32 * MiB,
 			ChunkSize:      4 * MiB,
 			Direct:         DirectAuto,
+			Fanout:         1,
+			FanoutMode:     FanoutFlow,
 			CPU:            -1,
 		},
 		StopTimeout: Duration(10 * time.Second),

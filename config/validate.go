@@ -31,8 +31,9 @@ const (
 	minChunk  = 512 * KiB // smaller writes cost more than they carry
 	minChunks = 2         // one to fill while one is written
 
-	maxName = 15   // IFNAMSIZ - 1 in net/if.h
-	maxCPU  = 1023 // CPU_SETSIZE - 1 in sched.h
+	maxName   = 15   // IFNAMSIZ - 1 in net/if.h
+	maxFanout = 64   // more than any machine has use for
+	maxCPU    = 1023 // CPU_SETSIZE - 1 in sched.h
 )
 
 // Validate returns Errors with all mistakes in the settings, or nil. Unlike
@@ -132,6 +133,8 @@ func (k *checker) recording(r *Recording) {
 	k.oneOf("direction", r.Direction, DirectionBoth, DirectionIn, DirectionOut)
 	k.oneOf("format", r.Format, FormatPcap, FormatPcapng)
 	k.oneOf("direct", r.Direct, DirectAuto, DirectOff)
+	k.expect(1 <= r.Fanout && r.Fanout <= maxFanout, "fanout", r.Fanout, "must be a number of rings, 1 to 64", "")
+	k.oneOf("fanout_mode", r.FanoutMode, FanoutFlow, FanoutCPU)
 	k.expect(-1 <= r.CPU && r.CPU <= maxCPU, "cpu", r.CPU, "must be a CPU's number, 0 to 1023, or -1 for any", "")
 	k.ring(r)
 	k.files(r)

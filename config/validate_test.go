@@ -21,6 +21,9 @@ func TestRanges(t *testing.T) {
 		{`direction = "inn"`, `1: direction = "inn": must be one of "both", "in", "out"; did you mean "in"?`},
 		{`format = "pcap-ng"`, `1: format = "pcap-ng": must be one of "pcap", "pcapng"; did you mean "pcapng"?`},
 		{`direct = "always"`, `1: direct = "always": must be one of "auto", "off"`},
+		{`fanout = 0`, `1: fanout = 0: must be a number of rings`},
+		{`fanout = 65`, `1: fanout = 65: must be a number of rings`},
+		{`fanout_mode = "hash"`, `1: fanout_mode = "hash": must be`},
 		{`cpu = -2`, `1: cpu = -2: must be a CPU's number`},
 		{`cpu = 1024`, `1: cpu = 1024: must be a CPU's number`},
 

@@ -63,14 +63,14 @@ func (l *Lock) Release() error { return l.file.Close() }
 
 // Contents is what a directory holds of capd's.
 type Contents struct {
-	Last     map[string]uint64 // highest sequence number by interface
-	Files    int               // finished files
-	Partials []string          // names of files that a recorder left unfinished
+	Last     map[Lane]uint64 // highest sequence numbers
+	Files    int             // finished files
+	Partials []string        // names of files that a recorder left unfinished
 }
 
 // ReadContents lists a directory. Names that are not capd's are passed over.
 func ReadContents(dir string) (Contents, error) {
-	c := Contents{Last: make(map[string]uint64)}
+	c := Contents{Last: make(map[Lane]uint64)}
 	h, err := os.Open(dir)
 	if err != nil {
 		return c, fmt.Errorf("read directory: %w", err)
@@ -96,7 +96,8 @@ func (c *Contents) add(s string) {
 	if err != nil {
 		return
 	}
-	c.Last[n.Interface] = max(c.Last[n.Interface], n.Sequence)
+	lane := Lane{n.Interface, n.Lane}
+	c.Last[lane] = max(c.Last[lane], n.Sequence)
 	if partial {
 		c.Partials = append(c.Partials, s)
 	} else {

@@ -17,17 +17,28 @@ const Partial = ".partial"
 const stamp = "20060102T150405Z"
 
 // A Name is the name of a capture file, such as
-// eth0-20260102T030405Z-000017.pcap.
+// eth0-20260102T030405Z-000017.pcap, or ...-000017.2.pcap of a second lane.
 type Name struct {
 	Interface string    // as the system spells it; escaped in the file's name
 	Start     time.Time // the file holds every frame from here on; whole seconds, UTC
-	Sequence  uint64    // rises by one a file of this interface, over restarts too
+	Sequence  uint64    // rises by one a file of this interface and lane, over restarts too
+	Lane      int       // from 1, of an interface that is recorded into several files at once; 0: into one
 	Format    pcap.Format
+}
+
+// A Lane is what has a sequence of its own.
+type Lane struct {
+	Interface string
+	Number    int // see Name
 }
 
 // String returns the name of the finished file.
 func (n Name) String() string {
-	return fmt.Sprintf("%s-%s-%06d%s", escape(n.Interface), n.Start.UTC().Format(stamp), n.Sequence, n.Format.Ext())
+	lane := ""
+	if n.Lane > 0 {
+		lane = "." + strconv.Itoa(n.Lane)
+	}
+	return fmt.Sprintf("%s-%s-%06d%s%s", escape(n.Interface), n.Start.UTC().Format(stamp), n.Sequence, lane, n.Format.Ext())
 }
 
 // ParseName is the inverse of Name.String: it accepts what String writes and
@@ -54,6 +65,10 @@ func ParseName(s string) (Name, error) {
 		return fail("has no time")
 	}
 	var err error
+	sequence, lane, ok := strings.Cut(sequence, ".")
+	if n.Lane, err = strconv.Atoi(lane); ok && (err != nil || n.Lane < 1) {
+		return fail("has no lane")
+	}
 	if n.Sequence, err = strconv.ParseUint(sequence, 10, 64); err != nil {
 		return fail("has no sequence number")
 	}

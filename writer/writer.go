@@ -49,7 +49,8 @@ type Options struct {
 	PoolSize       int           // bytes of all chunks together
 	ChunkSize      int           // bytes of a chunk, a multiple of 4096
 	NoDirect       bool          // do not try O_DIRECT
-	Sequence       uint64        // the last sequence number in use; see LastSequence
+	Lane           int           // see Name
+	Sequence       uint64        // the last sequence number in use; see ReadContents
 	Drops          func() Drops  // the kernel's counters so far, asked at each file's end; may be nil
 	Finished       func(File)    // told of each file's end, in order, in the background; may be nil
 	Log            *slog.Logger  // may be nil
@@ -355,6 +356,7 @@ func (w *Writer) begin(t time.Time) {
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
 			Sequence:  w.sequence.Add(1),
+			Lane:      w.opt.Lane,
 			Format:    w.opt.Header.Format,
 		}},
 	}

@@ -345,7 +345,7 @@ func TestNamesNeverCollide(t *testing.T) {
 		}
 	}
 	c, err := ReadContents(r.dir)
-	if err != nil || c.Last["eth0"] != 11 || c.Files != 3 || !slices.Equal(c.Partials, taken[1:]) {
+	if err != nil || c.Last[Lane{"eth0", 0}] != 11 || c.Files != 3 || !slices.Equal(c.Partials, taken[1:]) {
 		t.Errorf("contents %+v, %v", c, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"capd/capture"
 	"capd/config"
+	"capd/writer"
 )
 
 // lookEvery is how often the list of interfaces is read.
@@ -43,7 +44,7 @@ type Daemon struct {
 	abortOnce sync.Once
 
 	mu        sync.Mutex // guards what follows
-	recorders map[string]*recorder
+	recorders map[writer.Lane]*recorder
 	ended     []Status // of recorders that are no more
 	running   sync.WaitGroup
 }
@@ -57,7 +58,7 @@ type links map[string]capture.Interface
 func New(opt Options) (*Daemon, error) {
 	d := &Daemon{
 		opt: opt, cfg: opt.Config, log: opt.Log, start: time.Now(),
-		count: newQuota(opt.Count), recorders: make(map[string]*recorder), abort: make(chan struct{}),
+		count: newQuota(opt.Count), recorders: make(map[writer.Lane]*recorder), abort: make(chan struct{}),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -129,12 +130,14 @@ func (l links) names() func(yield func(string) bool) {
 // prepare makes the recorders of today and opens the interfaces that are there.
 func (d *Daemon) prepare() error {
 	for name, c := range d.wanted() {
-		r, err := newRecorder(d, name, c)
-		if err == nil {
-			d.recorders[name] = r
-			err = r.open()
+		lanes, err := newRecorders(d, name, c)
+		for _, r := range lanes {
+			d.recorders[r.lane] = r
+			if err == nil {
+				err = r.open()
+			}
 		}
-		if err != nil && !errors.Is(err, capture.ErrNoInterface) {
+		if err != nil && !errors.Is(err, capture.ErrNoInterface) && !errors.Is(err, capture.ErrDown) {
 			for _, r := range d.recorders {
 				r.discard()
 			}
@@ -211,7 +214,7 @@ func (d *Daemon) retire(r *recorder) {
 	defer d.mu.Unlock()
 	d.dirs.keep(r)
 	d.ended = append(d.ended, r.status())
-	delete(d.recorders, r.name)
+	delete(d.recorders, r.lane)
 }
 
 // watch looks for interfaces that globs take, until the end.
@@ -223,6 +226,8 @@ func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 		case <-ctx.Done():
 			return
 		case <-d.count.reached:
+			return
+		case <-d.abort:
 			return
 		case <-tick.C:
 		}
@@ -239,17 +244,28 @@ func (d *Daemon) appear(ctx context.Context, failed chan<- error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name, c := range d.wanted() {
-		if d.recorders[name] != nil {
+		if d.recorded(name) {
 			continue
 		}
-		r, err := newRecorder(d, name, c)
+		lanes, err := newRecorders(d, name, c)
 		if err != nil {
 			d.log.Error("can't record", "interface", name, "error", err)
-			continue
 		}
-		d.recorders[name] = r
-		d.launch(ctx, r, failed)
+		for _, r := range lanes {
+			d.recorders[r.lane] = r
+			d.launch(ctx, r, failed)
+		}
 	}
+}
+
+// recorded reports whether the interface has a recorder. The caller holds mu.
+func (d *Daemon) recorded(name string) bool {
+	for lane := range d.recorders {
+		if lane.Interface == name {
+			return true
+		}
+	}
+	return false
 }
 
 // Rotate ends all current files; the next begin with the next packet.

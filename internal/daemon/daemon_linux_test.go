@@ -224,7 +224,7 @@ func TestOverrun(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 65535)
 	r := newRig(t, func(c *config.Config) { c.RingSize = 4 * config.MiB }, "v1")
 	r.start(r.options())
-	r.d.recorders["v1"].hold(t)
+	r.d.recorders[writer.Lane{Interface: "v1"}].hold(t)
 	s := testnet.NewSender(t, "v0")
 	const flood = 20_000
 	var frame []byte
@@ -232,7 +232,7 @@ func TestOverrun(t *testing.T) {
 		frame = appendFrame(frame[:0], 1, n)
 		s.Send(frame)
 	}
-	r.d.recorders["v1"].release()
+	r.d.recorders[writer.Lane{Interface: "v1"}].release()
 	r.await("the ring's rest", func() bool {
 		s := r.status("v1")
 		return s.KernelDropped > 0 && s.Writer.Accepted+s.KernelDropped == flood
@@ -335,7 +335,7 @@ func TestAbort(t *testing.T) {
 	r.start(r.options())
 	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
 	r.await("a frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
-	rec := r.d.recorders["v1"]
+	rec := r.d.recorders[writer.Lane{Interface: "v1"}]
 	rec.hold(t)
 	r.stop()
 	r.d.Abort()

@@ -19,7 +19,7 @@ type directories struct {
 
 type directory struct {
 	lock *writer.Lock
-	last map[string]uint64 // highest sequence number by interface
+	last map[writer.Lane]uint64 // highest sequence numbers
 }
 
 // openDirectories proves and locks every directory of the configuration.
@@ -70,12 +70,14 @@ func (all *directories) open(path string, mode config.FileMode, log *slog.Logger
 	return nil
 }
 
-// sequence returns the interface's highest sequence number in the directory.
-func (all *directories) sequence(path, name string) uint64 { return all.byPath[path].last[name] }
+// sequence returns the lane's highest sequence number in the directory.
+func (all *directories) sequence(path string, lane writer.Lane) uint64 {
+	return all.byPath[path].last[lane]
+}
 
 // keep remembers the sequence of a recorder that ended.
 func (all *directories) keep(r *recorder) {
-	all.byPath[r.cfg.Directory].last[r.name] = r.writer.Sequence()
+	all.byPath[r.cfg.Directory].last[r.lane] = r.writer.Sequence()
 }
 
 func (all *directories) close() {

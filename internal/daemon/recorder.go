@@ -33,6 +33,8 @@ const group = 64
 type recorder struct {
 	d      *Daemon
 	name   string
+	lane   writer.Lane
+	source *source
 	cfg    *config.Interface
 	log    *slog.Logger
 	writer *writer.Writer
@@ -53,8 +55,32 @@ type recorder struct {
 	since  time.Time
 }
 
-func newRecorder(d *Daemon, name string, c *config.Interface) (*recorder, error) {
-	r := &recorder{d: d, name: name, cfg: c, log: d.log.With("interface", name), state: Waiting, since: time.Now()}
+// newRecorders makes the recorders of an interface: one, or as many as its
+// fanout says. Those that were made are returned with an error too.
+func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, error) {
+	src := newSource(name, c)
+	lanes := make([]*recorder, 0, c.Fanout)
+	for i := range c.Fanout {
+		lane := writer.Lane{Interface: name}
+		if c.Fanout > 1 {
+			lane.Number = i + 1
+		}
+		r, err := newRecorder(d, lane, src, c)
+		if err != nil {
+			return lanes, err
+		}
+		lanes = append(lanes, r)
+	}
+	return lanes, nil
+}
+
+func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) (*recorder, error) {
+	name := lane.Interface
+	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now()}
+	r.log = d.log.With("interface", name)
+	if lane.Number > 0 {
+		r.log = r.log.With("lane", lane.Number)
+	}
 	r.refresh()
 	w, err := writer.New(writer.Options{
 		Directory:      c.Directory,
@@ -68,7 +94,8 @@ func newRecorder(d *Daemon, name string, c *config.Interface) (*recorder, error)
 		PoolSize:       int(c.PoolSize),
 		ChunkSize:      int(c.ChunkSize),
 		NoDirect:       c.Direct == config.DirectOff,
-		Sequence:       d.dirs.sequence(c.Directory, name),
+		Lane:           lane.Number,
+		Sequence:       d.dirs.sequence(c.Directory, lane),
 		Drops:          r.drops,
 		Finished:       r.finished,
 		Log:            r.log,
@@ -96,20 +123,18 @@ func (r *recorder) open() error {
 	if r.device != nil {
 		return nil
 	}
-	dev, err := capture.Open(capture.Config{
-		Interface:    r.name,
-		Snaplen:      r.cfg.Snaplen,
-		Promiscuous:  r.cfg.Promiscuous,
-		Direction:    direction(r.cfg.Direction),
-		RingSize:     int(r.cfg.RingSize),
-		BlockSize:    int(r.cfg.BlockSize),
-		BlockTimeout: int(time.Duration(r.cfg.BlockTimeout) / time.Millisecond),
-	})
-	if err != nil {
-		return err
-	}
+	dev, err := r.source.take(max(r.lane.Number-1, 0))
 	r.device = dev
-	return nil
+	return err
+}
+
+// closeDevice gives the device back, if there is one.
+func (r *recorder) closeDevice() {
+	if r.device != nil {
+		_ = r.device.Close()
+		r.source.done()
+		r.device = nil
+	}
 }
 
 func direction(s string) capture.Direction {
@@ -124,9 +149,8 @@ func direction(s string) capture.Direction {
 
 // discard gives back what a recorder holds that never ran.
 func (r *recorder) discard() {
-	if r.device != nil {
-		_ = r.device.Close()
-	}
+	r.closeDevice()
+	r.source.leave()
 	_ = r.writer.Close(context.Background())
 }
 
@@ -145,8 +169,8 @@ func (r *recorder) tick() {
 func (r *recorder) run(ctx context.Context) error {
 	if r.cfg.CPU >= 0 {
 		runtime.LockOSThread() // the thread ends with the goroutine
-		if err := capture.Pin(r.cfg.CPU); err != nil {
-			r.log.Warn("can't pin to the processor", "cpu", r.cfg.CPU, "error", err)
+		if err := capture.Pin(r.cpu()); err != nil {
+			r.log.Warn("can't pin to the processor", "cpu", r.cpu(), "error", err)
 		}
 	}
 	stop, cancel := r.deadline(ctx)
@@ -160,13 +184,15 @@ func (r *recorder) run(ctx context.Context) error {
 		r.capture(ctx)
 		r.detach()
 	}
-	if r.device != nil {
-		_ = r.device.Close()
-	}
+	r.closeDevice()
+	r.source.leave()
 	err := r.writer.Close(stop)
 	r.setState(Ended)
 	return err
 }
+
+// cpu is the processor to run on: one after the other where there are lanes.
+func (r *recorder) cpu() int { return r.cfg.CPU + max(r.lane.Number-1, 0) }
 
 // deadline returns a context for the end: from the moment when ctx ends there
 // are the configured seconds, and none after an abort.
@@ -199,8 +225,7 @@ func (r *recorder) attach() error {
 	}
 	h, err := r.device.Attach()
 	if err != nil {
-		_ = r.device.Close()
-		r.device = nil
+		r.closeDevice()
 		return err
 	}
 	r.refresh()
@@ -229,8 +254,7 @@ func (r *recorder) detach() {
 	}
 	r.handle = nil
 	_ = h.Close()
-	_ = r.device.Close()
-	r.device = nil
+	r.closeDevice()
 }
 
 func sum(a, b capture.Stats) capture.Stats {
@@ -323,15 +347,21 @@ func (r *recorder) compare() {
 func (r *recorder) waitFor(ctx context.Context, err error) {
 	if r.setState(Waiting) || r.gone == 0 {
 		r.gone = r.now()
-		if errors.Is(err, capture.ErrNoInterface) {
+		switch {
+		case errors.Is(err, errHeld):
+		case errors.Is(err, capture.ErrNoInterface):
 			r.log.Warn("interface is not there: waiting for it")
-		} else {
+		default:
 			r.log.Error("can't open the interface: trying again", "error", err)
 		}
 	}
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
-	for end := r.now() + lookEvery; r.now() < end; {
+	pause := lookEvery
+	if errors.Is(err, errHeld) {
+		pause = idle
+	}
+	for end := r.now() + pause; r.now() < end; {
 		select {
 		case <-ctx.Done():
 			return
@@ -405,7 +435,7 @@ func (r *recorder) status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{
-		Interface: r.name, State: r.state, Since: r.since,
+		Interface: r.name, Lane: r.lane.Number, State: r.state, Since: r.since,
 		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
 		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + r.unread,
 		NICDropped: k.NICDropped, Freezes: k.Freezes,

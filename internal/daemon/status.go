@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ const (
 // Received = Written + KernelDropped + Dropped.
 type Status struct {
 	Interface     string
+	Lane          int // from 1 where several recorders share the interface; 0 else
 	State         State
 	Since         time.Time
 	Received      uint64 // frames that the kernel met, dropped or not
@@ -46,7 +48,7 @@ func (d *Daemon) Status() []Status {
 		all = append(all, r.status())
 	}
 	d.mu.Unlock()
-	slices.SortStableFunc(all, func(a, b Status) int { return strings.Compare(a.Interface, b.Interface) })
+	slices.SortStableFunc(all, func(a, b Status) int { return cmp.Or(strings.Compare(a.Interface, b.Interface), a.Lane-b.Lane) })
 	return all
 }
 

@@ -1,0 +1,92 @@
+package daemon
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+)
+
+// errHeld is returned while another lane still reads the devices of before.
+var errHeld = errors.New("other lanes have not let go of the interface yet")
+
+// A source opens the devices of an interface, one for each of its lanes. They
+// are opened together, since they share the frames: a lane that comes first
+// finds them closed, and the others find theirs.
+type source struct {
+	cfg    capture.Config
+	lanes  int
+	spread capture.Spread
+
+	mu      sync.Mutex
+	devices []*capture.Device // opened and not yet taken
+	held    int               // taken and not yet done with
+	gone    int               // lanes that have ended
+}
+
+func newSource(name string, c *config.Interface) *source {
+	s := &source{
+		lanes: c.Fanout,
+		cfg: capture.Config{
+			Interface:    name,
+			Snaplen:      c.Snaplen,
+			Promiscuous:  c.Promiscuous,
+			Direction:    direction(c.Direction),
+			RingSize:     int(c.RingSize),
+			BlockSize:    int(c.BlockSize),
+			BlockTimeout: int(time.Duration(c.BlockTimeout) / time.Millisecond),
+		},
+	}
+	if c.FanoutMode == config.FanoutCPU {
+		s.spread = capture.ByCPU
+	}
+	return s
+}
+
+// take returns the device of a lane, from 0, and opens all if none is open.
+func (s *source) take(lane int) (*capture.Device, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.devices == nil || s.devices[lane] == nil {
+		if s.held > 0 {
+			return nil, errHeld
+		}
+		s.closeLocked()
+		devices, err := capture.OpenGroup(s.cfg, s.lanes, s.spread)
+		if err != nil {
+			return nil, err
+		}
+		s.devices = devices
+	}
+	d := s.devices[lane]
+	s.devices[lane] = nil
+	s.held++
+	return d, nil
+}
+
+// done tells that a lane has closed its device.
+func (s *source) done() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held--
+}
+
+// leave tells that a lane has ended. The last one closes what was not taken.
+func (s *source) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone++; s.gone == s.lanes {
+		s.closeLocked()
+	}
+}
+
+func (s *source) closeLocked() {
+	for _, d := range s.devices {
+		if d != nil {
+			_ = d.Close()
+		}
+	}
+	s.devices = nil
+}
