@@ -117,8 +117,8 @@ func inspect(name string) (Details, error) {
 			}
 		}
 	}
-	if s, err := e.GetLinkSettings(name); err == nil && int32(s.Speed) > 0 {
-		d.SpeedMbps = int(s.Speed)
+	if speed, err := e.CmdGet(new(ethtool.EthtoolCmd), name); err == nil && int32(speed) > 0 {
+		d.SpeedMbps = int(speed) // All ones is unknown.
 	}
 	if ts, err := e.GetTimestampingInformation(name); err == nil {
 		d.ClockIndex = int(ts.PhcIndex)
