@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
+	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -212,32 +214,63 @@ func cooked(f []byte, index int, pktType byte) []byte {
 	return append(h, f[14:]...)
 }
 
-// TestTun checks frames without a link layer.
+// TestTun checks frames of interfaces that are not Ethernet.
 func TestTun(t *testing.T) {
-	bothModes(t, func(t *testing.T, c capture.Config) {
-		tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
-		if err != nil {
-			t.Skip(err)
-		}
-		defer tun.Close()
-		ifr, _ := unix.NewIfreq("tun0")
-		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-		if err := unix.IoctlIfreq(int(tun.Fd()), unix.TUNSETIFF, ifr); err != nil {
-			t.Skip("create tun0:", err)
-		}
-		testnet.SetUp(t, "tun0", true)
-		c.Interface = "tun0"
-		_, h := open(t, c)
-		if h.LinkType() != pcap.LinkTypeRaw {
-			t.Fatalf("link type %d", h.LinkType())
-		}
-		packet := make([]byte, 40)
-		packet[0] = 0x45
+	packet := make([]byte, 40)
+	packet[0] = 0x45
+	for _, tun := range []struct {
+		hardware int
+		link     pcap.LinkType
+		header   int // bytes put before the packet
+	}{
+		{unix.ARPHRD_NONE, pcap.LinkTypeRaw, 0},
+		{unix.ARPHRD_RAWIP, pcap.LinkTypeRaw, 0},
+		{unix.ARPHRD_IEEE80211, pcap.LinkTypeIEEE80211, 0},
+		{unix.ARPHRD_IEEE80211_RADIOTAP, pcap.LinkTypeRadiotap, 0},
+		{unix.ARPHRD_PPP, pcap.LinkTypeLinuxSLL2, 20},
+	} {
+		bothModes(t, func(t *testing.T, c capture.Config) {
+			send := newTun(t, tun.hardware)
+			c.Interface = "tun0"
+			_, h := open(t, c)
+			if h.LinkType() != tun.link {
+				t.Errorf("hardware type %d: link type %d, want %d", tun.hardware, h.LinkType(), tun.link)
+			}
+			send(packet)
+			all := stopAndDrain(t, h)
+			if len(all) != 1 || len(all[0].data) < tun.header || !bytes.Equal(all[0].data[tun.header:], packet) {
+				t.Errorf("hardware type %d: %d packets", tun.hardware, len(all))
+			}
+		})
+	}
+}
+
+// newTun makes tun0, of the hardware type, and returns what makes a packet
+// come in on it.
+func newTun(t *testing.T, hardware int) (send func([]byte)) {
+	t.Helper()
+	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { tun.Close() })
+	ifr, err := unix.NewIfreq("tun0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(int(tun.Fd()), unix.TUNSETIFF, ifr); err != nil {
+		t.Skip("create tun0:", err)
+	}
+	if err := unix.IoctlSetInt(int(tun.Fd()), unix.TUNSETLINK, hardware); err != nil {
+		t.Fatal(err)
+	}
+	testnet.SetUp(t, "tun0", true)
+	return func(packet []byte) {
 		if _, err := tun.Write(packet); err != nil {
 			t.Fatal(err)
 		}
-		same(t, stopAndDrain(t, h), [][]byte{packet})
-	})
+	}
 }
 
 // TestFilter checks that a filter is applied after the direction and cuts at
@@ -265,4 +298,81 @@ func TestFilter(t *testing.T) {
 			t.Errorf("stats %+v, %v; want 1 received", st, err)
 		}
 	})
+}
+
+// BenchmarkReceive measures reading alone: the processor time of a frame from
+// Next to Release.
+func BenchmarkReceive(b *testing.B) {
+	for _, m := range modes {
+		b.Run(m.name, func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			testnet.Veth(b, "a0", "a1", 1500)
+			_, h := open(b, capture.Config{Interface: "a1", RingSize: 32 << 20, BlockTimeout: 5, NoRing: m.noRing})
+			s := testnet.NewSender(b, "a0")
+			f := frame(64)
+			var used time.Duration
+			frames := 0
+			for range b.N {
+				for range 900 { // the kernel's backlog for veth holds 1000
+					s.Send(f)
+				}
+				awaitBlock(b, h)
+				start := cpu(b)
+				frames += readReady(b, h)
+				used += cpu(b) - start
+			}
+			b.ReportMetric(float64(used.Nanoseconds())/float64(frames), "cpu-ns/frame")
+		})
+	}
+}
+
+// awaitBlock returns when the ring, if there is one, has a block to read.
+func awaitBlock(tb testing.TB, h *capture.Handle) {
+	tb.Helper()
+	for deadline := time.Now().Add(patience); h.Mode() == capture.ModeRing; time.Sleep(time.Millisecond) {
+		st, err := h.Stats()
+		if err != nil || time.Now().After(deadline) {
+			tb.Fatalf("no block filled: %+v, %v", st, err)
+		}
+		if st.FilledBlock > 0 {
+			return
+		}
+	}
+}
+
+// readReady reads what is there, forgets it, and returns how many frames it was.
+func readReady(tb testing.TB, h *capture.Handle) int {
+	tb.Helper()
+	var pkts [64]pcap.Packet
+	n := 0
+	for {
+		b, err := h.Next(0)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if b == nil {
+			return n
+		}
+		for k := b.Read(pkts[:]); k > 0; k = b.Read(pkts[:]) {
+			n += k
+		}
+		b.Release()
+	}
+}
+
+// read reads n frames and forgets them.
+func read(tb testing.TB, h *capture.Handle, n int) {
+	tb.Helper()
+	var pkts [64]pcap.Packet
+	for n > 0 {
+		b, err := h.Next(patience)
+		if err != nil || b == nil {
+			tb.Fatal(b, err)
+		}
+		for k := b.Read(pkts[:]); k > 0; k = b.Read(pkts[:]) {
+			n -= k
+		}
+		b.Release()
+	}
 }

@@ -234,15 +234,16 @@ func (h *handle) poll(wait time.Duration) error {
 }
 
 // failed turns the socket's error into what Next returns. Of an interface that
-// is gone it returns nothing yet: first the filled blocks are read.
+// is gone it returns nothing yet: first the filled blocks are read. A stopped
+// handle has nothing to expect of the interface.
 func (h *handle) failed(err error) error {
 	if !errors.Is(err, unix.ENETDOWN) {
 		return fmt.Errorf("receive: %w", err)
 	}
-	if h.dev.gone() {
-		if h.end == nil {
-			h.end = ErrGone
-		}
+	if h.end == nil && h.dev.gone() {
+		h.end = ErrGone
+	}
+	if h.end != nil || h.dev.stopped.Load() {
 		return nil
 	}
 	h.shaky = true

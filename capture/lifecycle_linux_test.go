@@ -31,7 +31,10 @@ func TestOverrun(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
 		c.Interface, c.RingSize, c.BlockSize = "a1", 256<<10, 64<<10
-		_, h := open(t, c)
+		d, h := open(t, c)
+		if n := d.RingSize(); h.Mode() == capture.ModeRing && n != c.RingSize || h.Mode() == capture.ModeSocket && n != 0 {
+			t.Errorf("%s of %d bytes", h.Mode(), n)
+		}
 		s := testnet.NewSender(t, "a0")
 		const sent = 4000
 		var last capture.Stats
@@ -48,7 +51,8 @@ func TestOverrun(t *testing.T) {
 		}
 		all := stopAndDrain(t, h)
 		st, err := h.Stats()
-		if err != nil || st.Received != sent || st.Dropped == 0 || uint64(len(all))+st.Dropped != sent {
+		// On a busy machine the veth end itself drops some, before the ring.
+		if err != nil || st.Received+st.NICDropped != sent || st.Dropped == 0 || uint64(len(all))+st.Dropped != st.Received {
 			t.Fatalf("sent %d, read %d, stats %+v, %v", sent, len(all), st, err)
 		}
 		if h.Mode() == capture.ModeRing && (st.Freezes == 0 || last.FilledBlock != 4 || st.FilledBlock != 0 || st.RingBlocks != 4) {
@@ -74,7 +78,7 @@ func TestAttachToFullRing(t *testing.T) {
 		}
 		defer d.Close()
 		s := testnet.NewSender(t, "a0")
-		const sent = 1000
+		const sent = 600
 		for i := range uint32(sent) {
 			s.Send(numbered(1000, i))
 		}
@@ -263,6 +267,9 @@ func TestOpenWhileDown(t *testing.T) {
 		_, h := open(t, c)
 		if _, err := h.Next(patience); !errors.Is(err, capture.ErrDown) {
 			t.Fatalf("%v, want ErrDown", err)
+		}
+		if all := stopAndDrain(t, h); len(all) != 0 {
+			t.Errorf("%d packets", len(all))
 		}
 	})
 }
@@ -495,21 +502,11 @@ func TestNoAllocations(t *testing.T) {
 		_, h := open(t, c)
 		s := testnet.NewSender(t, "a0")
 		f := tags(frame(100), 0x8100, 5)
-		var pkts [64]pcap.Packet
 		n := testing.AllocsPerRun(50, func() {
 			for range 10 {
 				s.Send(f)
 			}
-			for read := 0; read < 10; {
-				b, err := h.Next(patience)
-				if err != nil || b == nil {
-					t.Fatal(b, err)
-				}
-				for k := b.Read(pkts[:]); k > 0; k = b.Read(pkts[:]) {
-					read += k
-				}
-				b.Release()
-			}
+			read(t, h, 10)
 		})
 		if n != 0 {
 			t.Errorf("%v allocations for 10 packets", n)
