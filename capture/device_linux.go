@@ -297,6 +297,17 @@ func (d *device) counters() (Stats, error) {
 	return s, err
 }
 
+// askNIC brings the interface's own counter up to date. One that is gone, and
+// so has none, leaves it as it was.
+func (d *device) askNIC() {
+	now := nicDropped(d.index)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now > d.nicDropped {
+		d.total.NICDropped = max(d.total.NICDropped, now-d.nicDropped)
+	}
+}
+
 // drained says whether every frame that the kernel received has been handed out.
 func (d *device) drained() bool {
 	s, err := d.counters()

@@ -29,7 +29,6 @@ type handle struct {
 	busy   bool // Next is under way, or its batch is held: memory must stay
 	closed bool
 	torn   bool // and everything is given back
-	last   Stats
 }
 
 // goneCheck is how often a handle looks whether an interface that was down is
@@ -251,17 +250,13 @@ func (h *handle) failed(err error) error {
 }
 
 func (h *handle) stats() (Stats, error) {
+	h.dev.askNIC()
 	s, err := h.dev.counters()
-	if now := nicDropped(h.dev.index); now > h.dev.nicDropped {
-		s.NICDropped = now - h.dev.nicDropped
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.NICDropped = max(s.NICDropped, h.last.NICDropped)
 	if h.ring != nil && !h.torn {
 		s.FilledBlock = h.ring.filled()
 	}
-	h.last = s
 	return s, err
 }
 
