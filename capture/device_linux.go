@@ -107,21 +107,31 @@ func (d *device) setRing(c Config) error {
 		return named("reserve headroom", err)
 	}
 	const frameSize = 2048 // not used by V3, but checked
-	for blocks := c.RingSize / c.BlockSize; ; blocks = max(blocks/2, minBlocks) {
-		err := unix.SetsockoptTpacketReq3(d.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
+	blocks, err := shrink(c.RingSize/c.BlockSize, func(blocks int) error {
+		return unix.SetsockoptTpacketReq3(d.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
 			Block_size:     uint32(c.BlockSize),
 			Block_nr:       uint32(blocks),
 			Frame_size:     frameSize,
 			Frame_nr:       uint32(c.BlockSize / frameSize * blocks),
 			Retire_blk_tov: uint32(c.BlockTimeout),
 		})
-		if err == nil {
-			d.blocks = blocks
-			return nil
-		}
+	})
+	if err != nil {
+		return named("make ring", err)
+	}
+	d.blocks = blocks
+	return nil
+}
+
+// shrink halves the number of blocks until there is memory for them, and
+// returns for how many there was.
+func shrink(blocks int, try func(int) error) (int, error) {
+	for {
+		err := try(blocks)
 		if err != unix.ENOMEM || blocks <= minBlocks {
-			return named("make ring", err)
+			return blocks, err
 		}
+		blocks = max(blocks/2, minBlocks)
 	}
 }
 
@@ -285,6 +295,17 @@ func (d *device) counters() (Stats, error) {
 	s.Corrupt = d.corrupt.Load()
 	s.RingBlocks = d.blocks
 	return s, err
+}
+
+// askNIC brings the interface's own counter up to date. One that is gone, and
+// so has none, leaves it as it was.
+func (d *device) askNIC() {
+	now := nicDropped(d.index)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now > d.nicDropped {
+		d.total.NICDropped = max(d.total.NICDropped, now-d.nicDropped)
+	}
 }
 
 // drained says whether every frame that the kernel received has been handed out.

@@ -25,13 +25,17 @@ const (
 // frame cut at snaplen. A loopback interface shows each frame twice, going out
 // and coming in: one of them is kept. It returns nil if all frames are wanted
 // whole.
-func program(d Direction, ifindex int, snaplen int, user []Instruction) []Instruction {
+//
+// The kernel keeps enough of a frame to put its VLAN tag back, whatever the
+// snaplen; the packet is cut at it later.
+func program(d Direction, ifindex, snaplen int, user []Instruction) []Instruction {
 	p := prefix(d, ifindex)
+	keep := max(uint32(snaplen), macsLen)
 	if len(user) == 0 {
 		if len(p) == 0 && snaplen >= DefaultSnaplen {
 			return nil
 		}
-		return append(p, Instruction{Code: bpfReturn, K: uint32(snaplen)})
+		return append(p, Instruction{Code: bpfReturn, K: keep})
 	}
 	if len(p) > 0 {
 		// A program may count on starting with 0.
@@ -39,7 +43,7 @@ func program(d Direction, ifindex int, snaplen int, user []Instruction) []Instru
 	}
 	for _, in := range user {
 		if in.Code == bpfReturn {
-			in.K = min(in.K, uint32(snaplen))
+			in.K = min(in.K, keep)
 		}
 		p = append(p, in)
 	}

@@ -19,7 +19,7 @@ type handle struct {
 	batch Batch
 	wake  int // eventfd that ends a poll
 	polls [2]unix.PollFd
-	down  bool      // since the last batch
+	shaky bool      // the interface has been down: it may go away unnoticed
 	end   error     // what Next returns once the device is drained
 	quiet time.Time // when to stop waiting for that
 	count uint64    // frames of the batch
@@ -29,11 +29,10 @@ type handle struct {
 	busy   bool // Next is under way, or its batch is held: memory must stay
 	closed bool
 	torn   bool // and everything is given back
-	last   Stats
 }
 
-// goneCheck is how often a handle looks whether an interface that is down is
-// still there: its removal wakes nobody then.
+// goneCheck is how often a handle looks whether an interface that was down is
+// still there: while it is down its removal wakes nobody.
 const goneCheck = 250 * time.Millisecond
 
 // statsEvery is after how many batches the kernel's 32-bit counters are read.
@@ -167,7 +166,7 @@ func (h *handle) fill() (bool, error) {
 		}
 		h.batch.frames, n = frames, uint64(len(frames))
 	}
-	h.down, h.quiet = false, time.Time{}
+	h.quiet = time.Time{}
 	h.count = n
 	return true, nil
 }
@@ -200,7 +199,7 @@ func (h *handle) over() bool {
 // poll waits for frames, the handle's end or the interface's. A negative wait
 // has no limit.
 func (h *handle) poll(wait time.Duration) error {
-	if h.end != nil || h.down {
+	if h.end != nil || h.shaky {
 		// Whatever the caller's patience: there is something to look after.
 		if wait < 0 || wait > goneCheck {
 			wait = goneCheck
@@ -227,40 +226,37 @@ func (h *handle) poll(wait time.Duration) error {
 			return h.failed(unix.Errno(errno))
 		}
 	}
-	if h.down && h.end == nil && h.dev.gone() {
+	if h.shaky && h.end == nil && h.dev.gone() {
 		h.end = ErrGone
 	}
 	return nil
 }
 
 // failed turns the socket's error into what Next returns. Of an interface that
-// is gone it returns nothing yet: first the filled blocks are read.
+// is gone it returns nothing yet: first the filled blocks are read. A stopped
+// handle has nothing to expect of the interface.
 func (h *handle) failed(err error) error {
 	if !errors.Is(err, unix.ENETDOWN) {
 		return fmt.Errorf("receive: %w", err)
 	}
-	if h.dev.gone() {
-		if h.end == nil {
-			h.end = ErrGone
-		}
+	if h.end == nil && h.dev.gone() {
+		h.end = ErrGone
+	}
+	if h.end != nil || h.dev.stopped.Load() {
 		return nil
 	}
-	h.down = true
+	h.shaky = true
 	return ErrDown
 }
 
 func (h *handle) stats() (Stats, error) {
+	h.dev.askNIC()
 	s, err := h.dev.counters()
-	if now := nicDropped(h.dev.index); now > h.dev.nicDropped {
-		s.NICDropped = now - h.dev.nicDropped
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.NICDropped = max(s.NICDropped, h.last.NICDropped)
 	if h.ring != nil && !h.torn {
 		s.FilledBlock = h.ring.filled()
 	}
-	h.last = s
 	return s, err
 }
 

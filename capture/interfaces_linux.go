@@ -117,9 +117,8 @@ func inspect(name string) (Details, error) {
 			}
 		}
 	}
-	// Not GetLinkSettings: it prints warnings to standard output.
-	if speed, err := e.CmdGet(&ethtool.EthtoolCmd{}, name); err == nil && int32(speed) > 0 {
-		d.SpeedMbps = int(speed)
+	if speed, err := e.CmdGet(new(ethtool.EthtoolCmd), name); err == nil && int32(speed) > 0 {
+		d.SpeedMbps = int(speed) // All ones is unknown.
 	}
 	if ts, err := e.GetTimestampingInformation(name); err == nil {
 		d.ClockIndex = int(ts.PhcIndex)

@@ -13,6 +13,7 @@ import (
 type receiver struct {
 	form
 	fd      int
+	room    int // for a frame
 	mem     []byte
 	frames  []pcap.Packet
 	err     error // met after these
@@ -28,7 +29,7 @@ const (
 )
 
 func newReceiver(fd int, f form) *receiver {
-	r := &receiver{form: f, fd: fd, mem: make([]byte, receiveBytes), frames: make([]pcap.Packet, 0, receiveFrames)}
+	r := &receiver{form: f, fd: fd, room: max(f.snaplen, macsLen), mem: make([]byte, receiveBytes), frames: make([]pcap.Packet, 0, receiveFrames)}
 	r.msg = unix.Msghdr{Name: &r.name[0], Iov: &r.iov, Control: &r.control[0]}
 	r.msg.SetIovlen(1)
 	return r
@@ -39,9 +40,9 @@ func newReceiver(fd int, f form) *receiver {
 func (r *receiver) receive() ([]pcap.Packet, error) {
 	r.frames = r.frames[:0]
 	used := 0
-	for r.err == nil && len(r.frames) < receiveFrames && used+headroom+r.snaplen <= len(r.mem) {
+	for r.err == nil && len(r.frames) < receiveFrames && used+headroom+r.room <= len(r.mem) {
 		start := used + headroom
-		n, err := r.recvmsg(r.mem[start : start+r.snaplen])
+		n, err := r.recvmsg(r.mem[start : start+r.room])
 		if err == unix.EINTR {
 			continue
 		}
@@ -82,7 +83,7 @@ func (r *receiver) recvmsg(buf []byte) (int, error) {
 // packet makes the packet of the n bytes received at start, and returns where
 // the next may be received.
 func (r *receiver) packet(p *pcap.Packet, start, n int) int {
-	size := min(n, r.snaplen)
+	size := min(n, r.room)
 	end := start + size
 	aux := parseControl(r.control[:min(int(r.msg.Controllen), len(r.control))], controlKinds())
 	if aux.timed {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/jsimonetti/rtnetlink/v2/driver"
@@ -98,6 +99,27 @@ func Veth(tb testing.TB, a, b string, mtu uint32) {
 	tb.Cleanup(func() { remove(a) })
 	SetUp(tb, a, true)
 	SetUp(tb, b, true)
+	Await(tb, a)
+	Await(tb, b)
+}
+
+// Await returns once the interface, which is up, really sends. The kernel
+// connects its queue some time after that: until then it drops frames.
+func Await(tb testing.TB, name string) {
+	tb.Helper()
+	conn, index := dial(tb), uint32(Index(tb, name))
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		link, err := conn.Link.Get(index)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if link.Attributes != nil && link.Attributes.QueueDisc != "noop" {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%s has no queue", name)
+		}
+	}
 }
 
 // Index returns the interface's index.
