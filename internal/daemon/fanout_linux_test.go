@@ -1,0 +1,117 @@
+package daemon
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// udpFrame is a UDP datagram of one of many flows, numbered. A fragment is the
+// first of two, of which the second never comes.
+func udpFrame(flow byte, n uint32, fragment bool) []byte {
+	f := []byte{
+		2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0,
+		0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, flow, 198, 51, 100, 1,
+		0, 1, 0, 2, 0, 26, 0, 0,
+	}
+	binary.BigEndian.PutUint16(f[18:], uint16(n))
+	if fragment {
+		f[20] = 0x20 // more fragments
+	}
+	var sum uint32
+	for i := 14; i < 34; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(f[i:]))
+	}
+	binary.BigEndian.PutUint16(f[24:], ^uint16(sum>>16+sum))
+	f = append(f, flow)
+	f = binary.BigEndian.AppendUint32(f, n)
+	return append(f, make([]byte, 60-len(f))...)
+}
+
+// TestFanout: each frame is in one of the lanes' files, a flow's frames are
+// together and in order, and fragments are as they were on the wire.
+func TestFanout(t *testing.T) {
+	const lanes, flows, each = 3, 20, 500
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, func(c *config.Config) { c.Fanout, c.RingSize = lanes, 8*config.MiB }, "v1")
+	r.start(r.options())
+	s := testnet.NewSender(t, "v0")
+	accepted := func() (n uint64) {
+		for _, s := range r.d.Status() {
+			n += s.Writer.Accepted
+		}
+		return n
+	}
+	for n := range uint32(each) {
+		for flow := range byte(flows) {
+			s.Send(udpFrame(flow, n, flow == 7))
+		}
+		r.await("frames", func() bool { return accepted()+500 > uint64(n+1)*flows })
+	}
+	all := r.end()
+	if sum := Sum(all); len(all) != lanes || sum.Written != flows*each || sum.Received != flows*each {
+		t.Errorf("%d lanes, %+v", len(all), sum)
+	}
+	lane := map[byte]int{}
+	next := map[byte]uint32{}
+	used := map[int]bool{}
+	for _, path := range r.files("v1") {
+		name, _ := writer.ParseName(path[len(r.dir)+1:])
+		used[name.Lane] = true
+		walk(t, []string{path}, func(p pcap.Packet) {
+			flow := p.Data[42]
+			n := binary.BigEndian.Uint32(p.Data[43:])
+			if n != next[flow] || string(p.Data) != string(udpFrame(flow, n, flow == 7)) {
+				t.Fatalf("flow %d: frame %d, want %d: % x", flow, n, next[flow], p.Data)
+			}
+			next[flow]++
+			if lane[flow] == 0 {
+				lane[flow] = name.Lane
+			}
+			if lane[flow] != name.Lane {
+				t.Fatalf("flow %d in lanes %d and %d", flow, lane[flow], name.Lane)
+			}
+		})
+	}
+	for flow := range byte(flows) {
+		if next[flow] != each {
+			t.Errorf("flow %d: %d frames", flow, next[flow])
+		}
+	}
+	if len(used) < 2 {
+		t.Errorf("files of lanes %v only", used)
+	}
+}
+
+// TestFanoutReopens: all lanes let go of an interface that is gone, and find it
+// again.
+func TestFanoutReopens(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, func(c *config.Config) { c.Fanout, c.RingSize = 2, 8*config.MiB }, "v1")
+	r.start(r.options())
+	recording := func(want bool) func() bool {
+		return func() bool {
+			for _, s := range r.d.Status() {
+				if (s.State == Recording) != want {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	for range 3 {
+		r.await("recording", recording(true))
+		testnet.Remove(t, "v1")
+		r.await("waiting", recording(false))
+		testnet.Veth(t, "v0", "v1", 1500)
+	}
+	r.await("recording", recording(true))
+	testnet.NewSender(t, "v0").Send(udpFrame(1, 1, false))
+	if sum := Sum(r.end()); sum.Written != 1 {
+		t.Errorf("%+v", sum)
+	}
+}
