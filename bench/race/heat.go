@@ -156,16 +156,18 @@ func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector
 	return errors.Join(err, ctx.Err())
 }
 
-// injectFor injects for the time: at a rate it counts frames, at full speed
-// it looks at the clock.
+// injectFor injects for the time. At a rate it counts frames, so that their
+// number is the same for all, and gives up a little later where injection does
+// not reach the rate.
 func injectFor(ctx context.Context, in *inject.Injector, pps float64, d time.Duration) error {
+	r := inject.Rate{PacketsPerSecond: pps}
 	if pps > 0 {
-		_, err := in.Run(ctx, inject.Rate{PacketsPerSecond: pps, Count: max(1, uint64(pps*d.Seconds()))})
-		return err
+		r.Count = max(1, uint64(pps*d.Seconds()))
+		d += d / 10
 	}
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	_, err := in.Run(ctx, inject.Rate{})
+	_, err := in.Run(ctx, r)
 	return err
 }
 

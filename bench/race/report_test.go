@@ -130,11 +130,21 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+func TestMeasureDiskRefusesMemory(t *testing.T) {
+	const memory = "/dev/shm"
+	if fileSystem(memory) != "tmpfs" {
+		t.Skip("needs a tmpfs: " + memory + " is none")
+	}
+	if _, err := measureDisk(memory, time.Second); err != errMemory {
+		t.Errorf("error %v, want %v", err, errMemory)
+	}
+}
+
 // TestMeasureDisk is short: it checks that the writer writes and cleans up.
 func TestMeasureDisk(t *testing.T) {
 	dir := t.TempDir()
 	limit, err := measureDisk(dir, 10*time.Millisecond)
-	if err == errNoDirect {
+	if err == errNoDirect || err == errMemory {
 		t.Skip(err)
 	}
 	if err != nil || limit.Bytes < diskChunk || limit.BytesPerSecond <= 0 {
