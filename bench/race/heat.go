@@ -48,6 +48,7 @@ type Heat struct {
 	Torn       int
 	CPU        float64 // seconds, user and system, from readiness to the end
 	CPUStart   float64 // seconds, before
+	Others     float64 // share of the recorder's CPU that others had during injection, the kernel's threads among them
 	NsPerFrame float64 // CPU by recorded frame
 	Peak       int64   // bytes resident at most, its ring included
 	Bytes      int64   // in all files
@@ -140,7 +141,7 @@ type course struct {
 
 // inject offers the load as the modes ask: at a rate, in bursts, for minutes.
 func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector, c *course) error {
-	begin := time.Now()
+	begin, busyBefore, ownBefore := time.Now(), busy(t.recordCPU), c.p.cpu()
 	var err error
 	switch {
 	case t.silence > 0:
@@ -151,6 +152,8 @@ func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector
 		err = injectFor(ctx, in, l.PPS, seconds(t.seconds))
 	}
 	h.Seconds, h.Offered = time.Since(begin).Seconds(), in.Sent()
+	others := busy(t.recordCPU) - busyBefore - (c.p.cpu() - ownBefore)
+	h.Others = max(0, others.Seconds()) / h.Seconds
 	h.OfferedPPS = float64(h.Offered) / h.Seconds
 	h.Gbits = h.OfferedPPS * l.mean() * 8 / 1e9
 	return errors.Join(err, ctx.Err())
