@@ -30,12 +30,18 @@ type DiskLimit struct {
 	Bytes          int64
 }
 
-// errNoDirect is the answer of a file system without O_DIRECT, as tmpfs is.
-var errNoDirect = errors.New("the file system does not take O_DIRECT: choose a folder on a disk with -dir")
+// Folders that will not do. Since Linux 6.6 tmpfs takes O_DIRECT.
+var (
+	errNoDirect = errors.New("the file system does not take O_DIRECT: choose a folder on a disk with -dir")
+	errMemory   = errors.New("tmpfs is memory: choose a folder on a disk with -dir")
+)
 
 // measureDisk writes to a file in dir for the time, and removes it.
 func measureDisk(dir string, d time.Duration) (DiskLimit, error) {
 	path := filepath.Join(dir, "disk-limit")
+	if fileSystem(dir) == "tmpfs" {
+		return DiskLimit{}, errMemory
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_DIRECT, 0o600)
 	if errors.Is(err, unix.EINVAL) {
 		return DiskLimit{}, errors.Join(errNoDirect, ignoreMissing(os.Remove(path)))

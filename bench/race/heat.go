@@ -48,6 +48,7 @@ type Heat struct {
 	Torn       int
 	CPU        float64 // seconds, user and system, from readiness to the end
 	CPUStart   float64 // seconds, before
+	Others     float64 // share of the recorder's CPU that others had during injection, the kernel's threads among them
 	NsPerFrame float64 // CPU by recorded frame
 	Peak       int64   // bytes resident at most, its ring included
 	Bytes      int64   // in all files
@@ -140,7 +141,7 @@ type course struct {
 
 // inject offers the load as the modes ask: at a rate, in bursts, for minutes.
 func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector, c *course) error {
-	begin := time.Now()
+	begin, busyBefore, ownBefore := time.Now(), busy(t.recordCPU), c.p.cpu()
 	var err error
 	switch {
 	case t.silence > 0:
@@ -151,21 +152,25 @@ func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector
 		err = injectFor(ctx, in, l.PPS, seconds(t.seconds))
 	}
 	h.Seconds, h.Offered = time.Since(begin).Seconds(), in.Sent()
+	others := busy(t.recordCPU) - busyBefore - (c.p.cpu() - ownBefore)
+	h.Others = max(0, others.Seconds()) / h.Seconds
 	h.OfferedPPS = float64(h.Offered) / h.Seconds
 	h.Gbits = h.OfferedPPS * l.mean() * 8 / 1e9
 	return errors.Join(err, ctx.Err())
 }
 
-// injectFor injects for the time: at a rate it counts frames, at full speed
-// it looks at the clock.
+// injectFor injects for the time. At a rate it counts frames, so that their
+// number is the same for all, and gives up a little later where injection does
+// not reach the rate.
 func injectFor(ctx context.Context, in *inject.Injector, pps float64, d time.Duration) error {
+	r := inject.Rate{PacketsPerSecond: pps}
 	if pps > 0 {
-		_, err := in.Run(ctx, inject.Rate{PacketsPerSecond: pps, Count: max(1, uint64(pps*d.Seconds()))})
-		return err
+		r.Count = max(1, uint64(pps*d.Seconds()))
+		d += d / 10
 	}
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	_, err := in.Run(ctx, inject.Rate{})
+	_, err := in.Run(ctx, r)
 	return err
 }
 

@@ -200,8 +200,10 @@ func race(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		return errors.New("no recorder is installed")
 	}
 	raced := t.race(ctx, o, here, &report)
-	err = errors.Join(raced, report.save(o.json))
-	return errors.Join(err, report.print(stdout))
+	if len(report.Heats) == 0 {
+		return raced
+	}
+	return errors.Join(raced, report.save(o.json), report.print(stdout))
 }
 
 // race measures the disk before and after the heats: on a shared machine it
@@ -268,7 +270,8 @@ func (t *track) limit(ctx context.Context, r recorder, l load) (Heat, error) {
 	return best, nil
 }
 
-// prepare puts this process on its CPU and makes the interfaces.
+// prepare puts this process on its CPU, makes the interfaces and checks that
+// frames can be injected, before anything takes time.
 func (t *track) prepare() (err error) {
 	if t.dir, err = filepath.Abs(t.dir); err != nil {
 		return err
@@ -276,8 +279,14 @@ func (t *track) prepare() (err error) {
 	if err = pin(t.injectCPU); err != nil {
 		return err
 	}
-	t.ifindex, err = newPair()
-	return err
+	if t.ifindex, err = newPair(); err != nil {
+		return err
+	}
+	in, err := inject.New(t.ifindex, inject.IMIX())
+	if err != nil {
+		return err
+	}
+	return in.Close()
 }
 
 func (t *track) disk(report *Report) error {

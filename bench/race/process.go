@@ -218,3 +218,28 @@ func (p *process) tail() string {
 	text := strings.TrimSpace(p.output.String())
 	return text[max(0, len(text)-400):]
 }
+
+// busy returns how long a CPU has run anything at all, by /proc/stat.
+func busy(cpu int) time.Duration {
+	text, _ := os.ReadFile("/proc/stat")
+	return busyIn(string(text), cpu)
+}
+
+// busyIn sums a line of /proc/stat, which is: cpuN user nice system idle iowait
+// irq softirq steal ..., in hundredths of a second.
+func busyIn(text string, cpu int) time.Duration {
+	const idle, iowait, steal = 4, 5, 8
+	var ticks int64
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) <= steal || f[0] != "cpu"+strconv.Itoa(cpu) {
+			continue
+		}
+		for i := 1; i <= steal; i++ {
+			if n, _ := strconv.ParseInt(f[i], 10, 64); i != idle && i != iowait {
+				ticks += n
+			}
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}

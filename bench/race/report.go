@@ -115,18 +115,19 @@ func (r *Report) print(w io.Writer) error {
 // table prints a line a recorder and load. One that did not start, or for which
 // no rate without loss was found, has none.
 func (r *Report) table(w io.Writer) error {
-	const columns = 13
+	const columns = 14
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "recorder\tbytes\tGbit/s\tMpps\tframes\tlost\tlost %\tdoubled\treordered\tCPU ns\tpeak MiB\tdisk MiB\tfiles\t")
+	fmt.Fprintln(t, "recorder\tbytes\tGbit/s\tMpps\tframes\tlost\tlost %\tdoubled\treordered\tCPU ns\tothers %\tpeak MiB\tdisk MiB\tfiles\t")
 	for _, heats := range groups(r.Heats) {
+		heats = full(heats)
 		h := median(heats)
 		if h.Offered == 0 {
 			fmt.Fprintf(t, "%s\t%s\tnone%s\n", h.Recorder, h.Load, strings.Repeat("\t", columns-2))
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.3f\t%d\t%d\t%s\t%d\t%d\t%.0f\t%d\t%d\t%d\t\n",
+		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.3f\t%d\t%d\t%s\t%d\t%d\t%.0f\t%.0f\t%d\t%d\t%d\t\n",
 			h.Recorder, h.Load, h.Gbits, h.OfferedPPS/1e6, h.Offered, h.Lost, lostRange(heats),
-			h.Doubled, h.Reordered, h.NsPerFrame, h.Peak>>20, h.Bytes>>20, h.Files)
+			h.Doubled, h.Reordered, h.NsPerFrame, 100*h.Others, h.Peak>>20, h.Bytes>>20, h.Files)
 	}
 	return t.Flush()
 }
@@ -147,6 +148,19 @@ func groups(heats []Heat) [][]Heat {
 	}
 	return out
 }
+
+// full leaves out the heats whose load fell short, when there are others: a
+// lighter load flatters.
+func full(heats []Heat) []Heat {
+	kept := slices.DeleteFunc(slices.Clone(heats), Heat.short)
+	if len(kept) == 0 {
+		return heats
+	}
+	return kept
+}
+
+// short reports whether injection did not reach the rate that was asked for.
+func (h Heat) short() bool { return h.OfferedPPS < 0.95*h.Wanted }
 
 // median returns the heat in the middle by loss, then by CPU: one that was run,
 // so that its figures belong together.
@@ -187,6 +201,10 @@ func percent(v float64) string {
 
 // printNotes says what the table has no column for.
 func printNotes(w io.Writer, h Heat) {
+	if h.Offered > 0 && h.short() {
+		fmt.Fprintf(w, "%s, %s bytes: injection fell short, %.3f of %.3f Mpps: compare it with nothing\n",
+			h.Recorder, h.Load, h.OfferedPPS/1e6, h.Wanted/1e6)
+	}
 	if h.Cut+h.Foreign+uint64(h.Torn) > 0 || h.Error != "" {
 		fmt.Fprintf(w, "%s, %s bytes: %d frames cut, %d foreign, %d files torn; %s\n",
 			h.Recorder, h.Load, h.Cut, h.Foreign, h.Torn, cmp.Or(h.Error, "clean end"))

@@ -15,7 +15,7 @@ import (
 func sample() Report {
 	heat := func(name string, lost uint64, cpu float64) Heat {
 		return Heat{Recorder: name, Load: "64", Wanted: 1e6, Offered: 1_000_000, OfferedPPS: 999_000, Gbits: 0.51,
-			Lost: lost, NsPerFrame: cpu, Peak: 130 << 20, Bytes: 76 << 20, Files: 1}
+			Lost: lost, Others: 0.05, NsPerFrame: cpu, Peak: 130 << 20, Bytes: 76 << 20, Files: 1}
 	}
 	return Report{
 		Date:      time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -30,6 +30,9 @@ func sample() Report {
 func TestPrint(t *testing.T) {
 	r := sample()
 	r.Heats[0].Error = "exit status 1"
+	light := r.Heats[1]
+	light.Lost, light.OfferedPPS = 0, 500_000
+	r.Heats = append(r.Heats, light)
 	var b strings.Builder
 	if err := r.print(&b); err != nil {
 		t.Fatal(err)
@@ -40,10 +43,11 @@ dumpcap: not installed
 disk's limit before: 1.00 GiB/s, 15 % of a core
 disk's limit after: 0.50 GiB/s, 10 % of a core
 
-  recorder  bytes  Gbit/s   Mpps   frames    lost    lost %  doubled  reordered  CPU ns  peak MiB  disk MiB  files
-      capd     64    0.51  0.999  1000000       0         0        0          0     100       130        76      1
-   tcpdump     64    0.51  0.999  1000000  100000  <0.01-50        0          0     250       130        76      1
+  recorder  bytes  Gbit/s   Mpps   frames    lost    lost %  doubled  reordered  CPU ns  others %  peak MiB  disk MiB  files
+      capd     64    0.51  0.999  1000000       0         0        0          0     100         5       130        76      1
+   tcpdump     64    0.51  0.999  1000000  100000  <0.01-50        0          0     250         5       130        76      1
 capd, 64 bytes: 0 frames cut, 0 foreign, 0 files torn; exit status 1
+tcpdump, 64 bytes: injection fell short, 0.500 of 1.000 Mpps: compare it with nothing
 `
 	if got := b.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -114,6 +118,15 @@ func TestHasSocket(t *testing.T) {
 	}
 }
 
+func TestBusyIn(t *testing.T) {
+	const text = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 3 1000 2000 4 5 6 0 0\ncpu1 10 0 0 7 0 0 0 0 0 0\nintr 1\n"
+	for cpu, want := range map[int]time.Duration{0: 210 * time.Millisecond, 1: 100 * time.Millisecond, 2: 0} {
+		if got := busyIn(text, cpu); got != want {
+			t.Errorf("CPU %d: %v, want %v", cpu, got, want)
+		}
+	}
+}
+
 func TestRoom(t *testing.T) {
 	l := load{Sizes: []int{968}, PPS: 1000}
 	for name, tt := range map[string]struct {
@@ -130,11 +143,21 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+func TestMeasureDiskRefusesMemory(t *testing.T) {
+	const memory = "/dev/shm"
+	if fileSystem(memory) != "tmpfs" {
+		t.Skip("needs a tmpfs: " + memory + " is none")
+	}
+	if _, err := measureDisk(memory, time.Second); err != errMemory {
+		t.Errorf("error %v, want %v", err, errMemory)
+	}
+}
+
 // TestMeasureDisk is short: it checks that the writer writes and cleans up.
 func TestMeasureDisk(t *testing.T) {
 	dir := t.TempDir()
 	limit, err := measureDisk(dir, 10*time.Millisecond)
-	if err == errNoDirect {
+	if err == errNoDirect || err == errMemory {
 		t.Skip(err)
 	}
 	if err != nil || limit.Bytes < diskChunk || limit.BytesPerSecond <= 0 {

@@ -94,7 +94,7 @@ func (in *Injector) load(sizes []int, full int) (err error) {
 
 func privilege(err error) error {
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w (%w)", ErrPrivilege, err)
+		return ErrPrivilege
 	}
 	return err
 }
