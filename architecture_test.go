@@ -56,9 +56,12 @@ type source struct {
 	fset *token.FileSet
 }
 
-func (s *source) pkg() string                  { return path.Dir(s.path) }
-func (s *source) test() bool                   { return strings.HasSuffix(s.path, "_test.go") }
-func (s *source) lines() int                   { return s.fset.File(s.file.Pos()).LineCount() }
+func (s *source) pkg() string { return path.Dir(s.path) }
+func (s *source) test() bool  { return strings.HasSuffix(s.path, "_test.go") }
+
+// lines does not count what is behind the last newline as a line.
+func (s *source) lines() int { return s.fset.File(s.file.Pos()).LineCount() - 1 }
+
 func (s *source) at(n ast.Node) token.Position { return s.fset.Position(n.Pos()) }
 
 // sources parses all files of the module, of every system.
