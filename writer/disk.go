@@ -116,7 +116,8 @@ func (d *disk) write(op operation) error {
 	if from == op.to {
 		return nil
 	}
-	h, err := f.buffered()
+	last := op.whole && op.to < d.pool.size
+	h, err := f.buffered(last)
 	if err != nil {
 		return err
 	}

@@ -157,18 +157,21 @@ func (f *file) written() bool {
 	return f.good.bytes > 0
 }
 
-// buffered returns the descriptor for bytes that O_DIRECT can't write.
-func (f *file) buffered() (*os.File, error) {
+// buffered returns the descriptor for bytes that O_DIRECT can't write. Before
+// the last write of a file that is the direct one, turned: to open another
+// would be most of the cost of a small file.
+func (f *file) buffered(last bool) (*os.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.plain == nil {
-		h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
-		if err != nil {
-			return nil, err
-		}
-		f.plain = h
+	if f.plain != nil {
+		return f.plain, nil
 	}
-	return f.plain, nil
+	if last {
+		return f.direct, endDirect(f.direct)
+	}
+	h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
+	f.plain = h
+	return h, err
 }
 
 // fail notes the first error of the file.

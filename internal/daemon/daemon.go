@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +41,7 @@ type Daemon struct {
 	dirs  *directories
 	count *quota
 	start time.Time
+	os    string // name and release of the operating system
 
 	links     atomic.Pointer[links]
 	abort     chan struct{} // closed to leave at once
@@ -58,7 +62,7 @@ type links map[string]capture.Interface
 func New(opt Options) (*Daemon, error) {
 	d := &Daemon{
 		opt: opt, cfg: opt.Config, log: opt.Log, start: time.Now(),
-		count: newQuota(opt.Count), recorders: make(map[writer.Lane]*recorder), abort: make(chan struct{}),
+		count: newQuota(opt.Count), os: system(), recorders: make(map[writer.Lane]*recorder), abort: make(chan struct{}),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -81,6 +85,12 @@ func New(opt Options) (*Daemon, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// system names the operating system, with its release where that is easy.
+func system() string {
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return strings.TrimSpace(runtime.GOOS + " " + string(release))
 }
 
 // look reads the list of interfaces.

@@ -343,4 +343,9 @@ func TestAbort(t *testing.T) {
 	if err := <-r.done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
+	// This disk does finish, behind the daemon's back.
+	r.await("the disk", func() bool {
+		c, err := writer.ReadContents(r.dir)
+		return err == nil && c.Files == 1 && len(c.Partials) == 0
+	})
 }

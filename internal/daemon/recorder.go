@@ -40,6 +40,7 @@ type recorder struct {
 	writer *writer.Writer
 	device *capture.Device // opened and not yet attached to; nil else
 	link   capture.Interface
+	speed  uint64        // of the interface in bit/s; 0 is unknown
 	looked *links        // as of which link is
 	gone   time.Duration // when the interface went, by now
 	full   bool          // the daemon's quota is used up
@@ -113,8 +114,8 @@ func (r *recorder) header(link pcap.LinkType) pcap.Header {
 	_ = f.UnmarshalText([]byte(r.cfg.Format)) // validated with the configuration
 	return pcap.Header{
 		Format: f, LinkType: link, Snaplen: uint32(r.cfg.Snaplen),
-		Interface: r.name, MAC: r.link.Address,
-		Hardware: runtime.GOARCH, OS: runtime.GOOS, Application: r.d.opt.Application,
+		Interface: r.name, MAC: r.link.Address, Speed: r.speed,
+		Hardware: runtime.GOARCH, OS: r.d.os, Application: r.d.opt.Application,
 	}
 }
 
@@ -229,6 +230,9 @@ func (r *recorder) attach() error {
 		return err
 	}
 	r.refresh()
+	if details, err := capture.Inspect(r.name); err == nil {
+		r.speed = uint64(details.SpeedMbps) * 1_000_000
+	}
 	r.writer.Describe(r.header(h.LinkType()))
 	r.taken = 0
 	r.mu.Lock()
