@@ -133,7 +133,7 @@ func repairLedger(path string, mode fs.FileMode) (cut int64, repaired bool, err 
 		if _, err := h.ReadAt(line, end); err != nil {
 			return 0, false, err
 		}
-		if _, err := parseLine(line); err == nil {
+		if new(Entry).parseLine(line) == nil {
 			_, err := h.Write([]byte{'\n'})
 			return 0, true, err
 		}
@@ -376,7 +376,7 @@ type LedgerSpan struct {
 func SpentLedgers(spans []LedgerSpan, names []string) []string {
 	first := make(map[string]uint64)
 	for _, s := range names {
-		n, err := parseState(s)
+		n, _, err := parseState(s)
 		if err != nil {
 			continue
 		}
@@ -397,16 +397,15 @@ func SpentLedgers(spans []LedgerSpan, names []string) []string {
 }
 
 // parseState parses the name of a file in any of its states: finished,
-// unfinished, damaged, compressed, being deleted or held.
-func parseState(s string) (Name, error) {
-	n, err := ParseName(s)
-	for err != nil {
+// unfinished, damaged, compressed, being deleted or held. It also returns the
+// finished file's.
+func parseState(s string) (n Name, finished string, err error) {
+	for n, err = ParseName(s); err != nil; n, err = ParseName(s) {
 		ext := filepath.Ext(s)
 		if ext == "" {
-			return n, err
+			return n, s, err
 		}
 		s = strings.TrimSuffix(s, ext)
-		n, err = ParseName(s)
 	}
-	return n, err
+	return n, s, nil
 }

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// parseLine parses a line without its end.
-func parseLine(line []byte) (Entry, error) {
-	var e Entry
+// parseLine parses a line without its end into the entry.
+func (e *Entry) parseLine(line []byte) error {
+	*e = Entry{}
 	if !e.parsePlain(line) {
-		e = Entry{}
-		if err := json.Unmarshal(line, &e); err != nil {
-			return Entry{}, err
+		*e = Entry{}
+		if err := json.Unmarshal(line, e); err != nil {
+			return err
 		}
 	}
 	if e.Version != LedgerVersion {
-		return Entry{}, fmt.Errorf("version %d of the format is unknown", e.Version)
+		return fmt.Errorf("version %d of the format is unknown", e.Version)
 	}
 	if e.Kind == "" {
-		return Entry{}, errors.New("no kind")
+		return errors.New("no kind")
 	}
-	return e, nil
+	return nil
 }
 
 // parsePlain parses a line as appendLine writes it: no spaces, escapes, unknown

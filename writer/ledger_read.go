@@ -100,6 +100,7 @@ func sameFile(a, b *os.File) bool {
 // readLedger yields one ledger's entries and reports whether to go on.
 func readLedger(src io.Reader, name string, keep func(*Entry) bool, yield func(Entry, error) bool) bool {
 	r := bufio.NewReaderSize(src, maxLine)
+	var e Entry
 	for n := 1; ; n++ {
 		line, err := r.ReadSlice('\n')
 		damage := error(nil)
@@ -119,9 +120,8 @@ func readLedger(src io.Reader, name string, keep func(*Entry) bool, yield func(E
 		if err == nil {
 			line = line[:len(line)-1]
 		}
-		var e Entry
 		if damage == nil {
-			e, damage = parseLine(line)
+			damage = e.parseLine(line)
 		}
 		switch {
 		case damage != nil:

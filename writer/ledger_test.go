@@ -52,7 +52,8 @@ func TestEntryRoundTrip(t *testing.T) {
 	for range 500 {
 		e := sampleEntry(r)
 		line := e.appendLine(nil, noon)
-		got, err := parseLine(bytes.TrimSpace(line))
+		var got Entry
+		err := got.parseLine(bytes.TrimSpace(line))
 		if err != nil || got != e || bytes.Count(line, []byte("\n")) != 1 {
 			t.Fatalf("%s: %v, %+v", line, err, got)
 		}
@@ -70,8 +71,8 @@ func FuzzParseLine(f *testing.F) {
 	f.Add([]byte(`{"v":2,"kind":"x","new":{"a":[1]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var fast, slow Entry
-		if _, err := parseLine(b); !fast.parsePlain(b) {
-			_ = err
+		_ = slow.parseLine(b)
+		if slow = (Entry{}); !fast.parsePlain(b) {
 			return
 		}
 		if err := json.Unmarshal(b, &slow); err != nil || fast != slow {
@@ -347,9 +348,6 @@ func TestReadLedgerDamage(t *testing.T) {
 		lines = append(lines, fmt.Sprint(damage.File, damage.Line, damage.Torn))
 	}
 	want := []string{"ledger.jsonl2 false", "ledger.jsonl4 false", "ledger.jsonl6 false", "ledger.jsonl9 true"}
-	for i := range want {
-		want[i] = strings.Replace(want[i], "jsonl", "jsonl", 1)
-	}
 	if fmt.Sprint(lines) != fmt.Sprint(want) {
 		t.Errorf("errors %v, want %v", lines, want)
 	}

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -141,13 +140,15 @@ func newEvidence(q Question) *evidence {
 	}
 	c.present = make(map[string]string)
 	for _, s := range q.Names {
-		n, err := parseState(s)
+		n, finished, err := parseState(s)
 		if err != nil {
 			continue
 		}
-		finished := n.String()
-		state := strings.TrimPrefix(s, finished)
-		if known, ok := c.present[finished]; !ok || known != "" && !isData(known) {
+		state := s[len(finished):]
+		if !isData(state) && state != Partial && state != DamagedExt {
+			continue // a file beside it
+		}
+		if known, ok := c.present[finished]; !ok || !isData(known) {
 			c.present[finished] = state
 		}
 		c.of(n.Interface)
