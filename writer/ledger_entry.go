@@ -3,8 +3,6 @@ package writer
 import (
 	"encoding/json"
 	"time"
-
-	"capd/pcap"
 )
 
 // LedgerVersion is the version of the ledger's format, docs/ledger.md. It rises
@@ -116,10 +114,10 @@ type Entry struct {
 
 // Entry returns the ledger's line for a file that ended. What only the kernel
 // knows, such as what the filter kept out, is for the caller to add.
-func (f *File) Entry(link pcap.LinkType) Entry {
+func (f *File) Entry() Entry {
 	return Entry{
-		Kind: KindFile, Name: f.Name.String(), Interface: f.Name.Interface, Link: link.String(), Clock: "system",
-		Begin: f.Name.Start, End: f.End, First: f.First, Last: f.Last,
+		Kind: KindFile, Name: f.Name.String(), Interface: f.Name.Interface, Link: f.LinkType.String(), Clock: "system",
+		Begin: f.Begin, End: f.End, First: f.First, Last: f.Last,
 		Tally: Tally{
 			Packets: f.Packets, Bytes: f.Bytes, Size: uint64(f.Size),
 			Received:      f.Packets + f.Lost + f.KernelDrops,

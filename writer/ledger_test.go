@@ -383,7 +383,7 @@ func TestSpentLedgers(t *testing.T) {
 		{"ledger-000004.jsonl", map[string]uint64{"eth0": 25, "eth1": 9}},
 	}
 	file := func(iface string, seq uint64, state string) string {
-		return Name{iface, noon, seq, pcap.PCAP}.String() + state
+		return Name{iface, noon, seq, 0, pcap.PCAP}.String() + state
 	}
 	for _, c := range []struct {
 		names []string

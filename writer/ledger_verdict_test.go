@@ -19,9 +19,9 @@ func minute(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
 
 // fileEntry is a clean file of eth0 with the minutes [from, to).
 func fileEntry(from, to int, change ...func(*Entry)) Entry {
-	f := File{Name: Name{"eth0", minute(from), uint64(from + 1), pcap.PCAP}, End: minute(to), Reason: Interval}
+	f := File{LinkType: pcap.LinkTypeEthernet, Name: Name{"eth0", minute(from), uint64(from + 1), 0, pcap.PCAP}, Begin: minute(from), End: minute(to), Reason: Interval}
 	f.Packets = 10
-	e := f.Entry(pcap.LinkTypeEthernet)
+	e := f.Entry()
 	for _, c := range change {
 		c(&e)
 	}

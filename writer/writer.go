@@ -9,6 +9,7 @@ package writer
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
 // Defaults of an Options' zero values.
@@ -52,12 +55,16 @@ type Options struct {
 	Lane           int           // see Name
 	Sequence       uint64        // the last sequence number in use; see ReadContents
 	Drops          func() Drops  // the kernel's counters so far, asked at each file's end; may be nil
+	Note           func(Entry)   // told of what no file tells, for the ledger; must not block; may be nil
 	Finished       func(File)    // told of each file's end, in order, in the background; may be nil
 	Log            *slog.Logger  // may be nil
 }
 
-// Drops are counters of what was lost before capd, since the start.
-type Drops struct{ Kernel, Freezes, NIC uint64 }
+// Drops are counters of what was lost before Write, since the start.
+type Drops struct {
+	Kernel, Freezes, NIC uint64
+	Unread               uint64 // frames that came from the kernel and could not be read
+}
 
 // Stats are counters since the Writer was made.
 type Stats struct {
@@ -97,6 +104,8 @@ type Writer struct {
 	flushed time.Duration // when the last flush was, on the monotonic clock
 	pause   time.Duration // before the next try after a failure
 	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
+	gap     Entry         // that is open while suspended
+	noted   uint64        // of lost, told by earlier gaps
 	waits   uint64
 	abort   chan struct{}
 	aborted atomic.Bool
@@ -117,7 +126,7 @@ func New(opt Options) (*Writer, error) {
 		return nil, err
 	}
 	w.sequence.Store(opt.Sequence)
-	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, sequence: &w.sequence, finished: opt.Finished}
+	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, sequence: &w.sequence, finished: opt.Finished, note: opt.Note}
 	w.disk.noDirect.Store(opt.NoDirect)
 	if opt.RotateSize == 0 || opt.RotateSize > int64(opt.ChunkSize) {
 		w.disk.reserve = reserveStep
@@ -140,6 +149,9 @@ func (o *Options) setDefaults() {
 	o.PoolSize = max(o.PoolSize, 2*o.ChunkSize)
 	if o.FileMode == 0 {
 		o.FileMode = DefaultFileMode
+	}
+	if o.Note == nil {
+		o.Note = func(Entry) {}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -304,7 +316,7 @@ func (w *Writer) handOver(whole mark) bool {
 	}
 	w.chunk.fill = copy(w.chunk.buf, full.buf[size:full.fill])
 	w.disk.submit(operation{
-		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: whole,
+		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: whole, last: w.file.report.Last,
 	})
 	return true
 }
@@ -349,10 +361,13 @@ func (w *Writer) begin(t time.Time) {
 			start = floor
 		}
 	}
+	if start.After(w.since) && w.resume == 0 {
+		w.opt.Note(Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
+	}
 	w.file = &file{
 		dir:    w.opt.Directory,
 		header: w.enc.Header(),
-		report: File{Name: Name{
+		report: File{LinkType: w.opt.Header.LinkType, Begin: start, Name: Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
 			Sequence:  w.sequence.Add(1),
@@ -383,7 +398,7 @@ func (w *Writer) flush() {
 	}
 	w.flushed = w.schedule.mono
 	w.disk.submit(operation{
-		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded,
+		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded, last: w.file.report.Last,
 	})
 	c.flushed = c.fill
 }
@@ -429,13 +444,8 @@ func (w *Writer) describe(r *File, reason Reason, end time.Time) {
 	r.Reason, r.End = reason, end
 	r.Counts = w.total.minus(w.file.before)
 	r.Packets = w.file.encoded.packets
-	if w.opt.Drops != nil {
-		now := w.opt.Drops()
-		r.KernelDrops = now.Kernel - w.drops.Kernel
-		r.Freezes = now.Freezes - w.drops.Freezes
-		r.NICDrops = now.NIC - w.drops.NIC
-		w.drops = now
-	}
+	d := w.newDrops()
+	r.KernelDrops, r.Freezes, r.NICDrops, r.Lost = d.Kernel, d.Freezes, d.NIC, d.Unread
 }
 
 func (c Counts) minus(d Counts) Counts {
@@ -449,9 +459,9 @@ func (c Counts) minus(d Counts) Counts {
 
 func (r *File) statistics() pcap.Statistics {
 	return pcap.Statistics{
-		Start: r.Name.Start, End: r.End,
-		Received: r.Packets + r.KernelDrops, NICDropped: r.NICDrops, KernelDropped: r.KernelDrops,
-		Accepted: r.Packets + r.KernelDrops, Delivered: r.Packets,
+		Start: r.Begin, End: r.End,
+		Received: r.Packets + r.Lost + r.KernelDrops, NICDropped: r.NICDrops, KernelDropped: r.KernelDrops,
+		Accepted: r.Packets + r.Lost + r.KernelDrops, Delivered: r.Packets,
 	}
 }
 
@@ -465,21 +475,37 @@ func (w *Writer) look() {
 		return
 	}
 	if w.file.written() {
-		w.opt.Log.Info("recording again", "interface", w.opt.Header.Interface)
-		w.resume, w.pause = 0, 0
+		w.opt.Log.Info("recording again")
+		w.recovered(w.file.report.Begin)
 	}
+}
+
+// recovered ends the gap that a failed disk has made.
+func (w *Writer) recovered(end time.Time) {
+	w.gap.End, w.gap.Frames = end, w.lost-w.noted
+	w.opt.Note(w.gap)
+	w.noted = w.lost
+	w.resume, w.pause = 0, 0
 }
 
 // suspend gives up a file that failed. Packets are counted and dropped until
 // the next try.
 func (w *Writer) suspend() {
-	if w.resume == 0 {
-		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again",
-			"interface", w.opt.Header.Interface, "error", w.file.failure())
+	if err := w.file.failure(); w.resume == 0 {
+		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again", "error", err)
+		w.gap = Entry{Kind: KindGap, Interface: w.opt.Header.Interface, Begin: w.schedule.wall, Cause: diskCause(err)}
+		w.opt.Note(w.gap)
 	}
 	w.rotate(Error, w.schedule.wall)
 	w.pause = min(max(2*w.pause, firstPause), lastPause)
 	w.resume = w.schedule.mono + w.pause
+}
+
+func diskCause(err error) Cause {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return CauseDiskFull
+	}
+	return CauseDiskError
 }
 
 // Abort makes Write and Close give up what the disk does not take. It may be
@@ -495,6 +521,7 @@ func (w *Writer) Abort() {
 // the memory.
 func (w *Writer) Close(ctx context.Context) error {
 	w.rotate(Shutdown, w.schedule.wall)
+	w.conclude()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -508,6 +535,35 @@ func (w *Writer) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		w.publish()
 		return fmt.Errorf("finish files in %s: %w", w.opt.Directory, ctx.Err())
+	}
+}
+
+// conclude tells what no file has told.
+func (w *Writer) conclude() {
+	end := w.schedule.wall
+	if w.resume != 0 {
+		w.recovered(end)
+	}
+	d := w.newDrops()
+	quiet := Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
+	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.lost-w.noted
+	quiet.Received, quiet.Freezes, quiet.NICDropped = quiet.KernelDropped+quiet.CapdDropped, d.Freezes, d.NIC
+	w.noted = w.lost
+	if quiet.Tally != (Tally{}) || end.After(w.since) && !w.since.IsZero() {
+		w.opt.Note(quiet)
+	}
+}
+
+// newDrops returns what was lost since it was last asked.
+func (w *Writer) newDrops() Drops {
+	if w.opt.Drops == nil {
+		return Drops{}
+	}
+	now, last := w.opt.Drops(), w.drops
+	w.drops = now
+	return Drops{
+		Kernel: now.Kernel - last.Kernel, Freezes: now.Freezes - last.Freezes, NIC: now.NIC - last.NIC,
+		Unread: now.Unread - last.Unread,
 	}
 }
 

@@ -41,7 +41,9 @@ type Daemon struct {
 	dirs  *directories
 	count *quota
 	start time.Time
-	os    string // name and release of the operating system
+	tick  time.Time // when the clocks were last compared
+	wall  time.Time // and what the system's clock said then
+	os    string    // name and release of the operating system
 
 	links     atomic.Pointer[links]
 	abort     chan struct{} // closed to leave at once
@@ -77,13 +79,14 @@ func New(opt Options) (*Daemon, error) {
 		return nil, err
 	}
 	var err error
-	if d.dirs, err = openDirectories(d.cfg, d.log); err != nil {
+	if d.dirs, err = openDirectories(d.cfg, d.opt.Application, d.log); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
 		d.dirs.close()
 		return nil, err
 	}
+	d.dirs.note(d.dirs.run, writer.KindStart)
 	return d, nil
 }
 
@@ -174,6 +177,21 @@ func (d *Daemon) wanted() map[string]*config.Interface {
 	return all
 }
 
+// clockStep is the least difference between two clocks that is a step and not
+// an adjustment.
+const clockStep = 500 * time.Millisecond
+
+// compareClocks tells the ledgers when the system's clock was set.
+func (d *Daemon) compareClocks() {
+	now := time.Now()
+	expected := d.wall.Add(now.Sub(d.tick)).Round(0) // the difference is a monotonic one
+	if off := now.Round(0).Sub(expected); off > clockStep || off < -clockStep {
+		d.log.Warn("the system clock was set", "by", off.String())
+		d.dirs.note(writer.Entry{Begin: expected, End: now.Round(0)}, writer.KindClock)
+	}
+	d.tick, d.wall = now, now.Round(0)
+}
+
 // Run records until the context ends, the count or the duration is reached.
 // Then it finishes all files, within the configuration's stop timeout; what is
 // not finished by then stays partial, and is an error.
@@ -229,6 +247,8 @@ func (d *Daemon) retire(r *recorder) {
 
 // watch looks for interfaces that globs take, until the end.
 func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
+	d.tick = time.Now()
+	d.wall = d.tick.Round(0)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -241,6 +261,7 @@ func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 			return
 		case <-tick.C:
 		}
+		d.compareClocks()
 		if err := d.look(); err != nil {
 			d.log.Error("can't look for interfaces", "error", err)
 			continue

@@ -349,3 +349,83 @@ func TestAbort(t *testing.T) {
 		return err == nil && c.Files == 1 && len(c.Partials) == 0
 	})
 }
+
+// TestLedger: the sum of all lines equals the kernel's counters, over rotation,
+// link changes, drops and a restart, and the gaps have their causes.
+func TestLedger(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, func(c *config.Config) {
+		c.RingSize = 4 * config.MiB
+		c.RotateInterval = config.Duration(time.Second)
+	}, "v1")
+	var received, written uint64
+	add := func() {
+		s := r.end()[0]
+		received += s.Received
+		written += s.Written
+	}
+	r.start(r.options())
+	s := testnet.NewSender(t, "v0")
+	frames := uint64(0)
+	send := func(n uint64) {
+		t.Helper()
+		for range n {
+			s.Send(appendFrame(nil, 1, frames)[:60])
+			frames++
+		}
+		r.await("frames", func() bool { return r.status("v1").Writer.Accepted+r.status("v1").KernelDropped >= n })
+	}
+	send(500)
+	testnet.SetUp(t, "v1", false)
+	r.await("down", func() bool { return r.status("v1").State == Down })
+	testnet.SetUp(t, "v1", true)
+	r.await("up", func() bool { return r.status("v1").State == Recording })
+	r.d.recorders[writer.Lane{Interface: "v1"}].hold(t)
+	for range 60_000 { // more than the ring holds
+		s.Send(appendFrame(nil, 1, 7)[:60])
+	}
+	r.d.recorders[writer.Lane{Interface: "v1"}].release()
+	add()
+	r.start(r.options())
+	send(300)
+	r.d.Rotate()
+	send(300)
+	add()
+
+	var sum writer.Tally
+	var frameGaps uint64
+	causes := map[writer.Cause]int{}
+	kinds := map[writer.Kind]int{}
+	for e, err := range writer.ReadLedger(r.dir, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds[e.Kind]++
+		causes[e.Cause]++
+		sum.Received += e.Received
+		sum.Packets += e.Packets
+		sum.KernelDropped += e.KernelDropped
+		frameGaps += e.Frames
+	}
+	if sum.Received+frameGaps != received || sum.Packets != written || sum.KernelDropped == 0 {
+		t.Errorf("ledger sums up to %+v, %d in gaps; want %d received, %d written", sum, frameGaps, received, written)
+	}
+	if kinds[writer.KindStart] != 2 || kinds[writer.KindStop] != 2 || kinds[writer.KindFile] < 3 || causes[writer.CauseDown] != 2 {
+		t.Errorf("lines %v, causes %v", kinds, causes)
+	}
+	var names []string
+	for _, path := range r.files("v1") {
+		names = append(names, filepath.Base(path))
+	}
+	verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{Names: names})
+	if err != nil || len(verdicts) != 1 {
+		t.Fatalf("%v, %v", verdicts, err)
+	}
+	got := map[writer.Cause]bool{}
+	for _, m := range verdicts[0].Missing {
+		got[m.Cause] = true
+	}
+	if len(got) != 3 || !got[writer.CauseDown] || !got[writer.CauseKernel] || !got[writer.CauseStopped] {
+		t.Errorf("missing %+v", verdicts[0].Missing)
+	}
+}

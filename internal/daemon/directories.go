@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -15,20 +16,25 @@ import (
 // directories are those that are recorded into, each proven and locked.
 type directories struct {
 	byPath map[string]*directory
+	run    writer.Entry // what the ledgers say of this run
 }
 
 type directory struct {
 	lock *writer.Lock
+	book *book
 	last map[writer.Lane]uint64 // highest sequence numbers
 }
 
 // openDirectories proves and locks every directory of the configuration.
-func openDirectories(c *config.Config, log *slog.Logger) (*directories, error) {
+func openDirectories(c *config.Config, software string, log *slog.Logger) (*directories, error) {
 	modes := make(map[string]config.FileMode)
 	for i := range c.Interfaces {
 		modes[c.Interfaces[i].Directory] = c.Interfaces[i].FileMode
 	}
-	all := &directories{byPath: make(map[string]*directory)}
+	all := &directories{
+		byPath: make(map[string]*directory),
+		run:    writer.Entry{Software: software, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
+	}
 	for _, path := range slices.Sorted(maps.Keys(modes)) {
 		if err := all.open(path, modes[path], log); err != nil {
 			all.close()
@@ -60,7 +66,12 @@ func (all *directories) open(path string, mode config.FileMode, log *slog.Logger
 		_ = lock.Release()
 		return err
 	}
-	all.byPath[path] = &directory{lock: lock, last: contents.Last}
+	b, err := openBook(path, log)
+	if err != nil {
+		_ = lock.Release()
+		return err
+	}
+	all.byPath[path] = &directory{lock: lock, book: b, last: contents.Last}
 	log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
 		"free", config.Size(space.Free).String(), "files", contents.Files)
 	if n := len(contents.Partials); n > 0 {
@@ -80,8 +91,33 @@ func (all *directories) keep(r *recorder) {
 	all.byPath[r.cfg.Directory].last[r.lane] = r.writer.Sequence()
 }
 
+// book returns the directory's ledger.
+func (all *directories) book(path string) *book { return all.byPath[path].book }
+
+// note tells all ledgers.
+func (all *directories) note(e writer.Entry, kind writer.Kind) {
+	e.Kind = kind
+	for _, d := range all.unique() {
+		d.book.note(e)
+	}
+}
+
+// unique returns each directory once, whatever names it has.
+func (all *directories) unique() []*directory {
+	var once []*directory
+	for _, path := range slices.Sorted(maps.Keys(all.byPath)) {
+		if d := all.byPath[path]; !slices.Contains(once, d) {
+			once = append(once, d)
+		}
+	}
+	return once
+}
+
 func (all *directories) close() {
-	for _, d := range all.byPath {
+	last := all.run
+	last.Kind = writer.KindStop
+	for _, d := range all.unique() {
+		d.book.close(last)
 		_ = d.lock.Release()
 	}
 }

@@ -44,6 +44,9 @@ type recorder struct {
 	looked *links        // as of which link is
 	gone   time.Duration // when the interface went, by now
 	full   bool          // the daemon's quota is used up
+	born   time.Time     // when it was made
+	opened bool          // it has recorded once
+	gap    writer.Entry  // in the ledger, that is open; no Cause: none
 	taken  uint64        // frames of the handle's batches given to the writer
 
 	rotate atomic.Bool
@@ -77,7 +80,7 @@ func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, err
 
 func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) (*recorder, error) {
 	name := lane.Interface
-	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now()}
+	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now(), born: time.Now()}
 	r.log = d.log.With("interface", name)
 	if lane.Number > 0 {
 		r.log = r.log.With("lane", lane.Number)
@@ -98,6 +101,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 		Lane:           lane.Number,
 		Sequence:       d.dirs.sequence(c.Directory, lane),
 		Drops:          r.drops,
+		Note:           func(e writer.Entry) { r.book().note(e) },
 		Finished:       r.finished,
 		Log:            r.log,
 	})
@@ -107,6 +111,8 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 	r.writer = w
 	return r, nil
 }
+
+func (r *recorder) book() *book { return r.d.dirs.book(r.cfg.Directory) }
 
 // header describes the interface as it is now.
 func (r *recorder) header(link pcap.LinkType) pcap.Header {
@@ -126,6 +132,9 @@ func (r *recorder) open() error {
 	}
 	dev, err := r.source.take(max(r.lane.Number-1, 0))
 	r.device = dev
+	if err == nil {
+		r.tick() // frames are collected from now on
+	}
 	return err
 }
 
@@ -187,6 +196,7 @@ func (r *recorder) run(ctx context.Context) error {
 	}
 	r.closeDevice()
 	r.source.leave()
+	r.resume()
 	err := r.writer.Close(stop)
 	r.setState(Ended)
 	return err
@@ -234,11 +244,12 @@ func (r *recorder) attach() error {
 		r.speed = uint64(details.SpeedMbps) * 1_000_000
 	}
 	r.writer.Describe(r.header(h.LinkType()))
-	r.taken = 0
+	r.taken, r.opened = 0, true
 	r.mu.Lock()
 	r.handle = h
 	r.mu.Unlock()
 	r.setState(Recording)
+	r.resume()
 	r.log.Info("recording", "directory", r.cfg.Directory, "link_type", h.LinkType().String(), "mode", string(h.Mode()),
 		"ring", config.Size(r.device.RingSize()).String())
 	return nil
@@ -286,6 +297,7 @@ func (r *recorder) capture(ctx context.Context) {
 		switch {
 		case errors.Is(err, capture.ErrDown):
 			r.setState(Down)
+			r.interrupt(writer.CauseDown)
 			r.log.Warn("interface is down")
 		case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
 			return
@@ -343,6 +355,7 @@ func (r *recorder) compare() {
 	}
 	if r.current() == Down && r.link.Up {
 		r.setState(Recording)
+		r.resume()
 		r.log.Info("interface is up again")
 	}
 }
@@ -351,6 +364,9 @@ func (r *recorder) compare() {
 func (r *recorder) waitFor(ctx context.Context, err error) {
 	if r.setState(Waiting) || r.gone == 0 {
 		r.gone = r.now()
+		if !errors.Is(err, errHeld) {
+			r.interrupt(writer.CauseAbsent)
+		}
 		switch {
 		case errors.Is(err, errHeld):
 		case errors.Is(err, capture.ErrNoInterface):
@@ -388,6 +404,7 @@ func (r *recorder) lost() bool {
 }
 
 func (r *recorder) finished(f writer.File) {
+	r.book().note(f.Entry())
 	if f.Err != nil {
 		r.log.Error("file failed", "file", f.Path, "lost", f.Lost, "error", f.Err)
 		return
@@ -402,7 +419,7 @@ func (r *recorder) finished(f writer.File) {
 // drops tells the writer what was lost before it.
 func (r *recorder) drops() writer.Drops {
 	s := r.counters()
-	return writer.Drops{Kernel: s.Dropped, Freezes: s.Freezes, NIC: s.NICDropped}
+	return writer.Drops{Kernel: s.Dropped, Freezes: s.Freezes, NIC: s.NICDropped, Unread: s.Corrupt + r.left()}
 }
 
 // counters returns the kernel's counters of all handles together.
@@ -414,6 +431,36 @@ func (r *recorder) counters() capture.Stats {
 	}
 	s, _ := r.handle.Stats()
 	return sum(r.past, s)
+}
+
+// left returns how many frames were left unread in rings.
+func (r *recorder) left() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unread
+}
+
+// interrupt begins a gap in the ledger, and ends the one before.
+func (r *recorder) interrupt(cause writer.Cause) {
+	if r.gap.Cause == cause || r.lane.Number > 1 {
+		return
+	}
+	r.resume()
+	r.gap = writer.Entry{Kind: writer.KindGap, Interface: r.name, Begin: time.Now(), Cause: cause}
+	if !r.opened {
+		r.gap.Begin = r.born
+	}
+	r.book().note(r.gap)
+}
+
+// resume ends the gap that is open, if one is.
+func (r *recorder) resume() {
+	if r.gap.Cause == "" {
+		return
+	}
+	r.gap.End = time.Now()
+	r.book().note(r.gap)
+	r.gap = writer.Entry{}
 }
 
 func (r *recorder) current() State {
