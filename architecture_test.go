@@ -1,0 +1,242 @@
+package capd_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "capd/"
+	unix   = "golang.org/x/sys/unix"
+)
+
+// maxLines is the most that a reader holds in mind of one file.
+const maxLines = 600
+
+// mayImport is the architecture: by package, which packages of capd it may
+// import, and whether it may talk to the system itself. Tests may import
+// internal/testnet and their own package besides.
+var mayImport = map[string][]string{
+	"bench/race":       {"internal/inject", unix},
+	"capture":          {"pcap", "filter", unix},
+	"cmd/capd":         {"capture", "config", "filter", "pcap", "writer", "internal/*"},
+	"config":           {},
+	"filter":           {},
+	"internal/control": {unix},
+	"internal/daemon": {
+		"capture", "config", "filter", "pcap", "writer",
+		"internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
+	},
+	"internal/inject":    {unix},
+	"internal/linkwatch": {unix},
+	"internal/metrics":   {"internal/control"},
+	"internal/retain":    {"writer", unix},
+	"internal/testnet":   {unix},
+	"pcap":               {},
+	"writer":             {"pcap", unix},
+}
+
+// testsMayImport is what the tests of a package may import beyond that.
+var testsMayImport = map[string][]string{
+	"filter": {unix}, // the kernel is the judge of its programs
+}
+
+// A source is a parsed file of the tree.
+type source struct {
+	path string // with slashes, from the root of the module
+	file *ast.File
+	fset *token.FileSet
+}
+
+func (s *source) pkg() string                  { return path.Dir(s.path) }
+func (s *source) test() bool                   { return strings.HasSuffix(s.path, "_test.go") }
+func (s *source) lines() int                   { return s.fset.File(s.file.Pos()).LineCount() }
+func (s *source) at(n ast.Node) token.Position { return s.fset.Position(n.Pos()) }
+
+// sources parses all files of the module, of every system.
+func sources(t *testing.T) []*source {
+	t.Helper()
+	var all []*source
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != "." && skipped(d.Name()) {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(name) != ".go" {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		all = append(all, &source{filepath.ToSlash(name), f, fset})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 50 {
+		t.Fatalf("%d files", len(all))
+	}
+	return all
+}
+
+// skipped says of a folder that its files are none of the module's packages.
+func skipped(name string) bool {
+	return name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")
+}
+
+// TestImports holds the packages to the architecture.
+func TestImports(t *testing.T) {
+	for _, s := range sources(t) {
+		allowed, ok := mayImport[s.pkg()]
+		if !ok && s.pkg() != "." {
+			t.Errorf("%s: package %s is not in the architecture", s.path, s.pkg())
+			continue
+		}
+		if s.test() {
+			allowed = append(slices.Clip(allowed), testsMayImport[s.pkg()]...)
+			allowed = append(allowed, s.pkg(), "internal/testnet")
+		}
+		for _, spec := range s.file.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ours, isOurs := strings.CutPrefix(p, module)
+			if isOurs && !permits(allowed, ours) || p == unix && !permits(allowed, unix) {
+				t.Errorf("%v: %s imports %s", s.at(spec), s.pkg(), p)
+			}
+		}
+	}
+}
+
+func permits(allowed []string, p string) bool {
+	return slices.ContainsFunc(allowed, func(pattern string) bool {
+		ok, err := path.Match(pattern, p)
+		return ok && err == nil
+	})
+}
+
+// TestFilesAreShort keeps files to a size that can be read at one sitting.
+func TestFilesAreShort(t *testing.T) {
+	for _, s := range sources(t) {
+		if n := s.lines(); n > maxLines {
+			t.Errorf("%s has %d lines, more than %d", s.path, n, maxLines)
+		}
+	}
+}
+
+// TestNothingRunsBeforeMain: no package does anything by being imported.
+func TestNothingRunsBeforeMain(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+				t.Errorf("%v: init", s.at(f))
+			}
+		}
+	}
+}
+
+// TestOnlyMainExits: everything else returns an error.
+func TestOnlyMainExits(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test() || s.file.Name.Name == "main" && path.Base(s.path) == "main.go" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, ok := call.X.(*ast.Ident)
+			if ok && exits(pkg.Name, call.Sel.Name) {
+				t.Errorf("%v: %s.%s outside main.go", s.at(n), pkg.Name, call.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+func exits(pkg, name string) bool {
+	return pkg == "os" && name == "Exit" || pkg == "syscall" && name == "Exit" ||
+		pkg == "log" && (strings.HasPrefix(name, "Fatal") || strings.HasPrefix(name, "Panic"))
+}
+
+// TestExportedIsDocumented: what others may use says what it is. A group of
+// values may be documented as one.
+func TestExportedIsDocumented(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test() || s.file.Name.Name == "main" {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			for _, name := range undocumented(d) {
+				t.Errorf("%v: %s has no comment", s.at(name), name.Name)
+			}
+		}
+	}
+}
+
+func undocumented(d ast.Decl) []*ast.Ident {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Doc == nil && d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiver(d))) && !wellKnown[d.Name.Name] {
+			return []*ast.Ident{d.Name}
+		}
+	case *ast.GenDecl:
+		if d.Doc != nil {
+			return nil
+		}
+		var all []*ast.Ident
+		for _, spec := range d.Specs {
+			all = append(all, undocumentedSpec(spec)...)
+		}
+		return all
+	}
+	return nil
+}
+
+// wellKnown are methods whose name says all.
+var wellKnown = map[string]bool{"Error": true, "Unwrap": true, "String": true}
+
+func undocumentedSpec(spec ast.Spec) []*ast.Ident {
+	switch spec := spec.(type) {
+	case *ast.TypeSpec:
+		if spec.Doc == nil && spec.Name.IsExported() {
+			return []*ast.Ident{spec.Name}
+		}
+	case *ast.ValueSpec:
+		if spec.Doc == nil && spec.Comment == nil {
+			return slices.DeleteFunc(slices.Clone(spec.Names), func(n *ast.Ident) bool { return !n.IsExported() })
+		}
+	}
+	return nil
+}
+
+func receiver(d *ast.FuncDecl) string {
+	t := d.Recv.List[0].Type
+	for {
+		switch x := t.(type) {
+		case *ast.StarExpr:
+			t = x.X
+		case *ast.IndexExpr:
+			t = x.X
+		case *ast.Ident:
+			return x.Name
+		default:
+			return ""
+		}
+	}
+}
