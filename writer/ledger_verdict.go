@@ -35,28 +35,31 @@ type Question struct {
 
 // Missing is something that was not recorded, or is not there any more.
 type Missing struct {
-	Begin, End time.Time // when, as far as known
-	Cause      Cause
-	Frames     uint64 // how many; 0 if nobody could count them
-	Where      string // the file, or the line of the ledger
+	Begin  time.Time `json:"begin"` // when, as far as known
+	End    time.Time `json:"end"`
+	Cause  Cause     `json:"cause"`
+	Frames uint64    `json:"frames,omitempty"` // how many; 0 if nobody could count them
+	Where  string    `json:"where,omitempty"`  // the file, or the line of the ledger
 }
 
 // A Verdict says whether all frames of an interface are there.
 type Verdict struct {
-	Interface    string
-	Since, Until time.Time
-	Missing      []Missing // in order of time
-	Files        int       // that overlap the time
-	Total        Tally     // of these files, as a whole
-	Deleted      Deleted
+	Interface string    `json:"interface"`
+	Since     time.Time `json:"since"`
+	Until     time.Time `json:"until"`
+	Missing   []Missing `json:"missing,omitempty"` // in order of time
+	Files     int       `json:"files"`             // that overlap the time
+	Total     Tally     `json:"total"`             // of these files, as a whole
+	Deleted   Deleted   `json:"deleted"`
 }
 
 // Deleted sums up the files that limits have deleted: no loss, but told.
 type Deleted struct {
-	Files       int
-	Packets     uint64
-	First, Last time.Time // begin of the first and end of the last
-	Limits      []string  // that deleted them
+	Files   int       `json:"files"`
+	Packets uint64    `json:"packets"`
+	First   time.Time `json:"first,omitzero"`   // begin of the first
+	Last    time.Time `json:"last,omitzero"`    // and end of the last
+	Limits  []string  `json:"limits,omitempty"` // that deleted them
 }
 
 // Complete reports whether nothing is missing.

@@ -88,7 +88,7 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(), newCheck(), newInterfaces(), newVersion())
+	root.AddCommand(newRun(), newCheck(), newInterfaces(), newLedger(), newVersion())
 	return root
 }
 
