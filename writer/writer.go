@@ -9,79 +9,16 @@ package writer
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"capd/pcap"
-
-	"golang.org/x/sys/unix"
-)
-
-// Defaults of an Options' zero values.
-const (
-	DefaultChunkSize = 4 << 20
-	DefaultPoolSize  = 32 << 20
-	DefaultFileMode  = 0o640
-)
-
-// Pause after a failed file until the next is tried: it doubles from the first
-// to the last.
-const (
-	firstPause = time.Second
-	lastPause  = 30 * time.Second
 )
 
 // reserveStep is how many bytes of a large file are preallocated at a time.
 const reserveStep = 64 << 20
-
-// Options say how to record. Zero values are defaults.
-type Options struct {
-	Directory      string
-	Header         pcap.Header   // of every file; Header.Interface is also in the names
-	RotateSize     int64         // most bytes of a file; 0: no limit
-	RotateInterval time.Duration // files end at UTC multiples of this, whole seconds; 0: never
-	FlushInterval  time.Duration // most time that a packet waits for the disk; 0: until its chunk is full
-	Grace          time.Duration // how late packets may come out of the ring
-	KeepEmpty      bool          // an interval without packets leaves a file too
-	FileMode       fs.FileMode   // 0: DefaultFileMode
-	PoolSize       int           // bytes of all chunks together
-	ChunkSize      int           // bytes of a chunk, a multiple of 4096
-	NoDirect       bool          // do not try O_DIRECT
-	Lane           int           // see Name
-	Sequence       uint64        // the last sequence number in use; see ReadContents
-	Drops          func() Drops  // the kernel's counters so far, asked at each file's end; may be nil
-	Note           func(Entry)   // told of what no file tells, for the ledger; must not block; may be nil
-	Finished       func(File)    // told of each file's end, in order, in the background; may be nil
-	Log            *slog.Logger  // may be nil
-}
-
-// Drops are counters of what was lost before Write, since the start.
-type Drops struct {
-	Kernel, Freezes, NIC uint64
-	Unread               uint64 // frames that came from the kernel and could not be read
-}
-
-// Stats are counters since the Writer was made.
-type Stats struct {
-	Accepted   uint64 // packets given to Write
-	Bytes      uint64 // bytes of their captured data
-	Written    uint64 // packets on disk
-	Lost       uint64 // packets dropped by capd: the disk failed
-	Truncated  uint64 // packets cut by the snaplen
-	Files      uint64 // finished files
-	FileBytes  int64  // bytes of finished files
-	Failures   uint64 // files that failed
-	Waits      uint64 // times that no chunk was free and the ring had to hold the packets
-	FreeChunks int
-	Chunks     int
-	File       string // the file being written; empty without one
-	Suspended  bool   // the disk failed: packets are counted and dropped until the next try
-}
 
 // A Writer records the packets of one interface. Its methods are for one
 // goroutine, but for Stats and Abort.
@@ -137,25 +74,6 @@ func New(opt Options) (*Writer, error) {
 	w.disk.start()
 	w.publish()
 	return w, nil
-}
-
-func (o *Options) setDefaults() {
-	if o.ChunkSize == 0 {
-		o.ChunkSize = DefaultChunkSize
-	}
-	if o.PoolSize == 0 {
-		o.PoolSize = DefaultPoolSize
-	}
-	o.PoolSize = max(o.PoolSize, 2*o.ChunkSize)
-	if o.FileMode == 0 {
-		o.FileMode = DefaultFileMode
-	}
-	if o.Note == nil {
-		o.Note = func(Entry) {}
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 }
 
 // slack is how far the records in a chunk may reach beyond its size.
@@ -465,49 +383,6 @@ func (r *File) statistics() pcap.Statistics {
 	}
 }
 
-// look takes note of how the current file fares on the disk.
-func (w *Writer) look() {
-	if w.file.failed.Load() {
-		w.suspend()
-		return
-	}
-	if w.resume == 0 {
-		return
-	}
-	if w.file.written() {
-		w.opt.Log.Info("recording again")
-		w.recovered(w.file.report.Begin)
-	}
-}
-
-// recovered ends the gap that a failed disk has made.
-func (w *Writer) recovered(end time.Time) {
-	w.gap.End, w.gap.Frames = end, w.lost-w.noted
-	w.opt.Note(w.gap)
-	w.noted = w.lost
-	w.resume, w.pause = 0, 0
-}
-
-// suspend gives up a file that failed. Packets are counted and dropped until
-// the next try.
-func (w *Writer) suspend() {
-	if err := w.file.failure(); w.resume == 0 {
-		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again", "error", err)
-		w.gap = Entry{Kind: KindGap, Interface: w.opt.Header.Interface, Begin: w.schedule.wall, Cause: diskCause(err)}
-		w.opt.Note(w.gap)
-	}
-	w.rotate(Error, w.schedule.wall)
-	w.pause = min(max(2*w.pause, firstPause), lastPause)
-	w.resume = w.schedule.mono + w.pause
-}
-
-func diskCause(err error) Cause {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return CauseDiskFull
-	}
-	return CauseDiskError
-}
-
 // Abort makes Write and Close give up what the disk does not take. It may be
 // called from any goroutine.
 func (w *Writer) Abort() {
@@ -565,35 +440,6 @@ func (w *Writer) newDrops() Drops {
 		Kernel: now.Kernel - last.Kernel, Freezes: now.Freezes - last.Freezes, NIC: now.NIC - last.NIC,
 		Unread: now.Unread - last.Unread,
 	}
-}
-
-// publish lets Stats see the counters.
-func (w *Writer) publish() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.current = w.file
-	w.published.Accepted = w.total.Packets
-	w.published.Bytes = w.total.Bytes
-	w.published.Truncated = w.total.Truncated
-	w.published.Lost = w.lost
-	w.published.Waits = w.waits
-	w.published.Suspended = w.resume != 0
-}
-
-// Stats returns the counters. It may be called from any goroutine.
-func (w *Writer) Stats() Stats {
-	w.mu.Lock()
-	s, f := w.published, w.current
-	w.mu.Unlock()
-	d := &w.disk
-	s.Written = d.packets.Load()
-	s.Lost += d.lost.Load()
-	s.Files, s.FileBytes, s.Failures = d.files.Load(), d.size.Load(), d.errors.Load()
-	s.Chunks, s.FreeChunks = d.pool.count, len(d.pool.free)
-	if f != nil {
-		s.File = f.name()
-	}
-	return s
 }
 
 func earlier(a, b time.Time) time.Time {
