@@ -1,0 +1,256 @@
+package filter
+
+// A threader lets jumps skip tests whose outcome is known on the way to them.
+//
+// A way out of a block, which is called an edge here, is dominated by another
+// if the program can't take it without having taken the other. What the
+// outcomes of the dominating edges' tests say holds on the edge.
+type threader struct {
+	g      *graph
+	blocks []*block
+	parent []int   // of an edge: the nearest that dominates it, or -1
+	kids   [][]int // the edges whose parent it is
+	depth  []int
+	in     []int // of a block: the nearest edge that dominates it, or -1
+	least  []int // of a block: bytes that each packet has that comes to it
+
+	facts map[*value][]int // outcomes known on the way, as edges, by the left side of the test
+	ends  map[*value][]int // by base: bytes behind it that are there
+	to    []*block         // of an edge: where it goes now
+}
+
+// An edge's number is twice that of its block, plus one if the test failed.
+func (t *threader) edges(b *block) (int, int) { return 2 * b.n, 2*b.n + 1 }
+
+func newThreader(g *graph, root *block) *threader {
+	t := &threader{g: g, blocks: order(root), facts: map[*value][]int{}, ends: map[*value][]int{}}
+	n := len(t.blocks)
+	t.parent, t.depth = make([]int, 2*n), make([]int, 2*n)
+	t.kids, t.to = make([][]int, 2*n), make([]*block, 2*n)
+	t.in, t.least = make([]int, n), make([]int, n)
+	return t
+}
+
+// thread returns the root of the new graph.
+func (t *threader) thread() *block {
+	t.dominate()
+	for i := range t.blocks {
+		if t.in[i] == -1 {
+			t.visit(2 * i)
+			t.visit(2*i + 1)
+		}
+	}
+	made := map[*block]*block{}
+	return t.remake(t.blocks[0], made)
+}
+
+// dominate computes parent, in and least.
+func (t *threader) dominate() {
+	const unseen = -2
+	for i := range t.in {
+		t.in[i] = unseen
+	}
+	t.in[0] = -1
+	flow := func(e, least int, to *block) {
+		if to == nil {
+			return
+		}
+		t.to[e] = to
+		if to.op == blockAccept || to.op == blockReject {
+			return
+		}
+		if t.in[to.n] == unseen {
+			t.in[to.n], t.least[to.n] = e, least
+			return
+		}
+		t.in[to.n] = t.common(t.in[to.n], e)
+		t.least[to.n] = min(t.least[to.n], least)
+	}
+	for i, b := range t.blocks {
+		least := max(t.least[i], need(b))
+		yes, no := t.edges(b)
+		for _, e := range []int{yes, no} {
+			t.parent[e] = t.in[i]
+			if p := t.in[i]; p >= 0 {
+				t.depth[e] = t.depth[p] + 1
+				t.kids[p] = append(t.kids[p], e)
+			}
+		}
+		flow(yes, least, b.jt)
+		flow(no, least, b.jf)
+	}
+}
+
+// common returns the nearest edge that dominates both, or is both, or -1.
+func (t *threader) common(a, b int) int {
+	for a != b {
+		if a < 0 || b < 0 {
+			return -1
+		}
+		if t.depth[a] >= t.depth[b] {
+			a = t.parent[a]
+		} else {
+			b = t.parent[b]
+		}
+	}
+	return a
+}
+
+// visit lets the edge skip what it can, then those that it dominates.
+func (t *threader) visit(e int) {
+	if t.to[e] == nil {
+		return
+	}
+	b := t.blocks[e/2]
+	if b.op == blockTest {
+		t.facts[b.test.l] = append(t.facts[b.test.l], e)
+		defer func() { t.facts[b.test.l] = t.facts[b.test.l][:len(t.facts[b.test.l])-1] }()
+	}
+	var loads []*value
+	indexed(&loads, b)
+	for _, v := range loads {
+		t.ends[v.a] = append(t.ends[v.a], int(v.k+v.size))
+	}
+	least := max(t.least[b.n], need(b))
+	for {
+		to, ok := t.skip(t.to[e], least)
+		if !ok {
+			break
+		}
+		t.to[e] = to
+	}
+	for _, kid := range t.kids[e] {
+		t.visit(kid)
+	}
+	for _, v := range loads {
+		t.ends[v.a] = t.ends[v.a][:len(t.ends[v.a])-1]
+	}
+}
+
+// skip returns where the block goes on to on this way, if that is known and
+// nothing else happens in it.
+func (t *threader) skip(b *block, least int) (*block, bool) {
+	if b.op != blockTest || b.sets != [4]set{} {
+		return nil, false
+	}
+	known, is := t.decide(b.test)
+	if b.jt == b.jf {
+		known, is = true, true
+	}
+	to := b.jf
+	if is {
+		to = b.jt
+	}
+	if !known || to.op != blockReject && !(t.there(b.test.l, least) && t.there(b.test.r, least)) {
+		return nil, false
+	}
+	return to, true
+}
+
+// decide returns the outcome of the test if the facts tell it.
+func (t *threader) decide(q test) (known, is bool) {
+	if q.r.op != opConst {
+		for _, e := range t.facts[q.l] {
+			if t.blocks[e/2].test == q {
+				return true, e&1 == 0
+			}
+		}
+		return false, false
+	}
+	r := newRange(q.l)
+	for _, e := range t.facts[q.l] {
+		f := t.blocks[e/2].test
+		if f == q {
+			return true, e&1 == 0
+		}
+		if f.r.op == opConst {
+			r.learn(f.op, f.r.k, e&1 == 0)
+		}
+	}
+	return r.decide(q.op, q.r.k)
+}
+
+// there reports whether computing the value can't fail on this way: a packet
+// of at least so many bytes has come here.
+func (t *threader) there(v *value, least int) bool {
+	switch {
+	case v == nil || !mayFail(v):
+		return true
+	case v.op == opMSH:
+		return int(v.k)+1 <= least
+	case v.op == opLoad && v.a == nil:
+		return int(v.k+v.size) <= least
+	case v.op == opLoad:
+		for _, end := range t.ends[v.a] {
+			if int(v.k+v.size) <= end {
+				return true
+			}
+		}
+		return false
+	case v.op == opALU && (v.size == aluDiv || v.size == aluMod) && v.b.op != opConst:
+		return false
+	}
+	return t.there(v.a, least) && t.there(v.b, least)
+}
+
+// remake makes the blocks that are still reached.
+func (t *threader) remake(b *block, made map[*block]*block) *block {
+	if m := made[b]; m != nil || b == nil {
+		return m
+	}
+	yes, no := t.edges(b)
+	var m *block
+	switch b.op {
+	case blockTest:
+		no := t.remake(t.to[no], made)
+		m = t.g.branch(b.test, b.sets, t.remake(t.to[yes], made), no)
+	case blockGoto:
+		m = t.g.one(block{op: blockGoto, sets: b.sets, jt: t.remake(t.to[yes], made)})
+	default:
+		m = b
+	}
+	made[b] = m
+	return m
+}
+
+// need returns how many bytes a packet must have for the block's loads from a
+// fixed offset.
+func need(b *block) int {
+	n := max(needOf(b.test.l), needOf(b.test.r))
+	for _, s := range b.sets {
+		n = max(n, needOf(s.v))
+	}
+	return n
+}
+
+func needOf(v *value) int {
+	switch {
+	case v == nil:
+		return 0
+	case v.op == opMSH:
+		return int(v.k) + 1
+	case v.op == opLoad && v.a == nil:
+		return int(v.k + v.size)
+	}
+	return max(needOf(v.a), needOf(v.b))
+}
+
+// indexed appends the block's loads from an offset that is computed.
+func indexed(loads *[]*value, b *block) {
+	addIndexed(loads, b.test.l)
+	addIndexed(loads, b.test.r)
+	for _, s := range b.sets {
+		addIndexed(loads, s.v)
+	}
+}
+
+func addIndexed(loads *[]*value, v *value) {
+	if v == nil || !v.x {
+		return
+	}
+	if v.op == opLoad && v.a != nil {
+		*loads = append(*loads, v)
+	}
+	addIndexed(loads, v.a)
+	addIndexed(loads, v.b)
+}
