@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -67,8 +66,11 @@ func TestListAgainstTcpdump(t *testing.T) {
 			continue
 		}
 		ratio := float64(v.ours) / float64(v.ref)
-		ratios = append(ratios, ratio)
 		t.Logf("%-16s %3d %3d %.2f  %s %s", s.link, v.ours, v.ref, ratio, s.expr, v.name)
+		if v.always {
+			continue // it does not matter what is in the packet, but that it is there
+		}
+		ratios = append(ratios, ratio)
 		if ratio > 1.5 {
 			t.Errorf("%s: %q: %d instructions, tcpdump needs %d", s.link, s.expr, v.ours, v.ref)
 		}
@@ -80,5 +82,3 @@ func TestListAgainstTcpdump(t *testing.T) {
 		t.Errorf("the median length is %.2f times tcpdump's", median)
 	}
 }
-
-var _ sync.Mutex

@@ -9,15 +9,20 @@ const rounds = 50
 // optimize returns a shorter graph that gives the same verdict for every
 // packet, even one that is cut short in a header.
 func (g *graph) optimize(root *block) *block {
+	root = g.settle(root)
+	return g.dropCells(g.settle(g.group(root)))
+}
+
+// settle shortens the graph until nothing changes.
+func (g *graph) settle(root *block) *block {
 	for range rounds {
 		before := root
-		root = g.foldCells(root)
-		root = newThreader(g, root).thread()
+		root = newThreader(g, g.foldCells(root)).thread()
 		if root == before {
 			break
 		}
 	}
-	return g.dropCells(root)
+	return root
 }
 
 // order returns the blocks that can be reached, every block before those that

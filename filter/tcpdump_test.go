@@ -98,6 +98,7 @@ var refusals = []struct {
 type verdict struct {
 	name      string // "", or of a known difference
 	ours, ref int    // instructions; 0: refused
+	always    bool   // it accepts every packet that is long enough
 	err       error  // a difference that is not known
 }
 
@@ -117,7 +118,7 @@ func (r *reference) compare(expr string, l LinkType) verdict {
 		}
 		return verdict{err: fmt.Errorf("refused, but tcpdump compiles it: %w", err)}
 	}
-	v := verdict{ours: len(prog.Instructions), ref: len(ref)}
+	v := verdict{ours: len(prog.Instructions), ref: len(ref), always: prog.AlwaysMatches()}
 	if refErr != nil {
 		switch {
 		case strings.Contains(refErr.Error(), "expression rejects all packets"):
