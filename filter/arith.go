@@ -109,7 +109,7 @@ func (g *generator) access(e loadArith) number {
 			at = g.alu(aluAdd, g.ipHeaderLen(), i.v)
 		}
 		guard := and(g.proto(protoIP), i.guard, g.proto(p), g.firstFragment())
-		i = number{g.indexed(at, g.payload.k+g.netOff, e.size), guard}
+		i = number{g.indexed(at, g.payload, g.netOff, e.size), guard}
 	case protoICMPv6:
 		guard := and(i.guard, g.proto(protoIPv6), g.equal(g.net(6, 1), ipICMPv6))
 		i = number{g.element(g.payload, g.netOff+40, i.v, e.size), guard}
@@ -127,9 +127,9 @@ func (g *generator) element(o offset, off uint32, index *value, size uint32) *va
 	if o.cell != none {
 		index = g.alu(aluAdd, index, g.cell(o.cell))
 	}
-	if g.cooked() && o.k+off < sll2Len {
+	if o.cell == none && g.cooked() && o.k+off < sll2Len {
 		g.fail("give the offset as a number", "a live socket does not see the cooked header")
 		return index
 	}
-	return g.indexed(index, o.k+off, size)
+	return g.indexed(index, o, off, size)
 }

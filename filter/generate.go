@@ -289,16 +289,16 @@ func (g *generator) ipHeaderLen() *value {
 
 // transport returns bytes of the transport header of an IPv4 packet.
 func (g *generator) transport(off, size uint32) *value {
-	return g.indexed(g.ipHeaderLen(), g.payload.k+g.netOff+off, size)
+	return g.indexed(g.ipHeaderLen(), g.payload, g.netOff+off, size)
 }
 
-// indexed returns the bytes at base+off, where off is that of the file's
-// packet.
-func (g *generator) indexed(base *value, off, size uint32) *value {
-	if g.cooked() {
+// indexed returns the bytes at the place and what is added to it: the latter
+// has the place's cell in it.
+func (g *generator) indexed(add *value, o offset, off, size uint32) *value {
+	if o.cell == none && g.cooked() {
 		off -= sll2Len
 	}
-	return g.load(base, off, size)
+	return g.load(add, o.k+off, size)
 }
 
 // swap returns a protocol family as it is in the header of LinkNull.

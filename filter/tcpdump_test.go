@@ -78,12 +78,15 @@ func runTcpdump(args ...string) ([]bpf.RawInstruction, error) {
 	return code, nil
 }
 
-// refusals are the kinds of expressions that libpcap takes and this package
-// does not, by what its error says. docs/filters.md has the reasons.
-var refusals = []struct {
+// A refusal is a kind of expression that is refused.
+type refusal struct {
 	name string
 	msg  *regexp.Regexp
-}{
+}
+
+// refusals are the kinds of expressions that libpcap takes and this package
+// does not, by what its error says. docs/filters.md has the reasons.
+var refusals = []refusal{
 	{"host-names", regexp.MustCompile(`are not looked up`)},
 	{"protochain", regexp.MustCompile(`protochain needs a loop`)},
 	{"modulo-order", regexp.MustCompile(`has no agreed order`)},

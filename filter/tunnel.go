@@ -130,7 +130,7 @@ func (g *generator) genevePacket(vni *uint32) *cond {
 
 	// Where the tunnel's header is, its length, and what it carries.
 	start := g.payload.k + g.netOff + 8
-	if g.cooked() {
+	if g.payload.cell == none && g.cooked() {
 		start -= sll2Len
 	}
 	base := g.alu(aluAdd, g.cell(t), g.constant(start))
