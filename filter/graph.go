@@ -94,7 +94,7 @@ type graph struct {
 }
 
 // maxBlocks bounds the blocks of a graph, and so the time to optimise it.
-const maxBlocks = 4 * MaxInstructions
+const maxBlocks = 8 * MaxInstructions
 
 // one returns the one block that is equal to b.
 func (g *graph) one(b block) *block {
@@ -169,7 +169,7 @@ func (g *graph) branch(t test, sets [4]set, yes, no *block) *block {
 			t = test{jset, l.a, l.b}
 		}
 	}
-	if known, is := always(t); known && !mayFail(t.l) && !mayFail(t.r) {
+	if known, is := always(t); known && !t.l.fails && !t.r.fails {
 		if is {
 			no = yes
 		} else {
@@ -177,7 +177,7 @@ func (g *graph) branch(t test, sets [4]set, yes, no *block) *block {
 		}
 	}
 	b := block{op: blockTest, test: t, sets: sets, jt: yes, jf: no}
-	if yes == no && !mayFail(t.l) && !mayFail(t.r) {
+	if yes == no && !t.l.fails && !t.r.fails {
 		b.op, b.test, b.jf = blockGoto, test{}, nil
 		if sets == [4]set{} {
 			return yes
@@ -195,24 +195,11 @@ func always(t test) (known, is bool) {
 	return s.decide(t.op, t.r.k)
 }
 
-// mayFail reports whether computing the value can end the program, which then
-// rejects the packet: a byte that is not there, or a division by zero.
-func mayFail(v *value) bool {
-	switch {
-	case v.op == opLoad || v.op == opMSH:
-		return true
-	case v.op == opALU && (v.size == aluDiv || v.size == aluMod) && v.b.op != opConst:
-		return true
-	}
-	return v.a != nil && mayFail(v.a) || v.b != nil && mayFail(v.b)
-}
-
 // A valueRange is what is known of a value: no less than lo, no more than hi,
-// these bits clear, those set, and not equal to some numbers.
+// these bits clear, and those set.
 type valueRange struct {
 	lo, hi      uint32
 	zeros, ones uint32
-	not         []uint32
 }
 
 func newRange(v *value) valueRange {
@@ -241,7 +228,6 @@ func (r *valueRange) learn(op uint16, k uint32, outcome bool) {
 	case op == jeq && outcome:
 		r.lo, r.hi = k, k
 	case op == jeq:
-		r.not = append(r.not, k)
 	case op == jgt && outcome && k < math.MaxUint32:
 		r.lo = max(r.lo, k+1)
 	case op == jgt && !outcome:
@@ -263,11 +249,6 @@ func (r *valueRange) decide(op uint16, k uint32) (known, is bool) {
 	case jeq:
 		if k < r.lo || k > r.hi || k&r.zeros != 0 || ^k&r.ones != 0 {
 			return true, false
-		}
-		for _, n := range r.not {
-			if n == k {
-				return true, false
-			}
 		}
 		return r.lo == r.hi, true
 	case jgt:

@@ -157,19 +157,28 @@ func (g *graph) dropCells(root *block) *block {
 	}
 	return g.rebuild(blocks, func(_ int, b *block) {
 		for i, s := range b.sets {
-			if s.v != nil && !read[s.cell] && !mayFail(s.v) {
+			if s.v != nil && !read[s.cell] && !s.v.fails {
 				b.sets[i] = set{}
 			}
 		}
 	})
 }
 
+// values returns the values that the block computes.
+func (b *block) values() []*value {
+	vs := make([]*value, 0, 6)
+	for _, v := range [...]*value{b.test.l, b.test.r, b.sets[0].v, b.sets[1].v, b.sets[2].v, b.sets[3].v} {
+		if v != nil {
+			vs = append(vs, v)
+		}
+	}
+	return vs
+}
+
 // markCells marks the cells that the block reads.
 func (b *block) markCells(read *[maxCells]bool) {
-	markCells(b.test.l, read)
-	markCells(b.test.r, read)
-	for _, s := range b.sets {
-		markCells(s.v, read)
+	for _, v := range b.values() {
+		markCells(v, read)
 	}
 }
 

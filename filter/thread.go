@@ -14,16 +14,20 @@ type threader struct {
 	in     []int // of a block: the nearest edge that dominates it, or -1
 	least  []int // of a block: bytes that each packet has that comes to it
 
-	facts map[*value][]int // outcomes known on the way, as edges, by the left side of the test
-	ends  map[*value][]int // by base: bytes behind it that are there
-	to    []*block         // of an edge: where it goes now
+	// What is known on the way to the edge that is visited; the last is in force.
+	outcomes map[test][]bool
+	ranges   map[*value][]valueRange
+	ends     map[*value][]int // by base: bytes behind it that are there
+
+	to []*block // of an edge: where it goes now
 }
 
 // An edge's number is twice that of its block, plus one if the test failed.
 func (t *threader) edges(b *block) (int, int) { return 2 * b.n, 2*b.n + 1 }
 
 func newThreader(g *graph, root *block) *threader {
-	t := &threader{g: g, blocks: order(root), facts: map[*value][]int{}, ends: map[*value][]int{}}
+	t := &threader{g: g, blocks: order(root)}
+	t.outcomes, t.ranges, t.ends = map[test][]bool{}, map[*value][]valueRange{}, map[*value][]int{}
 	n := len(t.blocks)
 	t.parent, t.depth = make([]int, 2*n), make([]int, 2*n)
 	t.kids, t.to = make([][]int, 2*n), make([]*block, 2*n)
@@ -102,15 +106,9 @@ func (t *threader) visit(e int) {
 		return
 	}
 	b := t.blocks[e/2]
-	if b.op == blockTest {
-		t.facts[b.test.l] = append(t.facts[b.test.l], e)
-		defer func() { t.facts[b.test.l] = t.facts[b.test.l][:len(t.facts[b.test.l])-1] }()
-	}
 	var loads []*value
 	indexed(&loads, b)
-	for _, v := range loads {
-		t.ends[v.a] = append(t.ends[v.a], int(v.k+v.size))
-	}
+	t.learn(b, e&1 == 0, loads)
 	least := max(t.least[b.n], need(b))
 	for {
 		to, ok := t.skip(t.to[e], least)
@@ -122,9 +120,45 @@ func (t *threader) visit(e int) {
 	for _, kid := range t.kids[e] {
 		t.visit(kid)
 	}
+	t.forget(b, loads)
+}
+
+// learn notes what is known behind the block.
+func (t *threader) learn(b *block, outcome bool, loads []*value) {
+	for _, v := range loads {
+		t.ends[v.a] = append(t.ends[v.a], max(int(v.k+v.size), last(t.ends[v.a], 0)))
+	}
+	if b.op != blockTest {
+		return
+	}
+	t.outcomes[b.test] = append(t.outcomes[b.test], outcome)
+	if l, r := b.test.l, b.test.r; r.op == opConst {
+		known := last(t.ranges[l], newRange(l))
+		known.learn(b.test.op, r.k, outcome)
+		t.ranges[l] = append(t.ranges[l], known)
+	}
+}
+
+// forget takes back what learn noted.
+func (t *threader) forget(b *block, loads []*value) {
 	for _, v := range loads {
 		t.ends[v.a] = t.ends[v.a][:len(t.ends[v.a])-1]
 	}
+	if b.op != blockTest {
+		return
+	}
+	t.outcomes[b.test] = t.outcomes[b.test][:len(t.outcomes[b.test])-1]
+	if l := b.test.l; b.test.r.op == opConst {
+		t.ranges[l] = t.ranges[l][:len(t.ranges[l])-1]
+	}
+}
+
+// last returns the last element, or one for an empty slice.
+func last[T any](s []T, none T) T {
+	if len(s) == 0 {
+		return none
+	}
+	return s[len(s)-1]
 }
 
 // skip returns where the block goes on to on this way, if that is known and
@@ -147,26 +181,15 @@ func (t *threader) skip(b *block, least int) (*block, bool) {
 	return to, true
 }
 
-// decide returns the outcome of the test if the facts tell it.
+// decide returns the outcome of the test if what is known tells it.
 func (t *threader) decide(q test) (known, is bool) {
+	if o := t.outcomes[q]; len(o) > 0 {
+		return true, o[len(o)-1]
+	}
 	if q.r.op != opConst {
-		for _, e := range t.facts[q.l] {
-			if t.blocks[e/2].test == q {
-				return true, e&1 == 0
-			}
-		}
 		return false, false
 	}
-	r := newRange(q.l)
-	for _, e := range t.facts[q.l] {
-		f := t.blocks[e/2].test
-		if f == q {
-			return true, e&1 == 0
-		}
-		if f.r.op == opConst {
-			r.learn(f.op, f.r.k, e&1 == 0)
-		}
-	}
+	r := last(t.ranges[q.l], newRange(q.l))
 	return r.decide(q.op, q.r.k)
 }
 
@@ -174,23 +197,18 @@ func (t *threader) decide(q test) (known, is bool) {
 // of at least so many bytes has come here.
 func (t *threader) there(v *value, least int) bool {
 	switch {
-	case v == nil || !mayFail(v):
+	case !v.fails:
 		return true
 	case v.op == opMSH:
 		return int(v.k)+1 <= least
 	case v.op == opLoad && v.a == nil:
 		return int(v.k+v.size) <= least
 	case v.op == opLoad:
-		for _, end := range t.ends[v.a] {
-			if int(v.k+v.size) <= end {
-				return true
-			}
-		}
-		return false
-	case v.op == opALU && (v.size == aluDiv || v.size == aluMod) && v.b.op != opConst:
+		return int(v.k+v.size) <= last(t.ends[v.a], 0)
+	case v.op == opALU && divides(v.size) && v.b.op != opConst:
 		return false
 	}
-	return t.there(v.a, least) && t.there(v.b, least)
+	return t.there(v.a, least) && (v.b == nil || t.there(v.b, least))
 }
 
 // remake makes the blocks that are still reached.
@@ -216,39 +234,25 @@ func (t *threader) remake(b *block, made map[*block]*block) *block {
 // need returns how many bytes a packet must have for the block's loads from a
 // fixed offset.
 func need(b *block) int {
-	n := max(needOf(b.test.l), needOf(b.test.r))
-	for _, s := range b.sets {
-		n = max(n, needOf(s.v))
+	n := 0
+	for _, v := range b.values() {
+		n = max(n, v.need)
 	}
 	return n
 }
 
-func needOf(v *value) int {
-	switch {
-	case v == nil:
-		return 0
-	case v.op == opMSH:
-		return int(v.k) + 1
-	case v.op == opLoad && v.a == nil:
-		return int(v.k + v.size)
-	}
-	return max(needOf(v.a), needOf(v.b))
-}
-
 // indexed appends the block's loads from an offset that is computed.
 func indexed(loads *[]*value, b *block) {
-	addIndexed(loads, b.test.l)
-	addIndexed(loads, b.test.r)
-	for _, s := range b.sets {
-		addIndexed(loads, s.v)
+	for _, v := range b.values() {
+		addIndexed(loads, v)
 	}
 }
 
 func addIndexed(loads *[]*value, v *value) {
-	if v == nil || !v.x {
+	if v == nil || !v.x || !v.fails {
 		return
 	}
-	if v.op == opLoad && v.a != nil {
+	if v.op == opLoad {
 		*loads = append(*loads, v)
 	}
 	addIndexed(loads, v.a)

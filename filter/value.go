@@ -13,6 +13,8 @@ type value struct {
 	max   uint32 // no result is larger
 	cells bool   // a cell is part of it
 	x     bool   // computing it in A needs X
+	fails bool   // computing it can end the program: a byte that is not there, or a division by zero
+	need  int    // bytes that a packet must have for the loads from a fixed offset
 }
 
 type valueOp uint8
@@ -76,7 +78,7 @@ func (vs values) cell(i int) *value {
 }
 
 func (vs values) msh(off uint32) *value {
-	return vs.one(value{op: opMSH, k: off, max: 60, x: true})
+	return vs.one(value{op: opMSH, k: off, max: 60, x: true, fails: true, need: int(off) + 1})
 }
 
 // load returns the bytes at base+off, or at off if base is nil. An offset that
@@ -97,12 +99,14 @@ func (vs values) load(base *value, off, size uint32) *value {
 		}
 		base, off = base.a, off+base.b.k
 	}
-	v := value{op: opLoad, a: base, k: min(off, neverOffset), size: size, max: math.MaxUint32}
+	v := value{op: opLoad, a: base, k: min(off, neverOffset), size: size, max: math.MaxUint32, fails: true}
 	if size < 4 {
 		v.max = 1<<(8*size) - 1
 	}
 	if base != nil {
-		v.cells, v.x = base.cells, true
+		v.cells, v.x, v.need = base.cells, true, base.need
+	} else {
+		v.need = int(v.k + size)
 	}
 	return vs.one(v)
 }
@@ -111,7 +115,7 @@ func (vs values) neg(a *value) *value {
 	if a.op == opConst {
 		return vs.constant(-a.k)
 	}
-	return vs.one(value{op: opNeg, a: a, max: math.MaxUint32, cells: a.cells, x: a.x})
+	return vs.one(value{op: opNeg, a: a, max: math.MaxUint32, cells: a.cells, x: a.x, fails: a.fails, need: a.need})
 }
 
 // alu returns the operator applied to a and b. Division by zero and shifts of
@@ -138,8 +142,12 @@ func (vs values) alu(op uint32, a, b *value) *value {
 	v := value{op: opALU, size: op, a: a, b: b, max: bound(op, a, b)}
 	v.cells = a.cells || b.cells
 	v.x = a.x || b.x || b.op != opConst
+	v.fails = a.fails || b.fails || divides(op) && b.op != opConst
+	v.need = max(a.need, b.need)
 	return vs.one(v)
 }
+
+func divides(op uint32) bool { return op == aluDiv || op == aluMod }
 
 func commutes(op uint32) bool {
 	return op == aluAdd || op == aluMul || op == aluAnd || op == aluOr || op == aluXor
