@@ -90,15 +90,12 @@ func (r *regs) meet(o regs) {
 	}
 }
 
-// zeroCells returns the instructions that clear the cells that are read: the kernel refuses programs that may read a cell before it is set.
+// zeroCells returns the instructions that clear the cells that may be read
+// before they are set: the kernel refuses programs that read others.
 func (g *graph) zeroCells(blocks []*block) []bpf.RawInstruction {
-	var read [maxCells]bool
-	for _, b := range blocks {
-		b.markCells(&read)
-	}
 	var code []bpf.RawInstruction
-	for i, r := range read {
-		if r {
+	for i, early := range readEarly(blocks) {
+		if early {
 			code = append(code, bpf.RawInstruction{Op: classST, K: uint32(i)})
 		}
 	}

@@ -173,8 +173,11 @@ func compile(expr string, t Target, quirks bool) (*Program, error) {
 		if root, err = gen.graph(&g, tree); err != nil {
 			return nil, err
 		}
+		root = g.optimize(root)
+		if err := gen.checkTunnels(root); err != nil {
+			return nil, err
+		}
 	}
-	root = g.optimize(root)
 	code, err := g.assemble(root, t.Snaplen)
 	if err != nil {
 		return nil, err

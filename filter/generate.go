@@ -96,9 +96,10 @@ const none = -1
 // mpls, pppoes and geneve move the places of what comes after them.
 type generator struct {
 	values
-	target Target
-	quirks bool
-	cells  int
+	target  Target
+	quirks  bool
+	cells   int
+	tunnels [maxCells]int // as of a graph
 
 	link      LinkType // of the innermost header now
 	linkHdr   offset   // start of the link layer's header
@@ -144,7 +145,7 @@ func (g *generator) graph(gr *graph, e expr) (*block, error) {
 	if g.err != nil {
 		return nil, g.err
 	}
-	gr.values, gr.cells = g.values, g.cells
+	gr.values, gr.cells, gr.tunnels = g.values, g.cells, g.tunnels
 	root := gr.lower(c, gr.accept(), gr.reject())
 	if len(gr.blocks) > maxBlocks {
 		return nil, &SyntaxError{Offset: e.offset(), Msg: fmt.Sprintf("the expression needs more than %d tests", maxBlocks)}

@@ -91,6 +91,10 @@ type graph struct {
 	values values
 	blocks map[block]*block
 	cells  int // in use
+
+	// Of a cell for Geneve, where it is what the packet has if it is of a
+	// tunnel: the offset of the word in the text, plus one. Others start at 0.
+	tunnels [maxCells]int
 }
 
 // maxBlocks bounds the blocks of a graph, and so the time to optimise it.

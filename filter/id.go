@@ -111,8 +111,8 @@ func (g *generator) host(addr, mask uint32, q qual) *cond {
 	in := func(ether, src, dst uint32) *cond {
 		one := func(off uint32) *cond {
 			c := g.linkProto(ether)
-			if mask == 0 {
-				return c
+			if mask == 0 && !g.quirks {
+				return c // libpcap loads the address all the same, and may fail
 			}
 			return and(c, g.masked(g.net(off, 4), mask, addr))
 		}
@@ -164,9 +164,9 @@ func (g *generator) ipv6(e idExpr) *cond {
 	}
 	one := func(off uint32) *cond {
 		c := g.linkProto(etherIPv6)
-		for i, left := uint32(0), n; left > 0; i, left = i+4, left-32 {
+		for i, left := uint32(0), n; i < 16 && (left > 0 || g.quirks); i, left = i+4, left-32 {
 			word := binary.BigEndian.Uint32(addr.AsSlice()[i:])
-			c = and(c, g.masked(g.net(off+i, 4), uint32(uint64(math.MaxUint32)<<(32-min(left, 32))), word))
+			c = and(c, g.masked(g.net(off+i, 4), uint32(uint64(math.MaxUint32)<<(32-min(max(left, 0), 32))), word))
 		}
 		return c
 	}

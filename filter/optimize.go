@@ -86,7 +86,9 @@ func (g *graph) foldCells(root *block) *block {
 	in := make([]content, len(blocks))
 	seen := make([]bool, len(blocks))
 	for i := range g.cells {
-		in[0][i] = g.values.constant(0)
+		if g.tunnels[i] == 0 {
+			in[0][i] = g.values.constant(0)
+		}
 	}
 	flow := func(to *block, c content) {
 		if to == nil {
@@ -153,7 +155,9 @@ func (g *graph) dropCells(root *block) *block {
 	blocks := order(root)
 	var read [maxCells]bool
 	for _, b := range blocks {
-		b.markCells(&read)
+		for _, v := range b.values() {
+			markCells(v, &read)
+		}
 	}
 	return g.rebuild(blocks, func(_ int, b *block) {
 		for i, s := range b.sets {
@@ -175,13 +179,41 @@ func (b *block) values() []*value {
 	return vs
 }
 
-// markCells marks the cells that the block reads.
-func (b *block) markCells(read *[maxCells]bool) {
-	for _, v := range b.values() {
-		markCells(v, read)
+// readEarly returns which cells may be read before they are set.
+func readEarly(blocks []*block) (early [maxCells]bool) {
+	unset := make([][maxCells]bool, len(blocks)) // of a block: on some way to it
+	for i := range unset[0] {
+		unset[0][i] = true
 	}
+	for i, b := range blocks {
+		read := func(v *value) {
+			var marks [maxCells]bool
+			markCells(v, &marks)
+			for c, m := range marks {
+				early[c] = early[c] || m && unset[i][c]
+			}
+		}
+		for _, s := range b.sets {
+			if s.v != nil {
+				read(s.v)
+				unset[i][s.cell] = false
+			}
+		}
+		read(b.test.l)
+		read(b.test.r)
+		for _, to := range []*block{b.jt, b.jf} {
+			if to == nil {
+				continue
+			}
+			for c, u := range unset[i] {
+				unset[to.n][c] = unset[to.n][c] || u
+			}
+		}
+	}
+	return early
 }
 
+// markCells marks the cells that are part of the value.
 func markCells(v *value, read *[maxCells]bool) {
 	if v == nil || !v.cells {
 		return

@@ -94,6 +94,7 @@ var refusals = []refusal{
 	{"byte", regexp.MustCompile(`"byte" is not in the language`)},
 	{"ip-broadcast", regexp.MustCompile(`ip broadcast needs the interface's network mask`)},
 	{"decnet-hosts", regexp.MustCompile(`decnet has no IPv4 addresses`)},
+	{"after-geneve", regexp.MustCompile(`what follows geneve`)},
 	{"folded-zero", regexp.MustCompile(`division by zero|a shift by \d+ bits`)},
 }
 
@@ -164,7 +165,7 @@ func (r *reference) diff(expr string, t Target, prog *Program, ref []bpf.RawInst
 		case got == want:
 			name = "optimizer"
 		case (quirky.Match(f.data, f.wirelen, nil) != 0) == want:
-			name = "right-operand"
+			name = "quirk"
 		default:
 			return "", fmt.Errorf("packet %x of %d bytes: got %v, want %v\n%s\n%s", f.data, f.wirelen, got, want, prog, &Program{Instructions: ref})
 		}

@@ -113,6 +113,9 @@ func (g *generator) genevePacket(vni *uint32) *cond {
 	}
 	const port = 6081
 	t, typ, hdr, pay := g.newCell(), g.newCell(), g.newCell(), g.newCell()
+	for _, c := range []int{t, typ, hdr, pay} {
+		g.tunnels[c] = g.at + 1
+	}
 	check := func(portCond *cond, udp func(off, size uint32) *value, at *value) *cond {
 		c := and(portCond, g.masked(udp(8, 1), 0xc0, 0))
 		if vni != nil {
@@ -146,6 +149,24 @@ func (g *generator) genevePacket(vni *uint32) *cond {
 	g.netOff = 0
 	g.geneve = true
 	return c
+}
+
+// checkTunnels returns an error if packets that are in no tunnel come to what
+// is looked for in it: nothing sensible can be looked for there.
+func (g *generator) checkTunnels(root *block) error {
+	if g.quirks {
+		return nil
+	}
+	for c, early := range readEarly(order(root)) {
+		if at := g.tunnels[c]; early && at > 0 {
+			return &SyntaxError{
+				Offset: at - 1,
+				Msg:    "what follows geneve is looked for inside of the tunnel, but other packets come to it too",
+				Hint:   "write what is not about the tunnel before geneve, as in: ip or (geneve and ip)",
+			}
+		}
+	}
+	return nil
 }
 
 // setCells returns the condition that is true once the cells are set.
