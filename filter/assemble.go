@@ -157,6 +157,10 @@ func (c *coder) loadA(v *value) {
 	case opALU:
 		if v.b.op == opConst {
 			c.loadA(v.a)
+			if v.size == aluAdd && int32(v.b.k) < 0 {
+				c.emit(classALU|aluSub, -v.b.k)
+				break
+			}
 			c.emit(classALU|uint16(v.size), v.b.k)
 			break
 		}

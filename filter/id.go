@@ -218,8 +218,10 @@ func (g *generator) name(e idExpr) *cond {
 		return g.fail("write its address, as in 00:1b:44:11:3a:b7", "names of Ethernet hosts such as %q are not looked up", clip(name))
 	}
 	hint := "write its address: a recorder must not depend on a name server"
-	if strings.Count(name, ".") == 3 && strings.Trim(name, "0123456789.") == "" {
+	if strings.Trim(name, "0123456789.") == "" {
 		hint = "an IPv4 address has 4 numbers"
+	} else if w := nearest(name, starters); w != "" {
+		hint = fmt.Sprintf("did you mean %q? Of a host, write the address", w)
 	}
 	return g.fail(hint, "host names such as %q are not looked up", clip(name))
 }

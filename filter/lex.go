@@ -71,7 +71,11 @@ func lex(s string, off int) (token, error) {
 		}
 	}
 	if n := brokenMACLen(rest); n > len(t.text) {
-		return t, &SyntaxError{off, fmt.Sprintf("%q is not an address", clip(rest[:n])), "an Ethernet address has 6 bytes, as in 00:1b:44:11:3a:b7"}
+		hint := "an Ethernet address has 6 bytes, as in 00:1b:44:11:3a:b7"
+		if strings.Contains(rest[:n], "::") {
+			hint = "an IPv6 address has :: only once"
+		}
+		return t, &SyntaxError{off, fmt.Sprintf("%q is not an address", clip(rest[:n])), hint}
 	}
 	t.end = off + len(t.text)
 	switch t.kind {

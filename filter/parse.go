@@ -73,10 +73,10 @@ func (p *parser) unexpected(want string, words []string) {
 		got = "the end"
 	} else if w, ok := foreign[p.tok.text]; ok && p.tok.kind == tokWord {
 		hint = w
+	} else if _, n, ok := strings.Cut(p.tok.text, "-"); ok && p.tok.kind == tokName && run(n, isDigit) == len(n) {
+		hint = "a minus needs a space before it"
 	} else if w := nearest(p.tok.text, words); w != "" && w != p.tok.text {
 		hint = fmt.Sprintf("did you mean %q?", w)
-	} else if p.tok.kind == tokName && strings.Contains(p.tok.text, "-") {
-		hint = "a minus needs a space before it"
 	}
 	p.fail(p.tok.off, hint, "unexpected %s, expected %s", got, want)
 }
@@ -175,7 +175,10 @@ func (p *parser) asID(u unit) unit {
 
 // id makes the node for an id with the qualifiers.
 func (p *parser) id(q qual, t token) idExpr {
-	if !q.known && p.err == nil {
+	if !q.known && t.kind == tokName && t.off == p.tok.off {
+		p.unexpected("a condition", starters)
+	}
+	if !q.known {
 		p.fail(t.off, "write host, net, port or proto before it", "%q has no qualifier, nor has anything before it", clip(t.text))
 	}
 	return idExpr{pos: pos(t.off), qual: q, id: t}
