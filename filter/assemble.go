@@ -44,7 +44,7 @@ func (c *coder) emit(op uint16, k uint32) {
 
 // assemble writes the program.
 func (g *graph) assemble(root *block, snaplen uint32) ([]bpf.RawInstruction, error) {
-	blocks := order(root)
+	blocks := g.order(root)
 	in := make([]*regs, len(blocks))
 	code := make([][]bpf.RawInstruction, len(blocks))
 	in[0] = &regs{}

@@ -174,7 +174,7 @@ func compile(expr string, t Target, quirks bool) (*Program, error) {
 			return nil, err
 		}
 		root = g.optimize(root)
-		if err := gen.checkTunnels(root); err != nil {
+		if err := gen.checkTunnels(&g, root); err != nil {
 			return nil, err
 		}
 	}

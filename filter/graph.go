@@ -74,7 +74,8 @@ type block struct {
 	sets   [4]set // done before the test
 	jt, jf *block // of blockGoto, jt
 
-	n int // index in the order of the last walk
+	n    int // index in the order of the last walk
+	walk int // number of that walk
 }
 
 type blockOp uint8
@@ -90,6 +91,7 @@ const (
 type graph struct {
 	values values
 	blocks map[block]*block
+	walks  int // so far
 	cells  int // in use
 
 	// Of a cell for Geneve, where it is what the packet has if it is of a
@@ -102,7 +104,7 @@ const maxBlocks = 8 * MaxInstructions
 
 // one returns the one block that is equal to b.
 func (g *graph) one(b block) *block {
-	b.n = 0
+	b.n, b.walk = 0, 0
 	if g.blocks == nil {
 		g.blocks = map[block]*block{}
 	}

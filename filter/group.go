@@ -8,7 +8,7 @@ package filter
 // it makes src = a or dst = a or dst = b or src = b or src = c, which loads
 // less often. Only tests that can't fail for want of bytes move.
 func (g *graph) group(root *block) *block {
-	blocks := order(root)
+	blocks := g.order(root)
 	ways := make([]int, len(blocks)) // to the block
 	for _, b := range blocks {
 		for _, to := range []*block{b.jt, b.jf} {

@@ -27,15 +27,15 @@ func (g *graph) settle(root *block) *block {
 
 // order returns the blocks that can be reached, every block before those that
 // it goes on to, and numbers them.
-func order(root *block) []*block {
+func (g *graph) order(root *block) []*block {
+	g.walks++
 	var blocks []*block
-	seen := map[*block]bool{}
 	var visit func(*block)
 	visit = func(b *block) {
-		if b == nil || seen[b] {
+		if b == nil || b.walk == g.walks {
 			return
 		}
-		seen[b] = true
+		b.walk = g.walks
 		visit(b.jf)
 		visit(b.jt)
 		blocks = append(blocks, b)
@@ -82,7 +82,7 @@ func (g *graph) foldCells(root *block) *block {
 		return root
 	}
 	type content [maxCells]*value // nil: not one number
-	blocks := order(root)
+	blocks := g.order(root)
 	in := make([]content, len(blocks))
 	seen := make([]bool, len(blocks))
 	for i := range g.cells {
@@ -152,7 +152,7 @@ func (g *graph) dropCells(root *block) *block {
 	if g.cells == 0 {
 		return root
 	}
-	blocks := order(root)
+	blocks := g.order(root)
 	var read [maxCells]bool
 	for _, b := range blocks {
 		for _, v := range b.values() {
@@ -228,6 +228,6 @@ func markCells(v *value, read *[maxCells]bool) {
 // verdicts reports whether every packet that is long enough is rejected, or
 // accepted.
 func (g *graph) verdicts(root *block) (never, always bool) {
-	blocks := order(root)
+	blocks := g.order(root)
 	return !slices.Contains(blocks, g.accept()), !slices.Contains(blocks, g.reject())
 }

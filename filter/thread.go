@@ -26,7 +26,7 @@ type threader struct {
 func (t *threader) edges(b *block) (int, int) { return 2 * b.n, 2*b.n + 1 }
 
 func newThreader(g *graph, root *block) *threader {
-	t := &threader{g: g, blocks: order(root)}
+	t := &threader{g: g, blocks: g.order(root)}
 	t.outcomes, t.ranges, t.ends = map[test][]bool{}, map[*value][]valueRange{}, map[*value][]int{}
 	n := len(t.blocks)
 	t.parent, t.depth = make([]int, 2*n), make([]int, 2*n)
@@ -44,8 +44,7 @@ func (t *threader) thread() *block {
 			t.visit(2*i + 1)
 		}
 	}
-	made := map[*block]*block{}
-	return t.remake(t.blocks[0], made)
+	return t.remake(t.blocks[0], make([]*block, len(t.blocks)))
 }
 
 // dominate computes parent, in and least.
@@ -212,8 +211,8 @@ func (t *threader) there(v *value, least int) bool {
 }
 
 // remake makes the blocks that are still reached.
-func (t *threader) remake(b *block, made map[*block]*block) *block {
-	if m := made[b]; m != nil || b == nil {
+func (t *threader) remake(b *block, made []*block) *block {
+	if m := made[b.n]; m != nil {
 		return m
 	}
 	yes, no := t.edges(b)
@@ -227,7 +226,7 @@ func (t *threader) remake(b *block, made map[*block]*block) *block {
 	default:
 		m = b
 	}
-	made[b] = m
+	made[b.n] = m
 	return m
 }
 
