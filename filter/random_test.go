@@ -197,3 +197,38 @@ func TestRandomAgainstTcpdump(t *testing.T) {
 	}
 	t.Logf("%d expressions, %d compiled by both to %d instructions (tcpdump: %d); known differences:%s", n, both, ours, ref, known.String())
 }
+
+// TestRandomOptimizer compares programs of random expressions, for files and
+// live sockets, with what they are without the optimiser.
+func TestRandomOptimizer(t *testing.T) {
+	n := *randomCount * 2
+	if testing.Short() {
+		n = min(n, 400)
+	}
+	before, after := 0, 0
+	for i := range n {
+		m := maker{rand.New(rand.NewPCG(*randomSeed+2, uint64(i)))}
+		target := Target{LinkType: pick(m, links), Live: m.IntN(2) == 0}
+		if m.IntN(2) == 0 {
+			target.LinkType = LinkEthernet
+		}
+		expr := writer{m, target.LinkType}.expr(m.IntN(6))
+		p, err := Compile(expr, target)
+		if err != nil {
+			continue
+		}
+		plain, err := compilePlain(expr, target)
+		if err != nil {
+			t.Fatalf("%q: %v", expr, err)
+		}
+		before, after = before+len(plain.Instructions), after+len(p.Instructions)
+		for j, f := range corpus(target.LinkType) {
+			meta := &Meta{Protocol: uint16(pick(m, []int{0x0800, 0x86dd, 0x0806})), PacketType: uint8(j % 5), Ifindex: uint32(j % 4), VLAN: j%2 == 0, VLANTag: uint16(pick(m, []int{5, 100, 200}))}
+			if got, want := p.Match(f.data, f.wirelen, meta), plain.Match(f.data, f.wirelen, meta); got != want {
+				t.Errorf("%+v: %q, packet %x, %+v: got %d, want %d\n%s\n%s", target, expr, f.data, meta, got, want, p, plain)
+				break
+			}
+		}
+	}
+	t.Logf("%d instructions of %d", after, before)
+}
