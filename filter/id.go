@@ -220,7 +220,7 @@ func (g *generator) name(e idExpr) *cond {
 	hint := "write its address: a recorder must not depend on a name server"
 	if strings.Trim(name, "0123456789.") == "" {
 		hint = "an IPv4 address has 4 numbers"
-	} else if w := nearest(name, starters); w != "" {
+	} else if w := nearest(name, starters()); w != "" {
 		hint = fmt.Sprintf("did you mean %q? Of a host, write the address", w)
 	}
 	return g.fail(hint, "host names such as %q are not looked up", clip(name))

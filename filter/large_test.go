@@ -109,7 +109,8 @@ func TestBounds(t *testing.T) {
 				if (err == nil) != tt.ok {
 					t.Errorf("got error %v", err)
 				}
-				if d := time.Since(start); d > 10*time.Second {
+				// Less than a second on an idle machine.
+				if d := time.Since(start); d > time.Minute {
 					t.Errorf("took %v", d)
 				} else if d > 100*time.Millisecond {
 					t.Logf("took %v", d)

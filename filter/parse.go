@@ -176,7 +176,7 @@ func (p *parser) asID(u unit) unit {
 // id makes the node for an id with the qualifiers.
 func (p *parser) id(q qual, t token) idExpr {
 	if !q.known && t.kind == tokName && t.off == p.tok.off {
-		p.unexpected("a condition", starters)
+		p.unexpected("a condition", starters())
 	}
 	if !q.known {
 		p.fail(t.off, "write host, net, port or proto before it", "%q has no qualifier, nor has anything before it", clip(t.text))
@@ -292,13 +292,13 @@ func (p *parser) primitive() unit {
 		return p.qualified(q)
 	}
 	if !named {
-		p.unexpected("a condition", starters)
+		p.unexpected("a condition", starters())
 	}
 	return unit{pos: start, cond: protoExpr{start, pr}}
 }
 
-// starters are words with which a condition can start.
-var starters = append(slices.Clone(words[2:]), protoWords[1:]...)
+// starters returns the words with which a condition can start.
+func starters() []string { return slices.Concat(words[2:], protoWords[1:]) }
 
 // qualified parses the id after its qualifiers.
 func (p *parser) qualified(q qual) unit {

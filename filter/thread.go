@@ -15,9 +15,11 @@ type threader struct {
 	least  []int // of a block: bytes that each packet has that comes to it
 
 	// What is known on the way to the edge that is visited; the last is in force.
-	outcomes map[test][]bool
-	ranges   map[*value][]valueRange
+	outcomes [][]bool         // by the number of the test
+	ranges   [][]valueRange   // by the number of the value on its left side
 	ends     map[*value][]int // by base: bytes behind it that are there
+	testNo   []int            // of a block
+	valueNo  []int
 
 	to []*block // of an edge: where it goes now
 }
@@ -27,7 +29,7 @@ func (t *threader) edges(b *block) (int, int) { return 2 * b.n, 2*b.n + 1 }
 
 func newThreader(g *graph, root *block) *threader {
 	t := &threader{g: g, blocks: g.order(root)}
-	t.outcomes, t.ranges, t.ends = map[test][]bool{}, map[*value][]valueRange{}, map[*value][]int{}
+	t.ends = map[*value][]int{}
 	n := len(t.blocks)
 	t.parent, t.depth = make([]int, 2*n), make([]int, 2*n)
 	t.kids, t.to = make([][]int, 2*n), make([]*block, 2*n)
@@ -35,9 +37,30 @@ func newThreader(g *graph, root *block) *threader {
 	return t
 }
 
+// number gives equal tests, and their left sides, the same number.
+func (t *threader) number() {
+	t.testNo, t.valueNo = make([]int, len(t.blocks)), make([]int, len(t.blocks))
+	tests, values := map[test]int{}, map[*value]int{}
+	for i, b := range t.blocks {
+		no, ok := tests[b.test]
+		if !ok {
+			no = len(tests)
+			tests[b.test] = no
+		}
+		t.testNo[i] = no
+		if no, ok = values[b.test.l]; !ok {
+			no = len(values)
+			values[b.test.l] = no
+		}
+		t.valueNo[i] = no
+	}
+	t.outcomes, t.ranges = make([][]bool, len(tests)), make([][]valueRange, len(values))
+}
+
 // thread returns the root of the new graph.
 func (t *threader) thread() *block {
 	t.dominate()
+	t.number()
 	for i := range t.blocks {
 		if t.in[i] == -1 {
 			t.visit(2 * i)
@@ -130,11 +153,13 @@ func (t *threader) learn(b *block, outcome bool, loads []*value) {
 	if b.op != blockTest {
 		return
 	}
-	t.outcomes[b.test] = append(t.outcomes[b.test], outcome)
-	if l, r := b.test.l, b.test.r; r.op == opConst {
-		known := last(t.ranges[l], newRange(l))
+	no := t.testNo[b.n]
+	t.outcomes[no] = append(t.outcomes[no], outcome)
+	if r := b.test.r; r.op == opConst {
+		no := t.valueNo[b.n]
+		known := last(t.ranges[no], newRange(b.test.l))
 		known.learn(b.test.op, r.k, outcome)
-		t.ranges[l] = append(t.ranges[l], known)
+		t.ranges[no] = append(t.ranges[no], known)
 	}
 }
 
@@ -146,9 +171,11 @@ func (t *threader) forget(b *block, loads []*value) {
 	if b.op != blockTest {
 		return
 	}
-	t.outcomes[b.test] = t.outcomes[b.test][:len(t.outcomes[b.test])-1]
-	if l := b.test.l; b.test.r.op == opConst {
-		t.ranges[l] = t.ranges[l][:len(t.ranges[l])-1]
+	o := &t.outcomes[t.testNo[b.n]]
+	*o = (*o)[:len(*o)-1]
+	if b.test.r.op == opConst {
+		r := &t.ranges[t.valueNo[b.n]]
+		*r = (*r)[:len(*r)-1]
 	}
 }
 
@@ -166,7 +193,7 @@ func (t *threader) skip(b *block, least int) (*block, bool) {
 	if b.op != blockTest || b.sets != [4]set{} {
 		return nil, false
 	}
-	known, is := t.decide(b.test)
+	known, is := t.decide(b)
 	if b.jt == b.jf {
 		known, is = true, true
 	}
@@ -180,16 +207,16 @@ func (t *threader) skip(b *block, least int) (*block, bool) {
 	return to, true
 }
 
-// decide returns the outcome of the test if what is known tells it.
-func (t *threader) decide(q test) (known, is bool) {
-	if o := t.outcomes[q]; len(o) > 0 {
+// decide returns the outcome of the block's test if what is known tells it.
+func (t *threader) decide(b *block) (known, is bool) {
+	if o := t.outcomes[t.testNo[b.n]]; len(o) > 0 {
 		return true, o[len(o)-1]
 	}
-	if q.r.op != opConst {
+	if b.test.r.op != opConst {
 		return false, false
 	}
-	r := last(t.ranges[q.l], newRange(q.l))
-	return r.decide(q.op, q.r.k)
+	r := last(t.ranges[t.valueNo[b.n]], newRange(b.test.l))
+	return r.decide(b.test.op, b.test.r.k)
 }
 
 // there reports whether computing the value can't fail on this way: a packet
