@@ -65,6 +65,7 @@ type Recording struct {
 	Snaplen        int      `toml:"snaplen"`   // most bytes kept of a frame
 	Promiscuous    bool     `toml:"promiscuous"`
 	Direction      string   `toml:"direction"`
+	Filter         string   `toml:"filter"`        // pcap-filter(7); empty takes every frame
 	RingSize       Size     `toml:"ring_size"`     // of the kernel's ring, a multiple of BlockSize
 	BlockSize      Size     `toml:"block_size"`    // of one block of the ring, a multiple of 4096
 	BlockTimeout   Duration `toml:"block_timeout"` // whole milliseconds

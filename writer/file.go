@@ -30,6 +30,7 @@ const (
 type File struct {
 	Name     Name
 	LinkType pcap.LinkType
+	Filter   string    // that the packets passed; empty: none
 	Path     string    // where it is now: still with Partial when Err is not nil
 	Begin    time.Time // the file holds every frame from here, within the second of Name.Start,
 	End      time.Time // up to here, but those counted as lost

@@ -88,6 +88,7 @@ type Entry struct {
 	Name      string    `json:"name,omitempty"`      // of the file, once finished
 	Interface string    `json:"interface,omitempty"` // of a gap, empty: all
 	Link      string    `json:"link,omitempty"`      // type, as pcap.LinkType.String
+	Filter    string    `json:"filter,omitempty"`    // that the packets passed
 	Clock     string    `json:"clock,omitempty"`     // that stamped the packets: "system"
 	Begin     time.Time `json:"begin,omitzero"`      // of what the line speaks of
 	End       time.Time `json:"end,omitzero"`        // and its end, not included
@@ -116,7 +117,7 @@ type Entry struct {
 // knows, such as what the filter kept out, is for the caller to add.
 func (f *File) Entry() Entry {
 	return Entry{
-		Kind: KindFile, Name: f.Name.String(), Interface: f.Name.Interface, Link: f.LinkType.String(), Clock: "system",
+		Kind: KindFile, Name: f.Name.String(), Interface: f.Name.Interface, Link: f.LinkType.String(), Filter: f.Filter, Clock: "system",
 		Begin: f.Begin, End: f.End, First: f.First, Last: f.Last,
 		Tally: Tally{
 			Packets: f.Packets, Bytes: f.Bytes, Size: uint64(f.Size),
@@ -148,7 +149,7 @@ func (e Entry) appendLine(b []byte, now time.Time) []byte {
 			*t = time.Time{}
 		}
 	}
-	for _, s := range []*string{&e.Name, &e.Interface, &e.Link, &e.Why, &e.Into, &e.Limit, &e.Software, &e.Boot, &e.Config} {
+	for _, s := range []*string{&e.Name, &e.Interface, &e.Link, &e.Filter, &e.Why, &e.Into, &e.Limit, &e.Software, &e.Boot, &e.Config} {
 		*s = (*s)[:min(len(*s), maxTextInLine)]
 	}
 	line, err := json.Marshal(e)

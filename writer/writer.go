@@ -285,7 +285,7 @@ func (w *Writer) begin(t time.Time) {
 	w.file = &file{
 		dir:    w.opt.Directory,
 		header: w.enc.Header(),
-		report: File{LinkType: w.opt.Header.LinkType, Begin: start, Name: Name{
+		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Begin: start, Name: Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
 			Sequence:  w.sequence.Add(1),

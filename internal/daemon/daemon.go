@@ -17,6 +17,7 @@ import (
 
 	"capd/capture"
 	"capd/config"
+	"capd/pcap"
 	"capd/writer"
 )
 
@@ -78,6 +79,9 @@ func New(opt Options) (*Daemon, error) {
 	if err := d.missing(); err != nil {
 		return nil, err
 	}
+	if err := checkFilters(d.cfg); err != nil {
+		return nil, err
+	}
 	var err error
 	if d.dirs, err = openDirectories(d.cfg, d.opt.Application, d.log); err != nil {
 		return nil, err
@@ -125,6 +129,21 @@ func (d *Daemon) missing() error {
 		}
 		if !found {
 			return &MissingError{Name: c.Name, There: slices.Sorted(l.names())}
+		}
+	}
+	return nil
+}
+
+// checkFilters compiles the filters of interfaces that may come later, too: for
+// Ethernet, since nobody knows better.
+func checkFilters(c *config.Config) error {
+	for i := range c.Interfaces {
+		link := pcap.LinkTypeEthernet
+		if c.Interfaces[i].Name == capture.Any {
+			link = pcap.LinkTypeLinuxSLL2
+		}
+		if _, err := Program(c.Interfaces[i].Filter, link); err != nil {
+			return fmt.Errorf("interface %s: %w", c.Interfaces[i].Name, err)
 		}
 	}
 	return nil

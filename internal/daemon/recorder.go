@@ -120,7 +120,7 @@ func (r *recorder) header(link pcap.LinkType) pcap.Header {
 	_ = f.UnmarshalText([]byte(r.cfg.Format)) // validated with the configuration
 	return pcap.Header{
 		Format: f, LinkType: link, Snaplen: uint32(r.cfg.Snaplen),
-		Interface: r.name, MAC: r.link.Address, Speed: r.speed,
+		Interface: r.name, MAC: r.link.Address, Speed: r.speed, Filter: r.cfg.Filter,
 		Hardware: runtime.GOARCH, OS: r.d.os, Application: r.d.opt.Application,
 	}
 }
@@ -130,13 +130,18 @@ func (r *recorder) open() error {
 	if r.device != nil {
 		return nil
 	}
-	dev, err := r.source.take(max(r.lane.Number-1, 0))
+	r.refresh()
+	dev, err := r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
 	r.device = dev
 	if err == nil {
 		r.tick() // frames are collected from now on
 	}
 	return err
 }
+
+// errChanged is returned when an interface is not what the filter was compiled
+// for: it has been replaced just now.
+var errChanged = errors.New("the link type changed while the interface was opened")
 
 // closeDevice gives the device back, if there is one.
 func (r *recorder) closeDevice() {
@@ -239,7 +244,11 @@ func (r *recorder) attach() error {
 		r.closeDevice()
 		return err
 	}
-	r.refresh()
+	if r.cfg.Filter != "" && h.LinkType() != r.link.LinkType {
+		_ = h.Close()
+		r.closeDevice()
+		return errChanged
+	}
 	if details, err := capture.Inspect(r.name); err == nil {
 		r.speed = uint64(details.SpeedMbps) * 1_000_000
 	}
@@ -336,6 +345,10 @@ func (r *recorder) record(batch *capture.Batch) {
 // refresh takes over what is known of the interface.
 func (r *recorder) refresh() {
 	r.looked = r.d.links.Load()
+	if r.name == capture.Any {
+		r.link = capture.Interface{Name: r.name, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}
+		return
+	}
 	if link, ok := (*r.looked)[r.name]; ok {
 		r.link = link
 	}
