@@ -91,15 +91,15 @@ func ReadContents(dir string) (Contents, error) {
 }
 
 func (c *Contents) add(s string) {
-	finished, partial := strings.CutSuffix(s, Partial)
-	n, err := ParseName(finished)
+	n, finished, err := parseState(s)
 	if err != nil {
 		return
 	}
 	c.Last[n.Interface] = max(c.Last[n.Interface], n.Sequence)
-	if partial {
+	switch state := s[len(finished):]; {
+	case state == Partial:
 		c.Partials = append(c.Partials, s)
-	} else {
+	case isData(state):
 		c.Files++
 	}
 }

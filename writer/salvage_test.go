@@ -449,6 +449,25 @@ func size(dir string) (n int64) {
 	return n
 }
 
+// TestContentsOfAllStates: a sequence number is in use in whatever state its
+// file is.
+func TestContentsOfAllStates(t *testing.T) {
+	for _, c := range []struct {
+		state string
+		files int
+	}{{"", 1}, {".zst", 1}, {".gz", 1}, {DamagedExt, 0}, {".zst" + Partial, 0}, {".deleting", 0}, {Partial, 0}} {
+		dir := t.TempDir()
+		s := partialName(pcap.PCAP).String() + c.state
+		if err := os.WriteFile(filepath.Join(dir, s), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadContents(dir)
+		if err != nil || got.Last["eth0"] != 1 || got.Files != c.files || (len(got.Partials) == 1) != (c.state == Partial) {
+			t.Errorf("%s: %+v, %v", s, got, err)
+		}
+	}
+}
+
 func FuzzRecover(f *testing.F) {
 	for _, format := range bothFormats {
 		b, ends := recordFile(format, 60, 61)

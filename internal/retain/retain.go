@@ -36,8 +36,15 @@ type Floor struct {
 
 // A Policy says what to keep in a directory.
 type Policy struct {
-	Directory  Limits
-	Interfaces map[string]Limits // by name; each holds beside the directory's
+	Directory Limits
+	Interface func(name string) Limits // of one alone, beside the directory's; may be nil
+}
+
+func (p *Policy) of(name string) Limits {
+	if p.Interface == nil {
+		return Limits{}
+	}
+	return p.Interface(name)
 }
 
 // A File is what a directory holds of one capture file, compressed or not.
@@ -57,6 +64,7 @@ const (
 	ByAge     Limit = "age"
 	ByCount   Limit = "count"
 	ByMinFree Limit = "min_free"
+	Resumed   Limit = "resumed" // a deletion that an earlier run began
 )
 
 // A Deletion says which file has to go.
@@ -72,14 +80,15 @@ type Deletion struct {
 func Plan(now time.Time, files []File, policy Policy, space writer.Space) []Deletion {
 	queue := order(now, files)
 	p := planner{space: space, all: newScope(policy.Directory), ifaces: make(map[string]*scope)}
-	for name, limits := range policy.Interfaces {
-		p.ifaces[name] = newScope(limits)
-	}
 	for i := range queue {
-		p.all.count(&queue[i])
-		if s := p.ifaces[queue[i].Name.Interface]; s != nil {
-			s.count(&queue[i])
+		q := &queue[i]
+		s := p.ifaces[q.Name.Interface]
+		if s == nil {
+			s = newScope(policy.of(q.Name.Interface))
+			p.ifaces[q.Name.Interface] = s
 		}
+		s.count(q)
+		p.all.count(q)
 	}
 	p.pass(queue, func(q *queued) *scope { return p.ifaces[q.Name.Interface] })
 	p.pass(queue, func(*queued) *scope { return p.all })
@@ -100,20 +109,18 @@ func (p *planner) pass(queue []queued, of func(*queued) *scope) {
 	for i := range queue {
 		q := &queue[i]
 		s := of(q)
-		if q.gone || q.Partial || q.Held || s == nil {
+		if q.gone || q.Partial || q.Held {
 			continue
 		}
 		limit := s.exceeded(q, p.space, p.freed)
 		iface := p.ifaces[q.Name.Interface]
-		if limit == "" || p.all.keeps(q) || iface != nil && iface.keeps(q) {
+		if limit == "" || p.all.keeps(q) || iface.keeps(q) {
 			continue
 		}
 		q.gone = true
 		p.freed += uint64(q.Size)
 		p.all.remove(q)
-		if iface != nil {
-			iface.remove(q)
-		}
+		iface.remove(q)
 		p.plan = append(p.plan, Deletion{q.Name, q.Size, limit})
 	}
 }
@@ -168,7 +175,7 @@ func (l *Limits) free(total uint64) uint64 {
 // keeps reports whether the floor would be broken without the file.
 func (s *scope) keeps(q *queued) bool {
 	f := &s.limits.KeepAtLeast
-	return s.files-1 < f.Count || s.finished-q.Size < f.Bytes || q.age < f.Age
+	return s.files-1 < f.Count || s.finished-q.Size < f.Bytes || f.Age > 0 && q.age < f.Age
 }
 
 // A queued file waits for its turn.
