@@ -91,16 +91,16 @@ func ReadContents(dir string) (Contents, error) {
 }
 
 func (c *Contents) add(s string) {
-	finished, partial := strings.CutSuffix(s, Partial)
-	n, err := ParseName(finished)
+	n, finished, err := parseState(s)
 	if err != nil {
 		return
 	}
-	lane := Lane{n.Interface, n.Lane}
+	lane := n.lane()
 	c.Last[lane] = max(c.Last[lane], n.Sequence)
-	if partial {
+	switch state := s[len(finished):]; {
+	case state == Partial:
 		c.Partials = append(c.Partials, s)
-	} else {
+	case isData(state):
 		c.Files++
 	}
 }

@@ -365,8 +365,8 @@ func oldLedgers(dir string) ([]string, error) {
 
 // A LedgerSpan says which files an old ledger speaks of.
 type LedgerSpan struct {
-	Ledger string            // its name
-	Last   map[string]uint64 // highest sequence number by interface
+	Ledger string          // its name
+	Last   map[Lane]uint64 // highest sequence numbers
 }
 
 // SpentLedgers returns the names of the old ledgers that are no longer needed,
@@ -374,20 +374,20 @@ type LedgerSpan struct {
 // files that they speak of is left. A needed one keeps all that come after it,
 // so that what is left has no hole.
 func SpentLedgers(spans []LedgerSpan, names []string) []string {
-	first := make(map[string]uint64)
+	first := make(map[Lane]uint64)
 	for _, s := range names {
 		n, _, err := parseState(s)
 		if err != nil {
 			continue
 		}
-		if least, ok := first[n.Interface]; !ok || n.Sequence < least {
-			first[n.Interface] = n.Sequence
+		if least, ok := first[n.lane()]; !ok || n.Sequence < least {
+			first[n.lane()] = n.Sequence
 		}
 	}
 	var spent []string
 	for _, span := range spans {
-		for iface, last := range span.Last {
-			if least, ok := first[iface]; ok && least <= last {
+		for lane, last := range span.Last {
+			if least, ok := first[lane]; ok && least <= last {
 				return spent
 			}
 		}

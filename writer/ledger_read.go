@@ -148,14 +148,14 @@ func LedgerSpans(dir string) ([]LedgerSpan, error) {
 	}
 	var spans []LedgerSpan
 	for _, name := range old {
-		span := LedgerSpan{Ledger: name, Last: make(map[string]uint64)}
+		span := LedgerSpan{Ledger: name, Last: make(map[Lane]uint64)}
 		h, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return spans, fmt.Errorf("read ledger: %w", err)
 		}
 		readLedger(h, name, nil, func(e Entry, lineErr error) bool {
 			if n, parseErr := ParseName(e.Name); parseErr == nil {
-				span.Last[n.Interface] = max(span.Last[n.Interface], n.Sequence)
+				span.Last[n.lane()] = max(span.Last[n.lane()], n.Sequence)
 			}
 			var damaged *LineError
 			if lineErr != nil && !errors.As(lineErr, &damaged) {

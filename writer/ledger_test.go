@@ -377,10 +377,10 @@ func FuzzReadLedger(f *testing.F) {
 
 func TestSpentLedgers(t *testing.T) {
 	spans := []LedgerSpan{
-		{"ledger-000001.jsonl", map[string]uint64{"eth0": 10, "eth1": 5}},
-		{"ledger-000002.jsonl", map[string]uint64{}},
-		{"ledger-000003.jsonl", map[string]uint64{"eth0": 20}},
-		{"ledger-000004.jsonl", map[string]uint64{"eth0": 25, "eth1": 9}},
+		{"ledger-000001.jsonl", map[Lane]uint64{{"eth0", 0}: 10, {"eth1", 0}: 5}},
+		{"ledger-000002.jsonl", map[Lane]uint64{}},
+		{"ledger-000003.jsonl", map[Lane]uint64{{"eth0", 0}: 20}},
+		{"ledger-000004.jsonl", map[Lane]uint64{{"eth0", 0}: 25, {"eth1", 0}: 9}},
 	}
 	file := func(iface string, seq uint64, state string) string {
 		return Name{iface, noon, seq, 0, pcap.PCAP}.String() + state
@@ -408,7 +408,7 @@ func TestSpentLedgers(t *testing.T) {
 	}
 	got, err := LedgerSpans(dir)
 	want := fmt.Sprint([]LedgerSpan{
-		{"ledger-000001.jsonl", map[string]uint64{"eth0": 3, "eth1": 1}}, {"ledger-000002.jsonl", map[string]uint64{"eth0": 7, "eth1": 1}},
+		{"ledger-000001.jsonl", map[Lane]uint64{{"eth0", 0}: 3, {"eth1", 0}: 1}}, {"ledger-000002.jsonl", map[Lane]uint64{{"eth0", 0}: 7, {"eth1", 0}: 1}},
 	})
 	if err != nil || fmt.Sprint(got) != want {
 		t.Errorf("%v, %v", got, err)
