@@ -158,7 +158,7 @@ func (c *checker) directory(dir string, mode config.FileMode) {
 	c.add(levelOK, subject, "", "create, write, rename and delete work; %s, %s free of %s, %s; %s", space.FileSystem,
 		bytesText(space.Free), bytesText(space.Total), how, plural(uint64(contents.Files), "finished file"))
 	if n := len(contents.Partials); n > 0 {
-		c.add(levelWarn, subject, "run leaves them as they are", "%s of an earlier run, such as %s",
+		c.add(levelWarn, subject, "run finishes what is whole of them", "%s of an earlier run, such as %s",
 			plural(uint64(n), "unfinished file"), contents.Partials[0])
 	}
 	if space.Free < 1<<30 {

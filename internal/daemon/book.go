@@ -22,15 +22,11 @@ type book struct {
 	closed bool
 }
 
-func openBook(dir string, log *slog.Logger) (*book, error) {
-	l, err := writer.OpenLedger(dir, writer.LedgerOptions{})
-	if err != nil {
-		return nil, err
-	}
-	b := &book{ledger: l, log: log.With("directory", dir), done: make(chan struct{})}
+func openBook(l *writer.Ledger, log *slog.Logger) *book {
+	b := &book{ledger: l, log: log, done: make(chan struct{})}
 	b.wake = sync.NewCond(&b.mu)
 	go b.write()
-	return b, nil
+	return b
 }
 
 // note hands entries over.
@@ -65,9 +61,9 @@ func (b *book) write() {
 }
 
 // close writes the last entries and ends the book.
-func (b *book) close(last writer.Entry) {
+func (b *book) close(last ...writer.Entry) {
 	b.mu.Lock()
-	b.queue = append(b.queue, last)
+	b.queue = append(b.queue, last...)
 	b.closed = true
 	b.wake.Signal()
 	b.mu.Unlock()

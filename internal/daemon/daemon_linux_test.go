@@ -305,26 +305,43 @@ func TestWaits(t *testing.T) {
 	verify(t, r.files("late"), 1, 1, 0)
 }
 
-// TestPartialOfEarlierRun is left untouched, and the sequence goes on after it.
+// TestPartialOfEarlierRun: what is whole of it is finished, the ledger says so,
+// and the sequence goes on after it.
 func TestPartialOfEarlierRun(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 1500)
 	r := newRig(t, nil, "v1")
-	left := filepath.Join(r.dir, "v1-20260102T030405Z-000041.pcapng.partial")
-	if err := os.WriteFile(left, []byte("torn"), 0o640); err != nil {
+	enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Interface: "v1"})
+	torn := enc.Header()
+	for n := range uint64(2) {
+		f := appendFrame(nil, 1, n)
+		record := make([]byte, enc.MaxRecord())
+		size, _ := enc.Encode(record, []pcap.Packet{{Data: f, Length: uint32(len(f)), Sec: 1767323045}})
+		torn = append(torn, record[:size]...)
+	}
+	name := "v1-20260102T030405Z-000041.pcapng"
+	if err := os.WriteFile(filepath.Join(r.dir, name+writer.Partial), torn[:len(torn)-3], 0o640); err != nil {
 		t.Fatal(err)
 	}
 	r.start(r.options())
-	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
+	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 1))
 	r.end()
-	if b, err := os.ReadFile(left); err != nil || string(b) != "torn" {
-		t.Errorf("%q, %v", b, err)
+	files := r.files("v1")
+	if len(files) != 2 || filepath.Base(files[0]) != name || !strings.Contains(files[1], "-000042.") {
+		t.Fatalf("files %v", files)
 	}
-	if !strings.Contains(r.log.String(), filepath.Base(left)) {
+	verify(t, files, 1, 2, 0)
+	if !strings.Contains(r.log.String(), name) {
 		t.Error("not reported")
 	}
-	os.Remove(left)
-	if files := r.files("v1"); len(files) != 1 || !strings.Contains(files[0], "-000042.") {
-		t.Errorf("files %v", files)
+	kinds := map[writer.Kind]int{}
+	for e := range writer.ReadLedger(r.dir, nil) {
+		kinds[e.Kind]++
+		if e.Kind == writer.KindSalvaged && (e.Cut == 0 || e.Packets != 1) {
+			t.Errorf("%+v", e)
+		}
+	}
+	if kinds[writer.KindSalvaged] != 1 || kinds[writer.KindGap] != 1 || kinds[writer.KindFile] != 2 {
+		t.Errorf("ledger has %v", kinds)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"capd/config"
 	"capd/writer"
@@ -20,9 +21,10 @@ type directories struct {
 }
 
 type directory struct {
-	lock *writer.Lock
-	book *book
-	last map[writer.Lane]uint64 // highest sequence numbers
+	lock  *writer.Lock
+	book  *book
+	last  map[writer.Lane]uint64 // highest sequence numbers
+	files int                    // finished, at the start
 }
 
 // openDirectories proves and locks every directory of the configuration.
@@ -61,24 +63,58 @@ func (all *directories) open(path string, mode config.FileMode, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	contents, err := writer.ReadContents(path)
-	if err != nil {
+	d := &directory{lock: lock}
+	if err := d.fill(path, log); err != nil {
+		if d.book != nil {
+			d.book.close()
+		}
 		_ = lock.Release()
 		return err
 	}
-	b, err := openBook(path, log)
-	if err != nil {
-		_ = lock.Release()
-		return err
-	}
-	all.byPath[path] = &directory{lock: lock, book: b, last: contents.Last}
+	all.byPath[path] = d
 	log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
-		"free", config.Size(space.Free).String(), "files", contents.Files)
-	if n := len(contents.Partials); n > 0 {
-		log.Warn("files of an earlier run are unfinished; they are left as they are", "directory", path,
-			"count", n, "first", contents.Partials[0])
-	}
+		"free", config.Size(space.Free).String(), "files", d.files)
 	return nil
+}
+
+// fill finishes what an earlier run left and reads the directory.
+func (d *directory) fill(path string, log *slog.Logger) error {
+	ledger, err := writer.OpenLedger(path, writer.LedgerOptions{})
+	if err != nil {
+		return err
+	}
+	d.book = openBook(ledger, log.With("directory", path))
+	if err := d.salvage(path, log); err != nil {
+		return err
+	}
+	contents, err := writer.ReadContents(path)
+	d.last, d.files = contents.Last, contents.Files
+	return err
+}
+
+// salvage finishes the files that an earlier run left unfinished, and tells the
+// ledger what became of them.
+func (d *directory) salvage(path string, log *slog.Logger) error {
+	checkpoints := writer.Checkpoints(writer.ReadLedger(path, nil), boot())
+	recovered, err := writer.Recover(path, checkpoints)
+	for i := range recovered {
+		r := &recovered[i]
+		d.book.note(r.Entries()...)
+		switch {
+		case r.Err != nil:
+			log.Error("unfinished file of an earlier run: can't be salvaged", "file", r.Path, "error", r.Err)
+		case r.Damaged:
+			log.Error("unfinished file of an earlier run is damaged: it is kept as it is", "file", r.Path, "packets", r.Packets)
+		case r.Path == "":
+			log.Warn("unfinished file of an earlier run held no packet: removed", "file", r.Name.String())
+		default:
+			log.Warn("unfinished file of an earlier run is finished now", "file", r.Path, "packets", r.Packets, "cut", r.Cut, "why", r.Why)
+			d.book.note(writer.Entry{
+				Kind: writer.KindGap, Interface: r.Name.Interface, Begin: r.Last, End: time.Now(), Cause: writer.CauseStopped,
+			})
+		}
+	}
+	return err
 }
 
 // sequence returns the lane's highest sequence number in the directory.
