@@ -222,6 +222,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, d.opt.Duration)
 		defer cancel()
 	}
+	kept := make(chan struct{})
+	keep, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(kept)
+		d.dirs.retain(keep, d.log)
+	}()
+	defer func() { // before the directories close
+		stopKeeping()
+		<-kept
+	}()
 	failed := make(chan error, 1)
 	d.mu.Lock()
 	for _, r := range d.recorders {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -8,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"capd/config"
+	"capd/internal/retain"
 	"capd/writer"
 )
 
@@ -21,10 +24,12 @@ type directories struct {
 }
 
 type directory struct {
-	lock  *writer.Lock
-	book  *book
-	last  map[writer.Lane]uint64 // highest sequence numbers
-	files int                    // finished, at the start
+	path   string
+	files  int // finished, at the start
+	keeper *retain.Keeper
+	lock   *writer.Lock
+	book   *book
+	last   map[writer.Lane]uint64 // highest sequence numbers
 }
 
 // openDirectories proves and locks every directory of the configuration.
@@ -38,7 +43,7 @@ func openDirectories(c *config.Config, software string, log *slog.Logger) (*dire
 		run:    writer.Entry{Software: software, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
 	}
 	for _, path := range slices.Sorted(maps.Keys(modes)) {
-		if err := all.open(path, modes[path], log); err != nil {
+		if err := all.open(path, modes[path], c, log); err != nil {
 			all.close()
 			return nil, err
 		}
@@ -46,7 +51,7 @@ func openDirectories(c *config.Config, software string, log *slog.Logger) (*dire
 	return all, nil
 }
 
-func (all *directories) open(path string, mode config.FileMode, log *slog.Logger) error {
+func (all *directories) open(path string, mode config.FileMode, c *config.Config, log *slog.Logger) error {
 	space, err := writer.Prove(path, fs.FileMode(mode))
 	if err != nil {
 		return fmt.Errorf("directory %s: %w", path, err)
@@ -63,8 +68,12 @@ func (all *directories) open(path string, mode config.FileMode, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	d := &directory{lock: lock}
-	if err := d.fill(path, log); err != nil {
+	d := &directory{path: path, lock: lock}
+	err = d.fill(path, log)
+	if err == nil {
+		err = d.keep(path, c, log)
+	}
+	if err != nil {
 		if d.book != nil {
 			d.book.close()
 		}
@@ -125,6 +134,15 @@ func (all *directories) sequence(path string, lane writer.Lane) uint64 {
 // keep remembers the sequence of a recorder that ended.
 func (all *directories) keep(r *recorder) {
 	all.byPath[r.cfg.Directory].last[r.lane] = r.writer.Sequence()
+}
+
+// retain keeps all directories within their limits until the context ends.
+func (all *directories) retain(ctx context.Context, log *slog.Logger) {
+	var running sync.WaitGroup
+	for _, d := range all.unique() {
+		running.Go(func() { d.run(ctx, log) })
+	}
+	running.Wait()
 }
 
 // book returns the directory's ledger.

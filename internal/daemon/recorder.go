@@ -417,7 +417,13 @@ func (r *recorder) lost() bool {
 }
 
 func (r *recorder) finished(f writer.File) {
-	r.book().note(f.Entry())
+	d := r.d.dirs.byPath[r.cfg.Directory]
+	d.book.note(f.Entry())
+	if f.Err == nil {
+		d.keeper.Add(f.Name, f.Size)
+	} else {
+		d.keeper.Wake() // more space may be what it wants
+	}
 	if f.Err != nil {
 		r.log.Error("file failed", "file", f.Path, "lost", f.Lost, "error", f.Err)
 		return
