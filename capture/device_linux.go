@@ -264,8 +264,11 @@ func (d *device) stopReception() error {
 	// is allowed under SO_LOCK_FILTER. Bind waits for frames on their way in.
 	const noProtocol = 0x05ff
 	err := bind(d.fd, noProtocol, d.index)
-	if err == unix.ENODEV {
+	switch err {
+	case unix.ENODEV:
 		return nil // The interface is gone: nothing comes any more.
+	case unix.EINVAL:
+		return setFilter(d.fd, nothing()) // One of a group can't be bound again.
 	}
 	return err
 }

@@ -10,7 +10,7 @@ import (
 // then lets frames in: no frame comes twice.
 func openGroup(c Config, n int, s Spread) ([]*Device, error) {
 	silent := c
-	silent.Filter = []Instruction{{Code: unix.BPF_RET | unix.BPF_K}}
+	silent.Filter = nothing()
 	var all []*Device
 	fail := func(err error) ([]*Device, error) {
 		for _, d := range all {
@@ -39,6 +39,9 @@ func openGroup(c Config, n int, s Spread) ([]*Device, error) {
 	}
 	return all, nil
 }
+
+// nothing is a filter that takes no frame.
+func nothing() []Instruction { return []Instruction{{Code: bpfReturn}} }
 
 // join makes a fanout group of the devices, with a number that the kernel
 // chooses: no other program's group is joined by accident.

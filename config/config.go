@@ -55,6 +55,7 @@ const (
 type Config struct {
 	Recording               // for interfaces that do not say otherwise
 	StopTimeout Duration    `toml:"stop_timeout"` // most time between the order to stop and the end
+	Retain      Retain      `toml:"retain"`
 	Log         Log         `toml:"log"`
 	Interfaces  []Interface `toml:"interface"`
 }
@@ -65,6 +66,7 @@ type Recording struct {
 	Snaplen        int      `toml:"snaplen"`   // most bytes kept of a frame
 	Promiscuous    bool     `toml:"promiscuous"`
 	Direction      string   `toml:"direction"`
+	Filter         string   `toml:"filter"`        // pcap-filter(7); empty takes every frame
 	RingSize       Size     `toml:"ring_size"`     // of the kernel's ring, a multiple of BlockSize
 	BlockSize      Size     `toml:"block_size"`    // of one block of the ring, a multiple of 4096
 	BlockTimeout   Duration `toml:"block_timeout"` // whole milliseconds
@@ -75,12 +77,27 @@ type Recording struct {
 	KeepEmpty      bool     `toml:"keep_empty"`
 	FileMode       FileMode `toml:"file_mode"`
 	Wait           bool     `toml:"wait"`
+	RetainBytes    Size     `toml:"retain_bytes"` // of an interface's files; 0 is no limit
+	RetainAge      Duration `toml:"retain_age"`
+	RetainCount    int      `toml:"retain_count"`
 	PoolSize       Size     `toml:"pool_size"`  // at least two chunks
 	ChunkSize      Size     `toml:"chunk_size"` // a multiple of 4096
 	Direct         string   `toml:"direct"`
 	Fanout         int      `toml:"fanout"` // rings, and files at a time
 	FanoutMode     string   `toml:"fanout_mode"`
 	CPU            int      `toml:"cpu"` // -1 is any; of the first ring, the others have those that follow
+}
+
+// Retain bounds what is kept in each directory, whatever the interface. Zero is
+// no limit.
+type Retain struct {
+	Bytes     Size     `toml:"bytes"`
+	Age       Duration `toml:"age"`        // of a file's begin
+	Count     int      `toml:"count"`      // of files
+	MinFree   Share    `toml:"min_free"`   // of the file system
+	KeepBytes Size     `toml:"keep_bytes"` // the newest files up to this are never deleted,
+	KeepAge   Duration `toml:"keep_age"`   // nor those younger than this,
+	KeepCount int      `toml:"keep_count"` // nor this many
 }
 
 // Log is where and how capd tells of itself.

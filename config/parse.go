@@ -115,13 +115,16 @@ func (d *decoder) document(doc map[string]any) {
 	// The top of the file first: interfaces inherit from it.
 	top := maps.Clone(doc)
 	delete(top, "log")
+	delete(top, "retain")
 	delete(top, "interface")
 	d.table("", "", top, d.cfg)
-	if log, ok := doc["log"]; ok {
-		if table, ok := log.(map[string]any); ok {
-			d.table("log", "log.", table, &d.cfg.Log)
-		} else {
-			d.wrong("log", "log", log, "must be a table", "write [log] on a line of its own")
+	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain} {
+		if value, ok := doc[name]; ok {
+			if table, ok := value.(map[string]any); ok {
+				d.table(name, name+".", table, dst)
+			} else {
+				d.wrong(name, name, value, "must be a table", "write ["+name+"] on a line of its own")
+			}
 		}
 	}
 	if list, ok := doc["interface"]; ok {
@@ -191,6 +194,7 @@ func homeOf(key string) string {
 	}{
 		{&c, "at the top of the file, above all tables"},
 		{&c.Log, "in [log]"},
+		{&c.Retain, "in [retain]"},
 		{&in, "in [[interface]]"},
 	} {
 		if _, ok := fields(reflect.ValueOf(home.table).Elem())[key]; ok {
@@ -244,6 +248,12 @@ func assign(dst, value any) (want string, err error) {
 		ok, err = assignText(dst, value)
 		if n, number := value.(int64); number {
 			ok, err = true, dst.UnmarshalText(strconv.AppendInt(nil, n, 10))
+		}
+	case *Share:
+		want = `must be a size, as "10GiB", or a part, as "5%"`
+		ok, err = assignText(dst, value)
+		if n, number := value.(int64); number {
+			*dst, ok = Share{Bytes: Size(n)}, true
 		}
 	case *FileMode:
 		want = `must be an octal number in quotes, as "0640"`

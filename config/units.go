@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/big"
 	"strconv"
 	"strings"
@@ -263,4 +264,40 @@ func clip(text string) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:most], "") + "..."
+}
+
+// A Share is a size in bytes or, if Percent is not 0, a part of a whole.
+type Share struct {
+	Bytes   Size
+	Percent float64
+}
+
+// Of returns the bytes that the share is of total bytes.
+func (s Share) Of(total uint64) uint64 {
+	return max(uint64(max(s.Bytes, 0)), uint64(float64(total)*s.Percent/100))
+}
+
+func (s Share) String() string {
+	if s.Percent != 0 {
+		return strconv.FormatFloat(s.Percent, 'f', -1, 64) + "%"
+	}
+	return s.Bytes.String()
+}
+
+// MarshalText returns the share as UnmarshalText reads it.
+func (s Share) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a size, or a number with a percent sign.
+func (s *Share) UnmarshalText(text []byte) error {
+	number, percent := strings.CutSuffix(strings.TrimSpace(string(text)), "%")
+	if !percent {
+		*s = Share{}
+		return s.Bytes.UnmarshalText(text)
+	}
+	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
+		return errors.New(`write a number before the percent sign, as "5%"`)
+	}
+	*s = Share{Percent: n}
+	return nil
 }

@@ -57,6 +57,9 @@ func (c *Config) check() Errors {
 	top.recording(&c.Recording)
 	top.expect(c.StopTimeout > 0, "stop_timeout", c.StopTimeout,
 		"must be above 0: frames in memory need time to reach the disk", `write "10s"`)
+	retain := checker{table: "retain", prefix: "retain."}
+	retain.retain(&c.Retain)
+	top.errs = append(top.errs, retain.errs...)
 	log := checker{table: "log", prefix: "log."}
 	log.log(&c.Log)
 	errs := append(top.errs, log.errs...)
@@ -167,6 +170,11 @@ func (k *checker) files(r *Recording) {
 		fmt.Sprintf("at least %s", roundUp(frame+overhead, page)), "snaplen")
 	k.expect(r.RotateInterval == 0 || r.RotateInterval >= Duration(time.Second), "rotate_interval", r.RotateInterval,
 		"must be 0 (never) or at least 1s, which is what file names can tell apart", "")
+	k.expect(r.RotateInterval < Duration(time.Second) || time.Duration(r.RotateInterval)%time.Second == 0, "rotate_interval", r.RotateInterval,
+		"must be whole seconds, as the times in file names are", "")
+	k.limit("retain_bytes", int64(r.RetainBytes), r.RetainBytes)
+	k.limit("retain_age", int64(r.RetainAge), r.RetainAge)
+	k.limit("retain_count", int64(r.RetainCount), r.RetainCount)
 	k.expect(r.FlushInterval == 0 || r.FlushInterval >= Duration(10*time.Millisecond), "flush_interval", r.FlushInterval,
 		"must be 0 (only when a chunk is full) or at least 10ms: every flush is a write to the disk", "")
 	k.expect(r.FileMode <= 0o777 && r.FileMode&0o600 == 0o600, "file_mode", r.FileMode,
@@ -184,6 +192,24 @@ func (k *checker) memory(r *Recording) {
 				minChunks, r.ChunkSize),
 			fmt.Sprintf("at least %s", minChunks*r.ChunkSize), "chunk_size")
 	}
+}
+
+func (k *checker) retain(r *Retain) {
+	k.limit("bytes", int64(r.Bytes), r.Bytes)
+	k.limit("age", int64(r.Age), r.Age)
+	k.limit("count", int64(r.Count), r.Count)
+	k.limit("keep_bytes", int64(r.KeepBytes), r.KeepBytes)
+	k.limit("keep_age", int64(r.KeepAge), r.KeepAge)
+	k.limit("keep_count", int64(r.KeepCount), r.KeepCount)
+	k.expect(0 <= r.MinFree.Bytes && 0 <= r.MinFree.Percent && r.MinFree.Percent < 100, "min_free", r.MinFree,
+		"must be 0% to below 100% of the file system, or a size", "")
+	k.expect(r.Bytes == 0 || r.KeepBytes <= r.Bytes, "keep_bytes", r.KeepBytes, "is more than bytes allows", "", "bytes")
+	k.expect(r.Age == 0 || r.KeepAge <= r.Age, "keep_age", r.KeepAge, "is more than age allows", "", "age")
+	k.expect(r.Count == 0 || r.KeepCount <= r.Count, "keep_count", r.KeepCount, "is more than count allows", "", "count")
+}
+
+func (k *checker) limit(key string, n int64, value any) {
+	k.expect(n >= 0, key, value, "must not be negative", "0 is no limit")
 }
 
 func (k *checker) log(l *Log) {

@@ -24,6 +24,11 @@ func TestRanges(t *testing.T) {
 		{`fanout = 0`, `1: fanout = 0: must be a number of rings`},
 		{`fanout = 65`, `1: fanout = 65: must be a number of rings`},
 		{`fanout_mode = "hash"`, `1: fanout_mode = "hash": must be`},
+		{`rotate_interval = "1500ms"`, `1: rotate_interval = "1s500ms": must be whole seconds`},
+		{`retain_count = -1`, `1: retain_count = -1: must not be negative`},
+		{"[retain]\nmin_free = \"100%\"", `2: retain.min_free = "100%": must be`},
+		{"[retain]\nmin_free = \"x%\"", `2: retain.min_free = "x%": must be a size`},
+		{"[retain]\nbytes = \"1GiB\"\nkeep_bytes = \"2GiB\"", `3: retain.keep_bytes = "2GiB": is more than bytes allows`},
 		{`cpu = -2`, `1: cpu = -2: must be a CPU's number`},
 		{`cpu = 1024`, `1: cpu = 1024: must be a CPU's number`},
 

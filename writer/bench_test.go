@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -72,5 +74,56 @@ func BenchmarkRotate(b *testing.B) {
 	}
 	if err := w.Close(context.Background()); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// manyFiles fills a directory with 100,000 finished files of one interface.
+func manyFiles(b *testing.B) string {
+	b.Helper()
+	dir := b.TempDir()
+	n := Name{Interface: "eth0", Start: time.Unix(1<<30, 0), Format: pcap.PCAPNG}
+	for n.Sequence = 1; n.Sequence <= 100_000; n.Sequence++ {
+		if err := os.WriteFile(filepath.Join(dir, n.String()), nil, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	return dir
+}
+
+// BenchmarkReadContents is what a start does in a directory of 100,000 files.
+func BenchmarkReadContents(b *testing.B) {
+	dir := manyFiles(b)
+	for b.Loop() {
+		if c, err := ReadContents(dir); err != nil || c.Files != 100_000 {
+			b.Fatalf("%+v, %v", c, err)
+		}
+	}
+}
+
+// BenchmarkRotateAmong is a small file, from its creation to its final name,
+// alone in its directory and among 100,000 others.
+func BenchmarkRotateAmong(b *testing.B) {
+	for name, dir := range map[string]func(*testing.B) string{"0": func(b *testing.B) string { return b.TempDir() }, "100000": manyFiles} {
+		b.Run(name, func(b *testing.B) {
+			w, err := New(Options{
+				Directory: dir(b), ChunkSize: 1 << 20, PoolSize: 4 << 20, Sequence: 100_000,
+				Header: pcap.Header{LinkType: pcap.LinkTypeEthernet, Interface: "eth0"},
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			pkts := []pcap.Packet{{Data: make([]byte, 60), Length: 60}}
+			for n := uint64(1); b.Loop(); n++ {
+				w.Write(pkts)
+				w.Rotate(Signal)
+				for w.Stats().Files < n {
+					runtime.Gosched()
+				}
+			}
+			if err := w.Close(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }

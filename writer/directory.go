@@ -91,16 +91,16 @@ func ReadContents(dir string) (Contents, error) {
 }
 
 func (c *Contents) add(s string) {
-	finished, partial := strings.CutSuffix(s, Partial)
-	n, err := ParseName(finished)
+	n, finished, err := parseState(s)
 	if err != nil {
 		return
 	}
-	lane := Lane{n.Interface, n.Lane}
+	lane := n.lane()
 	c.Last[lane] = max(c.Last[lane], n.Sequence)
-	if partial {
+	switch state := s[len(finished):]; {
+	case state == Partial:
 		c.Partials = append(c.Partials, s)
-	} else {
+	case isData(state):
 		c.Files++
 	}
 }
@@ -165,3 +165,6 @@ func proveFile(dir string, mode fs.FileMode) (direct bool, err error) {
 	}
 	return direct, os.Remove(moved)
 }
+
+// SpaceOf asks a directory's file system. Its Direct is not known.
+func SpaceOf(dir string) (Space, error) { return space(dir) }

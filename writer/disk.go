@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // writers is how many operations of one recorder the disk works on at once.
@@ -18,11 +19,12 @@ const writers = 3
 type operation struct {
 	file  *file
 	chunk *chunk
-	index int  // of the chunk in its file
-	from  int  // bytes of the chunk before this are on disk
-	to    int  // end of the bytes to write
-	whole bool // nothing comes after: the chunk goes back to the pool
-	mark  mark // the last record's end at or before to
+	index int       // of the chunk in its file
+	from  int       // bytes of the chunk before this are on disk
+	to    int       // end of the bytes to write
+	whole bool      // nothing comes after: the chunk goes back to the pool
+	mark  mark      // the last record's end at or before to
+	last  time.Time // of the packets before the mark, about
 }
 
 // A disk carries chunks to files in the background: the recorder hands over
@@ -35,6 +37,7 @@ type disk struct {
 	noDirect atomic.Bool
 	sequence *atomic.Uint64
 	finished func(File)
+	note     func(Entry)
 
 	queue   chan operation
 	ending  chan *file
@@ -93,6 +96,9 @@ func (d *disk) do(op operation) {
 		return
 	}
 	d.packets.Add(op.file.complete(op))
+	if e, due := op.file.checkpoint(op.last); due {
+		d.note(e)
+	}
 }
 
 // write puts the operation's bytes into the file: whole pages past the buffer
@@ -116,7 +122,8 @@ func (d *disk) write(op operation) error {
 	if from == op.to {
 		return nil
 	}
-	h, err := f.buffered()
+	last := op.whole && op.to < d.pool.size
+	h, err := f.buffered(last)
 	if err != nil {
 		return err
 	}
@@ -149,7 +156,7 @@ func (d *disk) finish() {
 			if f.report.Err == nil && err != nil {
 				f.report.Err = fmt.Errorf("sync directory: %w", err)
 			}
-			d.count(&f.report)
+			d.count(f)
 			if d.finished != nil {
 				d.finished(f.report)
 			}
@@ -157,8 +164,9 @@ func (d *disk) finish() {
 	}
 }
 
-func (d *disk) count(r *File) {
-	d.lost.Add(r.Lost)
+func (d *disk) count(f *file) {
+	r := &f.report
+	d.lost.Add(f.encoded.packets - f.good.packets)
 	d.size.Add(r.Size)
 	if r.Err != nil {
 		d.errors.Add(1)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"capd/pcap"
 )
 
 // A Reason says why a file ended.
@@ -26,14 +28,17 @@ const (
 
 // A File is what is known of a file at its end.
 type File struct {
-	Name   Name
-	Path   string    // where it is now: still with Partial when Err is not nil
-	End    time.Time // the file holds every frame from Name.Start up to here, but those counted as lost
-	Reason Reason
-	First  time.Time // time of the first packet; zero without packets
-	Last   time.Time // and of the last
-	Size   int64     // bytes
-	Err    error     // the first write, sync or rename that failed
+	Name     Name
+	LinkType pcap.LinkType
+	Filter   string    // that the packets passed; empty: none
+	Path     string    // where it is now: still with Partial when Err is not nil
+	Begin    time.Time // the file holds every frame from here, within the second of Name.Start,
+	End      time.Time // up to here, but those counted as lost
+	Reason   Reason
+	First    time.Time // time of the first packet; zero without packets
+	Last     time.Time // and of the last
+	Size     int64     // bytes
+	Err      error     // the first write, sync or rename that failed
 	Counts
 }
 
@@ -41,7 +46,7 @@ type File struct {
 type Counts struct {
 	Packets     uint64 // packets that reached the file
 	Bytes       uint64 // bytes of their captured data
-	Lost        uint64 // packets that did not reach the disk: dropped by capd
+	Lost        uint64 // packets that did not reach the disk, or could not be read: dropped by capd
 	Truncated   uint64 // packets cut by the snaplen
 	NotSummed   uint64 // packets whose checksum the NIC would have filled in
 	Inversions  uint64 // packets older than the one before
@@ -83,6 +88,7 @@ type file struct {
 	good      mark         // what is on disk without a hole
 	done      map[int]mark // chunks on disk behind one that is not
 	tail      tail
+	checked   int64 // bytes up to the last checkpoint
 }
 
 // path is where the file is until it is finished.
@@ -157,18 +163,21 @@ func (f *file) written() bool {
 	return f.good.bytes > 0
 }
 
-// buffered returns the descriptor for bytes that O_DIRECT can't write.
-func (f *file) buffered() (*os.File, error) {
+// buffered returns the descriptor for bytes that O_DIRECT can't write. Before
+// the last write of a file that is the direct one, turned: to open another
+// would be most of the cost of a small file.
+func (f *file) buffered(last bool) (*os.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.plain == nil {
-		h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
-		if err != nil {
-			return nil, err
-		}
-		f.plain = h
+	if f.plain != nil {
+		return f.plain, nil
 	}
-	return f.plain, nil
+	if last {
+		return f.direct, endDirect(f.direct)
+	}
+	h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
+	f.plain = h
+	return h, err
 }
 
 // fail notes the first error of the file.
@@ -226,6 +235,24 @@ func (f *file) complete(op operation) uint64 {
 	return f.good.packets - before
 }
 
+// checkpointEvery is how many bytes of a large file lie between two
+// checkpoints: what salvage reads of it after a crash, at most.
+const checkpointEvery = 256 << 20
+
+// checkpoint returns a note of how far the file is whole, when one is due.
+func (f *file) checkpoint(last time.Time) (Entry, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.good.bytes-f.checked < checkpointEvery {
+		return Entry{}, false
+	}
+	f.checked = f.good.bytes
+	n := f.report.Name
+	return Entry{
+		Kind: KindCheckpoint, Name: n.String(), Interface: n.Interface, Begin: n.Start, End: last, Offset: f.good.bytes,
+	}, true
+}
+
 func later(a, b mark) mark {
 	if b.bytes > a.bytes {
 		return b
@@ -243,7 +270,7 @@ func (f *file) settle() {
 		h = f.plain
 	}
 	f.report.Size = f.good.bytes
-	f.report.Lost = f.encoded.packets - f.good.packets
+	f.report.Lost += f.encoded.packets - f.good.packets // to those that were never read
 	f.report.Packets = f.good.packets
 	if h == nil {
 		return // never created: err says why

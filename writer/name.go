@@ -26,6 +26,9 @@ type Name struct {
 	Format    pcap.Format
 }
 
+// lane returns what the sequence is of.
+func (n Name) lane() Lane { return Lane{n.Interface, n.Lane} }
+
 // A Lane is what has a sequence of its own.
 type Lane struct {
 	Interface string

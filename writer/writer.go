@@ -10,8 +10,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,62 +17,8 @@ import (
 	"capd/pcap"
 )
 
-// Defaults of an Options' zero values.
-const (
-	DefaultChunkSize = 4 << 20
-	DefaultPoolSize  = 32 << 20
-	DefaultFileMode  = 0o640
-)
-
-// Pause after a failed file until the next is tried: it doubles from the first
-// to the last.
-const (
-	firstPause = time.Second
-	lastPause  = 30 * time.Second
-)
-
 // reserveStep is how many bytes of a large file are preallocated at a time.
 const reserveStep = 64 << 20
-
-// Options say how to record. Zero values are defaults.
-type Options struct {
-	Directory      string
-	Header         pcap.Header   // of every file; Header.Interface is also in the names
-	RotateSize     int64         // most bytes of a file; 0: no limit
-	RotateInterval time.Duration // files end at UTC multiples of this, whole seconds; 0: never
-	FlushInterval  time.Duration // most time that a packet waits for the disk; 0: until its chunk is full
-	Grace          time.Duration // how late packets may come out of the ring
-	KeepEmpty      bool          // an interval without packets leaves a file too
-	FileMode       fs.FileMode   // 0: DefaultFileMode
-	PoolSize       int           // bytes of all chunks together
-	ChunkSize      int           // bytes of a chunk, a multiple of 4096
-	NoDirect       bool          // do not try O_DIRECT
-	Lane           int           // see Name
-	Sequence       uint64        // the last sequence number in use; see ReadContents
-	Drops          func() Drops  // the kernel's counters so far, asked at each file's end; may be nil
-	Finished       func(File)    // told of each file's end, in order, in the background; may be nil
-	Log            *slog.Logger  // may be nil
-}
-
-// Drops are counters of what was lost before capd, since the start.
-type Drops struct{ Kernel, Freezes, NIC uint64 }
-
-// Stats are counters since the Writer was made.
-type Stats struct {
-	Accepted   uint64 // packets given to Write
-	Bytes      uint64 // bytes of their captured data
-	Written    uint64 // packets on disk
-	Lost       uint64 // packets dropped by capd: the disk failed
-	Truncated  uint64 // packets cut by the snaplen
-	Files      uint64 // finished files
-	FileBytes  int64  // bytes of finished files
-	Failures   uint64 // files that failed
-	Waits      uint64 // times that no chunk was free and the ring had to hold the packets
-	FreeChunks int
-	Chunks     int
-	File       string // the file being written; empty without one
-	Suspended  bool   // the disk failed: packets are counted and dropped until the next try
-}
 
 // A Writer records the packets of one interface. Its methods are for one
 // goroutine, but for Stats and Abort.
@@ -97,6 +41,8 @@ type Writer struct {
 	flushed time.Duration // when the last flush was, on the monotonic clock
 	pause   time.Duration // before the next try after a failure
 	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
+	gap     Entry         // that is open while suspended
+	noted   uint64        // of lost, told by earlier gaps
 	waits   uint64
 	abort   chan struct{}
 	aborted atomic.Bool
@@ -117,7 +63,7 @@ func New(opt Options) (*Writer, error) {
 		return nil, err
 	}
 	w.sequence.Store(opt.Sequence)
-	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, sequence: &w.sequence, finished: opt.Finished}
+	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, sequence: &w.sequence, finished: opt.Finished, note: opt.Note}
 	w.disk.noDirect.Store(opt.NoDirect)
 	if opt.RotateSize == 0 || opt.RotateSize > int64(opt.ChunkSize) {
 		w.disk.reserve = reserveStep
@@ -128,22 +74,6 @@ func New(opt Options) (*Writer, error) {
 	w.disk.start()
 	w.publish()
 	return w, nil
-}
-
-func (o *Options) setDefaults() {
-	if o.ChunkSize == 0 {
-		o.ChunkSize = DefaultChunkSize
-	}
-	if o.PoolSize == 0 {
-		o.PoolSize = DefaultPoolSize
-	}
-	o.PoolSize = max(o.PoolSize, 2*o.ChunkSize)
-	if o.FileMode == 0 {
-		o.FileMode = DefaultFileMode
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 }
 
 // slack is how far the records in a chunk may reach beyond its size.
@@ -304,7 +234,7 @@ func (w *Writer) handOver(whole mark) bool {
 	}
 	w.chunk.fill = copy(w.chunk.buf, full.buf[size:full.fill])
 	w.disk.submit(operation{
-		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: whole,
+		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: whole, last: w.file.report.Last,
 	})
 	return true
 }
@@ -349,10 +279,13 @@ func (w *Writer) begin(t time.Time) {
 			start = floor
 		}
 	}
+	if start.After(w.since) && w.resume == 0 {
+		w.opt.Note(Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
+	}
 	w.file = &file{
 		dir:    w.opt.Directory,
 		header: w.enc.Header(),
-		report: File{Name: Name{
+		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Begin: start, Name: Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
 			Sequence:  w.sequence.Add(1),
@@ -383,7 +316,7 @@ func (w *Writer) flush() {
 	}
 	w.flushed = w.schedule.mono
 	w.disk.submit(operation{
-		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded,
+		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded, last: w.file.report.Last,
 	})
 	c.flushed = c.fill
 }
@@ -429,13 +362,8 @@ func (w *Writer) describe(r *File, reason Reason, end time.Time) {
 	r.Reason, r.End = reason, end
 	r.Counts = w.total.minus(w.file.before)
 	r.Packets = w.file.encoded.packets
-	if w.opt.Drops != nil {
-		now := w.opt.Drops()
-		r.KernelDrops = now.Kernel - w.drops.Kernel
-		r.Freezes = now.Freezes - w.drops.Freezes
-		r.NICDrops = now.NIC - w.drops.NIC
-		w.drops = now
-	}
+	d := w.newDrops()
+	r.KernelDrops, r.Freezes, r.NICDrops, r.Lost = d.Kernel, d.Freezes, d.NIC, d.Unread
 }
 
 func (c Counts) minus(d Counts) Counts {
@@ -449,37 +377,10 @@ func (c Counts) minus(d Counts) Counts {
 
 func (r *File) statistics() pcap.Statistics {
 	return pcap.Statistics{
-		Start: r.Name.Start, End: r.End,
-		Received: r.Packets + r.KernelDrops, NICDropped: r.NICDrops, KernelDropped: r.KernelDrops,
-		Accepted: r.Packets + r.KernelDrops, Delivered: r.Packets,
+		Start: r.Begin, End: r.End,
+		Received: r.Packets + r.Lost + r.KernelDrops, NICDropped: r.NICDrops, KernelDropped: r.KernelDrops,
+		Accepted: r.Packets + r.Lost + r.KernelDrops, Delivered: r.Packets,
 	}
-}
-
-// look takes note of how the current file fares on the disk.
-func (w *Writer) look() {
-	if w.file.failed.Load() {
-		w.suspend()
-		return
-	}
-	if w.resume == 0 {
-		return
-	}
-	if w.file.written() {
-		w.opt.Log.Info("recording again", "interface", w.opt.Header.Interface)
-		w.resume, w.pause = 0, 0
-	}
-}
-
-// suspend gives up a file that failed. Packets are counted and dropped until
-// the next try.
-func (w *Writer) suspend() {
-	if w.resume == 0 {
-		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again",
-			"interface", w.opt.Header.Interface, "error", w.file.failure())
-	}
-	w.rotate(Error, w.schedule.wall)
-	w.pause = min(max(2*w.pause, firstPause), lastPause)
-	w.resume = w.schedule.mono + w.pause
 }
 
 // Abort makes Write and Close give up what the disk does not take. It may be
@@ -495,6 +396,7 @@ func (w *Writer) Abort() {
 // the memory.
 func (w *Writer) Close(ctx context.Context) error {
 	w.rotate(Shutdown, w.schedule.wall)
+	w.conclude()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -511,33 +413,33 @@ func (w *Writer) Close(ctx context.Context) error {
 	}
 }
 
-// publish lets Stats see the counters.
-func (w *Writer) publish() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.current = w.file
-	w.published.Accepted = w.total.Packets
-	w.published.Bytes = w.total.Bytes
-	w.published.Truncated = w.total.Truncated
-	w.published.Lost = w.lost
-	w.published.Waits = w.waits
-	w.published.Suspended = w.resume != 0
+// conclude tells what no file has told.
+func (w *Writer) conclude() {
+	end := w.schedule.wall
+	if w.resume != 0 {
+		w.recovered(end)
+	}
+	d := w.newDrops()
+	quiet := Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
+	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.lost-w.noted
+	quiet.Received, quiet.Freezes, quiet.NICDropped = quiet.KernelDropped+quiet.CapdDropped, d.Freezes, d.NIC
+	w.noted = w.lost
+	if quiet.Tally != (Tally{}) || end.After(w.since) && !w.since.IsZero() {
+		w.opt.Note(quiet)
+	}
 }
 
-// Stats returns the counters. It may be called from any goroutine.
-func (w *Writer) Stats() Stats {
-	w.mu.Lock()
-	s, f := w.published, w.current
-	w.mu.Unlock()
-	d := &w.disk
-	s.Written = d.packets.Load()
-	s.Lost += d.lost.Load()
-	s.Files, s.FileBytes, s.Failures = d.files.Load(), d.size.Load(), d.errors.Load()
-	s.Chunks, s.FreeChunks = d.pool.count, len(d.pool.free)
-	if f != nil {
-		s.File = f.name()
+// newDrops returns what was lost since it was last asked.
+func (w *Writer) newDrops() Drops {
+	if w.opt.Drops == nil {
+		return Drops{}
 	}
-	return s
+	now, last := w.opt.Drops(), w.drops
+	w.drops = now
+	return Drops{
+		Kernel: now.Kernel - last.Kernel, Freezes: now.Freezes - last.Freezes, NIC: now.NIC - last.NIC,
+		Unread: now.Unread - last.Unread,
+	}
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -7,13 +7,16 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"capd/capture"
 	"capd/config"
+	"capd/filter"
 	"capd/internal/daemon"
+	"capd/pcap"
 	"capd/writer"
 
 	"github.com/spf13/cobra"
@@ -38,13 +41,13 @@ func newCheck() *cobra.Command {
 	var s settings
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "check [-c FILE] [-i NAME]... [-d DIR]",
+		Use:   "check [-c FILE] [-i NAME]... [-d DIR] [EXPRESSION]",
 		Short: "Prove all that run needs, without recording",
 		Long: `Prove that the configuration can be recorded: its keys, the directories, the
 interfaces and the permissions. Each line is ok, warn or fail; the exit code is
 1 if one is fail.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.filter = strings.Join(args, " ")
 			c := &checker{}
 			if cfg, err := s.load(cmd); err != nil {
 				c.refuse("configuration", err)
@@ -155,7 +158,7 @@ func (c *checker) directory(dir string, mode config.FileMode) {
 	c.add(levelOK, subject, "", "create, write, rename and delete work; %s, %s free of %s, %s; %s", space.FileSystem,
 		bytesText(space.Free), bytesText(space.Total), how, plural(uint64(contents.Files), "finished file"))
 	if n := len(contents.Partials); n > 0 {
-		c.add(levelWarn, subject, "run leaves them as they are", "%s of an earlier run, such as %s",
+		c.add(levelWarn, subject, "run finishes what is whole of them", "%s of an earlier run, such as %s",
 			plural(uint64(n), "unfinished file"), contents.Partials[0])
 	}
 	if space.Free < 1<<30 {
@@ -166,7 +169,7 @@ func (c *checker) directory(dir string, mode config.FileMode) {
 // entry looks at the interfaces of one [[interface]].
 func (c *checker) entry(i *config.Interface, all []capture.Interface) {
 	if i.Name == capture.Any {
-		c.open(capture.Interface{Name: capture.Any}, i)
+		c.open(capture.Interface{Name: capture.Any, LinkType: pcap.LinkTypeLinuxSLL2}, i)
 		return
 	}
 	found := false
@@ -219,6 +222,9 @@ func (c *checker) link(link capture.Interface, i *config.Interface) {
 
 // open proves the permission and the ring's memory. It reports success.
 func (c *checker) open(link capture.Interface, i *config.Interface) bool {
+	if !c.filter(link, i) {
+		return false
+	}
 	dev, err := capture.Open(capture.Config{
 		Interface: link.Name, Snaplen: i.Snaplen, Promiscuous: i.Promiscuous,
 		RingSize: int(i.RingSize), BlockSize: int(i.BlockSize), BlockTimeout: int(time.Duration(i.BlockTimeout) / time.Millisecond),
@@ -245,6 +251,28 @@ func (c *checker) open(link capture.Interface, i *config.Interface) bool {
 		c.add(levelWarn, link.Name, "memory is short: set ring_size lower, or free some", "%s; ring of %s instead of %s", text, bytesText(uint64(got)), i.RingSize)
 	default:
 		c.add(levelOK, link.Name, "", "%s, ring of %s", text, i.RingSize)
+	}
+	return true
+}
+
+// filter compiles the interface's filter and says what it does. It reports
+// success.
+func (c *checker) filter(link capture.Interface, i *config.Interface) bool {
+	if i.Filter == "" {
+		return true
+	}
+	p, err := filter.Compile(i.Filter, filter.Target{LinkType: filter.LinkType(link.LinkType), Live: runtime.GOOS == "linux"})
+	switch {
+	case err != nil:
+		c.refuse(link.Name, err)
+		return false
+	case p.NeverMatches():
+		c.add(levelFail, link.Name, "nothing would be recorded", "filter %q can never match", i.Filter)
+		return false
+	case p.AlwaysMatches():
+		c.add(levelWarn, link.Name, "", "filter %q lets every frame pass", i.Filter)
+	default:
+		c.add(levelOK, link.Name, "", "filter %q is %d instructions", i.Filter, len(p.Instructions))
 	}
 	return true
 }

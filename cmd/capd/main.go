@@ -14,6 +14,7 @@ import (
 
 	"capd/capture"
 	"capd/config"
+	"capd/filter"
 	"capd/internal/daemon"
 	"capd/writer"
 
@@ -88,7 +89,7 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(), newCheck(), newInterfaces(), newVersion())
+	root.AddCommand(newRun(), newCheck(), newFilter(), newInterfaces(), newLedger(), newVersion())
 	return root
 }
 
@@ -124,6 +125,8 @@ func hints(err error) []string {
 		return []string{"name one with -i, such as -i eth0 or -i any; capd interfaces lists them", "or give a configuration with -c"}
 	case errors.Is(err, writer.ErrInUse):
 		return []string{"two recorders need two directories"}
+	case errors.As(err, new(*filter.SyntaxError)):
+		return []string{"docs/filters.md and pcap-filter(7) have the language; quote what the shell would take"}
 	case errors.As(err, new(config.Errors)):
 		return []string{"capd.toml.example has every key with its unit and default"}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,16 +19,20 @@ func newRun() *cobra.Command {
 	var count uint64
 	var duration time.Duration
 	cmd := &cobra.Command{
-		Use:   "run [-c FILE] [-i NAME]... [-d DIR]",
+		Use:   "run [-c FILE] [-i NAME]... [-d DIR] [EXPRESSION]",
 		Short: "Record until told to stop",
 		Long: `Record the interfaces into rotated files until SIGINT or SIGTERM; then finish
 the files and print what was received, written and lost. A second signal leaves
-at once, with files left as NAME.partial. SIGUSR1 begins new files now.`,
+at once, with files left as NAME.partial. SIGUSR1 begins new files now.
+
+The EXPRESSION is a filter in the language of pcap-filter(7), as tcpdump takes
+it: only frames for which it holds are recorded.`,
 		Example: `  capd run -i eth0 -d .                            # until Ctrl-C
   capd run -i 'eth*' -d /data --rotate-size 100MiB --rotate-interval 10m
+  capd run -i eth0 -d . not port 22
   capd run -i any -d /tmp/x --count 1000 --duration 30s`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.filter = strings.Join(args, " ")
 			cfg, err := s.load(cmd)
 			if err != nil {
 				return err

@@ -26,6 +26,7 @@ type settings struct {
 	format     string
 	snaplen    int
 	wait       bool
+	filter     string // the arguments of the command
 	logFormat  string
 	logLevel   string
 }
@@ -123,6 +124,7 @@ func (s *settings) override(cmd *cobra.Command, cfg *config.Config) error {
 		set(given("snaplen"), &r.Snaplen, s.snaplen)
 		set(given("ring-size"), &r.RingSize, s.ring)
 		set(given("wait"), &r.Wait, s.wait)
+		set(s.filter != "", &r.Filter, s.filter)
 	}
 	set(given("log-level"), &cfg.Log.Level, s.logLevel)
 	set(given("log-format"), &cfg.Log.Format, s.logFormat)

@@ -7,13 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"capd/capture"
 	"capd/config"
+	"capd/pcap"
 	"capd/writer"
 )
 
@@ -38,6 +42,9 @@ type Daemon struct {
 	dirs  *directories
 	count *quota
 	start time.Time
+	tick  time.Time // when the clocks were last compared
+	wall  time.Time // and what the system's clock said then
+	os    string    // name and release of the operating system
 
 	links     atomic.Pointer[links]
 	abort     chan struct{} // closed to leave at once
@@ -58,7 +65,7 @@ type links map[string]capture.Interface
 func New(opt Options) (*Daemon, error) {
 	d := &Daemon{
 		opt: opt, cfg: opt.Config, log: opt.Log, start: time.Now(),
-		count: newQuota(opt.Count), recorders: make(map[writer.Lane]*recorder), abort: make(chan struct{}),
+		count: newQuota(opt.Count), os: system(), recorders: make(map[writer.Lane]*recorder), abort: make(chan struct{}),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -72,15 +79,25 @@ func New(opt Options) (*Daemon, error) {
 	if err := d.missing(); err != nil {
 		return nil, err
 	}
+	if err := checkFilters(d.cfg); err != nil {
+		return nil, err
+	}
 	var err error
-	if d.dirs, err = openDirectories(d.cfg, d.log); err != nil {
+	if d.dirs, err = openDirectories(d.cfg, d.opt.Application, d.log); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
 		d.dirs.close()
 		return nil, err
 	}
+	d.dirs.note(d.dirs.run, writer.KindStart)
 	return d, nil
+}
+
+// system names the operating system, with its release where that is easy.
+func system() string {
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return strings.TrimSpace(runtime.GOOS + " " + string(release))
 }
 
 // look reads the list of interfaces.
@@ -112,6 +129,21 @@ func (d *Daemon) missing() error {
 		}
 		if !found {
 			return &MissingError{Name: c.Name, There: slices.Sorted(l.names())}
+		}
+	}
+	return nil
+}
+
+// checkFilters compiles the filters of interfaces that may come later, too: for
+// Ethernet, since nobody knows better.
+func checkFilters(c *config.Config) error {
+	for i := range c.Interfaces {
+		link := pcap.LinkTypeEthernet
+		if c.Interfaces[i].Name == capture.Any {
+			link = pcap.LinkTypeLinuxSLL2
+		}
+		if _, err := Program(c.Interfaces[i].Filter, link); err != nil {
+			return fmt.Errorf("interface %s: %w", c.Interfaces[i].Name, err)
 		}
 	}
 	return nil
@@ -164,6 +196,21 @@ func (d *Daemon) wanted() map[string]*config.Interface {
 	return all
 }
 
+// clockStep is the least difference between two clocks that is a step and not
+// an adjustment.
+const clockStep = 500 * time.Millisecond
+
+// compareClocks tells the ledgers when the system's clock was set.
+func (d *Daemon) compareClocks() {
+	now := time.Now()
+	expected := d.wall.Add(now.Sub(d.tick)).Round(0) // the difference is a monotonic one
+	if off := now.Round(0).Sub(expected); off > clockStep || off < -clockStep {
+		d.log.Warn("the system clock was set", "by", off.String())
+		d.dirs.note(writer.Entry{Begin: expected, End: now.Round(0)}, writer.KindClock)
+	}
+	d.tick, d.wall = now, now.Round(0)
+}
+
 // Run records until the context ends, the count or the duration is reached.
 // Then it finishes all files, within the configuration's stop timeout; what is
 // not finished by then stays partial, and is an error.
@@ -175,6 +222,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, d.opt.Duration)
 		defer cancel()
 	}
+	kept := make(chan struct{})
+	keep, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(kept)
+		d.dirs.retain(keep, d.log)
+	}()
+	defer func() { // before the directories close
+		stopKeeping()
+		<-kept
+	}()
 	failed := make(chan error, 1)
 	d.mu.Lock()
 	for _, r := range d.recorders {
@@ -219,6 +276,8 @@ func (d *Daemon) retire(r *recorder) {
 
 // watch looks for interfaces that globs take, until the end.
 func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
+	d.tick = time.Now()
+	d.wall = d.tick.Round(0)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -231,6 +290,7 @@ func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 			return
 		case <-tick.C:
 		}
+		d.compareClocks()
 		if err := d.look(); err != nil {
 			d.log.Error("can't look for interfaces", "error", err)
 			continue

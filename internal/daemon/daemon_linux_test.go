@@ -305,26 +305,43 @@ func TestWaits(t *testing.T) {
 	verify(t, r.files("late"), 1, 1, 0)
 }
 
-// TestPartialOfEarlierRun is left untouched, and the sequence goes on after it.
+// TestPartialOfEarlierRun: what is whole of it is finished, the ledger says so,
+// and the sequence goes on after it.
 func TestPartialOfEarlierRun(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 1500)
 	r := newRig(t, nil, "v1")
-	left := filepath.Join(r.dir, "v1-20260102T030405Z-000041.pcapng.partial")
-	if err := os.WriteFile(left, []byte("torn"), 0o640); err != nil {
+	enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Interface: "v1"})
+	torn := enc.Header()
+	for n := range uint64(2) {
+		f := appendFrame(nil, 1, n)
+		record := make([]byte, enc.MaxRecord())
+		size, _ := enc.Encode(record, []pcap.Packet{{Data: f, Length: uint32(len(f)), Sec: 1767323045}})
+		torn = append(torn, record[:size]...)
+	}
+	name := "v1-20260102T030405Z-000041.pcapng"
+	if err := os.WriteFile(filepath.Join(r.dir, name+writer.Partial), torn[:len(torn)-3], 0o640); err != nil {
 		t.Fatal(err)
 	}
 	r.start(r.options())
-	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
+	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 1))
 	r.end()
-	if b, err := os.ReadFile(left); err != nil || string(b) != "torn" {
-		t.Errorf("%q, %v", b, err)
+	files := r.files("v1")
+	if len(files) != 2 || filepath.Base(files[0]) != name || !strings.Contains(files[1], "-000042.") {
+		t.Fatalf("files %v", files)
 	}
-	if !strings.Contains(r.log.String(), filepath.Base(left)) {
+	verify(t, files, 1, 2, 0)
+	if !strings.Contains(r.log.String(), name) {
 		t.Error("not reported")
 	}
-	os.Remove(left)
-	if files := r.files("v1"); len(files) != 1 || !strings.Contains(files[0], "-000042.") {
-		t.Errorf("files %v", files)
+	kinds := map[writer.Kind]int{}
+	for e := range writer.ReadLedger(r.dir, nil) {
+		kinds[e.Kind]++
+		if e.Kind == writer.KindSalvaged && (e.Cut == 0 || e.Packets != 1) {
+			t.Errorf("%+v", e)
+		}
+	}
+	if kinds[writer.KindSalvaged] != 1 || kinds[writer.KindGap] != 1 || kinds[writer.KindFile] != 2 {
+		t.Errorf("ledger has %v", kinds)
 	}
 }
 
@@ -342,5 +359,90 @@ func TestAbort(t *testing.T) {
 	rec.release()
 	if err := <-r.done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+	// This disk does finish, behind the daemon's back.
+	r.await("the disk", func() bool {
+		c, err := writer.ReadContents(r.dir)
+		return err == nil && c.Files == 1 && len(c.Partials) == 0
+	})
+}
+
+// TestLedger: the sum of all lines equals the kernel's counters, over rotation,
+// link changes, drops and a restart, and the gaps have their causes.
+func TestLedger(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, func(c *config.Config) {
+		c.RingSize = 4 * config.MiB
+		c.RotateInterval = config.Duration(time.Second)
+	}, "v1")
+	var received, written uint64
+	add := func() {
+		s := r.end()[0]
+		received += s.Received
+		written += s.Written
+	}
+	r.start(r.options())
+	s := testnet.NewSender(t, "v0")
+	frames := uint64(0)
+	send := func(n uint64) {
+		t.Helper()
+		for range n {
+			s.Send(appendFrame(nil, 1, frames)[:60])
+			frames++
+		}
+		r.await("frames", func() bool { return r.status("v1").Writer.Accepted+r.status("v1").KernelDropped >= n })
+	}
+	send(500)
+	testnet.SetUp(t, "v1", false)
+	r.await("down", func() bool { return r.status("v1").State == Down })
+	testnet.SetUp(t, "v1", true)
+	r.await("up", func() bool { return r.status("v1").State == Recording })
+	r.d.recorders[writer.Lane{Interface: "v1"}].hold(t)
+	for range 60_000 { // more than the ring holds
+		s.Send(appendFrame(nil, 1, 7)[:60])
+	}
+	r.d.recorders[writer.Lane{Interface: "v1"}].release()
+	add()
+	r.start(r.options())
+	send(300)
+	r.d.Rotate()
+	send(300)
+	add()
+
+	var sum writer.Tally
+	var frameGaps uint64
+	causes := map[writer.Cause]int{}
+	kinds := map[writer.Kind]int{}
+	for e, err := range writer.ReadLedger(r.dir, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds[e.Kind]++
+		causes[e.Cause]++
+		sum.Received += e.Received
+		sum.Packets += e.Packets
+		sum.KernelDropped += e.KernelDropped
+		frameGaps += e.Frames
+	}
+	if sum.Received+frameGaps != received || sum.Packets != written || sum.KernelDropped == 0 {
+		t.Errorf("ledger sums up to %+v, %d in gaps; want %d received, %d written", sum, frameGaps, received, written)
+	}
+	if kinds[writer.KindStart] != 2 || kinds[writer.KindStop] != 2 || kinds[writer.KindFile] < 3 || causes[writer.CauseDown] != 2 {
+		t.Errorf("lines %v, causes %v", kinds, causes)
+	}
+	var names []string
+	for _, path := range r.files("v1") {
+		names = append(names, filepath.Base(path))
+	}
+	verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{Names: names})
+	if err != nil || len(verdicts) != 1 {
+		t.Fatalf("%v, %v", verdicts, err)
+	}
+	got := map[writer.Cause]bool{}
+	for _, m := range verdicts[0].Missing {
+		got[m.Cause] = true
+	}
+	if len(got) != 3 || !got[writer.CauseDown] || !got[writer.CauseKernel] || !got[writer.CauseStopped] {
+		t.Errorf("missing %+v", verdicts[0].Missing)
 	}
 }

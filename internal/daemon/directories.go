@@ -1,36 +1,49 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"time"
 
 	"capd/config"
+	"capd/internal/retain"
 	"capd/writer"
 )
 
 // directories are those that are recorded into, each proven and locked.
 type directories struct {
 	byPath map[string]*directory
+	run    writer.Entry // what the ledgers say of this run
 }
 
 type directory struct {
-	lock *writer.Lock
-	last map[writer.Lane]uint64 // highest sequence numbers
+	path   string
+	files  int // finished, at the start
+	keeper *retain.Keeper
+	lock   *writer.Lock
+	book   *book
+	last   map[writer.Lane]uint64 // highest sequence numbers
 }
 
 // openDirectories proves and locks every directory of the configuration.
-func openDirectories(c *config.Config, log *slog.Logger) (*directories, error) {
+func openDirectories(c *config.Config, software string, log *slog.Logger) (*directories, error) {
 	modes := make(map[string]config.FileMode)
 	for i := range c.Interfaces {
 		modes[c.Interfaces[i].Directory] = c.Interfaces[i].FileMode
 	}
-	all := &directories{byPath: make(map[string]*directory)}
+	all := &directories{
+		byPath: make(map[string]*directory),
+		run:    writer.Entry{Software: software, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
+	}
 	for _, path := range slices.Sorted(maps.Keys(modes)) {
-		if err := all.open(path, modes[path], log); err != nil {
+		if err := all.open(path, modes[path], c, log); err != nil {
 			all.close()
 			return nil, err
 		}
@@ -38,7 +51,7 @@ func openDirectories(c *config.Config, log *slog.Logger) (*directories, error) {
 	return all, nil
 }
 
-func (all *directories) open(path string, mode config.FileMode, log *slog.Logger) error {
+func (all *directories) open(path string, mode config.FileMode, c *config.Config, log *slog.Logger) error {
 	space, err := writer.Prove(path, fs.FileMode(mode))
 	if err != nil {
 		return fmt.Errorf("directory %s: %w", path, err)
@@ -55,19 +68,62 @@ func (all *directories) open(path string, mode config.FileMode, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	contents, err := writer.ReadContents(path)
+	d := &directory{path: path, lock: lock}
+	err = d.fill(path, log)
+	if err == nil {
+		err = d.keep(path, c, log)
+	}
 	if err != nil {
+		if d.book != nil {
+			d.book.close()
+		}
 		_ = lock.Release()
 		return err
 	}
-	all.byPath[path] = &directory{lock: lock, last: contents.Last}
+	all.byPath[path] = d
 	log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
-		"free", config.Size(space.Free).String(), "files", contents.Files)
-	if n := len(contents.Partials); n > 0 {
-		log.Warn("files of an earlier run are unfinished; they are left as they are", "directory", path,
-			"count", n, "first", contents.Partials[0])
-	}
+		"free", config.Size(space.Free).String(), "files", d.files)
 	return nil
+}
+
+// fill finishes what an earlier run left and reads the directory.
+func (d *directory) fill(path string, log *slog.Logger) error {
+	ledger, err := writer.OpenLedger(path, writer.LedgerOptions{})
+	if err != nil {
+		return err
+	}
+	d.book = openBook(ledger, log.With("directory", path))
+	if err := d.salvage(path, log); err != nil {
+		return err
+	}
+	contents, err := writer.ReadContents(path)
+	d.last, d.files = contents.Last, contents.Files
+	return err
+}
+
+// salvage finishes the files that an earlier run left unfinished, and tells the
+// ledger what became of them.
+func (d *directory) salvage(path string, log *slog.Logger) error {
+	checkpoints := writer.Checkpoints(writer.ReadLedger(path, nil), boot())
+	recovered, err := writer.Recover(path, checkpoints)
+	for i := range recovered {
+		r := &recovered[i]
+		d.book.note(r.Entries()...)
+		switch {
+		case r.Err != nil:
+			log.Error("unfinished file of an earlier run: can't be salvaged", "file", r.Path, "error", r.Err)
+		case r.Damaged:
+			log.Error("unfinished file of an earlier run is damaged: it is kept as it is", "file", r.Path, "packets", r.Packets)
+		case r.Path == "":
+			log.Warn("unfinished file of an earlier run held no packet: removed", "file", r.Name.String())
+		default:
+			log.Warn("unfinished file of an earlier run is finished now", "file", r.Path, "packets", r.Packets, "cut", r.Cut, "why", r.Why)
+			d.book.note(writer.Entry{
+				Kind: writer.KindGap, Interface: r.Name.Interface, Begin: r.Last, End: time.Now(), Cause: writer.CauseStopped,
+			})
+		}
+	}
+	return err
 }
 
 // sequence returns the lane's highest sequence number in the directory.
@@ -80,8 +136,42 @@ func (all *directories) keep(r *recorder) {
 	all.byPath[r.cfg.Directory].last[r.lane] = r.writer.Sequence()
 }
 
+// retain keeps all directories within their limits until the context ends.
+func (all *directories) retain(ctx context.Context, log *slog.Logger) {
+	var running sync.WaitGroup
+	for _, d := range all.unique() {
+		running.Go(func() { d.run(ctx, log) })
+	}
+	running.Wait()
+}
+
+// book returns the directory's ledger.
+func (all *directories) book(path string) *book { return all.byPath[path].book }
+
+// note tells all ledgers.
+func (all *directories) note(e writer.Entry, kind writer.Kind) {
+	e.Kind = kind
+	for _, d := range all.unique() {
+		d.book.note(e)
+	}
+}
+
+// unique returns each directory once, whatever names it has.
+func (all *directories) unique() []*directory {
+	var once []*directory
+	for _, path := range slices.Sorted(maps.Keys(all.byPath)) {
+		if d := all.byPath[path]; !slices.Contains(once, d) {
+			once = append(once, d)
+		}
+	}
+	return once
+}
+
 func (all *directories) close() {
-	for _, d := range all.byPath {
+	last := all.run
+	last.Kind = writer.KindStop
+	for _, d := range all.unique() {
+		d.book.close(last)
 		_ = d.lock.Release()
 	}
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/binary"
+	"os"
 	"testing"
 
 	"capd/config"
@@ -113,5 +114,51 @@ func TestFanoutReopens(t *testing.T) {
 	testnet.NewSender(t, "v0").Send(udpFrame(1, 1, false))
 	if sum := Sum(r.end()); sum.Written != 1 {
 		t.Errorf("%+v", sum)
+	}
+}
+
+// TestFilter: only frames that pass are recorded, alone and with fanout, and the
+// expression is in the files and in the ledger.
+func TestFilter(t *testing.T) {
+	for _, lanes := range []int{1, 2} {
+		testnet.Veth(t, "v0", "v1", 1500)
+		const expr = "udp dst port 2 and not net 192.0.2.3"
+		r := newRig(t, func(c *config.Config) {
+			c.Filter, c.Fanout, c.RingSize, c.Snaplen = expr, lanes, 8*config.MiB, 50
+		}, "v1")
+		r.start(r.options())
+		s := testnet.NewSender(t, "v0")
+		for n := range uint32(100) {
+			s.Send(udpFrame(byte(n%5), n, false))
+			s.Send(appendFrame(nil, 1, uint64(n)))
+		}
+		if sum := Sum(r.end()); sum.Written != 80 || sum.Received != 80 {
+			t.Errorf("%+v", sum)
+		}
+		walk(t, r.files("v1"), func(p pcap.Packet) {
+			if len(p.Data) != 50 || p.Length != 60 || p.Data[29] == 3 {
+				t.Errorf("% x of %d bytes", p.Data, p.Length)
+			}
+		})
+		for _, path := range r.files("v1") {
+			h, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rd, err := pcap.NewReader(h)
+			if err == nil {
+				_, err = rd.Next()
+			}
+			if err != nil || rd.Interface().Filter != expr {
+				t.Errorf("%s: filter %q, %v", path, rd.Interface().Filter, err)
+			}
+			h.Close()
+		}
+		for e := range writer.ReadLedger(r.dir, nil) {
+			if e.Kind == writer.KindFile && e.Filter != expr {
+				t.Errorf("ledger: filter %q", e.Filter)
+			}
+		}
+		testnet.Remove(t, "v0")
 	}
 }

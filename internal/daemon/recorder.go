@@ -40,9 +40,13 @@ type recorder struct {
 	writer *writer.Writer
 	device *capture.Device // opened and not yet attached to; nil else
 	link   capture.Interface
+	speed  uint64        // of the interface in bit/s; 0 is unknown
 	looked *links        // as of which link is
 	gone   time.Duration // when the interface went, by now
 	full   bool          // the daemon's quota is used up
+	born   time.Time     // when it was made
+	opened bool          // it has recorded once
+	gap    writer.Entry  // in the ledger, that is open; no Cause: none
 	taken  uint64        // frames of the handle's batches given to the writer
 
 	rotate atomic.Bool
@@ -76,7 +80,7 @@ func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, err
 
 func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) (*recorder, error) {
 	name := lane.Interface
-	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now()}
+	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now(), born: time.Now()}
 	r.log = d.log.With("interface", name)
 	if lane.Number > 0 {
 		r.log = r.log.With("lane", lane.Number)
@@ -97,6 +101,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 		Lane:           lane.Number,
 		Sequence:       d.dirs.sequence(c.Directory, lane),
 		Drops:          r.drops,
+		Note:           func(e writer.Entry) { r.book().note(e) },
 		Finished:       r.finished,
 		Log:            r.log,
 	})
@@ -107,14 +112,16 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 	return r, nil
 }
 
+func (r *recorder) book() *book { return r.d.dirs.book(r.cfg.Directory) }
+
 // header describes the interface as it is now.
 func (r *recorder) header(link pcap.LinkType) pcap.Header {
 	var f pcap.Format
 	_ = f.UnmarshalText([]byte(r.cfg.Format)) // validated with the configuration
 	return pcap.Header{
 		Format: f, LinkType: link, Snaplen: uint32(r.cfg.Snaplen),
-		Interface: r.name, MAC: r.link.Address,
-		Hardware: runtime.GOARCH, OS: runtime.GOOS, Application: r.d.opt.Application,
+		Interface: r.name, MAC: r.link.Address, Speed: r.speed, Filter: r.cfg.Filter,
+		Hardware: runtime.GOARCH, OS: r.d.os, Application: r.d.opt.Application,
 	}
 }
 
@@ -123,10 +130,18 @@ func (r *recorder) open() error {
 	if r.device != nil {
 		return nil
 	}
-	dev, err := r.source.take(max(r.lane.Number-1, 0))
+	r.refresh()
+	dev, err := r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
 	r.device = dev
+	if err == nil {
+		r.tick() // frames are collected from now on
+	}
 	return err
 }
+
+// errChanged is returned when an interface is not what the filter was compiled
+// for: it has been replaced just now.
+var errChanged = errors.New("the link type changed while the interface was opened")
 
 // closeDevice gives the device back, if there is one.
 func (r *recorder) closeDevice() {
@@ -186,6 +201,7 @@ func (r *recorder) run(ctx context.Context) error {
 	}
 	r.closeDevice()
 	r.source.leave()
+	r.resume()
 	err := r.writer.Close(stop)
 	r.setState(Ended)
 	return err
@@ -228,13 +244,21 @@ func (r *recorder) attach() error {
 		r.closeDevice()
 		return err
 	}
-	r.refresh()
+	if r.cfg.Filter != "" && h.LinkType() != r.link.LinkType {
+		_ = h.Close()
+		r.closeDevice()
+		return errChanged
+	}
+	if details, err := capture.Inspect(r.name); err == nil {
+		r.speed = uint64(details.SpeedMbps) * 1_000_000
+	}
 	r.writer.Describe(r.header(h.LinkType()))
-	r.taken = 0
+	r.taken, r.opened = 0, true
 	r.mu.Lock()
 	r.handle = h
 	r.mu.Unlock()
 	r.setState(Recording)
+	r.resume()
 	r.log.Info("recording", "directory", r.cfg.Directory, "link_type", h.LinkType().String(), "mode", string(h.Mode()),
 		"ring", config.Size(r.device.RingSize()).String())
 	return nil
@@ -282,6 +306,7 @@ func (r *recorder) capture(ctx context.Context) {
 		switch {
 		case errors.Is(err, capture.ErrDown):
 			r.setState(Down)
+			r.interrupt(writer.CauseDown)
 			r.log.Warn("interface is down")
 		case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
 			return
@@ -320,6 +345,10 @@ func (r *recorder) record(batch *capture.Batch) {
 // refresh takes over what is known of the interface.
 func (r *recorder) refresh() {
 	r.looked = r.d.links.Load()
+	if r.name == capture.Any {
+		r.link = capture.Interface{Name: r.name, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}
+		return
+	}
 	if link, ok := (*r.looked)[r.name]; ok {
 		r.link = link
 	}
@@ -339,6 +368,7 @@ func (r *recorder) compare() {
 	}
 	if r.current() == Down && r.link.Up {
 		r.setState(Recording)
+		r.resume()
 		r.log.Info("interface is up again")
 	}
 }
@@ -347,6 +377,9 @@ func (r *recorder) compare() {
 func (r *recorder) waitFor(ctx context.Context, err error) {
 	if r.setState(Waiting) || r.gone == 0 {
 		r.gone = r.now()
+		if !errors.Is(err, errHeld) {
+			r.interrupt(writer.CauseAbsent)
+		}
 		switch {
 		case errors.Is(err, errHeld):
 		case errors.Is(err, capture.ErrNoInterface):
@@ -384,6 +417,13 @@ func (r *recorder) lost() bool {
 }
 
 func (r *recorder) finished(f writer.File) {
+	d := r.d.dirs.byPath[r.cfg.Directory]
+	d.book.note(f.Entry())
+	if f.Err == nil {
+		d.keeper.Add(f.Name, f.Size)
+	} else {
+		d.keeper.Wake() // more space may be what it wants
+	}
 	if f.Err != nil {
 		r.log.Error("file failed", "file", f.Path, "lost", f.Lost, "error", f.Err)
 		return
@@ -398,7 +438,7 @@ func (r *recorder) finished(f writer.File) {
 // drops tells the writer what was lost before it.
 func (r *recorder) drops() writer.Drops {
 	s := r.counters()
-	return writer.Drops{Kernel: s.Dropped, Freezes: s.Freezes, NIC: s.NICDropped}
+	return writer.Drops{Kernel: s.Dropped, Freezes: s.Freezes, NIC: s.NICDropped, Unread: s.Corrupt + r.left()}
 }
 
 // counters returns the kernel's counters of all handles together.
@@ -410,6 +450,36 @@ func (r *recorder) counters() capture.Stats {
 	}
 	s, _ := r.handle.Stats()
 	return sum(r.past, s)
+}
+
+// left returns how many frames were left unread in rings.
+func (r *recorder) left() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unread
+}
+
+// interrupt begins a gap in the ledger, and ends the one before.
+func (r *recorder) interrupt(cause writer.Cause) {
+	if r.gap.Cause == cause || r.lane.Number > 1 {
+		return
+	}
+	r.resume()
+	r.gap = writer.Entry{Kind: writer.KindGap, Interface: r.name, Begin: time.Now(), Cause: cause}
+	if !r.opened {
+		r.gap.Begin = r.born
+	}
+	r.book().note(r.gap)
+}
+
+// resume ends the gap that is open, if one is.
+func (r *recorder) resume() {
+	if r.gap.Cause == "" {
+		return
+	}
+	r.gap.End = time.Now()
+	r.book().note(r.gap)
+	r.gap = writer.Entry{}
 }
 
 func (r *recorder) current() State {

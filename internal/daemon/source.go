@@ -2,11 +2,15 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
 	"capd/capture"
 	"capd/config"
+	"capd/filter"
+	"capd/pcap"
 )
 
 // errHeld is returned while another lane still reads the devices of before.
@@ -17,6 +21,7 @@ var errHeld = errors.New("other lanes have not let go of the interface yet")
 // finds them closed, and the others find theirs.
 type source struct {
 	cfg    capture.Config
+	expr   string // of the filter
 	lanes  int
 	spread capture.Spread
 
@@ -28,6 +33,7 @@ type source struct {
 
 func newSource(name string, c *config.Interface) *source {
 	s := &source{
+		expr:  c.Filter,
 		lanes: c.Fanout,
 		cfg: capture.Config{
 			Interface:    name,
@@ -45,8 +51,9 @@ func newSource(name string, c *config.Interface) *source {
 	return s
 }
 
-// take returns the device of a lane, from 0, and opens all if none is open.
-func (s *source) take(lane int) (*capture.Device, error) {
+// take returns the device of a lane, from 0, and opens all if none is open. The
+// filter is compiled for the link type that the interface has now.
+func (s *source) take(lane int, link pcap.LinkType) (*capture.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.devices == nil || s.devices[lane] == nil {
@@ -54,6 +61,10 @@ func (s *source) take(lane int) (*capture.Device, error) {
 			return nil, errHeld
 		}
 		s.closeLocked()
+		var err error
+		if s.cfg.Filter, err = Program(s.expr, link); err != nil {
+			return nil, fmt.Errorf("open %s: %w", s.cfg.Interface, err)
+		}
 		devices, err := capture.OpenGroup(s.cfg, s.lanes, s.spread)
 		if err != nil {
 			return nil, err
@@ -64,6 +75,23 @@ func (s *source) take(lane int) (*capture.Device, error) {
 	s.devices[lane] = nil
 	s.held++
 	return d, nil
+}
+
+// Program compiles a filter for an interface of the link type; the empty one is
+// no program.
+func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
+	if expr == "" {
+		return nil, nil
+	}
+	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
+	if err != nil {
+		return nil, err
+	}
+	code := make([]capture.Instruction, len(p.Instructions))
+	for i, in := range p.Instructions {
+		code[i] = capture.Instruction{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	return code, nil
 }
 
 // done tells that a lane has closed its device.

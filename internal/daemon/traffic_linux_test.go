@@ -153,12 +153,20 @@ func (r *rig) status(name string) Status {
 // recorder of name takes them.
 func (r *rig) send(s *testnet.Sender, stream byte, from, to uint64, name string) {
 	r.t.Helper()
-	const window = 5000
+	const window = 4000
 	base := r.status(name).Received
+	behind := func(n uint64) bool {
+		for _, s := range r.d.Status() {
+			if s.Received > s.Writer.Accepted+s.KernelDropped+window || s.Interface == name && s.Received+window < n {
+				return true
+			}
+		}
+		return false
+	}
 	var frame []byte
 	for n := from; n < to; n++ {
-		if n%1000 == 999 {
-			r.await("frames received", func() bool { return r.status(name).Writer.Accepted+window >= base+n-from })
+		if n%500 == 499 {
+			r.await("frames received", func() bool { return !behind(base + n - from) })
 		}
 		frame = appendFrame(frame[:0], stream, n)
 		s.Send(frame)
@@ -312,4 +320,14 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// finished counts the finished files of a directory.
+func finished(t *testing.T, dir string) int {
+	t.Helper()
+	c, err := writer.ReadContents(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Files
 }

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"capd/filter"
+	"capd/pcap"
+
+	"github.com/spf13/cobra"
+)
+
+// A filterCommand is what the flags of filter ask for.
+type filterCommand struct {
+	dumps    int // how often -d was given
+	linkType string
+	snaplen  uint32
+	live     bool
+	read     string
+	write    string
+}
+
+func newFilter() *cobra.Command {
+	var f filterCommand
+	cmd := &cobra.Command{
+		Use:   "filter [-d|-dd|-ddd] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] EXPRESSION",
+		Short: "Compile a filter, or apply it to a capture file",
+		Long: `Print the program of a filter in the formats of tcpdump: disassembled (-d, the
+default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
+-r, count the packets of a capture file that pass, and write them with -w.`,
+		Example: `  capd filter -d 'tcp port 80'
+  capd filter -ddd -y RAW 'ip6'
+  capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			expr := strings.Join(args, " ")
+			switch {
+			case f.read != "" && f.dumps == 0:
+				return f.apply(cmd.OutOrStdout(), expr)
+			case f.write != "":
+				return usageError{errors.New("-w needs -r: the file to read packets from")}
+			}
+			return f.dump(cmd.OutOrStdout(), expr)
+		},
+	}
+	fl := cmd.Flags()
+	fl.CountVarP(&f.dumps, "dump", "d", "print the program: -d disassembled, -dd as C, -ddd in decimal")
+	fl.StringVarP(&f.linkType, "link-type", "y", "ETHERNET", "compile for `LINKTYPE`, a name or number of tcpdump.org's list")
+	fl.Uint32VarP(&f.snaplen, "snaplen", "s", filter.DefaultSnaplen, "what the program returns for a packet that passes")
+	fl.BoolVar(&f.live, "live", false, "compile for a Linux packet socket, where the VLAN tag is beside the frame")
+	fl.StringVarP(&f.read, "read", "r", "", "read packets from `FILE`")
+	fl.StringVarP(&f.write, "write", "w", "", "write those that pass to `FILE`, which must not exist")
+	return cmd
+}
+
+// parseLinkType finds a link type by name, as libpcap's DLT_ names too, or by
+// number.
+func parseLinkType(s string) (pcap.LinkType, error) {
+	if n, err := strconv.ParseUint(s, 10, 16); err == nil {
+		return pcap.LinkType(n), nil
+	}
+	name := strings.ToUpper(s)
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "LINKTYPE_"), "DLT_")
+	if name == "EN10MB" {
+		return pcap.LinkTypeEthernet, nil
+	}
+	for l := range pcap.LinkType(1 << 9) {
+		if l.String() == name {
+			return l, nil
+		}
+	}
+	return 0, usageError{fmt.Errorf("link type %q is not known; give its number of tcpdump.org's list", s)}
+}
+
+func (f *filterCommand) dump(w io.Writer, expr string) error {
+	link, err := parseLinkType(f.linkType)
+	if err != nil {
+		return err
+	}
+	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Snaplen: f.snaplen, Live: f.live})
+	if err != nil {
+		return err
+	}
+	text := p.String
+	switch f.dumps {
+	case 2:
+		text = p.C
+	case 3:
+		text = p.Decimal
+	}
+	_, err = io.WriteString(w, text())
+	return err
+}
+
+// apply counts the packets of a file that pass, and writes them to another.
+func (f *filterCommand) apply(w io.Writer, expr string) error {
+	in, err := os.Open(f.read)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	rd, err := pcap.NewReader(in)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", f.read, err)
+	}
+	s := sieve{expr: expr, programs: make(map[pcap.LinkType]*filter.Program)}
+	if f.write != "" {
+		if s.out, err = os.OpenFile(f.write, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640); err != nil {
+			return err
+		}
+		defer s.out.Close()
+	}
+	if err := s.run(rd); err != nil {
+		return fmt.Errorf("filter %s: after %d packets: %w", f.read, s.seen, err)
+	}
+	_, err = fmt.Fprintf(w, "%d of %d packets passed\n", s.passed, s.seen)
+	return err
+}
+
+// A sieve lets packets through that a filter takes.
+type sieve struct {
+	expr         string
+	programs     map[pcap.LinkType]*filter.Program
+	out          *os.File // nil: only count
+	enc          *pcap.Encoder
+	link         pcap.LinkType // of enc
+	buf          []byte
+	seen, passed uint64
+}
+
+func (s *sieve) run(rd *pcap.Reader) error {
+	for {
+		p, err := rd.Next()
+		if err == io.EOF {
+			return s.flush(rd)
+		}
+		if err != nil {
+			return errors.Join(err, s.flush(rd))
+		}
+		s.seen++
+		link := rd.Interface().LinkType
+		prog := s.programs[link]
+		if prog == nil {
+			if prog, err = filter.Compile(s.expr, filter.Target{LinkType: filter.LinkType(link)}); err != nil {
+				return err
+			}
+			s.programs[link] = prog
+		}
+		if prog.Match(p.Data, int(p.Length), nil) == 0 {
+			continue
+		}
+		s.passed++
+		if s.out != nil {
+			if err := s.put(rd, p); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// flushAt is how many bytes are written at a time.
+const flushAt = 1 << 20
+
+// put encodes a packet in the format of the file that it is from.
+func (s *sieve) put(rd *pcap.Reader, p pcap.Packet) error {
+	if err := s.begin(rd); err != nil {
+		return err
+	}
+	if len(s.buf)+s.enc.MaxRecord() > cap(s.buf) {
+		if err := s.flush(rd); err != nil {
+			return err
+		}
+	}
+	n, _ := s.enc.Encode(s.buf[len(s.buf):cap(s.buf)], []pcap.Packet{p})
+	s.buf = s.buf[:len(s.buf)+n]
+	return nil
+}
+
+// begin writes the header, as of the first interface. One file has one link
+// type here.
+func (s *sieve) begin(rd *pcap.Reader) error {
+	i := rd.Interface()
+	if s.enc == nil {
+		s.enc = pcap.NewEncoder(pcap.Header{
+			Format: rd.Format(), LinkType: i.LinkType, Interface: i.Name, Filter: s.expr, Application: "capd " + version(),
+		})
+		s.link = i.LinkType
+		s.buf = append(make([]byte, 0, flushAt+s.enc.MaxRecord()), s.enc.Header()...)
+	}
+	if i.LinkType != s.link {
+		return fmt.Errorf("packets of link types %s and %s can't go into one file: filter them apart", s.link, i.LinkType)
+	}
+	return nil
+}
+
+func (s *sieve) flush(rd *pcap.Reader) error {
+	if s.out == nil {
+		return nil
+	}
+	if err := s.begin(rd); err != nil { // a file without packets has a header
+		return err
+	}
+	_, err := s.out.Write(s.buf)
+	s.buf = s.buf[:0]
+	return err
+}

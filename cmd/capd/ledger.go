@@ -1,0 +1,219 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"capd/config"
+	"capd/writer"
+
+	"github.com/spf13/cobra"
+)
+
+// A ledgerQuery is what the flags of ledger ask for.
+type ledgerQuery struct {
+	since, until, iface string
+	asJSON              bool
+}
+
+// ledgerJSON is what ledger --json prints.
+type ledgerJSON struct {
+	Complete bool             `json:"complete"`
+	Verdicts []writer.Verdict `json:"verdicts"`
+	Lines    []writer.Entry   `json:"lines"`
+}
+
+func newLedger() *cobra.Command {
+	var q ledgerQuery
+	cmd := &cobra.Command{
+		Use:   "ledger [DIR]",
+		Short: "Say what was recorded into a directory, and what is missing",
+		Long: `Print the files and gaps of a directory from its ledger, and for each interface
+the verdict: complete, or what is missing, when and why. The exit code is 1 if
+something is missing.
+
+Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
+		Example: `  capd ledger /var/lib/capd
+  capd ledger --since 24h --interface eth0 /var/lib/capd`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return noArgs(cmd, args[1:])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := config.Default().Directory
+			if len(args) > 0 {
+				dir = args[0]
+			}
+			return q.answer(cmd.OutOrStdout(), dir)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.since, "since", "", "look at what was recorded from `TIME` on")
+	f.StringVar(&q.until, "until", "", "and up to `TIME`")
+	f.StringVar(&q.iface, "interface", "", "of `NAME` only")
+	f.BoolVar(&q.asJSON, "json", false, "print a JSON object")
+	return cmd
+}
+
+// moment parses a time, or how long ago it was.
+func moment(flag, s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	var ago config.Duration
+	if err := ago.Set(s); err != nil {
+		return time.Time{}, usageError{fmt.Errorf("--%s %q: neither a time, as 2026-01-02T15:04:05Z, nor how long ago, as 90m", flag, s)}
+	}
+	return time.Now().Add(-time.Duration(ago)), nil
+}
+
+func (q *ledgerQuery) answer(w io.Writer, dir string) error {
+	question := writer.Question{Interface: q.iface}
+	var err error
+	if question.Since, err = moment("since", q.since); err != nil {
+		return err
+	}
+	if question.Until, err = moment("until", q.until); err != nil {
+		return err
+	}
+	if question.Names, err = fileNames(dir); err != nil {
+		return err
+	}
+	lines, err := q.lines(dir, question)
+	if err != nil {
+		return err
+	}
+	later, err := fileNames(dir) // what was finished while we read
+	if err != nil {
+		return err
+	}
+	question.Names = append(question.Names, later...)
+	verdicts, err := writer.Judge(writer.ReadLedger(dir, nil), question)
+	if err != nil {
+		return fmt.Errorf("read ledger: %w", err)
+	}
+	complete := true
+	for i := range verdicts {
+		complete = complete && verdicts[i].Complete()
+	}
+	if err := q.print(w, ledgerJSON{complete, verdicts, lines}); err != nil {
+		return err
+	}
+	if !complete {
+		return errReported
+	}
+	return nil
+}
+
+func fileNames(dir string) ([]string, error) {
+	h, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	names, err := h.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("read directory %s: %w", dir, err)
+	}
+	return append([]string{}, names...), nil // empty, but not nil
+}
+
+// lines returns the entries on files and gaps within the time asked for.
+func (q *ledgerQuery) lines(dir string, question writer.Question) ([]writer.Entry, error) {
+	lines := []writer.Entry{}
+	var damage *writer.LineError
+	for e, err := range writer.ReadLedger(dir, nil) {
+		switch {
+		case errors.As(err, &damage): // the verdict tells
+		case err != nil:
+			return nil, fmt.Errorf("read ledger: %w", err)
+		case q.iface != "" && e.Interface != "" && e.Interface != q.iface:
+		case !question.Since.IsZero() && !e.End.IsZero() && e.End.Before(question.Since):
+		case !question.Until.IsZero() && e.Begin.After(question.Until):
+		case q.asJSON || e.Kind == writer.KindFile || e.Kind == writer.KindGap && !e.End.IsZero():
+			lines = append(lines, e)
+		}
+	}
+	return lines, nil
+}
+
+func (q *ledgerQuery) print(w io.Writer, all ledgerJSON) error {
+	if q.asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(all)
+	}
+	if len(all.Lines) > 0 {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "BEGIN\tEND\tINTERFACE\tWHAT\tPACKETS\tLOST")
+		for i := range all.Lines {
+			e := &all.Lines[i]
+			what, lost := e.Name, e.KernelDropped+e.CapdDropped
+			if e.Kind == writer.KindGap {
+				what, lost = "gap: "+string(e.Cause), e.Frames
+			} else if !e.Clean {
+				what += " (not finished in order)"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", clock(e.Begin), clock(e.End), quoted(e.Interface), what, e.Packets, lost)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	if len(all.Verdicts) == 0 {
+		_, err := fmt.Fprintln(w, "nothing was recorded")
+		return err
+	}
+	for i := range all.Verdicts {
+		if err := printVerdict(w, &all.Verdicts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printVerdict(w io.Writer, v *writer.Verdict) error {
+	word := "complete"
+	if !v.Complete() {
+		word = "INCOMPLETE"
+	}
+	fmt.Fprintf(w, "%s: %s from %s to %s: %d packets in %s", quoted(v.Interface), word, clock(v.Since), clock(v.Until),
+		v.Total.Packets, plural(uint64(v.Files), "file"))
+	if v.Deleted.Files > 0 {
+		fmt.Fprintf(w, "; %s deleted by limits", plural(uint64(v.Deleted.Files), "older file"))
+	}
+	fmt.Fprintln(w)
+	for _, m := range v.Missing {
+		frames := ""
+		if m.Frames > 0 {
+			frames = fmt.Sprintf(", %d frames", m.Frames)
+		}
+		where := ""
+		if m.Where != "" {
+			where = ", " + m.Where
+		}
+		if _, err := fmt.Fprintf(w, "  missing %s to %s: %s%s%s\n", clock(m.Begin), clock(m.End), m.Cause, frames, where); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clock spells a time to the millisecond, in UTC as the names of files do.
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}

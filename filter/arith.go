@@ -1,0 +1,135 @@
+package filter
+
+// A number is a value with the condition under which the packet has it.
+type number struct {
+	v     *value
+	guard *cond // nil: always
+}
+
+// operators are BPF's operators.
+var operators = map[string]uint32{
+	"+": aluAdd, "-": aluSub, "*": aluMul, "/": aluDiv, "%": aluMod,
+	"&": aluAnd, "|": aluOr, "^": aluXor, "<<": aluLsh, ">>": aluRsh,
+}
+
+// relation returns the condition of a comparison.
+func (g *generator) relation(e relExpr) *cond {
+	l, r := g.arith(e.left), g.arith(e.right)
+	if g.err != nil {
+		return &cond{op: condFalse}
+	}
+	op := map[string]uint16{"=": jeq, ">": jgt, ">=": jge}[e.op]
+	c := &cond{op: condTest, test: test{op, l.v, r.v}}
+	if e.not {
+		c = not(c)
+	}
+	return and(l.guard, r.guard, c)
+}
+
+// arith returns the number of a node.
+func (g *generator) arith(e arith) number {
+	if g.err != nil {
+		return number{v: g.constant(0)}
+	}
+	switch e := e.(type) {
+	case numArith:
+		return number{v: g.constant(e.num)}
+	case lenArith:
+		// A live socket does not count the header that a file has.
+		if g.cooked() {
+			return number{v: g.alu(aluAdd, g.length(), g.constant(sll2Len))}
+		}
+		return number{v: g.length()}
+	case negArith:
+		n := g.arith(e.x)
+		n.v = g.neg(n.v)
+		return n
+	case binArith:
+		return g.binary(e)
+	}
+	return g.access(e.(loadArith))
+}
+
+// binary returns the number that an operator makes of two.
+func (g *generator) binary(e binArith) number {
+	l, r := g.arith(e.left), g.arith(e.right)
+	g.at = e.offset()
+	op := operators[e.op]
+	if k := r.v; k.op == opConst {
+		switch {
+		case (op == aluDiv || op == aluMod) && k.k == 0:
+			g.fail("", "division by zero")
+			return l
+		case (op == aluLsh || op == aluRsh) && k.k > 31:
+			g.fail("", "a shift by %d bits: a number has 32", k.k)
+			return l
+		}
+	} else if op == aluLsh || op == aluRsh {
+		return g.shift(op, l, r)
+	}
+	guard := and(l.guard, r.guard)
+	if g.quirks {
+		guard = l.guard
+	}
+	return number{g.alu(op, l.v, r.v), guard}
+}
+
+// shift returns the number shifted by one that is known at run time only. The
+// kernel takes the latter modulo 32, and libpcap does not: the result is made
+// zero for 32 and more.
+func (g *generator) shift(op uint32, l, r number) number {
+	n := number{g.alu(op, l.v, r.v), and(l.guard, r.guard)}
+	if g.quirks {
+		n.guard = l.guard
+	}
+	if r.v.max > 31 {
+		// (r>>5)-1 has its top bit set only if r < 32.
+		over := g.alu(aluAdd, g.alu(aluRsh, r.v, g.constant(5)), g.constant(0xffffffff))
+		n.v = g.alu(aluMul, n.v, g.alu(aluRsh, over, g.constant(31)))
+	}
+	return n
+}
+
+// access returns bytes of the packet.
+func (g *generator) access(e loadArith) number {
+	i := g.arith(e.index)
+	g.at = e.offset()
+	if i.v.op == opConst && i.v.k > 1<<24 {
+		g.fail("an offset counts from the start of the header", "no packet has a byte at offset %d", i.v.k)
+		return i
+	}
+	switch p := e.proto; p {
+	case protoLink:
+		i.v = g.element(g.linkHdr, 0, i.v, e.size)
+	case protoIP, protoARP, protoRARP, protoATalk, protoDECnet, protoSCA, protoLAT, protoMOPRC, protoMOPDL, protoIPv6:
+		i = number{g.element(g.payload, g.netOff, i.v, e.size), and(i.guard, g.proto(p))}
+	case protoSCTP, protoTCP, protoUDP, protoICMP, protoIGMP, protoIGRP, protoPIM, protoVRRP, protoCARP:
+		at := g.alu(aluAdd, i.v, g.ipHeaderLen())
+		if i.v.op == opConst {
+			at = g.alu(aluAdd, g.ipHeaderLen(), i.v)
+		}
+		guard := and(g.proto(protoIP), i.guard, g.proto(p), g.firstFragment())
+		i = number{g.indexed(at, g.payload, g.netOff, e.size), guard}
+	case protoICMPv6:
+		guard := and(i.guard, g.proto(protoIPv6), g.equal(g.net(6, 1), ipICMPv6))
+		i = number{g.element(g.payload, g.netOff+40, i.v, e.size), guard}
+	default:
+		g.fail("ether, ip, ip6, arp, rarp, tcp, udp, sctp, icmp, icmp6, igmp, pim, vrrp or carp", "the bytes of %s have no place of their own", p)
+	}
+	return i
+}
+
+// element returns the bytes at a place and an index from there.
+func (g *generator) element(o offset, off uint32, index *value, size uint32) *value {
+	if index.op == opConst {
+		return g.bytes(o, off+index.k, size)
+	}
+	if o.cell != none {
+		index = g.alu(aluAdd, index, g.cell(o.cell))
+	}
+	if o.cell == none && g.cooked() && o.k+off < sll2Len {
+		g.fail("give the offset as a number", "a live socket does not see the cooked header")
+		return index
+	}
+	return g.indexed(index, o, off, size)
+}

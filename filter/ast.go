@@ -1,0 +1,142 @@
+package filter
+
+// An expr is a node of the syntax tree of a condition.
+type expr interface{ offset() int }
+
+type (
+	// A binaryExpr is true if both, or any, of its sides are.
+	binaryExpr struct {
+		and         bool
+		left, right expr
+	}
+
+	// A notExpr is true if x is not.
+	notExpr struct{ x expr }
+
+	// A protoExpr is true for packets of a protocol, as in "tcp".
+	protoExpr struct {
+		pos
+		proto proto
+	}
+
+	// An idExpr is an address, a number or a name with the qualifiers that
+	// apply to it, its own or those of the one before.
+	idExpr struct {
+		pos
+		qual qual
+		id   token
+		mask *token // of "net 10.0.0.0 mask 255.0.0.0"
+		bits *token // of "net 10.0.0.0/8"
+	}
+
+	// A castExpr is "broadcast" or "multicast".
+	castExpr struct {
+		pos
+		proto proto
+		multi bool
+	}
+
+	// A wordExpr is a keyword that may have a number after it, as "vlan 100".
+	wordExpr struct {
+		pos
+		word string
+		num  *uint32
+	}
+
+	// An llcExpr is "llc" with the type of PDU, or "".
+	llcExpr struct {
+		pos
+		pdu string
+	}
+
+	// A relExpr compares two numbers: op is one of = > >=, or their contrary
+	// if not is set.
+	relExpr struct {
+		pos
+		op          string
+		not         bool
+		left, right arith
+	}
+)
+
+// A pos is the offset of a node in the expression's text.
+type pos int
+
+func (p pos) offset() int        { return int(p) }
+func (e binaryExpr) offset() int { return e.right.offset() }
+func (e notExpr) offset() int    { return e.x.offset() }
+
+// An arith is a node of the syntax tree of a number.
+type arith interface{ offset() int }
+
+type (
+	numArith struct {
+		pos
+		num uint32
+	}
+
+	// A lenArith is the packet's length on the wire.
+	lenArith struct{ pos }
+
+	// A loadArith is 1, 2 or 4 bytes of the packet, big-endian.
+	loadArith struct {
+		pos
+		proto proto
+		index arith
+		size  uint32
+	}
+
+	negArith struct {
+		pos
+		x arith
+	}
+
+	// A binArith is one of + - * / % & | ^ << >> applied to two numbers.
+	binArith struct {
+		pos
+		op          string
+		left, right arith
+	}
+)
+
+// A direction says which of two addresses is meant.
+type direction uint8
+
+const (
+	dirAny direction = iota // none was written: src or dst
+	dirSrc
+	dirDst
+	dirOr
+	dirAnd
+)
+
+// An addrKind says what an id is.
+type addrKind uint8
+
+const (
+	addrAny addrKind = iota // none was written: host
+	addrHost
+	addrNet
+	addrPort
+	addrPortRange
+	addrProto
+	addrProtoChain
+	addrGateway
+)
+
+var addrWords = [...]string{
+	addrAny: "host", addrHost: "host", addrNet: "net", addrPort: "port",
+	addrPortRange: "portrange", addrProto: "proto",
+	addrProtoChain: "protochain", addrGateway: "gateway",
+}
+
+func (a addrKind) String() string { return addrWords[a] }
+
+// A qual is the qualifiers before an id. The zero qual is none at all, with
+// which an id has no meaning.
+type qual struct {
+	known bool
+	proto proto
+	dir   direction
+	addr  addrKind
+}

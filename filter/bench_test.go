@@ -1,0 +1,41 @@
+package filter
+
+import "testing"
+
+// BenchmarkCompile compiles the expression of the list that takes longest.
+func BenchmarkCompile(b *testing.B) {
+	longest, most := sample{}, 0
+	for _, s := range samples(b) {
+		if p, err := Compile(s.expr, Target{LinkType: s.link}); err == nil && len(p.Instructions) > most {
+			longest, most = s, len(p.Instructions)
+		}
+	}
+	for name, s := range map[string]sample{
+		"longest": longest,
+		"usual":   {LinkEthernet, "not port 9102 and (vlan or ip)"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Compile(s.expr, Target{LinkType: s.link}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkMatch(b *testing.B) {
+	p, err := Compile("tcp port 80", Target{LinkType: LinkEthernet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	fs := corpus(LinkEthernet)
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		f := fs[i%len(fs)]
+		p.Match(f.data, f.wirelen, nil)
+		i++
+	}
+}

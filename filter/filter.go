@@ -1,0 +1,188 @@
+// Package filter compiles expressions in the language of pcap-filter(7) to
+// programs for the classic BSD Packet Filter (BPF), as the kernel runs them on
+// a socket or a BPF device, and as [Program.Match] runs them on packets in a
+// file.
+//
+//	prog, err := filter.Compile("not port 9102 and (vlan or ip)", filter.Target{
+//		LinkType: filter.LinkEthernet,
+//		Live:     true, // for a Linux packet socket
+//	})
+//
+// An expression that can't be compiled exactly is an error; nothing is ever
+// guessed. The error is a *[SyntaxError], which says where and why, and often
+// what to write instead. Host and network names are errors too: a filter must
+// not depend on a name server. Names of ports and protocols come from a
+// built-in table.
+//
+// Compile looks at nothing but its arguments, and is safe for concurrent use.
+package filter
+
+import (
+	"fmt"
+	"math"
+
+	"golang.org/x/net/bpf"
+)
+
+// A LinkType says what a packet's first byte is: one of the LINKTYPE_ values of
+// https://www.tcpdump.org/linktypes.html.
+type LinkType uint16
+
+// Link types that Compile knows. All others it refuses, but for the empty
+// expression.
+const (
+	LinkNull     LinkType = 0   // BSD loopback: 4-byte protocol family in host byte order
+	LinkEthernet LinkType = 1   // Ethernet
+	LinkPPP      LinkType = 9   // PPP with a 4-byte header, as in HDLC
+	LinkRaw      LinkType = 101 // raw IPv4 or IPv6
+	LinkLoop     LinkType = 108 // OpenBSD loopback: protocol family in network byte order
+	LinkSLL      LinkType = 113 // Linux "cooked" v1
+	LinkIPv4     LinkType = 228 // raw IPv4
+	LinkIPv6     LinkType = 229 // raw IPv6
+	LinkSLL2     LinkType = 276 // Linux "cooked" v2
+)
+
+func (l LinkType) String() string {
+	switch l {
+	case LinkNull:
+		return "BSD loopback"
+	case LinkEthernet:
+		return "Ethernet"
+	case LinkPPP:
+		return "PPP"
+	case LinkRaw:
+		return "raw IP"
+	case LinkLoop:
+		return "OpenBSD loopback"
+	case LinkSLL:
+		return "Linux cooked v1"
+	case LinkIPv4:
+		return "raw IPv4"
+	case LinkIPv6:
+		return "raw IPv6"
+	case LinkSLL2:
+		return "Linux cooked v2"
+	}
+	return fmt.Sprintf("link type %d", uint16(l))
+}
+
+// A Target says what a program will run on. Its zero value is a capture file,
+// or a BPF device, of BSD loopback packets.
+type Target struct {
+	LinkType LinkType
+
+	// Live says that the program is for a Linux packet socket, where the
+	// outermost VLAN tag is not in the packet's bytes but beside them, as are
+	// the direction and the interface. With LinkSLL2, and only there, the socket
+	// is of type SOCK_DGRAM: the program sees the packet from its network header
+	// on, although the expression counts its offsets and lengths with the
+	// 20-byte cooked header that is put before it in a file.
+	Live bool
+
+	// Snaplen is what the program returns for a packet that it accepts: the
+	// most bytes to keep of it. 0 is DefaultSnaplen.
+	Snaplen uint32
+
+	// Netmask is the IPv4 subnet mask of the interface for "ip broadcast".
+	// 0 is unknown: that expression is then an error.
+	Netmask uint32
+
+	// Swapped says that the protocol family of LinkNull is not in this
+	// machine's byte order.
+	Swapped bool
+}
+
+// DefaultSnaplen is the snap length in bytes of a Target that names none, the
+// largest that libpcap uses (MAXIMUM_SNAPLEN).
+const DefaultSnaplen = 262144
+
+// Limits of what Compile accepts. What is larger is an error, never a panic,
+// and takes bounded time.
+const (
+	MaxInstructions = 4096    // instructions of a program (the kernel's BPF_MAXINSNS)
+	MaxText         = 1 << 20 // bytes of an expression
+	MaxDepth        = 10000   // nested parentheses and negations
+)
+
+// A SyntaxError says what is wrong with an expression.
+type SyntaxError struct {
+	Offset int    // bytes of the expression before the place
+	Msg    string // what is wrong there
+	Hint   string // what to write instead, or ""
+}
+
+func (e *SyntaxError) Error() string {
+	s := fmt.Sprintf("offset %d: %s", e.Offset, e.Msg)
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
+}
+
+// A Program is a compiled filter.
+type Program struct {
+	// Instructions are what a kernel takes. A program whose target is not live
+	// runs on any system.
+	Instructions []bpf.RawInstruction
+
+	never, always bool
+}
+
+// NeverMatches reports that the program accepts no packet at all, as of the
+// expression "ip and arp". Only what the compiler could prove counts.
+func (p *Program) NeverMatches() bool { return p.never }
+
+// AlwaysMatches reports that the program accepts every packet that is long
+// enough for its tests, as of "ip or not ip". Only what the compiler could
+// prove counts.
+func (p *Program) AlwaysMatches() bool { return p.always }
+
+// Compile compiles the expression for the target. The empty expression accepts
+// every packet. The error is a *[SyntaxError], perhaps wrapped.
+func Compile(expr string, t Target) (*Program, error) {
+	p, err := compile(expr, t, false)
+	if err != nil {
+		return nil, fmt.Errorf("compile filter: %w", err)
+	}
+	return p, nil
+}
+
+// compile does the work of Compile. With quirks it leaves out what libpcap
+// 1.10 leaves out by mistake, for the comparison with it.
+func compile(expr string, t Target, quirks bool) (*Program, error) {
+	if t.Snaplen == 0 {
+		t.Snaplen = DefaultSnaplen
+	}
+	if t.Snaplen > math.MaxInt32 {
+		return nil, &SyntaxError{Msg: fmt.Sprintf("snap length %d is too large", t.Snaplen)}
+	}
+	if len(expr) > MaxText {
+		return nil, &SyntaxError{MaxText, fmt.Sprintf("the expression is longer than %d bytes", MaxText), ""}
+	}
+	tree, err := parse(expr)
+	if err != nil {
+		return nil, err
+	}
+	g := graph{}
+	root := g.accept()
+	if tree != nil {
+		gen, err := newGenerator(t, quirks)
+		if err != nil {
+			return nil, err
+		}
+		if root, err = gen.graph(&g, tree); err != nil {
+			return nil, err
+		}
+		root = g.optimize(root)
+		if err := gen.checkTunnels(&g, root); err != nil {
+			return nil, err
+		}
+	}
+	code, err := g.assemble(root, t.Snaplen)
+	if err != nil {
+		return nil, err
+	}
+	p := &Program{Instructions: code}
+	p.never, p.always = g.verdicts(root)
+	return p, nil
+}

@@ -1,0 +1,183 @@
+package filter
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/net/bpf"
+)
+
+// Meta is what a live Linux socket knows of a packet beside its bytes.
+type Meta struct {
+	Protocol   uint16 // Ethernet type
+	PacketType uint8  // PACKET_HOST and so on; 4 is PACKET_OUTGOING
+	Hatype     uint16 // ARPHRD_ type of the interface
+	Ifindex    uint32
+	VLAN       bool   // the packet has a tag that is not in its bytes
+	VLANTag    uint16 // its priority, DEI and number
+}
+
+// Match runs the program on a packet and returns how many of its bytes to
+// keep: 0 rejects it. Its length on the wire is wirelen, at least len(packet).
+// Match is for files, and for what the kernel does not filter; it allocates
+// nothing. A program for a live socket needs meta, all others ignore it.
+func (p *Program) Match(packet []byte, wirelen int, meta *Meta) int {
+	m := machine{packet: packet, wirelen: uint32(wirelen), meta: meta}
+	return int(m.run(p.Instructions))
+}
+
+// A machine is the state of a running program.
+type machine struct {
+	packet  []byte
+	wirelen uint32
+	meta    *Meta
+	a, x    uint32
+	mem     [maxCells]uint32
+}
+
+// run returns what the program returns. What a program must not do, such as
+// to load what is not there, ends it with 0.
+func (m *machine) run(code []bpf.RawInstruction) uint32 {
+	for pc := 0; pc < len(code); pc++ {
+		i := code[pc]
+		ok := true
+		switch i.Op & 7 {
+		case classLD:
+			m.a, ok = m.load(i, m.a)
+		case classLDX:
+			m.x, ok = m.load(i, m.x)
+		case classST:
+			m.mem[i.K%maxCells] = m.a
+		case classSTX:
+			m.mem[i.K%maxCells] = m.x
+		case classALU:
+			ok = m.alu(i)
+		case classJMP:
+			pc += m.jump(i)
+		case classRET:
+			return i.K
+		case classMISC:
+			if i.Op&0xf8 == miscTXA {
+				m.a = m.x
+			} else {
+				m.x = m.a
+			}
+		}
+		if !ok {
+			return 0
+		}
+	}
+	return 0
+}
+
+// load returns what a load instruction puts into its register.
+func (m *machine) load(i bpf.RawInstruction, old uint32) (uint32, bool) {
+	off := uint64(i.K)
+	switch i.Op & 0xe0 {
+	case modeIMM:
+		return i.K, true
+	case modeMEM:
+		return m.mem[i.K%maxCells], true
+	case modeLEN:
+		return m.wirelen, true
+	case modeMSH:
+		b, ok := m.bytes(off, sizeB)
+		return b & 0xf << 2, ok
+	case modeIND:
+		off += uint64(m.x)
+	case modeABS:
+		if i.K >= auxOffset {
+			return m.beside(i.K - auxOffset)
+		}
+	default:
+		return old, false
+	}
+	return m.bytes(off, i.Op&0x18)
+}
+
+// bytes returns bytes of the packet.
+func (m *machine) bytes(off uint64, size uint16) (uint32, bool) {
+	n := uint64(4)
+	switch size {
+	case sizeB:
+		n = 1
+	case sizeH:
+		n = 2
+	}
+	if off+n > uint64(len(m.packet)) {
+		return 0, false
+	}
+	b := m.packet[off:]
+	switch n {
+	case 1:
+		return uint32(b[0]), true
+	case 2:
+		return uint32(binary.BigEndian.Uint16(b)), true
+	}
+	return binary.BigEndian.Uint32(b), true
+}
+
+// beside returns what is known beside the packet.
+func (m *machine) beside(k uint32) (uint32, bool) {
+	if m.meta == nil {
+		return 0, false
+	}
+	switch k {
+	case auxProtocol:
+		return uint32(m.meta.Protocol), true
+	case auxPacketType:
+		return uint32(m.meta.PacketType), true
+	case auxIfindex:
+		return m.meta.Ifindex, true
+	case auxHatype:
+		return uint32(m.meta.Hatype), true
+	case auxVLANTag:
+		return uint32(m.meta.VLANTag), true
+	case auxVLANThere:
+		if m.meta.VLAN {
+			return 1, true
+		}
+		return 0, true
+	}
+	return 0, false
+}
+
+// alu computes in A.
+func (m *machine) alu(i bpf.RawInstruction) bool {
+	op, b := uint32(i.Op&0xf0), i.K
+	if i.Op&srcX != 0 {
+		b = m.x
+	}
+	switch {
+	case op == opNEG:
+		m.a = -m.a
+	case (op == aluDiv || op == aluMod) && b == 0:
+		return false
+	default:
+		m.a = compute(op, m.a, b)
+	}
+	return true
+}
+
+// jump returns how many instructions to skip.
+func (m *machine) jump(i bpf.RawInstruction) int {
+	b, yes := i.K, false
+	if i.Op&srcX != 0 {
+		b = m.x
+	}
+	switch i.Op & 0xf0 {
+	case opJA:
+		return int(i.K)
+	case jeq:
+		yes = m.a == b
+	case jgt:
+		yes = m.a > b
+	case jge:
+		yes = m.a >= b
+	case jset:
+		yes = m.a&b != 0
+	}
+	if yes {
+		return int(i.Jt)
+	}
+	return int(i.Jf)
+}

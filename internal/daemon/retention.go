@@ -1,0 +1,102 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"capd/config"
+	"capd/internal/retain"
+	"capd/writer"
+)
+
+// sweepEvery is how often old ledgers are looked at that speak of nothing any
+// more.
+const sweepEvery = time.Hour
+
+// Policy returns what the configuration lets a directory keep.
+func Policy(c *config.Config) retain.Policy {
+	r := &c.Retain
+	return retain.Policy{
+		Directory: retain.Limits{
+			Bytes: int64(r.Bytes), Age: time.Duration(r.Age), Count: r.Count,
+			MinFree: uint64(r.MinFree.Bytes), MinFreePart: r.MinFree.Percent / 100,
+			KeepAtLeast: retain.Floor{Bytes: int64(r.KeepBytes), Age: time.Duration(r.KeepAge), Count: r.KeepCount},
+		},
+		Interface: func(name string) retain.Limits {
+			i := c.Lookup(name)
+			if i == nil {
+				return retain.Limits{}
+			}
+			return retain.Limits{Bytes: int64(i.RetainBytes), Age: time.Duration(i.RetainAge), Count: i.RetainCount}
+		},
+	}
+}
+
+// keep makes the keeper of a directory.
+func (d *directory) keep(path string, c *config.Config, log *slog.Logger) error {
+	opt := retain.Options{
+		Directory: path, Policy: Policy(c), Log: log,
+		Deleted: func(del retain.Deletion, err error) {
+			if err != nil {
+				log.Error("can't delete a file", "directory", path, "file", del.Name.String(), "error", err)
+				return
+			}
+			log.Info("deleted a file", "directory", path, "file", del.Name.String(), "limit", string(del.Limit))
+			d.book.note(writer.Entry{
+				Kind: writer.KindDeleted, Name: del.Name.String(), Interface: del.Name.Interface, Limit: string(del.Limit),
+			})
+		},
+	}
+	if c.Retain.MinFree != (config.Share{}) {
+		opt.Space = func() (writer.Space, error) { return writer.SpaceOf(path) }
+	}
+	var err error
+	if d.keeper, err = retain.New(opt); err != nil {
+		return fmt.Errorf("directory %s: %w", path, err)
+	}
+	return nil
+}
+
+// run keeps the directory until the context ends.
+func (d *directory) run(ctx context.Context, log *slog.Logger) {
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		d.keeper.Run(ctx)
+	}()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		d.sweep(log)
+		select {
+		case <-ctx.Done():
+			<-kept
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// sweep deletes old ledgers, when all files that they speak of are gone.
+func (d *directory) sweep(log *slog.Logger) {
+	spans, err := writer.LedgerSpans(d.path)
+	if err != nil || len(spans) == 0 {
+		return
+	}
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	for _, name := range writer.SpentLedgers(spans, names) {
+		err := os.Remove(filepath.Join(d.path, name))
+		log.Info("deleted an old ledger: all files that it speaks of are gone", "file", filepath.Join(d.path, name), "error", err)
+	}
+}

@@ -1,0 +1,99 @@
+package retain
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"capd/writer"
+)
+
+// A Forecast says how far back the files of an interface will reach.
+type Forecast struct {
+	Interface string
+	Oldest    time.Time     // begin of the oldest file
+	Rate      float64       // bytes on disk a second, of late
+	Reach     time.Duration // at that rate, when the limits are reached; 0: no limit, or no rate yet
+	Limit     Limit         // that is reached first; empty without one
+}
+
+// lately is how much time the rate is taken of, at least, if there is as much.
+const lately = time.Hour
+
+// Predict returns a forecast for each interface, in order of their names. What
+// floors and held files keep beyond the limits is not looked at.
+func Predict(now time.Time, files []File, policy Policy, space writer.Space) []Forecast {
+	rows := make(map[string][]queued)
+	var used int64
+	var total pace
+	for _, q := range order(now, files) {
+		rows[q.Name.Interface] = append(rows[q.Name.Interface], q)
+		used += q.Size
+	}
+	paces := make(map[string]pace)
+	for name, row := range rows {
+		paces[name] = paceOf(now, row)
+		total.bytes += paces[name].bytes
+		total.files += paces[name].files
+	}
+	var all []Forecast
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		f := Forecast{Interface: name, Oldest: rows[name][0].Name.Start, Rate: paces[name].bytes}
+		f.reach(policy.of(name), paces[name])
+		f.reach(policy.Directory, total)
+		if least := policy.Directory.free(space.Total); least > 0 {
+			f.take(float64(used)+float64(space.Free)-float64(least), total.bytes, ByMinFree)
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+func (f *Forecast) reach(l Limits, p pace) {
+	if l.Bytes > 0 {
+		f.take(float64(l.Bytes), p.bytes, ByBytes)
+	}
+	if l.Count > 0 {
+		f.take(float64(l.Count), p.files, ByCount)
+	}
+	if l.Age > 0 {
+		f.take(l.Age.Seconds(), 1, ByAge)
+	}
+}
+
+// take notes a limit's reach if it is the shortest so far.
+func (f *Forecast) take(room, rate float64, limit Limit) {
+	const most = 100 * 365 * 24 * time.Hour
+	if rate <= 0 {
+		return
+	}
+	reach := most
+	if seconds := max(room, 0) / rate; seconds < most.Seconds() {
+		reach = max(time.Duration(seconds*float64(time.Second)), 1)
+	}
+	if f.Limit == "" || reach < f.Reach {
+		f.Reach, f.Limit = reach, limit
+	}
+}
+
+// A pace is how fast an interface fills the disk, a second.
+type pace struct{ bytes, files float64 }
+
+// paceOf measures the newest files of an interface, which are in order.
+func paceOf(now time.Time, row []queued) pace {
+	var bytes int64
+	var files int
+	var since time.Duration
+	for _, q := range slices.Backward(row) {
+		if q.era > 0 || since >= lately {
+			break
+		}
+		bytes += q.Size
+		files++
+		since = now.Sub(q.start)
+	}
+	if since < time.Second {
+		return pace{}
+	}
+	return pace{float64(bytes) / since.Seconds(), float64(files) / since.Seconds()}
+}

@@ -1,0 +1,392 @@
+package retain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"capd/writer"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func put(t testing.TB, dir, name string, size int) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func listNames(t testing.TB, dir string) (all []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all
+}
+
+// told collects what a Keeper tells.
+type told struct {
+	mu   sync.Mutex
+	all  []Deletion
+	errs []error
+}
+
+func (l *told) add(d Deletion, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.errs = append(l.errs, err)
+	} else {
+		l.all = append(l.all, d)
+	}
+}
+
+func (l *told) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return sequences(l.all)
+}
+
+// keep runs a Keeper while f does things to it; the clocks are the bubble's.
+func keep(t *testing.T, opt Options, f func(k *Keeper, l *told)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := &told{}
+		opt.Deleted = l.add
+		k, err := New(opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { k.Run(ctx); close(done) }()
+		synctest.Wait()
+		f(k, l)
+		cancel()
+		<-done
+	})
+}
+
+// at is a name of now, as the bubble has it.
+func at(iface string, seq int) writer.Name { return nameOf(iface, seq, time.Now().UTC()) }
+
+func TestKeeper(t *testing.T) {
+	dir := t.TempDir()
+	keep(t, Options{Directory: dir, Policy: directory(Limits{Bytes: 1000})}, func(k *Keeper, l *told) {
+		for i := range 20 {
+			n := at("eth0", i+1)
+			put(t, dir, n.String(), 100)
+			k.Add(n, 100)
+			synctest.Wait()
+			time.Sleep(time.Minute)
+		}
+		if got := listNames(t, dir); len(got) != 10 || !strings.HasSuffix(got[0], "-000011.pcap") {
+			t.Errorf("left: %v", got)
+		}
+		if s := k.Stats(); s.Files != 10 || s.Bytes != 1000 || s.Deleted != 10 || s.DeletedBytes != 1000 || s.Failures != 0 {
+			t.Errorf("%+v", s)
+		}
+		if f := k.Forecast(); len(f) != 1 || (f[0].Reach-10*time.Minute).Abs() > time.Minute || f[0].Limit != ByBytes {
+			t.Errorf("%+v", f)
+		}
+		if len(l.all) != 10 || l.all[9].Name.Sequence != 10 {
+			t.Errorf("told %v", l)
+		}
+	})
+}
+
+// TestKeeperLeavesAlone: only finished files of capd's own go, whatever the
+// limits say.
+func TestKeeperLeavesAlone(t *testing.T) {
+	dir := t.TempDir()
+	n := func(seq int) string { return nameOf("eth0", seq, noon).String() }
+	outside := t.TempDir()
+	put(t, outside, "target", 10)
+	link := func(name string) {
+		if err := os.Symlink(filepath.Join(outside, "target"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{
+		"foreign.pcap", "eth0.pcap", n(1) + ".partial", n(2) + ".damaged", n(3), n(3) + ".hold", n(4) + ".zst", n(4) + ".zst.hold",
+		n(5) + ".bak", "ledger.jsonl", "x.deleting", n(7) + ".zst.partial",
+	} {
+		put(t, dir, name, 100)
+	}
+	link(n(8))
+	link(n(9) + ".deleting")
+	if err := os.Mkdir(filepath.Join(dir, n(10)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	before := listNames(t, dir)
+	put(t, dir, n(20), 100)
+	put(t, dir, n(21)+".gz", 100)
+	put(t, dir, n(22), 100) // being compressed
+	put(t, dir, n(22)+".zst", 50)
+	if err := os.Link(filepath.Join(outside, "target"), filepath.Join(dir, n(23))); err != nil {
+		t.Fatal(err)
+	}
+	// After it was listed, a name becomes a link.
+	put(t, dir, n(24), 100)
+	keep(t, Options{Directory: dir, Policy: directory(Limits{Bytes: 1, Age: 1}), Step: 5}, func(k *Keeper, l *told) {
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if after := listNames(t, dir); !slices.Equal(before, after) {
+			t.Errorf("left:\n%s\nwant:\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+		}
+		want := []int64{100, 100, 150, 10, 100}
+		for i, d := range l.all {
+			if d.Size != want[i] {
+				t.Errorf("%v: told %d bytes, want %d", d.Name, d.Size, want[i])
+			}
+		}
+		if len(l.all) != len(want) || len(l.errs) != 0 {
+			t.Errorf("told %v, %v", l, l.errs)
+		}
+	})
+	if info, err := os.Stat(filepath.Join(outside, "target")); err != nil || info.Size() != 10 {
+		t.Errorf("what another name leads to was touched: %v", err)
+	}
+}
+
+// TestKeeperSlices: a large file goes out of sight at once and then in steps.
+func TestKeeperSlices(t *testing.T) {
+	dir := t.TempDir()
+	name := nameOf("eth0", 1, noon)
+	put(t, dir, name.String(), 1000)
+	gone := filepath.Join(dir, name.String()+".deleting")
+	opt := Options{Directory: dir, Policy: directory(Limits{Bytes: 1}), Step: 300, Pause: time.Second}
+	size := func() int64 {
+		info, err := os.Stat(gone)
+		if err != nil {
+			return -1
+		}
+		return info.Size()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		k, err := New(opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		synctest.Wait()
+		if got := listNames(t, dir); len(got) != 1 || size() != 700 {
+			t.Errorf("at first: %v, %d bytes", got, size())
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if size() != 400 {
+			t.Errorf("then: %d bytes", size())
+		}
+		cancel() // in the middle
+		synctest.Wait()
+	})
+	// The next run goes on.
+	keep(t, opt, func(k *Keeper, l *told) {
+		if size() != 100 {
+			t.Errorf("after a restart: %d bytes", size())
+		}
+		time.Sleep(time.Minute)
+		if got := listNames(t, dir); len(got) != 0 || l.String() != "eth01:resumed" {
+			t.Errorf("left: %v; told %v", got, l)
+		}
+	})
+}
+
+// TestKeeperForeignDisk: another process fills the disk. The floor stands, and
+// what was freed is not freed again before the file system tells.
+func TestKeeperForeignDisk(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 50 {
+		put(t, dir, nameOf("eth0", i+1, noon).String(), 100)
+	}
+	var mu sync.Mutex
+	free, broken := uint64(500), false
+	set := func(n uint64, b bool) { mu.Lock(); free, broken = n, b; mu.Unlock() }
+	opt := Options{
+		Directory: dir, Policy: directory(Limits{MinFree: 500, KeepAtLeast: Floor{Count: 7}}),
+		Space: func() (writer.Space, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if broken {
+				return writer.Space{}, errors.New("broken")
+			}
+			return writer.Space{Free: free, Total: 10000}, nil
+		},
+	}
+	files := func() int { return len(listNames(t, dir)) }
+	keep(t, opt, func(k *Keeper, l *told) {
+		time.Sleep(time.Hour)
+		if files() != 50 {
+			t.Fatalf("%d files while there was room", files())
+		}
+		set(300, false)
+		k.Wake()
+		synctest.Wait()
+		k.Wake() // the file system says the same
+		synctest.Wait()
+		if files() != 48 {
+			t.Fatalf("%d files, want 48", files())
+		}
+		set(0, true)
+		time.Sleep(time.Hour)
+		if files() != 48 {
+			t.Fatalf("%d files, though nobody knows the space", files())
+		}
+		set(0, false)
+		time.Sleep(time.Hour)
+		if files() != 7 {
+			t.Fatalf("%d files, want the floor", files())
+		}
+	})
+}
+
+// TestKeeperOthers: what others delete, add and hold is met by the next rescan.
+func TestKeeperOthers(t *testing.T) {
+	dir := t.TempDir()
+	n := func(i int) writer.Name { return nameOf("eth0", i, noon) }
+	for i := range 10 {
+		put(t, dir, n(i+1).String(), 100)
+	}
+	keep(t, Options{Directory: dir, Policy: directory(Limits{Count: 10})}, func(k *Keeper, l *told) {
+		os.Remove(filepath.Join(dir, n(3).String()))
+		put(t, dir, n(1).String()+Hold, 0) // before a rescan
+		put(t, dir, n(11).String(), 100)
+		put(t, dir, n(12).String(), 100)
+		k.Add(n(13), 100) // but it is not there
+		synctest.Wait()
+		if got := l.String(); got != "eth02:count" {
+			t.Errorf("at first: %s", got)
+		}
+		time.Sleep(DefaultRescan + time.Minute)
+		if got := l.String(); got != "eth02:count" || k.Stats().Files != 10 {
+			t.Errorf("told %s; %+v", got, k.Stats())
+		}
+		os.Remove(filepath.Join(dir, n(1).String()+Hold))
+		put(t, dir, n(14).String(), 100)
+		time.Sleep(DefaultRescan + time.Minute)
+		if got := l.String(); got != "eth02:count eth01:count" {
+			t.Errorf("no longer held: %s", got)
+		}
+	})
+}
+
+// TestKeeperFailures: a file that can't be deleted does not stop others, and is
+// tried again after the next rescan.
+func TestKeeperFailures(t *testing.T) {
+	dir := t.TempDir()
+	n := func(i int) writer.Name { return nameOf("eth0", i, noon) }
+	for i := range 4 {
+		put(t, dir, n(i+1).String(), 100)
+	}
+	opt := Options{Directory: dir, Policy: directory(Limits{Count: 2})}
+	// A directory came in its place.
+	synctest.Test(t, func(t *testing.T) {
+		l := &told{}
+		opt.Deleted = l.add
+		k, err := New(opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.Remove(filepath.Join(dir, n(1).String()))
+		os.Mkdir(filepath.Join(dir, n(1).String()), 0o700)
+		ctx, cancel := context.WithCancel(t.Context())
+		go k.Run(ctx)
+		synctest.Wait()
+		if got := l.String(); got != "eth02:count eth03:count" || len(l.errs) != 1 || k.Stats().Failures != 1 {
+			t.Errorf("told %s, %v", got, l.errs)
+		}
+		if !strings.HasPrefix(l.errs[0].Error(), "retain: remove ") {
+			t.Error(l.errs[0])
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+type brokenEntry struct{ name string }
+
+func (e brokenEntry) Name() string               { return e.name }
+func (e brokenEntry) IsDir() bool                { return false }
+func (e brokenEntry) Type() fs.FileMode          { return 0 }
+func (e brokenEntry) Info() (fs.FileInfo, error) { return nil, fs.ErrPermission }
+
+func TestUnreadableEntries(t *testing.T) {
+	f := found{files: make(map[string]File)}
+	f.add("", brokenEntry{nameOf("eth0", 1, noon).String()})
+	f.add("", brokenEntry{"foreign"})
+	if f.unreadable != 1 || len(f.files) != 0 {
+		t.Errorf("%+v", f)
+	}
+	if _, err := New(Options{Directory: filepath.Join(t.TempDir(), "no")}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing directory: %v", err)
+	}
+}
+
+// TestKeeperMany: ten thousand files, over a restart.
+func TestKeeperMany(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 10_000 {
+		put(t, dir, nameOf(fmt.Sprint("eth", i%2), i/2+1, noon.Add(time.Duration(i)*time.Second)).String(), 10)
+	}
+	for _, limit := range []int64{60_000, 40_000} {
+		keep(t, Options{Directory: dir, Policy: directory(Limits{Bytes: limit})}, func(k *Keeper, l *told) {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if s := k.Stats(); s.Bytes != limit || s.Failures != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+		if got := listNames(t, dir); int64(len(got)) != limit/10 || !strings.Contains(got[0], fmt.Sprintf("%06d", 5001-limit/20)) {
+			t.Errorf("%d files, first %s", len(got), got[0])
+		}
+	}
+}
+
+// TestClock: a jump ahead ages nothing for a day; a step back, and time that
+// passes, are believed.
+func TestClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c clock
+		wall := func(ahead time.Duration) time.Duration {
+			// A wall clock of its own, beside the monotonic one.
+			now := time.Now()
+			return c.trustedAt(now, now.Round(0).Add(ahead)).Sub(now.Round(0))
+		}
+		expect := func(what string, ahead, want time.Duration) {
+			t.Helper()
+			if got := wall(ahead); got != want {
+				t.Errorf("%s: %v ahead, want %v", what, got, want)
+			}
+		}
+		year := 365 * 24 * time.Hour
+		expect("start", 0, 0)
+		time.Sleep(48 * time.Hour)
+		expect("two days on", 0, 0)
+		expect("jump", year, 0)
+		time.Sleep(23 * time.Hour)
+		expect("still", year, 0)
+		expect("corrected", time.Minute, time.Minute)
+		expect("jump again", year, time.Minute)
+		time.Sleep(25 * time.Hour)
+		expect("believed", year, year)
+		expect("back", 0, 0)
+	})
+}

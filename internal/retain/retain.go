@@ -1,0 +1,248 @@
+// Package retain deletes the oldest finished capture files, so that the rest
+// stays within limits.
+//
+// Nothing but a name that capd writes is ever deleted, and the order is that of
+// the recorder's sequence numbers and clock. What packets claim about the time
+// has no say.
+package retain
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"capd/writer"
+)
+
+// Limits bound what is kept of an interface or of a directory. A limit of 0 is
+// none.
+type Limits struct {
+	Bytes       int64         // on disk, unfinished and held files too
+	Age         time.Duration // since the begin of a file, by the recorder's clock
+	Count       int           // finished files
+	MinFree     uint64        // bytes of the file system that stay free
+	MinFreePart float64       // the same as a part of the file system, 0 to 1; the larger holds
+	KeepAtLeast Floor
+}
+
+// A Floor is what no limit takes away, whatever fills the disk: the newest
+// finished files up to any of these.
+type Floor struct {
+	Bytes int64
+	Count int
+	Age   time.Duration
+}
+
+// A Policy says what to keep in a directory.
+type Policy struct {
+	Directory Limits
+	Interface func(name string) Limits // of one alone, beside the directory's; may be nil
+}
+
+func (p *Policy) of(name string) Limits {
+	if p.Interface == nil {
+		return Limits{}
+	}
+	return p.Interface(name)
+}
+
+// A File is what a directory holds of one capture file, compressed or not.
+type File struct {
+	Name    writer.Name
+	Size    int64 // bytes on disk
+	Partial bool  // not finished: it counts, but stays
+	Held    bool  // may not be deleted: it counts, but stays
+}
+
+// A Limit is the name of a limit.
+type Limit string
+
+// Limits by name.
+const (
+	ByBytes   Limit = "bytes"
+	ByAge     Limit = "age"
+	ByCount   Limit = "count"
+	ByMinFree Limit = "min_free"
+	Resumed   Limit = "resumed" // a deletion that an earlier run began
+)
+
+// A Deletion says which file has to go.
+type Deletion struct {
+	Name  writer.Name
+	Size  int64
+	Limit Limit // that wants it
+}
+
+// Plan returns which files have to go, in that order. An interface's limits
+// come first, then the directory's. The space is the file system's, as it is
+// before.
+func Plan(now time.Time, files []File, policy Policy, space writer.Space) []Deletion {
+	queue := order(now, files)
+	p := planner{space: space, all: newScope(policy.Directory), ifaces: make(map[string]*scope)}
+	for i := range queue {
+		q := &queue[i]
+		s := p.ifaces[q.Name.Interface]
+		if s == nil {
+			s = newScope(policy.of(q.Name.Interface))
+			p.ifaces[q.Name.Interface] = s
+		}
+		s.count(q)
+		p.all.count(q)
+	}
+	p.pass(queue, func(q *queued) *scope { return p.ifaces[q.Name.Interface] })
+	p.pass(queue, func(*queued) *scope { return p.all })
+	return p.plan
+}
+
+type planner struct {
+	space  writer.Space
+	freed  uint64
+	all    *scope
+	ifaces map[string]*scope
+	plan   []Deletion
+}
+
+// pass goes through the files, oldest first, and plans to delete those that the
+// scope's limits want gone, if no floor keeps them.
+func (p *planner) pass(queue []queued, of func(*queued) *scope) {
+	for i := range queue {
+		q := &queue[i]
+		s := of(q)
+		if q.gone || q.Partial || q.Held {
+			continue
+		}
+		limit := s.exceeded(q, p.space, p.freed)
+		iface := p.ifaces[q.Name.Interface]
+		if limit == "" || p.all.keeps(q) || iface.keeps(q) {
+			continue
+		}
+		q.gone = true
+		p.freed += uint64(q.Size)
+		p.all.remove(q)
+		iface.remove(q)
+		p.plan = append(p.plan, Deletion{q.Name, q.Size, limit})
+	}
+}
+
+// A scope is an interface or the directory, with what is in it.
+type scope struct {
+	limits   Limits
+	used     int64 // bytes of all files
+	finished int64 // bytes of finished ones
+	files    int   // finished
+}
+
+func newScope(l Limits) *scope { return &scope{limits: l} }
+
+func (s *scope) count(q *queued) {
+	s.used += q.Size
+	if !q.Partial {
+		s.finished += q.Size
+		s.files++
+	}
+}
+
+func (s *scope) remove(q *queued) {
+	s.used -= q.Size
+	s.finished -= q.Size
+	s.files--
+}
+
+// exceeded returns a limit that the oldest file is to be deleted for; empty if
+// all hold.
+func (s *scope) exceeded(q *queued, space writer.Space, freed uint64) Limit {
+	l := &s.limits
+	switch {
+	case l.Age > 0 && q.age > l.Age:
+		return ByAge
+	case l.Bytes > 0 && s.used > l.Bytes:
+		return ByBytes
+	case l.Count > 0 && s.files > l.Count:
+		return ByCount
+	case space.Free+freed < l.free(space.Total):
+		return ByMinFree
+	}
+	return ""
+}
+
+// free returns how many bytes of a file system are to stay free.
+func (l *Limits) free(total uint64) uint64 {
+	part := min(max(l.MinFreePart, 0), 1) * float64(total)
+	return max(l.MinFree, uint64(math.Ceil(part)))
+}
+
+// keeps reports whether the floor would be broken without the file.
+func (s *scope) keeps(q *queued) bool {
+	f := &s.limits.KeepAtLeast
+	return s.files-1 < f.Count || s.finished-q.Size < f.Bytes || f.Age > 0 && q.age < f.Age
+}
+
+// A queued file waits for its turn.
+type queued struct {
+	File
+	era   int           // how often the clock was set back since; the oldest have the most
+	start time.Time     // when it began, not before the one before it
+	age   time.Duration // how old it is, at least as old as those after it
+	gone  bool
+}
+
+// setBack is how far a clock goes back at least for it to count: names have
+// whole seconds, and a small step disturbs no order that matters.
+const setBack = time.Hour
+
+// order returns the files, oldest first. Those of one interface are in the
+// order of their sequence numbers. Interfaces are merged by the time in the
+// names; where that goes back from one file to the next, the clock was set, and
+// what is before is older than all that is after.
+func order(now time.Time, files []File) []queued {
+	rows := make(map[writer.Lane][]queued)
+	for _, f := range files {
+		lane := writer.Lane{Interface: f.Name.Interface, Number: f.Name.Lane}
+		rows[lane] = append(rows[lane], queued{File: f})
+	}
+	all := make([]queued, 0, len(files))
+	for _, row := range rows {
+		slices.SortFunc(row, func(a, b queued) int {
+			return cmp.Or(cmp.Compare(a.Name.Sequence, b.Name.Sequence), a.Name.Start.Compare(b.Name.Start))
+		})
+		date(now, row)
+		all = append(all, row...)
+	}
+	slices.SortFunc(all, func(a, b queued) int {
+		return cmp.Or(cmp.Compare(b.era, a.era), a.start.Compare(b.start),
+			cmp.Compare(a.Name.Interface, b.Name.Interface), cmp.Compare(a.Name.Lane, b.Name.Lane),
+			cmp.Compare(a.Name.Sequence, b.Name.Sequence))
+	})
+	oldest := time.Duration(math.MinInt64)
+	for i := range slices.Backward(all) {
+		oldest = max(oldest, all[i].age)
+		all[i].age = oldest
+	}
+	return all
+}
+
+// date finds the eras and times of an interface's files, which are in order.
+func date(now time.Time, row []queued) {
+	era, from := 0, 0
+	begin := func(i int) { // of a new era: all before are one older
+		for j := range row[:i] {
+			row[j].era++
+		}
+		era, from = era+1, i
+	}
+	for i := range row {
+		q := &row[i]
+		q.start, q.age = q.Name.Start, now.Sub(q.Name.Start)
+		if i > from && q.start.Before(row[i-1].start) {
+			if row[i-1].start.Sub(q.start) < setBack {
+				q.start = row[i-1].start
+			} else {
+				begin(i)
+			}
+		}
+	}
+	if n := len(row); n > from && row[n-1].start.Sub(now) >= setBack {
+		begin(n)
+	}
+}

@@ -1,0 +1,411 @@
+package writer
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LedgerName is the name of a directory's ledger. Older parts of it are called
+// ledger-000001.jsonl and so on.
+const LedgerName = "ledger.jsonl"
+
+// Defaults of a LedgerOptions' zero values.
+const (
+	DefaultLedgerRotateSize = 64 << 20
+	DefaultLedgerPending    = 1 << 20
+)
+
+// LedgerOptions say how to keep a ledger. Zero values are defaults.
+type LedgerOptions struct {
+	RotateSize int64       // bytes from which on the ledger goes on in a new file
+	Pending    int         // most bytes of lines that wait for a disk that fails
+	Sync       bool        // Append waits until its lines are on the disk
+	FileMode   fs.FileMode // 0: DefaultFileMode
+}
+
+// A Ledger says what was recorded into a directory and what was lost. Only who
+// holds the directory's lock may open it. It is safe for use by several
+// goroutines.
+type Ledger struct {
+	dir string
+	opt LedgerOptions
+
+	mu      sync.Mutex
+	file    ledgerFile
+	size    int64
+	pending []byte        // lines that are not, or not wholly, in the file
+	sent    int           // bytes of pending that are
+	lost    uint64        // lines since pending was full
+	pause   time.Duration // before the next try after a failure
+	retry   *time.Timer   // nil: nothing failed
+	closed  bool
+
+	open func(path string, mode fs.FileMode) (ledgerFile, error)
+}
+
+// A ledgerFile is what a Ledger needs of an *os.File.
+type ledgerFile interface {
+	io.WriteCloser
+	Stat() (fs.FileInfo, error)
+	Sync() error
+}
+
+func openLedgerFile(path string, mode fs.FileMode) (ledgerFile, error) {
+	const flags = os.O_RDWR | os.O_APPEND | os.O_CREATE | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	h, err := os.OpenFile(path, flags, mode)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := h.Stat(); err != nil || !info.Mode().IsRegular() {
+		h.Close()
+		return nil, cmp.Or(err, error(&fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}))
+	}
+	return h, nil
+}
+
+// OpenLedger opens the directory's ledger, or makes it. A last line that a
+// crash has torn is cut off, or gets its end if nothing else is missing; a
+// line of KindSalvaged tells it.
+func OpenLedger(dir string, opt LedgerOptions) (*Ledger, error) {
+	return openLedger(dir, opt, openLedgerFile)
+}
+
+func openLedger(dir string, opt LedgerOptions, open func(string, fs.FileMode) (ledgerFile, error)) (*Ledger, error) {
+	if opt.RotateSize == 0 {
+		opt.RotateSize = DefaultLedgerRotateSize
+	}
+	if opt.Pending == 0 {
+		opt.Pending = DefaultLedgerPending
+	}
+	if opt.FileMode == 0 {
+		opt.FileMode = DefaultFileMode
+	}
+	l := &Ledger{dir: dir, opt: opt, open: open}
+	cut, repaired, err := repairLedger(l.path(), opt.FileMode)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	if err := l.follow(); err != nil {
+		return nil, err
+	}
+	if repaired {
+		// A disk that takes no line now will take it later.
+		_ = l.Append(Entry{Kind: KindSalvaged, Name: LedgerName, Cut: cut, Why: "torn line"})
+	}
+	return l, nil
+}
+
+func (l *Ledger) path() string { return filepath.Join(l.dir, LedgerName) }
+
+// repairLedger makes the file end with a line's end and returns how many bytes
+// it cut for that.
+func repairLedger(path string, mode fs.FileMode) (cut int64, repaired bool, err error) {
+	f, err := openLedgerFile(path, mode)
+	if err != nil {
+		return 0, false, err
+	}
+	h := f.(*os.File)
+	defer h.Close()
+	info, err := h.Stat()
+	if err != nil {
+		return 0, false, err
+	}
+	size := info.Size()
+	end, err := lastLineEnd(h, size)
+	if err != nil || end == size {
+		return 0, false, err
+	}
+	if size-end < maxLine {
+		line := make([]byte, size-end)
+		if _, err := h.ReadAt(line, end); err != nil {
+			return 0, false, err
+		}
+		if new(Entry).parseLine(line) == nil {
+			_, err := h.Write([]byte{'\n'})
+			return 0, true, err
+		}
+	}
+	if err := h.Truncate(end); err != nil {
+		return 0, false, err
+	}
+	return size - end, true, h.Sync()
+}
+
+// lastLineEnd returns the offset behind the last newline.
+func lastLineEnd(r io.ReaderAt, size int64) (int64, error) {
+	buf := make([]byte, maxLine)
+	for end := size; end > 0; {
+		from := max(0, end-int64(len(buf)))
+		b := buf[:end-from]
+		if _, err := r.ReadAt(b, from); err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
+			return from + int64(i) + 1, nil
+		}
+		end = from
+	}
+	return 0, nil
+}
+
+// Append adds lines, in order, with one write. Entries without a Time get the
+// present one. An error says that the lines wait in memory: they are written as
+// soon as the disk takes them, before all that come after.
+func (l *Ledger) Append(entries ...Entry) error {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return fmt.Errorf("write ledger: %w", fs.ErrClosed)
+	}
+	for i := range entries {
+		l.keep(entries[i].appendLine(nil, now))
+	}
+	return l.drain()
+}
+
+// keep puts a line behind those that wait. When there is no room for it, the
+// later ones are lost too, so that the loss is in one place.
+func (l *Ledger) keep(line []byte) {
+	if l.lost > 0 || l.retry != nil && len(l.pending)+len(line) > l.opt.Pending {
+		l.lost++
+		return
+	}
+	l.pending = append(l.pending, line...)
+}
+
+// drain writes all that waits. If it can't, a timer tries again.
+func (l *Ledger) drain() error {
+	err := l.write()
+	if err == nil {
+		l.stopRetry()
+		return l.rotate()
+	}
+	if l.retry != nil {
+		return err
+	}
+	l.pause = min(max(2*l.pause, firstPause), lastPause)
+	l.retry = time.AfterFunc(l.pause, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.retry = nil; !l.closed {
+			_ = l.drain() // it arms the timer again
+		}
+	})
+	return err
+}
+
+func (l *Ledger) stopRetry() {
+	if l.retry != nil {
+		l.retry.Stop()
+	}
+	l.retry, l.pause = nil, 0
+}
+
+// write hands what waits to the system.
+func (l *Ledger) write() error {
+	if len(l.pending) == 0 && l.lost == 0 {
+		return nil
+	}
+	if err := l.follow(); err != nil {
+		return err
+	}
+	if err := l.writePending(); err != nil {
+		return err
+	}
+	if l.lost > 0 {
+		l.pending = Entry{Kind: KindUnwritten, Lines: l.lost}.appendLine(nil, time.Now())
+		l.lost = 0
+		if err := l.writePending(); err != nil {
+			return err
+		}
+	}
+	if l.opt.Sync {
+		if err := l.file.Sync(); err != nil {
+			return fmt.Errorf("sync ledger: %w", err)
+		}
+	}
+	return nil
+}
+
+// writePending makes one write. Of a line that does not fit, the rest is
+// written the next time: nothing is cut and nothing is written twice.
+func (l *Ledger) writePending() error {
+	n, err := l.file.Write(l.pending[l.sent:])
+	l.size += int64(n)
+	if err != nil {
+		done := l.sent + n
+		whole := bytes.LastIndexByte(l.pending[:done], '\n') + 1
+		l.pending, l.sent = l.pending[whole:], done-whole
+		return fmt.Errorf("write ledger: %w", err)
+	}
+	l.pending, l.sent = nil, 0
+	return nil
+}
+
+// follow makes sure that the open file is the one with the name: it may have
+// been removed, or the file system under it unmounted.
+func (l *Ledger) follow() error {
+	if l.file != nil {
+		open, err := l.file.Stat()
+		named, err2 := os.Lstat(l.path())
+		if err == nil && err2 == nil && os.SameFile(open, named) {
+			return nil
+		}
+		_ = l.file.Close()
+		l.file, l.sent = nil, 0
+	}
+	f, err := l.open(l.path(), l.opt.FileMode)
+	if err != nil {
+		return fmt.Errorf("open ledger: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("open ledger: %w", err)
+	}
+	l.file, l.size = f, info.Size()
+	return nil
+}
+
+// rotate goes on in a new file when this one is large.
+func (l *Ledger) rotate() error {
+	if l.size < l.opt.RotateSize {
+		return nil
+	}
+	old, err := oldLedgers(l.dir)
+	if err != nil {
+		return fmt.Errorf("rotate ledger: %w", err)
+	}
+	last := uint64(0)
+	if len(old) > 0 {
+		last, _ = parseLedgerName(old[len(old)-1])
+	}
+	if err := l.file.Sync(); err != nil {
+		return fmt.Errorf("rotate ledger: %w", err)
+	}
+	if err := rename(l.path(), filepath.Join(l.dir, oldLedgerName(last+1))); err != nil {
+		return fmt.Errorf("rotate ledger: %w", err)
+	}
+	if err := l.follow(); err != nil {
+		return err
+	}
+	if err := syncDirectory(l.dir); err != nil {
+		return fmt.Errorf("rotate ledger: %w", err)
+	}
+	return nil
+}
+
+// Close writes what waits, if it can, and closes the file. The error says what
+// is lost.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	err := l.write()
+	l.stopRetry()
+	if l.file != nil {
+		err = errors.Join(err, l.file.Sync(), l.file.Close())
+	}
+	return err
+}
+
+// Pending returns how many bytes of lines wait for the disk.
+func (l *Ledger) Pending() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.pending) - l.sent
+}
+
+func oldLedgerName(n uint64) string { return fmt.Sprintf("ledger-%06d.jsonl", n) }
+
+// parseLedgerName returns the number of an old ledger.
+func parseLedgerName(s string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(s, "ledger-")
+	digits, ok2 := strings.CutSuffix(digits, ".jsonl")
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, ok && ok2 && err == nil && oldLedgerName(n) == s
+}
+
+// oldLedgers returns the names of the directory's old ledgers, oldest first.
+func oldLedgers(dir string) ([]string, error) {
+	h, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	all, err := h.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(s string) bool { _, ok := parseLedgerName(s); return !ok })
+	slices.SortFunc(all, func(a, b string) int {
+		x, _ := parseLedgerName(a)
+		y, _ := parseLedgerName(b)
+		return cmp.Compare(x, y)
+	})
+	return all, nil
+}
+
+// A LedgerSpan says which files an old ledger speaks of.
+type LedgerSpan struct {
+	Ledger string          // its name
+	Last   map[Lane]uint64 // highest sequence numbers
+}
+
+// SpentLedgers returns the names of the old ledgers that are no longer needed,
+// given their spans, oldest first, and the names in the directory: none of the
+// files that they speak of is left. A needed one keeps all that come after it,
+// so that what is left has no hole.
+func SpentLedgers(spans []LedgerSpan, names []string) []string {
+	first := make(map[Lane]uint64)
+	for _, s := range names {
+		n, _, err := parseState(s)
+		if err != nil {
+			continue
+		}
+		if least, ok := first[n.lane()]; !ok || n.Sequence < least {
+			first[n.lane()] = n.Sequence
+		}
+	}
+	var spent []string
+	for _, span := range spans {
+		for lane, last := range span.Last {
+			if least, ok := first[lane]; ok && least <= last {
+				return spent
+			}
+		}
+		spent = append(spent, span.Ledger)
+	}
+	return spent
+}
+
+// parseState parses the name of a file in any of its states: finished,
+// unfinished, damaged, compressed, being deleted or held. It also returns the
+// finished file's.
+func parseState(s string) (n Name, finished string, err error) {
+	for n, err = ParseName(s); err != nil; n, err = ParseName(s) {
+		ext := filepath.Ext(s)
+		if ext == "" {
+			return n, s, err
+		}
+		s = strings.TrimSuffix(s, ext)
+	}
+	return n, s, nil
+}

@@ -1,0 +1,173 @@
+package writer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// A LineError says that a line of a ledger can't be read.
+type LineError struct {
+	File string // name in the directory
+	Line int    // from 1 on
+	Torn bool   // the file ends within the line: it may be about to be written
+	Err  error
+}
+
+// Error says where and why.
+func (e *LineError) Error() string {
+	return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *LineError) Unwrap() error { return e.Err }
+
+// ReadLedger returns the entries of all ledgers of the directory that keep
+// accepts, nil accepts all, oldest first. It may run while another process
+// records. A line that can't be read is a *LineError and the next one follows;
+// after any other error there is none. Lines of unknown kinds are returned as
+// they are, unknown fields passed over.
+func ReadLedger(dir string, keep func(*Entry) bool) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		files, err := openLedgers(dir)
+		defer func() {
+			for _, h := range files {
+				h.Close()
+			}
+		}()
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("read ledger: %w", err))
+			return
+		}
+		for _, h := range files {
+			if !readLedger(h, filepath.Base(h.Name()), keep, yield) {
+				return
+			}
+		}
+	}
+}
+
+// openLedgers opens all ledgers, the present one last. That is opened first and
+// the directory read then: when it becomes an old one meanwhile, it is in both.
+func openLedgers(dir string) ([]*os.File, error) {
+	present, err := os.OpenFile(filepath.Join(dir, LedgerName), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var files []*os.File
+	add := func(h *os.File) {
+		if h != nil {
+			files = append(files, h)
+		}
+	}
+	old, err := oldLedgers(dir)
+	if err != nil {
+		add(present)
+		return files, err
+	}
+	for _, name := range old {
+		h, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // no longer needed
+		}
+		if err != nil {
+			add(present)
+			return files, err
+		}
+		add(h)
+		if present != nil && sameFile(present, h) {
+			present.Close()
+			present = nil
+		}
+	}
+	add(present)
+	return files, nil
+}
+
+func sameFile(a, b *os.File) bool {
+	x, err := a.Stat()
+	y, err2 := b.Stat()
+	return err == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// readLedger yields one ledger's entries and reports whether to go on.
+func readLedger(src io.Reader, name string, keep func(*Entry) bool, yield func(Entry, error) bool) bool {
+	r := bufio.NewReaderSize(src, maxLine)
+	var e Entry
+	for n := 1; ; n++ {
+		line, err := r.ReadSlice('\n')
+		damage := error(nil)
+		if errors.Is(err, bufio.ErrBufferFull) {
+			damage = errors.New("line too long")
+			for errors.Is(err, bufio.ErrBufferFull) {
+				line, err = r.ReadSlice('\n')
+			}
+		}
+		if err != nil && err != io.EOF {
+			yield(Entry{}, fmt.Errorf("read ledger: %w", err))
+			return false
+		}
+		if len(line) == 0 {
+			return true
+		}
+		if err == nil {
+			line = line[:len(line)-1]
+		}
+		if damage == nil {
+			damage = e.parseLine(line)
+		}
+		switch {
+		case damage != nil:
+			if !yield(Entry{}, &LineError{File: name, Line: n, Torn: err == io.EOF, Err: damage}) {
+				return false
+			}
+		case keep == nil || keep(&e):
+			if !yield(e, nil) {
+				return false
+			}
+		}
+		if err == io.EOF {
+			return true
+		}
+	}
+}
+
+// LedgerSpans reads the directory's old ledgers, oldest first, for
+// SpentLedgers. They do not change any more: what is known of one may be kept.
+func LedgerSpans(dir string) ([]LedgerSpan, error) {
+	old, err := oldLedgers(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read ledger: %w", err)
+	}
+	var spans []LedgerSpan
+	for _, name := range old {
+		span := LedgerSpan{Ledger: name, Last: make(map[Lane]uint64)}
+		h, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return spans, fmt.Errorf("read ledger: %w", err)
+		}
+		readLedger(h, name, nil, func(e Entry, lineErr error) bool {
+			if n, parseErr := ParseName(e.Name); parseErr == nil {
+				span.Last[n.lane()] = max(span.Last[n.lane()], n.Sequence)
+			}
+			var damaged *LineError
+			if lineErr != nil && !errors.As(lineErr, &damaged) {
+				err = lineErr
+			}
+			return err == nil
+		})
+		h.Close()
+		if err != nil {
+			return spans, err
+		}
+		spans = append(spans, span)
+	}
+	return spans, nil
+}

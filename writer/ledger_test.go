@@ -1,0 +1,416 @@
+package writer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"capd/pcap"
+)
+
+// sampleEntry has every field set, or a random part of them.
+func sampleEntry(r *rand.Rand) Entry {
+	e := Entry{
+		Version: 1, Kind: KindFile, Time: noon, Name: "eth0-20260102T120000Z-000001.pcap", Interface: "eth0",
+		Link: "ETHERNET", Clock: "system", Begin: noon, End: noon.Add(time.Minute), First: noon.Add(1), Last: noon.Add(2e9),
+		Tally:  Tally{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
+		Reason: Interval, Clean: true, Cause: CauseDown, Frames: 13, Limit: "bytes", Cut: 14, Why: "torn", Into: "x.zst",
+		Offset: 15, Lines: 16, Software: "1.0", Boot: "b", Config: "c", PID: 17,
+	}
+	if r == nil {
+		return e
+	}
+	if r.IntN(2) == 0 {
+		e.Tally = Tally{Packets: r.Uint64()}
+	}
+	if r.IntN(2) == 0 {
+		e.Begin, e.Clean, e.Offset = time.Time{}, false, 0
+	}
+	e.Name = [...]string{"", "a\"b", "ü\n", e.Name}[r.IntN(4)]
+	return e
+}
+
+func TestEntryRoundTrip(t *testing.T) {
+	line := sampleEntry(nil).appendLine(nil, noon)
+	var plain Entry
+	if !plain.parsePlain(bytes.TrimSpace(line)) || plain != sampleEntry(nil) {
+		t.Errorf("%s: %+v", line, plain)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 500 {
+		e := sampleEntry(r)
+		line := e.appendLine(nil, noon)
+		var got Entry
+		err := got.parseLine(bytes.TrimSpace(line))
+		if err != nil || got != e || bytes.Count(line, []byte("\n")) != 1 {
+			t.Fatalf("%s: %v, %+v", line, err, got)
+		}
+	}
+	hostile := Entry{Kind: KindSalvaged, Why: strings.Repeat("\x00\xff\"", 1e5), Begin: time.Unix(1<<55, 0), End: time.Unix(-1<<55, 0)}
+	if line := hostile.appendLine(nil, noon); len(line) > maxLine || !json.Valid(line) {
+		t.Errorf("%d bytes", len(line))
+	}
+}
+
+// The fast parser says what encoding/json says, or nothing.
+func FuzzParseLine(f *testing.F) {
+	f.Add(sampleEntry(nil).appendLine(nil, noon))
+	f.Add([]byte(`{"v":1,"kind":"gap","time":"2026-01-02T12:00:00Z","cut":-5,"clean":false}`))
+	f.Add([]byte(`{"v":2,"kind":"x","new":{"a":[1]}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var fast, slow Entry
+		_ = slow.parseLine(b)
+		if slow = (Entry{}); !fast.parsePlain(b) {
+			return
+		}
+		if err := json.Unmarshal(b, &slow); err != nil || fast != slow {
+			t.Fatalf("%q: %+v, but %+v, %v", b, fast, slow, err)
+		}
+	})
+}
+
+func openTestLedger(t *testing.T, dir string, opt LedgerOptions) *Ledger {
+	t.Helper()
+	l, err := OpenLedger(dir, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// pids returns the PIDs of all entries, and the errors met.
+func pids(dir string) (all []int, errs []error) {
+	for e, err := range ReadLedger(dir, func(e *Entry) bool { return e.PID != 0 }) {
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			all = append(all, e.PID)
+		}
+	}
+	return all, errs
+}
+
+func wantPIDs(t *testing.T, dir string, from, to int) {
+	t.Helper()
+	got, errs := pids(dir)
+	var want []int
+	for i := from; i <= to; i++ {
+		want = append(want, i)
+	}
+	if !slices.Equal(got, want) || len(errs) > 0 {
+		t.Fatalf("entries %v, %v; want %d to %d", got, errs, from, to)
+	}
+}
+
+func TestLedgerRotates(t *testing.T) {
+	dir := t.TempDir()
+	for i := 1; i <= 300; i += 100 {
+		l := openTestLedger(t, dir, LedgerOptions{RotateSize: 2000})
+		for j := range 100 {
+			if err := l.Append(Entry{Kind: KindStart, PID: i + j}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Append(Entry{}); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("append after close: %v", err)
+		}
+	}
+	wantPIDs(t, dir, 1, 300)
+	old, err := oldLedgers(dir)
+	if err != nil || len(old) < 8 || old[0] != "ledger-000001.jsonl" {
+		t.Errorf("old ledgers %v, %v", old, err)
+	}
+}
+
+func TestLedgerConcurrent(t *testing.T) {
+	dir := t.TempDir()
+	l := openTestLedger(t, dir, LedgerOptions{RotateSize: 5000, Sync: true})
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range 50 {
+				if err := l.Append(Entry{Kind: KindStart, PID: 1 + i}, Entry{Kind: KindStop, Lines: uint64(j)}); err != nil {
+					t.Error(err)
+				}
+				pids(dir) // while it grows and rotates
+			}
+		})
+	}
+	wg.Wait()
+	if got, errs := pids(dir); len(got) != 200 || len(errs) > 0 {
+		t.Errorf("%d entries, %v", len(got), errs)
+	}
+}
+
+// Whatever byte a crash cut the ledger at, and with zeros behind it: it is
+// repaired, and no whole line is lost.
+func TestLedgerRepair(t *testing.T) {
+	var whole []byte
+	for i := range 3 {
+		whole = Entry{Kind: KindStart, PID: i + 1}.appendLine(whole, noon)
+	}
+	for cut := range len(whole) + 1 {
+		for _, zeros := range []int{0, 1, 200_000} {
+			if zeros > 1 && cut%17 != 0 {
+				continue
+			}
+			dir := t.TempDir()
+			path := filepath.Join(dir, LedgerName)
+			torn := append(slices.Clone(whole[:cut]), make([]byte, zeros)...)
+			if err := os.WriteFile(path, torn, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			lines := bytes.Count(torn, []byte("\n"))
+			if cut < len(whole) && whole[cut] == '\n' && zeros == 0 {
+				lines++ // nothing but its end was missing
+			}
+			l := openTestLedger(t, dir, LedgerOptions{})
+			if err := l.Append(Entry{Kind: KindStop, PID: lines + 1}); err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
+			wantPIDs(t, dir, 1, lines+1)
+			told := false
+			for e := range ReadLedger(dir, nil) {
+				told = told || e.Kind == KindSalvaged && e.Name == LedgerName
+			}
+			if want := len(torn) > 0 && torn[len(torn)-1] != '\n'; told != want {
+				t.Fatalf("cut at %d, %d zeros: told %v, want %v", cut, zeros, told, want)
+			}
+		}
+	}
+}
+
+func TestLedgerRefusesLink(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("/dev/null", filepath.Join(dir, LedgerName)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenLedger(dir, LedgerOptions{}); err == nil {
+		t.Error("a link was opened")
+	}
+}
+
+// A fullDisk takes a number of bytes and then no more.
+type fullDisk struct {
+	*os.File
+	room *int
+}
+
+func (d fullDisk) Write(b []byte) (int, error) {
+	n, err := d.File.Write(b[:min(len(b), *d.room)])
+	*d.room -= n
+	if err == nil && n < len(b) {
+		err = syscall.ENOSPC
+	}
+	return n, err
+}
+
+// TestLedgerOnFullDisk: lines wait while the disk is full, wherever in a line
+// it got full, and are written by themselves when it no longer is.
+func TestLedgerOnFullDisk(t *testing.T) {
+	for room := range 120 {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			left := room
+			l, err := openLedger(dir, LedgerOptions{}, func(path string, mode fs.FileMode) (ledgerFile, error) {
+				f, err := openLedgerFile(path, mode)
+				if err != nil {
+					return nil, err
+				}
+				return fullDisk{f.(*os.File), &left}, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 10 {
+				err = l.Append(Entry{Kind: KindStart, PID: i + 1})
+			}
+			if !errors.Is(err, syscall.ENOSPC) || l.Pending() == 0 {
+				t.Fatalf("append: %v, %d bytes wait", err, l.Pending())
+			}
+			l.mu.Lock()
+			left = 30
+			l.mu.Unlock()
+			time.Sleep(time.Minute)
+			l.mu.Lock()
+			left = 1e6
+			l.mu.Unlock()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if l.Pending() != 0 {
+				t.Fatalf("%d bytes wait", l.Pending())
+			}
+			wantPIDs(t, dir, 1, 10)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestLedgerOverflow: what waits is bounded, and what is lost is told.
+func TestLedgerOverflow(t *testing.T) {
+	dir := t.TempDir()
+	left := 0
+	l, err := openLedger(dir, LedgerOptions{Pending: 1000}, func(path string, mode fs.FileMode) (ledgerFile, error) {
+		f, err := openLedgerFile(path, mode)
+		if err != nil {
+			return nil, err
+		}
+		return fullDisk{f.(*os.File), &left}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		if err := l.Append(Entry{Kind: KindStart, PID: i + 1}); err == nil {
+			t.Fatal("the disk was full")
+		}
+	}
+	if l.Pending() > 1000 {
+		t.Errorf("%d bytes wait", l.Pending())
+	}
+	left = 1e6
+	if err := l.Append(Entry{Kind: KindStart, PID: 101}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append(Entry{Kind: KindStart, PID: 102}); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	var lines, kept uint64
+	var last Entry
+	for e, err := range ReadLedger(dir, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += e.Lines
+		if e.Kind == KindStart {
+			kept++
+		}
+		last = e
+	}
+	if lines+kept != 102 || lines == 0 || last.PID != 102 {
+		t.Errorf("%d lines lost, %d kept, last %+v", lines, kept, last)
+	}
+}
+
+// TestLedgerReplaced: a ledger that was removed is made again.
+func TestLedgerReplaced(t *testing.T) {
+	dir := t.TempDir()
+	l := openTestLedger(t, dir, LedgerOptions{})
+	if err := l.Append(Entry{Kind: KindStart, PID: 9}); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(dir, LedgerName))
+	if err := l.Append(Entry{Kind: KindStart, PID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	wantPIDs(t, dir, 1, 1)
+}
+
+// TestReadLedgerDamage: a damaged line costs that line, and is told.
+func TestReadLedgerDamage(t *testing.T) {
+	dir := t.TempDir()
+	line := func(pid int) string { return string(Entry{Kind: KindStart, PID: pid}.appendLine(nil, noon)) }
+	text := line(1) + "garbage\n" + line(2) + strings.Repeat("x", 3*maxLine) + "\n" + line(3) +
+		`{"v":7,"kind":"file","pid":8}` + "\n" + `{ "v":1, "kind":"new", "pid":4, "unknown":{"a":1} }` + "\n" + line(5) + `{"v":1,"ki`
+	if err := os.WriteFile(filepath.Join(dir, LedgerName), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, errs := pids(dir)
+	if !slices.Equal(got, []int{1, 2, 3, 4, 5}) {
+		t.Errorf("entries %v", got)
+	}
+	var lines []string
+	for _, err := range errs {
+		var damage *LineError
+		if !errors.As(err, &damage) {
+			t.Fatal(err)
+		}
+		lines = append(lines, fmt.Sprint(damage.File, damage.Line, damage.Torn))
+	}
+	want := []string{"ledger.jsonl2 false", "ledger.jsonl4 false", "ledger.jsonl6 false", "ledger.jsonl9 true"}
+	if fmt.Sprint(lines) != fmt.Sprint(want) {
+		t.Errorf("errors %v, want %v", lines, want)
+	}
+	if got, errs := pids(t.TempDir()); len(got)+len(errs) > 0 {
+		t.Errorf("without a ledger: %v, %v", got, errs)
+	}
+	if _, errs := pids(filepath.Join(dir, "no")); len(errs) != 1 {
+		t.Errorf("without a directory: %v", errs)
+	}
+}
+
+func FuzzReadLedger(f *testing.F) {
+	f.Add([]byte("{}\n{\"v\":1}\n\n"), 1)
+	f.Add(sampleEntry(nil).appendLine(nil, noon), 0)
+	f.Fuzz(func(t *testing.T, b []byte, _ int) {
+		lines := 0
+		readLedger(bytes.NewReader(b), LedgerName, nil, func(e Entry, err error) bool { lines++; return true })
+		want := bytes.Count(b, []byte("\n"))
+		if len(b) > 0 && b[len(b)-1] != '\n' {
+			want++
+		}
+		if lines != want {
+			t.Fatalf("%d lines, want %d", lines, want)
+		}
+	})
+}
+
+func TestSpentLedgers(t *testing.T) {
+	spans := []LedgerSpan{
+		{"ledger-000001.jsonl", map[Lane]uint64{{"eth0", 0}: 10, {"eth1", 0}: 5}},
+		{"ledger-000002.jsonl", map[Lane]uint64{}},
+		{"ledger-000003.jsonl", map[Lane]uint64{{"eth0", 0}: 20}},
+		{"ledger-000004.jsonl", map[Lane]uint64{{"eth0", 0}: 25, {"eth1", 0}: 9}},
+	}
+	file := func(iface string, seq uint64, state string) string {
+		return Name{iface, noon, seq, 0, pcap.PCAP}.String() + state
+	}
+	for _, c := range []struct {
+		names []string
+		want  int
+	}{
+		{nil, 4},
+		{[]string{"foreign.pcap", file("eth2", 1, "")}, 4},
+		{[]string{file("eth0", 30, ""), file("eth1", 6, "")}, 3},
+		{[]string{file("eth0", 11, ".zst")}, 2},
+		{[]string{file("eth1", 5, ".partial")}, 0},
+		{[]string{file("eth0", 20, DamagedExt), file("eth0", 40, "")}, 2},
+		{[]string{file("eth0", 3, ".hold"), file("eth0", 40, "")}, 0},
+	} {
+		if got := SpentLedgers(spans, c.names); len(got) != c.want {
+			t.Errorf("%v: %v, want %d", c.names, got, c.want)
+		}
+	}
+	dir := t.TempDir()
+	l := openTestLedger(t, dir, LedgerOptions{RotateSize: 1})
+	for _, seq := range []uint64{3, 7} {
+		l.Append(Entry{Kind: KindFile, Name: file("eth0", seq, "")}, Entry{Kind: KindDeleted, Name: file("eth1", 1, "")})
+	}
+	got, err := LedgerSpans(dir)
+	want := fmt.Sprint([]LedgerSpan{
+		{"ledger-000001.jsonl", map[Lane]uint64{{"eth0", 0}: 3, {"eth1", 0}: 1}}, {"ledger-000002.jsonl", map[Lane]uint64{{"eth0", 0}: 7, {"eth1", 0}: 1}},
+	})
+	if err != nil || fmt.Sprint(got) != want {
+		t.Errorf("%v, %v", got, err)
+	}
+}

@@ -1,0 +1,332 @@
+package writer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"capd/pcap"
+
+	"golang.org/x/sys/unix"
+)
+
+// Recovered is what became of a file that a recorder left unfinished.
+type Recovered struct {
+	Name    Name
+	Path    string    // where it is now; empty if it is gone
+	Packets uint64    // whole packets
+	Bytes   uint64    // of their captured data
+	First   time.Time // earliest and latest packet; zero without packets
+	Last    time.Time
+	Size    int64  // bytes now
+	Cut     int64  // bytes that were no whole record
+	Why     string // they were cut, or the file was not mended
+	Damaged bool   // corrupt in the middle: kept as it is, with DamagedExt
+	Err     error  // why nothing could be done; the file still is unfinished
+	Link    string // type, as pcap.LinkType.String; empty if the file does not say it
+}
+
+// Entries returns the ledger's lines for the file; none if nothing was done.
+func (r *Recovered) Entries() []Entry {
+	if r.Err != nil {
+		return nil
+	}
+	e := Entry{
+		Kind: KindSalvaged, Name: r.Name.String(), Interface: r.Name.Interface,
+		Tally: Tally{Packets: r.Packets, Size: uint64(r.Size)}, Cut: r.Cut, Why: r.Why,
+	}
+	if r.Path == "" {
+		return []Entry{e}
+	}
+	f := Entry{
+		Kind: KindFile, Name: e.Name, Interface: e.Interface, Link: r.Link, Clock: "system", Begin: r.Name.Start,
+		End: r.Name.Start, First: r.First, Last: r.Last, Reason: Salvaged,
+		Tally: Tally{Packets: r.Packets, Bytes: r.Bytes, Size: uint64(r.Size), Received: r.Packets},
+	}
+	// The last packet is the last moment of which anything is known, unless the
+	// packets have a clock of their own.
+	if d := r.Last.Sub(r.Name.Start); d > 0 && d < longestFile {
+		f.End = r.Last
+	}
+	return []Entry{e, f}
+}
+
+// longestFile is how long after a file's begin its last packet is believed.
+const longestFile = 366 * 24 * time.Hour
+
+// Checkpoints returns the last checkpoint of each file that the ledger does not
+// call finished, by name, for Recover. Those of another boot are left out: what
+// a file held then may never have reached the disk.
+func Checkpoints(ledger func(func(Entry, error) bool), boot string) map[string]Entry {
+	last, present := make(map[string]Entry), false
+	for e, err := range ledger {
+		switch {
+		case err != nil:
+		case e.Kind == KindStart:
+			if present = e.Boot == boot; !present {
+				clear(last)
+			}
+		case e.Kind == KindCheckpoint && present:
+			last[e.Name] = e
+		case e.Kind == KindFile, e.Kind == KindSalvaged:
+			delete(last, e.Name)
+		}
+	}
+	return last
+}
+
+// Recover finishes all files of the directory that a recorder left unfinished.
+// The caller holds the directory's lock. A file is cut at its last whole record
+// and renamed, one without packets goes, and one that is corrupt in the middle
+// is kept with DamagedExt. The error is one of reading the directory; what was
+// wrong with a file is in its report.
+//
+// A checkpoint says that a file is whole up to an offset, so that only what is
+// behind needs to be read. It may be nil.
+func Recover(dir string, checkpoints map[string]Entry) ([]Recovered, error) {
+	contents, err := ReadContents(dir)
+	if err != nil {
+		return nil, fmt.Errorf("recover: %w", err)
+	}
+	var all []Recovered
+	slices.Sort(contents.Partials)
+	for _, s := range contents.Partials {
+		finished := strings.TrimSuffix(s, Partial)
+		name, err := ParseName(finished)
+		if err != nil {
+			continue
+		}
+		r := Recovered{Name: name}
+		if err := r.recover(filepath.Join(dir, finished), checkpoints[finished]); err != nil {
+			r.Path, r.Err = filepath.Join(dir, s), fmt.Errorf("recover: %w", err)
+		}
+		all = append(all, r)
+	}
+	if len(all) > 0 {
+		if err := syncDirectory(dir); err != nil {
+			return all, fmt.Errorf("recover: sync directory: %w", err)
+		}
+	}
+	return all, nil
+}
+
+// recover mends a file; the path is that of the finished one.
+func (r *Recovered) recover(path string, checkpoint Entry) error {
+	h, err := openRegular(path+Partial, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	found, err := scanRecorded(h, checkpoint.Offset)
+	if err != nil {
+		return err
+	}
+	r.note(&found, checkpoint)
+	switch {
+	case found.corrupt():
+		r.Damaged, r.Path, r.Size, r.Cut = true, path+DamagedExt, found.size, 0
+		return rename(path+Partial, path+DamagedExt)
+	case r.Packets == 0:
+		r.Size, r.Cut = 0, found.size
+		r.Why = cmp.Or(r.Why, "no packets")
+		return os.Remove(path + Partial)
+	}
+	if err := h.Truncate(found.End); err != nil {
+		return err
+	}
+	if err := syncData(h); err != nil {
+		return &fs.PathError{Op: "sync", Path: h.Name(), Err: err}
+	}
+	r.Path = path
+	return rename(path+Partial, path)
+}
+
+// note takes over what was found from the checkpoint on.
+func (r *Recovered) note(f *foundEnd, checkpoint Entry) {
+	r.Packets, r.Bytes, r.First, r.Last = f.Packets, f.Bytes, f.First, f.Last
+	r.Size, r.Cut, r.Why = f.End, f.size-f.End, f.why()
+	if len(f.Interfaces) > 0 {
+		r.Link = f.Interfaces[0].LinkType.String()
+	}
+	if f.From == 0 || f.From != checkpoint.Offset {
+		return // it was not used
+	}
+	r.Packets += checkpoint.Packets
+	r.Bytes += checkpoint.Bytes
+	if t := checkpoint.First; !t.IsZero() && (r.First.IsZero() || t.Before(r.First)) {
+		r.First = t
+	}
+	if checkpoint.Last.After(r.Last) {
+		r.Last = checkpoint.Last
+	}
+}
+
+// foundEnd is what a scan says of a file's end.
+type foundEnd struct {
+	pcap.Scanned
+	size int64 // bytes of the file
+	hole bool  // the file has a hole behind End
+}
+
+// corrupt reports whether the file has bytes that are no record, where not only
+// its end is missing.
+func (f *foundEnd) corrupt() bool { return f.Tail == pcap.Corrupt && !f.hole }
+
+func (f *foundEnd) why() string {
+	switch {
+	case f.hole:
+		return "hole: not all of it was written"
+	case f.Tail == pcap.Corrupt:
+		return fmt.Sprintf("corrupt at byte %d: %s", f.End, f.Reason)
+	case f.Tail == pcap.Torn:
+		return "torn record"
+	case f.Tail == pcap.Zeros:
+		return "zeros"
+	}
+	return ""
+}
+
+// lookBack is how far before the end of the last record that one may begin.
+const lookBack = pcap.MaxSnaplen + 1024
+
+// scanRecorded finds the end of a file that a Writer left. That one writes
+// several chunks at once: a later one may be on the disk, and an earlier one
+// not. It left a hole then, and what is behind was never counted as written.
+// The record at its edge looks whole in PCAP, but for the zeros of the hole.
+func scanRecorded(h *os.File, checkpoint int64) (foundEnd, error) {
+	info, err := h.Stat()
+	if err != nil {
+		return foundEnd{}, err
+	}
+	f := foundEnd{size: info.Size()}
+	if f.Scanned, err = pcap.Scan(h, f.size, checkpoint); err != nil || f.Tail == pcap.Clean {
+		return f, scanError(h, err)
+	}
+	hole := nextHole(h, max(0, f.End-lookBack), f.size)
+	if hole > f.End+lookBack || hole == f.size {
+		return f, nil
+	}
+	f.hole = true
+	if hole < f.End {
+		f.Scanned, err = pcap.Scan(h, hole, checkpoint)
+	}
+	return f, scanError(h, err)
+}
+
+func scanError(h *os.File, err error) error {
+	if err != nil {
+		return fmt.Errorf("scan %s: %w", h.Name(), err)
+	}
+	return nil
+}
+
+// openRegular opens a file that is no link, no device and no directory.
+func openRegular(path string, flags int) (*os.File, error) {
+	h, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := h.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// SalvageReport says what Salvage took over.
+type SalvageReport struct {
+	pcap.Scanned
+	Cut int64  // bytes that were left out
+	Why string // empty if the file is whole
+}
+
+// Salvage copies what is whole of a capture file, by whatever tool, to a new
+// file: its header and all records up to the first that is torn or damaged.
+// Nothing is added. It replaces no file.
+func Salvage(src, dst string) (SalvageReport, error) {
+	h, err := openRegular(src, os.O_RDONLY)
+	if err != nil {
+		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
+	}
+	defer h.Close()
+	r, err := reportOf(h)
+	if err != nil {
+		return r, fmt.Errorf("salvage: %w", err)
+	}
+	info, err := h.Stat()
+	if err != nil {
+		return r, fmt.Errorf("salvage: %w", err)
+	}
+	if err := copyTo(dst, io.NewSectionReader(h, 0, r.End), info.Mode().Perm()); err != nil {
+		return r, fmt.Errorf("salvage: %w", err)
+	}
+	return r, nil
+}
+
+// SalvageInPlace cuts a capture file, by whatever tool, where Salvage would end
+// the copy. What is behind is lost.
+func SalvageInPlace(path string) (SalvageReport, error) {
+	h, err := openRegular(path, os.O_RDWR)
+	if err != nil {
+		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
+	}
+	defer h.Close()
+	r, err := reportOf(h)
+	if err == nil && r.Cut > 0 {
+		if err = h.Truncate(r.End); err == nil {
+			err = syncData(h)
+		}
+	}
+	if err != nil {
+		return r, fmt.Errorf("salvage: %w", err)
+	}
+	return r, nil
+}
+
+func reportOf(h *os.File) (SalvageReport, error) {
+	info, err := h.Stat()
+	if err != nil {
+		return SalvageReport{}, err
+	}
+	f := foundEnd{size: info.Size()}
+	if f.Scanned, err = pcap.Scan(h, f.size); err != nil {
+		return SalvageReport{}, scanError(h, err)
+	}
+	r := SalvageReport{Scanned: f.Scanned, Cut: f.size - f.End, Why: f.why()}
+	if f.End == 0 {
+		return r, fmt.Errorf("%s: not the beginning of a capture file: %s", h.Name(), cmp.Or(f.Reason, f.why(), "empty"))
+	}
+	return r, nil
+}
+
+// copyTo makes a file of the bytes, or none.
+func copyTo(path string, src io.Reader, mode fs.FileMode) (err error) {
+	h, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(path)
+		}
+	}()
+	defer h.Close()
+	if _, err := io.Copy(h, src); err != nil {
+		return err
+	}
+	if err := syncData(h); err != nil {
+		return &fs.PathError{Op: "sync", Path: path, Err: err}
+	}
+	return h.Close()
+}

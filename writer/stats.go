@@ -1,0 +1,47 @@
+package writer
+
+// Stats are counters since the Writer was made.
+type Stats struct {
+	Accepted   uint64 // packets given to Write
+	Bytes      uint64 // bytes of their captured data
+	Written    uint64 // packets on disk
+	Lost       uint64 // packets dropped by capd: the disk failed
+	Truncated  uint64 // packets cut by the snaplen
+	Files      uint64 // finished files
+	FileBytes  int64  // bytes of finished files
+	Failures   uint64 // files that failed
+	Waits      uint64 // times that no chunk was free and the ring had to hold the packets
+	FreeChunks int
+	Chunks     int
+	File       string // the file being written; empty without one
+	Suspended  bool   // the disk failed: packets are counted and dropped until the next try
+}
+
+// publish lets Stats see the counters.
+func (w *Writer) publish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current = w.file
+	w.published.Accepted = w.total.Packets
+	w.published.Bytes = w.total.Bytes
+	w.published.Truncated = w.total.Truncated
+	w.published.Lost = w.lost
+	w.published.Waits = w.waits
+	w.published.Suspended = w.resume != 0
+}
+
+// Stats returns the counters. It may be called from any goroutine.
+func (w *Writer) Stats() Stats {
+	w.mu.Lock()
+	s, f := w.published, w.current
+	w.mu.Unlock()
+	d := &w.disk
+	s.Written = d.packets.Load()
+	s.Lost += d.lost.Load()
+	s.Files, s.FileBytes, s.Failures = d.files.Load(), d.size.Load(), d.errors.Load()
+	s.Chunks, s.FreeChunks = d.pool.count, len(d.pool.free)
+	if f != nil {
+		s.File = f.name()
+	}
+	return s
+}
