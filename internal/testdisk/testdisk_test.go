@@ -3,11 +3,17 @@
 package testdisk_test
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -270,4 +276,44 @@ func TestNothingLeaks(t *testing.T) {
 	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		t.Error(err)
 	}
+}
+
+// stuck tells the test process to wait for a stalled write, to be killed there.
+const stuck = "CAPD_TESTDISK_STUCK"
+
+// TestKilled: a process that waits for its own file system can be killed.
+func TestKilled(t *testing.T) {
+	testdisk.Need(t)
+	if os.Getenv(stuck) != "" {
+		d := testdisk.New(t)
+		d.Set(testdisk.Write, testdisk.Fault{Stall: true})
+		h := create(t, filepath.Join(d.Dir, "file"), 0)
+		go h.Write([]byte("bytes"))
+		await(t, func() bool { return d.Stalled(testdisk.Write) == 1 })
+		fmt.Println("stuck")
+		select {}
+	}
+	c := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	c.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "CAPD_") }), stuck+"=1")
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	if s, err := lines.ReadString('\n'); err != nil || s != "stuck\n" {
+		t.Fatalf("%q, %v", s, err)
+	}
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	// The process inside holds the pipe until it is gone.
+	timer := time.AfterFunc(20*time.Second, func() { out.Close() })
+	defer timer.Stop()
+	if _, err := lines.ReadString('\n'); err != io.EOF {
+		t.Errorf("not gone: %v", err)
+	}
+	_ = c.Wait()
 }

@@ -97,15 +97,24 @@ func inside(m Tests) int {
 	return m.Run()
 }
 
+// Refused says why the tests have no namespaces of their own; it is empty when
+// they have.
+func Refused() string {
+	switch why := os.Getenv(state); why {
+	case "in":
+		return ""
+	case "":
+		return "the package's TestMain does not call testnet.Main"
+	default:
+		return "user and network namespaces: " + why
+	}
+}
+
 // Need skips the test where there is no namespace for it.
 func Need(tb testing.TB) {
 	tb.Helper()
-	switch why := os.Getenv(state); why {
-	case "in":
-	case "":
-		tb.Skip("needs privilege: the package's TestMain does not call testnet.Main")
-	default:
-		tb.Skip("needs privilege: user and network namespaces: " + why)
+	if why := Refused(); why != "" {
+		tb.Skip("needs privilege: " + why)
 	}
 }
 
