@@ -15,11 +15,7 @@ import (
 	"time"
 
 	"capd/pcap"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // noon is when the tests' clocks begin.
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
