@@ -164,8 +164,8 @@ func (b *bench) account(files []writer.File) {
 		}
 		path := filepath.Join(b.files, filepath.Base(f.Path))
 		if f.Packets == 0 && f.Err != nil {
-			if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-				b.t.Errorf("%s has no packet: %v", path, err)
+			if info, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+				b.t.Errorf("%s has no packet: %v, %v: %+v", path, info, err, f)
 			}
 			continue
 		}
