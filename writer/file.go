@@ -73,16 +73,20 @@ type file struct {
 	pending sync.WaitGroup // operations in the disk's hands
 	failed  atomic.Bool    // err is set; for the recorder to look at
 
-	mu        sync.Mutex
+	// io is held while the disk opens the file or reserves space, which may take
+	// any time: the recorder never takes it.
+	io        sync.Mutex
 	opened    bool
-	err       error
-	direct    *os.File     // O_DIRECT; nil where it is refused
-	plain     *os.File     // buffered; nil until needed beside direct
-	allocated int64        // bytes reserved on disk, -1 when the file system can't
-	next      int          // index of the first chunk that is not wholly on disk
-	good      mark         // what is on disk without a hole
-	done      map[int]mark // chunks on disk behind one that is not
-	tail      tail
+	direct    *os.File // O_DIRECT; nil where it is refused
+	plain     *os.File // buffered; nil until needed beside direct
+	allocated int64    // bytes reserved on disk, -1 when the file system can't
+
+	mu   sync.Mutex // guards what follows, and the report's name; held for moments
+	err  error
+	next int          // index of the first chunk that is not wholly on disk
+	good mark         // what is on disk without a hole
+	done map[int]mark // chunks on disk behind one that is not
+	tail tail
 }
 
 // path is where the file is until it is finished.
@@ -91,23 +95,29 @@ func (f *file) path() string { return filepath.Join(f.dir, f.report.Name.String(
 // create opens the file, once. A name that exists, whoever made it, is left
 // alone and the next sequence number is taken.
 func (f *file) create(d *disk) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.io.Lock()
+	defer f.io.Unlock()
 	if f.opened {
-		return f.err
+		return f.failure()
 	}
 	f.opened = true
 	for {
 		err := f.createNamed(d)
 		if errors.Is(err, fs.ErrExist) {
-			f.report.Name.Sequence = d.sequence.Add(1)
+			f.renumber(d.sequence.Add(1))
 			continue
 		}
 		if err != nil {
-			f.setErr(fmt.Errorf("create: %w", err))
+			f.fail(fmt.Errorf("create: %w", err))
 		}
 		return err
 	}
+}
+
+func (f *file) renumber(sequence uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.report.Name.Sequence = sequence
 }
 
 func (f *file) createNamed(d *disk) error {
@@ -159,8 +169,8 @@ func (f *file) written() bool {
 
 // buffered returns the descriptor for bytes that O_DIRECT can't write.
 func (f *file) buffered() (*os.File, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.io.Lock()
+	defer f.io.Unlock()
 	if f.plain == nil {
 		h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
 		if err != nil {
@@ -175,10 +185,6 @@ func (f *file) buffered() (*os.File, error) {
 func (f *file) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.setErr(err)
-}
-
-func (f *file) setErr(err error) {
 	if f.err == nil {
 		f.err = err
 		f.failed.Store(true)
@@ -188,8 +194,8 @@ func (f *file) setErr(err error) {
 // reserve keeps disk space ahead of the end of a direct write, in steps, so
 // that the file lies in few pieces and its size grows cheaply.
 func (f *file) reserve(d *disk, end int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.io.Lock()
+	defer f.io.Unlock()
 	if f.allocated < 0 || end <= f.allocated || d.reserve == 0 {
 		return
 	}
@@ -235,9 +241,7 @@ func later(a, b mark) mark {
 
 // settle cuts the file to what is whole and syncs it.
 func (f *file) settle() {
-	f.pending.Wait()
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.pending.Wait() // the file is ours alone from here on
 	h := f.direct
 	if h == nil {
 		h = f.plain
@@ -250,11 +254,11 @@ func (f *file) settle() {
 	}
 	if f.err != nil || f.allocated > f.good.bytes {
 		if err := h.Truncate(f.good.bytes); err != nil {
-			f.setErr(fmt.Errorf("truncate: %w", err))
+			f.fail(fmt.Errorf("truncate: %w", err))
 		}
 	}
 	if err := syncData(h); err != nil {
-		f.setErr(fmt.Errorf("sync: %w", err))
+		f.fail(fmt.Errorf("sync: %w", err))
 	}
 }
 
