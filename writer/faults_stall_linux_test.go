@@ -102,8 +102,7 @@ func TestStalledShutdown(t *testing.T) {
 				b.disk.Set(op, testdisk.Fault{Stall: true})
 				done := make(chan struct{})
 				if abort {
-					go func() { defer close(done); b.write(600, 900) }() // a file each
-					b.await("a wait", func() bool { return b.Stats().Waits > 0 && b.disk.Stalled(op) > 0 })
+					hold(b, op, done)
 					b.Abort()
 					b.promptly("Write", func() { <-done })
 				} else {
@@ -118,7 +117,7 @@ func TestStalledShutdown(t *testing.T) {
 					}
 				})
 				b.disk.Heal()
-				b.await("the rest", func() bool { s := b.Stats(); return s.Written+s.Lost == s.Accepted && s.FreeChunks == s.Chunks })
+				b.await("the rest", func() bool { s := b.Stats(); return s.Written+s.Lost == s.Accepted && s.Files == s.Written })
 				if s := b.Stats(); s.Accepted != uint64(b.next) || s.Failures != 0 || !abort && s.Lost != 0 {
 					t.Errorf("%+v", s)
 				}
@@ -133,12 +132,29 @@ func TestManyFilesWait(t *testing.T) {
 	b := newBench(t, writer.Options{RotateSize: 1000})
 	b.disk.Set(testdisk.Sync, testdisk.Fault{Stall: true})
 	done := make(chan struct{})
-	go func() { defer close(done); b.write(400, 900) }()
-	b.await("a wait", func() bool { return b.disk.Stalled(testdisk.Sync) == 1 && b.Stats().Waits > 0 })
+	hold(b, testdisk.Sync, done)
 	b.disk.Heal()
 	b.promptly("Write", func() { <-done })
 	b.account(b.close())
-	if s := b.Stats(); s.Lost != 0 || s.Files != 400 {
+	if s := b.Stats(); s.Lost != 0 || s.Files != 602 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// waiting is how many ended files a writer keeps for the disk.
+const waiting = 256
+
+// hold writes files of a packet each, on a disk whose op hangs, until the
+// writer waits. done is closed when it goes on.
+func hold(b *bench, op testdisk.Op, done chan struct{}) {
+	b.t.Helper()
+	b.write(2, 900)
+	b.await("a stall", func() bool { return b.disk.Stalled(op) > 0 })
+	go func() { defer close(done); b.write(600, 900) }()
+	if op != testdisk.Sync { // of a rename, the kernel locks the directory
+		b.await("a wait for a chunk", func() bool { return b.Stats().Waits > 0 })
+		return
+	}
+	// One at its end, those that wait, and the one that finds no place.
+	b.await("a wait", func() bool { return b.disk.Count(testdisk.Create) == 1+waiting+1 && b.Stats().Waits > 0 })
 }

@@ -69,7 +69,7 @@ type Stats struct {
 	Files      uint64 // finished files
 	FileBytes  int64  // bytes of finished files
 	Failures   uint64 // files that failed
-	Waits      uint64 // times that no chunk was free and the ring had to hold the packets
+	Waits      uint64 // times that the ring had to hold the packets: no chunk was free, or too many files waited for their end
 	FreeChunks int
 	Chunks     int
 	File       string // the file being written; empty without one
@@ -85,9 +85,10 @@ type Writer struct {
 	disk     disk
 	sequence atomic.Uint64
 
-	file  *file // nil while there is nothing to write
-	chunk *chunk
-	index int // of chunk in file
+	file    *file // nil while there is nothing to write
+	chunk   *chunk
+	index   int   // of chunk in file
+	unended *file // could not be handed over for its end before the abort; nil else
 
 	since   time.Time     // no file lies after this: the next one begins here or at its interval's start
 	last    time.Time     // of the last packet
@@ -175,7 +176,8 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 }
 
 // Write records packets, all of them or those that it can: what is lost is
-// counted. It waits while no chunk is free, and the ring holds what comes.
+// counted. It waits while no chunk is free or too many files wait for their
+// end, and the ring holds what comes.
 // The packets are not kept.
 func (w *Writer) Write(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
@@ -406,11 +408,33 @@ func (w *Writer) Sequence() uint64 { return w.sequence.Load() }
 // Rotate ends the current file; the next begins with the next packet.
 func (w *Writer) Rotate(reason Reason) { w.rotate(reason, w.schedule.wall) }
 
-// rotate ends the current file, which holds what was met before end.
+// rotate ends the current file, which holds what was met before end. It waits
+// while too many files wait for their end already.
 func (w *Writer) rotate(reason Reason, end time.Time) {
-	f, c := w.file, w.chunk
+	f := w.cut(reason, end)
 	if f == nil {
 		return
+	}
+	select {
+	case w.disk.ending <- f:
+		return
+	default:
+	}
+	w.waits++
+	w.publish()
+	select {
+	case w.disk.ending <- f:
+	case <-w.abort:
+		w.unended = f
+	}
+}
+
+// cut hands the last of the current file over and returns the file, of which
+// only the end is left to be made; nil without a file.
+func (w *Writer) cut(reason Reason, end time.Time) *file {
+	f, c := w.file, w.chunk
+	if f == nil {
+		return nil
 	}
 	w.describe(&f.report, reason, end)
 	trailer := w.enc.Trailer(c.buf[c.fill:c.fill], f.report.statistics())
@@ -421,7 +445,7 @@ func (w *Writer) rotate(reason Reason, end time.Time) {
 	})
 	w.file, w.chunk, w.since = nil, nil, end
 	w.publish()
-	w.disk.ending <- f
+	return f
 }
 
 // describe fills in a file's report at its end, but for what the disk says.
@@ -494,10 +518,15 @@ func (w *Writer) Abort() {
 // the memory. When the context ends first, files are left Partial, and so is
 // the memory.
 func (w *Writer) Close(ctx context.Context) error {
-	w.rotate(Shutdown, w.schedule.wall)
+	last := w.cut(Shutdown, w.schedule.wall)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		for _, f := range []*file{w.unended, last} {
+			if f != nil {
+				w.disk.ending <- f
+			}
+		}
 		w.disk.close()
 		w.disk.pool.close()
 	}()
