@@ -95,7 +95,7 @@ func (b *bench) promptly(what string, f func()) {
 	go func() { defer close(done); f() }()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		b.t.Fatalf("%s does not return: %+v", what, b.Stats())
 	}
 }
@@ -103,7 +103,7 @@ func (b *bench) promptly(what string, f func()) {
 // await waits for what the disk's goroutines bring about.
 func (b *bench) await(what string, ok func() bool) {
 	b.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("waited too long for %s: %+v", what, b.Stats())
 		}

@@ -136,7 +136,7 @@ func TestManyFilesWait(t *testing.T) {
 	b.disk.Heal()
 	b.promptly("Write", func() { <-done })
 	b.account(b.close())
-	if s := b.Stats(); s.Lost != 0 || s.Files != 602 {
+	if s := b.Stats(); s.Lost != 0 || s.Files != 282 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -150,7 +150,7 @@ func hold(b *bench, op testdisk.Op, done chan struct{}) {
 	b.t.Helper()
 	b.write(2, 900)
 	b.await("a stall", func() bool { return b.disk.Stalled(op) > 0 })
-	go func() { defer close(done); b.write(600, 900) }()
+	go func() { defer close(done); b.write(280, 900) }()
 	if op != testdisk.Sync { // of a rename, the kernel locks the directory
 		b.await("a wait for a chunk", func() bool { return b.Stats().Waits > 0 })
 		return
