@@ -149,7 +149,7 @@ func (d *disk) finish() {
 			if f.report.Err == nil && err != nil {
 				f.report.Err = fmt.Errorf("sync directory: %w", err)
 			}
-			d.count(&f.report)
+			d.count(f)
 			if d.finished != nil {
 				d.finished(f.report)
 			}
@@ -157,8 +157,9 @@ func (d *disk) finish() {
 	}
 }
 
-func (d *disk) count(r *File) {
-	d.lost.Add(r.Lost)
+func (d *disk) count(f *file) {
+	r := &f.report
+	d.lost.Add(f.encoded.packets - f.good.packets)
 	d.size.Add(r.Size)
 	if r.Err != nil {
 		d.errors.Add(1)

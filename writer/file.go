@@ -41,7 +41,7 @@ type File struct {
 type Counts struct {
 	Packets     uint64 // packets that reached the file
 	Bytes       uint64 // bytes of their captured data
-	Lost        uint64 // packets that did not reach the disk: dropped by capd
+	Lost        uint64 // packets dropped by capd since the file before ended: without a file, or from this one
 	Truncated   uint64 // packets cut by the snaplen
 	NotSummed   uint64 // packets whose checksum the NIC would have filled in
 	Inversions  uint64 // packets older than the one before
@@ -70,6 +70,7 @@ type file struct {
 	report  File
 	encoded mark           // what the recorder has put into chunks
 	before  Counts         // of all packets before this file
+	dropped uint64         // packets dropped since the file before, for want of one
 	pending sync.WaitGroup // operations in the disk's hands
 	failed  atomic.Bool    // err is set; for the recorder to look at
 
@@ -247,7 +248,7 @@ func (f *file) settle() {
 		h = f.plain
 	}
 	f.report.Size = f.good.bytes
-	f.report.Lost = f.encoded.packets - f.good.packets
+	f.report.Lost = f.dropped + f.encoded.packets - f.good.packets
 	f.report.Packets = f.good.packets
 	if h == nil {
 		return // never created: err says why

@@ -94,7 +94,9 @@ type Writer struct {
 	last    time.Time     // of the last packet
 	drops   Drops         // as of the last file's end
 	total   Counts        // of all packets given to Write
+	ahead   Counts        // of these, of the packets that come after the file that is ended
 	lost    uint64        // packets never encoded: no file could be had
+	told    uint64        // of these, reported with a file
 	flushed time.Duration // when the last flush was, on the monotonic clock
 	pause   time.Duration // before the next try after a failure
 	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
@@ -167,7 +169,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 		w.schedule.begin(wall)
 	}
 	if w.opt.KeepEmpty && w.file == nil && w.ready() {
-		w.begin(wall)
+		w.begin(wall, nil)
 	}
 	if w.opt.FlushInterval > 0 && mono-w.flushed >= w.opt.FlushInterval {
 		w.flush()
@@ -195,9 +197,22 @@ func (w *Writer) Write(pkts []pcap.Packet) {
 // count adds up the packets that are of the current interval and returns how
 // many.
 func (w *Writer) count(pkts []pcap.Packet) int {
-	limit := w.schedule.limit(&pkts[0])
+	c := tally(pkts, w.last, w.schedule.limit(&pkts[0]))
+	n := int(c.Packets)
+	if n > 0 {
+		w.last = pkts[n-1].Time()
+		w.total.add(c)
+	}
+	return n
+}
+
+// everything is a limit for tally that no packet's time reaches.
+const everything = 1 << 32
+
+// tally adds up the packets, of which the one before came at last, up to the
+// first one of the second limit or later.
+func tally(pkts []pcap.Packet, last time.Time, limit uint64) Counts {
 	var bytes, truncated, unsummed, inversions uint64
-	last := w.last
 	lastSec, lastNsec := uint32(last.Unix()), uint32(last.Nanosecond())
 	n := 0
 	for i := range pkts {
@@ -218,14 +233,7 @@ func (w *Writer) count(pkts []pcap.Packet) int {
 		}
 		lastSec, lastNsec = p.Sec, p.Nsec
 	}
-	if n == 0 {
-		return 0
-	}
-	w.last = pkts[n-1].Time()
-	w.total.add(Counts{
-		Packets: uint64(n), Bytes: bytes, Truncated: truncated, NotSummed: unsummed, Inversions: inversions,
-	})
-	return n
+	return Counts{Packets: uint64(n), Bytes: bytes, Truncated: truncated, NotSummed: unsummed, Inversions: inversions}
 }
 
 func (c *Counts) add(d Counts) {
@@ -240,7 +248,7 @@ func (c *Counts) add(d Counts) {
 func (w *Writer) record(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
 		if w.file == nil && w.ready() {
-			w.begin(w.schedule.trusted(&pkts[0]))
+			w.begin(w.schedule.trusted(&pkts[0]), pkts)
 		}
 		if w.file == nil || w.aborted.Load() {
 			w.lost += uint64(len(pkts))
@@ -248,7 +256,9 @@ func (w *Writer) record(pkts []pcap.Packet) {
 		}
 		n := w.encode(pkts)
 		if n == 0 {
+			w.ahead = tally(pkts, pkts[0].Time(), everything)
 			w.rotate(Size, w.schedule.trusted(&pkts[0]))
+			w.ahead = Counts{}
 			continue
 		}
 		pkts = pkts[n:]
@@ -340,8 +350,9 @@ func (w *Writer) ready() bool {
 }
 
 // begin starts a file at time t, its first packet's. It begins where the
-// last one ended, or at its interval's start if nothing was recorded since.
-func (w *Writer) begin(t time.Time) {
+// last one ended, or at its interval's start if nothing was recorded since. The
+// packets are those counted already that go into it or the files after it.
+func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	start := w.since
 	if start.After(t) {
 		start = t
@@ -363,6 +374,11 @@ func (w *Writer) begin(t time.Time) {
 		}},
 	}
 	w.file.before = w.total
+	if len(pkts) > 0 {
+		w.file.before.subtract(tally(pkts, pkts[0].Time(), everything))
+	}
+	w.file.dropped = w.lost - w.told
+	w.told = w.lost
 	w.index = 0
 	if w.chunk = nil; !w.nextChunk() {
 		w.file = nil
@@ -451,8 +467,10 @@ func (w *Writer) cut(reason Reason, end time.Time) *file {
 // describe fills in a file's report at its end, but for what the disk says.
 func (w *Writer) describe(r *File, reason Reason, end time.Time) {
 	r.Reason, r.End = reason, end
-	r.Counts = w.total.minus(w.file.before)
-	r.Packets = w.file.encoded.packets
+	r.Counts = w.total
+	r.Counts.subtract(w.ahead)
+	r.Counts.subtract(w.file.before)
+	r.Packets, r.Lost = w.file.encoded.packets, w.file.dropped
 	if w.opt.Drops != nil {
 		now := w.opt.Drops()
 		r.KernelDrops = now.Kernel - w.drops.Kernel
@@ -462,20 +480,19 @@ func (w *Writer) describe(r *File, reason Reason, end time.Time) {
 	}
 }
 
-func (c Counts) minus(d Counts) Counts {
+func (c *Counts) subtract(d Counts) {
 	c.Packets -= d.Packets
 	c.Bytes -= d.Bytes
 	c.Truncated -= d.Truncated
 	c.NotSummed -= d.NotSummed
 	c.Inversions -= d.Inversions
-	return c
 }
 
 func (r *File) statistics() pcap.Statistics {
 	return pcap.Statistics{
 		Start: r.Name.Start, End: r.End,
-		Received: r.Packets + r.KernelDrops, NICDropped: r.NICDrops, KernelDropped: r.KernelDrops,
-		Accepted: r.Packets + r.KernelDrops, Delivered: r.Packets,
+		Received: r.Packets + r.Lost + r.KernelDrops, NICDropped: r.NICDrops, KernelDropped: r.KernelDrops,
+		Accepted: r.Packets + r.Lost + r.KernelDrops, Delivered: r.Packets,
 	}
 }
 
