@@ -231,8 +231,12 @@ func fillUp(t *testing.T, b *bench, mib int) {
 		t.Fatalf("the disk is not full: %+v", b.Stats())
 	}
 	b.write(100, 1000)
+	b.pass(0)
 	// The files so far are read before they go.
-	b.await("the end of files", func() bool { s := b.Stats(); return int(s.Files+s.Failures) == len(b.ended) })
+	b.await("the end of files", func() bool {
+		s := b.Stats()
+		return s.Written+s.Lost == s.Accepted && int(s.Files+s.Failures) == len(b.ended)
+	})
 	files = b.reports()
 	kept := uint64(0)
 	for _, f := range files {

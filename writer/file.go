@@ -65,6 +65,7 @@ type tail struct {
 // A file is an open capture file. The recorder encodes into its chunks and
 // never touches the disk; everything below is done by the disk's goroutines.
 type file struct {
+	number  uint64 // from 1, of the Writer's files in the order of their begin
 	dir     string
 	header  []byte
 	report  File
@@ -78,6 +79,7 @@ type file struct {
 	// any time: the recorder never takes it.
 	io        sync.Mutex
 	opened    bool
+	refused   error    // why it could not be created
 	direct    *os.File // O_DIRECT; nil where it is refused
 	plain     *os.File // buffered; nil until needed beside direct
 	allocated int64    // bytes reserved on disk, -1 when the file system can't
@@ -98,21 +100,15 @@ func (f *file) path() string { return filepath.Join(f.dir, f.report.Name.String(
 func (f *file) create(d *disk) error {
 	f.io.Lock()
 	defer f.io.Unlock()
-	if f.opened {
-		return f.failure()
-	}
-	f.opened = true
-	for {
-		err := f.createNamed(d)
-		if errors.Is(err, fs.ErrExist) {
+	for !f.opened {
+		f.refused = f.createNamed(d)
+		if errors.Is(f.refused, fs.ErrExist) {
 			f.renumber(d.sequence.Add(1))
 			continue
 		}
-		if err != nil {
-			f.fail(fmt.Errorf("create: %w", err))
-		}
-		return err
+		f.opened = true
 	}
+	return f.refused
 }
 
 func (f *file) renumber(sequence uint64) {
@@ -159,13 +155,6 @@ func (f *file) failure() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
-}
-
-// written reports whether any of the file is on disk.
-func (f *file) written() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.good.bytes > 0
 }
 
 // buffered returns the descriptor for bytes that O_DIRECT can't write.

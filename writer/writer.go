@@ -87,8 +87,10 @@ type Writer struct {
 
 	file    *file // nil while there is nothing to write
 	chunk   *chunk
-	index   int   // of chunk in file
-	unended *file // could not be handed over for its end before the abort; nil else
+	index   int    // of chunk in file
+	begun   uint64 // files so far
+	judged  uint64 // how the disk fares is no longer told by files up to this one
+	unended *file  // could not be handed over for its end before the abort; nil else
 
 	since   time.Time     // no file lies after this: the next one begins here or at its interval's start
 	last    time.Time     // of the last packet
@@ -161,9 +163,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 		w.since = wall
 		w.schedule.begin(wall)
 	}
-	if w.file != nil {
-		w.look()
-	}
+	w.look()
 	if w.schedule.over() {
 		w.rotate(Interval, earlier(wall, w.schedule.boundary()))
 		w.schedule.begin(wall)
@@ -346,6 +346,7 @@ func (w *Writer) nextChunk() bool {
 
 // ready reports whether a file may be begun.
 func (w *Writer) ready() bool {
+	w.look() // the file before may have failed since the last tick
 	return !w.aborted.Load() && (w.resume == 0 || w.schedule.mono >= w.resume)
 }
 
@@ -362,7 +363,9 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 			start = floor
 		}
 	}
+	w.begun++
 	w.file = &file{
+		number: w.begun,
 		dir:    w.opt.Directory,
 		header: w.enc.Header(),
 		report: File{Name: Name{
@@ -496,29 +499,34 @@ func (r *File) statistics() pcap.Statistics {
 	}
 }
 
-// look takes note of how the current file fares on the disk.
+// look takes note of how files fare on the disk: the current one, and those
+// that ended before the disk said.
 func (w *Writer) look() {
-	if w.file.failed.Load() {
-		w.suspend()
+	if w.file != nil && w.file.failed.Load() {
+		w.rotate(Error, w.schedule.wall)
+	}
+	if f := w.disk.failed.Load(); f != nil && f.number > w.judged {
+		w.suspend(f.failure())
 		return
 	}
-	if w.resume == 0 {
-		return
-	}
-	if w.file.written() {
+	if w.resume != 0 && w.disk.wrote.Load() > w.judged {
 		w.opt.Log.Info("recording again", "interface", w.opt.Header.Interface)
 		w.resume, w.pause = 0, 0
 	}
 }
 
-// suspend gives up a file that failed. Packets are counted and dropped until
-// the next try.
-func (w *Writer) suspend() {
+// suspend lets no file begin until the next try, after a file failed. Packets
+// are counted and dropped meanwhile; a current file, which has not failed, goes
+// on, and is itself the try.
+func (w *Writer) suspend(err error) {
 	if w.resume == 0 {
 		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again",
-			"interface", w.opt.Header.Interface, "error", w.file.failure())
+			"interface", w.opt.Header.Interface, "error", err)
 	}
-	w.rotate(Error, w.schedule.wall)
+	w.judged = w.begun
+	if w.file != nil {
+		w.judged--
+	}
 	w.pause = min(max(2*w.pause, firstPause), lastPause)
 	w.resume = w.schedule.mono + w.pause
 }
