@@ -13,8 +13,6 @@ func openDirect(string, int, fs.FileMode) (*os.File, error) { return nil, errors
 
 func refusesDirect(err error) bool { return errors.Is(err, errors.ErrUnsupported) }
 
-func endDirect(*os.File) error { return nil }
-
 func preallocate(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 func writeBehind(*os.File, int64, int64) error { return nil }

@@ -15,11 +15,7 @@ import (
 	"time"
 
 	"capd/pcap"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // noon is when the tests' clocks begin.
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -388,10 +384,10 @@ func TestFileFails(t *testing.T) {
 	r.write(30, 1000)
 	await(t, func() bool { return r.Stats().FreeChunks == 3 })
 	f := r.file
-	f.mu.Lock()
+	f.io.Lock()
 	f.plain.Close() // every write from here on fails
 	f.plain, _ = os.Open(f.path())
-	f.mu.Unlock()
+	f.io.Unlock()
 	r.write(30, 1000)
 	await(t, func() bool { r.pass(0); return r.Stats().Suspended })
 	r.pass(firstPause)
