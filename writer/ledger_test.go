@@ -265,6 +265,37 @@ func TestLedgerOnFullDisk(t *testing.T) {
 	}
 }
 
+// TestOpenLedgerOnFullDisk: a full disk is no reason not to start, whatever the
+// last line lacks.
+func TestOpenLedgerOnFullDisk(t *testing.T) {
+	line := Entry{Kind: KindStart, PID: 1}.appendLine(nil, noon)
+	for _, lack := range []int{0, 1, 2} {
+		dir, left := t.TempDir(), 0
+		if err := os.WriteFile(filepath.Join(dir, LedgerName), append(line[:len(line):len(line)], line[:len(line)-lack]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := openLedger(dir, LedgerOptions{}, func(path string, mode fs.FileMode) (ledgerFile, error) {
+			f, err := openLedgerFile(path, mode)
+			return fullDisk{f.(*os.File), &left}, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = 1e6
+		if err := l.Append(Entry{Kind: KindStart, PID: 2}); err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		want := []int{1, 1, 2}
+		if lack == 2 {
+			want = []int{1, 2}
+		}
+		if got, errs := pids(dir); !slices.Equal(got, want) || len(errs) > 0 {
+			t.Errorf("without %d bytes: %v, %v", lack, got, errs)
+		}
+	}
+}
+
 // TestLedgerOverflow: what waits is bounded, and what is lost is told.
 func TestLedgerOverflow(t *testing.T) {
 	dir := t.TempDir()
@@ -365,9 +396,11 @@ func FuzzReadLedger(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, _ int) {
 		lines := 0
 		readLedger(bytes.NewReader(b), LedgerName, nil, func(e Entry, err error) bool { lines++; return true })
-		want := bytes.Count(b, []byte("\n"))
-		if len(b) > 0 && b[len(b)-1] != '\n' {
-			want++
+		want := 0
+		for line := range bytes.Lines(b) {
+			if len(line) != 1 || line[0] != '\n' {
+				want++
+			}
 		}
 		if lines != want {
 			t.Fatalf("%d lines, want %d", lines, want)

@@ -326,14 +326,12 @@ func (c *evidence) judgeFile(v *Verdict, window span, f *heardFile) {
 	if !f.clean {
 		v.miss(window, f.at, Missing{Cause: CauseUnclean, Where: f.name})
 	}
-	if limit, ok := c.deleted[f.name]; ok {
+	state, ok := c.present[f.name]
+	limit, deleted := c.deleted[f.name]
+	switch {
+	case !ok && deleted:
 		v.Deleted.add(f, limit)
-		return
-	}
-	if c.present == nil || f.tally.Packets == 0 {
-		return
-	}
-	switch state, ok := c.present[f.name]; {
+	case c.present == nil || f.tally.Packets == 0:
 	case !ok:
 		v.miss(window, f.at, Missing{Cause: CauseNoFile, Frames: f.tally.Packets, Where: f.name})
 	case state == DamagedExt:
