@@ -281,7 +281,9 @@ func TestOpenLedgerOnFullDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		l.mu.Lock() // the timer may be at it
 		left = 1e6
+		l.mu.Unlock()
 		if err := l.Append(Entry{Kind: KindStart, PID: 2}); err != nil {
 			t.Fatal(err)
 		}
@@ -318,7 +320,9 @@ func TestLedgerOverflow(t *testing.T) {
 	if l.Pending() > 1000 {
 		t.Errorf("%d bytes wait", l.Pending())
 	}
+	l.mu.Lock() // the timer may be at it
 	left = 1e6
+	l.mu.Unlock()
 	if err := l.Append(Entry{Kind: KindStart, PID: 101}); err != nil {
 		t.Fatal(err)
 	}
