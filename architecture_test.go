@@ -23,7 +23,7 @@ const maxLines = 600
 
 // mayImport is the architecture: by package, which packages of capd it may
 // import, and whether it may talk to the system itself. Tests may import
-// internal/testnet and their own package besides.
+// internal/test* and their own package besides.
 var mayImport = map[string][]string{
 	"bench/race":       {"internal/inject", unix},
 	"capture":          {"pcap", "filter", unix},
@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/linkwatch": {unix},
 	"internal/metrics":   {"internal/control"},
 	"internal/retain":    {"writer", unix},
+	"internal/testdisk":  {unix},
 	"internal/testnet":   {unix},
 	"pcap":               {},
 	"writer":             {"pcap", unix},
@@ -57,9 +58,12 @@ type source struct {
 	fset *token.FileSet
 }
 
-func (s *source) pkg() string                  { return path.Dir(s.path) }
-func (s *source) test() bool                   { return strings.HasSuffix(s.path, "_test.go") }
-func (s *source) lines() int                   { return s.fset.File(s.file.Pos()).LineCount() }
+func (s *source) pkg() string { return path.Dir(s.path) }
+func (s *source) test() bool  { return strings.HasSuffix(s.path, "_test.go") }
+
+// lines does not count what is behind the last newline as a line.
+func (s *source) lines() int { return s.fset.File(s.file.Pos()).LineCount() - 1 }
+
 func (s *source) at(n ast.Node) token.Position { return s.fset.Position(n.Pos()) }
 
 // sources parses all files of the module, of every system.
@@ -108,7 +112,7 @@ func TestImports(t *testing.T) {
 		}
 		if s.test() {
 			allowed = append(slices.Clip(allowed), testsMayImport[s.pkg()]...)
-			allowed = append(allowed, s.pkg(), "internal/testnet")
+			allowed = append(allowed, s.pkg(), "internal/test*")
 		}
 		for _, spec := range s.file.Imports {
 			p, err := strconv.Unquote(spec.Path.Value)

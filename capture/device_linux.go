@@ -233,7 +233,7 @@ func (d *device) dropLocked() error {
 		return nil
 	}
 	fd := d.fd
-	d.readStats()
+	_ = d.readStats() // what was read before stays
 	d.fd = -1
 	return unix.Close(fd)
 }

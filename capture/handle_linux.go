@@ -45,14 +45,14 @@ func (d *device) attach(h *handle) error {
 	h.dev = d
 	var err error
 	if h.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		h.detach()
+		_ = h.detach()
 		return fmt.Errorf("make eventfd: %w", err)
 	}
 	if d.blocks == 0 {
 		h.sock = newReceiver(d.fd, d.form)
 	} else if h.ring, err = mapRing(d.fd, d.blocks, d.blockSize); err != nil {
 		unix.Close(h.wake)
-		h.detach()
+		_ = h.detach()
 		return fmt.Errorf("map ring: %w", err)
 	}
 	h.batch = Batch{corrupt: &d.corrupt, release: h.released}

@@ -123,7 +123,7 @@ func (b *block) frame(p *pcap.Packet) string {
 		}
 		step = int(next)
 	}
-	start, ok := b.form.restore(rest, mac, int(size))
+	start, ok := b.restore(rest, mac, int(size))
 	if !ok {
 		return "no room before the frame"
 	}

@@ -192,7 +192,7 @@ func parseMAC(s string) (addr [6]byte) {
 		digits += group
 	}
 	for i := range addr {
-		fmt.Sscanf(digits[2*i:2*i+2], "%02x", &addr[i])
+		_, _ = fmt.Sscanf(digits[2*i:2*i+2], "%02x", &addr[i])
 	}
 	return addr
 }

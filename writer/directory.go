@@ -156,7 +156,7 @@ func proveFile(dir string, mode fs.FileMode) (direct bool, err error) {
 	if err != nil {
 		return direct, err
 	}
-	defer unmapMemory(page)
+	defer func() { _ = unmapMemory(page) }()
 	if _, err := h.Write(page); err != nil {
 		return direct, err
 	}

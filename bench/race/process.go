@@ -120,7 +120,7 @@ func (p *process) await(ctx context.Context, timeout time.Duration, ok func() (b
 		select {
 		case err := <-p.ended:
 			p.ended <- err
-			return fmt.Errorf("ended early (%v): %s", err, p.tail())
+			return fmt.Errorf("ended early (%v): %s", err, p.tail()) //nolint:errorlint // nil where it ended well
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-deadline:

@@ -321,13 +321,3 @@ func (l *logBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
-
-// finished counts the finished files of a directory.
-func finished(t *testing.T, dir string) int {
-	t.Helper()
-	c, err := writer.ReadContents(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.Files
-}
