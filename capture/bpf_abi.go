@@ -131,6 +131,14 @@ const (
 	nano  = 1e9
 )
 
+// Words of the timestamps (struct bpf_hdr).
+const (
+	darwinWord  = 4 // struct timeval32: signed
+	freebsdWord = 8 // struct timeval
+	netbsdWord  = 8 // struct bpf_timeval
+	openbsdWord = 4 // struct bpf_timeval: unsigned
+)
+
 func darwin() abi {
 	return abi{
 		os:       "darwin",
@@ -138,7 +146,7 @@ func darwin() abi {
 		access:   "run capd with sudo, or let Wireshark's ChmodBPF give the group access_bpf the BPF devices and join it",
 		setIf:    darwinSetIf, timeout: darwinTimeout, stats: darwinStats, setDLT: darwinSetDLT, dlts: darwinDLTs,
 		direction: darwinDirection, in: 1, out: 2, seeSent: darwinSeeSent,
-		record:   layout{word: 4, align: 4, frac: micro},
+		record:   layout{word: darwinWord, align: 4, frac: micro},
 		loopback: pcap.LinkTypeNull,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 15: linkTypeSLIPBSDOS, 16: linkTypePPPBSDOS, 18: linkTypePFSync,
@@ -154,7 +162,7 @@ func freebsd() abi {
 		setIf:  freebsdSetIf, timeout: freebsdTimeout, stats: freebsdStats, setDLT: freebsdSetDLT, dlts: freebsdDLTs,
 		lock: freebsdLock, stamp: freebsdStamp,
 		direction: freebsdDirection, in: 0, out: 2,
-		record:   layout{word: 8, align: 8, frac: micro},
+		record:   layout{word: freebsdWord, align: 8, frac: micro},
 		loopback: pcap.LinkTypeNull,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 13: linkTypeSLIPBSDOS, 14: linkTypePPPBSDOS, 121: linkTypePFSync,
@@ -169,7 +177,7 @@ func netbsd() abi {
 		setIf:  netbsdSetIf, timeout: netbsdTimeout, stats: netbsdStats, setDLT: netbsdSetDLT, dlts: netbsdDLTs,
 		lock:      netbsdLock,
 		direction: netbsdDirection, in: 0, out: 2,
-		record:   layout{word: 8, align: 8, frac: micro},
+		record:   layout{word: netbsdWord, align: 8, frac: micro},
 		loopback: pcap.LinkTypeNull,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 13: linkTypeSLIPBSDOS, 14: linkTypePPPBSDOS, 16: linkTypeNetBSDHDLC, 18: linkTypePFSync,
@@ -185,7 +193,7 @@ func openbsd() abi {
 		setIf:  openbsdSetIf, timeout: openbsdTimeout, stats: openbsdStats, setDLT: openbsdSetDLT, dlts: openbsdDLTs,
 		lock:      openbsdLock,
 		direction: openbsdDirFilt, in: 2, out: 1, // the other one is dropped
-		record:   layout{word: 4, align: 4, frac: micro},
+		record:   layout{word: openbsdWord, align: 4, frac: micro},
 		loopback: pcap.LinkTypeLoop,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeLoop, 13: pcap.LinkTypeEnc, 14: pcap.LinkTypeRaw,

@@ -133,14 +133,14 @@ func TestLinkTypes(t *testing.T) {
 	} {
 		for _, m := range []links{common, tt.own} {
 			for dlt, want := range m {
-				got, known := tt.link(dlt)
+				got, known := tt.linkTypeOf(dlt)
 				if uint16(got) != want || !known {
 					t.Errorf("%s: DLT %d is link type %d (known %t), want %d", tt.os, dlt, got, known, want)
 				}
 			}
 		}
 		for _, dlt := range []uint32{20, 100, 102, 302, 65535, 1 << 20} {
-			if _, known := tt.link(dlt); known {
+			if _, known := tt.linkTypeOf(dlt); known {
 				t.Errorf("%s: DLT %d is known", tt.os, dlt)
 			}
 		}
@@ -164,7 +164,7 @@ func TestLinkTypesByName(t *testing.T) {
 				continue
 			}
 			found++
-			if got, known := a.link(uint32(dlt)); uint16(got) != link || !known {
+			if got, known := a.linkTypeOf(uint32(dlt)); uint16(got) != link || !known {
 				t.Errorf("%s: %s = %d is link type %d (known %t), want %d", a.os, name, dlt, got, known, link)
 			}
 		}

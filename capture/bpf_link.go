@@ -26,9 +26,9 @@ const (
 	matchingMax = 301
 )
 
-// link returns the link type that stands for a DLT of this system, and
+// linkTypeOf returns the link type that stands for a DLT of this system, and
 // whether it is one of the list.
-func (a *abi) link(dlt uint32) (t pcap.LinkType, known bool) {
+func (a *abi) linkTypeOf(dlt uint32) (t pcap.LinkType, known bool) {
 	if t, ok := a.dlt[dlt]; ok {
 		return t, true
 	}
@@ -72,4 +72,32 @@ func (a *abi) guess(interfaceType int) (t pcap.LinkType, sure bool) {
 		return pcap.LinkTypePFLog, false
 	}
 	return a.loopback, false
+}
+
+// fillLinkTypes sets the interfaces' link types: those that their hardware
+// types do not tell it asks the kernel for, if it may.
+func fillLinkTypes(s sys, a abi, all []Interface) {
+	var unsure []*Interface
+	for i := range all {
+		var sure bool
+		if all[i].LinkType, sure = a.guess(int(all[i].HardwareType)); !sure {
+			unsure = append(unsure, &all[i])
+		}
+	}
+	if len(unsure) == 0 {
+		return
+	}
+	n, err := openNode(s, a)
+	if err != nil {
+		return // Without privilege the guess must do.
+	}
+	defer s.close(n.fd)
+	for _, i := range unsure {
+		if n.bind(i.Name) != nil {
+			continue
+		}
+		if t, _, err := n.linkType(); err == nil {
+			i.LinkType = t
+		}
+	}
 }

@@ -132,6 +132,7 @@ type Mode string
 const (
 	ModeRing   Mode = "ring"   // blocks of frames in memory shared with the kernel
 	ModeSocket Mode = "socket" // one system call a frame
+	ModeBPF    Mode = "bpf"    // one system call a read buffer of a BPF device
 )
 
 // A Device is an interface opened for capture. The kernel collects its frames
@@ -165,8 +166,13 @@ func (d *Device) Attach() (*Handle, error) {
 	return h, nil
 }
 
-// RingSize returns the bytes of the ring, which may be less than asked for
-// where memory was short; 0 without a ring.
+// Warnings returns what the system refused when the device was opened and
+// capture goes on without, a sentence each, such as promiscuous mode.
+func (d *Device) Warnings() []string { return d.warnings() }
+
+// RingSize returns the bytes of the ring, or of a BPF device's two buffers. It
+// may be less than asked for where memory was short or the system has a limit;
+// 0 without a ring.
 func (d *Device) RingSize() int { return d.ringSize() }
 
 // Close ends the capture, and closes the handle if there is one: see
