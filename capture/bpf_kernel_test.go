@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ type fakeKernel struct {
 	links map[string]linkState
 	open_ map[int]*fakeNode
 	paths []string // that were opened or tried
-	reads int
+	reads atomic.Int64
 }
 
 // A fakeNode is struct bpf_d.
@@ -250,6 +251,13 @@ func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
 	return nil
 }
 
+// change changes the one device that is open.
+func (k *fakeKernel) change(f func(n *fakeNode)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(k.only())
+}
+
 // only returns the one node that is open.
 func (k *fakeKernel) only() *fakeNode {
 	for _, n := range k.open_ {
@@ -327,7 +335,7 @@ func (k *fakeKernel) setUp(name string, up bool) {
 func (k *fakeKernel) read(fd int, buf []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.reads++
+	k.reads.Add(1)
 	n := k.open_[fd]
 	if n == nil || n.reading {
 		k.t.Errorf("read of %d, which is not open, or being read", fd)
