@@ -377,12 +377,13 @@ func TestBPFDeviceClose(t *testing.T) {
 		if !k.isOpen() {
 			t.Error("closed while a read is under way")
 		}
+		k.change(func(n *fakeNode) { n.drops += 3 })
 		time.Sleep(longestWait)
 		if k.isOpen() {
 			t.Error("still open after the read")
 		}
-		if _, err := h.stats(); err != nil {
-			t.Errorf("stats after Close: %v", err)
+		if s, err := h.stats(); err != nil || s.Dropped != 3 {
+			t.Errorf("stats after Close: %+v, %v", s, err)
 		}
 		if err := h.stop(); !errors.Is(err, ErrClosed) {
 			t.Errorf("stop after Close: %v", err)
