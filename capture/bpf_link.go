@@ -45,9 +45,12 @@ func (a *abi) linkTypeOf(dlt uint32) (t pcap.LinkType, known bool) {
 
 // Interface types that matter here (IFT_ of net/if_types.h).
 const (
+	interfaceOther    = 1 // utun of macOS
 	interfaceEthernet = 6
 	interfacePPP      = 23
 	interfaceLoopback = 24
+	interfaceGIF      = 55 // of macOS
+	interfaceSTF      = 57
 	interfaceWiFi     = 71
 	interfaceVLAN     = 135
 	interfaceBridge   = 209
@@ -64,6 +67,10 @@ func (a *abi) guess(interfaceType int) (t pcap.LinkType, sure bool) {
 		return pcap.LinkTypeEthernet, true
 	case interfaceLoopback:
 		return a.loopback, true
+	case interfaceOther, interfaceGIF, interfaceSTF:
+		// XNU writes a line to the system's log whenever a device is bound: not
+		// for interfaces that every Mac has, each time they are listed.
+		return a.loopback, a.os == "darwin"
 	case interfacePPP:
 		return pcap.LinkTypePPP, false
 	case interfaceEnc:

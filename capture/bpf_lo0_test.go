@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -193,14 +192,14 @@ func TestAgainstTcpdump(t *testing.T) {
 	const count = 300
 	_, h := openLoopback(t)
 	s := newTalker(t)
-	file := filepath.Join(t.TempDir(), "tcpdump.pcap")
-	wait := startTcpdump(t, "-i", "lo0", "-n", "-s", "65535", "-c", fmt.Sprint(count), "-w", file, fmt.Sprintf("udp and dst port %d", s.port()))
+	var file bytes.Buffer
+	wait := startTcpdump(t, &file, "-i", "lo0", "-n", "-s", "65535", "-c", fmt.Sprint(count), "-w", "-", fmt.Sprintf("udp and dst port %d", s.port()))
 	s.send(t, count)
 	if err := wait(); err != nil {
 		t.Fatal(err)
 	}
 	ours, _ := drainMarked(t, h, s.mark)
-	theirs := readFile(t, file)
+	theirs := readFile(t, &file)
 	if len(ours) != count || len(theirs) != count {
 		t.Fatalf("%d packets, tcpdump has %d; want %d", len(ours), len(theirs), count)
 	}
@@ -215,9 +214,11 @@ func TestAgainstTcpdump(t *testing.T) {
 }
 
 // startTcpdump returns when tcpdump listens. The function waits for its end.
-func startTcpdump(t *testing.T, args ...string) func() error {
+// Tcpdump writes to a pipe: many systems' may create no file here.
+func startTcpdump(t *testing.T, to io.Writer, args ...string) func() error {
 	t.Helper()
 	c := exec.Command("tcpdump", args...)
+	c.Stdout = to
 	stderr, err := c.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -256,13 +257,8 @@ func startTcpdump(t *testing.T, args ...string) func() error {
 	}
 }
 
-func readFile(t *testing.T, name string) []kept {
+func readFile(t *testing.T, f io.Reader) []kept {
 	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	r, err := pcap.NewReader(f)
 	if err != nil {
 		t.Fatal(err)

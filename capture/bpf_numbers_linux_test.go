@@ -61,6 +61,7 @@ func TestNumbers(t *testing.T) {
 		case "darwin":
 			want["BIOCSSEESENT"] = uint64(a.seeSent)
 			want["IFT_ETHER"], want["IFT_LOOP"] = interfaceEthernet, interfaceLoopback
+			want["IFT_OTHER"], want["IFT_GIF"], want["IFT_STF"] = interfaceOther, interfaceGIF, interfaceSTF
 		case "freebsd":
 			want["BIOCLOCK"], want["BIOCSTSTAMP"] = uint64(a.lock), uint64(a.stamp)
 			want["BIOCSDIRECTION"], want["BPF_T_NANOTIME"] = uint64(a.direction), freebsdNanotime

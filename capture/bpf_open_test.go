@@ -239,7 +239,7 @@ func TestBPFInterfaceLinkTypes(t *testing.T) {
 		}
 		// A tunnel's is asked for, and guessed without privilege.
 		k.dlts = []uint32{9}
-		all = []Interface{{Name: "en0", HardwareType: 1}, {Name: "en9", HardwareType: 1}, {Name: "en1", HardwareType: 1}}
+		all = []Interface{{Name: "en0", HardwareType: 131}, {Name: "en9", HardwareType: 131}, {Name: "en1", HardwareType: 131}}
 		fillLinkTypes(k, k.abi, all)
 		if all[0].LinkType != pcap.LinkTypePPP || all[1].LinkType != k.loopback || all[2].LinkType != pcap.LinkTypePPP || k.isOpen() {
 			t.Errorf("%v, open %t", all, k.isOpen())
@@ -248,6 +248,12 @@ func TestBPFInterfaceLinkTypes(t *testing.T) {
 		fillLinkTypes(k, k.abi, all)
 		if all[0].LinkType != k.loopback {
 			t.Errorf("%v", all)
+		}
+		// macOS has many tunnels, and logs every device that is bound.
+		tried := len(k.paths)
+		fillLinkTypes(k, k.abi, []Interface{{Name: "en0", HardwareType: interfaceOther}})
+		if asked := len(k.paths) > tried; asked != (k.os != "darwin") {
+			t.Errorf("a tunnel's link type is asked for: %t", asked)
 		}
 	})
 }

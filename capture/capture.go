@@ -51,6 +51,10 @@ const (
 
 // A Config says what to capture. Its zero value, but for the interface's name,
 // is the default.
+//
+// Of a BPF device RingSize is the most that the kernel's two buffers have
+// together, which the system cuts further, BlockTimeout goes in steps of 10 up
+// to 250 milliseconds, and BlockSize and NoRing have no effect.
 type Config struct {
 	Interface    string // name of an interface, or Any
 	Snaplen      int    // most bytes kept of a frame; 0 is DefaultSnaplen
@@ -105,7 +109,7 @@ type Stats struct {
 	Corrupt     uint64 // of these, in the part of a block that could not be read: see Batch.Err
 	Freezes     uint64 // times that the ring was found full and stopped
 	NICDropped  uint64 // frames that the interface dropped before any capture (rx_dropped, rx_missed_errors); 0 for Any
-	RingBlocks  int    // blocks in the ring; 0 without a ring
+	RingBlocks  int    // blocks in the ring, or read buffers of a BPF device; 0 without a ring
 	FilledBlock int    // of these, waiting to be read now, or held
 }
 
@@ -186,9 +190,9 @@ type Handle struct{ handle }
 // the timeout; a negative timeout means to wait as long as it takes. The batch
 // is the handle's own: Next releases the one before if its holder did not.
 //
-// It returns ErrDown once when the interface goes down. After Stop, or when
-// the interface was removed, it returns what the kernel has left, and then
-// ErrClosed or ErrGone.
+// It returns ErrDown once when the interface goes down, which takes up to a
+// second with a BPF device. After Stop, or when the interface was removed, it
+// returns what the kernel has left, and then ErrClosed or ErrGone.
 func (h *Handle) Next(timeout time.Duration) (*Batch, error) { return h.next(timeout) }
 
 // Stats returns the counters. They work on after Close, but do not move.
@@ -201,7 +205,8 @@ func (h *Handle) LinkType() pcap.LinkType { return h.linkType() }
 func (h *Handle) Mode() Mode { return h.mode() }
 
 // Stop ends the device's reception. When it returns no further frame enters;
-// Next returns those that did and ErrClosed after the last of them.
+// Next returns those that did and ErrClosed after the last of them. From a BPF
+// device a few more may come that arrived while the rest was read.
 func (h *Handle) Stop() error { return h.stop() }
 
 // Close detaches from the device, which goes on filling unless it was stopped,
