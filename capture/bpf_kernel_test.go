@@ -26,6 +26,7 @@ type fakeKernel struct {
 	promisc  error
 	setIfErr error
 	oldDir   bool     // the direction ioctl is not there
+	oldLock  bool     // and the lock
 	dlts     []uint32 // of every interface, its own first
 	hdrlen   int
 	quirk    bool // reads of nothing return at once
@@ -238,6 +239,9 @@ func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
 	case "promiscuous":
 		return k.promisc
 	case "lock":
+		if k.oldLock {
+			return syscall.EINVAL
+		}
 		n.locked = true
 	case "stats":
 		if len(arg) == sizeStat {

@@ -254,7 +254,8 @@ func (n *node) setLock() error {
 	if n.lock == 0 {
 		return nil
 	}
-	if err := n.sys.ioctl(n.fd, n.lock, nil); err != nil {
+	err := n.sys.ioctl(n.fd, n.lock, nil)
+	if err != nil && err != syscall.EINVAL { // EINVAL: a kernel that has no lock yet
 		return cause("lock", err)
 	}
 	return nil

@@ -230,6 +230,14 @@ func TestBPFDirection(t *testing.T) {
 	})
 }
 
+// A kernel without the lock is as good as one that never has it.
+func TestBPFOldLock(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		k.oldLock = true
+		mustOpen(t, k).close()
+	})
+}
+
 func TestBPFInterfaceLinkTypes(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		all := []Interface{{Name: "en0", HardwareType: interfaceEthernet}, {Name: "lo0", HardwareType: interfaceLoopback}}
