@@ -112,9 +112,9 @@ type abi struct {
 // A layout is how a record lies in the read buffer: struct bpf_hdr, the
 // frame, and padding up to the next record. In host byte order.
 type layout struct {
-	word  int // bytes of each half of the timestamp: 4 or 8
-	align int // of records: BPF_ALIGNMENT
-	frac  int // of a second that the timestamp's second half counts: 1e6 or 1e9
+	word  int    // bytes of each half of the timestamp: 4 or 8
+	align int    // of records: BPF_ALIGNMENT
+	tick  uint64 // nanoseconds that the timestamp's second half counts: 1000 or 1
 }
 
 // Offsets in a record's header.
@@ -126,10 +126,8 @@ func (l layout) hdrlen() int  { return l.datalen() + 4 }
 // it at its end, or is of no use here.
 func (l layout) least() int { return l.hdrlen() + 2 }
 
-const (
-	micro = 1e6
-	nano  = 1e9
-)
+// second is how many nanoseconds it has.
+const second = 1e9
 
 // Words of the timestamps (struct bpf_hdr).
 const (
@@ -146,7 +144,7 @@ func darwin() abi {
 		access:   "run capd with sudo, or let Wireshark's ChmodBPF give the group access_bpf the BPF devices and join it",
 		setIf:    darwinSetIf, timeout: darwinTimeout, stats: darwinStats, setDLT: darwinSetDLT, dlts: darwinDLTs,
 		direction: darwinDirection, in: 1, out: 2, seeSent: darwinSeeSent,
-		record:   layout{word: darwinWord, align: 4, frac: micro},
+		record:   layout{word: darwinWord, align: 4, tick: 1000},
 		loopback: pcap.LinkTypeNull,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 15: linkTypeSLIPBSDOS, 16: linkTypePPPBSDOS, 18: linkTypePFSync,
@@ -162,7 +160,7 @@ func freebsd() abi {
 		setIf:  freebsdSetIf, timeout: freebsdTimeout, stats: freebsdStats, setDLT: freebsdSetDLT, dlts: freebsdDLTs,
 		lock: freebsdLock, stamp: freebsdStamp,
 		direction: freebsdDirection, in: 0, out: 2,
-		record:   layout{word: freebsdWord, align: 8, frac: micro},
+		record:   layout{word: freebsdWord, align: 8, tick: 1000},
 		loopback: pcap.LinkTypeNull,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 13: linkTypeSLIPBSDOS, 14: linkTypePPPBSDOS, 121: linkTypePFSync,
@@ -177,7 +175,7 @@ func netbsd() abi {
 		setIf:  netbsdSetIf, timeout: netbsdTimeout, stats: netbsdStats, setDLT: netbsdSetDLT, dlts: netbsdDLTs,
 		lock:      netbsdLock,
 		direction: netbsdDirection, in: 0, out: 2,
-		record:   layout{word: netbsdWord, align: 8, frac: micro},
+		record:   layout{word: netbsdWord, align: 8, tick: 1000},
 		loopback: pcap.LinkTypeNull,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 13: linkTypeSLIPBSDOS, 14: linkTypePPPBSDOS, 16: linkTypeNetBSDHDLC, 18: linkTypePFSync,
@@ -193,7 +191,7 @@ func openbsd() abi {
 		setIf:  openbsdSetIf, timeout: openbsdTimeout, stats: openbsdStats, setDLT: openbsdSetDLT, dlts: openbsdDLTs,
 		lock:      openbsdLock,
 		direction: openbsdDirFilt, in: 2, out: 1, // the other one is dropped
-		record:   layout{word: openbsdWord, align: 4, frac: micro},
+		record:   layout{word: openbsdWord, align: 4, tick: 1000},
 		loopback: pcap.LinkTypeLoop,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeLoop, 13: pcap.LinkTypeEnc, 14: pcap.LinkTypeRaw,

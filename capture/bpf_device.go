@@ -47,7 +47,8 @@ type filled struct {
 // other is written to disk.
 const buffers = 2
 
-// longestWait is the most that a read may wait. Stop and Close take as long.
+// longestWait is the most that a read may wait. The end of a Stop takes as long
+// twice, and after Close the descriptor stays open as long.
 const longestWait = 250 * time.Millisecond
 
 func (d *bpfDevice) openOn(s sys, a abi, c Config) error {
@@ -201,7 +202,7 @@ func (d *bpfDevice) sample() error {
 	return nil
 }
 
-// stats returns the counters. The kernel counts what it saw before its filter,
+// statistics returns the counters. The kernel counts what it saw before its filter,
 // so Received is summed up here: what was read and what was dropped behind
 // the filter. What waits in the kernel is added when it is read.
 func (d *bpfDevice) statistics() (Stats, error) {

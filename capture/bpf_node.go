@@ -122,7 +122,7 @@ func (n *node) checkVersion() error {
 // setNanoseconds makes timestamps exact where the kernel can.
 func (n *node) setNanoseconds() {
 	if n.stamp != 0 && n.set(n.stamp, freebsdNanotime) == nil {
-		n.record.frac = nano
+		n.record.tick = 1
 	}
 }
 

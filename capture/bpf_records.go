@@ -53,7 +53,7 @@ func (r *records) record(p *pcap.Packet) string {
 		return "more bytes captured than the frame had"
 	case sec > math.MaxUint32:
 		return "time is out of range"
-	case frac >= uint64(r.frac):
+	case frac >= second || frac*r.tick >= second:
 		return "fraction over a second"
 	}
 	// Data starts where the header says, never at its struct's size: the
@@ -64,7 +64,7 @@ func (r *records) record(p *pcap.Packet) string {
 		Data:   rest[start:keep:keep],
 		Length: length,
 		Sec:    uint32(sec),
-		Nsec:   uint32(frac) * uint32(nano/r.frac),
+		Nsec:   uint32(frac * r.tick),
 	}
 	// The last record of a buffer is not padded.
 	r.off += min((end+r.align-1)&^(r.align-1), len(rest))

@@ -14,7 +14,7 @@ import (
 // systems are the four with BPF devices, and FreeBSD with its nanoseconds.
 func systems() map[string]abi {
 	ns := freebsd()
-	ns.record.frac = nano
+	ns.record.tick = 1
 	return map[string]abi{"darwin": darwin(), "freebsd": freebsd(), "freebsd-ns": ns, "netbsd": netbsd(), "openbsd": openbsd()}
 }
 
@@ -90,7 +90,7 @@ func checkRecords(t *testing.T, name string, l layout, hdrlen, step int) {
 	var want []rec
 	var mem []byte
 	for n := 0; n < 40; n++ {
-		r := rec{data: frameOf(n), sec: 1_700_000_000 + uint64(n), frac: uint64(l.frac - 1 - n)}
+		r := rec{data: frameOf(n), sec: 1_700_000_000 + uint64(n), frac: second/l.tick - 1 - uint64(n)}
 		if n%3 == 0 {
 			r.datalen = uint32(n + 1000) // captured in part
 		}
@@ -107,7 +107,7 @@ func checkRecords(t *testing.T, name string, l layout, hdrlen, step int) {
 		if !bytes.Equal(p.Data, w.data) || p.Length != max(w.datalen, uint32(len(w.data))) {
 			t.Errorf("%s, header %d: packet %d is %x of %d", name, hdrlen, i, p.Data, p.Length)
 		}
-		if uint64(p.Sec) != w.sec || uint64(p.Nsec) != w.frac*uint64(nano/l.frac) || p.Flags != 0 {
+		if uint64(p.Sec) != w.sec || uint64(p.Nsec) != w.frac*l.tick || p.Flags != 0 {
 			t.Errorf("%s, header %d: packet %d at %d.%09d, flags %v", name, hdrlen, i, p.Sec, p.Nsec, p.Flags)
 		}
 	}
@@ -214,7 +214,7 @@ func TestRecordsCorrupt(t *testing.T) {
 			"frame starts outside of the buffer":       func(h []byte) { host.PutUint16(h[l.hdrlen():], 0xffff) },
 			"frame passes the buffer's end":            func(h []byte) { host.PutUint32(h[l.caplen():], 1<<32-1) },
 			"more bytes captured than the frame had":   func(h []byte) { host.PutUint32(h[l.datalen():], 4) },
-			"fraction over a second":                   func(h []byte) { l.setFrac(h, uint64(l.frac)) },
+			"fraction over a second":                   func(h []byte) { l.setFrac(h, second/l.tick) },
 			"record header passes the buffer's end":    nil, // cut short
 			"record header is shorter than it can be ": func(h []byte) { clear(h) },
 		}
@@ -270,7 +270,7 @@ func FuzzRecords(f *testing.F) {
 // order returns the systems in the same order every time.
 func order() []abi {
 	ns := freebsd()
-	ns.record.frac = nano
+	ns.record.tick = 1
 	return []abi{darwin(), freebsd(), ns, netbsd(), openbsd()}
 }
 
@@ -287,7 +287,7 @@ func checkWalk(t *testing.T, r *records) {
 			if at <= before || at+len(p.Data) > len(mem) || len(p.Data) > r.snaplen || cap(p.Data) != len(p.Data) {
 				t.Fatalf("packet of %d bytes at %d of %d, after one at %d", len(p.Data), at, len(mem), before)
 			}
-			if p.Nsec >= nano || p.Length < uint32(len(p.Data)) {
+			if p.Nsec >= second || p.Length < uint32(len(p.Data)) {
 				t.Fatalf("packet %+v", p)
 			}
 			before = at
@@ -325,5 +325,25 @@ func TestRecordsHostile(t *testing.T) {
 			host.PutUint32(mem[rng.IntN(len(mem)-4):], rng.Uint32()>>rng.IntN(32))
 			checkWalk(t, newRecords(a.record, mem[:rng.IntN(len(mem)+1)]))
 		}
+	}
+}
+
+func BenchmarkRecords(b *testing.B) {
+	for _, a := range []abi{darwin(), freebsd()} {
+		b.Run(a.os, func(b *testing.B) {
+			var mem []byte
+			frames := 0
+			for ; len(mem) < 1<<20; frames++ {
+				mem = a.record.put(mem, headers(a.os)[0], rec{data: frameOf(60 + frames%5)})
+			}
+			var pkts [256]pcap.Packet
+			b.ReportAllocs()
+			for b.Loop() {
+				r := records{layout: a.record, snaplen: DefaultSnaplen, mem: mem, count: new(atomic.Uint64)}
+				for r.read(pkts[:]) > 0 {
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*frames), "ns/packet")
+		})
 	}
 }
