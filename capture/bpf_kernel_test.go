@@ -27,6 +27,8 @@ type fakeKernel struct {
 	setIfErr error
 	oldDir   bool     // the direction ioctl is not there
 	oldLock  bool     // and the lock
+	failing  string   // an ioctl that fails with EPERM
+	version  uint16   // minor, of the filters
 	dlts     []uint32 // of every interface, its own first
 	hdrlen   int
 	quirk    bool // reads of nothing return at once
@@ -58,7 +60,7 @@ type fakeNode struct {
 
 func newKernel(t testing.TB, a abi) *fakeKernel {
 	return &fakeKernel{
-		t: t, abi: a, nodes: 4, most: 1 << 16, dlts: []uint32{1}, hdrlen: headers(a.os)[0],
+		t: t, abi: a, nodes: 4, version: 1, most: 1 << 16, dlts: []uint32{1}, hdrlen: headers(a.os)[0],
 		links: map[string]linkState{"en0": {index: 4, up: true}, "en1": {index: 5, up: true}},
 		open_: map[int]*fakeNode{},
 	}
@@ -149,6 +151,9 @@ func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
 		return syscall.EINVAL
 	}
 	n.log = append(n.log, name)
+	if name == k.failing {
+		return syscall.EPERM
+	}
 	if n.locked && !slices.Contains([]string{"get length", "get dlt", "list dlts", "stats", "version", "lock", "timeout", "immediate"}, name) {
 		k.t.Errorf("%s: %s of a locked device", k.os, name)
 		return syscall.EPERM
@@ -223,7 +228,7 @@ func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
 	switch name {
 	case "version":
 		host.PutUint16(arg, 1)
-		host.PutUint16(arg[2:], 1)
+		host.PutUint16(arg[2:], k.version)
 	case "get length":
 		host.PutUint32(arg, uint32(n.length))
 	case "get dlt":

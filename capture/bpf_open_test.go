@@ -130,6 +130,54 @@ func TestBPFNodes(t *testing.T) {
 	})
 }
 
+// Whatever the kernel refuses is named, and leaves no device open; without
+// some things opening goes on.
+func TestBPFEveryRefusal(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		change := func(c *Config) { c.Promiscuous, c.Direction = true, Out }
+		d := mustOpen(t, k, change)
+		steps := k.only().log
+		d.close()
+		for _, step := range steps {
+			k := newKernel(t, k.abi)
+			k.failing = step
+			d, err := openFake(k, change)
+			if step == "stamp" || step == "promiscuous" {
+				if err != nil {
+					t.Errorf("%s: %v", step, err)
+					continue
+				}
+				if want := step == "promiscuous"; (len(d.warnings()) == 1) != want || step == "stamp" && d.record.tick != 1000 {
+					t.Errorf("%s: warnings %q, tick %d", step, d.warnings(), d.record.tick)
+				}
+				d.close()
+			} else if !errors.Is(err, ErrPermission) || !strings.Contains(err.Error(), ": operation not permitted") {
+				t.Errorf("%s: %v", step, err)
+			}
+			if k.isOpen() {
+				t.Errorf("%s: still open", step)
+			}
+		}
+		k.version = 0
+		if _, err := openFake(k); err == nil || !strings.Contains(err.Error(), "filter version 1.0") || k.isOpen() {
+			t.Errorf("old filter version: %v", err)
+		}
+	})
+}
+
+func TestBPFGuess(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		for interfaceType, want := range map[int]pcap.LinkType{
+			6: pcap.LinkTypeEthernet, 71: pcap.LinkTypeEthernet, 135: pcap.LinkTypeEthernet, 209: pcap.LinkTypeEthernet,
+			23: pcap.LinkTypePPP, 24: k.loopback, 244: pcap.LinkTypeEnc, 245: pcap.LinkTypePFLog, 1: k.loopback, 240: k.loopback,
+		} {
+			if got, _ := k.guess(interfaceType); got != want {
+				t.Errorf("interface type %d: %v, want %v", interfaceType, got, want)
+			}
+		}
+	})
+}
+
 // However opening ends, no device stays open but one that is used.
 func TestBPFOpenErrors(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -513,4 +514,61 @@ func TestBPFCorruptBuffer(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
+}
+
+// Stats, Stop and Close beside Next, in every order of their ends.
+func TestBPFConcurrent(t *testing.T) {
+	for round := range 8 {
+		bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+			var all sync.WaitGroup
+			ended := make(chan struct{})
+			all.Go(func() { // the kernel
+				for range 300 {
+					k.receive(In, residue()[0])
+					time.Sleep(time.Millisecond)
+				}
+			})
+			all.Go(func() { // the recorder
+				defer close(ended)
+				var pkts [4]pcap.Packet
+				for {
+					b, err := h.next(20 * time.Millisecond)
+					if err != nil {
+						return
+					}
+					if b != nil {
+						for b.Read(pkts[:]) > 0 {
+						}
+						b.Release()
+					}
+				}
+			})
+			all.Go(func() { // the status
+				var last Stats
+				for {
+					select {
+					case <-ended:
+						return
+					case <-time.After(7 * time.Millisecond):
+					}
+					s, err := h.stats()
+					if err != nil || s.Received < last.Received || s.Dropped < last.Dropped {
+						t.Errorf("%+v after %+v, %v", s, last, err)
+					}
+					last = s
+				}
+			})
+			time.Sleep(time.Duration(50+round*37) * time.Millisecond)
+			switch round % 3 {
+			case 0:
+				h.close()
+			case 1:
+				h.stop()
+			case 2:
+				k.remove("en0")
+			}
+			<-ended
+			all.Wait()
+		})
+	}
 }
