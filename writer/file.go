@@ -27,7 +27,7 @@ const (
 // A File is what is known of a file at its end.
 type File struct {
 	Name   Name
-	Path   string    // where it is now: still with Partial when Err is not nil
+	Path   string    // where it is now: still with Partial when Err is not nil, unless only the directory's sync failed
 	End    time.Time // the file holds every frame from Name.Start up to here, but those counted as lost
 	Reason Reason
 	First  time.Time // time of the first packet; zero without packets
@@ -82,7 +82,8 @@ type file struct {
 	refused   error    // why it could not be created
 	direct    *os.File // O_DIRECT; nil where it is refused
 	plain     *os.File // buffered; nil until needed beside direct
-	allocated int64    // bytes reserved on disk, -1 when the file system can't
+	allocated int64    // bytes reserved on disk
+	cramped   bool     // no more can be reserved
 
 	mu   sync.Mutex // guards what follows, and the report's name; held for moments
 	err  error
@@ -186,12 +187,12 @@ func (f *file) fail(err error) {
 func (f *file) reserve(d *disk, end int64) {
 	f.io.Lock()
 	defer f.io.Unlock()
-	if f.allocated < 0 || end <= f.allocated || d.reserve == 0 {
+	if f.cramped || end <= f.allocated || d.reserve == 0 {
 		return
 	}
 	size := max(d.reserve, end-f.allocated)
 	if err := preallocate(f.direct, f.allocated, size); err != nil {
-		f.allocated = -1 // the write itself will tell what is wrong
+		f.cramped = true // the write itself will tell what is wrong
 		return
 	}
 	f.allocated += size
@@ -242,7 +243,8 @@ func (f *file) settle() {
 	if h == nil {
 		return // never created: err says why
 	}
-	if f.err != nil || f.allocated > f.good.bytes {
+	// What could not be reserved whole may be reserved in part (fallocate(2)).
+	if f.err != nil || f.cramped || f.allocated > f.good.bytes {
 		if err := h.Truncate(f.good.bytes); err != nil {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}
