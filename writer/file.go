@@ -37,19 +37,6 @@ type File struct {
 	Counts
 }
 
-// Counts are sums over packets.
-type Counts struct {
-	Packets     uint64 // packets that reached the file
-	Bytes       uint64 // bytes of their captured data
-	Lost        uint64 // packets dropped by capd since the file before ended: without a file, or from this one
-	Truncated   uint64 // packets cut by the snaplen
-	NotSummed   uint64 // packets whose checksum the NIC would have filled in
-	Inversions  uint64 // packets older than the one before
-	KernelDrops uint64 // frames that the kernel dropped meanwhile
-	Freezes     uint64 // times that the kernel's ring was full meanwhile
-	NICDrops    uint64 // frames that the interface dropped meanwhile
-}
-
 // A mark is a record's end in a file.
 type mark struct {
 	bytes   int64  // offset
