@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/linkwatch": {unix},
 	"internal/metrics":   {"internal/control"},
 	"internal/retain":    {"writer", unix},
-	"internal/testdisk":  {unix},
+	"internal/testdisk":  {"internal/testnet", unix},
 	"internal/testnet":   {unix},
 	"pcap":               {},
 	"writer":             {"pcap", unix},

@@ -222,12 +222,12 @@ func fillUp(t *testing.T, b *bench, mib int) {
 		for range mib * 16 {
 			b.write(64, 1024)
 			b.pass(10 * time.Millisecond)
-			if b.Stats().Suspended {
+			if s := b.Stats(); s.Suspended && s.File == "" {
 				return
 			}
 		}
 	})
-	if !b.Stats().Suspended {
+	if s := b.Stats(); !s.Suspended || s.File != "" {
 		t.Fatalf("the disk is not full: %+v", b.Stats())
 	}
 	b.write(100, 1000)
@@ -248,6 +248,9 @@ func fillUp(t *testing.T, b *bench, mib int) {
 			t.Errorf("%d packets: %+v", n, f)
 		}
 		kept += f.Packets
+		if f.Err == nil {
+			compact(t, f)
+		}
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
@@ -259,6 +262,7 @@ func fillUp(t *testing.T, b *bench, mib int) {
 		if f.Err != nil {
 			t.Errorf("%+v", f)
 		}
+		compact(t, f)
 		kept += uint64(len(numbers(t, f.Path)))
 	}
 	if s := b.Stats(); s.Accepted != uint64(b.next) || s.Written != kept || s.Written+s.Lost != s.Accepted || s.Lost < 100 {

@@ -31,7 +31,7 @@ type File struct {
 	Name     Name
 	LinkType pcap.LinkType
 	Filter   string    // that the packets passed; empty: none
-	Path     string    // where it is now: still with Partial when Err is not nil
+	Path     string    // where it is now: still with Partial when Err is not nil, unless only the directory's sync failed
 	Begin    time.Time // the file holds every frame from here, within the second of Name.Start,
 	End      time.Time // up to here, but those counted as lost
 	Reason   Reason
@@ -40,19 +40,6 @@ type File struct {
 	Size     int64     // bytes
 	Err      error     // the first write, sync or rename that failed
 	Counts
-}
-
-// Counts are sums over packets.
-type Counts struct {
-	Packets     uint64 // packets that reached the file
-	Bytes       uint64 // bytes of their captured data
-	Lost        uint64 // packets dropped by capd since the file before ended: not read, without a file, or from this one
-	Truncated   uint64 // packets cut by the snaplen
-	NotSummed   uint64 // packets whose checksum the NIC would have filled in
-	Inversions  uint64 // packets older than the one before
-	KernelDrops uint64 // frames that the kernel dropped meanwhile
-	Freezes     uint64 // times that the kernel's ring was full meanwhile
-	NICDrops    uint64 // frames that the interface dropped meanwhile
 }
 
 // A mark is a record's end in a file.
@@ -87,7 +74,8 @@ type file struct {
 	refused   error    // why it could not be created
 	direct    *os.File // O_DIRECT; nil where it is refused
 	plain     *os.File // buffered; nil until needed beside direct
-	allocated int64    // bytes reserved on disk, -1 when the file system can't
+	allocated int64    // bytes reserved on disk
+	cramped   bool     // no more can be reserved
 
 	mu      sync.Mutex // guards what follows, and the report's name; held for moments
 	err     error
@@ -194,12 +182,12 @@ func (f *file) fail(err error) {
 func (f *file) reserve(d *disk, end int64) {
 	f.io.Lock()
 	defer f.io.Unlock()
-	if f.allocated < 0 || end <= f.allocated || d.reserve == 0 {
+	if f.cramped || end <= f.allocated || d.reserve == 0 {
 		return
 	}
 	size := max(d.reserve, end-f.allocated)
 	if err := preallocate(f.direct, f.allocated, size); err != nil {
-		f.allocated = -1 // the write itself will tell what is wrong
+		f.cramped = true // the write itself will tell what is wrong
 		return
 	}
 	f.allocated += size
@@ -268,7 +256,8 @@ func (f *file) settle() {
 	if h == nil {
 		return // never created: err says why
 	}
-	if f.err != nil || f.allocated > f.good.bytes {
+	// What could not be reserved whole may be reserved in part (fallocate(2)).
+	if f.err != nil || f.cramped || f.allocated > f.good.bytes {
 		if err := h.Truncate(f.good.bytes); err != nil {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}

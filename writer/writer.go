@@ -135,44 +135,6 @@ func (w *Writer) count(pkts []pcap.Packet) int {
 	return n
 }
 
-// everything is a limit for tally that no packet's time reaches.
-const everything = 1 << 32
-
-// tally adds up the packets, of which the one before came at last, up to the
-// first one of the second limit or later.
-func tally(pkts []pcap.Packet, last time.Time, limit uint64) Counts {
-	var bytes, truncated, unsummed, inversions uint64
-	lastSec, lastNsec := uint32(last.Unix()), uint32(last.Nanosecond())
-	n := 0
-	for i := range pkts {
-		p := &pkts[i]
-		if uint64(p.Sec) >= limit {
-			break
-		}
-		n++
-		bytes += uint64(len(p.Data))
-		if int(p.Length) > len(p.Data) {
-			truncated++
-		}
-		if p.Flags&pcap.FlagChecksumNotReady != 0 {
-			unsummed++
-		}
-		if p.Sec < lastSec || p.Sec == lastSec && p.Nsec < lastNsec {
-			inversions++
-		}
-		lastSec, lastNsec = p.Sec, p.Nsec
-	}
-	return Counts{Packets: uint64(n), Bytes: bytes, Truncated: truncated, NotSummed: unsummed, Inversions: inversions}
-}
-
-func (c *Counts) add(d Counts) {
-	c.Packets += d.Packets
-	c.Bytes += d.Bytes
-	c.Truncated += d.Truncated
-	c.NotSummed += d.NotSummed
-	c.Inversions += d.Inversions
-}
-
 // record encodes packets of one interval into files.
 func (w *Writer) record(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
@@ -409,14 +371,6 @@ func (w *Writer) describe(r *File, reason Reason, end time.Time) {
 	w.file.dropped += d.Unread
 	r.Packets, r.Lost = w.file.encoded.packets, w.file.dropped
 	r.KernelDrops, r.Freezes, r.NICDrops = d.Kernel, d.Freezes, d.NIC
-}
-
-func (c *Counts) subtract(d Counts) {
-	c.Packets -= d.Packets
-	c.Bytes -= d.Bytes
-	c.Truncated -= d.Truncated
-	c.NotSummed -= d.NotSummed
-	c.Inversions -= d.Inversions
 }
 
 func (r *File) statistics() pcap.Statistics {

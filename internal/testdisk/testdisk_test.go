@@ -294,7 +294,7 @@ func TestKilled(t *testing.T) {
 		select {}
 	}
 	c := exec.Command(os.Args[0], "-test.run=^TestKilled$")
-	c.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "CAPD_") }), stuck+"=1")
+	c.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "CAPD_") }), stuck+"=1", "TMPDIR="+t.TempDir())
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
