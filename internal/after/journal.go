@@ -223,5 +223,8 @@ func (j *journal) keep(files map[string]presence) []byte {
 func (j *journal) close() error {
 	j.io.Lock()
 	defer j.io.Unlock()
-	return j.file.Close()
+	if err := j.file.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
