@@ -1,6 +1,9 @@
 // Package after does what is left to do with a file once it is finished: it
-// compresses the file, then runs the hook on it. Both happen in the background,
-// at the lowest priority, and are taken up again after a crash.
+// compresses the file, then runs the hook on it. Both happen in processes of
+// their own, at the lowest priority, and are taken up again after a crash.
+//
+// Threads of the recorder's process would not do: one of low priority that is
+// not let run holds up every stop of the world, and with it the recorder.
 //
 // The queue in memory is bounded; the directory itself is the one that lasts.
 // NAME without NAME.zst is still to be compressed, and a journal in the
@@ -73,6 +76,7 @@ type Options struct {
 	Compression Compression   // "": None
 	Level       int           // of the compression: 1, the fastest, to 22 for Zstd or 9 for Gzip; 0: 1
 	KeepFree    uint64        // bytes of the file system that no compression uses
+	Self        []string      // command that calls Main; empty: compress in this process, at its priority
 	Hook        []string      // absolute path of a program, and its arguments; empty: none
 	HookTimeout time.Duration // after which a hook is killed; 0: DefaultHookTimeout
 	HookAtOnce  int           // most hooks at a time; 0: 1
@@ -122,15 +126,17 @@ type Queue struct {
 	opt     Options
 	journal *journal // nil without a hook
 	pack    *compressor
-	wake    chan struct{} // there is something for the keeper to do
-	stop    chan struct{} // closed: begin nothing more
-	kill    context.Context
+	wake    chan struct{}   // there is something for the keeper to do
+	stop    context.Context // done: begin nothing more
+	stopAll context.CancelFunc
+	kill    context.Context // done: no more time for hooks
 	killAll context.CancelFunc
 	ended   chan struct{} // closed: Run has returned
 
 	mu      sync.Mutex
 	changed sync.Cond // a line or stopped
-	state   runState
+	started bool      // Run was called
+	stopped bool
 	fresh   []writer.File // what Add was given since the keeper looked
 	lines   map[Step][]string
 	busy    map[string]bool // in a line or being worked on
@@ -138,14 +144,6 @@ type Queue struct {
 	missed  bool // not all files that need work found room in a line
 	stats   Stats
 }
-
-type runState uint8
-
-const (
-	made runState = iota
-	running
-	stopped
-)
 
 // An attempt is what is known of a file whose last try failed.
 type attempt struct {
@@ -163,7 +161,6 @@ func New(opt Options) (*Queue, error) {
 	q := &Queue{
 		opt:    opt,
 		wake:   make(chan struct{}, 1),
-		stop:   make(chan struct{}),
 		ended:  make(chan struct{}),
 		lines:  make(map[Step][]string),
 		busy:   make(map[string]bool),
@@ -171,7 +168,8 @@ func New(opt Options) (*Queue, error) {
 	}
 	q.changed.L = &q.mu
 	q.kill, q.killAll = context.WithCancel(context.Background())
-	q.pack = &compressor{opt: opt, stop: q.stop, stage: func(string) {}}
+	q.stop, q.stopAll = context.WithCancel(q.kill)
+	q.pack = &compressor{opt: opt, stop: q.stop.Done(), stage: func(string) {}}
 	var err error
 	if q.journal, err = q.openJournal(); err != nil {
 		return nil, fmt.Errorf("after: %w", err)
@@ -292,13 +290,10 @@ func (q *Queue) await(ctx context.Context) error {
 func (q *Queue) halt() (started bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	started = q.state == running
-	if q.state != stopped {
-		q.state = stopped
-		close(q.stop)
-	}
+	q.stopped = true
+	q.stopAll()
 	q.changed.Broadcast()
-	return started
+	return q.started
 }
 
 // baseName returns the name that a finished file had before its compression,

@@ -23,6 +23,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "compress" {
+		os.Exit(compressChild(os.Args[2:]))
+	}
 	if dir := os.Getenv(childDirectory); dir != "" {
 		child(dir)
 	}
@@ -96,7 +99,7 @@ func (r *rig) begun() {
 	await(r.t, "the queue runs", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return r.state != made
+		return r.started
 	})
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A compressor replaces files by compressed ones. It uses only the goroutine
-// that calls it, whose thread has the lowest priority.
+// A compressor replaces files by compressed ones. It uses no goroutine but the
+// one that calls it, and so no more than one processor.
 type compressor struct {
 	opt   Options
 	stop  <-chan struct{}    // closed: give up
@@ -41,14 +41,18 @@ type digest struct {
 
 // compress does the step Compress for the Queue.
 func (q *Queue) compress(name string) (Outcome, error) {
-	out, err := q.pack.run(name)
-	if errors.Is(err, errNothing) || errors.Is(err, fs.ErrNotExist) {
+	run := q.pack.run
+	if len(q.opt.Self) > 0 {
+		run = q.delegate
+	}
+	out, err := run(name)
+	if err == nil || errors.Is(err, errNothing) {
+		return out, err
+	}
+	if _, gone := os.Lstat(filepath.Join(q.opt.Directory, name)); errors.Is(gone, fs.ErrNotExist) {
 		return out, errNothing // retention was faster
 	}
-	if err != nil {
-		return out, fmt.Errorf("compress: %w", err)
-	}
-	return out, nil
+	return out, fmt.Errorf("compress: %w", err)
 }
 
 // run replaces the file by a compressed one. Whatever happens at whatever
@@ -216,7 +220,6 @@ func (c *compressor) encoder(w io.Writer, size int64) (io.WriteCloser, error) {
 	if c.opt.Compression == Gzip {
 		return gzip.NewWriterLevel(w, c.opt.Level)
 	}
-	// More concurrency would mean goroutines, on threads of usual priority.
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true),
 		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(c.opt.Level)), zstd.WithZeroFrames(true))
 	if err != nil {

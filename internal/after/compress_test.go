@@ -274,7 +274,7 @@ func TestCloseGivesUpCompression(t *testing.T) {
 	<-writing
 	closed := make(chan error, 1)
 	go func() { closed <- r.Close(context.Background()) }()
-	<-r.stop
+	<-r.stop.Done()
 	close(goOn)
 	if err := <-closed; err != nil {
 		t.Error(err)
@@ -309,11 +309,15 @@ func TestSettingsMayChange(t *testing.T) {
 const (
 	childDirectory = "CAPD_AFTER_DIRECTORY"
 	childStage     = "CAPD_AFTER_STAGE"
+	childOut       = "CAPD_AFTER_OUT" // set: compress in another process, which says there how far it is
 )
 
 // child runs a Queue until it is killed.
 func child(dir string) {
 	opt := Options{Directory: dir, Compression: Zstd}
+	if out := os.Getenv(childOut); out != "" {
+		opt.Self = []string{os.Args[0], "compress", os.Getenv(childStage), out}
+	}
 	if hook := os.Getenv("CAPD_AFTER_HOOK"); hook != "" {
 		opt.Compression, opt.Hook = None, []string{"/bin/sh", "-c", hook}
 	}

@@ -140,12 +140,12 @@ func (h *hookRun) do(kill context.Context) error {
 	if err != nil {
 		return err
 	}
+	_ = lower(cmd.Process.Pid) // it may have ended
 	cause := make(chan error, 1)
 	go func() {
 		cause <- h.supervise(cmd, kill)
 		_ = r.SetReadDeadline(time.Now().Add(outputWait))
 	}()
-	// Read here, where the priority is low: a hook may write without end.
 	_, _ = io.CopyBuffer(&h.output, onlyReader{r}, make([]byte, 64<<10))
 	killed := <-cause
 	if cmd.ProcessState == nil {

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// lowerPriority does nothing: these systems have priorities of processes, and
-// the recorder is in the same one.
-func lowerPriority() error { return nil }
+func idleDisk(int) error { return nil }
+
+func dropPrivilege() error { return nil }
 
 func separate() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 

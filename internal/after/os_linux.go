@@ -14,32 +14,31 @@ import (
 
 // From linux/ioprio.h.
 const (
-	ioprioWhoProcess = 1
+	ioprioWhoGroup   = 2
 	ioprioClassIdle  = 3
 	ioprioClassShift = 13
 )
 
-// lowerPriority gives the calling thread the lowest priority for processor and
-// disk, for good: raising it needs CAP_SYS_NICE. What the thread starts
-// inherits it, but not the capabilities that let capd record.
-func lowerPriority() error {
-	ambient := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-	if ambient != nil {
-		ambient = fmt.Errorf("drop ambient capabilities: %w", ambient)
+// idleDisk lets the process group, 0 for the caller's own, use the disk only
+// while nobody else does.
+func idleDisk(group int) error {
+	if _, _, e := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoGroup, uintptr(group), ioprioClassIdle<<ioprioClassShift); e != 0 {
+		return fmt.Errorf("set idle I/O class: %w", e)
 	}
-	nice := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
-	if nice != nil {
-		nice = fmt.Errorf("set nice value: %w", nice)
-	}
-	var idle error
-	if _, _, e := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, ioprioClassIdle<<ioprioClassShift); e != 0 {
-		idle = fmt.Errorf("set idle I/O class: %w", e)
-	}
-	return errors.Join(ambient, nice, idle)
+	return nil
 }
 
-// separate gives the hook a process group of its own. It dies with the thread
-// that started it, even if capd is killed.
+// dropPrivilege makes the calling thread pass none of the capabilities on that
+// let capd record.
+func dropPrivilege() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("drop ambient capabilities: %w", err)
+	}
+	return nil
+}
+
+// separate gives a process a group of its own. It dies with the thread that
+// started it, even if capd is killed.
 func separate() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
@@ -94,7 +93,7 @@ func dropCache(f *os.File, off, n int64) {
 }
 
 // writeBehind waits until the range is on the disk and drops it from the page
-// cache. To wait here costs only the lowest priority.
+// cache, before it is so full that others wait for the disk.
 func writeBehind(f *os.File, off, n int64) error {
 	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 	err := unix.SyncFileRange(int(f.Fd()), off, n, wait)

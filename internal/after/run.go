@@ -21,11 +21,11 @@ import (
 // Close gives them time.
 func (q *Queue) Run(ctx context.Context) {
 	q.mu.Lock()
-	if q.state != made {
+	if q.started || q.stopped {
 		q.mu.Unlock()
 		return
 	}
-	q.state = running
+	q.started = true
 	q.mu.Unlock()
 	defer close(q.ended)
 	defer context.AfterFunc(ctx, func() {
@@ -34,23 +34,11 @@ func (q *Queue) Run(ctx context.Context) {
 	})()
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	q.low(&workers, q.keep)
-	q.low(&workers, func() { q.work(Compress, q.compress) })
+	workers.Go(q.keep)
+	workers.Go(func() { q.work(Compress, q.compress) })
 	for range q.opt.HookAtOnce {
-		q.low(&workers, func() { q.work(RunHook, q.runHook) })
+		workers.Go(func() { q.work(RunHook, q.runHook) })
 	}
-}
-
-// low runs f on a thread of its own that has the lowest priority. The thread
-// ends with f, because it can't get its priority back.
-func (q *Queue) low(workers *sync.WaitGroup, f func()) {
-	workers.Go(func() {
-		runtime.LockOSThread()
-		if err := lowerPriority(); err != nil {
-			q.opt.Log.Debug("priority is not lowered", "error", err)
-		}
-		f()
-	})
 }
 
 // keep is the keeper: it takes in new files, and looks for those that were
@@ -67,7 +55,7 @@ func (q *Queue) keep() {
 		}
 		timer.Reset(q.untilRetry())
 		select {
-		case <-q.stop:
+		case <-q.stop.Done():
 			return
 		case <-q.wake:
 		case <-timer.C:
@@ -305,8 +293,13 @@ func (q *Queue) enqueue(step Step, name string) bool {
 	return true
 }
 
-// work does the step for one file after the other.
+// work does the step for one file after the other, on a thread of its own: on
+// Linux the processes that it starts die with the thread.
 func (q *Queue) work(step Step, do func(name string) (Outcome, error)) {
+	runtime.LockOSThread()
+	if err := dropPrivilege(); err != nil {
+		q.opt.Log.Warn("what is started keeps privileges", "step", step, "error", err)
+	}
 	for {
 		name, ok := q.next(step)
 		if !ok {
@@ -319,10 +312,10 @@ func (q *Queue) work(step Step, do func(name string) (Outcome, error)) {
 func (q *Queue) next(step Step) (name string, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.lines[step]) == 0 && q.state != stopped {
+	for len(q.lines[step]) == 0 && !q.stopped {
 		q.changed.Wait()
 	}
-	if q.state == stopped {
+	if q.stopped {
 		return "", false
 	}
 	name = q.lines[step][0]
