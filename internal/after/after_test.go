@@ -12,8 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -255,6 +257,52 @@ func TestOverflow(t *testing.T) {
 	if s := r.Stats(); s.Compressed != files || s.Hooks != files || s.BytesBefore == 0 || s.BytesAfter == 0 || s.Failing != 0 {
 		t.Errorf("stats %+v", s)
 	}
+}
+
+// TestScanFailsQuietly has the directory vanish: it is looked for now and then,
+// and the Queue works again when it is back.
+func TestScanFailsQuietly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "captures")
+		r := newRig(t, Options{Directory: dir, Compression: Zstd})
+		go r.Run(t.Context())
+		time.Sleep(10 * time.Minute) // in the bubble's time
+		back := t.TempDir()
+		f := capture(t, back, 1, 10, pcap.PCAP)
+		if err := os.Rename(back, dir); err != nil {
+			t.Fatal(err)
+		}
+		if o := <-r.outcomes; o.Err != nil || o.Name != f.Name {
+			t.Errorf("outcome %+v", o)
+		}
+		r.close()
+		if n := strings.Count(r.log.String(), "look for files left over"); n < 5 || n > 15 {
+			t.Errorf("%d lines in the log", n)
+		}
+	})
+}
+
+// TestFailuresDoNotSpin has more files to be tried again than a line holds.
+func TestFailuresDoNotSpin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := newRig(t, Options{Directory: dir, Compression: Zstd, Limit: 2, KeepFree: 1 << 62})
+		for i := range 9 {
+			capture(t, dir, i, 1, pcap.PCAP)
+		}
+		go r.Run(t.Context())
+		tries := make(map[writer.Name]int)
+		for range 9 * 5 {
+			o := <-r.outcomes
+			if tries[o.Name]++; o.Err == nil || tries[o.Name] > 6 {
+				t.Errorf("try %d: %v", tries[o.Name], o.Err)
+			}
+		}
+		if len(tries) != 9 {
+			t.Errorf("%d files were tried", len(tries))
+		}
+		r.close()
+	})
 }
 
 func TestCloseWithoutRun(t *testing.T) {

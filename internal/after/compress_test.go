@@ -354,6 +354,7 @@ func startChild(t *testing.T, dir string, env ...string) (cmd *exec.Cmd, stdout 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // for a test that fails before
 	return cmd, stdout
 }
 

@@ -49,6 +49,7 @@ func (q *Queue) runHook(name string) (Outcome, error) {
 	if out.Path == "" || q.journal.isDone(name) {
 		return out, errNothing
 	}
+	q.record() // a scan may have found the file before its facts were taken in
 	env, mark := hookEnvironment(name, out.Path, q.journal.facts(name))
 	run := hookRun{argv: q.opt.Hook, env: env, mark: mark, timeout: q.opt.HookTimeout}
 	start := time.Now()

@@ -135,11 +135,11 @@ func (j *journal) facts(name string) *facts {
 // todo notes a file's facts until the hook is done. It is not synced: a power
 // failure may lose the facts, and the hook still runs.
 func (j *journal) todo(name string, f facts) error {
+	j.io.Lock()
+	defer j.io.Unlock()
 	if j.isDone(name) {
 		return nil
 	}
-	j.io.Lock()
-	defer j.io.Unlock()
 	return j.append(entry{File: name, Facts: &f})
 }
 

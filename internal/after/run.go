@@ -45,6 +45,7 @@ func (q *Queue) Run(ctx context.Context) {
 // left over when there is room for them or when they are to be tried again.
 func (q *Queue) keep() {
 	q.clean()
+	q.record() // before the scan, which finds the same files without their facts
 	q.scan()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -97,7 +98,10 @@ func (q *Queue) due() bool {
 	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.missed && q.room() {
+	if !q.room() {
+		return false
+	}
+	if q.missed {
 		return true
 	}
 	for name, a := range q.failed {
@@ -113,6 +117,10 @@ func (q *Queue) room() bool {
 	return max(len(q.lines[Compress]), len(q.lines[RunHook])) <= q.opt.Limit/2
 }
 
+// scanPause is the least time between two looks through the directory for
+// files that are to be tried again.
+const scanPause = time.Second
+
 func (q *Queue) untilRetry() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -122,7 +130,7 @@ func (q *Queue) untilRetry() time.Duration {
 			wait = min(wait, time.Until(a.next))
 		}
 	}
-	return max(wait, 0)
+	return max(wait, scanPause)
 }
 
 // A presence says which forms of a file are in the directory.
@@ -219,13 +227,13 @@ func (q *Queue) retryScan() {
 	q.failed[""] = attempt{firstPause, time.Now().Add(firstPause)}
 }
 
-// forget drops what is known of files that are gone.
+// forget drops what is known of files that are gone or need nothing any more.
 func (q *Queue) forget(files map[string]presence) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.missed = false
 	for name := range q.failed {
-		if files[name] == 0 {
+		if q.needs(name, files[name]) == "" {
 			delete(q.failed, name)
 		}
 	}
@@ -233,17 +241,14 @@ func (q *Queue) forget(files map[string]presence) {
 
 // pending returns the files that may be worked on now, oldest first.
 func (q *Queue) pending(files map[string]presence) []string {
-	now := time.Now()
 	var all []writer.Name
-	q.mu.Lock()
 	for s, p := range files {
-		if q.failed[s].next.After(now) || q.busy[s] || q.needs(s, p) == "" {
+		if q.needs(s, p) == "" || q.waits(s) {
 			continue
 		}
 		n, _ := writer.ParseName(s)
 		all = append(all, n)
 	}
-	q.mu.Unlock()
 	slices.SortFunc(all, func(a, b writer.Name) int {
 		if c := a.Start.Compare(b.Start); c != 0 {
 			return c
@@ -255,6 +260,13 @@ func (q *Queue) pending(files map[string]presence) []string {
 		names[i] = n.String()
 	}
 	return names
+}
+
+// waits reports whether the file is in a line or is to be tried again later.
+func (q *Queue) waits(name string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.busy[name] || q.failed[name].next.After(time.Now())
 }
 
 // needs returns the next step for the file, or "".
