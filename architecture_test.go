@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"cmd/capd":         {"capture", "config", "filter", "pcap", "writer", "internal/*"},
 	"config":           {},
 	"filter":           {},
+	"internal/after":   {"writer", unix},
 	"internal/control": {unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "pcap", "writer",

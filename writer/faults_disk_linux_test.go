@@ -39,7 +39,6 @@ func TestDiskErrors(t *testing.T) {
 		{testdisk.Write, testdisk.Fault{Err: syscall.EIO, After: 3, Times: 1}, packets},
 		{testdisk.Write, testdisk.Fault{Short: 1001, Times: 5}, nothing},
 		{testdisk.Write, testdisk.Fault{Short: 4096}, nothing},
-		{testdisk.Write, testdisk.Fault{Err: syscall.EINVAL, Times: 1}, nothing}, // O_DIRECT refused only now
 		{testdisk.Create, testdisk.Fault{Err: syscall.EIO}, packets},
 		{testdisk.Create, testdisk.Fault{Err: syscall.ENOSPC}, packets},
 		{testdisk.Create, testdisk.Fault{Err: syscall.EROFS}, packets},
