@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"internal/control": {unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "pcap", "writer",
-		"internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
+		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
 	},
 	"internal/inject":    {unix},
 	"internal/linkwatch": {unix},
