@@ -65,3 +65,7 @@ func rename(from, to string) error {
 	}
 	return err
 }
+
+// adviseHuge asks for huge pages (madvise(2)); what the kernel says is no
+// matter.
+func adviseHuge(mem []byte) { _ = unix.Madvise(mem, unix.MADV_HUGEPAGE) }

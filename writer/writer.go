@@ -215,18 +215,18 @@ func (w *Writer) handOver(whole mark) bool {
 // nextChunk takes a free chunk for the file and reports whether there is one:
 // not when the writer was aborted while it waited.
 func (w *Writer) nextChunk() bool {
-	var c *chunk
 	select {
-	case c = <-w.disk.pool.free:
+	case <-w.disk.pool.free:
 	default:
 		w.waits++
 		w.publish()
 		select {
-		case c = <-w.disk.pool.free:
+		case <-w.disk.pool.free:
 		case <-w.abort:
 			return false
 		}
 	}
+	c := w.disk.pool.take()
 	if w.chunk != nil {
 		w.index++
 		c.off = w.chunk.off + int64(w.disk.pool.size)

@@ -420,13 +420,14 @@ func TestFileFails(t *testing.T) {
 // TestAbort: a writer that waits for the disk can be made to give up.
 func TestAbort(t *testing.T) {
 	r := newRig(t, Options{ChunkSize: 8192, PoolSize: 2 * 8192})
-	held := []*chunk{<-r.disk.pool.free}
+	<-r.disk.pool.free
+	held := r.disk.pool.take()
 	done := make(chan struct{})
 	go func() { r.write(100, 1000); close(done) }()
 	await(t, func() bool { return r.Stats().Waits > 0 })
 	r.Abort()
 	<-done
-	r.disk.pool.free <- held[0]
+	r.disk.pool.put(held)
 	r.close()
 	if s := r.Stats(); s.Accepted != 100 || s.Written+s.Lost != 100 || s.Lost == 0 {
 		t.Errorf("stats %+v", s)
