@@ -30,16 +30,17 @@ var mayImport = map[string][]string{
 	"cmd/capd":         {"capture", "config", "filter", "pcap", "writer", "internal/*"},
 	"config":           {},
 	"filter":           {},
+	"internal/after":   {"writer", unix},
 	"internal/control": {unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "pcap", "writer",
-		"internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
+		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
 	},
 	"internal/inject":    {unix},
 	"internal/linkwatch": {unix},
 	"internal/metrics":   {"internal/control"},
 	"internal/retain":    {"writer", unix},
-	"internal/testdisk":  {unix},
+	"internal/testdisk":  {"internal/testnet", unix},
 	"internal/testnet":   {unix},
 	"pcap":               {},
 	"writer":             {"pcap", unix},
@@ -48,7 +49,8 @@ var mayImport = map[string][]string{
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
 	"filter":          {unix},   // the kernel is the judge of its programs
-	"internal/retain": {"pcap"}, // for the formats in names
+	"internal/after":  {"pcap"}, // for the formats in names
+	"internal/retain": {"pcap"}, // for the same
 }
 
 // A source is a parsed file of the tree.

@@ -8,10 +8,12 @@ import (
 )
 
 // A Batch holds frames borrowed from the kernel: a block of its ring, or what
-// a socket had. Nothing that Read returned may be used after Release.
+// a socket had, or a read buffer's worth. Nothing that Read returned may be
+// used after Release.
 type Batch struct {
 	block   block         // frames still in the ring
 	frames  []pcap.Packet // or frames received one by one
+	records records       // or frames in a read buffer of a BPF device
 	corrupt *atomic.Uint64
 	release func() // gives the memory back; set once, called once a batch
 	held    bool
@@ -25,10 +27,15 @@ func (b *Batch) Read(dst []pcap.Packet) int {
 		b.frames = b.frames[n:]
 		return n
 	}
-	n := b.block.read(dst)
-	if b.block.lost > 0 {
-		b.corrupt.Add(uint64(b.block.lost))
-		b.block.lost = 0
+	n, lost := 0, &b.block.lost
+	if b.records.mem != nil {
+		n, lost = b.records.read(dst), &b.records.lost
+	} else {
+		n = b.block.read(dst)
+	}
+	if *lost > 0 {
+		b.corrupt.Add(uint64(*lost))
+		*lost = 0
 	}
 	return n
 }
@@ -37,10 +44,13 @@ func (b *Batch) Read(dst []pcap.Packet) int {
 // makes no sense. The frames lost by that are counted (Stats.Corrupt), and the
 // next batch may well be sound.
 func (b *Batch) Err() error {
-	if b.block.reason == "" {
-		return nil
+	switch {
+	case b.block.reason != "":
+		return &CorruptError{Offset: b.block.off, Reason: b.block.reason}
+	case b.records.reason != "":
+		return &CorruptError{Offset: b.records.off, Reason: b.records.reason}
 	}
-	return &CorruptError{Offset: b.block.off, Reason: b.block.reason}
+	return nil
 }
 
 // Release gives the frames back to the kernel. Releasing again does nothing.
@@ -49,13 +59,13 @@ func (b *Batch) Release() {
 		return
 	}
 	b.held = false
-	b.block, b.frames = block{}, nil
+	b.block, b.frames, b.records = block{}, nil, records{}
 	b.release()
 }
 
 // A CorruptError says where the kernel's memory makes no sense.
 type CorruptError struct {
-	Offset int // bytes from the start of the block, or of a socket's control data
+	Offset int // bytes from the start of the block or read buffer, or of a socket's control data
 	Reason string
 }
 

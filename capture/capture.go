@@ -52,6 +52,10 @@ const (
 
 // A Config says what to capture. Its zero value, but for the interface's name,
 // is the default.
+//
+// Of a BPF device RingSize is the most that the kernel's two buffers have
+// together, which the system cuts further, BlockTimeout goes in steps of 10 up
+// to 250 milliseconds, and BlockSize and NoRing have no effect.
 type Config struct {
 	Interface    string // name of an interface, or Any
 	Snaplen      int    // most bytes kept of a frame; 0 is DefaultSnaplen
@@ -106,7 +110,7 @@ type Stats struct {
 	Corrupt     uint64 // of these, in the part of a block that could not be read: see Batch.Err
 	Freezes     uint64 // times that the ring was found full and stopped
 	NICDropped  uint64 // frames that the interface dropped before any capture (rx_dropped, rx_missed_errors); 0 for Any
-	RingBlocks  int    // blocks in the ring; 0 without a ring
+	RingBlocks  int    // blocks in the ring, or read buffers of a BPF device; 0 without a ring
 	FilledBlock int    // of these, waiting to be read now, or held
 }
 
@@ -133,6 +137,7 @@ type Mode string
 const (
 	ModeRing   Mode = "ring"   // blocks of frames in memory shared with the kernel
 	ModeSocket Mode = "socket" // one system call a frame
+	ModeBPF    Mode = "bpf"    // one system call a read buffer of a BPF device
 )
 
 // A Device is an interface opened for capture. The kernel collects its frames
@@ -166,8 +171,13 @@ func (d *Device) Attach() (*Handle, error) {
 	return h, nil
 }
 
-// RingSize returns the bytes of the ring, which may be less than asked for
-// where memory was short; 0 without a ring.
+// Warnings returns what the system refused when the device was opened and
+// capture goes on without, a sentence each, such as promiscuous mode.
+func (d *Device) Warnings() []string { return d.warnings() }
+
+// RingSize returns the bytes of the ring, or of a BPF device's two buffers. It
+// may be less than asked for where memory was short or the system has a limit;
+// 0 without a ring.
 func (d *Device) RingSize() int { return d.ringSize() }
 
 // Close ends the capture, and closes the handle if there is one: see
@@ -181,9 +191,9 @@ type Handle struct{ handle }
 // the timeout; a negative timeout means to wait as long as it takes. The batch
 // is the handle's own: Next releases the one before if its holder did not.
 //
-// It returns ErrDown once when the interface goes down. After Stop, or when
-// the interface was removed, it returns what the kernel has left, and then
-// ErrClosed or ErrGone.
+// It returns ErrDown once when the interface goes down, which takes up to a
+// second with a BPF device. After Stop, or when the interface was removed, it
+// returns what the kernel has left, and then ErrClosed or ErrGone.
 func (h *Handle) Next(timeout time.Duration) (*Batch, error) { return h.next(timeout) }
 
 // Stats returns the counters. They work on after Close, but do not move.
@@ -196,7 +206,8 @@ func (h *Handle) LinkType() pcap.LinkType { return h.linkType() }
 func (h *Handle) Mode() Mode { return h.mode() }
 
 // Stop ends the device's reception. When it returns no further frame enters;
-// Next returns those that did and ErrClosed after the last of them.
+// Next returns those that did and ErrClosed after the last of them. From a BPF
+// device a few more may come that arrived while the rest was read.
 func (h *Handle) Stop() error { return h.stop() }
 
 // Close detaches from the device, which goes on filling unless it was stopped,

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !((darwin || freebsd || netbsd || openbsd) && (amd64 || arm64))
 
 package capture
 
@@ -19,6 +19,7 @@ func (*device) open(Config) error    { return unsupported() }
 func (*device) attach(*handle) error { return unsupported() }
 func (*device) ringSize() int        { return 0 }
 func (*device) close() error         { return unsupported() }
+func (*device) warnings() []string   { return nil }
 
 type handle struct{}
 

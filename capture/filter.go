@@ -1,5 +1,7 @@
 package capture
 
+import "slices"
+
 // An Instruction is one of classic BPF, as struct sock_filter of
 // linux/filter.h and struct bpf_insn of bpf(4).
 type Instruction struct {
@@ -30,22 +32,27 @@ const (
 // snaplen; the packet is cut at it later.
 func program(d Direction, ifindex, snaplen int, user []Instruction) []Instruction {
 	p := prefix(d, ifindex)
-	keep := max(uint32(snaplen), macsLen)
-	if len(user) == 0 {
-		if len(p) == 0 && snaplen >= DefaultSnaplen {
-			return nil
-		}
-		return append(p, Instruction{Code: bpfReturn, K: keep})
-	}
-	if len(p) > 0 {
+	switch {
+	case len(p) == 0 && len(user) == 0 && snaplen >= DefaultSnaplen:
+		return nil
+	case len(p) > 0 && len(user) > 0:
 		// A program may count on starting with 0.
 		p = append(p, Instruction{Code: bpfLoadValue})
 	}
-	for _, in := range user {
-		if in.Code == bpfReturn {
-			in.K = min(in.K, keep)
+	return append(p, cut(max(snaplen, macsLen), user)...)
+}
+
+// cut returns the program, or one that accepts all if there is none, with
+// every accepted frame cut at snaplen.
+func cut(snaplen int, user []Instruction) []Instruction {
+	if len(user) == 0 {
+		return []Instruction{{Code: bpfReturn, K: uint32(snaplen)}}
+	}
+	p := slices.Clone(user)
+	for i := range p {
+		if p[i].Code == bpfReturn {
+			p[i].K = min(p[i].K, uint32(snaplen))
 		}
-		p = append(p, in)
 	}
 	return p
 }

@@ -56,6 +56,7 @@ type Config struct {
 	Recording               // for interfaces that do not say otherwise
 	StopTimeout Duration    `toml:"stop_timeout"` // most time between the order to stop and the end
 	Retain      Retain      `toml:"retain"`
+	Finished    Finished    `toml:"finished"`
 	Log         Log         `toml:"log"`
 	Interfaces  []Interface `toml:"interface"`
 }
@@ -98,6 +99,22 @@ type Retain struct {
 	KeepBytes Size     `toml:"keep_bytes"` // the newest files up to this are never deleted,
 	KeepAge   Duration `toml:"keep_age"`   // nor those younger than this,
 	KeepCount int      `toml:"keep_count"` // nor this many
+}
+
+// Values of Finished.Compress.
+const (
+	CompressNone = "none"
+	CompressZstd = "zstd"
+	CompressGzip = "gzip"
+)
+
+// Finished is what is done with files once they are finished.
+type Finished struct {
+	Compress string   `toml:"compress"`
+	Level    int      `toml:"level"`   // of the compression, from the fastest, 1, to 22 for zstd or 9 for gzip
+	Hook     []string `toml:"hook"`    // absolute path of a program, and its arguments; empty is none
+	Timeout  Duration `toml:"timeout"` // after which a hook is killed
+	AtOnce   int      `toml:"at_once"` // most hooks at a time
 }
 
 // Log is where and how capd tells of itself.
@@ -144,6 +161,12 @@ func Default() *Config {
 			CPU:            -1,
 		},
 		StopTimeout: Duration(10 * time.Second),
+		Finished: Finished{
+			Compress: CompressNone,
+			Level:    1,
+			Timeout:  Duration(5 * time.Minute),
+			AtOnce:   1,
+		},
 		Log: Log{
 			Level:      "info",
 			Format:     LogAuto,

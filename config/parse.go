@@ -116,9 +116,10 @@ func (d *decoder) document(doc map[string]any) {
 	top := maps.Clone(doc)
 	delete(top, "log")
 	delete(top, "retain")
+	delete(top, "finished")
 	delete(top, "interface")
 	d.table("", "", top, d.cfg)
-	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain} {
+	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain, "finished": &d.cfg.Finished} {
 		if value, ok := doc[name]; ok {
 			if table, ok := value.(map[string]any); ok {
 				d.table(name, name+".", table, dst)
@@ -195,6 +196,7 @@ func homeOf(key string) string {
 		{&c, "at the top of the file, above all tables"},
 		{&c.Log, "in [log]"},
 		{&c.Retain, "in [retain]"},
+		{&c.Finished, "in [finished]"},
 		{&in, "in [[interface]]"},
 	} {
 		if _, ok := fields(reflect.ValueOf(home.table).Elem())[key]; ok {

@@ -33,6 +33,7 @@ const (
 
 	maxName   = 15   // IFNAMSIZ - 1 in net/if.h
 	maxFanout = 64   // more than any machine has use for
+	maxHooks  = 64   // at once: they are to stay in the background
 	maxCPU    = 1023 // CPU_SETSIZE - 1 in sched.h
 )
 
@@ -60,6 +61,9 @@ func (c *Config) check() Errors {
 	retain := checker{table: "retain", prefix: "retain."}
 	retain.retain(&c.Retain)
 	top.errs = append(top.errs, retain.errs...)
+	finished := checker{table: "finished", prefix: "finished."}
+	finished.finished(&c.Finished)
+	top.errs = append(top.errs, finished.errs...)
 	log := checker{table: "log", prefix: "log."}
 	log.log(&c.Log)
 	errs := append(top.errs, log.errs...)
@@ -206,6 +210,20 @@ func (k *checker) retain(r *Retain) {
 	k.expect(r.Bytes == 0 || r.KeepBytes <= r.Bytes, "keep_bytes", r.KeepBytes, "is more than bytes allows", "", "bytes")
 	k.expect(r.Age == 0 || r.KeepAge <= r.Age, "keep_age", r.KeepAge, "is more than age allows", "", "age")
 	k.expect(r.Count == 0 || r.KeepCount <= r.Count, "keep_count", r.KeepCount, "is more than count allows", "", "count")
+}
+
+func (k *checker) finished(f *Finished) {
+	k.oneOf("compress", f.Compress, CompressNone, CompressZstd, CompressGzip)
+	most := 22
+	if f.Compress == CompressGzip {
+		most = 9
+	}
+	k.expect(1 <= f.Level && f.Level <= most, "level", f.Level, fmt.Sprintf("must be 1, the fastest, to %d", most), "", "compress")
+	if len(f.Hook) > 0 {
+		k.expect(filepath.IsAbs(f.Hook[0]), "hook", f.Hook, "must begin with the absolute path of a program: no shell looks for it", "")
+	}
+	k.expect(f.Timeout >= Duration(time.Second), "timeout", f.Timeout, "must be at least 1s", "")
+	k.expect(1 <= f.AtOnce && f.AtOnce <= maxHooks, "at_once", f.AtOnce, "must be 1 to 64", "")
 }
 
 func (k *checker) limit(key string, n int64, value any) {

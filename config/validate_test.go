@@ -29,6 +29,11 @@ func TestRanges(t *testing.T) {
 		{"[retain]\nmin_free = \"100%\"", `2: retain.min_free = "100%": must be`},
 		{"[retain]\nmin_free = \"x%\"", `2: retain.min_free = "x%": must be a size`},
 		{"[retain]\nbytes = \"1GiB\"\nkeep_bytes = \"2GiB\"", `3: retain.keep_bytes = "2GiB": is more than bytes allows`},
+		{"[finished]\ncompress = \"zip\"", `2: finished.compress = "zip": must be one of`},
+		{"[finished]\ncompress = \"gzip\"\nlevel = 10", `3: finished.level = 10: must be 1, the fastest, to 9`},
+		{"[finished]\nhook = [\"rm\"]", `2: finished.hook = ["rm"]: must begin with the absolute path`},
+		{"[finished]\nat_once = 0", `2: finished.at_once = 0: must be 1 to 64`},
+		{"[finished]\ntimeout = \"0s\"", `2: finished.timeout = "0": must be at least 1s`},
 		{`cpu = -2`, `1: cpu = -2: must be a CPU's number`},
 		{`cpu = 1024`, `1: cpu = 1024: must be a CPU's number`},
 

@@ -1,5 +1,7 @@
 package filter
 
+import "math"
+
 // A number is a value with the condition under which the packet has it.
 type number struct {
 	v     *value
@@ -97,6 +99,11 @@ func (g *generator) access(e loadArith) number {
 	if i.v.op == opConst && i.v.k > 1<<24 {
 		g.fail("an offset counts from the start of the header", "no packet has a byte at offset %d", i.v.k)
 		return i
+	}
+	if g.target.Live && i.v.op != opConst && i.v.max > math.MaxInt32 {
+		// Linux takes 0xfff00000 (SKF_NET_OFF) and what is not far from it for
+		// places of its own: an offset with the top bit set is moved away.
+		i.v = g.alu(aluSub, i.v, g.alu(aluLsh, g.alu(aluRsh, i.v, g.constant(31)), g.constant(24)))
 	}
 	switch p := e.proto; p {
 	case protoLink:

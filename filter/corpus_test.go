@@ -263,7 +263,7 @@ func corpus(l LinkType) []frame {
 		b := m.link(l)
 		fs = append(fs, frame{b, len(b)})
 	}
-	for range 12 {
+	for range 20 {
 		b := m.link(l)
 		for n := range min(len(b), 100) {
 			fs = append(fs, frame{b[:n], len(b)})
@@ -276,6 +276,9 @@ func corpus(l LinkType) []frame {
 	for range 400 { // any packet, cut anywhere
 		b := m.link(l)
 		fs = append(fs, frame{b[:m.IntN(len(b)+1)], len(b)})
+	}
+	if len(fs) < 2000 {
+		panic("the corpus is too small")
 	}
 	c, _ := corpora.LoadOrStore(l, fs)
 	return c.([]frame)

@@ -82,7 +82,12 @@ func TestKernelMatches(t *testing.T) {
 		}
 		frames = append(frames, l)
 	}
-	exprs := []string{"vlan", "vlan 100", "not vlan", "vlan and vlan", "vlan 100 and vlan 200", "vlan and ip", "vlan and tcp port 80",
+	// Addresses that are offsets with a meaning of their own to Linux.
+	for _, src := range [][]byte{{0xff, 0xf0, 0, 0}, {0xff, 0xe0, 0, 12}, {0xff, 0xef, 0xff, 0xf2}} {
+		b := slices.Concat(macPool[1], macPool[0], be16(0x0800), []byte{0x45, 0, 0, 46}, make([]byte, 8), src, make([]byte, 30), be32(len(frames)))
+		frames = append(frames, liveFrame{frame: frame{b, len(b)}})
+	}
+	exprs := []string{"ether[ip[12:4]] >= 0", "ip[ip[12:4]] >= 0", "vlan", "vlan 100", "not vlan", "vlan and vlan", "vlan 100 and vlan 200", "vlan and ip", "vlan and tcp port 80",
 		"ip or (vlan and ip6)", "tcp port 80 or udp port 53", "not port 9102 and (vlan or ip)", "geneve and ip", "ip6 proto 44",
 		"tcp[tcpflags] & tcp-syn != 0", "len > 100 and ip", "vlan and vlan and ip[8] = 64", "vlan and geneve", "mpls and ip", "host 10.0.0.1 or 2001:db8::1",
 		"ip[8] >> ip[0] = 0", "ip[8] << (ip[1] & 3) > 64", "ip[2:2] / ip[1] > 3", "-ip[8] > 5", "ip[2:2] % ip[0] = 1", "portrange 1000-1010", "port " + repeat(300, "N", " or ")}

@@ -21,7 +21,8 @@ type threader struct {
 	testNo   []int            // of a block
 	valueNo  []int
 
-	to []*block // of an edge: where it goes now
+	to      []*block // of an edge: where it goes now
+	reached []bool   // of a block: by an edge that was visited
 }
 
 // An edge's number is twice that of its block, plus one if the test failed.
@@ -33,7 +34,8 @@ func newThreader(g *graph, root *block) *threader {
 	n := len(t.blocks)
 	t.parent, t.depth = make([]int, 2*n), make([]int, 2*n)
 	t.kids, t.to = make([][]int, 2*n), make([]*block, 2*n)
-	t.in, t.least = make([]int, n), make([]int, n)
+	t.in, t.least, t.reached = make([]int, n), make([]int, n), make([]bool, n)
+	t.reached[0] = true
 	return t
 }
 
@@ -122,7 +124,10 @@ func (t *threader) common(a, b int) int {
 	return a
 }
 
-// visit lets the edge skip what it can, then those that it dominates.
+// visit lets the edge skip what it can, then those that it dominates. All edges
+// to its block were visited before: the dominated ones come in the order of
+// their blocks. Even if none leads there any more, its outcome is known on the
+// edges that it dominates, for those that passed it by knew it.
 func (t *threader) visit(e int) {
 	if t.to[e] == nil {
 		return
@@ -132,9 +137,10 @@ func (t *threader) visit(e int) {
 	indexed(&loads, b)
 	t.learn(b, e&1 == 0, loads)
 	least := max(t.least[b.n], need(b))
-	for {
+	for t.reached[b.n] {
 		to, ok := t.skip(t.to[e], least)
 		if !ok {
+			t.reached[t.to[e].n] = true
 			break
 		}
 		t.to[e] = to

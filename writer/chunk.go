@@ -21,9 +21,13 @@ type chunk struct {
 	flush   atomic.Bool // a flush is in the disk's hands: no second one may overtake it
 }
 
-// A pool is a fixed number of chunks.
+// A pool is a fixed number of chunks. The one that came back last is taken
+// first: its memory is still in the processor's caches, and memory that is
+// never needed is never touched.
 type pool struct {
-	free  chan *chunk
+	free  chan struct{} // as many as there are idle chunks
+	mu    sync.Mutex
+	idle  []*chunk
 	size  int // bytes of a chunk that go to the disk at once
 	count int
 	mem   [][]byte
@@ -31,15 +35,15 @@ type pool struct {
 
 // newPool maps count chunks of size bytes, each with slack.
 func newPool(count, size, slack int) (*pool, error) {
-	p := &pool{free: make(chan *chunk, count), size: size, count: count}
+	p := &pool{free: make(chan struct{}, count), size: size, count: count}
 	for range count {
-		mem, err := mapMemory(roundUp(size+slack, align))
+		mem, buf, err := mapHuge(roundUp(size+slack, align))
 		if err != nil {
 			p.close()
 			return nil, err
 		}
 		p.mem = append(p.mem, mem)
-		p.free <- &chunk{buf: mem}
+		p.put(&chunk{buf: buf})
 	}
 	return p, nil
 }
@@ -47,7 +51,20 @@ func newPool(count, size, slack int) (*pool, error) {
 // put returns a chunk that nobody reads any more.
 func (p *pool) put(c *chunk) {
 	c.off, c.fill, c.flushed = 0, 0, 0
-	p.free <- c
+	p.mu.Lock()
+	p.idle = append(p.idle, c)
+	p.mu.Unlock()
+	p.free <- struct{}{}
+}
+
+// take returns an idle chunk, to who has received from free.
+func (p *pool) take() *chunk {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.idle) - 1
+	c := p.idle[last]
+	p.idle = p.idle[:last]
+	return c
 }
 
 // close unmaps the memory. No chunk may be in use.

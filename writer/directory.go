@@ -165,6 +165,3 @@ func proveFile(dir string, mode fs.FileMode) (direct bool, err error) {
 	}
 	return direct, os.Remove(moved)
 }
-
-// SpaceOf asks a directory's file system. Its Direct is not known.
-func SpaceOf(dir string) (Space, error) { return space(dir) }

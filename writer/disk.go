@@ -44,11 +44,13 @@ type disk struct {
 	writing sync.WaitGroup
 	done    chan struct{} // the finisher has ended
 
-	packets atomic.Uint64 // on disk
-	lost    atomic.Uint64 // encoded, but not on disk when their file ended
-	size    atomic.Int64  // bytes on disk, of finished files
-	files   atomic.Uint64 // finished
-	errors  atomic.Uint64 // files that failed
+	failed  atomic.Pointer[file] // the last begun of those that could not be created or written; nil without one
+	wrote   atomic.Uint64        // number of the last begun file of which something is on disk
+	packets atomic.Uint64        // on disk
+	lost    atomic.Uint64        // encoded, but not on disk when their file ended
+	size    atomic.Int64         // bytes on disk, of finished files
+	files   atomic.Uint64        // finished
+	errors  atomic.Uint64        // files that failed
 }
 
 func (d *disk) start() {
@@ -88,16 +90,32 @@ func (d *disk) do(op operation) {
 		defer op.chunk.busy.Done()
 		defer op.chunk.flush.Store(false)
 	}
-	if op.file.failed.Load() || op.file.create(d) != nil {
+	if op.file.failed.Load() {
+		return
+	}
+	if err := op.file.create(d); err != nil {
+		d.fail(op.file, fmt.Errorf("create: %w", err))
 		return
 	}
 	if err := d.write(op); err != nil {
-		op.file.fail(fmt.Errorf("write: %w", err))
+		d.fail(op.file, fmt.Errorf("write: %w", err))
 		return
 	}
 	d.packets.Add(op.file.complete(op))
+	for n := d.wrote.Load(); n < op.file.number && !d.wrote.CompareAndSwap(n, op.file.number); n = d.wrote.Load() {
+	}
 	if e, due := op.file.checkpoint(op.last); due {
 		d.note(e)
+	}
+}
+
+// fail notes the first error of a file, for it and for the recorder.
+func (d *disk) fail(f *file, err error) {
+	f.fail(err)
+	for last := d.failed.Load(); last == nil || last.number < f.number; last = d.failed.Load() {
+		if d.failed.CompareAndSwap(last, f) {
+			return
+		}
 	}
 }
 
@@ -122,8 +140,7 @@ func (d *disk) write(op operation) error {
 	if from == op.to {
 		return nil
 	}
-	last := op.whole && op.to < d.pool.size
-	h, err := f.buffered(last)
+	h, err := f.buffered()
 	if err != nil {
 		return err
 	}

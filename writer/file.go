@@ -31,7 +31,7 @@ type File struct {
 	Name     Name
 	LinkType pcap.LinkType
 	Filter   string    // that the packets passed; empty: none
-	Path     string    // where it is now: still with Partial when Err is not nil
+	Path     string    // where it is now: still with Partial when Err is not nil, unless only the directory's sync failed
 	Begin    time.Time // the file holds every frame from here, within the second of Name.Start,
 	End      time.Time // up to here, but those counted as lost
 	Reason   Reason
@@ -40,19 +40,6 @@ type File struct {
 	Size     int64     // bytes
 	Err      error     // the first write, sync or rename that failed
 	Counts
-}
-
-// Counts are sums over packets.
-type Counts struct {
-	Packets     uint64 // packets that reached the file
-	Bytes       uint64 // bytes of their captured data
-	Lost        uint64 // packets that did not reach the disk, or could not be read: dropped by capd
-	Truncated   uint64 // packets cut by the snaplen
-	NotSummed   uint64 // packets whose checksum the NIC would have filled in
-	Inversions  uint64 // packets older than the one before
-	KernelDrops uint64 // frames that the kernel dropped meanwhile
-	Freezes     uint64 // times that the kernel's ring was full meanwhile
-	NICDrops    uint64 // frames that the interface dropped meanwhile
 }
 
 // A mark is a record's end in a file.
@@ -70,25 +57,33 @@ type tail struct {
 // A file is an open capture file. The recorder encodes into its chunks and
 // never touches the disk; everything below is done by the disk's goroutines.
 type file struct {
+	number  uint64 // from 1, of the Writer's files in the order of their begin
 	dir     string
 	header  []byte
 	report  File
 	encoded mark           // what the recorder has put into chunks
 	before  Counts         // of all packets before this file
+	dropped uint64         // packets dropped since the file before, for want of one
 	pending sync.WaitGroup // operations in the disk's hands
 	failed  atomic.Bool    // err is set; for the recorder to look at
 
-	mu        sync.Mutex
+	// io is held while the disk opens the file or reserves space, which may take
+	// any time: the recorder never takes it.
+	io        sync.Mutex
 	opened    bool
-	err       error
-	direct    *os.File     // O_DIRECT; nil where it is refused
-	plain     *os.File     // buffered; nil until needed beside direct
-	allocated int64        // bytes reserved on disk, -1 when the file system can't
-	next      int          // index of the first chunk that is not wholly on disk
-	good      mark         // what is on disk without a hole
-	done      map[int]mark // chunks on disk behind one that is not
-	tail      tail
-	checked   int64 // bytes up to the last checkpoint
+	refused   error    // why it could not be created
+	direct    *os.File // O_DIRECT; nil where it is refused
+	plain     *os.File // buffered; nil until needed beside direct
+	allocated int64    // bytes reserved on disk
+	cramped   bool     // no more can be reserved
+
+	mu      sync.Mutex // guards what follows, and the report's name; held for moments
+	err     error
+	next    int          // index of the first chunk that is not wholly on disk
+	good    mark         // what is on disk without a hole
+	done    map[int]mark // chunks on disk behind one that is not
+	tail    tail
+	checked int64 // bytes up to the last checkpoint
 }
 
 // path is where the file is until it is finished.
@@ -97,23 +92,23 @@ func (f *file) path() string { return filepath.Join(f.dir, f.report.Name.String(
 // create opens the file, once. A name that exists, whoever made it, is left
 // alone and the next sequence number is taken.
 func (f *file) create(d *disk) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.opened {
-		return f.err
-	}
-	f.opened = true
-	for {
-		err := f.createNamed(d)
-		if errors.Is(err, fs.ErrExist) {
-			f.report.Name.Sequence = d.sequence.Add(1)
+	f.io.Lock()
+	defer f.io.Unlock()
+	for !f.opened {
+		f.refused = f.createNamed(d)
+		if errors.Is(f.refused, fs.ErrExist) {
+			f.renumber(d.sequence.Add(1))
 			continue
 		}
-		if err != nil {
-			f.setErr(fmt.Errorf("create: %w", err))
-		}
-		return err
+		f.opened = true
 	}
+	return f.refused
+}
+
+func (f *file) renumber(sequence uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.report.Name.Sequence = sequence
 }
 
 func (f *file) createNamed(d *disk) error {
@@ -156,38 +151,26 @@ func (f *file) failure() error {
 	return f.err
 }
 
-// written reports whether any of the file is on disk.
-func (f *file) written() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.good.bytes > 0
-}
-
-// buffered returns the descriptor for bytes that O_DIRECT can't write. Before
-// the last write of a file that is the direct one, turned: to open another
-// would be most of the cost of a small file.
-func (f *file) buffered(last bool) (*os.File, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.plain != nil {
-		return f.plain, nil
+// buffered returns the descriptor for bytes that O_DIRECT can't write. It is
+// another one: to turn the flag off (fcntl(2), F_SETFL) does not reach the
+// server of a FUSE or network file system.
+func (f *file) buffered() (*os.File, error) {
+	f.io.Lock()
+	defer f.io.Unlock()
+	if f.plain == nil {
+		h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		f.plain = h
 	}
-	if last {
-		return f.direct, endDirect(f.direct)
-	}
-	h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
-	f.plain = h
-	return h, err
+	return f.plain, nil
 }
 
 // fail notes the first error of the file.
 func (f *file) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.setErr(err)
-}
-
-func (f *file) setErr(err error) {
 	if f.err == nil {
 		f.err = err
 		f.failed.Store(true)
@@ -197,14 +180,14 @@ func (f *file) setErr(err error) {
 // reserve keeps disk space ahead of the end of a direct write, in steps, so
 // that the file lies in few pieces and its size grows cheaply.
 func (f *file) reserve(d *disk, end int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.allocated < 0 || end <= f.allocated || d.reserve == 0 {
+	f.io.Lock()
+	defer f.io.Unlock()
+	if f.cramped || end <= f.allocated || d.reserve == 0 {
 		return
 	}
 	size := max(d.reserve, end-f.allocated)
 	if err := preallocate(f.direct, f.allocated, size); err != nil {
-		f.allocated = -1 // the write itself will tell what is wrong
+		f.cramped = true // the write itself will tell what is wrong
 		return
 	}
 	f.allocated += size
@@ -262,26 +245,25 @@ func later(a, b mark) mark {
 
 // settle cuts the file to what is whole and syncs it.
 func (f *file) settle() {
-	f.pending.Wait()
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.pending.Wait() // the file is ours alone from here on
 	h := f.direct
 	if h == nil {
 		h = f.plain
 	}
 	f.report.Size = f.good.bytes
-	f.report.Lost += f.encoded.packets - f.good.packets // to those that were never read
+	f.report.Lost = f.dropped + f.encoded.packets - f.good.packets
 	f.report.Packets = f.good.packets
 	if h == nil {
 		return // never created: err says why
 	}
-	if f.err != nil || f.allocated > f.good.bytes {
+	// What could not be reserved whole may be reserved in part (fallocate(2)).
+	if f.err != nil || f.cramped || f.allocated > f.good.bytes {
 		if err := h.Truncate(f.good.bytes); err != nil {
-			f.setErr(fmt.Errorf("truncate: %w", err))
+			f.fail(fmt.Errorf("truncate: %w", err))
 		}
 	}
 	if err := syncData(h); err != nil {
-		f.setErr(fmt.Errorf("sync: %w", err))
+		f.fail(fmt.Errorf("sync: %w", err))
 	}
 }
 

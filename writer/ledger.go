@@ -94,15 +94,18 @@ func openLedger(dir string, opt LedgerOptions, open func(string, fs.FileMode) (l
 		opt.FileMode = DefaultFileMode
 	}
 	l := &Ledger{dir: dir, opt: opt, open: open}
-	cut, repaired, err := repairLedger(l.path(), opt.FileMode)
+	cut, unended, err := repairLedger(l.path(), opt.FileMode)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	if err := l.follow(); err != nil {
 		return nil, err
 	}
-	if repaired {
-		// A disk that takes no line now will take it later.
+	// A disk that takes nothing now will take it later.
+	if unended {
+		l.pending = []byte{'\n'}
+	}
+	if unended || cut > 0 {
 		_ = l.Append(Entry{Kind: KindSalvaged, Name: LedgerName, Cut: cut, Why: "torn line"})
 	}
 	return l, nil
@@ -110,9 +113,9 @@ func openLedger(dir string, opt LedgerOptions, open func(string, fs.FileMode) (l
 
 func (l *Ledger) path() string { return filepath.Join(l.dir, LedgerName) }
 
-// repairLedger makes the file end with a line's end and returns how many bytes
-// it cut for that.
-func repairLedger(path string, mode fs.FileMode) (cut int64, repaired bool, err error) {
+// repairLedger cuts off a torn last line and returns how many bytes that were.
+// It leaves one that lacks its end only.
+func repairLedger(path string, mode fs.FileMode) (cut int64, unended bool, err error) {
 	f, err := openLedgerFile(path, mode)
 	if err != nil {
 		return 0, false, err
@@ -134,14 +137,13 @@ func repairLedger(path string, mode fs.FileMode) (cut int64, repaired bool, err 
 			return 0, false, err
 		}
 		if new(Entry).parseLine(line) == nil {
-			_, err := h.Write([]byte{'\n'})
-			return 0, true, err
+			return 0, true, nil
 		}
 	}
 	if err := h.Truncate(end); err != nil {
 		return 0, false, err
 	}
-	return size - end, true, h.Sync()
+	return size - end, false, h.Sync()
 }
 
 // lastLineEnd returns the offset behind the last newline.
@@ -162,8 +164,8 @@ func lastLineEnd(r io.ReaderAt, size int64) (int64, error) {
 }
 
 // Append adds lines, in order, with one write. Entries without a Time get the
-// present one. An error says that the lines wait in memory: they are written as
-// soon as the disk takes them, before all that come after.
+// present one. After an error, what was not written waits in memory: it is
+// written as soon as the disk takes it, before all that comes after.
 func (l *Ledger) Append(entries ...Entry) error {
 	now := time.Now()
 	l.mu.Lock()

@@ -8,10 +8,12 @@ import (
 	"time"
 )
 
-// parseLine parses a line without its end into the entry.
+// parseLine parses a line without its end into the entry, which may hold the
+// line before: texts that are the same need no new memory.
 func (e *Entry) parseLine(line []byte) error {
+	before := *e
 	*e = Entry{}
-	if !e.parsePlain(line) {
+	if !e.parsePlain(line, &before) {
 		*e = Entry{}
 		if err := json.Unmarshal(line, e); err != nil {
 			return err
@@ -30,7 +32,7 @@ func (e *Entry) parseLine(line []byte) error {
 // keys or nested values. It reports whether it could; if not, encoding/json
 // has the word. It is ten times as fast, and a ledger has a line for each file
 // of a long time.
-func (e *Entry) parsePlain(b []byte) bool {
+func (e *Entry) parsePlain(b []byte, before *Entry) bool {
 	if len(b) < 2 || b[0] != '{' || b[len(b)-1] != '}' {
 		return false
 	}
@@ -44,7 +46,7 @@ func (e *Entry) parsePlain(b []byte) bool {
 		var value []byte
 		if rest[0] == '"' {
 			value, rest, ok = plainString(rest)
-			ok = ok && e.setText(string(key), value)
+			ok = ok && e.setText(string(key), value, before)
 		} else {
 			end := 0
 			for rest[end] != ',' && rest[end] != '}' { // b ends with one
@@ -81,23 +83,23 @@ func plainString(b []byte) (s, rest []byte, ok bool) {
 	return nil, nil, false
 }
 
-func (e *Entry) setText(key string, value []byte) bool {
+func (e *Entry) setText(key string, value []byte, before *Entry) bool {
 	if t := e.timeOf(key); t != nil {
 		return t.UnmarshalText(value) == nil
 	}
 	switch key {
 	case "kind":
-		e.Kind = Kind(value)
+		e.Kind = again(before.Kind, value)
 	case "name":
 		e.Name = string(value)
 	case "interface":
-		e.Interface = string(value)
+		e.Interface = again(before.Interface, value)
 	case "link":
-		e.Link = string(value)
+		e.Link = again(before.Link, value)
 	case "clock":
-		e.Clock = string(value)
+		e.Clock = again(before.Clock, value)
 	case "reason":
-		e.Reason = Reason(value)
+		e.Reason = again(before.Reason, value)
 	case "cause":
 		e.Cause = Cause(value)
 	case "limit":
@@ -116,6 +118,14 @@ func (e *Entry) setText(key string, value []byte) bool {
 		return false
 	}
 	return true
+}
+
+// again returns the text: the one before, if it is the same.
+func again[S ~string](before S, text []byte) S {
+	if string(before) == string(text) {
+		return before
+	}
+	return S(text)
 }
 
 func (e *Entry) timeOf(key string) *time.Time {

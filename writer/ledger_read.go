@@ -120,6 +120,9 @@ func readLedger(src io.Reader, name string, keep func(*Entry) bool, yield func(E
 		if err == nil {
 			line = line[:len(line)-1]
 		}
+		if damage == nil && len(line) == 0 {
+			continue
+		}
 		if damage == nil {
 			damage = e.parseLine(line)
 		}

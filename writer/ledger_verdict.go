@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -89,6 +90,7 @@ func Judge(entries iter.Seq2[Entry, error], q Question) ([]Verdict, error) {
 			c.damage = append(c.damage, Missing{Cause: CauseLedger, Where: fmt.Sprintf("%s:%d", damage.File, damage.Line)})
 		}
 	}
+	c.findUnlisted()
 	if q.Interface != "" {
 		c.of(q.Interface)
 	}
@@ -112,10 +114,10 @@ type heardFile struct {
 // heard is what the ledger says of an interface.
 type heard struct {
 	files       []heardFile
-	byName      map[string]int
 	covered     []span // beside the files
 	gaps        []gap
 	checkpoints map[string]span
+	unlisted    []Name
 }
 
 type gap struct {
@@ -131,32 +133,41 @@ type evidence struct {
 	ifaces  map[string]*heard
 	common  heard // of all interfaces
 	starts  []int64
+	files   map[string]place  // of a file in ifaces, by name
 	deleted map[string]string // limit by name
 	damage  []Missing
 	present map[string]string // state by name of the finished file
 }
 
+type place struct {
+	in    *heard
+	index int
+}
+
 func newEvidence(q Question) *evidence {
-	c := &evidence{q: q, ifaces: make(map[string]*heard), deleted: make(map[string]string)}
+	c := &evidence{q: q, ifaces: make(map[string]*heard), files: make(map[string]place), deleted: make(map[string]string)}
 	if q.Names == nil {
 		return c
 	}
-	c.present = make(map[string]string)
+	c.present = make(map[string]string, len(q.Names))
 	for _, s := range q.Names {
-		n, finished, err := parseState(s)
-		if err != nil {
-			continue
-		}
-		state := s[len(finished):]
-		if !isData(state) && state != Partial && state != DamagedExt {
-			continue // a file beside it
-		}
+		finished, state := cutState(s)
 		if known, ok := c.present[finished]; !ok || !isData(known) {
 			c.present[finished] = state
 		}
-		c.of(n.Interface)
 	}
 	return c
+}
+
+// cutState cuts off what the name of a file ends with that is not finished, or
+// not as it was.
+func cutState(s string) (finished, state string) {
+	for _, ext := range [...]string{".zst", ".gz", Partial, DamagedExt} {
+		if finished, ok := strings.CutSuffix(s, ext); ok {
+			return finished, ext
+		}
+	}
+	return s, ""
 }
 
 // isData reports whether a file's state, the end of its name, holds packets
@@ -166,7 +177,7 @@ func isData(state string) bool { return state == "" || state == ".zst" || state 
 func (c *evidence) of(iface string) *heard {
 	h := c.ifaces[iface]
 	if h == nil {
-		h = &heard{byName: make(map[string]int), checkpoints: make(map[string]span)}
+		h = &heard{checkpoints: make(map[string]span)}
 		c.ifaces[iface] = h
 	}
 	return h
@@ -180,12 +191,13 @@ func (c *evidence) hear(e *Entry) {
 		if at.end < at.begin { // the clock was set back meanwhile
 			at.end = max(at.begin, nano(e.Last))
 		}
-		h, f := c.of(e.Interface), heardFile{e.Name, at, e.Tally, e.Clean}
-		if i, ok := h.byName[e.Name]; ok {
-			h.files[i] = f // salvage knows better
+		f := heardFile{e.Name, at, e.Tally, e.Clean}
+		if p, ok := c.files[e.Name]; ok {
+			p.in.files[p.index] = f // salvage knows better
 			return
 		}
-		h.byName[e.Name] = len(h.files)
+		h := c.of(e.Interface)
+		c.files[e.Name] = place{h, len(h.files)}
 		h.files = append(h.files, f)
 	case KindQuiet:
 		h := c.of(e.Interface)
@@ -252,7 +264,9 @@ func (c *evidence) judge(name string) Verdict {
 			v.Missing = append(v.Missing, m)
 		}
 	}
-	slices.SortStableFunc(v.Missing, func(a, b Missing) int { return a.Begin.Compare(b.Begin) })
+	slices.SortStableFunc(v.Missing, func(a, b Missing) int {
+		return cmp.Or(a.Begin.Compare(b.Begin), cmp.Compare(a.Where, b.Where))
+	})
 	return v
 }
 
@@ -329,14 +343,12 @@ func (c *evidence) judgeFile(v *Verdict, window span, f *heardFile) {
 	if !f.clean {
 		v.miss(window, f.at, Missing{Cause: CauseUnclean, Where: f.name})
 	}
-	if limit, ok := c.deleted[f.name]; ok {
+	state, ok := c.present[f.name]
+	limit, deleted := c.deleted[f.name]
+	switch {
+	case !ok && deleted:
 		v.Deleted.add(f, limit)
-		return
-	}
-	if c.present == nil || f.tally.Packets == 0 {
-		return
-	}
-	switch state, ok := c.present[f.name]; {
+	case c.present == nil || f.tally.Packets == 0:
 	case !ok:
 		v.miss(window, f.at, Missing{Cause: CauseNoFile, Frames: f.tally.Packets, Where: f.name})
 	case state == DamagedExt:
@@ -344,19 +356,25 @@ func (c *evidence) judgeFile(v *Verdict, window span, f *heardFile) {
 	}
 }
 
-// unlisted tells of finished files that no line speaks of.
+// findUnlisted finds the finished files that no line speaks of.
+func (c *evidence) findUnlisted() {
+	for finished, state := range c.present {
+		if _, ok := c.files[finished]; ok || state == Partial {
+			continue
+		}
+		if n, err := ParseName(finished); err == nil {
+			h := c.of(n.Interface)
+			h.unlisted = append(h.unlisted, n)
+		}
+	}
+}
+
+// unlisted tells of them.
 func (c *evidence) unlisted(v *Verdict, window span, h *heard) {
-	for name, state := range c.present {
-		if _, ok := h.byName[name]; ok || !isData(state) && state != DamagedExt {
-			continue
-		}
-		n, err := ParseName(name)
-		if err != nil || n.Interface != v.Interface {
-			continue
-		}
+	for _, n := range h.unlisted {
 		at := span{nano(n.Start), nano(n.Start)}
 		if at.overlaps(window) || c.q.Since.IsZero() && c.q.Until.IsZero() {
-			v.Missing = append(v.Missing, Missing{Begin: at.from(), End: at.to(), Cause: CauseNoLine, Where: name})
+			v.Missing = append(v.Missing, Missing{Begin: at.from(), End: at.to(), Cause: CauseNoLine, Where: n.String()})
 		}
 	}
 }

@@ -17,16 +17,6 @@ func openDirect(path string, flags int, mode fs.FileMode) (*os.File, error) {
 // no O_DIRECT (open(2)).
 func refusesDirect(err error) bool { return errors.Is(err, unix.EINVAL) }
 
-// endDirect makes the writes to come go through the page cache.
-func endDirect(f *os.File) error {
-	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
-	if err != nil {
-		return err
-	}
-	_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, flags&^unix.O_DIRECT)
-	return err
-}
-
 // preallocate reserves space without changing the file's size, so that a
 // reader never meets the zeros.
 func preallocate(f *os.File, off, n int64) error {
@@ -75,3 +65,7 @@ func rename(from, to string) error {
 	}
 	return err
 }
+
+// adviseHuge asks for huge pages (madvise(2)); what the kernel says is no
+// matter.
+func adviseHuge(mem []byte) { _ = unix.Madvise(mem, unix.MADV_HUGEPAGE) }

@@ -13,8 +13,6 @@ func openDirect(string, int, fs.FileMode) (*os.File, error) { return nil, errors
 
 func refusesDirect(err error) bool { return errors.Is(err, errors.ErrUnsupported) }
 
-func endDirect(*os.File) error { return nil }
-
 func preallocate(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 func writeBehind(*os.File, int64, int64) error { return nil }
@@ -23,3 +21,5 @@ func writeBehind(*os.File, int64, int64) error { return nil }
 func syncData(f *os.File) error { return f.Sync() }
 
 func rename(from, to string) error { return renameChecked(from, to) }
+
+func adviseHuge([]byte) {}

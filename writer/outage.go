@@ -14,38 +14,46 @@ const (
 	lastPause  = 30 * time.Second
 )
 
-// look takes note of how the current file fares on the disk.
+// look takes note of how files fare on the disk: the current one, and those
+// that ended before the disk said.
 func (w *Writer) look() {
-	if w.file.failed.Load() {
-		w.suspend()
+	if w.file != nil && w.file.failed.Load() {
+		w.rotate(Error, w.schedule.wall)
+	}
+	if f := w.disk.failed.Load(); f != nil && f.number > w.judged {
+		w.suspend(f.failure())
 		return
 	}
-	if w.resume == 0 {
-		return
-	}
-	if w.file.written() {
+	if w.resume != 0 && w.disk.wrote.Load() > w.judged {
 		w.opt.Log.Info("recording again")
-		w.recovered(w.file.report.Begin)
+		w.recovered(w.schedule.wall)
 	}
 }
 
-// recovered ends the gap that a failed disk has made.
+// recovered ends the gap that a failed disk has made. The frames that it cost
+// are told with the files that were tried.
 func (w *Writer) recovered(end time.Time) {
-	w.gap.End, w.gap.Frames = end, w.lost-w.noted
+	if w.file != nil {
+		end = w.file.report.Begin
+	}
+	w.gap.End = end
 	w.opt.Note(w.gap)
-	w.noted = w.lost
 	w.resume, w.pause = 0, 0
 }
 
-// suspend gives up a file that failed. Packets are counted and dropped until
-// the next try.
-func (w *Writer) suspend() {
-	if err := w.file.failure(); w.resume == 0 {
+// suspend lets no file begin until the next try, after a file failed. Packets
+// are counted and dropped meanwhile; a current file, which has not failed, goes
+// on, and is itself the try.
+func (w *Writer) suspend(err error) {
+	if w.resume == 0 {
 		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again", "error", err)
 		w.gap = Entry{Kind: KindGap, Interface: w.opt.Header.Interface, Begin: w.schedule.wall, Cause: diskCause(err)}
 		w.opt.Note(w.gap)
 	}
-	w.rotate(Error, w.schedule.wall)
+	w.judged = w.begun
+	if w.file != nil {
+		w.judged--
+	}
 	w.pause = min(max(2*w.pause, firstPause), lastPause)
 	w.resume = w.schedule.mono + w.pause
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,7 +65,7 @@ const longestFile = 366 * 24 * time.Hour
 // Checkpoints returns the last checkpoint of each file that the ledger does not
 // call finished, by name, for Recover. Those of another boot are left out: what
 // a file held then may never have reached the disk.
-func Checkpoints(ledger func(func(Entry, error) bool), boot string) map[string]Entry {
+func Checkpoints(ledger iter.Seq2[Entry, error], boot string) map[string]Entry {
 	last, present := make(map[string]Entry), false
 	for e, err := range ledger {
 		switch {

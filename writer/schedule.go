@@ -65,7 +65,7 @@ func (s *schedule) trusted(p *pcap.Packet) time.Time {
 // packets that agree with the clock as p does.
 func (s *schedule) limit(p *pcap.Packet) uint64 {
 	if s.interval == 0 || !s.agrees(p) {
-		return 1 << 32 // no packet's time reaches it
+		return everything
 	}
 	return uint64(max(s.end, 0))
 }

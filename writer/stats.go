@@ -10,7 +10,7 @@ type Stats struct {
 	Files      uint64 // finished files
 	FileBytes  int64  // bytes of finished files
 	Failures   uint64 // files that failed
-	Waits      uint64 // times that no chunk was free and the ring had to hold the packets
+	Waits      uint64 // times that the ring had to hold the packets: no chunk was free, or too many files waited for their end
 	FreeChunks int
 	Chunks     int
 	File       string // the file being written; empty without one

@@ -29,20 +29,24 @@ type Writer struct {
 	disk     disk
 	sequence atomic.Uint64
 
-	file  *file // nil while there is nothing to write
-	chunk *chunk
-	index int // of chunk in file
+	file    *file // nil while there is nothing to write
+	chunk   *chunk
+	index   int    // of chunk in file
+	begun   uint64 // files so far
+	judged  uint64 // how the disk fares is no longer told by files up to this one
+	unended *file  // could not be handed over for its end before the abort; nil else
 
 	since   time.Time     // no file lies after this: the next one begins here or at its interval's start
 	last    time.Time     // of the last packet
 	drops   Drops         // as of the last file's end
 	total   Counts        // of all packets given to Write
+	ahead   Counts        // of these, of the packets that come after the file that is ended
 	lost    uint64        // packets never encoded: no file could be had
+	told    uint64        // of these, reported with a file
 	flushed time.Duration // when the last flush was, on the monotonic clock
 	pause   time.Duration // before the next try after a failure
 	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
 	gap     Entry         // that is open while suspended
-	noted   uint64        // of lost, told by earlier gaps
 	waits   uint64
 	abort   chan struct{}
 	aborted atomic.Bool
@@ -88,15 +92,13 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 		w.since = wall
 		w.schedule.begin(wall)
 	}
-	if w.file != nil {
-		w.look()
-	}
+	w.look()
 	if w.schedule.over() {
 		w.rotate(Interval, earlier(wall, w.schedule.boundary()))
 		w.schedule.begin(wall)
 	}
 	if w.opt.KeepEmpty && w.file == nil && w.ready() {
-		w.begin(wall)
+		w.begin(wall, nil)
 	}
 	if w.opt.FlushInterval > 0 && mono-w.flushed >= w.opt.FlushInterval {
 		w.flush()
@@ -105,7 +107,8 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 }
 
 // Write records packets, all of them or those that it can: what is lost is
-// counted. It waits while no chunk is free, and the ring holds what comes.
+// counted. It waits while no chunk is free or too many files wait for their
+// end, and the ring holds what comes.
 // The packets are not kept.
 func (w *Writer) Write(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
@@ -123,52 +126,20 @@ func (w *Writer) Write(pkts []pcap.Packet) {
 // count adds up the packets that are of the current interval and returns how
 // many.
 func (w *Writer) count(pkts []pcap.Packet) int {
-	limit := w.schedule.limit(&pkts[0])
-	var bytes, truncated, unsummed, inversions uint64
-	last := w.last
-	lastSec, lastNsec := uint32(last.Unix()), uint32(last.Nanosecond())
-	n := 0
-	for i := range pkts {
-		p := &pkts[i]
-		if uint64(p.Sec) >= limit {
-			break
-		}
-		n++
-		bytes += uint64(len(p.Data))
-		if int(p.Length) > len(p.Data) {
-			truncated++
-		}
-		if p.Flags&pcap.FlagChecksumNotReady != 0 {
-			unsummed++
-		}
-		if p.Sec < lastSec || p.Sec == lastSec && p.Nsec < lastNsec {
-			inversions++
-		}
-		lastSec, lastNsec = p.Sec, p.Nsec
+	c := tally(pkts, w.last, w.schedule.limit(&pkts[0]))
+	n := int(c.Packets)
+	if n > 0 {
+		w.last = pkts[n-1].Time()
+		w.total.add(c)
 	}
-	if n == 0 {
-		return 0
-	}
-	w.last = pkts[n-1].Time()
-	w.total.add(Counts{
-		Packets: uint64(n), Bytes: bytes, Truncated: truncated, NotSummed: unsummed, Inversions: inversions,
-	})
 	return n
-}
-
-func (c *Counts) add(d Counts) {
-	c.Packets += d.Packets
-	c.Bytes += d.Bytes
-	c.Truncated += d.Truncated
-	c.NotSummed += d.NotSummed
-	c.Inversions += d.Inversions
 }
 
 // record encodes packets of one interval into files.
 func (w *Writer) record(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
 		if w.file == nil && w.ready() {
-			w.begin(w.schedule.trusted(&pkts[0]))
+			w.begin(w.schedule.trusted(&pkts[0]), pkts)
 		}
 		if w.file == nil || w.aborted.Load() {
 			w.lost += uint64(len(pkts))
@@ -176,7 +147,9 @@ func (w *Writer) record(pkts []pcap.Packet) {
 		}
 		n := w.encode(pkts)
 		if n == 0 {
+			w.ahead = tally(pkts, pkts[0].Time(), everything)
 			w.rotate(Size, w.schedule.trusted(&pkts[0]))
+			w.ahead = Counts{}
 			continue
 		}
 		pkts = pkts[n:]
@@ -242,18 +215,18 @@ func (w *Writer) handOver(whole mark) bool {
 // nextChunk takes a free chunk for the file and reports whether there is one:
 // not when the writer was aborted while it waited.
 func (w *Writer) nextChunk() bool {
-	var c *chunk
 	select {
-	case c = <-w.disk.pool.free:
+	case <-w.disk.pool.free:
 	default:
 		w.waits++
 		w.publish()
 		select {
-		case c = <-w.disk.pool.free:
+		case <-w.disk.pool.free:
 		case <-w.abort:
 			return false
 		}
 	}
+	c := w.disk.pool.take()
 	if w.chunk != nil {
 		w.index++
 		c.off = w.chunk.off + int64(w.disk.pool.size)
@@ -264,12 +237,14 @@ func (w *Writer) nextChunk() bool {
 
 // ready reports whether a file may be begun.
 func (w *Writer) ready() bool {
+	w.look() // the file before may have failed since the last tick
 	return !w.aborted.Load() && (w.resume == 0 || w.schedule.mono >= w.resume)
 }
 
 // begin starts a file at time t, its first packet's. It begins where the
-// last one ended, or at its interval's start if nothing was recorded since.
-func (w *Writer) begin(t time.Time) {
+// last one ended, or at its interval's start if nothing was recorded since. The
+// packets are those counted already that go into it or the files after it.
+func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	start := w.since
 	if start.After(t) {
 		start = t
@@ -282,7 +257,9 @@ func (w *Writer) begin(t time.Time) {
 	if start.After(w.since) && w.resume == 0 {
 		w.opt.Note(Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
 	}
+	w.begun++
 	w.file = &file{
+		number: w.begun,
 		dir:    w.opt.Directory,
 		header: w.enc.Header(),
 		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Begin: start, Name: Name{
@@ -294,6 +271,11 @@ func (w *Writer) begin(t time.Time) {
 		}},
 	}
 	w.file.before = w.total
+	if len(pkts) > 0 {
+		w.file.before.subtract(tally(pkts, pkts[0].Time(), everything))
+	}
+	w.file.dropped = w.lost - w.told
+	w.told = w.lost
 	w.index = 0
 	if w.chunk = nil; !w.nextChunk() {
 		w.file = nil
@@ -339,40 +321,56 @@ func (w *Writer) Sequence() uint64 { return w.sequence.Load() }
 // Rotate ends the current file; the next begins with the next packet.
 func (w *Writer) Rotate(reason Reason) { w.rotate(reason, w.schedule.wall) }
 
-// rotate ends the current file, which holds what was met before end.
+// rotate ends the current file, which holds what was met before end. It waits
+// while too many files wait for their end already.
 func (w *Writer) rotate(reason Reason, end time.Time) {
-	f, c := w.file, w.chunk
+	f := w.cut(reason, end)
 	if f == nil {
 		return
+	}
+	select {
+	case w.disk.ending <- f:
+		return
+	default:
+	}
+	w.waits++
+	w.publish()
+	select {
+	case w.disk.ending <- f:
+	case <-w.abort:
+		w.unended = f
+	}
+}
+
+// cut hands the last of the current file over and returns the file, of which
+// only the end is left to be made; nil without a file.
+func (w *Writer) cut(reason Reason, end time.Time) *file {
+	f, c := w.file, w.chunk
+	if f == nil {
+		return nil
 	}
 	w.describe(&f.report, reason, end)
 	trailer := w.enc.Trailer(c.buf[c.fill:c.fill], f.report.statistics())
 	c.fill += len(trailer)
 	f.encoded.bytes += int64(len(trailer))
 	w.disk.submit(operation{
-		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, mark: f.encoded,
+		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, mark: f.encoded, last: f.report.Last,
 	})
 	w.file, w.chunk, w.since = nil, nil, end
 	w.publish()
-	w.disk.ending <- f
+	return f
 }
 
 // describe fills in a file's report at its end, but for what the disk says.
 func (w *Writer) describe(r *File, reason Reason, end time.Time) {
 	r.Reason, r.End = reason, end
-	r.Counts = w.total.minus(w.file.before)
-	r.Packets = w.file.encoded.packets
+	r.Counts = w.total
+	r.Counts.subtract(w.ahead)
+	r.Counts.subtract(w.file.before)
 	d := w.newDrops()
-	r.KernelDrops, r.Freezes, r.NICDrops, r.Lost = d.Kernel, d.Freezes, d.NIC, d.Unread
-}
-
-func (c Counts) minus(d Counts) Counts {
-	c.Packets -= d.Packets
-	c.Bytes -= d.Bytes
-	c.Truncated -= d.Truncated
-	c.NotSummed -= d.NotSummed
-	c.Inversions -= d.Inversions
-	return c
+	w.file.dropped += d.Unread
+	r.Packets, r.Lost = w.file.encoded.packets, w.file.dropped
+	r.KernelDrops, r.Freezes, r.NICDrops = d.Kernel, d.Freezes, d.NIC
 }
 
 func (r *File) statistics() pcap.Statistics {
@@ -395,11 +393,16 @@ func (w *Writer) Abort() {
 // the memory. When the context ends first, files are left Partial, and so is
 // the memory.
 func (w *Writer) Close(ctx context.Context) error {
-	w.rotate(Shutdown, w.schedule.wall)
+	last := w.cut(Shutdown, w.schedule.wall)
 	w.conclude()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		for _, f := range []*file{w.unended, last} {
+			if f != nil {
+				w.disk.ending <- f
+			}
+		}
 		w.disk.close()
 		w.disk.pool.close()
 	}()
@@ -421,9 +424,9 @@ func (w *Writer) conclude() {
 	}
 	d := w.newDrops()
 	quiet := Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
-	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.lost-w.noted
+	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.lost-w.told
 	quiet.Received, quiet.Freezes, quiet.NICDropped = quiet.KernelDropped+quiet.CapdDropped, d.Freezes, d.NIC
-	w.noted = w.lost
+	w.told = w.lost
 	if quiet.Tally != (Tally{}) || end.After(w.since) && !w.since.IsZero() {
 		w.opt.Note(quiet)
 	}

@@ -15,11 +15,7 @@ import (
 	"time"
 
 	"capd/pcap"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // noon is when the tests' clocks begin.
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -388,10 +384,10 @@ func TestFileFails(t *testing.T) {
 	r.write(30, 1000)
 	await(t, func() bool { return r.Stats().FreeChunks == 3 })
 	f := r.file
-	f.mu.Lock()
+	f.io.Lock()
 	f.plain.Close() // every write from here on fails
 	f.plain, _ = os.Open(f.path())
-	f.mu.Unlock()
+	f.io.Unlock()
 	r.write(30, 1000)
 	await(t, func() bool { r.pass(0); return r.Stats().Suspended })
 	r.pass(firstPause)
@@ -424,13 +420,14 @@ func TestFileFails(t *testing.T) {
 // TestAbort: a writer that waits for the disk can be made to give up.
 func TestAbort(t *testing.T) {
 	r := newRig(t, Options{ChunkSize: 8192, PoolSize: 2 * 8192})
-	held := []*chunk{<-r.disk.pool.free}
+	<-r.disk.pool.free
+	held := r.disk.pool.take()
 	done := make(chan struct{})
 	go func() { r.write(100, 1000); close(done) }()
 	await(t, func() bool { return r.Stats().Waits > 0 })
 	r.Abort()
 	<-done
-	r.disk.pool.free <- held[0]
+	r.disk.pool.put(held)
 	r.close()
 	if s := r.Stats(); s.Accepted != 100 || s.Written+s.Lost != 100 || s.Lost == 0 {
 		t.Errorf("stats %+v", s)

@@ -83,3 +83,30 @@ func TestFilterDumps(t *testing.T) {
 		}
 	}
 }
+
+func TestSalvage(t *testing.T) {
+	in := captureFile(t, pcap.PCAPNG, 100)
+	whole, err := os.ReadFile(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := filepath.Join(filepath.Dir(in), "torn.pcapng")
+	if err := os.WriteFile(torn, whole[:len(whole)-7], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := capd("salvage", torn, filepath.Join(filepath.Dir(in), "missing"))
+	if code != exitFailed || !strings.Contains(stdout, "torn.salvaged.pcapng: 99 packets, ") || !strings.Contains(stderr, "missing") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr := capd("salvage", "--in-place", torn); code != 0 || !strings.Contains(stdout, "99 packets") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	for _, path := range []string{torn, strings.TrimSuffix(torn, ".pcapng") + ".salvaged.pcapng"} {
+		if _, stdout, stderr := capd("filter", "-r", path, "ip"); stdout != "33 of 99 packets passed\n" {
+			t.Errorf("%s: %s%s", path, stdout, stderr)
+		}
+	}
+	if code, _, _ := capd("salvage"); code != exitUsage {
+		t.Errorf("without a file: exit %d", code)
+	}
+}

@@ -89,7 +89,7 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(), newCheck(), newFilter(), newInterfaces(), newLedger(), newVersion())
+	root.AddCommand(newRun(), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newVersion())
 	return root
 }
 

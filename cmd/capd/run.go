@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"capd/internal/after"
 	"capd/internal/daemon"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,7 @@ it: only frames for which it holds are recorded.`,
 			screen := newScreen(cmd.ErrOrStderr())
 			d, err := daemon.New(daemon.Options{
 				Config: cfg, Application: "capd " + version(), Count: count, Duration: duration, Log: newLogger(cfg.Log, screen),
+				Self: self(),
 			})
 			if err != nil {
 				return err
@@ -99,5 +101,30 @@ func record(ctx context.Context, d *daemon.Daemon, screen *screen) error {
 				d.Abort()
 			}
 		}
+	}
+}
+
+// compressVerb is the hidden command that compresses one file, in a process of
+// its own.
+const compressVerb = "compress-one"
+
+// self returns the command that runs compressVerb; none where the program can't
+// be found.
+func self() []string {
+	path, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	return []string{path, compressVerb}
+}
+
+func newCompress() *cobra.Command {
+	return &cobra.Command{
+		Use:    compressVerb,
+		Hidden: true,
+		Args:   noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return after.Main(cmd.InOrStdin(), cmd.OutOrStdout())
+		},
 	}
 }

@@ -30,6 +30,7 @@ type Options struct {
 	Application string        // what files name as their author, such as "capd 1.2.0"
 	Count       uint64        // stop after this many packets; 0: never
 	Duration    time.Duration // stop after this time; 0: never
+	Self        []string      // command that compresses a file for after.Main; empty: do it in this process
 	Ready       func()        // told once when every interface is open or waited for; may be nil
 	Log         *slog.Logger  // nil: none
 }
@@ -83,11 +84,11 @@ func New(opt Options) (*Daemon, error) {
 		return nil, err
 	}
 	var err error
-	if d.dirs, err = openDirectories(d.cfg, d.opt.Application, d.log); err != nil {
+	if d.dirs, err = openDirectories(d.cfg, &d.opt, d.log); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
-		d.dirs.close()
+		d.dirs.close(context.Background(), d.log)
 		return nil, err
 	}
 	d.dirs.note(d.dirs.run, writer.KindStart)
@@ -215,7 +216,11 @@ func (d *Daemon) compareClocks() {
 // Then it finishes all files, within the configuration's stop timeout; what is
 // not finished by then stays partial, and is an error.
 func (d *Daemon) Run(ctx context.Context) error {
-	defer d.dirs.close()
+	defer func() {
+		stop, cancel := d.deadline()
+		defer cancel()
+		d.dirs.close(stop, d.log)
+	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if d.opt.Duration > 0 {
@@ -250,6 +255,20 @@ func (d *Daemon) Run(ctx context.Context) error {
 	default:
 		return nil
 	}
+}
+
+// deadline returns a context that ends after the configured seconds, or at once
+// after an abort.
+func (d *Daemon) deadline() (context.Context, context.CancelFunc) {
+	stop, cancel := context.WithTimeout(context.Background(), time.Duration(d.cfg.StopTimeout))
+	go func() {
+		select {
+		case <-d.abort:
+			cancel()
+		case <-stop.Done():
+		}
+	}()
+	return stop, cancel
 }
 
 // launch starts a recorder. The caller holds mu.

@@ -446,3 +446,44 @@ func TestLedger(t *testing.T) {
 		t.Errorf("missing %+v", verdicts[0].Missing)
 	}
 }
+
+// TestFinishedFiles are compressed, then the hook is run on them.
+func TestFinishedFiles(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	out := filepath.Join(t.TempDir(), "out")
+	r.cfg.Finished.Compress = config.CompressZstd
+	r.cfg.Finished.Hook = []string{"/bin/sh", "-c", `echo "$CAPD_INTERFACE $CAPD_PACKETS $CAPD_FILE" >"$0"`, out}
+	r.start(r.options())
+	s := testnet.NewSender(t, "v0")
+	for n := range uint64(3) {
+		s.Send(appendFrame(nil, 1, n))
+	}
+	r.await("frames", func() bool { return r.status("v1").Writer.Accepted == 3 })
+	r.d.Rotate()
+	r.await("the hook", func() bool {
+		b, err := os.ReadFile(out)
+		return err == nil && len(b) > 0
+	})
+	r.end()
+	b, err := os.ReadFile(out)
+	if want := "v1 3 " + r.dir + "/v1-"; err != nil || !strings.HasPrefix(string(b), want) || !strings.HasSuffix(string(b), ".pcapng.zst\n") {
+		t.Errorf("the hook got %q, %v", b, err)
+	}
+	kinds := map[writer.Kind]int{}
+	for e := range writer.ReadLedger(r.dir, nil) {
+		kinds[e.Kind]++
+	}
+	if kinds[writer.KindCompressed] != 1 || kinds[writer.KindFile] != 1 {
+		t.Errorf("ledger has %v", kinds)
+	}
+	var names []string
+	entries, _ := os.ReadDir(r.dir)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{Names: names})
+	if err != nil || len(verdicts) != 1 || !verdicts[0].Complete() {
+		t.Errorf("%+v, %v", verdicts, err)
+	}
+}

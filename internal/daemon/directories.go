@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"capd/config"
+	"capd/internal/after"
 	"capd/internal/retain"
 	"capd/writer"
 )
@@ -27,31 +28,32 @@ type directory struct {
 	path   string
 	files  int // finished, at the start
 	keeper *retain.Keeper
+	after  *after.Queue // nil: nothing is done with finished files
 	lock   *writer.Lock
 	book   *book
 	last   map[writer.Lane]uint64 // highest sequence numbers
 }
 
 // openDirectories proves and locks every directory of the configuration.
-func openDirectories(c *config.Config, software string, log *slog.Logger) (*directories, error) {
+func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directories, error) {
 	modes := make(map[string]config.FileMode)
 	for i := range c.Interfaces {
 		modes[c.Interfaces[i].Directory] = c.Interfaces[i].FileMode
 	}
 	all := &directories{
 		byPath: make(map[string]*directory),
-		run:    writer.Entry{Software: software, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
+		run:    writer.Entry{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
 	}
 	for _, path := range slices.Sorted(maps.Keys(modes)) {
-		if err := all.open(path, modes[path], c, log); err != nil {
-			all.close()
+		if err := all.open(path, modes[path], c, opt.Self, log); err != nil {
+			all.close(context.Background(), log)
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-func (all *directories) open(path string, mode config.FileMode, c *config.Config, log *slog.Logger) error {
+func (all *directories) open(path string, mode config.FileMode, c *config.Config, self []string, log *slog.Logger) error {
 	space, err := writer.Prove(path, fs.FileMode(mode))
 	if err != nil {
 		return fmt.Errorf("directory %s: %w", path, err)
@@ -69,16 +71,23 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 		return err
 	}
 	d := &directory{path: path, lock: lock}
-	err = d.fill(path, log)
+	// A hook that is new is for the files that come, salvaged ones too.
+	if err = d.background(c, self, log); err == nil {
+		err = d.fill(path, log)
+	}
 	if err == nil {
 		err = d.keep(path, c, log)
 	}
 	if err != nil {
+		d.closeAfter(context.Background(), log)
 		if d.book != nil {
 			d.book.close()
 		}
 		_ = lock.Release()
 		return err
+	}
+	if d.after != nil {
+		go d.after.Run(context.Background()) // until closeAfter: hooks may end after the recorders
 	}
 	all.byPath[path] = d
 	log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
@@ -167,10 +176,12 @@ func (all *directories) unique() []*directory {
 	return once
 }
 
-func (all *directories) close() {
+// close ends all that was opened. Hooks may run until the context ends.
+func (all *directories) close(ctx context.Context, log *slog.Logger) {
 	last := all.run
 	last.Kind = writer.KindStop
 	for _, d := range all.unique() {
+		d.closeAfter(ctx, log)
 		d.book.close(last)
 		_ = d.lock.Release()
 	}

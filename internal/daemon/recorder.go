@@ -221,15 +221,14 @@ func (r *recorder) deadline(ctx context.Context) (context.Context, context.Cance
 		case <-stop.Done():
 			return
 		}
-		timer := time.NewTimer(time.Duration(r.d.cfg.StopTimeout))
-		defer timer.Stop()
+		late, done := r.d.deadline()
+		defer done()
 		select {
-		case <-timer.C:
-		case <-r.d.abort:
+		case <-late.Done():
+			r.writer.Abort()
+			cancel()
 		case <-stop.Done():
 		}
-		r.writer.Abort()
-		cancel()
 	}()
 	return stop, cancel
 }
@@ -421,6 +420,9 @@ func (r *recorder) finished(f writer.File) {
 	d.book.note(f.Entry())
 	if f.Err == nil {
 		d.keeper.Add(f.Name, f.Size)
+		if d.after != nil {
+			d.after.Add(f)
+		}
 	} else {
 		d.keeper.Wake() // more space may be what it wants
 	}

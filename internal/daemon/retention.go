@@ -52,7 +52,7 @@ func (d *directory) keep(path string, c *config.Config, log *slog.Logger) error 
 		},
 	}
 	if c.Retain.MinFree != (config.Share{}) {
-		opt.Space = func() (writer.Space, error) { return writer.SpaceOf(path) }
+		opt.Space = func() (writer.Space, error) { return writer.FreeSpace(path) }
 	}
 	var err error
 	if d.keeper, err = retain.New(opt); err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"capd/config"
+	"capd/internal/testdisk"
 	"capd/internal/testnet"
 	"capd/pcap"
 	"capd/writer"
@@ -26,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := testnet.Main(m)
+	code := testdisk.Main(m)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")

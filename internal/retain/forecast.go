@@ -23,7 +23,7 @@ const lately = time.Hour
 // Predict returns a forecast for each interface, in order of their names. What
 // floors and held files keep beyond the limits is not looked at.
 func Predict(now time.Time, files []File, policy Policy, space writer.Space) []Forecast {
-	rows := make(map[string][]queued)
+	rows := make(map[string][]*queued)
 	var used int64
 	var total pace
 	for _, q := range order(now, files) {
@@ -80,7 +80,7 @@ func (f *Forecast) take(room, rate float64, limit Limit) {
 type pace struct{ bytes, files float64 }
 
 // paceOf measures the newest files of an interface, which are in order.
-func paceOf(now time.Time, row []queued) pace {
+func paceOf(now time.Time, row []*queued) pace {
 	var bytes int64
 	var files int
 	var since time.Duration
@@ -90,7 +90,7 @@ func paceOf(now time.Time, row []queued) pace {
 		}
 		bytes += q.Size
 		files++
-		since = now.Sub(q.start)
+		since = now.Sub(time.Unix(q.start, 0))
 	}
 	if since < time.Second {
 		return pace{}

@@ -108,6 +108,9 @@ func TestKeeper(t *testing.T) {
 		if len(l.all) != 10 || l.all[9].Name.Sequence != 10 {
 			t.Errorf("told %v", l)
 		}
+		if e := l.all[0].Entry(); e.Kind != writer.KindDeleted || e.Name != l.all[0].Name.String() || e.Limit != "bytes" || e.Size != 100 {
+			t.Errorf("line %+v", e)
+		}
 	})
 }
 

@@ -74,14 +74,21 @@ type Deletion struct {
 	Limit Limit // that wants it
 }
 
+// Entry returns the ledger's line for the deletion.
+func (d *Deletion) Entry() writer.Entry {
+	return writer.Entry{
+		Kind: writer.KindDeleted, Name: d.Name.String(), Interface: d.Name.Interface, Limit: string(d.Limit),
+		Tally: writer.Tally{Size: uint64(d.Size)},
+	}
+}
+
 // Plan returns which files have to go, in that order. An interface's limits
 // come first, then the directory's. The space is the file system's, as it is
 // before.
 func Plan(now time.Time, files []File, policy Policy, space writer.Space) []Deletion {
 	queue := order(now, files)
 	p := planner{space: space, all: newScope(policy.Directory), ifaces: make(map[string]*scope)}
-	for i := range queue {
-		q := &queue[i]
+	for _, q := range queue {
 		s := p.ifaces[q.Name.Interface]
 		if s == nil {
 			s = newScope(policy.of(q.Name.Interface))
@@ -105,9 +112,8 @@ type planner struct {
 
 // pass goes through the files, oldest first, and plans to delete those that the
 // scope's limits want gone, if no floor keeps them.
-func (p *planner) pass(queue []queued, of func(*queued) *scope) {
-	for i := range queue {
-		q := &queue[i]
+func (p *planner) pass(queue []*queued, of func(*queued) *scope) {
+	for _, q := range queue {
 		s := of(q)
 		if q.gone || q.Partial || q.Held {
 			continue
@@ -180,9 +186,9 @@ func (s *scope) keeps(q *queued) bool {
 
 // A queued file waits for its turn.
 type queued struct {
-	File
+	*File
 	era   int           // how often the clock was set back since; the oldest have the most
-	start time.Time     // when it began, not before the one before it
+	start int64         // when it began, seconds since 1970, not before the one before it
 	age   time.Duration // how old it is, at least as old as those after it
 	gone  bool
 }
@@ -195,54 +201,59 @@ const setBack = time.Hour
 // order of their sequence numbers. Interfaces are merged by the time in the
 // names; where that goes back from one file to the next, the clock was set, and
 // what is before is older than all that is after.
-func order(now time.Time, files []File) []queued {
-	rows := make(map[writer.Lane][]queued)
-	for _, f := range files {
-		lane := writer.Lane{Interface: f.Name.Interface, Number: f.Name.Lane}
-		rows[lane] = append(rows[lane], queued{File: f})
+func order(now time.Time, files []File) []*queued {
+	memory := make([]queued, len(files))
+	all := make([]*queued, len(files))
+	for i := range files {
+		all[i] = &memory[i]
+		all[i].File, all[i].start = &files[i], files[i].Name.Start.Unix()
 	}
-	all := make([]queued, 0, len(files))
-	for _, row := range rows {
-		slices.SortFunc(row, func(a, b queued) int {
-			return cmp.Or(cmp.Compare(a.Name.Sequence, b.Name.Sequence), a.Name.Start.Compare(b.Name.Start))
-		})
-		date(now, row)
-		all = append(all, row...)
+	slices.SortFunc(all, func(a, b *queued) int {
+		return cmp.Or(cmp.Compare(a.Name.Interface, b.Name.Interface),
+			cmp.Compare(a.Name.Lane, b.Name.Lane), cmp.Compare(a.Name.Sequence, b.Name.Sequence), cmp.Compare(a.start, b.start))
+	})
+	for rest := all; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].Name.Interface == rest[0].Name.Interface && rest[n].Name.Lane == rest[0].Name.Lane {
+			n++
+		}
+		date(now, rest[:n])
+		rest = rest[n:]
 	}
-	slices.SortFunc(all, func(a, b queued) int {
-		return cmp.Or(cmp.Compare(b.era, a.era), a.start.Compare(b.start),
-			cmp.Compare(a.Name.Interface, b.Name.Interface), cmp.Compare(a.Name.Lane, b.Name.Lane),
-			cmp.Compare(a.Name.Sequence, b.Name.Sequence))
+	// It is stable: where nothing else decides, the order above does.
+	slices.SortStableFunc(all, func(a, b *queued) int {
+		return cmp.Or(cmp.Compare(b.era, a.era), cmp.Compare(a.start, b.start))
 	})
 	oldest := time.Duration(math.MinInt64)
-	for i := range slices.Backward(all) {
-		oldest = max(oldest, all[i].age)
-		all[i].age = oldest
+	for _, q := range slices.Backward(all) {
+		oldest = max(oldest, q.age)
+		q.age = oldest
 	}
 	return all
 }
 
 // date finds the eras and times of an interface's files, which are in order.
-func date(now time.Time, row []queued) {
-	era, from := 0, 0
+func date(now time.Time, row []*queued) {
+	const setBack = int64(setBack / time.Second)
+	from := 0
 	begin := func(i int) { // of a new era: all before are one older
-		for j := range row[:i] {
-			row[j].era++
+		for _, q := range row[:i] {
+			q.era++
 		}
-		era, from = era+1, i
+		from = i
 	}
-	for i := range row {
-		q := &row[i]
-		q.start, q.age = q.Name.Start, now.Sub(q.Name.Start)
-		if i > from && q.start.Before(row[i-1].start) {
-			if row[i-1].start.Sub(q.start) < setBack {
-				q.start = row[i-1].start
-			} else {
-				begin(i)
-			}
+	for i, q := range row {
+		q.age = now.Sub(q.Name.Start)
+		if i == from || q.start >= row[i-1].start {
+			continue
+		}
+		if row[i-1].start-q.start < setBack {
+			q.start = row[i-1].start
+		} else {
+			begin(i)
 		}
 	}
-	if n := len(row); n > from && row[n-1].start.Sub(now) >= setBack {
+	if n := len(row); n > from && row[n-1].start-now.Unix() >= setBack {
 		begin(n)
 	}
 }

@@ -22,33 +22,33 @@ import (
 // "in", or why not.
 const state = "CAPD_TESTNET"
 
+// Tests is what Main runs: *testing.M.
+type Tests interface{ Run() int }
+
 // Main is for TestMain: it runs the tests of the package again in a process
-// with its own user and network namespaces, and returns their exit code. Where
-// the system refuses the namespaces the tests run without, and Need skips
+// with its own user, network and mount namespaces, and returns their exit code.
+// Where the system refuses the namespaces the tests run without, and Need skips
 // those that want them.
-func Main(m *testing.M) int {
+func Main(m Tests) int { return run(m, unix.CLONE_NEWUSER) }
+
+// MainAsRoot is Main for tests that want what only the machine's root may do:
+// root stays root, and others get a user namespace.
+func MainAsRoot(m Tests) int {
+	if os.Geteuid() == 0 {
+		return run(m, 0, unix.CLONE_NEWUSER)
+	}
+	return Main(m)
+}
+
+// run runs the tests with the first of the clone flags that the system grants.
+func run(m Tests, flags ...uintptr) int {
 	if os.Getenv(state) != "" {
 		return inside(m)
 	}
-	child := func(how string) *exec.Cmd {
-		c := exec.Command(os.Args[0], os.Args[1:]...)
-		c.Env = append(os.Environ(), state+"="+how)
-		c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-		return c
-	}
-	c := child("in")
-	c.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:   syscall.SIGKILL,
-	}
-	if err := c.Start(); err != nil {
-		c = child(err.Error())
-		if err := c.Start(); err != nil {
-			fmt.Fprintln(os.Stderr, "testnet:", err)
-			return 1
-		}
+	c, err := start(flags)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testnet:", err)
+		return 1
 	}
 	if err := c.Wait(); err != nil {
 		if c.ProcessState.ExitCode() > 0 {
@@ -60,9 +60,35 @@ func Main(m *testing.M) int {
 	return 0
 }
 
+func start(flags []uintptr) (*exec.Cmd, error) {
+	child := func(how string) *exec.Cmd {
+		c := exec.Command(os.Args[0], os.Args[1:]...)
+		c.Env = append(os.Environ(), state+"="+how)
+		c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+		return c
+	}
+	var err error
+	for _, flag := range flags {
+		c := child("in")
+		c.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags: flag | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
+			Pdeathsig:  syscall.SIGKILL,
+		}
+		if flag == unix.CLONE_NEWUSER {
+			c.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+			c.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+		}
+		if err = c.Start(); err == nil {
+			return c, nil
+		}
+	}
+	c := child(err.Error())
+	return c, c.Start()
+}
+
 // inside quiets the namespace, so that a test meets no frames but its own, and
 // runs the tests.
-func inside(m *testing.M) int {
+func inside(m Tests) int {
 	if os.Getenv(state) == "in" {
 		for _, scope := range []string{"all", "default"} {
 			_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0)
@@ -71,15 +97,24 @@ func inside(m *testing.M) int {
 	return m.Run()
 }
 
+// Refused says why the tests have no namespaces of their own; it is empty when
+// they have.
+func Refused() string {
+	switch why := os.Getenv(state); why {
+	case "in":
+		return ""
+	case "":
+		return "the package's TestMain does not call testnet.Main"
+	default:
+		return "user and network namespaces: " + why
+	}
+}
+
 // Need skips the test where there is no namespace for it.
 func Need(tb testing.TB) {
 	tb.Helper()
-	switch why := os.Getenv(state); why {
-	case "in":
-	case "":
-		tb.Skip("needs privilege: the package's TestMain does not call testnet.Main")
-	default:
-		tb.Skip("needs privilege: user and network namespaces: " + why)
+	if why := Refused(); why != "" {
+		tb.Skip("needs privilege: " + why)
 	}
 }
 

@@ -1,0 +1,405 @@
+package capture
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// A fakeKernel is the BPF part of one of the four kernels, as its bpf.c
+// behaves, and complains of whoever uses it as it may not be used.
+type fakeKernel struct {
+	t testing.TB
+	abi
+
+	inUse    int   // numbered nodes that others have
+	nodes    int   // that there are
+	openErr  error // of the first one that is free
+	most     int   // bytes of a buffer
+	memory   int   // over which there is no memory for one; 0 is no limit
+	promisc  error
+	setIfErr error
+	oldDir   bool     // the direction ioctl is not there
+	oldLock  bool     // and the lock
+	failing  string   // an ioctl that fails with EPERM
+	version  uint16   // minor, of the filters
+	dlts     []uint32 // of every interface, its own first
+	hdrlen   int
+	quirk    bool // reads of nothing return at once
+
+	mu    sync.Mutex
+	links map[string]linkState
+	open_ map[int]*fakeNode
+	paths []string // that were opened or tried
+	reads atomic.Int64
+}
+
+// A fakeNode is struct bpf_d.
+type fakeNode struct {
+	bound, gone, locked, immediate bool
+	dlt                            uint32
+	length                         int
+	timeout                        time.Duration
+	nanos                          bool
+	program                        []Instruction
+	hide                           Direction // frames that are not seen; 0 is none
+	store, hold                    []byte
+	recv, drops                    uint64
+	reading                        bool
+	interrupts                     int
+	readErr                        error
+	wake                           chan struct{}
+	log                            []string
+}
+
+func newKernel(t testing.TB, a abi) *fakeKernel {
+	return &fakeKernel{
+		t: t, abi: a, nodes: 4, version: 1, most: 1 << 16, dlts: []uint32{1}, hdrlen: headers(a.os)[0],
+		links: map[string]linkState{"en0": {index: 4, up: true}, "en1": {index: 5, up: true}},
+		open_: map[int]*fakeNode{},
+	}
+}
+
+func (k *fakeKernel) open(path string) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.paths = append(k.paths, path)
+	var unit int
+	if _, err := fmt.Sscanf(path, "/dev/bpf%d", &unit); k.numbered != (err == nil) {
+		k.t.Errorf("%s opens %s", k.os, path)
+	}
+	switch {
+	case unit >= k.nodes:
+		return -1, syscall.ENOENT
+	case unit < k.inUse:
+		return -1, syscall.EBUSY
+	case k.openErr != nil:
+		return -1, k.openErr
+	}
+	fd := 100 + len(k.open_)
+	k.open_[fd] = &fakeNode{length: 4096, wake: make(chan struct{}, 1)}
+	return fd, nil
+}
+
+func (k *fakeKernel) close(fd int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.open_[fd]
+	if n == nil {
+		k.t.Errorf("close of %d, which is not open", fd)
+		return syscall.EBADF
+	}
+	if n.reading {
+		k.t.Error("closed during a read")
+	}
+	k.open_[fd] = nil
+	return nil
+}
+
+// isOpen says whether a descriptor is.
+func (k *fakeKernel) isOpen() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range k.open_ {
+		if n != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *fakeKernel) link(name string) (linkState, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok := k.links[name]
+	if !ok {
+		return s, ErrNoInterface
+	}
+	return s, nil
+}
+
+// name returns what the ioctl is called; "" is one that this system lacks.
+func (k *fakeKernel) name(code uint32) string {
+	names := map[uint32]string{
+		biocVersion: "version", biocGetLen: "get length", biocSetLen: "set length", biocSetFilter: "set filter",
+		biocPromisc: "promiscuous", biocGetDLT: "get dlt", biocImmediate: "immediate",
+		k.setIf: "set interface", k.timeout: "timeout", k.stats: "stats", k.setDLT: "set dlt", k.abi.dlts: "list dlts",
+		k.lock: "lock", k.stamp: "stamp", k.direction: "direction", k.seeSent: "see sent",
+	}
+	delete(names, 0)
+	return names[code]
+}
+
+// ioctl checks the argument's size, the order, and what a lock allows.
+func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.open_[fd]
+	if n == nil {
+		k.t.Errorf("ioctl %#x of %d, which is not open", code, fd)
+		return syscall.EBADF
+	}
+	name := k.name(code)
+	if name == "" || len(arg) != int(code>>16&0x1fff) {
+		k.t.Errorf("%s: ioctl %#x %q with %d bytes", k.os, code, name, len(arg))
+		return syscall.EINVAL
+	}
+	n.log = append(n.log, name)
+	if name == k.failing {
+		return syscall.EPERM
+	}
+	if n.locked && !slices.Contains([]string{"get length", "get dlt", "list dlts", "stats", "version", "lock", "timeout", "immediate"}, name) {
+		k.t.Errorf("%s: %s of a locked device", k.os, name)
+		return syscall.EPERM
+	}
+	switch name {
+	case "set length", "set filter", "direction", "see sent", "stamp":
+		return k.before(n, name, arg)
+	case "set interface":
+		return k.attach(n, arg)
+	}
+	return k.after(n, name, arg)
+}
+
+// before are the ioctls that have to come before frames do.
+func (k *fakeKernel) before(n *fakeNode, name string, arg []byte) error {
+	if n.bound {
+		k.t.Errorf("%s: %s after the interface", k.os, name)
+		return syscall.EINVAL
+	}
+	switch name {
+	case "set length":
+		n.length = min(max(int(host.Uint32(arg)), 32), k.most)
+		host.PutUint32(arg, uint32(n.length))
+	case "set filter":
+		n.program = slices.Clone(pointed[Instruction](arg))
+	case "stamp":
+		n.nanos = host.Uint32(arg) == freebsdNanotime
+	case "see sent":
+		n.hide = Out
+	case "direction":
+		if k.oldDir {
+			return syscall.EINVAL
+		}
+		n.hide = Out
+		if host.Uint32(arg) == k.out {
+			n.hide = In
+		}
+	}
+	return nil
+}
+
+// pointed returns the list that a counted list's argument points to.
+func pointed[T any](arg []byte) []T {
+	var p unsafe.Pointer
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&p)), 8), arg[len(arg)-8:])
+	list := unsafe.Slice((*T)(p), int(host.Uint32(arg)))
+	runtime.KeepAlive(arg)
+	return list
+}
+
+func (k *fakeKernel) attach(n *fakeNode, arg []byte) error {
+	name := string(arg[:slices.Index(arg, 0)])
+	_, there := k.links[name]
+	switch {
+	case !there:
+		return syscall.ENXIO
+	case k.setIfErr != nil:
+		return k.setIfErr
+	case k.memory > 0 && n.length > k.memory:
+		return syscall.ENOBUFS
+	}
+	n.bound, n.dlt = true, k.dlts[0]
+	n.recv, n.drops, n.store, n.hold = 0, 0, nil, nil
+	return nil
+}
+
+// after are the others. Most of them want an interface.
+func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
+	if (!n.bound || n.gone) && slices.Contains([]string{"promiscuous", "get dlt", "set dlt", "list dlts"}, name) {
+		return syscall.EINVAL
+	}
+	switch name {
+	case "version":
+		host.PutUint16(arg, 1)
+		host.PutUint16(arg[2:], k.version)
+	case "get length":
+		host.PutUint32(arg, uint32(n.length))
+	case "get dlt":
+		host.PutUint32(arg, n.dlt)
+	case "set dlt":
+		n.dlt = host.Uint32(arg)
+	case "list dlts":
+		host.PutUint32(arg, uint32(copy(pointed[uint32](arg), k.dlts)))
+	case "timeout":
+		n.timeout = time.Duration(host.Uint64(arg))*time.Second + time.Duration(host.Uint64(arg[8:]))*time.Microsecond
+	case "immediate":
+		n.immediate = host.Uint32(arg) != 0
+	case "promiscuous":
+		return k.promisc
+	case "lock":
+		if k.oldLock {
+			return syscall.EINVAL
+		}
+		n.locked = true
+	case "stats":
+		if len(arg) == sizeStat {
+			host.PutUint32(arg, uint32(n.recv))
+			host.PutUint32(arg[4:], uint32(n.drops))
+		} else {
+			host.PutUint64(arg, n.recv)
+			host.PutUint64(arg[8:], n.drops)
+		}
+	}
+	return nil
+}
+
+// change changes the one device that is open.
+func (k *fakeKernel) change(f func(n *fakeNode)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(k.only())
+}
+
+// only returns the one node that is open.
+func (k *fakeKernel) only() *fakeNode {
+	for _, n := range k.open_ {
+		if n != nil {
+			return n
+		}
+	}
+	k.t.Fatal("no device is open")
+	return nil
+}
+
+// receive is bpf_tap and catchpacket.
+func (k *fakeKernel) receive(d Direction, frames ...[]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.only()
+	for _, frame := range frames {
+		n.recv++
+		keep := min(len(frame), int(n.program[len(n.program)-1].K))
+		if n.hide == d && d != Both || keep == 0 {
+			continue
+		}
+		l := k.record
+		frac := uint64(time.Now().Nanosecond()) / 1000
+		if n.nanos {
+			frac = uint64(time.Now().Nanosecond())
+		}
+		r := rec{data: frame[:keep], datalen: uint32(len(frame)), sec: uint64(time.Now().Unix()), frac: frac}
+		grown := l.put(n.store, k.hdrlen, r)
+		if len(grown) > n.length {
+			if n.hold != nil {
+				n.drops++
+				continue
+			}
+			n.hold, n.store = n.store, nil
+			n.signal()
+			grown = l.put(nil, k.hdrlen, r)
+		}
+		n.store = grown
+		if n.immediate {
+			n.signal()
+		}
+	}
+}
+
+func (n *fakeNode) signal() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// remove is the interface's end. NetBSD wakes nobody.
+func (k *fakeKernel) remove(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.links, name)
+	n := k.only()
+	n.gone = true
+	if k.os != "netbsd" {
+		n.signal()
+	}
+}
+
+// setUp switches the interface on or off, which BPF does not notice.
+func (k *fakeKernel) setUp(name string, up bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.links[name]
+	s.up = up
+	k.links[name] = s
+}
+
+// read is bpfread.
+func (k *fakeKernel) read(fd int, buf []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.reads.Add(1)
+	n := k.open_[fd]
+	if n == nil || n.reading {
+		k.t.Errorf("read of %d, which is not open, or being read", fd)
+		return 0, syscall.EBADF
+	}
+	if len(buf) != n.length {
+		k.t.Errorf("read of %d bytes, not %d", len(buf), n.length)
+		return 0, syscall.EINVAL
+	}
+	n.reading = true
+	defer func() { n.reading = false }()
+	if n.hold == nil {
+		if done, err := k.sleep(n); done {
+			return 0, err
+		}
+	}
+	got := copy(buf, n.hold)
+	n.hold = nil
+	return got, nil
+}
+
+// sleep waits until there is a hold buffer. It says whether the read is over
+// without one.
+func (k *fakeKernel) sleep(n *fakeNode) (done bool, err error) {
+	deadline := time.NewTimer(n.timeout)
+	defer deadline.Stop()
+	for n.hold == nil {
+		switch {
+		case n.immediate && len(n.store) > 0, n.gone && k.os == "openbsd" && len(n.store) > 0:
+			n.hold, n.store = n.store, nil
+			return false, nil
+		case n.gone && k.os == "openbsd":
+			return true, syscall.EIO
+		case n.gone && k.os != "netbsd":
+			return true, syscall.ENXIO
+		case n.interrupts > 0:
+			n.interrupts--
+			return true, syscall.EINTR
+		case n.readErr != nil:
+			return true, n.readErr
+		case k.quirk && len(n.store) == 0:
+			return true, nil
+		}
+		k.mu.Unlock()
+		expired := false
+		select {
+		case <-n.wake:
+		case <-deadline.C:
+			expired = true
+		}
+		k.mu.Lock()
+		if expired && n.hold == nil {
+			n.hold, n.store = n.store, nil
+			return len(n.hold) == 0, nil
+		}
+	}
+	return false, nil
+}

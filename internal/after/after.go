@@ -1,0 +1,308 @@
+// Package after does what is left to do with a file once it is finished: it
+// compresses the file, then runs the hook on it. Both happen in processes of
+// their own, at the lowest priority, and are taken up again after a crash.
+//
+// Threads of the recorder's process would not do: one of low priority that is
+// not let run holds up every stop of the world, and with it the recorder.
+//
+// The queue in memory is bounded; the directory itself is the one that lasts.
+// NAME without NAME.zst is still to be compressed, and a journal in the
+// directory, .capd-hooks, has the names for which the hook is done.
+//
+// A hook runs at least once for a file: it is done when it has exited with 0
+// and that is in the journal. A crash before, a failure and a timeout all make
+// it run again, with the same file.
+package after
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"capd/writer"
+)
+
+// A Compression is what finished files are compressed with.
+type Compression string
+
+// Compressions.
+const (
+	None Compression = "none"
+	Zstd Compression = "zstd" // one frame a file: Wireshark reads no more of them
+	Gzip Compression = "gzip"
+)
+
+// Ext returns what is appended to the name of a compressed file, with its dot.
+func (c Compression) Ext() string {
+	switch c {
+	case Zstd:
+		return ".zst"
+	case Gzip:
+		return ".gz"
+	}
+	return ""
+}
+
+// compressions are those that leave a compressed file.
+var compressions = [...]Compression{Zstd, Gzip}
+
+// Temporary is what the name of a compressed file ends with until it is synced
+// and verified. No such name parses as a capture file's.
+const Temporary = ".tmp"
+
+// Defaults of an Options' zero values.
+const (
+	DefaultHookTimeout = 5 * time.Minute
+	DefaultLimit       = 1024
+)
+
+// Pause after a failure until the file is tried again: it doubles from the
+// first to the last.
+const (
+	firstPause = time.Minute
+	lastPause  = time.Hour
+)
+
+// Options say what to do with finished files. Zero values are defaults.
+type Options struct {
+	Directory   string
+	Compression Compression   // "": None
+	Level       int           // of the compression: 1, the fastest, to 22 for Zstd or 9 for Gzip; 0: 1
+	KeepFree    uint64        // bytes of the file system that no compression uses
+	Self        []string      // command that calls Main; empty: compress in this process, at its priority
+	Hook        []string      // absolute path of a program, and its arguments; empty: none
+	HookTimeout time.Duration // after which a hook is killed; 0: DefaultHookTimeout
+	HookAtOnce  int           // most hooks at a time; 0: 1
+	Limit       int           // most files waiting in memory for each step; 0: DefaultLimit
+	Log         *slog.Logger  // may be nil
+	Report      func(Outcome) // told of each step's end, by several goroutines at once; may be nil
+}
+
+// A Step is one of the things done with a file.
+type Step string
+
+// Steps.
+const (
+	Compress Step = "compress"
+	RunHook  Step = "hook"
+)
+
+// An Outcome is how a step with one file ended.
+type Outcome struct {
+	Step     Step
+	Name     writer.Name
+	Path     string        // where the file is now
+	Took     time.Duration // how long the step took
+	Err      error         // nil when the step is done; else it is tried again
+	Size     int64         // Compress: bytes of the file before
+	Packed   int64         // Compress: and after
+	SHA256   string        // Compress: of the file before, in hexadecimal
+	ExitCode int           // RunHook: -1 when it was killed or could not be started
+}
+
+// Stats are counters since the Queue was made.
+type Stats struct {
+	Waiting        int    // files in memory, waiting or being worked on
+	Failing        int    // files whose last try failed
+	Compressed     uint64 // files
+	BytesBefore    uint64 // of compressed files
+	BytesAfter     uint64
+	CompressFailed uint64 // tries
+	Hooks          uint64 // hooks that exited with 0
+	HooksFailed    uint64 // tries
+}
+
+// A Queue works on the finished files of one directory, which its owner has
+// locked: see writer.LockDirectory. Add and Stats may be called from any
+// goroutine.
+type Queue struct {
+	opt     Options
+	journal *journal // nil without a hook
+	pack    *compressor
+	wake    chan struct{}   // there is something for the keeper to do
+	stop    context.Context // done: begin nothing more
+	stopAll context.CancelFunc
+	kill    context.Context // done: no more time for hooks
+	killAll context.CancelFunc
+	ended   chan struct{} // closed: Run has returned
+
+	mu      sync.Mutex
+	changed sync.Cond // a line or stopped
+	started bool      // Run was called
+	stopped bool
+	fresh   []writer.File // what Add was given since the keeper looked
+	lines   map[Step][]string
+	busy    map[string]bool // in a line or being worked on
+	failed  map[string]attempt
+	missed  bool // not all files that need work found room in a line
+	stats   Stats
+}
+
+// An attempt is what is known of a file whose last try failed.
+type attempt struct {
+	pause time.Duration
+	next  time.Time
+}
+
+// New makes a Queue. Called with a hook for a directory that had none so far,
+// it takes the finished files that are there as done: the hook is for those
+// that come. So it belongs before the salvage of unfinished files.
+func New(opt Options) (*Queue, error) {
+	if err := opt.complete(); err != nil {
+		return nil, fmt.Errorf("after: %w", err)
+	}
+	q := &Queue{
+		opt:    opt,
+		wake:   make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+		lines:  make(map[Step][]string),
+		busy:   make(map[string]bool),
+		failed: make(map[string]attempt),
+	}
+	q.changed.L = &q.mu
+	q.kill, q.killAll = context.WithCancel(context.Background())
+	q.stop, q.stopAll = context.WithCancel(q.kill)
+	q.pack = &compressor{opt: opt, stop: q.stop.Done(), stage: func(string) {}}
+	var err error
+	if q.journal, err = q.openJournal(); err != nil {
+		return nil, fmt.Errorf("after: %w", err)
+	}
+	return q, nil
+}
+
+func (o *Options) complete() error {
+	levels := map[Compression]int{"": 0, None: 0, Zstd: 22, Gzip: 9}
+	most, ok := levels[o.Compression]
+	switch {
+	case !ok:
+		return fmt.Errorf("no compression %q", o.Compression)
+	case o.Compression.Ext() != "" && (o.Level < 0 || o.Level > most):
+		return fmt.Errorf("level %d of %s is not within 1 and %d", o.Level, o.Compression, most)
+	case len(o.Hook) > 0 && !filepath.IsAbs(o.Hook[0]):
+		return fmt.Errorf("hook %q is not an absolute path", o.Hook[0])
+	}
+	o.Level = max(o.Level, 1)
+	o.HookAtOnce = max(o.HookAtOnce, 1)
+	if o.HookTimeout <= 0 {
+		o.HookTimeout = DefaultHookTimeout
+	}
+	if o.Limit <= 0 {
+		o.Limit = DefaultLimit
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Report == nil {
+		o.Report = func(Outcome) {}
+	}
+	return nil
+}
+
+// openJournal returns nil without a hook, and then forgets what an earlier one
+// has done: a hook that is set again later is for the files that come then.
+func (q *Queue) openJournal() (*journal, error) {
+	if len(q.opt.Hook) == 0 {
+		err := os.Remove(filepath.Join(q.opt.Directory, journalName))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	found, err := list(q.opt.Directory)
+	if err != nil {
+		return nil, err
+	}
+	return openJournal(q.opt.Directory, found.files)
+}
+
+// Add gives the Queue a finished file of its directory. It never blocks and
+// never touches the disk. A file that finds no room is found again later.
+func (q *Queue) Add(f writer.File) {
+	if f.Err != nil {
+		return // it is not finished
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.fresh) == q.opt.Limit {
+		q.missed = true // its facts are lost: the hook gets what the name says
+	} else {
+		q.fresh = append(q.fresh, f)
+	}
+	q.nudge()
+}
+
+// Stats returns the counters.
+func (q *Queue) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.stats
+	s.Waiting = len(q.busy) + len(q.fresh)
+	s.Failing = len(q.failed)
+	return s
+}
+
+// Close stops the Queue. A compression under way is given up: it begins anew
+// at the next start. Hooks under way may end until ctx is done; then they are
+// killed with their children, and Close returns ctx's cause. Files that Add was
+// given before are in the journal when Close returns.
+func (q *Queue) Close(ctx context.Context) error {
+	started := q.halt()
+	var err error
+	if started {
+		err = q.await(ctx)
+	}
+	q.killAll()
+	if q.journal == nil {
+		return err
+	}
+	q.record()
+	return errors.Join(err, q.journal.close())
+}
+
+// lastWait is how long Close waits for what was killed to be gone. More does
+// not help: it hangs in the kernel, on a dead disk.
+const lastWait = time.Second
+
+func (q *Queue) await(ctx context.Context) error {
+	select {
+	case <-q.ended:
+		return nil
+	case <-ctx.Done():
+	}
+	q.killAll()
+	timer := time.NewTimer(lastWait)
+	defer timer.Stop()
+	select {
+	case <-q.ended:
+	case <-timer.C:
+	}
+	return fmt.Errorf("after: stop hooks: %w", context.Cause(ctx))
+}
+
+// halt lets nothing begin any more and reports whether Run was called.
+func (q *Queue) halt() (started bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stopped = true
+	q.stopAll()
+	q.changed.Broadcast()
+	return q.started
+}
+
+// baseName returns the name that a finished file had before its compression,
+// and whether it is compressed.
+func baseName(s string) (base string, packed bool) {
+	for _, c := range compressions {
+		if base, ok := strings.CutSuffix(s, c.Ext()); ok {
+			return base, true
+		}
+	}
+	return s, false
+}

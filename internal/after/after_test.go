@@ -1,0 +1,332 @@
+package after
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"capd/pcap"
+	"capd/writer"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "compress" {
+		os.Exit(compressChild(os.Args[2:]))
+	}
+	if dir := os.Getenv(childDirectory); dir != "" {
+		child(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// patience is for what must happen: a busy machine gives the lowest priority
+// little.
+const patience = time.Minute
+
+var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func nameOf(i int, format pcap.Format) writer.Name {
+	return writer.Name{Interface: "eth0", Start: start.Add(time.Duration(i) * time.Minute), Sequence: uint64(i), Format: format}
+}
+
+// capture writes a finished file and returns what the writer would report.
+func capture(t testing.TB, dir string, i, packets int, format pcap.Format) writer.File {
+	t.Helper()
+	random := rand.NewChaCha8([32]byte{byte(i)})
+	enc := pcap.NewEncoder(pcap.Header{Format: format, LinkType: pcap.LinkTypeEthernet, Interface: "eth0"})
+	content := enc.Header()
+	record := make([]byte, enc.MaxRecord())
+	for n := range packets {
+		data := make([]byte, 60+n%1400)
+		_, _ = random.Read(data[:len(data)/2]) // the other half compresses
+		n, _ := enc.Encode(record, []pcap.Packet{{Data: data, Length: uint32(len(data)), Sec: uint32(start.Unix()), Nsec: uint32(n)}})
+		content = append(content, record[:n]...)
+	}
+	name := nameOf(i, format)
+	path := filepath.Join(dir, name.String())
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return writer.File{
+		Name: name, Path: path, End: start.Add(time.Hour), Reason: writer.Size, Size: int64(len(content)),
+		Counts: writer.Counts{Packets: uint64(packets), Bytes: 12345, Lost: 3, KernelDrops: 4},
+	}
+}
+
+// A rig is a Queue that runs, and what it reports.
+type rig struct {
+	*Queue
+	t        *testing.T
+	outcomes chan Outcome
+	log      *bytes.Buffer // to be read after close
+	once     sync.Once
+}
+
+func newRig(t *testing.T, opt Options) *rig {
+	t.Helper()
+	r := &rig{t: t, outcomes: make(chan Outcome, 1000), log: new(bytes.Buffer)}
+	opt.Report = func(o Outcome) { r.outcomes <- o }
+	opt.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var err error
+	if r.Queue, err = New(opt); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// run starts the Queue; the test's end closes it.
+func (r *rig) run() {
+	go r.Run(r.t.Context())
+	r.t.Cleanup(r.close)
+	r.begun()
+}
+
+// begun waits until Close would wait for Run.
+func (r *rig) begun() {
+	await(r.t, "the queue runs", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.started
+	})
+}
+
+func (r *rig) close() {
+	r.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := r.Close(ctx); err != nil {
+			r.t.Errorf("close: %v", err)
+		}
+	})
+}
+
+// outcome returns the next one.
+func (r *rig) outcome() Outcome {
+	r.t.Helper()
+	select {
+	case o := <-r.outcomes:
+		return o
+	case <-time.After(patience):
+		r.t.Fatal("nothing is reported")
+		return Outcome{}
+	}
+}
+
+// idle waits until nothing is left to do.
+func (r *rig) idle() {
+	r.t.Helper()
+	await(r.t, "the queue is idle", func() bool { return r.Stats().Waiting == 0 })
+}
+
+func await(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+func content(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func names(t testing.TB, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []string{}
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all
+}
+
+func want(t testing.TB, dir string, expected ...string) {
+	t.Helper()
+	if got := names(t, dir); !slices.Equal(got, expected) {
+		t.Fatalf("the directory holds %q, want %q", got, expected)
+	}
+}
+
+func sha(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func TestOptions(t *testing.T) {
+	for _, test := range []struct {
+		opt  Options
+		want string
+	}{
+		{Options{}, ""},
+		{Options{Compression: None, Level: 99}, ""},
+		{Options{Compression: Zstd, Level: 22}, ""},
+		{Options{Compression: Zstd, Level: 23}, "after: level 23 of zstd is not within 1 and 22"},
+		{Options{Compression: Gzip, Level: 10}, "after: level 10 of gzip is not within 1 and 9"},
+		{Options{Compression: Gzip, Level: -1}, "after: level -1 of gzip is not within 1 and 9"},
+		{Options{Compression: "lz4"}, `after: no compression "lz4"`},
+		{Options{Hook: []string{"upload"}}, `after: hook "upload" is not an absolute path`},
+	} {
+		test.opt.Directory = t.TempDir()
+		q, err := New(test.opt)
+		if got := fmt.Sprint(err); (err != nil || test.want != "") && got != test.want {
+			t.Errorf("%+v: %q, want %q", test.opt, got, test.want)
+		}
+		if q != nil {
+			_ = q.Close(t.Context())
+		}
+	}
+}
+
+func TestUnfinishedFilesAreNotTaken(t *testing.T) {
+	dir := t.TempDir()
+	f := capture(t, dir, 1, 10, pcap.PCAP)
+	partial := f.Path + writer.Partial
+	if err := os.Rename(f.Path, partial); err != nil {
+		t.Fatal(err)
+	}
+	for _, foreign := range []string{"notes.txt", "x.pcap", f.Name.String() + ".bak", "x.pcap.zst.tmp", ".capd.lock"} {
+		if err := os.WriteFile(filepath.Join(dir, foreign), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := names(t, dir)
+	r := newRig(t, Options{Directory: dir, Compression: Zstd})
+	r.run()
+	f.Path, f.Err = partial, errors.New("write: no space left on device")
+	r.Add(f)
+	g := capture(t, dir, 2, 10, pcap.PCAP)
+	r.Add(g)
+	if o := r.outcome(); o.Name != g.Name || o.Err != nil {
+		t.Errorf("outcome %+v", o)
+	}
+	r.close()
+	want(t, dir, slices.Sorted(slices.Values(append(before, g.Name.String()+".zst")))...)
+}
+
+// TestOverflow adds more files than the queue holds, while nothing takes them.
+func TestOverflow(t *testing.T) {
+	dir := t.TempDir()
+	r := newRig(t, Options{Directory: dir, Compression: Gzip, Limit: 2, Hook: []string{"/bin/sh", "-c", ":"}})
+	const files = 15
+	for i := range files {
+		r.Add(capture(t, dir, i, 3, pcap.PCAP))
+	}
+	if got := len(r.fresh); got != 2 {
+		t.Errorf("%d files in memory, want 2", got)
+	}
+	r.run()
+	done := make(map[Step]map[writer.Name]int)
+	for range 2 * files {
+		o := r.outcome()
+		if o.Err != nil {
+			t.Fatalf("%s %s: %v", o.Step, o.Path, o.Err)
+		}
+		if done[o.Step] == nil {
+			done[o.Step] = make(map[writer.Name]int)
+		}
+		done[o.Step][o.Name]++
+	}
+	r.idle()
+	if len(done[Compress]) != files || len(done[RunHook]) != files {
+		t.Errorf("%d compressed, %d hooks, want %d", len(done[Compress]), len(done[RunHook]), files)
+	}
+	if s := r.Stats(); s.Compressed != files || s.Hooks != files || s.BytesBefore == 0 || s.BytesAfter == 0 || s.Failing != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// TestScanFailsQuietly has the directory vanish: it is looked for now and then,
+// and the Queue works again when it is back.
+func TestScanFailsQuietly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "captures")
+		r := newRig(t, Options{Directory: dir, Compression: Zstd})
+		go r.Run(t.Context())
+		time.Sleep(10 * time.Minute) // in the bubble's time
+		back := t.TempDir()
+		f := capture(t, back, 1, 10, pcap.PCAP)
+		if err := os.Rename(back, dir); err != nil {
+			t.Fatal(err)
+		}
+		if o := <-r.outcomes; o.Err != nil || o.Name != f.Name {
+			t.Errorf("outcome %+v", o)
+		}
+		r.close()
+		if n := strings.Count(r.log.String(), "look for files left over"); n < 5 || n > 15 {
+			t.Errorf("%d lines in the log", n)
+		}
+	})
+}
+
+// TestFailuresDoNotSpin has more files to be tried again than a line holds.
+func TestFailuresDoNotSpin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := newRig(t, Options{Directory: dir, Compression: Zstd, Limit: 2, KeepFree: 1 << 62})
+		for i := range 9 {
+			capture(t, dir, i, 1, pcap.PCAP)
+		}
+		go r.Run(t.Context())
+		tries := make(map[writer.Name]int)
+		for range 9 * 5 {
+			o := <-r.outcomes
+			if tries[o.Name]++; o.Err == nil || tries[o.Name] > 6 {
+				t.Errorf("try %d: %v", tries[o.Name], o.Err)
+			}
+		}
+		if len(tries) != 9 {
+			t.Errorf("%d files were tried", len(tries))
+		}
+		r.close()
+	})
+}
+
+func TestCloseWithoutRun(t *testing.T) {
+	dir := t.TempDir()
+	r := newRig(t, Options{Directory: dir, Compression: Zstd, Hook: []string{"/bin/sh", "-c", ":"}})
+	r.Add(capture(t, dir, 1, 3, pcap.PCAP))
+	r.close()
+	if err := r.Close(t.Context()); err != nil {
+		t.Errorf("close again: %v", err)
+	}
+	r.Run(t.Context()) // returns at once
+	want(t, dir, journalName, nameOf(1, pcap.PCAP).String())
+}
+
+func TestContextEndsRun(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := newRig(t, Options{Directory: t.TempDir()})
+	go r.Run(ctx)
+	r.begun()
+	cancel()
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		t.Error("Run does not end")
+	}
+	r.close()
+}

@@ -1,0 +1,40 @@
+package after
+
+import (
+	"os"
+	"testing"
+
+	"capd/pcap"
+)
+
+// BenchmarkCompress is a whole file: write, sync, verify, replace.
+func BenchmarkCompress(b *testing.B) {
+	for _, kind := range compressions {
+		b.Run(string(kind), func(b *testing.B) {
+			dir := b.TempDir()
+			f := capture(b, dir, 1, 50000, pcap.PCAPNG)
+			original := content(b, f.Path)
+			q, err := New(Options{Directory: dir, Compression: kind})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(f.Size)
+			b.ReportAllocs()
+			for b.Loop() {
+				out, err := q.pack.run(f.Name.String())
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(out.Packed)/float64(out.Size), "ratio")
+				b.StopTimer()
+				if err := os.Rename(out.Path, f.Path); err != nil { // nothing may be in the way
+					b.Fatal(err)
+				}
+				if err := os.WriteFile(f.Path, original, 0o600); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}

@@ -1,0 +1,372 @@
+package after
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// A compressor replaces files by compressed ones. It uses no goroutine but the
+// one that calls it, and so no more than one processor.
+type compressor struct {
+	opt   Options
+	stop  <-chan struct{}    // closed: give up
+	stage func(stage string) // for tests: told how far it has come
+}
+
+// Stages that a compressor tells.
+const (
+	stageWriting  = "writing" // after each step of input
+	stageWritten  = "written" // synced
+	stageVerified = "verified"
+	stageRenamed  = "renamed"
+)
+
+// A digest is the SHA-256 and the size of a file's content.
+type digest struct {
+	sum  [sha256.Size]byte
+	size int64
+}
+
+// compress does the step Compress for the Queue.
+func (q *Queue) compress(name string) (Outcome, error) {
+	run := q.pack.run
+	if len(q.opt.Self) > 0 {
+		run = q.delegate
+	}
+	out, err := run(name)
+	if err == nil || errors.Is(err, errNothing) {
+		return out, err
+	}
+	if _, gone := os.Lstat(filepath.Join(q.opt.Directory, name)); errors.Is(gone, fs.ErrNotExist) {
+		return out, errNothing // retention was faster
+	}
+	return out, fmt.Errorf("compress: %w", err)
+}
+
+// run replaces the file by a compressed one. Whatever happens at whatever
+// moment, the original or a synced and verified file in its place is there.
+func (c *compressor) run(name string) (Outcome, error) {
+	path := filepath.Join(c.opt.Directory, name)
+	out := Outcome{Path: path}
+	src, info, err := openRegular(path)
+	if err != nil {
+		return out, err
+	}
+	defer src.Close()
+	out.Size = info.Size()
+	target, found := c.target(path)
+	var d digest
+	if found {
+		d, err = c.compare(src, target)
+	} else {
+		d, err = c.create(src, info, target)
+	}
+	if err != nil {
+		return out, err
+	}
+	if err := c.replace(path, info); err != nil {
+		return out, err
+	}
+	out.Path, out.SHA256 = target, hex.EncodeToString(d.sum[:])
+	if packed, err := os.Stat(target); err == nil {
+		out.Packed = packed.Size()
+	}
+	return out, nil
+}
+
+// openRegular opens a file that is no link, pipe or the like.
+func openRegular(path string) (*os.File, fs.FileInfo, error) {
+	before, err := os.Lstat(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !before.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	h, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := h.Stat()
+	if err == nil && !os.SameFile(before, info) {
+		err = fmt.Errorf("%s was replaced", path)
+	}
+	if err != nil {
+		h.Close()
+		return nil, nil, err
+	}
+	return h, info, nil
+}
+
+// target returns the compressed file that takes the original's place, and
+// whether it is there already: from a run that was cut off before it removed
+// the original, maybe with another compression.
+func (c *compressor) target(path string) (target string, found bool) {
+	for _, kind := range compressions {
+		if _, err := os.Lstat(path + kind.Ext()); err == nil {
+			return path + kind.Ext(), true
+		}
+	}
+	return path + c.opt.Compression.Ext(), false
+}
+
+// compare verifies a compressed file that was found beside its original.
+func (c *compressor) compare(src *os.File, target string) (digest, error) {
+	sum := sha256.New()
+	n, err := io.Copy(sum, &dropReader{f: src, stop: c.stop})
+	if err != nil {
+		return digest{}, err
+	}
+	d := digestOf(sum, n)
+	return d, c.verify(target, compressionOf(target), d)
+}
+
+// create writes the compressed file and gives it its name.
+func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (digest, error) {
+	if err := c.room(info.Size()); err != nil {
+		return digest{}, err
+	}
+	tmp := target + Temporary
+	h, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
+	if err != nil {
+		return digest{}, err
+	}
+	d, err := c.write(h, src, info)
+	err = errors.Join(err, h.Close())
+	if err == nil {
+		c.stage(stageWritten)
+		err = c.verify(tmp, c.opt.Compression, d)
+	}
+	if err == nil {
+		c.stage(stageVerified)
+		err = unchanged(src.Name(), info)
+	}
+	if err == nil {
+		err = rename(tmp, target)
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
+		return digest{}, err
+	}
+	c.stage(stageRenamed)
+	return d, syncDirectory(c.opt.Directory)
+}
+
+// room checks that the file fits beside its original, even if it can't be
+// made smaller: both formats then add less than 1/128 and a header.
+func (c *compressor) room(size int64) error {
+	free, err := freeSpace(c.opt.Directory)
+	if err != nil {
+		return fmt.Errorf("free space of %s: %w", c.opt.Directory, err)
+	}
+	need := uint64(size) + uint64(size)/128 + 4096 + c.opt.KeepFree
+	if free < need {
+		return fmt.Errorf("%s: %w: %d bytes free, %d needed", c.opt.Directory, errNoSpace, free, need)
+	}
+	return nil
+}
+
+var errNoSpace = errors.New("not enough space to compress")
+
+// write fills the compressed file, which gets the times and mode of the
+// original, and syncs it.
+func (c *compressor) write(h, src *os.File, info fs.FileInfo) (digest, error) {
+	behind := &behindWriter{f: h, keep: func() error { return c.room(0) }}
+	buf := bufio.NewWriterSize(behind, 256<<10)
+	enc, err := c.encoder(buf, info.Size())
+	if err != nil {
+		return digest{}, err
+	}
+	sum := sha256.New()
+	in := &dropReader{f: src, stop: c.stop, stage: c.stage}
+	n, err := io.CopyBuffer(onlyWriter{enc}, io.TeeReader(in, sum), make([]byte, copySize))
+	if err != nil {
+		return digest{}, err
+	}
+	if err := enc.Close(); err != nil {
+		return digest{}, err
+	}
+	if err := buf.Flush(); err != nil {
+		return digest{}, err
+	}
+	if err := h.Chmod(info.Mode().Perm()); err != nil { // the umask does not know of the original
+		return digest{}, err
+	}
+	if err := os.Chtimes(h.Name(), time.Time{}, info.ModTime()); err != nil {
+		return digest{}, err
+	}
+	return digestOf(sum, n), h.Sync()
+}
+
+// copySize is how much is compressed between two looks at the order to stop.
+const copySize = 1 << 20
+
+// onlyWriter hides an encoder's ReadFrom, which would not use the buffer.
+type onlyWriter struct{ io.Writer }
+
+func (c *compressor) encoder(w io.Writer, size int64) (io.WriteCloser, error) {
+	if c.opt.Compression == Gzip {
+		return gzip.NewWriterLevel(w, c.opt.Level)
+	}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true),
+		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(c.opt.Level)), zstd.WithZeroFrames(true))
+	if err != nil {
+		return nil, err
+	}
+	enc.ResetContentSize(w, size)
+	return enc, nil
+}
+
+// verify reads a compressed file back, from the disk where the system has a way
+// to, and compares its content.
+func (c *compressor) verify(path string, kind Compression, want digest) error {
+	h, _, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	dropCache(h, 0, 0)
+	dec, closeDecoder, err := decoder(kind, &dropReader{f: h, stop: c.stop})
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", path, err)
+	}
+	defer closeDecoder()
+	sum := sha256.New()
+	n, err := io.CopyBuffer(onlyWriter{sum}, onlyReader{dec}, make([]byte, copySize))
+	if errors.Is(err, errNothing) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", path, err)
+	}
+	if got := digestOf(sum, n); got != want {
+		return fmt.Errorf("verify %s: %w", path, errDiffers)
+	}
+	return nil
+}
+
+var errDiffers = errors.New("the content is not the original's")
+
+// onlyReader hides a decoder's WriteTo, which would not use the buffer.
+type onlyReader struct{ io.Reader }
+
+func decoder(kind Compression, r io.Reader) (dec io.Reader, closeIt func(), err error) {
+	if kind == Gzip {
+		dec, err := gzip.NewReader(bufio.NewReaderSize(r, 256<<10))
+		return dec, func() {}, err
+	}
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return nil, nil, err
+	}
+	return z, z.Close, nil
+}
+
+func compressionOf(path string) Compression {
+	for _, kind := range compressions {
+		if kind.Ext() == filepath.Ext(path) {
+			return kind
+		}
+	}
+	return None
+}
+
+func digestOf(h hash.Hash, size int64) digest {
+	d := digest{size: size}
+	copy(d.sum[:], h.Sum(nil))
+	return d
+}
+
+// unchanged checks that the original is still the file that was read.
+func unchanged(path string, info fs.FileInfo) error {
+	now, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(now, info) || now.Size() != info.Size() || !now.ModTime().Equal(info.ModTime()) {
+		return fmt.Errorf("%s was changed meanwhile", path)
+	}
+	return nil
+}
+
+// replace removes the original, in whose place the compressed file is.
+func (c *compressor) replace(path string, info fs.FileInfo) error {
+	if err := unchanged(path, info); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return syncDirectory(c.opt.Directory)
+}
+
+func syncDirectory(dir string) error {
+	h, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.Sync(), h.Close())
+}
+
+// behindStep is how many bytes are read or written until the page cache is
+// rid of them.
+const behindStep = 8 << 20
+
+// A dropReader reads a file and drops what it has read from the page cache.
+type dropReader struct {
+	f            *os.File
+	stop         <-chan struct{}
+	stage        func(string) // may be nil
+	off, dropped int64
+}
+
+func (r *dropReader) Read(p []byte) (int, error) {
+	select {
+	case <-r.stop:
+		return 0, errNothing
+	default:
+	}
+	n, err := r.f.Read(p)
+	if r.stage != nil && r.off > 0 {
+		r.stage(stageWriting)
+	}
+	r.off += int64(n)
+	if r.off-r.dropped >= behindStep || err != nil {
+		dropCache(r.f, r.dropped, r.off-r.dropped)
+		r.dropped = r.off
+	}
+	return n, err
+}
+
+// A behindWriter writes a file, sends it to the disk in steps, and drops it
+// from the page cache.
+type behindWriter struct {
+	f            *os.File
+	keep         func() error // asked each step whether to go on
+	off, written int64
+}
+
+func (w *behindWriter) Write(p []byte) (int, error) {
+	n, err := w.f.Write(p)
+	w.off += int64(n)
+	if err != nil || w.off-w.written < behindStep {
+		return n, err
+	}
+	if err := writeBehind(w.f, w.written, w.off-w.written); err != nil {
+		return n, err
+	}
+	w.written = w.off
+	return n, w.keep()
+}

@@ -1,0 +1,206 @@
+package after
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"capd/writer"
+)
+
+// Environment of a hook. Those from CAPD_END on are absent when a crash has
+// lost the facts. Nothing of capd's own environment is passed on but PATH.
+const (
+	envFile        = "CAPD_FILE"         // path, of the compressed file if it was compressed
+	envInterface   = "CAPD_INTERFACE"    // name
+	envStart       = "CAPD_START"        // RFC 3339, UTC
+	envEnd         = "CAPD_END"          // RFC 3339, UTC
+	envPackets     = "CAPD_PACKETS"      // in the file
+	envBytes       = "CAPD_BYTES"        // of their captured data
+	envLost        = "CAPD_LOST"         // packets that did not reach the disk
+	envKernelDrops = "CAPD_KERNEL_DROPS" // frames that the kernel dropped meanwhile
+	envReason      = "CAPD_REASON"       // why the file ended: a writer.Reason
+	envClean       = "CAPD_CLEAN"        // 1, or 0 for a file that a crash or an error has ended
+	envMark        = "CAPD_HOOK"         // a word of this run, by which capd finds what it left behind
+)
+
+// defaultPath is a hook's PATH where capd has none.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// outputLimit is how many bytes of a hook's output reach the log, its last.
+const outputLimit = 4096
+
+// outputWait is how long a hook's output is awaited after all its processes
+// were killed: one that can't be found may hold the pipe open.
+const outputWait = time.Second
+
+// runHook does the step RunHook for the Queue.
+func (q *Queue) runHook(name string) (Outcome, error) {
+	out := Outcome{Path: q.find(name), ExitCode: -1}
+	if out.Path == "" || q.journal.isDone(name) {
+		return out, errNothing
+	}
+	q.record() // a scan may have found the file before its facts were taken in
+	env, mark := hookEnvironment(name, out.Path, q.journal.facts(name))
+	run := hookRun{argv: q.opt.Hook, env: env, mark: mark, timeout: q.opt.HookTimeout}
+	start := time.Now()
+	err := run.do(q.kill)
+	out.ExitCode = run.code
+	level := slog.LevelDebug
+	if err != nil || run.output.total > 0 {
+		level = slog.LevelInfo
+	}
+	q.opt.Log.Log(q.kill, level, "hook ended", "file", out.Path, "exit_code", run.code, "took", time.Since(start),
+		"output", run.output.String(), "output_bytes", run.output.total)
+	if err != nil {
+		return out, fmt.Errorf("hook %s: %w", q.opt.Hook[0], err)
+	}
+	if err := q.journal.done(name); err != nil {
+		q.opt.Log.Warn("a restart will run a hook again", "file", out.Path, "error", err)
+	}
+	return out, nil
+}
+
+// find returns the file's path in the form it has now, or "" if it is gone.
+func (q *Queue) find(name string) string {
+	for _, ext := range []string{"", Zstd.Ext(), Gzip.Ext()} {
+		path := filepath.Join(q.opt.Directory, name+ext)
+		if _, err := os.Lstat(path); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+func hookEnvironment(name, path string, f *facts) (env []string, mark string) {
+	add := func(key, value string) { env = append(env, key+"="+value) }
+	count := func(key string, n uint64) { add(key, strconv.FormatUint(n, 10)) }
+	n, _ := writer.ParseName(name)
+	mark = rand.Text()
+	search := os.Getenv("PATH")
+	if search == "" {
+		search = defaultPath
+	}
+	add("PATH", search)
+	add(envMark, mark)
+	add(envFile, path)
+	add(envInterface, n.Interface)
+	add(envStart, n.Start.Format(time.RFC3339))
+	if f == nil {
+		return env, mark
+	}
+	add(envEnd, f.End.UTC().Format(time.RFC3339Nano))
+	count(envPackets, f.Packets)
+	count(envBytes, f.Bytes)
+	count(envLost, f.Lost)
+	count(envKernelDrops, f.KernelDrops)
+	add(envReason, string(f.Reason))
+	clean := "0"
+	if f.Clean {
+		clean = "1"
+	}
+	add(envClean, clean)
+	return env, mark
+}
+
+// A hookRun is one run of a hook.
+type hookRun struct {
+	argv    []string
+	env     []string
+	mark    string // in env
+	timeout time.Duration
+
+	code   int // exit code; -1 if there is none
+	output tail
+}
+
+// do runs the hook and returns when it and its children have ended. It is over
+// when its first process is: what that leaves behind is killed.
+func (h *hookRun) do(kill context.Context) error {
+	h.code = -1
+	if kill.Err() != nil {
+		return errNothing
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cmd := &exec.Cmd{Path: h.argv[0], Args: h.argv, Env: h.env, Dir: "/", Stdout: w, Stderr: w, SysProcAttr: separate()}
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return err
+	}
+	_ = lower(cmd.Process.Pid) // it may have ended
+	cause := make(chan error, 1)
+	go func() {
+		cause <- h.supervise(cmd, kill)
+		_ = r.SetReadDeadline(time.Now().Add(outputWait))
+	}()
+	_, _ = io.CopyBuffer(&h.output, onlyReader{r}, make([]byte, 64<<10))
+	killed := <-cause
+	if cmd.ProcessState == nil {
+		_ = cmd.Wait() // its error is in the state
+	}
+	h.code = cmd.ProcessState.ExitCode()
+	switch {
+	case killed != nil:
+		h.code = -1
+		return killed
+	case !cmd.ProcessState.Success():
+		return errors.New(cmd.ProcessState.String())
+	}
+	return nil
+}
+
+// supervise returns when the hook is over, and why it was killed if it was.
+func (h *hookRun) supervise(cmd *exec.Cmd, kill context.Context) (killed error) {
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		awaitExit(cmd)
+	}()
+	timer := time.NewTimer(h.timeout)
+	defer timer.Stop()
+	select {
+	case <-exited:
+	case <-timer.C:
+		killed = fmt.Errorf("killed after %v", h.timeout)
+	case <-kill.Done():
+		killed = errors.New("killed at shutdown")
+	}
+	killGroup(cmd.Process.Pid)
+	<-exited
+	// One that left the group may be starting another right now.
+	for pass := 0; killMarked(h.mark) > 0 && pass < 100; pass++ {
+		time.Sleep(5 * time.Millisecond)
+	}
+	return killed
+}
+
+// A tail keeps the end of what is written to it.
+type tail struct {
+	kept  []byte
+	total uint64 // bytes
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.total += uint64(len(p))
+	t.kept = append(t.kept, p[max(len(p)-outputLimit, 0):]...)
+	if n := len(t.kept) - outputLimit; n > 0 {
+		t.kept = append(t.kept[:0], t.kept[n:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return strings.ToValidUTF8(string(t.kept), "?") }

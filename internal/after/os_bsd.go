@@ -1,0 +1,25 @@
+//go:build unix && !linux
+
+package after
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+func idleDisk(int) error { return nil }
+
+func dropPrivilege() error { return nil }
+
+func separate() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+func awaitExit(cmd *exec.Cmd) { _ = cmd.Wait() }
+
+func killMarked(string) int { return 0 }
+
+func dropCache(*os.File, int64, int64) {}
+
+func writeBehind(*os.File, int64, int64) error { return nil }
+
+func rename(from, to string) error { return renameChecked(from, to) }

@@ -1,0 +1,38 @@
+//go:build unix
+
+package after
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// lowest is the nice value of the lowest priority (setpriority(2)).
+const lowest = 19
+
+// lower gives all processes of the group, 0 for the caller's own, the lowest
+// priority for processor and disk. What they start inherits it.
+func lower(group int) error {
+	nice := unix.Setpriority(unix.PRIO_PGRP, group, lowest)
+	if nice != nil {
+		nice = fmt.Errorf("set nice value: %w", nice)
+	}
+	return errors.Join(nice, idleDisk(group))
+}
+
+// killGroup kills every process of the group. There may be none.
+func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+
+// renameChecked renames where the system can't refuse to replace by itself.
+// The directory is locked by us, so that nobody of ours comes in between.
+func renameChecked(from, to string) error {
+	if _, err := os.Lstat(to); err == nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: fs.ErrExist}
+	}
+	return os.Rename(from, to)
+}

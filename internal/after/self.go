@@ -1,0 +1,130 @@
+package after
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// A request is what the process that compresses reads first; a reply is what it
+// writes.
+type request struct {
+	Directory   string
+	Name        string
+	Compression Compression
+	Level       int
+	KeepFree    uint64
+}
+
+type reply struct {
+	Path         string
+	Size, Packed int64
+	SHA256       string
+	Error        string // empty: it is done
+	Nothing      bool   // see errNothing
+}
+
+// Main compresses one file in a process of its own: that of Options.Self. It
+// gives up when stdin ends, as it does when the Queue stops or its process is
+// killed. The process must do nothing else: its group gets the lowest priority.
+func Main(stdin io.Reader, stdout io.Writer) error {
+	return serve(stdin, stdout, func(string) {})
+}
+
+func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
+	_ = lower(0) // better at this priority than never
+	in := json.NewDecoder(stdin)
+	var r request
+	if err := in.Decode(&r); err != nil {
+		return fmt.Errorf("read what to compress: %w", err)
+	}
+	opt := Options{Directory: r.Directory, Compression: r.Compression, Level: r.Level, KeepFree: r.KeepFree}
+	if err := opt.complete(); err != nil {
+		return err
+	}
+	stop := make(chan struct{})
+	go func() { // ends with stdin, at the latest with the process
+		_, _ = io.Copy(io.Discard, stdin)
+		close(stop)
+	}()
+	c := &compressor{opt: opt, stop: stop, stage: stage}
+	out, err := c.run(r.Name)
+	answer := reply{Path: out.Path, Size: out.Size, Packed: out.Packed, SHA256: out.SHA256, Nothing: errors.Is(err, errNothing)}
+	if err != nil {
+		answer.Error = err.Error()
+	}
+	return json.NewEncoder(stdout).Encode(answer)
+}
+
+// delegate has another process compress the file.
+func (q *Queue) delegate(name string) (Outcome, error) {
+	path := filepath.Join(q.opt.Directory, name)
+	out := Outcome{Path: path}
+	dir, err := filepath.Abs(q.opt.Directory)
+	if err != nil {
+		return out, err
+	}
+	question, err := json.Marshal(request{dir, name, q.opt.Compression, q.opt.Level, q.opt.KeepFree})
+	if err != nil {
+		return out, err
+	}
+	answer, err := q.ask(question)
+	if err != nil {
+		if ext := q.opt.Compression.Ext(); ext != "" {
+			_ = os.Remove(path + ext + Temporary) // it is dead and can't
+		}
+		if q.stop.Err() != nil {
+			return out, errNothing
+		}
+		return out, err
+	}
+	out = Outcome{Path: answer.Path, Size: answer.Size, Packed: answer.Packed, SHA256: answer.SHA256}
+	switch {
+	case answer.Nothing:
+		return out, errNothing
+	case answer.Error != "":
+		return out, errors.New(answer.Error)
+	}
+	return out, nil
+}
+
+// ask runs Self. One processor is enough for it: it is never in a hurry.
+func (q *Queue) ask(question []byte) (reply, error) {
+	self := q.opt.Self
+	var answer reply
+	var stdout bytes.Buffer
+	var stderr tail
+	cmd := exec.CommandContext(q.kill, self[0], self[1:]...)
+	cmd.Env, cmd.Dir, cmd.SysProcAttr = []string{"GOMAXPROCS=1"}, "/", separate()
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	stdin, stop, err := os.Pipe()
+	if err != nil {
+		return answer, err
+	}
+	cmd.Stdin = stdin
+	err = cmd.Start()
+	stdin.Close()
+	if err != nil {
+		stop.Close()
+		return answer, err
+	}
+	detach := context.AfterFunc(q.stop, func() { stop.Close() })
+	_, wrote := stop.Write(question)
+	err = cmd.Wait()
+	if detach() {
+		stop.Close()
+	}
+	if err != nil || wrote != nil {
+		return answer, fmt.Errorf("%s: %w: %s", self[0], errors.Join(err, wrote), bytes.TrimSpace(stderr.kept))
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
+		return answer, fmt.Errorf("%s: read answer: %w", self[0], err)
+	}
+	return answer, nil
+}

@@ -1,0 +1,12 @@
+package after
+
+import "golang.org/x/sys/unix"
+
+// freeSpace returns the bytes that an ordinary user may still write.
+func freeSpace(dir string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return uint64(max(st.F_bavail, 0)) * uint64(st.F_bsize), nil
+}

@@ -1,0 +1,231 @@
+//go:build linux
+
+package testdisk
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// fuseName marks our mounts in the list of all.
+const fuseName = "capdtest"
+
+// align is what a Disk wants of direct writes, as the strictest devices do.
+const align = 4096
+
+// A Disk is a mounted file system, one directory without others in it, over a
+// real one. Without a fault it does what that does.
+type Disk struct {
+	Dir     string // where it is mounted
+	Backing string // the directory with the files, past all faults
+
+	faults faults
+	power  sync.RWMutex // held by requests while they work
+	kept   kept
+}
+
+// New mounts a Disk for the length of the test.
+func New(tb testing.TB) *Disk {
+	tb.Helper()
+	Need(tb)
+	d := &Disk{Dir: tb.TempDir(), Backing: tb.TempDir()}
+	d.faults.set, d.faults.count, d.faults.waiting = make(map[Op]*fault), make(map[Op]int), make(map[Op]int)
+	d.kept.live, d.kept.names = make(map[uint64]*inode), make(map[string]*inode)
+	root, err := fs.NewLoopbackRoot(d.Backing)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	server, err := fs.Mount(d.Dir, &node{root.(*fs.LoopbackNode), d}, &fs.Options{MountOptions: fuse.MountOptions{
+		Name: fuseName, FsName: fuseName, DirectMountStrict: true, DisableXAttrs: true, MaxWrite: 1 << 20,
+	}})
+	if err != nil {
+		tb.Skipf("needs FUSE: %v", err)
+	}
+	tb.Cleanup(func() {
+		d.Heal()
+		if err := server.Unmount(); err != nil {
+			tb.Errorf("unmount: %v: the test left files open", err)
+			_ = unix.Unmount(d.Dir, unix.MNT_FORCE|unix.MNT_DETACH)
+			server.Wait()
+		}
+	})
+	return d
+}
+
+// enter lets a request in, unless it fails. Until leave the power stays on.
+func (d *Disk) enter(op Op) (leave func(), short int, errno syscall.Errno) {
+	if short, errno = d.faults.admit(op); errno != 0 {
+		return nil, 0, errno
+	}
+	d.power.RLock()
+	if d.kept.lost {
+		d.power.RUnlock()
+		return nil, 0, syscall.EIO
+	}
+	return d.power.RUnlock, short, 0
+}
+
+// A node is a file, or the root.
+type node struct {
+	*fs.LoopbackNode
+	d *Disk
+}
+
+// A handle is an open file.
+type handle struct {
+	*fs.LoopbackFile
+	direct bool
+}
+
+// PassthroughFd keeps the kernel from writing past us.
+func (h *handle) PassthroughFd() (int, bool) { return 0, false }
+
+// A listing is an open directory without Fsyncdir: that is the node's.
+type listing struct {
+	fs.FileReaddirenter
+	fs.FileReleasedirer
+}
+
+func (n *node) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{ops.(*fs.LoopbackNode), n.d}
+}
+
+func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (
+	*fs.Inode, fs.FileHandle, uint32, syscall.Errno,
+) {
+	leave, _, errno := n.d.enter(Create)
+	if errno != 0 {
+		return nil, nil, 0, errno
+	}
+	defer leave()
+	child, f, fuseFlags, errno := n.LoopbackNode.Create(ctx, name, flags&^unix.O_DIRECT, mode, out)
+	if errno != 0 {
+		return nil, nil, 0, errno
+	}
+	n.d.kept.created(out.Attr.Ino)
+	h := &handle{f.(*fs.LoopbackFile), flags&unix.O_DIRECT != 0}
+	if h.direct {
+		// As the kernel does: the file is there before O_DIRECT is refused.
+		if _, errno := n.d.faults.admit(OpenDirect); errno != 0 {
+			_ = h.Release(ctx)
+			return nil, nil, 0, errno
+		}
+	}
+	return child, h, fuseFlags, 0
+}
+
+func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	leave, _, errno := n.d.enter(Open)
+	if errno != 0 {
+		return nil, 0, errno
+	}
+	defer leave()
+	direct := flags&unix.O_DIRECT != 0
+	if direct {
+		if _, errno := n.d.faults.admit(OpenDirect); errno != 0 {
+			return nil, 0, errno
+		}
+	}
+	f, fuseFlags, errno := n.LoopbackNode.Open(ctx, flags&^unix.O_DIRECT)
+	if errno != 0 {
+		return nil, 0, errno
+	}
+	return &handle{f.(*fs.LoopbackFile), direct}, fuseFlags, 0
+}
+
+func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	f, fuseFlags, errno := n.LoopbackNode.OpendirHandle(ctx, flags)
+	if errno != 0 {
+		return nil, 0, errno
+	}
+	return &listing{f.(fs.FileReaddirenter), f.(fs.FileReleasedirer)}, fuseFlags, 0
+}
+
+func (n *node) Write(ctx context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
+	leave, short, errno := n.d.enter(Write)
+	if errno != 0 {
+		return 0, errno
+	}
+	defer leave()
+	h := f.(*handle)
+	if h.direct && (off%align != 0 || len(data)%align != 0) {
+		return 0, syscall.EINVAL
+	}
+	if short > 0 {
+		data = data[:min(short, len(data))]
+	}
+	return h.Write(ctx, data, off)
+}
+
+func (n *node) Fsync(ctx context.Context, f fs.FileHandle, flags uint32) syscall.Errno {
+	h, isFile := f.(*handle)
+	op := SyncDir
+	if isFile {
+		op = Sync
+	}
+	leave, _, errno := n.d.enter(op)
+	if errno != 0 {
+		return errno
+	}
+	defer leave()
+	if !isFile {
+		return fs.ToErrno(n.d.kept.syncNames(n.d.Backing))
+	}
+	return fs.ToErrno(n.d.kept.sync(n.file(), h))
+}
+
+// file returns where the file is now.
+func (n *node) file() string { return filepath.Join(n.d.Backing, n.Path(n.Root())) }
+
+func (n *node) Flush(context.Context, fs.FileHandle) syscall.Errno {
+	leave, _, errno := n.d.enter(Close)
+	if errno == 0 {
+		leave()
+	}
+	return errno
+}
+
+func (n *node) Allocate(ctx context.Context, f fs.FileHandle, off, size uint64, mode uint32) syscall.Errno {
+	leave, _, errno := n.d.enter(Allocate)
+	if errno != 0 {
+		return errno
+	}
+	defer leave()
+	return f.(*handle).Allocate(ctx, off, size, mode)
+}
+
+func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	if _, ok := in.GetSize(); ok {
+		leave, _, errno := n.d.enter(Truncate)
+		if errno != 0 {
+			return errno
+		}
+		defer leave()
+	}
+	return n.LoopbackNode.Setattr(ctx, f, in, out)
+}
+
+func (n *node) Rename(ctx context.Context, name string, to fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+	leave, _, errno := n.d.enter(Rename)
+	if errno != 0 {
+		return errno
+	}
+	defer leave()
+	return n.LoopbackNode.Rename(ctx, name, to, newName, flags)
+}
+
+func (n *node) Unlink(ctx context.Context, name string) syscall.Errno {
+	leave, _, errno := n.d.enter(Remove)
+	if errno != 0 {
+		return errno
+	}
+	defer leave()
+	return n.LoopbackNode.Unlink(ctx, name)
+}

@@ -1,0 +1,114 @@
+//go:build linux
+
+package testdisk
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tmpfs mounts a file system in memory that holds size bytes and refuses
+// nothing else.
+func Tmpfs(tb testing.TB, size int64) string {
+	tb.Helper()
+	Need(tb)
+	dir := tb.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size="+strconv.FormatInt(size, 10)); err != nil {
+		tb.Fatalf("mount tmpfs: %v", err)
+	}
+	tb.Cleanup(func() { unmount(tb, dir) })
+	return dir
+}
+
+// Image mounts an image file of size bytes with the named file system in it:
+// ext4, xfs or btrfs.
+func Image(tb testing.TB, fileSystem string, size int64) string {
+	tb.Helper()
+	NeedRoot(tb)
+	tool := "mkfs." + fileSystem
+	if _, err := exec.LookPath(tool); err != nil {
+		tb.Skip("needs " + tool)
+	}
+	image := filepath.Join(tb.TempDir(), "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.Truncate(image, size); err != nil {
+		tb.Fatal(err)
+	}
+	if out, err := exec.Command(tool, image).CombinedOutput(); err != nil {
+		tb.Fatalf("%s: %v\n%s", tool, err, out)
+	}
+	device := attach(tb, image)
+	dir := tb.TempDir()
+	if err := unix.Mount(device, dir, fileSystem, unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		tb.Skipf("needs %s: mount: %v", fileSystem, err)
+	}
+	tb.Cleanup(func() { unmount(tb, dir) })
+	return dir
+}
+
+// Remount makes a file system read-only, or writable again.
+func Remount(tb testing.TB, dir string, readOnly bool) {
+	tb.Helper()
+	flags := uintptr(unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV)
+	if readOnly {
+		flags |= unix.MS_RDONLY
+	}
+	if err := unix.Mount("", dir, "", flags, ""); err != nil {
+		tb.Fatalf("remount %s: %v", dir, err)
+	}
+}
+
+// attach binds the image to a loop device, which the kernel frees by itself
+// with the last who uses it.
+func attach(tb testing.TB, image string) (device string) {
+	tb.Helper()
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		tb.Skipf("needs loop devices: %v", err)
+	}
+	defer control.Close()
+	file, err := os.OpenFile(image, os.O_RDWR, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer file.Close()
+	for {
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			tb.Skipf("needs loop devices: %v", err)
+		}
+		device = "/dev/loop" + strconv.Itoa(n)
+		h, err := os.OpenFile(device, os.O_RDWR, 0)
+		if err != nil {
+			tb.Skipf("needs loop devices: %v", err)
+		}
+		config := unix.LoopConfig{Fd: uint32(file.Fd())}
+		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
+		err = unix.IoctlLoopConfigure(int(h.Fd()), &config)
+		if err == unix.EBUSY { // another process was faster
+			h.Close()
+			continue
+		}
+		if err != nil {
+			h.Close()
+			tb.Skipf("needs loop devices: %v", err)
+		}
+		tb.Cleanup(func() { h.Close() }) // after the unmount
+		return device
+	}
+}
+
+func unmount(tb testing.TB, dir string) {
+	tb.Helper()
+	if err := unix.Unmount(dir, 0); err != nil {
+		tb.Errorf("unmount %s: %v: the test left files open", dir, err)
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
+	}
+}

@@ -1,0 +1,66 @@
+package writer
+
+import (
+	"time"
+
+	"capd/pcap"
+)
+
+// Counts are sums over packets.
+type Counts struct {
+	Packets     uint64 // packets that reached the file
+	Bytes       uint64 // bytes of their captured data
+	Lost        uint64 // packets dropped by capd since the file before ended: without a file, or from this one
+	Truncated   uint64 // packets cut by the snaplen
+	NotSummed   uint64 // packets whose checksum the NIC would have filled in
+	Inversions  uint64 // packets older than the one before
+	KernelDrops uint64 // frames that the kernel dropped meanwhile
+	Freezes     uint64 // times that the kernel's ring was full meanwhile
+	NICDrops    uint64 // frames that the interface dropped meanwhile
+}
+
+// everything is a limit for tally that no packet's time reaches.
+const everything = 1 << 32
+
+// tally adds up the packets, of which the one before came at last, up to the
+// first one of the second limit or later.
+func tally(pkts []pcap.Packet, last time.Time, limit uint64) Counts {
+	var bytes, truncated, unsummed, inversions uint64
+	lastSec, lastNsec := uint32(last.Unix()), uint32(last.Nanosecond())
+	n := 0
+	for i := range pkts {
+		p := &pkts[i]
+		if uint64(p.Sec) >= limit {
+			break
+		}
+		n++
+		bytes += uint64(len(p.Data))
+		if int(p.Length) > len(p.Data) {
+			truncated++
+		}
+		if p.Flags&pcap.FlagChecksumNotReady != 0 {
+			unsummed++
+		}
+		if p.Sec < lastSec || p.Sec == lastSec && p.Nsec < lastNsec {
+			inversions++
+		}
+		lastSec, lastNsec = p.Sec, p.Nsec
+	}
+	return Counts{Packets: uint64(n), Bytes: bytes, Truncated: truncated, NotSummed: unsummed, Inversions: inversions}
+}
+
+func (c *Counts) add(d Counts) {
+	c.Packets += d.Packets
+	c.Bytes += d.Bytes
+	c.Truncated += d.Truncated
+	c.NotSummed += d.NotSummed
+	c.Inversions += d.Inversions
+}
+
+func (c *Counts) subtract(d Counts) {
+	c.Packets -= d.Packets
+	c.Bytes -= d.Bytes
+	c.Truncated -= d.Truncated
+	c.NotSummed -= d.NotSummed
+	c.Inversions -= d.Inversions
+}

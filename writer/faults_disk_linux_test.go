@@ -1,0 +1,270 @@
+package writer_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/internal/testdisk"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// loses says what a fault costs.
+type loses int
+
+const (
+	nothing loses = iota
+	aName         // the file keeps Partial, with all its packets
+	packets       // the file ends, and what comes until the disk works again is dropped
+)
+
+// TestDiskErrors: whatever the disk refuses, Write goes on, what is lost is
+// counted, what is on disk is whole, and recording goes on by itself.
+func TestDiskErrors(t *testing.T) {
+	for _, c := range []struct {
+		op    testdisk.Op
+		fault testdisk.Fault
+		cost  loses
+	}{
+		{testdisk.Write, testdisk.Fault{Err: syscall.EIO}, packets},
+		{testdisk.Write, testdisk.Fault{Err: syscall.ENOSPC}, packets},
+		{testdisk.Write, testdisk.Fault{Err: syscall.EDQUOT}, packets},
+		{testdisk.Write, testdisk.Fault{Err: syscall.EROFS}, packets},
+		{testdisk.Write, testdisk.Fault{Err: syscall.EIO, After: 3, Times: 1}, packets},
+		{testdisk.Write, testdisk.Fault{Short: 1001, Times: 5}, nothing},
+		{testdisk.Write, testdisk.Fault{Short: 4096}, nothing},
+		{testdisk.Create, testdisk.Fault{Err: syscall.EIO}, packets},
+		{testdisk.Create, testdisk.Fault{Err: syscall.ENOSPC}, packets},
+		{testdisk.Create, testdisk.Fault{Err: syscall.EROFS}, packets},
+		{testdisk.Open, testdisk.Fault{Err: syscall.EIO}, packets},
+		{testdisk.OpenDirect, testdisk.Fault{Err: syscall.EINVAL}, nothing},
+		{testdisk.Allocate, testdisk.Fault{Err: syscall.ENOSPC}, nothing},
+		{testdisk.Allocate, testdisk.Fault{Err: syscall.EIO}, nothing},
+		{testdisk.Truncate, testdisk.Fault{Err: syscall.EIO}, aName},
+		{testdisk.Sync, testdisk.Fault{Err: syscall.EIO, Times: 1}, aName},
+		{testdisk.Sync, testdisk.Fault{Err: syscall.ENOSPC}, aName},
+		{testdisk.SyncDir, testdisk.Fault{Err: syscall.EIO}, aName},
+		{testdisk.Rename, testdisk.Fault{Err: syscall.EIO}, aName},
+		{testdisk.Rename, testdisk.Fault{Err: syscall.ENOSPC, Times: 1}, aName},
+		{testdisk.Close, testdisk.Fault{Err: syscall.EDQUOT}, aName},
+	} {
+		for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
+			t.Run(fmt.Sprintf("%s %v/%v", c.op, c.fault, format), func(t *testing.T) {
+				b := newBench(t, writer.Options{Header: pcap.Header{Format: format}})
+				b.write(30, 700)
+				b.flush()
+				b.disk.Set(c.op, c.fault)
+				b.promptly("Write", func() {
+					for i := range 20 {
+						b.write(20, 700)
+						b.pass(100 * time.Millisecond)
+						if i == 5 {
+							b.Rotate(writer.Signal)
+						}
+					}
+				})
+				b.Rotate(writer.Signal)
+				b.await("all chunks", func() bool { s := b.Stats(); return s.FreeChunks == s.Chunks })
+				b.pass(0)
+				b.await("the end of files", func() bool { s := b.Stats(); return s.Files+s.Failures >= 2 })
+				b.disk.Heal()
+				b.recover()
+				b.write(30, 700)
+				files := b.close()
+				b.account(files)
+				s := b.Stats()
+				if (s.Lost > 0) != (c.cost == packets) || (s.Failures > 0) != (c.cost != nothing) {
+					t.Errorf("%+v", s)
+				}
+				if last := files[len(files)-1]; last.Err != nil || strings.HasSuffix(last.Path, writer.Partial) {
+					t.Errorf("last file: %+v", last)
+				}
+				for _, f := range files {
+					named := !strings.HasSuffix(f.Path, writer.Partial)
+					if c.op != testdisk.SyncDir && named != (f.Err == nil) {
+						t.Errorf("%+v", f)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestDiskErrorsAtRandom: any faults in any order, with files of all lengths.
+func TestDiskErrorsAtRandom(t *testing.T) {
+	ops := []testdisk.Op{
+		testdisk.Create, testdisk.Open, testdisk.Write, testdisk.Write, testdisk.Sync,
+		testdisk.SyncDir, testdisk.Rename, testdisk.Allocate,
+	}
+	errs := []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EINVAL}
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			b := newBench(t, writer.Options{
+				Header:         pcap.Header{Format: pcap.Format(seed % 2)},
+				RotateSize:     []int64{0, 5000, 60000}[r.IntN(3)],
+				RotateInterval: time.Duration(r.IntN(2)) * time.Minute,
+				NoDirect:       r.IntN(4) == 0,
+			})
+			b.promptly("recording", func() {
+				for range 100 {
+					switch r.IntN(6) {
+					case 0:
+						f := testdisk.Fault{After: r.IntN(4), Times: r.IntN(4), Err: errs[r.IntN(len(errs))]}
+						if r.IntN(3) == 0 {
+							f.Err, f.Short = 0, 1+r.IntN(9000)
+						}
+						b.disk.Set(ops[r.IntN(len(ops))], f)
+					case 1:
+						b.disk.Heal()
+					case 2:
+						b.Rotate(writer.Signal)
+					default:
+						b.write(1+r.IntN(64), 4+r.IntN(2000))
+					}
+					b.pass(time.Duration(r.IntN(3000)) * time.Millisecond)
+				}
+			})
+			b.disk.Heal()
+			b.recover()
+			b.account(b.close())
+		})
+	}
+}
+
+// TestSmallFilesPause: a disk that fails is left alone for a while also when
+// files are shorter than the time between two ticks.
+func TestSmallFilesPause(t *testing.T) {
+	b := newBench(t, writer.Options{RotateSize: 3000})
+	b.disk.Set(testdisk.Write, testdisk.Fault{Err: syscall.EIO})
+	for range 50 {
+		b.write(64, 1000)
+		b.await("all chunks", func() bool { s := b.Stats(); return s.FreeChunks+1 >= s.Chunks })
+		b.pass(time.Millisecond)
+	}
+	if !b.Stats().Suspended || b.disk.Count(testdisk.Create) > 64 {
+		t.Errorf("%d files created: %+v", b.disk.Count(testdisk.Create), b.Stats())
+	}
+	b.disk.Heal()
+	b.recover()
+	for range 5 {
+		b.write(64, 1000)
+		b.pass(time.Millisecond)
+	}
+	if b.Stats().Suspended {
+		t.Errorf("still suspended: %+v", b.Stats())
+	}
+	b.account(b.close())
+}
+
+// TestFailedSyncIsFinal: what one sync refused, another must not call good: the
+// kernel may have dropped it (fsync(2)).
+func TestFailedSyncIsFinal(t *testing.T) {
+	b := newBench(t, writer.Options{})
+	b.disk.Set(testdisk.Sync, testdisk.Fault{Err: syscall.EIO, Times: 1})
+	b.write(30, 700)
+	files := b.close()
+	b.account(files)
+	if n := b.disk.Count(testdisk.Sync); n != 1 || b.disk.Count(testdisk.Rename) != 0 {
+		t.Errorf("%d syncs, %d renames", n, b.disk.Count(testdisk.Rename))
+	}
+	if len(files) != 1 || files[0].Err == nil || !strings.HasSuffix(files[0].Path, writer.Partial) {
+		t.Errorf("%+v", files)
+	}
+}
+
+// TestFileCounts: a file's report counts its own packets, and what was dropped
+// since the file before.
+func TestFileCounts(t *testing.T) {
+	b := newBench(t, writer.Options{RotateSize: 20000})
+	for range 20 {
+		b.write(9, 600)
+	}
+	b.flush()
+	b.disk.Set(testdisk.Write, testdisk.Fault{Err: syscall.EIO})
+	b.await("failure", func() bool { b.write(1, 600); b.pass(time.Second); return b.Stats().Suspended })
+	b.write(50, 600)
+	b.disk.Heal()
+	b.recover()
+	files := b.close()
+	b.account(files)
+	var lost uint64
+	for _, f := range files {
+		lost += f.Lost
+		if n := int(f.Name.Sequence); f.Err == nil && n < 6 && f.Bytes != f.Packets*600 {
+			t.Errorf("%s: %d packets, %d bytes", f.Name, f.Packets, f.Bytes)
+		}
+	}
+	if s := b.Stats(); lost != s.Lost {
+		t.Errorf("files lost %d: %+v", lost, s)
+	}
+}
+
+// TestFullTmpfs fills a file system and empties it again.
+func TestFullTmpfs(t *testing.T) {
+	b := newBenchIn(t, testdisk.Tmpfs(t, 1<<20), writer.Options{RotateSize: 200 << 10})
+	fillUp(t, b, 64)
+}
+
+// fillUp records until the disk is full, makes room and goes on. The disk may
+// take as many MiB as are given.
+func fillUp(t *testing.T, b *bench, mib int) {
+	t.Helper()
+	var files []writer.File
+	b.promptly("recording", func() {
+		for range mib * 16 {
+			b.write(64, 1024)
+			b.pass(10 * time.Millisecond)
+			if s := b.Stats(); s.Suspended && s.File == "" {
+				return
+			}
+		}
+	})
+	if s := b.Stats(); !s.Suspended || s.File != "" {
+		t.Fatalf("the disk is not full: %+v", b.Stats())
+	}
+	b.write(100, 1000)
+	b.pass(0)
+	// The files so far are read before they go.
+	b.await("the end of files", func() bool {
+		s := b.Stats()
+		return s.Written+s.Lost == s.Accepted && int(s.Files+s.Failures) == len(b.ended)
+	})
+	files = b.reports()
+	kept := uint64(0)
+	for _, f := range files {
+		if f.Packets == 0 && f.Err != nil {
+			continue
+		}
+		path := filepath.Join(b.files, filepath.Base(f.Path))
+		if n := len(numbers(t, path)); uint64(n) != f.Packets {
+			t.Errorf("%d packets: %+v", n, f)
+		}
+		kept += f.Packets
+		if f.Err == nil {
+			compact(t, f)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.recover()
+	b.write(100, 1000)
+	after := b.close()
+	for _, f := range after {
+		if f.Err != nil {
+			t.Errorf("%+v", f)
+		}
+		compact(t, f)
+		kept += uint64(len(numbers(t, f.Path)))
+	}
+	if s := b.Stats(); s.Accepted != uint64(b.next) || s.Written != kept || s.Written+s.Lost != s.Accepted || s.Lost < 100 {
+		t.Errorf("%d packets on disk: %+v", kept, s)
+	}
+}

@@ -1,0 +1,98 @@
+package writer_test
+
+import (
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"capd/internal/testdisk"
+	"capd/writer"
+)
+
+// TestPowerCut: a file that was told finished is there, whole and by its name,
+// after the next boot; and at whatever moment the power went, no file has a
+// finished one's name without being whole.
+func TestPowerCut(t *testing.T) {
+	for _, names := range []testdisk.Names{testdisk.SyncedNames, testdisk.AllNames} {
+		for _, c := range []struct {
+			moment testdisk.Op // where the disk stands when the power goes
+			after  int
+		}{
+			{testdisk.Create, 9},
+			{testdisk.Write, 0}, {testdisk.Write, 1}, {testdisk.Write, 20},
+			{testdisk.Truncate, 2},
+			{testdisk.Sync, 0}, {testdisk.Sync, 1}, {testdisk.Sync, 7},
+			{testdisk.Close, 0}, {testdisk.Close, 4},
+			{testdisk.Rename, 0}, {testdisk.Rename, 1}, {testdisk.Rename, 5},
+			{testdisk.SyncDir, 0}, {testdisk.SyncDir, 1}, {testdisk.SyncDir, 3},
+		} {
+			t.Run(string(c.moment), func(t *testing.T) {
+				b := newBench(t, writer.Options{RotateSize: 20000})
+				b.disk.Set(c.moment, testdisk.Fault{After: c.after, Stall: true})
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for range 30 {
+						b.write(10, 1000)
+						b.pass(10 * time.Millisecond)
+					}
+				}()
+				b.await("the moment", func() bool { return b.disk.Stalled(c.moment) > 0 })
+				before := b.reports()
+				b.disk.CutPower(t, names)
+				b.promptly("Write", func() { <-done })
+				reports := append(before, b.close()...)
+				checkBoot(t, b.files, reports)
+				if s := b.Stats(); s.Written+s.Lost != s.Accepted || s.Files+s.Failures != uint64(len(reports)) {
+					t.Errorf("%+v", s)
+				}
+			})
+		}
+	}
+}
+
+// checkBoot looks at what a power cut left.
+func checkBoot(t *testing.T, dir string, reports []writer.File) {
+	t.Helper()
+	there := entries(t, dir)
+	for _, f := range reports {
+		name := f.Name.String()
+		if f.Err == nil && !slices.Contains(there, name) {
+			t.Errorf("%s is gone", name)
+		}
+	}
+	for _, name := range there {
+		if strings.HasSuffix(name, writer.Partial) {
+			continue
+		}
+		got, err := readable(filepath.Join(dir, name))
+		if err != io.EOF || len(got) == 0 {
+			t.Errorf("%s after %d packets: %v", name, len(got), err)
+		}
+		for _, f := range reports {
+			if f.Name.String() == name && uint64(len(got)) != f.Packets {
+				t.Errorf("%s has %d packets: %+v", name, len(got), f)
+			}
+		}
+	}
+}
+
+// TestPowerCutPartial: what a file holds that is being written is lost from
+// some byte on, and readable up to there.
+func TestPowerCutPartial(t *testing.T) {
+	b := newBench(t, writer.Options{})
+	b.write(30, 1000)
+	b.flush()
+	b.disk.Set(testdisk.Rename, testdisk.Fault{Stall: true}) // the file is synced and still partial
+	b.Rotate(writer.Signal)
+	b.await("a rename", func() bool { return b.disk.Stalled(testdisk.Rename) == 1 })
+	b.disk.CutPower(t, testdisk.AllNames)
+	b.close()
+	there := entries(t, b.files)
+	if len(there) != 1 || !strings.HasSuffix(there[0], writer.Partial) || len(numbers(t, filepath.Join(b.files, there[0]))) != 30 {
+		t.Errorf("files %v", there)
+	}
+}

@@ -1,0 +1,177 @@
+package writer_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/internal/testdisk"
+	"capd/writer"
+)
+
+var realFileSystems = []string{"ext4", "xfs", "btrfs"}
+
+// TestRealFileSystems records with rotation: written past the page cache, and
+// a finished file takes no more of the disk than it needs.
+func TestRealFileSystems(t *testing.T) {
+	for _, name := range realFileSystems {
+		t.Run(name, func(t *testing.T) {
+			dir := testdisk.Image(t, name, 512<<20)
+			space, err := writer.Prove(dir, 0o640)
+			if err != nil || !space.Direct || space.FileSystem != name {
+				t.Fatalf("%+v, %v", space, err)
+			}
+			for _, size := range []int64{0, 3 << 20, 5<<20 + 12345} {
+				sub := filepath.Join(dir, "d")
+				if err := os.Mkdir(sub, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				b := newBenchIn(t, sub, writer.Options{RotateSize: size, ChunkSize: 1 << 20, PoolSize: 4 << 20})
+				for range 200 {
+					b.write(64, 1200)
+					b.pass(10 * time.Millisecond)
+				}
+				direct := false
+				b.await("O_DIRECT", func() bool {
+					b.write(64, 1200)
+					b.pass(10 * time.Millisecond)
+					direct = direct || openDirect(t, sub)
+					return direct
+				})
+				files := b.close()
+				b.account(files)
+				if s := b.Stats(); s.Lost > 0 || s.Failures > 0 {
+					t.Errorf("%+v", s)
+				}
+				for _, f := range files {
+					compact(t, f)
+				}
+				if err := os.RemoveAll(sub); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// compact checks that a finished file has its size and no blocks beyond it.
+func compact(t *testing.T, f writer.File) {
+	t.Helper()
+	info, err := os.Stat(f.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const block = 4096
+	taken := info.Sys().(*syscall.Stat_t).Blocks * 512
+	need := (f.Size + block - 1) / block * block
+	need += block // ext4 counts its list of extents
+	if info.Size() != f.Size || taken > need {
+		t.Errorf("%s of %d bytes, reported %d, takes %d, needs %d", f.Name, info.Size(), f.Size, taken, need)
+	}
+}
+
+// openDirect reports whether this process has a file of the directory open with
+// O_DIRECT.
+func openDirect(t *testing.T, dir string) bool {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		path, err := os.Readlink("/proc/self/fd/" + fd.Name())
+		if err != nil || !strings.HasPrefix(path, dir+"/") {
+			continue
+		}
+		info, err := os.ReadFile("/proc/self/fdinfo/" + fd.Name())
+		if err != nil {
+			continue
+		}
+		var flags int
+		for line := range strings.Lines(string(info)) {
+			if s, ok := strings.CutPrefix(line, "flags:"); ok {
+				flags = octal(strings.TrimSpace(s))
+			}
+		}
+		if flags&syscall.O_DIRECT != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func octal(s string) (n int) {
+	for _, c := range s {
+		n = n*8 + int(c-'0')
+	}
+	return n
+}
+
+// TestFullFileSystems fills real file systems and empties them again.
+func TestFullFileSystems(t *testing.T) {
+	for _, name := range realFileSystems {
+		t.Run(name, func(t *testing.T) {
+			dir := testdisk.Image(t, name, 320<<20)
+			ballast(t, filepath.Join(dir, "ballast"), 24<<20)
+			sub := filepath.Join(dir, "d")
+			if err := os.Mkdir(sub, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			// There is no room for what is reserved ahead, but for the packets.
+			b := newBenchIn(t, sub, writer.Options{ChunkSize: 256 << 10, PoolSize: 1 << 20})
+			for range 30 {
+				b.write(64, 1024)
+			}
+			files := b.close()
+			b.account(files)
+			if len(files) != 1 || files[0].Err != nil {
+				t.Errorf("%+v", files)
+			}
+			compact(t, files[0])
+			if err := os.Remove(files[0].Path); err != nil {
+				t.Fatal(err)
+			}
+			b = newBenchIn(t, sub, writer.Options{RotateSize: 5 << 20, ChunkSize: 256 << 10, PoolSize: 1 << 20})
+			fillUp(t, b, 64)
+		})
+	}
+}
+
+// ballast leaves about as many bytes free as said.
+func ballast(t *testing.T, path string, free uint64) {
+	t.Helper()
+	space, err := writer.Prove(filepath.Dir(path), 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := syscall.Fallocate(int(h.Fd()), 0, 0, int64(space.Free-free)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReadOnlyFileSystem: the kernel makes a file system read-only when it is
+// damaged.
+func TestReadOnlyFileSystem(t *testing.T) {
+	dir := testdisk.Tmpfs(t, 16<<20)
+	b := newBenchIn(t, dir, writer.Options{RotateSize: 50000})
+	b.write(100, 1000)
+	b.Rotate(writer.Signal)
+	b.await("two files", func() bool { s := b.Stats(); return s.Files == 3 })
+	testdisk.Remount(t, dir, true)
+	b.await("failure", func() bool { b.write(10, 1000); b.pass(time.Second); return b.Stats().Suspended })
+	b.write(10, 1000)
+	testdisk.Remount(t, dir, false)
+	b.recover()
+	b.account(b.close())
+	if s := b.Stats(); s.Lost < 10 || s.Failures == 0 {
+		t.Errorf("%+v", s)
+	}
+}

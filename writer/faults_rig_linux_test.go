@@ -1,0 +1,245 @@
+package writer_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"capd/internal/testdisk"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// noon is when the tests' clocks begin.
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+// longestPause is the most that a writer waits after a failure.
+const longestPause = 30 * time.Second
+
+// A bench drives a Writer on a disk that fails, with clocks of its own.
+type bench struct {
+	*writer.Writer
+	t     *testing.T
+	disk  *testdisk.Disk // nil on a real file system
+	files string         // where the files are, past all faults
+	wall  time.Time
+	mono  time.Duration
+	ended chan writer.File
+	next  uint32 // number of the next packet
+}
+
+// newBench makes a Writer on a Disk, with few and small chunks.
+func newBench(t *testing.T, opt writer.Options) *bench {
+	t.Helper()
+	d := testdisk.New(t)
+	b := newBenchIn(t, d.Dir, opt)
+	b.disk, b.files = d, d.Backing
+	return b
+}
+
+// newBenchIn makes a Writer in any directory.
+func newBenchIn(t *testing.T, dir string, opt writer.Options) *bench {
+	t.Helper()
+	b := &bench{t: t, files: dir, wall: noon, ended: make(chan writer.File, 100000)}
+	opt.Directory = dir
+	opt.Header.Interface, opt.Header.LinkType = "eth0", pcap.LinkTypeEthernet
+	opt.Finished = func(f writer.File) { b.ended <- f }
+	opt.FlushInterval = time.Second
+	if opt.ChunkSize == 0 {
+		opt.ChunkSize, opt.PoolSize = 8192, 4*8192
+	}
+	w, err := writer.New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Writer = w
+	b.pass(0)
+	return b
+}
+
+// pass lets the clocks run.
+func (b *bench) pass(d time.Duration) {
+	b.wall, b.mono = b.wall.Add(d), b.mono+d
+	b.Tick(b.wall, b.mono)
+}
+
+// fill is what a numbered packet holds behind its number.
+func fill(n uint32) byte { return byte(n*7 + 1) }
+
+// write gives n packets of size bytes to the writer.
+func (b *bench) write(n, size int) {
+	pkts := make([]pcap.Packet, n)
+	for i := range pkts {
+		data := make([]byte, size)
+		binary.BigEndian.PutUint32(data, b.next)
+		for j := 4; j < size; j++ {
+			data[j] = fill(b.next)
+		}
+		pkts[i] = pcap.Packet{Data: data, Length: uint32(size), Sec: uint32(b.wall.Unix())}
+		b.next++
+	}
+	b.Write(pkts)
+}
+
+// promptly fails the test if f does not return.
+func (b *bench) promptly(what string, f func()) {
+	b.t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		b.t.Fatalf("%s does not return: %+v", what, b.Stats())
+	}
+}
+
+// await waits for what the disk's goroutines bring about.
+func (b *bench) await(what string, ok func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("waited too long for %s: %+v", what, b.Stats())
+		}
+	}
+}
+
+// flush puts all packets on the disk.
+func (b *bench) flush() {
+	b.t.Helper()
+	want := b.Stats().Accepted - b.Stats().Lost
+	b.await("flush", func() bool { b.pass(time.Second); return b.Stats().Written >= want })
+}
+
+// recover waits until the writer records again.
+func (b *bench) recover() {
+	b.t.Helper()
+	b.await("recording", func() bool {
+		b.pass(longestPause)
+		b.write(1, 100)
+		return !b.Stats().Suspended
+	})
+}
+
+// close ends the writer and returns what it told of its files.
+func (b *bench) close() []writer.File {
+	b.t.Helper()
+	b.promptly("Close", func() {
+		if err := b.Close(context.Background()); err != nil {
+			b.t.Error(err)
+		}
+	})
+	return b.reports()
+}
+
+// reports returns what was told so far of files that ended.
+func (b *bench) reports() []writer.File {
+	var all []writer.File
+	for len(b.ended) > 0 {
+		all = append(all, <-b.ended)
+	}
+	return all
+}
+
+// account checks, after Close, that the counters add up and that the disk holds
+// what they say: each packet once at most, in order, in whole files.
+func (b *bench) account(files []writer.File) {
+	b.t.Helper()
+	s := b.Stats()
+	if s.Accepted != uint64(b.next) || s.Written+s.Lost != s.Accepted || s.FreeChunks != s.Chunks {
+		b.t.Errorf("%d packets: %+v", b.next, s)
+	}
+	var packets, lost, failed, size uint64
+	last, mine := -1, make(map[string]bool)
+	for _, f := range files {
+		packets, lost, size = packets+f.Packets, lost+f.Lost, size+uint64(f.Size)
+		if f.Err != nil {
+			failed++
+		}
+		path := filepath.Join(b.files, filepath.Base(f.Path))
+		if f.Packets == 0 && f.Err != nil {
+			if info, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+				b.t.Errorf("%s has no packet: %v, %v: %+v", path, info, err, f)
+			}
+			continue
+		}
+		mine[filepath.Base(path)] = true
+		got := numbers(b.t, path)
+		if uint64(len(got)) != f.Packets {
+			b.t.Errorf("%s has %d packets: %+v", path, len(got), f)
+		}
+		for _, n := range got {
+			if int(n) <= last {
+				b.t.Fatalf("%s: packet %d after %d", path, n, last)
+			}
+			last = int(n)
+		}
+	}
+	if packets != s.Written || lost > s.Lost || failed != s.Failures || uint64(len(files)) != s.Files+s.Failures {
+		b.t.Errorf("files: %d packets, %d lost, %d failed, %d in all: %+v", packets, lost, failed, len(files), s)
+	}
+	for _, e := range entries(b.t, b.files) {
+		if !mine[e] {
+			b.t.Errorf("%s is left behind", e)
+		}
+	}
+}
+
+// entries lists a directory, but for what a new file system has in it.
+func entries(t *testing.T, dir string) []string {
+	t.Helper()
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range all {
+		if e.Name() != "lost+found" {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// numbers reads the packets' numbers from a file, and fails if it is not whole
+// to its last byte.
+func numbers(t *testing.T, path string) []uint32 {
+	t.Helper()
+	all, err := readable(path)
+	if err != io.EOF {
+		t.Errorf("%s: after %d packets: %v", path, len(all), err)
+	}
+	return all
+}
+
+// readable reads the packets' numbers up to an error; io.EOF if the file is
+// whole.
+func readable(path string) ([]uint32, error) {
+	h, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	r, err := pcap.NewReader(h)
+	if err != nil {
+		return nil, err
+	}
+	var all []uint32
+	for {
+		p, err := r.Next()
+		if err != nil {
+			return all, err
+		}
+		n := binary.BigEndian.Uint32(p.Data)
+		if strings.Trim(string(p.Data[4:]), string([]byte{fill(n)})) != "" {
+			return all, errors.New("damaged packet")
+		}
+		all = append(all, n)
+	}
+}
