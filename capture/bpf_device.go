@@ -161,7 +161,7 @@ func (d *bpfDevice) drop() error {
 	if d.users > 0 {
 		return nil
 	}
-	d.sample()
+	_ = d.sample() // the last counters, if the device still tells them
 	fd := d.fd
 	d.fd = -1
 	return d.sys.close(fd)

@@ -205,8 +205,7 @@ func pointed[T any](arg []byte) []T {
 }
 
 func (k *fakeKernel) attach(n *fakeNode, arg []byte) error {
-	name := string(arg[:slices.Index(arg, 0)])
-	_, there := k.links[name]
+	_, there := k.links[string(arg[:slices.Index(arg, 0)])]
 	switch {
 	case !there:
 		return syscall.ENXIO
