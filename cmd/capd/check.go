@@ -245,12 +245,15 @@ func (c *checker) open(link capture.Interface, i *config.Interface) bool {
 		text += fmt.Sprintf(", MTU %d", link.MTU)
 	}
 	switch got := dev.RingSize(); {
-	case h.Mode() != capture.ModeRing:
+	case h.Mode() == capture.ModeSocket:
 		c.add(levelWarn, link.Name, "the kernel gives no ring: expect losses at high rates", "%s", text)
-	case got < int(i.RingSize):
+	case h.Mode() == capture.ModeRing && got < int(i.RingSize):
 		c.add(levelWarn, link.Name, "memory is short: set ring_size lower, or free some", "%s; ring of %s instead of %s", text, bytesText(uint64(got)), i.RingSize)
 	default:
-		c.add(levelOK, link.Name, "", "%s, ring of %s", text, i.RingSize)
+		c.add(levelOK, link.Name, "", "%s, buffer of %s", text, config.Size(got))
+	}
+	for _, w := range dev.Warnings() {
+		c.add(levelWarn, link.Name, "", "%s", w)
 	}
 	return true
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -107,6 +108,8 @@ func hints(err error) []string {
 	switch {
 	case errors.As(err, new(usageError)):
 		return []string{"see capd --help"}
+	case errors.Is(err, capture.ErrPermission) && runtime.GOOS != "linux":
+		return []string{"sudo capd run ..., or access to /dev/bpf* for the user"}
 	case errors.Is(err, capture.ErrPermission):
 		return []string{
 			"recording needs the capability CAP_NET_RAW. Any one of these gives it:",

@@ -68,7 +68,7 @@ func (s *screen) show(all []daemon.Status) {
 	line := living(all)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if width, _, err := term.GetSize(s.fd); err == nil && len(line) >= width {
+	if width, _, err := term.GetSize(s.fd); err == nil && width > 0 && len(line) >= width {
 		line = line[:max(width-1, 0)]
 	}
 	s.wipe()

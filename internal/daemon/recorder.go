@@ -260,6 +260,9 @@ func (r *recorder) attach() error {
 	r.resume()
 	r.log.Info("recording", "directory", r.cfg.Directory, "link_type", h.LinkType().String(), "mode", string(h.Mode()),
 		"ring", config.Size(r.device.RingSize()).String())
+	for _, w := range r.device.Warnings() {
+		r.log.Warn(w)
+	}
 	return nil
 }
 
