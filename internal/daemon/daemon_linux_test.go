@@ -487,3 +487,38 @@ func TestFinishedFiles(t *testing.T) {
 		t.Errorf("%+v, %v", verdicts, err)
 	}
 }
+
+// TestFinishedButUnlisted: a file that a crash kept out of the ledger gets its
+// line at the next start, once.
+func TestFinishedButUnlisted(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	r.start(r.options())
+	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
+	r.end()
+	path := r.files("v1")[0]
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := strings.Replace(path, "-000001.", "-000002.", 1)
+	if err := os.WriteFile(lost, b, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r.start(r.options())
+		r.end()
+	}
+	lines := 0
+	for e := range writer.ReadLedger(r.dir, nil) {
+		if e.Name == filepath.Base(lost) {
+			lines++
+			if e.Packets != 1 || e.Clean || e.Reason != writer.Salvaged {
+				t.Errorf("%+v", e)
+			}
+		}
+	}
+	if lines != 1 {
+		t.Errorf("%d lines", lines)
+	}
+}

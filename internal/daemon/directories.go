@@ -102,6 +102,11 @@ func (d *directory) fill(path string, log *slog.Logger) error {
 		return err
 	}
 	d.book = openBook(ledger, log.With("directory", path))
+	lines, err := unlisted(path) // before salvage adds to what is finished
+	if err != nil {
+		return err
+	}
+	d.book.note(lines...)
 	if err := d.salvage(path, log); err != nil {
 		return err
 	}
