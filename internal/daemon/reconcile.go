@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,10 @@ import (
 func unlisted(path string) ([]writer.Entry, error) {
 	known := make(map[string]bool)
 	var start time.Time // of the last run
-	for e := range writer.ReadLedger(path, nil) {
+	for e, err := range writer.ReadLedger(path, nil) {
+		if line := (*writer.LineError)(nil); err != nil && !errors.As(err, &line) {
+			return nil, err
+		}
 		switch e.Kind {
 		case writer.KindFile:
 			known[e.Name] = true
