@@ -297,7 +297,10 @@ func testStalledDisk(r *rig) {
 	r.lab.Veth(r.T, "vstall-", "vstall")
 	r.sh("truncate -s 128M %[1]s/stall.img && mkfs.ext4 -q %[1]s/stall.img && mkdir -p %[2]s && mount -o loop %[1]s/stall.img %[2]s && chown capd:capd-read %[2]s", r.lab.Shared, dir)
 	unit, _ := r.instance("stall", "", "WatchdogSec=3s", "ReadWritePaths="+dir)
-	r.lab.Write(r.T, "/etc/capd/stall.toml", fmt.Sprintf(settings, dir, "", "vstall"), 0o644)
+	// A block of the ring is used up by the frames of 20 ms, however few: many of
+	// them hold what comes while the recorder waits.
+	text := fmt.Sprintf(settings, dir, "snaplen = 2000\nblock_size = \"16KiB\"", "vstall")
+	r.lab.Write(r.T, "/etc/capd/stall.toml", text, 0o644)
 	r.sh("systemctl start %s", unit)
 	send := r.lab.Sender(r.T, "vstall-")
 	r.recorded(send, dir, "before")
@@ -507,9 +510,10 @@ func testUser(r *rig) {
 
 // testPowerOff: a machine that shuts down under load leaves whole files.
 func testPowerOff(r *rig) {
-	dir := filepath.Join(r.lab.Shared, "captures")
+	const dir = "/srv/off" // the lab's own disk goes with it
+	outside := filepath.Join(r.lab.Shared, "captures")
 	r.lab.Veth(r.T, "voff-", "voff")
-	r.sh("mkdir %s && chown capd:capd-read %[1]s", dir)
+	r.sh("mkdir -p %[1]s %[2]s && mount --bind %[1]s %[2]s && chown capd:capd-read %[2]s", outside, dir)
 	unit, _ := r.instance("off", "", "ReadWritePaths="+dir)
 	r.lab.Write(r.T, "/etc/capd/off.toml", fmt.Sprintf(settings, dir, `rotate_size = "1MiB"`, "voff"), 0o644)
 	r.sh("systemctl start %s", unit)
@@ -518,5 +522,5 @@ func testPowerOff(r *rig) {
 	r.load(send)
 	_ = r.lab.Command("systemctl", "poweroff").Run() // its connection may go first
 	r.lab.Ended(r.T)
-	r.allFinished(dir)
+	r.allFinished(outside)
 }
