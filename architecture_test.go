@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 	"internal/linkwatch": {unix},
 	"internal/metrics":   {"internal/control"},
 	"internal/retain":    {"writer", unix},
+	"internal/selftest":  {"capture", "pcap"},
 	"internal/testdisk":  {"internal/testnet", unix},
 	"internal/testnet":   {unix},
 	"pcap":               {},
