@@ -49,9 +49,10 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":          {unix},   // the kernel is the judge of its programs
-	"internal/after":  {"pcap"}, // for the formats in names
-	"internal/retain": {"pcap"}, // for the same
+	"capture":         {"writer"}, // frames from a device to files
+	"filter":          {unix},     // the kernel is the judge of its programs
+	"internal/after":  {"pcap"},   // for the formats in names
+	"internal/retain": {"pcap"},   // for the same
 }
 
 // A source is a parsed file of the tree.
