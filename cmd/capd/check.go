@@ -158,9 +158,9 @@ func (c *checker) directory(dir string, mode config.FileMode) {
 		c.refuse(subject, err)
 		return
 	}
-	how := "O_DIRECT"
+	how := "writes go past the page cache"
 	if !space.Direct {
-		how = "no O_DIRECT: writes go through the page cache"
+		how = "writes go through the page cache"
 	}
 	c.add(levelOK, subject, "", "create, write, rename and delete work; %s, %s free of %s, %s; %s", space.FileSystem,
 		bytesText(space.Free), bytesText(space.Total), how, plural(uint64(contents.Files), "finished file"))
