@@ -153,30 +153,62 @@ func (d *disk) write(op operation) error {
 	return nil
 }
 
-// finish ends files in their order. All that wait are ended together: they
-// share the directory's sync, and mostly the file system's journal commit.
+// commitEvery is the least time between two commits of ended files. A sync and
+// a sync of the directory cost more than all else about a small file; where
+// files end often, many share them.
+const commitEvery = 100 * time.Millisecond
+
+// finish ends files in their order, those of one commit together.
 func (d *disk) finish() {
 	defer close(d.done)
+	var last time.Time
 	for f := range d.ending {
-		group := []*file{f}
-		for len(d.ending) > 0 && len(group) < cap(d.ending) {
-			group = append(group, <-d.ending)
-		}
-		for _, f := range group {
-			f.settle()
-		}
-		for _, f := range group {
-			f.release()
-		}
-		err := syncDirectory(d.dir)
-		for _, f := range group {
-			if f.report.Err == nil && err != nil {
-				f.report.Err = fmt.Errorf("sync directory: %w", err)
+		group := d.gather(f, commitEvery-time.Since(last))
+		d.commit(group)
+		last = time.Now()
+	}
+}
+
+// gather returns the files to end together: those that come before the pause is
+// over, or all if there is nothing to come.
+func (d *disk) gather(f *file, pause time.Duration) []*file {
+	group := []*file{f}
+	over := time.NewTimer(max(0, pause))
+	defer over.Stop()
+	for len(group) < cap(d.ending) {
+		select {
+		case f, more := <-d.ending:
+			if !more {
+				return group
 			}
-			d.count(f)
-			if d.finished != nil {
-				d.finished(f.report)
-			}
+			group = append(group, f)
+		case <-over.C:
+			return group
+		}
+	}
+	return group
+}
+
+// commit ends the files. They share the directory's sync, and mostly the file
+// system's journal commit.
+func (d *disk) commit(group []*file) {
+	for _, f := range group {
+		f.settle()
+	}
+	for _, f := range group {
+		f.sync()
+	}
+	for _, f := range group {
+		f.release()
+	}
+	err := syncDirectory(d.dir)
+	for _, f := range group {
+		if f.report.Err == nil && err != nil {
+			f.report.Err = fmt.Errorf("sync directory: %w", err)
+		}
+		d.count(f)
+		if d.finished != nil {
+			d.finished(f.report)
 		}
 	}
 }
