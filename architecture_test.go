@@ -49,14 +49,16 @@ var mayImport = map[string][]string{
 	"packaging/systemd":    {"pcap", "writer"}, // tests only
 	"pcap":                 {},
 	"writer":               {"pcap", unix},
+	"internal/selftest":    {"capture", "pcap"},
 }
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":           {unix},   // the kernel is the judge of its programs
-	"internal/after":   {"pcap"}, // for the formats in names
-	"internal/journal": {unix},   // asks the system what a file is
-	"internal/retain":  {"pcap"}, // for the same
+	"filter":           {unix},     // the kernel is the judge of its programs
+	"internal/after":   {"pcap"},   // for the formats in names
+	"internal/journal": {unix},     // asks the system what a file is
+	"internal/retain":  {"pcap"},   // for the same
+	"capture":          {"writer"}, // frames from a device to files
 }
 
 // A source is a parsed file of the tree.

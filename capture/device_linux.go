@@ -148,6 +148,9 @@ func (d *device) setSocket(c Config) error {
 	return nil
 }
 
+// setFilter attaches the program, or puts it in the place of the one before.
+// SO_LOCK_FILTER is not set after it: the sockets of a group get their filter
+// once they are joined, and one that takes nothing at their end.
 func setFilter(fd int, program []Instruction) error {
 	if len(program) == 0 {
 		return nil

@@ -18,6 +18,7 @@ import (
 	"capd/filter"
 	"capd/internal/daemon"
 	"capd/internal/sandbox"
+	"capd/internal/selftest"
 	"capd/writer"
 
 	"github.com/spf13/cobra"
@@ -125,6 +126,8 @@ func hints(err error) []string {
 		}
 	case errors.Is(err, capture.ErrNoInterface):
 		return []string{"capd interfaces lists what can be recorded"}
+	case errors.Is(err, selftest.ErrNoLoopback):
+		return []string{"ip link set lo up, or ifconfig lo0 127.0.0.1 up, brings it up"}
 	case errors.Is(err, daemon.ErrNoInterfaces):
 		return []string{"name one with -i, such as -i eth0 or -i any; capd interfaces lists them", "or give a configuration with -c"}
 	case errors.Is(err, writer.ErrInUse):

@@ -514,7 +514,7 @@ func (r *recorder) status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{
-		Interface: r.name, Lane: r.lane.Number, State: r.state, Since: r.since,
+		Interface: r.name, Filter: r.cfg.Filter, Lane: r.lane.Number, State: r.state, Since: r.since,
 		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
 		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + r.unread,
 		NICDropped: k.NICDropped, Freezes: k.Freezes,

@@ -25,7 +25,8 @@ const (
 // Received = Written + KernelDropped + Dropped.
 type Status struct {
 	Interface     string
-	Lane          int // from 1 where several recorders share the interface; 0 else
+	Filter        string // expression that frames pass before they count as received; empty is none
+	Lane          int    // from 1 where several recorders share the interface; 0 else
 	State         State
 	Since         time.Time
 	Received      uint64 // frames that the kernel met, dropped or not
