@@ -51,6 +51,8 @@ type disk struct {
 	size    atomic.Int64         // bytes on disk, of finished files
 	files   atomic.Uint64        // finished
 	errors  atomic.Uint64        // files that failed
+	writes  stopwatch            // of calls that write
+	syncs   stopwatch            // of those that sync a file or the directory
 }
 
 func (d *disk) start() {
@@ -97,7 +99,7 @@ func (d *disk) do(op operation) {
 		d.fail(op.file, fmt.Errorf("create: %w", err))
 		return
 	}
-	if err := d.write(op); err != nil {
+	if err := d.writes.time(func() error { return d.write(op) }); err != nil {
 		d.fail(op.file, fmt.Errorf("write: %w", err))
 		return
 	}
@@ -163,12 +165,12 @@ func (d *disk) finish() {
 			group = append(group, <-d.ending)
 		}
 		for _, f := range group {
-			f.settle()
+			f.settle(&d.syncs)
 		}
 		for _, f := range group {
 			f.release()
 		}
-		err := syncDirectory(d.dir)
+		err := d.syncs.time(func() error { return syncDirectory(d.dir) })
 		for _, f := range group {
 			if f.report.Err == nil && err != nil {
 				f.report.Err = fmt.Errorf("sync directory: %w", err)

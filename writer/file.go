@@ -244,7 +244,7 @@ func later(a, b mark) mark {
 }
 
 // settle cuts the file to what is whole and syncs it.
-func (f *file) settle() {
+func (f *file) settle(syncs *stopwatch) {
 	f.pending.Wait() // the file is ours alone from here on
 	h := f.direct
 	if h == nil {
@@ -262,7 +262,7 @@ func (f *file) settle() {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}
 	}
-	if err := syncData(h); err != nil {
+	if err := syncs.time(func() error { return syncData(h) }); err != nil {
 		f.fail(fmt.Errorf("sync: %w", err))
 	}
 }
