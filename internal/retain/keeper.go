@@ -101,26 +101,6 @@ func (k *Keeper) Add(name writer.Name, size int64) {
 	k.Wake()
 }
 
-// SetHeld tells that a finished file, or an unfinished one once it is finished,
-// may not be deleted any more, or may be again. A file beside it says so
-// already: see Hold.
-func (k *Keeper) SetHeld(name writer.Name, held bool) {
-	s := name.String()
-	k.mu.Lock()
-	if f, ok := k.files[s]; ok {
-		f.Held = held
-		k.files[s] = f
-	} else {
-		p := k.files[s+writer.Partial]
-		p.Name, p.Partial, p.Held = name, true, held
-		k.files[s+writer.Partial] = p
-	}
-	k.mu.Unlock()
-	if !held {
-		k.Wake()
-	}
-}
-
 // Wake makes Run look now, as when the disk was found full.
 func (k *Keeper) Wake() {
 	select {
