@@ -35,10 +35,10 @@ func (l *Latency) Add(m *Latency) {
 	l.Max = max(l.Max, m.Max)
 }
 
-// Since returns what came after an earlier state of the histogram, but for Max,
-// which nobody knows.
+// Since returns what came after an earlier state of the histogram; Max stays
+// that of all.
 func (l *Latency) Since(before *Latency) Latency {
-	d := Latency{Count: l.Count - before.Count, Sum: l.Sum - before.Sum}
+	d := Latency{Count: l.Count - before.Count, Sum: l.Sum - before.Sum, Max: l.Max}
 	for i := range l.Buckets {
 		d.Buckets[i] = l.Buckets[i] - before.Buckets[i]
 	}

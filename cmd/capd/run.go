@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
+	"capd/config"
 	"capd/internal/after"
+	"capd/internal/control"
 	"capd/internal/daemon"
 
 	"github.com/spf13/cobra"
@@ -44,14 +47,27 @@ it: only frames for which it holds are recorded.`,
 			// A reader of our messages that goes away must not end the recording.
 			signal.Ignore(syscall.SIGPIPE)
 			screen := newScreen(cmd.ErrOrStderr())
+			log := newLogger(cfg.Log, screen)
+			ears, err := listen(&cfg.Control, log)
+			if err != nil {
+				return err
+			}
+			defer ears.close()
 			d, err := daemon.New(daemon.Options{
-				Config: cfg, Application: "capd " + version(), Count: count, Duration: duration, Log: newLogger(cfg.Log, screen),
+				Config: cfg, Application: "capd " + version(), Count: count, Duration: duration, Log: log,
 				Self: self(),
 			})
 			if err != nil {
 				return err
 			}
-			return record(cmd.Context(), d, screen)
+			reload := func(ctx context.Context) error {
+				cfg, err := s.load(cmd)
+				if err != nil {
+					return err
+				}
+				return reload(ctx, d, cfg)
+			}
+			return record(cmd.Context(), d, screen, func(ctx context.Context) { ears.serve(ctx, backend{d, reload}) })
 		},
 	}
 	s.bind(cmd)
@@ -64,8 +80,10 @@ it: only frames for which it holds are recorded.`,
 // and some shells send one order twice.
 const again = time.Second
 
-// record runs the daemon under the system's signals, and prints the end.
-func record(ctx context.Context, d *daemon.Daemon, screen *screen) error {
+// record runs the daemon under the system's signals, and prints the end. It
+// serves until then.
+func record(ctx context.Context, d *daemon.Daemon, screen *screen, serve func(context.Context)) error {
+	defer alongside(ctx, serve)()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
@@ -102,6 +120,28 @@ func record(ctx context.Context, d *daemon.Daemon, screen *screen) error {
 			}
 		}
 	}
+}
+
+// alongside starts to serve, and returns what ends it.
+func alongside(ctx context.Context, serve func(context.Context)) (end func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var serving sync.WaitGroup
+	serving.Go(func() { serve(ctx) })
+	return func() {
+		cancel()
+		serving.Wait()
+	}
+}
+
+// reload changes what the daemon records, where it can.
+func reload(ctx context.Context, d *daemon.Daemon, cfg *config.Config) error {
+	r, ok := any(d).(interface {
+		Reload(context.Context, *config.Config) error
+	})
+	if !ok {
+		return control.Refused("reload: this capd has to be started again for another configuration")
+	}
+	return r.Reload(ctx, cfg)
 }
 
 // compressVerb is the hidden command that compresses one file, in a process of

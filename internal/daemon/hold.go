@@ -34,6 +34,7 @@ func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error
 	if err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
 	}
+	defer d.kept.forget()
 	return each(ctx, files, writer.KindHold, (*retain.Keeper).Hold)
 }
 
@@ -47,6 +48,7 @@ func (d *Daemon) Release(ctx context.Context, s control.Selection) ([]string, er
 	if err != nil {
 		return nil, fmt.Errorf("release: %w", err)
 	}
+	defer d.kept.forget()
 	return each(ctx, files, writer.KindRelease, (*retain.Keeper).Release)
 }
 
@@ -188,6 +190,7 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 		}
 		done = append(done, path)
 	}
+	d.kept.forget()
 	return done, nil
 }
 

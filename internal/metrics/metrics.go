@@ -5,7 +5,10 @@ package metrics
 import (
 	"net/http"
 	"runtime"
+	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"capd/internal/control"
 
@@ -54,7 +57,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	s := c.report()
 	f := &c.family
 	out := sink{ch}
-	out.gauge(f.build, 1, s.Software, runtime.Version())
+	out.gauge(f.build, 1, strings.TrimPrefix(s.Software, "capd "), runtime.Version())
 	out.gauge(f.start, seconds(s.Start))
 	for i := range s.Interfaces {
 		f.traffic(out, &s.Interfaces[i])
@@ -70,11 +73,11 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 type sink struct{ ch chan<- prometheus.Metric }
 
 func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, spelled(labels)...)
 }
 
 func (s sink) counter(d *prometheus.Desc, v float64, labels ...string) {
-	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, spelled(labels)...)
 }
 
 func (s sink) histogram(d *prometheus.Desc, l *control.Latency, labels ...string) {
@@ -82,7 +85,18 @@ func (s sink) histogram(d *prometheus.Desc, l *control.Latency, labels ...string
 	for _, b := range l.Buckets {
 		buckets[b.Seconds] = b.Count
 	}
-	s.ch <- prometheus.MustNewConstHistogram(d, l.Count, l.Sum, buckets, labels...)
+	s.ch <- prometheus.MustNewConstHistogram(d, l.Count, l.Sum, buckets, spelled(labels)...)
+}
+
+// spelled returns labels that Prometheus takes: names of interfaces and
+// directories may be any bytes.
+func spelled(labels []string) []string {
+	for i, l := range labels {
+		if !utf8.ValidString(l) {
+			labels[i] = strconv.QuoteToASCII(l)
+		}
+	}
+	return labels
 }
 
 // seconds is how Prometheus spells a time; 0 is never.
