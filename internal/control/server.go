@@ -107,7 +107,7 @@ func serve(ctx context.Context, h *http.Server, l net.Listener) error {
 	if h.Shutdown(late) != nil {
 		_ = h.Close()
 	}
-	<-ended
+	_ = <-ended // says that it was shut down
 	return nil
 }
 
