@@ -85,6 +85,7 @@ type Recording struct {
 	Format         string   `toml:"format"`
 	RotateSize     Size     `toml:"rotate_size"`     // 0 is never
 	RotateInterval Duration `toml:"rotate_interval"` // 0 is never
+	SyncInterval   Duration `toml:"sync_interval"`   // 0 is only at a file's end
 	FlushInterval  Duration `toml:"flush_interval"`  // 0 is only when a chunk is full
 	KeepEmpty      bool     `toml:"keep_empty"`
 	FileMode       FileMode `toml:"file_mode"`

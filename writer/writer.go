@@ -44,6 +44,7 @@ type Writer struct {
 	lost    uint64        // packets never encoded: no file could be had
 	told    uint64        // of these, reported with a file
 	flushed time.Duration // when the last flush was, on the monotonic clock
+	synced  time.Duration // and the last sync
 	pause   time.Duration // before the next try after a failure
 	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
 	gap     Entry         // that is open while suspended
@@ -102,6 +103,9 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	}
 	if w.opt.FlushInterval > 0 && mono-w.flushed >= w.opt.FlushInterval {
 		w.flush()
+	}
+	if w.opt.SyncInterval > 0 && mono-w.synced >= w.opt.SyncInterval {
+		w.sync()
 	}
 	w.publish()
 }

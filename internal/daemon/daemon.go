@@ -313,6 +313,7 @@ func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 		case <-tick.C:
 		}
 		d.compareClocks()
+		d.reportStalls()
 		if err := d.look(); err != nil {
 			d.log.Error("can't look for interfaces", "error", err)
 			continue

@@ -50,7 +50,8 @@ type recorder struct {
 	taken  uint64        // frames of the handle's batches given to the writer
 
 	rotate atomic.Bool
-	turned atomic.Int64 // when it last turned, by now; see Daemon.Stuck
+	stall  time.Duration // how long a call to the disk has taken at the last look, if too long; for Daemon.reportStalls
+	turned atomic.Int64  // when it last turned, by now; see Daemon.Stuck
 
 	mu     sync.Mutex
 	handle *capture.Handle
@@ -92,6 +93,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 		Header:         r.header(r.link.LinkType),
 		RotateSize:     int64(c.RotateSize),
 		RotateInterval: time.Duration(c.RotateInterval),
+		SyncInterval:   time.Duration(c.SyncInterval),
 		FlushInterval:  time.Duration(c.FlushInterval),
 		Grace:          2*time.Duration(c.BlockTimeout) + idle,
 		KeepEmpty:      c.KeepEmpty,
