@@ -67,6 +67,7 @@ type Config struct {
 	SandboxPaths []string    `toml:"sandbox_paths"` // absolute directories that hooks may write into besides
 	Retain       Retain      `toml:"retain"`
 	Finished     Finished    `toml:"finished"`
+	Control      Control     `toml:"control"`
 	Log          Log         `toml:"log"`
 	Interfaces   []Interface `toml:"interface"`
 }
@@ -127,6 +128,16 @@ type Finished struct {
 	AtOnce   int      `toml:"at_once"` // most hooks at a time
 }
 
+// ControlAuto is the value of Control.Socket that leaves the path to capd.
+const ControlAuto = "auto"
+
+// Control is where capd tells how it goes, and takes orders.
+type Control struct {
+	Socket  string `toml:"socket"`  // absolute path, ControlAuto, or empty: none
+	Group   string `toml:"group"`   // of the socket, a name or number; empty is the process's own
+	Metrics string `toml:"metrics"` // host:port for metrics over TCP; empty is none
+}
+
 // Log is where and how capd tells of itself.
 type Log struct {
 	Level      string   `toml:"level"` // debug, info, warn or error
@@ -178,6 +189,7 @@ func Default() *Config {
 			Timeout:  Duration(5 * time.Minute),
 			AtOnce:   1,
 		},
+		Control: Control{Socket: ControlAuto},
 		Log: Log{
 			Level:      "info",
 			Format:     LogAuto,

@@ -53,6 +53,8 @@ type disk struct {
 	size    atomic.Int64         // bytes on disk, of finished files
 	files   atomic.Uint64        // finished
 	errors  atomic.Uint64        // files that failed
+	writes  stopwatch            // of calls that write
+	syncs   stopwatch            // of those that sync a file or the directory
 }
 
 func (d *disk) start() {
@@ -102,7 +104,7 @@ func (d *disk) do(op operation) {
 		d.fail(op.file, fmt.Errorf("create: %w", err))
 		return
 	}
-	if err := d.write(op); err != nil {
+	if err := d.writes.time(func() error { return d.write(op) }); err != nil {
 		d.fail(op.file, fmt.Errorf("write: %w", err))
 		return
 	}
@@ -204,14 +206,14 @@ func (d *disk) commit(group []*file) {
 	}
 	for _, f := range group {
 		d.begin(call)
-		f.sync()
+		f.sync(&d.syncs)
 	}
 	for _, f := range group {
 		d.begin(call)
 		f.release()
 	}
 	d.begin(call)
-	err := syncDirectory(d.dir)
+	err := d.syncs.time(func() error { return syncDirectory(d.dir) })
 	for _, f := range group {
 		if f.report.Err == nil && err != nil {
 			f.report.Err = fmt.Errorf("sync directory: %w", err)

@@ -273,12 +273,12 @@ func (f *file) settle() {
 }
 
 // sync waits until the file is on the disk.
-func (f *file) sync() {
+func (f *file) sync(syncs *stopwatch) {
 	h := f.handle()
 	if h == nil {
 		return
 	}
-	if err := syncData(h); err != nil {
+	if err := syncs.time(func() error { return syncData(h) }); err != nil {
 		f.fail(fmt.Errorf("sync: %w", err))
 	}
 }

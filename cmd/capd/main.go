@@ -16,6 +16,7 @@ import (
 	"capd/capture"
 	"capd/config"
 	"capd/filter"
+	"capd/internal/control"
 	"capd/internal/daemon"
 	"capd/internal/sandbox"
 	"capd/internal/selftest"
@@ -49,13 +50,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine c
 	if errors.Is(err, errReported) {
 		return exitFailed
 	}
+	var coded *codedError
+	if errors.As(err, &coded) {
+		if err = coded.err; err == nil {
+			return coded.code
+		}
+	}
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(stderr, "capd: %s\n", strings.TrimSuffix(line, "\n"))
 	}
 	for _, h := range hints(err) {
 		fmt.Fprintf(stderr, "capd: hint: %s\n", h)
 	}
-	if errors.As(err, new(usageError)) {
+	switch {
+	case coded != nil:
+		return coded.code
+	case errors.As(err, new(usageError)):
 		return exitUsage
 	}
 	return exitFailed
@@ -63,6 +73,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine c
 
 // errReported is returned by a command that has printed what is wrong.
 var errReported = errors.New("reported")
+
+// A codedError is returned by a command whose exit code says more. Without err
+// the command has printed all.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string { return fmt.Sprintf("exit code %d: %v", e.code, e.err) }
 
 // A usageError is a command line that makes no sense.
 type usageError struct{ error }
@@ -92,7 +111,8 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newVersion())
+	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newVersion(),
+		newStatus(), newRotate(), newReload(), newHold(), newRelease())
 	return root
 }
 
@@ -132,6 +152,14 @@ func hints(err error) []string {
 		return []string{"name one with -i, such as -i eth0 or -i any; capd interfaces lists them", "or give a configuration with -c"}
 	case errors.Is(err, writer.ErrInUse):
 		return []string{"two recorders need two directories"}
+	case errors.Is(err, errNoCapd):
+		return []string{"start one with capd run, or name its socket with --socket PATH (control.socket in capd.toml)"}
+	case errors.As(err, new(*ambiguousError)):
+		return ambiguous(err)
+	case errors.As(err, new(*control.UnreachableError)):
+		return unreachable(err)
+	case errors.Is(err, control.ErrInUse):
+		return []string{"two capds need two sockets: control.socket in capd.toml; \"auto\" finds a free one"}
 	case errors.As(err, new(*filter.SyntaxError)):
 		return []string{"docs/filters.md and pcap-filter(7) have the language; quote what the shell would take"}
 	case errors.Is(err, sandbox.ErrUnsupported):

@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
+	"capd/config"
 	"capd/internal/after"
+	"capd/internal/control"
 	"capd/internal/daemon"
 	"capd/internal/notify"
 
@@ -50,6 +53,11 @@ it: only frames for which it holds are recorded.`,
 			if err != nil {
 				log.Warn("nobody is told when capd is ready", "error", err)
 			}
+			ears, err := listen(&cfg.Control, log)
+			if err != nil {
+				return err
+			}
+			defer ears.close()
 			if confine != nil {
 				if err := confine(cfg, s.file, log); err != nil {
 					return err
@@ -63,8 +71,16 @@ it: only frames for which it holds are recorded.`,
 			if err != nil {
 				return err
 			}
+			reload := func(ctx context.Context) error {
+				cfg, err := s.load(cmd)
+				if err != nil {
+					return err
+				}
+				return reload(ctx, d, cfg)
+			}
 			// Twice, as hooks may take as long again, and some for the disk's last word.
 			stop := 2*time.Duration(cfg.StopTimeout) + 5*time.Second
+			defer alongside(cmd.Context(), func(ctx context.Context) { ears.serve(ctx, backend{d, reload}) })()
 			return record(cmd.Context(), d, &service{manager: manager, daemon: d, log: log, stop: stop}, screen)
 		},
 	}
@@ -125,6 +141,28 @@ func record(ctx context.Context, d *daemon.Daemon, s *service, screen *screen) e
 			}
 		}
 	}
+}
+
+// alongside starts to serve, and returns what ends it.
+func alongside(ctx context.Context, serve func(context.Context)) (end func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var serving sync.WaitGroup
+	serving.Go(func() { serve(ctx) })
+	return func() {
+		cancel()
+		serving.Wait()
+	}
+}
+
+// reload changes what the daemon records, where it can.
+func reload(ctx context.Context, d *daemon.Daemon, cfg *config.Config) error {
+	r, ok := any(d).(interface {
+		Reload(context.Context, *config.Config) error
+	})
+	if !ok {
+		return control.Refused("reload: this capd has to be started again for another configuration")
+	}
+	return r.Reload(ctx, cfg)
 }
 
 // compressVerb is the hidden command that compresses one file, in a process of

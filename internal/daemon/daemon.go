@@ -50,6 +50,8 @@ type Daemon struct {
 	links     atomic.Pointer[links]
 	abort     chan struct{} // closed to leave at once
 	abortOnce sync.Once
+	rates     sampler
+	kept      shelf
 
 	mu        sync.Mutex // guards what follows
 	recorders map[writer.Lane]*recorder
@@ -237,6 +239,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		stopKeeping()
 		<-kept
 	}()
+	d.running.Go(func() { d.rates.run(ctx, d.interfaces) })
 	failed := make(chan error, 1)
 	d.mu.Lock()
 	for _, r := range d.recorders {

@@ -514,11 +514,12 @@ func (r *recorder) status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := Status{
-		Interface: r.name, Filter: r.cfg.Filter, Lane: r.lane.Number, State: r.state, Since: r.since,
+		Interface: r.name, Directory: r.cfg.Directory, Filter: r.cfg.Filter, Lane: r.lane.Number, State: r.state, Since: r.since,
 		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
 		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + r.unread,
 		NICDropped: k.NICDropped, Freezes: k.Freezes,
 		RingBlocks: k.RingBlocks, RingFilled: k.FilledBlock, Writer: w,
+		RingSize: int64(k.RingBlocks) * int64(r.cfg.BlockSize), PoolSize: int64(w.Chunks) * int64(r.cfg.ChunkSize),
 	}
 	if s.State == Recording && w.Suspended {
 		s.State = Suspended
