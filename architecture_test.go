@@ -36,21 +36,29 @@ var mayImport = map[string][]string{
 		"capture", "config", "filter", "pcap", "writer",
 		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
 	},
-	"internal/inject":    {unix},
-	"internal/linkwatch": {unix},
-	"internal/metrics":   {"internal/control"},
-	"internal/retain":    {"writer", unix},
-	"internal/testdisk":  {"internal/testnet", unix},
-	"internal/testnet":   {unix},
-	"pcap":               {},
-	"writer":             {"pcap", unix},
+	"internal/inject":      {unix},
+	"internal/journal":     {},
+	"internal/linkwatch":   {unix},
+	"internal/metrics":     {"internal/control"},
+	"internal/notify":      {unix},
+	"internal/retain":      {"writer", unix},
+	"internal/sandbox":     {unix},
+	"internal/testdisk":    {"internal/testnet", unix},
+	"internal/testnet":     {unix},
+	"internal/testsystemd": {unix},
+	"packaging/systemd":    {"pcap", "writer"}, // tests only
+	"pcap":                 {},
+	"writer":               {"pcap", unix},
+	"internal/selftest":    {"capture", "pcap"},
 }
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":          {unix},   // the kernel is the judge of its programs
-	"internal/after":  {"pcap"}, // for the formats in names
-	"internal/retain": {"pcap"}, // for the same
+	"filter":           {unix},     // the kernel is the judge of its programs
+	"internal/after":   {"pcap"},   // for the formats in names
+	"internal/journal": {unix},     // asks the system what a file is
+	"internal/retain":  {"pcap"},   // for the same
+	"capture":          {"writer"}, // frames from a device to files
 }
 
 // A source is a parsed file of the tree.

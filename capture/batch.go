@@ -40,6 +40,21 @@ func (b *Batch) Read(dst []pcap.Packet) int {
 	return n
 }
 
+// header returns the bytes of the next frame's header; 0 if it is not to be had.
+func (b *Batch) header() int {
+	var rest []byte
+	at := frameMAC
+	if b.records.mem != nil {
+		rest, at = b.records.mem[b.records.off:], b.records.hdrlen()
+	} else if b.block.left > 0 {
+		rest = b.block.mem[min(b.block.off, len(b.block.mem)):]
+	}
+	if len(rest) < at+2 {
+		return 0
+	}
+	return int(host.Uint16(rest[at:]))
+}
+
 // Err returns a CorruptError if Read returned 0 because the rest of the batch
 // makes no sense. The frames lost by that are counted (Stats.Corrupt), and the
 // next batch may well be sound.

@@ -14,6 +14,7 @@ type bpfHandle struct {
 	dev   *bpfDevice
 	batch Batch
 	mem   []byte        // of the batch
+	first int           // bytes of the first frame's header; 0 before it
 	done  chan struct{} // closed by close
 
 	mu     sync.Mutex
@@ -40,7 +41,18 @@ func (h *bpfHandle) next(timeout time.Duration) (*Batch, error) {
 	h.mem = mem
 	h.batch.records = records{layout: h.dev.record, snaplen: h.dev.snaplen, mem: mem, count: &h.dev.taken}
 	h.batch.held = true
+	if h.first == 0 {
+		h.first = h.batch.header()
+	}
 	return &h.batch, nil
+}
+
+func (h *bpfHandle) layout() Layout {
+	r := h.dev.record
+	return Layout{
+		Unit: h.dev.length, Header: h.first, Align: r.align,
+		Resolution: time.Duration(r.tick), Clock: "system clock, in the kernel",
+	}
 }
 
 // await returns the next filled buffer, waiting for it until the timeout. What

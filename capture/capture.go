@@ -140,6 +140,16 @@ const (
 	ModeBPF    Mode = "bpf"    // one system call a read buffer of a BPF device
 )
 
+// A Layout is how frames lie in the memory that the kernel fills, and how it
+// stamps them.
+type Layout struct {
+	Unit       int           // bytes that come at a time: a block of the ring, or a read buffer; 0 without either
+	Header     int           // bytes from a frame's record to the frame, of the first that came; 0 before, and without records
+	Align      int           // bytes that the beginnings of records are multiples of; 0 without records
+	Resolution time.Duration // of time stamps
+	Clock      string        // that made them
+}
+
 // A Device is an interface opened for capture. The kernel collects its frames
 // from then on, read or not. Its methods may be called from any goroutine.
 type Device struct{ device }
@@ -204,6 +214,10 @@ func (h *Handle) LinkType() pcap.LinkType { return h.linkType() }
 
 // Mode says how the frames come from the kernel.
 func (h *Handle) Mode() Mode { return h.mode() }
+
+// Layout says how the kernel hands over frames. Unlike Mode it is for the
+// goroutine that calls Next.
+func (h *Handle) Layout() Layout { return h.layout() }
 
 // Stop ends the device's reception. When it returns no further frame enters;
 // Next returns those that did and ErrClosed after the last of them. From a BPF

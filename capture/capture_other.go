@@ -27,6 +27,7 @@ func (*handle) next(time.Duration) (*Batch, error) { return nil, unsupported() }
 func (*handle) stats() (Stats, error)              { return Stats{}, unsupported() }
 func (*handle) linkType() pcap.LinkType            { return 0 }
 func (*handle) mode() Mode                         { return "" }
+func (*handle) layout() Layout                     { return Layout{} }
 func (*handle) stop() error                        { return unsupported() }
 func (*handle) close() error                       { return unsupported() }
 

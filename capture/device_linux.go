@@ -31,6 +31,7 @@ type device struct {
 	closed   bool
 	attached *handle
 	total    Stats
+	asked    time.Time // when the interface was last asked for its counter
 }
 
 func (d *device) open(c Config) error {
@@ -147,6 +148,9 @@ func (d *device) setSocket(c Config) error {
 	return nil
 }
 
+// setFilter attaches the program, or puts it in the place of the one before.
+// SO_LOCK_FILTER is not set after it: the sockets of a group get their filter
+// once they are joined, and one that takes nothing at their end.
 func setFilter(fd int, program []Instruction) error {
 	if len(program) == 0 {
 		return nil
@@ -300,9 +304,23 @@ func (d *device) counters() (Stats, error) {
 	return s, err
 }
 
-// askNIC brings the interface's own counter up to date. One that is gone, and
-// so has none, leaves it as it was.
+// askEvery is the least time between two questions for the interface's own
+// counter: an answer takes the kernel's lock of all interfaces, and as much work
+// as dozens of frames.
+const askEvery = time.Second
+
+// askNIC brings the interface's own counter up to date, if that is due. One that
+// is gone, and so has none, leaves it as it was.
 func (d *device) askNIC() {
+	d.mu.Lock()
+	due := d.stopped.Load() || time.Since(d.asked) >= askEvery
+	if due {
+		d.asked = time.Now()
+	}
+	d.mu.Unlock()
+	if !due {
+		return
+	}
 	now := nicDropped(d.index)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -24,6 +24,7 @@ type handle struct {
 	quiet time.Time // when to stop waiting for that
 	count uint64    // frames of the batch
 	takes int       // batches so far
+	first int       // bytes of the first frame's header; 0 before it
 
 	mu     sync.Mutex
 	busy   bool // Next is under way, or its batch is held: memory must stay
@@ -80,7 +81,20 @@ func (h *handle) next(timeout time.Duration) (*Batch, error) {
 		return nil, err
 	}
 	h.batch.held = true
+	if h.first == 0 {
+		h.first = h.batch.header()
+	}
 	return &h.batch, nil
+}
+
+// layout is that of packet(7): TPACKET_ALIGNMENT, and the nanoseconds of the
+// time at which the frame passed the network stack.
+func (h *handle) layout() Layout {
+	l := Layout{Resolution: time.Nanosecond, Clock: "system clock, in the kernel"}
+	if h.ring != nil {
+		l.Unit, l.Header, l.Align = h.dev.blockSize, h.first, unix.TPACKET_ALIGNMENT
+	}
+	return l
 }
 
 // enter keeps the handle's memory until leave.

@@ -44,31 +44,42 @@ const (
 	DirectOff  = "off"
 )
 
+// Values of Config.Sandbox.
+const (
+	SandboxAuto = "auto" // what the system has of it
+	SandboxOn   = "on"   // all of it, or an error
+	SandboxOff  = "off"
+)
+
 // Values of Log.Format.
 const (
 	LogText = "text"
 	LogJSON = "json"
-	LogAuto = "auto" // text on a terminal, else JSON
+	LogAuto = "auto" // text on a terminal, entries of its own in the journal, else JSON
 )
 
 // A Config is what capd.toml says, with the defaults filled in.
 type Config struct {
-	Recording               // for interfaces that do not say otherwise
-	Exclude     []string    `toml:"exclude" reload:"in place"`      // globs of interfaces that no glob takes
-	StopTimeout Duration    `toml:"stop_timeout" reload:"in place"` // most time between the order to stop and the end
-	Retain      Retain      `toml:"retain"`
-	Finished    Finished    `toml:"finished"`
-	Log         Log         `toml:"log"`
-	Interfaces  []Interface `toml:"interface"`
+	Recording                // for interfaces that do not say otherwise
+	Exclude      []string    `toml:"exclude" reload:"in place"`      // globs of interfaces that no glob takes
+	StopTimeout  Duration    `toml:"stop_timeout" reload:"in place"` // most time between the order to stop and the end
+	User         string      `toml:"user" reload:"restart"`          // to become after the start as root; empty is none
+	Sandbox      string      `toml:"sandbox" reload:"restart"`       // whether capd gives up what it does not need
+	SandboxPaths []string    `toml:"sandbox_paths" reload:"restart"` // absolute directories that hooks may write into besides
+	Retain       Retain      `toml:"retain"`
+	Finished     Finished    `toml:"finished"`
+	Control      Control     `toml:"control"`
+	Log          Log         `toml:"log"`
+	Interfaces   []Interface `toml:"interface"`
 }
 
 // Recording is how an interface is recorded.
 type Recording struct {
-	Directory      string   `toml:"directory" reload:"re-open"` // absolute path
+	Directory      string   `toml:"directory" reload:"restart"` // absolute path
 	Snaplen        int      `toml:"snaplen" reload:"re-open"`   // most bytes kept of a frame
 	Promiscuous    bool     `toml:"promiscuous" reload:"re-open"`
 	Direction      string   `toml:"direction" reload:"re-open"`
-	Filter         string   `toml:"filter" reload:"in place"`       // pcap-filter(7); empty takes every frame
+	Filter         string   `toml:"filter" reload:"re-open"`        // pcap-filter(7); empty takes every frame
 	RingSize       Size     `toml:"ring_size" reload:"re-open"`     // of the kernel's ring, a multiple of BlockSize
 	BlockSize      Size     `toml:"block_size" reload:"re-open"`    // of one block of the ring, a multiple of 4096
 	BlockTimeout   Duration `toml:"block_timeout" reload:"re-open"` // whole milliseconds
@@ -111,11 +122,21 @@ const (
 
 // Finished is what is done with files once they are finished.
 type Finished struct {
-	Compress string   `toml:"compress" reload:"in place"`
-	Level    int      `toml:"level" reload:"in place"`   // of the compression, from the fastest, 1, to 22 for zstd or 9 for gzip
-	Hook     []string `toml:"hook" reload:"in place"`    // absolute path of a program, and its arguments; empty is none
-	Timeout  Duration `toml:"timeout" reload:"in place"` // after which a hook is killed
-	AtOnce   int      `toml:"at_once" reload:"in place"` // most hooks at a time
+	Compress string   `toml:"compress" reload:"restart"`
+	Level    int      `toml:"level" reload:"restart"`   // of the compression, from the fastest, 1, to 22 for zstd or 9 for gzip
+	Hook     []string `toml:"hook" reload:"restart"`    // absolute path of a program, and its arguments; empty is none
+	Timeout  Duration `toml:"timeout" reload:"restart"` // after which a hook is killed
+	AtOnce   int      `toml:"at_once" reload:"restart"` // most hooks at a time
+}
+
+// ControlAuto is the value of Control.Socket that leaves the path to capd.
+const ControlAuto = "auto"
+
+// Control is where capd tells how it goes, and takes orders.
+type Control struct {
+	Socket  string `toml:"socket" reload:"restart"`  // absolute path, ControlAuto, or empty: none
+	Group   string `toml:"group" reload:"restart"`   // of the socket, a name or number; empty is the process's own
+	Metrics string `toml:"metrics" reload:"restart"` // host:port for metrics over TCP; empty is none
 }
 
 // Log is where and how capd tells of itself.
@@ -162,12 +183,14 @@ func Default() *Config {
 			CPU:            -1,
 		},
 		StopTimeout: Duration(10 * time.Second),
+		Sandbox:     SandboxAuto,
 		Finished: Finished{
 			Compress: CompressNone,
 			Level:    1,
 			Timeout:  Duration(5 * time.Minute),
 			AtOnce:   1,
 		},
+		Control: Control{Socket: ControlAuto},
 		Log: Log{
 			Level:      "info",
 			Format:     LogAuto,

@@ -114,12 +114,13 @@ type decoder struct {
 func (d *decoder) document(doc map[string]any) {
 	// The top of the file first: interfaces inherit from it.
 	top := maps.Clone(doc)
+	delete(top, "control")
 	delete(top, "log")
 	delete(top, "retain")
 	delete(top, "finished")
 	delete(top, "interface")
 	d.table("", "", top, d.cfg)
-	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain, "finished": &d.cfg.Finished} {
+	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain, "finished": &d.cfg.Finished, "control": &d.cfg.Control} {
 		if value, ok := doc[name]; ok {
 			if table, ok := value.(map[string]any); ok {
 				d.table(name, name+".", table, dst)
@@ -197,6 +198,7 @@ func homeOf(key string) string {
 		{&c.Log, "in [log]"},
 		{&c.Retain, "in [retain]"},
 		{&c.Finished, "in [finished]"},
+		{&c.Control, "in [control]"},
 		{&in, "in [[interface]]"},
 	} {
 		if _, ok := fields(reflect.ValueOf(home.table).Elem())[key]; ok {

@@ -25,7 +25,7 @@ type Key struct {
 }
 
 // Keys lists all keys by table and name. Those of an [[interface]] are its own
-// alone: it takes the top's as well, but for exclude and stop_timeout.
+// alone: it takes the top's of Recording as well.
 func Keys() []Key {
 	var in struct {
 		Name    string   `toml:"name" reload:"in place"`
@@ -35,7 +35,7 @@ func Keys() []Key {
 	for _, t := range []struct {
 		name  string
 		value any
-	}{{"", Config{}}, {"retain", Retain{}}, {"finished", Finished{}}, {"log", Log{}}, {"interface", in}} {
+	}{{"", Config{}}, {"retain", Retain{}}, {"finished", Finished{}}, {"control", Control{}}, {"log", Log{}}, {"interface", in}} {
 		effects := effectsOf(reflect.TypeOf(t.value))
 		for _, name := range slices.Sorted(maps.Keys(effects)) {
 			all = append(all, Key{t.name, name, effects[name]})
@@ -69,7 +69,7 @@ func (c *Config) Changes(next *Config) []Key {
 	shared := effectsOf(reflect.TypeFor[Recording]()) // each interface has its own
 	own = slices.DeleteFunc(own, func(k Key) bool { return shared[k.Name] != "" })
 	return slices.Concat(own, changes("retain", &c.Retain, &next.Retain),
-		changes("finished", &c.Finished, &next.Finished), changes("log", &c.Log, &next.Log))
+		changes("finished", &c.Finished, &next.Finished), changes("control", &c.Control, &next.Control), changes("log", &c.Log, &next.Log))
 }
 
 // changes compares two structs of one type.

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"path"
 	"path/filepath"
 	"slices"
@@ -59,12 +60,16 @@ func (c *Config) check() Errors {
 	top.globs("exclude", c.Exclude)
 	top.expect(c.StopTimeout > 0, "stop_timeout", c.StopTimeout,
 		"must be above 0: frames in memory need time to reach the disk", `write "10s"`)
+	top.daemon(c)
 	retain := checker{table: "retain", prefix: "retain."}
 	retain.retain(&c.Retain)
 	top.errs = append(top.errs, retain.errs...)
 	finished := checker{table: "finished", prefix: "finished."}
 	finished.finished(&c.Finished)
 	top.errs = append(top.errs, finished.errs...)
+	control := checker{table: "control", prefix: "control."}
+	control.control(&c.Control)
+	top.errs = append(top.errs, control.errs...)
 	log := checker{table: "log", prefix: "log."}
 	log.log(&c.Log)
 	errs := append(top.errs, log.errs...)
@@ -225,6 +230,35 @@ func (k *checker) finished(f *Finished) {
 	}
 	k.expect(f.Timeout >= Duration(time.Second), "timeout", f.Timeout, "must be at least 1s", "")
 	k.expect(1 <= f.AtOnce && f.AtOnce <= maxHooks, "at_once", f.AtOnce, "must be 1 to 64", "")
+}
+
+func (k *checker) daemon(c *Config) {
+	k.expect(!strings.ContainsFunc(c.User, notInUser), "user", c.User,
+		"must be a user's name, without spaces and colons", `write "capd"`)
+	k.oneOf("sandbox", c.Sandbox, SandboxAuto, SandboxOn, SandboxOff)
+	for _, path := range c.SandboxPaths {
+		k.path("sandbox_paths", path)
+	}
+}
+
+// notInUser reports what passwd(5) has no room for in a name.
+func notInUser(r rune) bool { return r <= ' ' || r == ':' || r == '/' || r == 0x7f }
+
+// maxSocket is the longest path in bytes that fits everywhere with its end
+// (sun_path in sys/un.h).
+const maxSocket = 103
+
+func (k *checker) control(c *Control) {
+	if c.Socket != "" && c.Socket != ControlAuto {
+		k.expect(filepath.IsAbs(c.Socket) && !strings.ContainsRune(c.Socket, 0) && len(c.Socket) <= maxSocket, "socket", c.Socket,
+			fmt.Sprintf("must be an absolute path of at most %d bytes, \"auto\", or empty for none", maxSocket), "")
+	}
+	if c.Metrics != "" {
+		_, port, err := net.SplitHostPort(c.Metrics)
+		n, err2 := strconv.Atoi(port)
+		k.expect(err == nil && err2 == nil && 0 <= n && n <= 65535, "metrics", c.Metrics,
+			"must be an address and a port, or empty for none", `write "127.0.0.1:9469", or ":9469" for all addresses`)
+	}
 }
 
 func (k *checker) limit(key string, n int64, value any) {

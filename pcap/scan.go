@@ -49,7 +49,7 @@ type Scanned struct {
 // reading; damage is no error.
 //
 // Scan is stricter than a Reader: it wants lengths that a network's packet can
-// have. A record of PCAP for no bytes at all counts as torn if it is the last:
+// have. Records of PCAP for no bytes at all count as torn if they are the last:
 // the time of any packet, followed by zeros, looks the same.
 func Scan(r io.ReaderAt, size int64, from ...int64) (Scanned, error) {
 	if len(from) > 0 && from[0] > 0 && from[0] <= size {
@@ -70,16 +70,17 @@ func scanFrom(src io.ReaderAt, size, from int64) (Scanned, error) {
 		s.found.From = r.off
 	}
 	if err == nil {
+		s.pcapng = r.dec.format == PCAPNG
 		err = s.run(r)
 	}
 	switch {
 	case err == io.EOF:
-		s.withdrawEmpty(r)
 		err = nil
 	case isDamage(err):
 		err = s.classify(r)
 	}
 	s.commit()
+	s.withdrawEmpty()
 	s.found.Format = r.dec.format
 	s.found.Interfaces = r.dec.ifaces
 	return s.found, err
@@ -105,15 +106,21 @@ func seek(r *Reader, src io.ReaderAt, size, from int64) (*Reader, error) {
 
 // A scanner collects what is in a file.
 type scanner struct {
-	src   io.ReaderAt
-	size  int64
-	found Scanned
+	src    io.ReaderAt
+	size   int64
+	pcapng bool
+	found  Scanned
 
 	// The packet met last is counted only when what follows is known: it
 	// may turn out to be the damaged one.
 	pending      Packet
 	pendingStart int64
 	isPending    bool
+
+	// What was found before the records of PCAP without a length that are the
+	// last so far, if any.
+	solid   Scanned
+	isEmpty bool
 
 	first, last uint64 // times in nanoseconds
 	steps       int    // left to the search for records after damage
@@ -141,6 +148,13 @@ func (s *scanner) commit() {
 	}
 	s.isPending = false
 	p := &s.pending
+	switch {
+	case p.Length != 0 || s.pcapng:
+		s.isEmpty = false
+	case !s.isEmpty:
+		s.solid, s.isEmpty = s.found, true
+		s.solid.End = s.pendingStart
+	}
 	ns := uint64(p.Sec)*uint64(time.Second) + uint64(p.Nsec)
 	if s.found.Packets == 0 || ns < s.first {
 		s.first, s.found.First = ns, p.Time()
@@ -158,11 +172,16 @@ func (s *scanner) withdraw() {
 	s.found.End = s.pendingStart
 }
 
-// withdrawEmpty withdraws a last record of PCAP that has a time but no length,
-// as none that was on a wire: it is the beginning of one, followed by zeros.
-func (s *scanner) withdrawEmpty(r *Reader) {
-	if s.isPending && r.dec.format == PCAP && s.pending.Length == 0 {
-		s.withdraw()
+// withdrawEmpty withdraws the last records of PCAP that have a time but no
+// length, as none that was on a wire: that is the beginning of one, followed by
+// zeros.
+func (s *scanner) withdrawEmpty() {
+	if !s.isEmpty {
+		return
+	}
+	s.solid.Tail, s.solid.Reason, s.solid.Resync = s.found.Tail, s.found.Reason, s.found.Resync
+	s.found = s.solid
+	if s.found.Tail != Corrupt {
 		s.found.Tail = Torn
 	}
 }
@@ -180,7 +199,6 @@ func (s *scanner) classify(r *Reader) error {
 	}
 	if zeros {
 		s.found.Tail = Zeros
-		s.withdrawEmpty(r)
 		return nil
 	}
 	torn := r.off+int64(r.extent) >= s.size

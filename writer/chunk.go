@@ -30,6 +30,7 @@ type pool struct {
 	idle  []*chunk
 	size  int // bytes of a chunk that go to the disk at once
 	count int
+	high  int // most chunks that were in use at a time
 	mem   [][]byte
 }
 
@@ -64,7 +65,15 @@ func (p *pool) take() *chunk {
 	last := len(p.idle) - 1
 	c := p.idle[last]
 	p.idle = p.idle[:last]
+	p.high = max(p.high, p.count-last)
 	return c
+}
+
+// most returns how many chunks were in use at a time.
+func (p *pool) most() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.high
 }
 
 // close unmaps the memory. No chunk may be in use.

@@ -43,6 +43,8 @@ type disk struct {
 	ending  chan *file
 	writing sync.WaitGroup
 	done    chan struct{} // the finisher has ended
+	epoch   time.Time
+	calls   [writers + 1]call // of those that write, and of the finisher
 
 	failed  atomic.Pointer[file] // the last begun of those that could not be created or written; nil without one
 	wrote   atomic.Uint64        // number of the last begun file of which something is on disk
@@ -51,6 +53,8 @@ type disk struct {
 	size    atomic.Int64         // bytes on disk, of finished files
 	files   atomic.Uint64        // finished
 	errors  atomic.Uint64        // files that failed
+	writes  stopwatch            // of calls that write
+	syncs   stopwatch            // of those that sync a file or the directory
 }
 
 func (d *disk) start() {
@@ -59,10 +63,13 @@ func (d *disk) start() {
 	d.queue = make(chan operation, 2*d.pool.count)
 	d.ending = make(chan *file, 256)
 	d.done = make(chan struct{})
-	for range writers {
+	d.epoch = time.Now()
+	for i := range writers {
 		d.writing.Go(func() {
 			for op := range d.queue {
+				d.begin(&d.calls[i])
 				d.do(op)
+				d.end(&d.calls[i])
 			}
 		})
 	}
@@ -97,7 +104,7 @@ func (d *disk) do(op operation) {
 		d.fail(op.file, fmt.Errorf("create: %w", err))
 		return
 	}
-	if err := d.write(op); err != nil {
+	if err := d.writes.time(func() error { return d.write(op) }); err != nil {
 		d.fail(op.file, fmt.Errorf("write: %w", err))
 		return
 	}
@@ -153,32 +160,70 @@ func (d *disk) write(op operation) error {
 	return nil
 }
 
-// finish ends files in their order. All that wait are ended together: they
-// share the directory's sync, and mostly the file system's journal commit.
+// commitEvery is the least time between two commits of ended files. A sync and
+// a sync of the directory cost more than all else about a small file; where
+// files end often, many share them.
+const commitEvery = 100 * time.Millisecond
+
+// finish ends files in their order, those of one commit together.
 func (d *disk) finish() {
 	defer close(d.done)
+	var last time.Time
 	for f := range d.ending {
-		group := []*file{f}
-		for len(d.ending) > 0 && len(group) < cap(d.ending) {
-			group = append(group, <-d.ending)
-		}
-		for _, f := range group {
-			f.settle()
-		}
-		for _, f := range group {
-			f.release()
-		}
-		err := syncDirectory(d.dir)
-		for _, f := range group {
-			if f.report.Err == nil && err != nil {
-				f.report.Err = fmt.Errorf("sync directory: %w", err)
+		group := d.gather(f, commitEvery-time.Since(last))
+		d.commit(group)
+		last = time.Now()
+	}
+}
+
+// gather returns the files to end together: those that come before the pause is
+// over, or all if there is nothing to come.
+func (d *disk) gather(f *file, pause time.Duration) []*file {
+	group := []*file{f}
+	over := time.NewTimer(max(0, pause))
+	defer over.Stop()
+	for len(group) < cap(d.ending) {
+		select {
+		case f, more := <-d.ending:
+			if !more {
+				return group
 			}
-			d.count(f)
-			if d.finished != nil {
-				d.finished(f.report)
-			}
+			group = append(group, f)
+		case <-over.C:
+			return group
 		}
 	}
+	return group
+}
+
+// commit ends the files. They share the directory's sync, and mostly the file
+// system's journal commit.
+func (d *disk) commit(group []*file) {
+	call := &d.calls[writers]
+	for _, f := range group {
+		d.begin(call)
+		f.settle()
+	}
+	for _, f := range group {
+		d.begin(call)
+		f.sync(&d.syncs)
+	}
+	for _, f := range group {
+		d.begin(call)
+		f.release()
+	}
+	d.begin(call)
+	err := d.syncs.time(func() error { return syncDirectory(d.dir) })
+	for _, f := range group {
+		if f.report.Err == nil && err != nil {
+			f.report.Err = fmt.Errorf("sync directory: %w", err)
+		}
+		d.count(f)
+		if d.finished != nil {
+			d.finished(f.report)
+		}
+	}
+	d.end(call)
 }
 
 func (d *disk) count(f *file) {

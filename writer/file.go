@@ -243,16 +243,23 @@ func later(a, b mark) mark {
 	return a
 }
 
-// settle cuts the file to what is whole and syncs it.
+// handle returns the descriptor that the file was created with; nil if it was
+// not.
+func (f *file) handle() *os.File {
+	if f.direct != nil {
+		return f.direct
+	}
+	return f.plain
+}
+
+// settle cuts the file to what is whole and lets the kernel begin to write what
+// the page cache holds of it.
 func (f *file) settle() {
 	f.pending.Wait() // the file is ours alone from here on
-	h := f.direct
-	if h == nil {
-		h = f.plain
-	}
 	f.report.Size = f.good.bytes
 	f.report.Lost = f.dropped + f.encoded.packets - f.good.packets
 	f.report.Packets = f.good.packets
+	h := f.handle()
 	if h == nil {
 		return // never created: err says why
 	}
@@ -262,7 +269,16 @@ func (f *file) settle() {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}
 	}
-	if err := syncData(h); err != nil {
+	startSync(h)
+}
+
+// sync waits until the file is on the disk.
+func (f *file) sync(syncs *stopwatch) {
+	h := f.handle()
+	if h == nil {
+		return
+	}
+	if err := syncs.time(func() error { return syncData(h) }); err != nil {
 		f.fail(fmt.Errorf("sync: %w", err))
 	}
 }

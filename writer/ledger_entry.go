@@ -22,6 +22,8 @@ const (
 	KindDeleted    Kind = "deleted"    // a limit deleted a file
 	KindSalvaged   Kind = "salvaged"   // a file that was left unfinished is finished now
 	KindCompressed Kind = "compressed" // a file was replaced by a compressed one
+	KindHold       Kind = "hold"       // limits may not delete the file from now on
+	KindRelease    Kind = "release"    // they may again
 	KindClock      Kind = "clock"      // the system clock stepped
 	KindCheckpoint Kind = "checkpoint" // an unfinished file is whole up to an offset
 	KindUnwritten  Kind = "unwritten"  // lines were lost: the disk failed for too long

@@ -48,6 +48,10 @@ func ignoreRefusal(err error) error {
 	return err
 }
 
+// startSync begins what syncData waits for, so that several files share the
+// wait. An error is left to syncData.
+func startSync(f *os.File) { _ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) }
+
 // syncData waits until the file's bytes and size are on the disk.
 func syncData(f *os.File) error {
 	for {

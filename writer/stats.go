@@ -13,8 +13,11 @@ type Stats struct {
 	Waits      uint64 // times that the ring had to hold the packets: no chunk was free, or too many files waited for their end
 	FreeChunks int
 	Chunks     int
+	HighChunks int    // most chunks that were in use at a time
 	File       string // the file being written; empty without one
 	Suspended  bool   // the disk failed: packets are counted and dropped until the next try
+	Writes     Latency
+	Syncs      Latency // of files and of the directory
 }
 
 // publish lets Stats see the counters.
@@ -39,7 +42,8 @@ func (w *Writer) Stats() Stats {
 	s.Written = d.packets.Load()
 	s.Lost += d.lost.Load()
 	s.Files, s.FileBytes, s.Failures = d.files.Load(), d.size.Load(), d.errors.Load()
-	s.Chunks, s.FreeChunks = d.pool.count, len(d.pool.free)
+	s.Chunks, s.FreeChunks, s.HighChunks = d.pool.count, len(d.pool.free), d.pool.most()
+	s.Writes, s.Syncs = d.writes.latency(), d.syncs.latency()
 	if f != nil {
 		s.File = f.name()
 	}

@@ -179,15 +179,19 @@ func parseRate(text string, mean float64) (float64, error) {
 }
 
 // race is the whole of it, inside of the namespace.
-func race(ctx context.Context, o options, stdout, stderr io.Writer) error {
+func race(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	if runtime.NumCPU() < 2 || o.injectCPU == o.recordCPU {
 		return errors.New("injection and recorder need a CPU each")
 	}
-	t := track{dir: o.dir, injectCPU: o.injectCPU, recordCPU: o.recordCPU, rotateSize: o.rotateSize,
+	dir, err := os.MkdirTemp(o.dir, "race-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	t := track{dir: dir, injectCPU: o.injectCPU, recordCPU: o.recordCPU, rotateSize: o.rotateSize,
 		seconds: o.seconds, silence: o.silence, steady: o.steady > 0}
 	t.log = func(format string, args ...any) { fmt.Fprintf(stderr, "race: "+format+"\n", args...) }
-	err := t.prepare()
-	if err != nil {
+	if err := t.prepare(); err != nil {
 		return err
 	}
 	report := Report{Date: time.Now().UTC().Truncate(time.Second), Machine: machine(t.dir)}

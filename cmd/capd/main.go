@@ -16,7 +16,10 @@ import (
 	"capd/capture"
 	"capd/config"
 	"capd/filter"
+	"capd/internal/control"
 	"capd/internal/daemon"
+	"capd/internal/sandbox"
+	"capd/internal/selftest"
 	"capd/writer"
 
 	"github.com/spf13/cobra"
@@ -30,13 +33,13 @@ const (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, confine))
 }
 
 // run is the whole program: it prints what went wrong and returns the exit
-// code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+// code. It is not confined without a confiner.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine confiner) int {
+	root := newRoot(confine)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -47,13 +50,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.Is(err, errReported) {
 		return exitFailed
 	}
+	var coded *codedError
+	if errors.As(err, &coded) {
+		if err = coded.err; err == nil {
+			return coded.code
+		}
+	}
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(stderr, "capd: %s\n", strings.TrimSuffix(line, "\n"))
 	}
 	for _, h := range hints(err) {
 		fmt.Fprintf(stderr, "capd: hint: %s\n", h)
 	}
-	if errors.As(err, new(usageError)) {
+	switch {
+	case coded != nil:
+		return coded.code
+	case errors.As(err, new(usageError)):
 		return exitUsage
 	}
 	return exitFailed
@@ -62,10 +74,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // errReported is returned by a command that has printed what is wrong.
 var errReported = errors.New("reported")
 
+// A codedError is returned by a command whose exit code says more. Without err
+// the command has printed all.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string { return fmt.Sprintf("exit code %d: %v", e.code, e.err) }
+
 // A usageError is a command line that makes no sense.
 type usageError struct{ error }
 
-func newRoot() *cobra.Command {
+func newRoot(confine confiner) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capd",
 		Short: "Record every frame of network interfaces into rotated capture files",
@@ -90,7 +111,8 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newVersion())
+	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newVersion(),
+		newStatus(), newRotate(), newReload(), newHold(), newRelease())
 	return root
 }
 
@@ -124,12 +146,24 @@ func hints(err error) []string {
 		}
 	case errors.Is(err, capture.ErrNoInterface):
 		return []string{"capd interfaces lists what can be recorded"}
+	case errors.Is(err, selftest.ErrNoLoopback):
+		return []string{"ip link set lo up, or ifconfig lo0 127.0.0.1 up, brings it up"}
 	case errors.Is(err, daemon.ErrNoInterfaces):
 		return []string{"name one with -i, such as -i eth0 or -i any; capd interfaces lists them", "or give a configuration with -c"}
 	case errors.Is(err, writer.ErrInUse):
 		return []string{"two recorders need two directories"}
+	case errors.Is(err, errNoCapd):
+		return []string{"start one with capd run, or name its socket with --socket PATH (control.socket in capd.toml)"}
+	case errors.As(err, new(*ambiguousError)):
+		return ambiguous(err)
+	case errors.As(err, new(*control.UnreachableError)):
+		return unreachable(err)
+	case errors.Is(err, control.ErrInUse):
+		return []string{"two capds need two sockets: control.socket in capd.toml; \"auto\" finds a free one"}
 	case errors.As(err, new(*filter.SyntaxError)):
 		return []string{"docs/filters.md and pcap-filter(7) have the language; quote what the shell would take"}
+	case errors.Is(err, sandbox.ErrUnsupported):
+		return []string{`sandbox = "auto" does without what the system lacks`}
 	case errors.As(err, new(config.Errors)):
 		return []string{"capd.toml.example has every key with its unit and default"}
 	}

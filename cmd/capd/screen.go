@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -118,6 +119,9 @@ func (s *screen) summary(all []daemon.Status, took time.Duration) {
 		bytesText(uint64(t.Writer.FileBytes)), took.Round(time.Second/10))
 	fmt.Fprintf(&b, "%d packets dropped by the kernel\n", t.KernelDropped)
 	fmt.Fprintf(&b, "%d packets dropped by capd\n", t.Dropped)
+	if slices.ContainsFunc(all, func(s daemon.Status) bool { return s.Filter != "" }) {
+		b.WriteString("an unknown number of packets filtered: received are those that passed\n")
+	}
 	if t.NICDropped > 0 {
 		fmt.Fprintf(&b, "%d packets dropped by the interface\n", t.NICDropped)
 	}

@@ -3,10 +3,12 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -17,12 +19,18 @@ import (
 
 	"capd/capture"
 	"capd/config"
+	"capd/internal/linkwatch"
 	"capd/pcap"
 	"capd/writer"
 )
 
-// lookEvery is how often the list of interfaces is read.
+// lookEvery is how often the list of interfaces is read when no change of one is
+// told: news may be lost, and on some systems there is none.
 const lookEvery = time.Second
+
+// lookPause is the least time between two looks: an interface that flaps makes
+// news without end.
+const lookPause = 20 * time.Millisecond
 
 // Options say what to run. Zero values but for Config are defaults.
 type Options struct {
@@ -50,6 +58,8 @@ type Daemon struct {
 	links     atomic.Pointer[links]
 	abort     chan struct{} // closed to leave at once
 	abortOnce sync.Once
+	rates     sampler
+	kept      shelf
 
 	mu        sync.Mutex // guards what follows
 	recorders map[writer.Lane]*recorder
@@ -111,8 +121,16 @@ func (d *Daemon) look() error {
 	for _, i := range all {
 		l[i.Name] = i
 	}
-	d.links.Store(&l)
+	if old := d.links.Load(); old == nil || !maps.EqualFunc(*old, l, sameLink) {
+		d.links.Store(&l)
+	}
 	return nil
+}
+
+// sameLink reports whether an interface is what it was, for a recorder.
+func sameLink(a, b capture.Interface) bool {
+	return a.Index == b.Index && a.LinkType == b.LinkType && a.MTU == b.MTU && a.Up == b.Up && a.Running == b.Running &&
+		bytes.Equal(a.Address, b.Address)
 }
 
 // missing returns a MissingError for the first interface that is not there and
@@ -237,6 +255,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		stopKeeping()
 		<-kept
 	}()
+	d.running.Go(func() { d.rates.run(ctx, d.interfaces) })
 	failed := make(chan error, 1)
 	d.mu.Lock()
 	for _, r := range d.recorders {
@@ -293,12 +312,18 @@ func (d *Daemon) retire(r *recorder) {
 	delete(d.recorders, r.lane)
 }
 
-// watch looks for interfaces that globs take, until the end.
+// watch looks for interfaces that come, go and change, until the end: when the
+// system tells of a change, and every second.
 func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 	d.tick = time.Now()
 	d.wall = d.tick.Round(0)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	news, closeNews := d.news()
+	defer closeNews()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	changed := news
 	for {
 		select {
 		case <-ctx.Done():
@@ -307,15 +332,34 @@ func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 			return
 		case <-d.abort:
 			return
+		case <-pause.C:
+			changed = news
+			continue
 		case <-tick.C:
+			d.compareClocks()
+		case _, more := <-changed:
+			if !more { // every second has to do
+				news = nil
+			}
+			changed = nil
+			pause.Reset(lookPause)
 		}
-		d.compareClocks()
 		if err := d.look(); err != nil {
 			d.log.Error("can't look for interfaces", "error", err)
 			continue
 		}
 		d.appear(ctx, failed)
 	}
+}
+
+// news tells of changes of interfaces. Where the system does not, it never does.
+func (d *Daemon) news() (changed <-chan struct{}, end func()) {
+	w, err := linkwatch.New()
+	if err != nil {
+		d.log.Warn("changes of interfaces are seen within a second, and not at once", "error", err)
+		return nil, func() {}
+	}
+	return w.Changed, func() { _ = w.Close() }
 }
 
 // appear starts recorders of interfaces that are new.

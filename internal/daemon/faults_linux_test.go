@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"capd/config"
 	"capd/internal/testdisk"
@@ -32,6 +34,13 @@ func TestStalledDirectory(t *testing.T) {
 	if disk.Stalled(testdisk.Write) == 0 {
 		t.Error("the disk works")
 	}
+	const ever = time.Hour
+	if err := r.d.Stuck(ever, ever); err != nil {
+		t.Errorf("who waits for a disk is stuck: %v", err)
+	}
+	if err := r.d.Stuck(ever, 0); err == nil || !strings.HasPrefix(err.Error(), "interface w1: a call to the disk has not returned for ") {
+		t.Errorf("a disk that hangs for ever: %v", err)
+	}
 	disk.Heal()
 	all := r.end()
 	if s := all[0]; s.Interface != "v1" || s.Received != count || s.Written != count {
@@ -40,5 +49,23 @@ func TestStalledDirectory(t *testing.T) {
 	verify(t, r.files("v1"), 1, count, 0)
 	if s := all[1]; s.Received != sent || s.Written+s.KernelDropped != sent || s.Dropped != 0 {
 		t.Errorf("sent %d: %+v", sent, s)
+	}
+}
+
+// TestStuck: a loop that does not turn is told from one whose disk is slow.
+func TestStuck(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	r.start(r.options())
+	if err := r.d.Stuck(time.Hour, time.Hour); err != nil {
+		t.Error(err)
+	}
+	r.await("a loop that has not turned", func() bool {
+		err := r.d.Stuck(-time.Hour, time.Hour) // as if an hour had passed
+		return err != nil && strings.HasPrefix(err.Error(), "interface v1: the recorder has not turned for ")
+	})
+	r.end()
+	if err := r.d.Stuck(0, 0); err != nil {
+		t.Errorf("one that has ended is stuck: %v", err)
 	}
 }

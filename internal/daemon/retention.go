@@ -40,6 +40,7 @@ func Policy(c *config.Config) retain.Policy {
 func (d *directory) keep(path string, c *config.Config, log *slog.Logger) error {
 	opt := retain.Options{
 		Directory: path, Policy: Policy(c), Log: log,
+		Space: func() (writer.Space, error) { return writer.FreeSpace(path) },
 		Deleted: func(del retain.Deletion, err error) {
 			if err != nil {
 				log.Error("can't delete a file", "directory", path, "file", del.Name.String(), "error", err)
@@ -50,9 +51,6 @@ func (d *directory) keep(path string, c *config.Config, log *slog.Logger) error 
 				Kind: writer.KindDeleted, Name: del.Name.String(), Interface: del.Name.Interface, Limit: string(del.Limit),
 			})
 		},
-	}
-	if c.Retain.MinFree != (config.Share{}) {
-		opt.Space = func() (writer.Space, error) { return writer.FreeSpace(path) }
 	}
 	var err error
 	if d.keeper, err = retain.New(opt); err != nil {

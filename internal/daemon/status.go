@@ -25,7 +25,9 @@ const (
 // Received = Written + KernelDropped + Dropped.
 type Status struct {
 	Interface     string
-	Lane          int // from 1 where several recorders share the interface; 0 else
+	Directory     string
+	Filter        string // expression that frames pass before they count as received; empty is none
+	Lane          int    // from 1 where several recorders share the interface; 0 else
 	State         State
 	Since         time.Time
 	Received      uint64 // frames that the kernel met, dropped or not
@@ -36,7 +38,9 @@ type Status struct {
 	NICDropped    uint64 // frames that the interface dropped before: not in Received
 	Freezes       uint64 // times that the ring was full
 	RingBlocks    int
-	RingFilled    int // blocks of the ring that wait
+	RingFilled    int   // blocks of the ring that wait
+	RingSize      int64 // bytes
+	PoolSize      int64 // bytes
 	Writer        writer.Stats
 }
 

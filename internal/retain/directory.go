@@ -63,10 +63,11 @@ func readDirectory(dir string) (found, error) {
 		}
 	}
 	for _, s := range f.held {
-		s = finished(s)
-		if file, ok := f.files[s]; ok {
-			file.Held = true
-			f.files[s] = file
+		for _, s := range []string{finished(s), finished(s) + writer.Partial} {
+			if file, ok := f.files[s]; ok {
+				file.Held = true
+				f.files[s] = file
+			}
 		}
 	}
 	return f, nil

@@ -59,6 +59,7 @@ type Keeper struct {
 type Stats struct {
 	Files        int   // finished files
 	Bytes        int64 // of all files
+	Held         int   // files that may not be deleted
 	Deleted      uint64
 	DeletedBytes int64
 	Failures     uint64 // deletions that failed, and entries that could not be read
@@ -93,7 +94,7 @@ func New(opt Options) (*Keeper, error) {
 func (k *Keeper) Add(name writer.Name, size int64) {
 	s := name.String()
 	k.mu.Lock()
-	f := File{Name: name, Size: size, Held: k.files[s].Held}
+	f := File{Name: name, Size: size, Held: k.files[s].Held || k.files[s+writer.Partial].Held}
 	k.files[s], k.added[s] = f, f
 	delete(k.files, s+writer.Partial)
 	k.mu.Unlock()
@@ -260,9 +261,16 @@ func (k *Keeper) Stats() Stats {
 		if !f.Partial {
 			s.Files++
 		}
+		if f.Held {
+			s.Held++
+		}
 	}
 	return s
 }
+
+// Files returns all files as they are known. It may be called from any
+// goroutine.
+func (k *Keeper) Files() []File { return k.list() }
 
 // Forecast says, by interface, how far back the files will reach at the present
 // rate. It may be called from any goroutine.

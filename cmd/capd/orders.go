@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"capd/config"
+	"capd/internal/control"
+
+	"github.com/spf13/cobra"
+)
+
+// An order is a command that a running capd follows and answers with files.
+type order struct {
+	asker
+	asJSON bool
+}
+
+func (o *order) bind(cmd *cobra.Command) {
+	o.asker.bind(cmd)
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print a JSON object")
+}
+
+// give gives the order and prints the files, a line each.
+func (o *order) give(cmd *cobra.Command, do func(context.Context, *control.Client) ([]string, error)) error {
+	c, err := o.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	files, err := do(cmd.Context(), c)
+	if err != nil {
+		return err
+	}
+	if o.asJSON {
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		return enc.Encode(control.Answer{Files: append([]string{}, files...)})
+	}
+	for _, f := range files {
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), quoted(f)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newRotate() *cobra.Command {
+	var o order
+	cmd := &cobra.Command{
+		Use:   "rotate [IF]",
+		Short: "Begin new files now, and print those that are finished",
+		Long: `Make a running capd end its current files, of one interface or of all, and wait
+until they are finished. Their paths are printed, a line each; there is none for
+an interface on which no frame came. The next files begin with the next frame.`,
+		Example: `  capd rotate
+  capd rotate eth0 | xargs -r capinfos`,
+		Args: func(cmd *cobra.Command, args []string) error { return noArgs(cmd, args[min(len(args), 1):]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			iface := ""
+			if len(args) > 0 {
+				iface = args[0]
+			}
+			return o.give(cmd, func(ctx context.Context, c *control.Client) ([]string, error) { return c.Rotate(ctx, iface) })
+		},
+	}
+	o.bind(cmd)
+	return cmd
+}
+
+func newReload() *cobra.Command {
+	var o order
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Make a running capd read its configuration again",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.give(cmd, func(ctx context.Context, c *control.Client) ([]string, error) { return nil, c.Reload(ctx) })
+		},
+	}
+	o.asker.bind(cmd)
+	return cmd
+}
+
+func newHold() *cobra.Command {
+	var o order
+	var last config.Duration
+	var iface string
+	cmd := &cobra.Command{
+		Use:   "hold FILE... | --last TIME",
+		Short: "Keep files from being deleted by limits",
+		Long: `Make a running capd keep files, whatever the limits say, until capd release. A
+hold is a file NAME.hold beside the file, so it survives restarts; the ledger
+says when it began and ended. What is held counts as in use: other files go
+sooner.
+
+--last holds all files with frames of the last TIME, those that are being
+written too. Their paths are printed, a line each.`,
+		Example: `  capd hold --last 10m
+  capd hold --last 1h --interface eth0
+  capd hold eth0-20260102T030405Z-000017.pcapng`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s := control.Selection{Files: absolute(args), Interface: iface}
+			if cmd.Flags().Changed("last") {
+				s.Last = last.String()
+			}
+			if err := checkSelection(cmd, args, s); err != nil {
+				return err
+			}
+			return o.give(cmd, func(ctx context.Context, c *control.Client) ([]string, error) { return c.Hold(ctx, s) })
+		},
+	}
+	o.bind(cmd)
+	cmd.Flags().Var(&last, "last", "hold what was recorded in the last `TIME`, as 10m")
+	cmd.Flags().StringVar(&iface, "interface", "", "with --last: of `NAME` only")
+	return cmd
+}
+
+func newRelease() *cobra.Command {
+	var o order
+	var all bool
+	var iface string
+	cmd := &cobra.Command{
+		Use:   "release FILE... | --all",
+		Short: "Let limits delete held files again",
+		Example: `  capd release eth0-20260102T030405Z-000017.pcapng
+  capd release --all --interface eth0`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s := control.Selection{Files: absolute(args), All: all, Interface: iface}
+			if err := checkSelection(cmd, args, s); err != nil {
+				return err
+			}
+			return o.give(cmd, func(ctx context.Context, c *control.Client) ([]string, error) { return c.Release(ctx, s) })
+		},
+	}
+	o.bind(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "release all that is held")
+	cmd.Flags().StringVar(&iface, "interface", "", "with --all: of `NAME` only")
+	return cmd
+}
+
+// checkSelection refuses what would not be clear.
+func checkSelection(cmd *cobra.Command, args []string, s control.Selection) error {
+	wide := s.Last != "" || s.All
+	switch {
+	case len(args) == 0 && !wide:
+		return usageError{fmt.Errorf("%s: which files? Name them, or see %s --help", cmd.CommandPath(), cmd.CommandPath())}
+	case len(args) > 0 && wide:
+		return usageError{fmt.Errorf("%s: files are named, and --last or --all says others", cmd.CommandPath())}
+	case len(args) > 0 && s.Interface != "":
+		return usageError{fmt.Errorf("%s: --interface does not go with files", cmd.CommandPath())}
+	}
+	return nil
+}
+
+// absolute spells paths as the daemon understands them, which is in another
+// directory. A bare name may be of any directory that it records into.
+func absolute(paths []string) []string {
+	var all []string
+	for _, p := range paths {
+		if filepath.Base(p) != p {
+			if abs, err := filepath.Abs(p); err == nil {
+				p = abs
+			}
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// ago says how long ago a time was, for people.
+func ago(now, t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return span(now.Sub(t)) + " ago"
+}
+
+// span spells a time in its two largest units.
+func span(d time.Duration) string {
+	d = max(d, 0)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd%02dh", int(d.Hours())/24, int(d.Hours())%24)
+}

@@ -1,0 +1,190 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Limits of what a client may ask of capd.
+const (
+	maxBody        = 1 << 20
+	maxHeader      = 16 << 10
+	maxConnections = 1024
+	maxLookers     = 64
+	silence        = 5 * time.Second // that a client may need for its request's head
+	patience       = 30 * time.Second
+)
+
+// A Backend is what the socket shows and commands. Its methods may be called
+// from any goroutine, and end when the context does.
+type Backend interface {
+	Report() Status
+	RotateFiles(ctx context.Context, iface string) ([]string, error)
+	Reload(ctx context.Context) error
+	Hold(ctx context.Context, s Selection) ([]string, error)
+	Release(ctx context.Context, s Selection) ([]string, error)
+}
+
+// A RefusedError is an order that makes no sense: the client is told so.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+// Refused returns a RefusedError.
+func Refused(format string, args ...any) error { return &RefusedError{fmt.Sprintf(format, args...)} }
+
+// A Server serves a Backend.
+type Server struct {
+	http    *http.Server
+	backend Backend
+	crowd   crowd
+
+	mu      sync.Mutex
+	lookers map[string]time.Time
+}
+
+// NewServer makes a server. The metrics' handler may be nil.
+func NewServer(b Backend, metrics http.Handler) *Server {
+	s := &Server{backend: b, lookers: make(map[string]time.Time)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("POST /v1/rotate", order(func(ctx context.Context, o RotateOrder) ([]string, error) {
+		return b.RotateFiles(ctx, o.Interface)
+	}))
+	mux.HandleFunc("POST /v1/reload", order(func(ctx context.Context, _ struct{}) ([]string, error) { return nil, b.Reload(ctx) }))
+	mux.HandleFunc("POST /v1/hold", order(b.Hold))
+	mux.HandleFunc("POST /v1/release", order(b.Release))
+	if metrics != nil {
+		mux.Handle("GET /metrics", metrics)
+	}
+	s.http = newHTTP(mux)
+	s.http.ConnState = s.crowd.note
+	return s
+}
+
+// newHTTP returns a server that a bad client can cost little.
+func newHTTP(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: silence,
+		ReadTimeout:       patience,
+		WriteTimeout:      2 * patience,
+		IdleTimeout:       patience,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          discard(),
+	}
+}
+
+// Serve answers until the context ends; then requests under way have a moment.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return serve(ctx, s.http, l) }
+
+// ServeMetrics answers GET /metrics, and nothing else, until the context ends.
+func ServeMetrics(ctx context.Context, l net.Listener, metrics http.Handler) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	h, c := newHTTP(mux), new(crowd)
+	h.ConnState = c.note
+	return serve(ctx, h, l)
+}
+
+func serve(ctx context.Context, h *http.Server, l net.Listener) error {
+	ended := make(chan error, 1)
+	go func() { ended <- h.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("control: %w", err)
+	case <-ctx.Done():
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if h.Shutdown(late) != nil {
+		_ = h.Close()
+	}
+	<-ended
+	return nil
+}
+
+// status answers with the backend's report. Who gives the name of a looker is
+// told when that one looked before.
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	report := s.backend.Report()
+	if name := r.URL.Query().Get("looker"); name != "" {
+		report.Looked = s.look(name, report.Time)
+	}
+	answer(w, http.StatusOK, &report)
+}
+
+// look returns when the looker was there before, and remembers it. Where there
+// are too many, the one that has been away longest is forgotten.
+func (s *Server) look(name string, now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, known := s.lookers[name]
+	if !known && len(s.lookers) == maxLookers {
+		oldest := ""
+		for n, t := range s.lookers {
+			if oldest == "" || t.Before(s.lookers[oldest]) {
+				oldest = n
+			}
+		}
+		delete(s.lookers, oldest)
+	}
+	s.lookers[name] = now
+	return before
+}
+
+// order returns a handler that reads T from the body, if there is one.
+func order[T any](do func(context.Context, T) ([]string, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in T
+		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&in); err != nil && !errors.Is(err, io.EOF) {
+			refuse(w, err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		files, err := do(ctx, in)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		answer(w, http.StatusOK, Answer{append([]string{}, files...)})
+	}
+}
+
+// refuse answers a body that is none.
+func refuse(w http.ResponseWriter, err error) {
+	code := http.StatusBadRequest
+	if errors.As(err, new(*http.MaxBytesError)) {
+		code = http.StatusRequestEntityTooLarge
+	}
+	answer(w, code, failure{"request: " + err.Error()})
+}
+
+func fail(w http.ResponseWriter, err error) {
+	code := http.StatusInternalServerError
+	if errors.As(err, new(*RefusedError)) {
+		code = http.StatusBadRequest
+	}
+	answer(w, code, failure{err.Error()})
+}
+
+// A failure is the answer to what can't be done.
+type failure struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
+}

@@ -1,0 +1,158 @@
+// Package control tells of a running capd and gives it orders, over HTTP with
+// JSON on a unix socket; docs/control.md has the format.
+//
+// It knows nothing of recording: a Backend does.
+package control
+
+import "time"
+
+// Version is the version of the format. It rises when a field changes its
+// meaning, not when one is added.
+const Version = 1
+
+// States of an interface, from the best to the worst.
+const (
+	Recording = "recording" // frames are recorded as they come
+	Ended     = "ended"     // of an interface that is recorded no more
+	Waiting   = "waiting"   // the interface is not there
+	Down      = "down"      // it is there, but down
+	Suspended = "suspended" // frames are counted and dropped: the disk fails
+)
+
+// A Status tells of a capd.
+type Status struct {
+	Version     int         `json:"v"`
+	Software    string      `json:"software"`
+	PID         int         `json:"pid"`
+	Time        time.Time   `json:"time"`            // of what follows
+	Start       time.Time   `json:"start"`           // of capd
+	Looked      time.Time   `json:"looked,omitzero"` // when the same looker asked before; see Looker
+	Config      string      `json:"config"`          // digest of the configuration, as in the ledger
+	Interfaces  []Interface `json:"interfaces"`      // by name
+	Directories []Directory `json:"directories"`     // by path
+}
+
+// An Interface tells of one that is recorded, of all its rings together.
+type Interface struct {
+	Name      string    `json:"interface"`
+	State     string    `json:"state"` // the worst of its rings
+	Since     time.Time `json:"since"`
+	Directory string    `json:"directory"`
+	Files     []string  `json:"files"` // that are being written, one for each ring
+
+	Counters
+	LastLoss time.Time `json:"last_loss,omitzero"` // when a counter of lost frames was last seen to rise
+	Rates    Rates     `json:"rates"`
+	Ring     Fill      `json:"ring"` // the kernel's; the fullest, where there are several
+	Pool     Fill      `json:"pool"` // capd's memory; the fullest, where there are several
+	Writes   Latency   `json:"writes"`
+	Syncs    Latency   `json:"syncs"`
+	Kept     Kept      `json:"kept"`
+}
+
+// Counters count since capd's start. Received is the sum of Written,
+// KernelDropped, CapdDropped and Pending.
+type Counters struct {
+	Received      uint64 `json:"received"`       // frames that the kernel met
+	Written       uint64 `json:"written"`        // of these, on the disk
+	Pending       uint64 `json:"pending"`        // of these, in memory on their way to the disk
+	KernelDropped uint64 `json:"kernel_dropped"` // of these, dropped because the ring was full
+	CapdDropped   uint64 `json:"capd_dropped"`   // of these, not written by capd
+	NICDropped    uint64 `json:"nic_dropped"`    // dropped by the interface: not received
+	Freezes       uint64 `json:"freezes"`        // times that the ring was full
+	Truncated     uint64 `json:"truncated"`      // frames cut by the snaplen
+	Bytes         uint64 `json:"bytes"`          // captured, of the frames taken from the kernel
+	Finished      uint64 `json:"finished"`       // files
+	FileBytes     int64  `json:"file_bytes"`     // of finished files
+	Failures      uint64 `json:"failures"`       // files that could not be finished in order
+	Waits         uint64 `json:"waits"`          // times that the ring had to hold frames because the disk was behind
+}
+
+// Lost returns how many frames are missing from the files.
+func (c *Counters) Lost() uint64 { return c.KernelDropped + c.CapdDropped + c.NICDropped }
+
+// Rates are rates over times that end now.
+type Rates struct {
+	Second Rate `json:"second"`
+	Minute Rate `json:"minute"` // less, as long as capd is younger
+	Start  Rate `json:"start"`
+}
+
+// A Rate is how much came in a second.
+type Rate struct {
+	Packets float64 `json:"packets"`
+	Bytes   float64 `json:"bytes"`
+	Lost    float64 `json:"lost"` // frames, wherever they were lost
+}
+
+// A Fill says how full a queue is, from 0 to 1.
+type Fill struct {
+	Now  float64 `json:"now"`
+	High float64 `json:"high"` // the most that was seen since the start
+	Size int64   `json:"size"` // bytes, of all rings or pools together; 0 without one
+}
+
+// A Latency tells how long operations of the disk took, in seconds.
+type Latency struct {
+	Summary
+	Sum     float64  `json:"sum"`
+	Max     float64  `json:"max"`
+	Minute  Summary  `json:"minute"`  // of the last minute alone
+	Buckets []Bucket `json:"buckets"` // cumulative, from the shortest
+}
+
+// A Summary is a number of operations and how long they took, in seconds. The
+// quantiles are estimates within a factor of two.
+type Summary struct {
+	Count  uint64  `json:"count"`
+	Median float64 `json:"median"`
+	P99    float64 `json:"p99"`
+}
+
+// A Bucket counts the operations that took no longer.
+type Bucket struct {
+	Seconds float64 `json:"le"`
+	Count   uint64  `json:"count"`
+}
+
+// Kept tells of the files that a directory holds of an interface. It may be
+// some seconds old.
+type Kept struct {
+	Files  int       `json:"files"`           // finished
+	Bytes  int64     `json:"bytes"`           // of all files
+	Held   int       `json:"held"`            // files that may not be deleted
+	Oldest time.Time `json:"oldest,omitzero"` // begin of the oldest file
+	Rate   float64   `json:"rate"`            // bytes on disk a second, of late
+	Reach  float64   `json:"reach"`           // seconds that the files will reach back at that rate; 0: no limit, or no rate yet
+	Limit  string    `json:"limit,omitempty"` // that is reached first: bytes, age, count or min_free
+}
+
+// A Directory tells of one that is recorded into. It may be some seconds old.
+type Directory struct {
+	Path         string `json:"directory"`
+	Files        int    `json:"files"` // finished
+	Bytes        int64  `json:"bytes"` // of all files
+	Held         int    `json:"held"`
+	Deleted      uint64 `json:"deleted"` // files that limits deleted since the start
+	DeletedBytes int64  `json:"deleted_bytes"`
+	Free         uint64 `json:"free"`  // bytes of the file system; 0: unknown
+	Total        uint64 `json:"total"` // bytes of the file system; 0: unknown
+}
+
+// A Selection says which files to hold or to release.
+type Selection struct {
+	Files     []string `json:"files,omitempty"`     // names or paths
+	Last      string   `json:"last,omitempty"`      // a duration: what was recorded since then, as "10m"
+	Interface string   `json:"interface,omitempty"` // with Last or All: of this one only
+	All       bool     `json:"all,omitempty"`       // release only: all that are held
+}
+
+// A RotateOrder says what to rotate.
+type RotateOrder struct {
+	Interface string `json:"interface,omitempty"` // empty: all
+}
+
+// An Answer is what an order came to.
+type Answer struct {
+	Files []string `json:"files"` // paths that it was about
+}

@@ -1,0 +1,49 @@
+package control
+
+import "fmt"
+
+// A Level is how good or bad a status is, as monitoring counts it.
+type Level int
+
+// Levels; the numbers are exit codes that monitoring knows.
+const (
+	OK       Level = 0 // everything is recorded
+	Warning  Level = 1 // frames were lost since the last look, or an interface is waited for
+	Critical Level = 2 // an interface is down, its disk fails, or capd does not answer
+)
+
+func (l Level) String() string {
+	return [...]string{"OK", "WARNING", "CRITICAL"}[l]
+}
+
+// Judge returns the level of a status, and a phrase for each thing that is
+// wrong. Losses count from Looked on.
+func (s *Status) Judge() (level Level, wrong []string) {
+	note := func(l Level, format string, args ...any) {
+		level = max(level, l)
+		wrong = append(wrong, fmt.Sprintf(format, args...))
+	}
+	running := 0
+	for i := range s.Interfaces {
+		iface := &s.Interfaces[i]
+		if iface.State != Ended {
+			running++
+		}
+		switch iface.State {
+		case Waiting:
+			note(Warning, "%q is not there", iface.Name)
+		case Down:
+			note(Critical, "%q is down", iface.Name)
+		case Suspended:
+			note(Critical, "%q can't be written to %s", iface.Name, iface.Directory)
+		}
+		if iface.LastLoss.After(s.Looked) {
+			note(Warning, "%q lost frames (%d by the kernel, %d by capd, %d by the interface since the start)",
+				iface.Name, iface.KernelDropped, iface.CapdDropped, iface.NICDropped)
+		}
+	}
+	if running == 0 {
+		note(Warning, "no interface is there to record")
+	}
+	return level, wrong
+}

@@ -1,0 +1,208 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"capd/config"
+	"capd/internal/control"
+	"capd/internal/retain"
+	"capd/writer"
+)
+
+// A chosen file is one of a selection.
+type chosen struct {
+	dir  *directory
+	name writer.Name
+}
+
+func (c chosen) path() string { return filepath.Join(c.dir.path, c.name.String()) }
+
+// Hold keeps limits from deleting the files, over restarts, and returns their
+// paths. The ledgers say so.
+func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error) {
+	if s.All {
+		return nil, control.Refused("hold: all files? Name them, or how long ago the first one was recorded")
+	}
+	files, err := d.choose(s)
+	if err != nil {
+		return nil, fmt.Errorf("hold: %w", err)
+	}
+	defer d.kept.forget()
+	return each(ctx, files, writer.KindHold, (*retain.Keeper).Hold)
+}
+
+// Release undoes Hold.
+func (d *Daemon) Release(ctx context.Context, s control.Selection) ([]string, error) {
+	choose := d.choose
+	if s.All {
+		choose = d.held
+	}
+	files, err := choose(s)
+	if err != nil {
+		return nil, fmt.Errorf("release: %w", err)
+	}
+	defer d.kept.forget()
+	return each(ctx, files, writer.KindRelease, (*retain.Keeper).Release)
+}
+
+// each does it to the files, and tells the ledgers of those that it changed. A
+// file that a limit deleted meanwhile is left out, unless it is the only one.
+func each(ctx context.Context, files []chosen, kind writer.Kind, do func(*retain.Keeper, writer.Name) (bool, error)) ([]string, error) {
+	var done []string
+	for _, c := range files {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("%s: %w after %d of %d files", kind, err, len(done), len(files))
+		}
+		changed, err := do(c.dir.keeper, c.name)
+		if errors.Is(err, fs.ErrNotExist) && len(files) > 1 {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", kind, err)
+		}
+		if changed {
+			c.dir.book.note(writer.Entry{Kind: kind, Name: c.name.String(), Interface: c.name.Interface})
+		}
+		done = append(done, c.path())
+	}
+	return done, nil
+}
+
+// choose finds the files of a selection.
+func (d *Daemon) choose(s control.Selection) ([]chosen, error) {
+	switch {
+	case (s.Last == "") == (len(s.Files) == 0):
+		return nil, control.Refused("name either files or how far back to go, as 10m")
+	case s.Last == "" && s.Interface != "":
+		return nil, control.Refused("files are named already: an interface goes with how far back to go")
+	case s.Last != "":
+		return d.since(s)
+	}
+	var files []chosen
+	for _, path := range s.Files {
+		c, err := d.find(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, c)
+	}
+	return files, nil
+}
+
+// find finds a file by its path, or by its name in any directory.
+func (d *Daemon) find(path string) (chosen, error) {
+	name, err := retain.ParseName(filepath.Base(path))
+	if err != nil {
+		return chosen{}, control.Refused("%v", err)
+	}
+	place := filepath.Dir(path)
+	for _, dir := range d.dirs.unique() {
+		if (place == "." || sameDirectory(place, dir.path)) && dir.keeper.Has(name) {
+			return chosen{dir, name}, nil
+		}
+	}
+	return chosen{}, control.Refused("%s: there is no such file where this capd records", path)
+}
+
+func sameDirectory(a, b string) bool {
+	x, err := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// since finds the files that hold what came of late.
+func (d *Daemon) since(s control.Selection) ([]chosen, error) {
+	var last config.Duration
+	if err := last.Set(s.Last); err != nil || last <= 0 {
+		return nil, control.Refused("%q is not a time above 0, as 10m", s.Last)
+	}
+	begin := time.Now().Add(-time.Duration(last))
+	return d.all(s.Interface, func(k *retain.Keeper) ([]writer.Name, error) { return k.Since(begin) })
+}
+
+// held finds the files that are held.
+func (d *Daemon) held(s control.Selection) ([]chosen, error) {
+	if s.Last != "" || len(s.Files) > 0 {
+		return nil, control.Refused("name either files, how far back to go, or all")
+	}
+	return d.all(s.Interface, (*retain.Keeper).Held)
+}
+
+// all asks each directory for its files, and returns those of the interface; of
+// the empty name, all.
+func (d *Daemon) all(iface string, ask func(*retain.Keeper) ([]writer.Name, error)) ([]chosen, error) {
+	var files []chosen
+	for _, dir := range d.dirs.unique() {
+		names, err := ask(dir.keeper)
+		if err != nil {
+			return nil, fmt.Errorf("directory %s: %w", dir.path, err)
+		}
+		for _, n := range names {
+			if iface == "" || n.Interface == iface {
+				files = append(files, chosen{dir, n})
+			}
+		}
+	}
+	return files, nil
+}
+
+// rotateLook is how often it is looked whether a rotation is over.
+const rotateLook = 10 * time.Millisecond
+
+// RotateFiles ends the current files of an interface, or of all for the empty
+// name, waits until they are finished, and returns their paths.
+func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error) {
+	var current []string
+	known := iface == ""
+	d.mu.Lock()
+	for _, r := range d.recorders {
+		if iface != "" && r.name != iface {
+			continue
+		}
+		known = true
+		if file := r.writer.Stats().File; file != "" {
+			current = append(current, file)
+		}
+		r.rotate.Store(true)
+	}
+	d.mu.Unlock()
+	if !known {
+		return nil, control.Refused("rotate: interface %s is not recorded", iface)
+	}
+	tick := time.NewTicker(rotateLook)
+	defer tick.Stop()
+	var done []string
+	for _, partial := range current {
+		path := strings.TrimSuffix(partial, writer.Partial)
+		for !finished(path) {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return nil, fmt.Errorf("rotate: %s is not finished yet", path)
+			}
+		}
+		done = append(done, path)
+	}
+	d.kept.forget()
+	return done, nil
+}
+
+// finished reports whether a file is there without Partial, compressed or not.
+func finished(path string) bool {
+	if _, err := os.Lstat(path); err == nil {
+		return true
+	}
+	for _, ext := range []string{".zst", ".gz"} {
+		if _, err := os.Lstat(path + ext); err == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,140 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"capd/internal/control"
+	"capd/writer"
+)
+
+// sampleEvery is how often counters are looked at, and history how many looks
+// are remembered: a minute.
+const (
+	sampleEvery = time.Second
+	history     = 60
+)
+
+// A sampler looks at the counters of interfaces once a second, so that there
+// are rates without anything on the way of a frame.
+type sampler struct {
+	mu   sync.Mutex
+	rows map[string]*row
+}
+
+// A row is what a sampler knows of an interface.
+type row struct {
+	samples  []sample // the oldest first
+	lost     uint64
+	lastLoss time.Time
+	freezes  uint64
+	ringHigh float64
+}
+
+// A sample is the state of an interface's counters at a time.
+type sample struct {
+	at      time.Time
+	packets uint64
+	bytes   uint64
+	lost    uint64
+	writes  writer.Latency
+	syncs   writer.Latency
+}
+
+// run samples until the context ends.
+func (s *sampler) run(ctx context.Context, look func() []*iface) {
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		s.take(time.Now(), look())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// take remembers the present counters.
+func (s *sampler) take(now time.Time, all []*iface) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range all {
+		r := s.row(i, now)
+		if len(r.samples) > history {
+			r.samples = append(r.samples[:0], r.samples[1:]...)
+		}
+		r.samples = append(r.samples, i.sample(now))
+	}
+}
+
+// row returns what is known of the interface, with what its counters say now.
+// The caller holds mu.
+func (s *sampler) row(i *iface, now time.Time) *row {
+	if s.rows == nil {
+		s.rows = make(map[string]*row)
+	}
+	r := s.rows[i.name]
+	if r == nil {
+		r = new(row)
+		s.rows[i.name] = r
+	}
+	if lost := i.Lost(); lost > r.lost {
+		r.lost, r.lastLoss = lost, now
+	}
+	r.ringHigh = max(r.ringHigh, i.ring)
+	if i.Freezes > r.freezes { // it has been full since the last look
+		r.freezes, r.ringHigh = i.Freezes, 1
+	}
+	return r
+}
+
+// describe fills in what only history tells of an interface.
+func (s *sampler) describe(now, start time.Time, i *iface, out *control.Interface) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.row(i, now)
+	out.LastLoss = r.lastLoss
+	out.Ring.High = r.ringHigh
+	present := i.sample(now)
+	out.Rates.Start = rate(sample{at: start}, present)
+	out.Writes, out.Syncs = latency(&i.writes), latency(&i.syncs)
+	if len(r.samples) == 0 {
+		return
+	}
+	oldest, last := r.samples[0], r.samples[len(r.samples)-1]
+	out.Rates.Minute = rate(oldest, present)
+	// The last whole second: the present one may have only begun.
+	if len(r.samples) > 1 {
+		out.Rates.Second = rate(r.samples[len(r.samples)-2], last)
+	}
+	writes, syncs := i.writes.Since(&oldest.writes), i.syncs.Since(&oldest.syncs)
+	out.Writes.Minute, out.Syncs.Minute = summary(&writes), summary(&syncs)
+}
+
+func rate(from, to sample) control.Rate {
+	seconds := to.at.Sub(from.at).Seconds()
+	if seconds <= 0 {
+		return control.Rate{}
+	}
+	return control.Rate{
+		Packets: float64(to.packets-from.packets) / seconds,
+		Bytes:   float64(to.bytes-from.bytes) / seconds,
+		Lost:    float64(to.lost-from.lost) / seconds,
+	}
+}
+
+func latency(l *writer.Latency) control.Latency {
+	out := control.Latency{Summary: summary(l), Sum: l.Sum.Seconds(), Max: l.Max.Seconds(), Buckets: make([]control.Bucket, len(l.Buckets))}
+	var sum uint64
+	for i, n := range l.Buckets {
+		sum += n
+		out.Buckets[i] = control.Bucket{Seconds: writer.LatencyBound(i).Seconds(), Count: sum}
+	}
+	return out
+}
+
+func summary(l *writer.Latency) control.Summary {
+	return control.Summary{Count: l.Count, Median: l.Quantile(0.5).Seconds(), P99: l.Quantile(0.99).Seconds()}
+}

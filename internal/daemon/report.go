@@ -1,0 +1,198 @@
+package daemon
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"capd/internal/control"
+	"capd/internal/retain"
+	"capd/writer"
+)
+
+// An iface is the sum of an interface's recorders, those that ended too.
+type iface struct {
+	name string
+	control.Counters
+	state     State
+	since     time.Time
+	directory string
+	files     []string
+	ring      float64 // how full the fullest ring is
+	pool      float64
+	poolHigh  float64
+	ringSize  int64
+	poolSize  int64
+	writes    writer.Latency
+	syncs     writer.Latency
+}
+
+func (i *iface) sample(now time.Time) sample {
+	return sample{at: now, packets: i.Received, bytes: i.Bytes, lost: i.Lost(), writes: i.writes, syncs: i.syncs}
+}
+
+// interfaces adds up the recorders of each interface, in order of their names.
+func (d *Daemon) interfaces() []*iface {
+	var all []*iface
+	for _, s := range d.Status() {
+		if len(all) == 0 || all[len(all)-1].name != s.Interface {
+			all = append(all, &iface{name: s.Interface, state: s.State, since: s.Since})
+		}
+		all[len(all)-1].add(&s)
+	}
+	return all
+}
+
+// add takes a recorder in. It must see received last: see Daemon.Status.
+func (i *iface) add(s *Status) {
+	i.Received += s.Received
+	i.Written += s.Written
+	i.KernelDropped += s.KernelDropped
+	i.CapdDropped += s.Dropped
+	i.Pending += s.Received - min(s.Received, s.Written+s.KernelDropped+s.Dropped)
+	i.NICDropped += s.NICDropped
+	i.Freezes += s.Freezes
+	i.Bytes += s.Bytes
+	w := &s.Writer
+	i.Truncated += w.Truncated
+	i.Finished += w.Files
+	i.FileBytes += w.FileBytes
+	i.Failures += w.Failures
+	i.Waits += w.Waits
+	i.writes.Add(&w.Writes)
+	i.syncs.Add(&w.Syncs)
+	i.poolHigh = max(i.poolHigh, part(w.HighChunks, w.Chunks))
+	i.directory = s.Directory
+	if s.State == Ended && i.state != Ended {
+		return // one of an earlier time says nothing of now
+	}
+	if i.state == Ended || badness(s.State) > badness(i.state) {
+		i.state, i.since = s.State, s.Since
+	}
+	if s.State == Ended {
+		return
+	}
+	if w.File != "" {
+		i.files = append(i.files, w.File)
+	}
+	i.ring = max(i.ring, part(s.RingFilled, s.RingBlocks))
+	i.pool = max(i.pool, part(w.Chunks-w.FreeChunks, w.Chunks))
+	i.ringSize += s.RingSize
+	i.poolSize += s.PoolSize
+}
+
+func part(n, of int) float64 {
+	if of == 0 {
+		return 0
+	}
+	return float64(n) / float64(of)
+}
+
+// badness orders states of recorders that run.
+func badness(s State) int {
+	return slices.Index([]State{Ended, Recording, Waiting, Down, Suspended}, s)
+}
+
+// Report tells how it goes.
+func (d *Daemon) Report() control.Status {
+	all := d.interfaces()
+	now := time.Now()
+	s := control.Status{
+		Version: control.Version, Software: d.opt.Application, PID: os.Getpid(), Time: now, Start: d.start,
+		Config: d.dirs.run.Config, Interfaces: []control.Interface{}, Directories: []control.Directory{},
+	}
+	kept := d.kept.look(now, d.dirs.unique())
+	for _, k := range kept {
+		s.Directories = append(s.Directories, k.directory)
+	}
+	for _, i := range all {
+		out := control.Interface{
+			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Files: append([]string{}, i.files...),
+			Counters: i.Counters,
+			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},
+			Pool:     control.Fill{Now: i.pool, High: i.poolHigh, Size: i.poolSize},
+		}
+		d.rates.describe(now, d.start, i, &out)
+		for _, k := range kept {
+			if k.of == d.dirs.byPath[i.directory] {
+				out.Kept = k.interfaces[i.name]
+			}
+		}
+		s.Interfaces = append(s.Interfaces, out)
+	}
+	return s
+}
+
+// keptAge is how old what is told of the files may be: they may be many.
+const keptAge = 2 * time.Second
+
+// A shelf remembers for a moment what the directories hold.
+type shelf struct {
+	mu   sync.Mutex
+	at   time.Time
+	dirs []*kept
+}
+
+// kept is what a directory holds.
+type kept struct {
+	directory  control.Directory
+	of         *directory
+	interfaces map[string]control.Kept
+}
+
+// look returns what the directories hold, in order of their paths.
+func (s *shelf) look(now time.Time, dirs []*directory) []*kept {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.at.IsZero() && now.Sub(s.at) < keptAge {
+		return s.dirs
+	}
+	s.at, s.dirs = now, nil
+	for _, d := range dirs {
+		s.dirs = append(s.dirs, keptIn(d))
+	}
+	slices.SortFunc(s.dirs, func(a, b *kept) int { return strings.Compare(a.directory.Path, b.directory.Path) })
+	return s.dirs
+}
+
+// forget makes the next look a new one.
+func (s *shelf) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = time.Time{}
+}
+
+func keptIn(d *directory) *kept {
+	stats := d.keeper.Stats()
+	k := &kept{
+		directory: control.Directory{
+			Path: d.path, Files: stats.Files, Bytes: stats.Bytes, Held: stats.Held,
+			Deleted: stats.Deleted, DeletedBytes: stats.DeletedBytes, Free: stats.Space.Free, Total: stats.Space.Total,
+		},
+		of:         d,
+		interfaces: make(map[string]control.Kept),
+	}
+	for _, f := range d.keeper.Forecast() {
+		k.interfaces[f.Interface] = control.Kept{Oldest: f.Oldest, Rate: f.Rate, Reach: f.Reach.Seconds(), Limit: string(f.Limit)}
+	}
+	for _, f := range d.keeper.Files() {
+		k.interfaces[f.Name.Interface] = count(k.interfaces[f.Name.Interface], &f)
+	}
+	return k
+}
+
+func count(k control.Kept, f *retain.File) control.Kept {
+	k.Bytes += f.Size
+	if !f.Partial {
+		k.Files++
+	}
+	if f.Held {
+		k.Held++
+	}
+	if k.Oldest.IsZero() {
+		k.Oldest = f.Name.Start
+	}
+	return k
+}

@@ -1,0 +1,238 @@
+// Package selftest captures datagrams that it sends to itself over loopback,
+// and compares what comes with what went.
+package selftest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"capd/capture"
+	"capd/pcap"
+)
+
+// A Report is what a run found.
+type Report struct {
+	Interface string
+	Link      pcap.LinkType
+	Mode      capture.Mode
+	Layout    capture.Layout
+	Buffer    int // bytes of the kernel's ring or buffers
+	Warnings  []string
+
+	Sent     int    // datagrams
+	Captured int    // of these
+	Bytes    uint64 // of the frames of these
+	Others   uint64 // frames of other programs
+	Stats    capture.Stats
+	Wrong    []string // differences, a sentence each; nil if all is well
+}
+
+// Read returns how many frames came from the device.
+func (r *Report) Read() uint64 { return uint64(r.Captured) + r.Others }
+
+// ErrNoLoopback is returned where no interface can carry the datagrams.
+var ErrNoLoopback = errors.New("no loopback interface with 127.0.0.1 is up")
+
+// Run sends and captures for that long. Differences are in the report; an
+// error says that there was nothing to compare.
+func Run(ctx context.Context, d time.Duration) (*Report, error) {
+	name, err := loopback()
+	if err != nil {
+		return nil, err
+	}
+	dev, err := capture.Open(capture.Config{Interface: name})
+	if err != nil {
+		return nil, err
+	}
+	defer dev.Close()
+	h, err := dev.Attach()
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	t, err := newTalker()
+	if err != nil {
+		return nil, err
+	}
+	defer t.conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	r := &run{
+		Report: Report{Interface: name, Link: h.LinkType(), Mode: h.Mode(), Buffer: dev.RingSize(), Warnings: dev.Warnings()},
+		check:  checker{link: h.LinkType(), talker: t, began: time.Now().Round(0)},
+	}
+	return &r.Report, r.do(ctx, h)
+}
+
+// loopback returns the interface's name.
+func loopback() (string, error) {
+	all, err := capture.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	for _, i := range all {
+		for _, ip := range i.IPs {
+			if i.Loopback && i.Up && ip.Addr() == address {
+				return i.Name, nil
+			}
+		}
+	}
+	return "", ErrNoLoopback
+}
+
+// address is where the datagrams come from and go to.
+var address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// A run is the state of one Run.
+type run struct {
+	Report
+	check checker
+}
+
+// mostWrong is after how many differences no more are told.
+const mostWrong = 5
+
+func (r *run) wrong(format string, args ...any) {
+	if len(r.Wrong) < mostWrong {
+		r.Wrong = append(r.Wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+// do captures until the talker has ended and the device is drained.
+func (r *run) do(ctx context.Context, h *capture.Handle) error {
+	type end struct {
+		sent int
+		err  error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		n, err := r.check.talk(ctx)
+		ended <- end{n, err}
+	}()
+	var last end
+	talking := true
+	for {
+		select {
+		case last = <-ended:
+			talking = false
+			if err := h.Stop(); err != nil {
+				return err
+			}
+		default:
+		}
+		b, err := h.Next(100 * time.Millisecond)
+		if err == capture.ErrClosed {
+			break
+		}
+		if err != nil {
+			if talking {
+				r.check.conn.Close()
+				<-ended
+			}
+			return fmt.Errorf("next batch: %w", err)
+		}
+		if b != nil {
+			r.batch(b)
+		}
+	}
+	r.Layout = h.Layout()
+	r.Sent = last.sent
+	if last.err != nil {
+		return last.err
+	}
+	var err error
+	if r.Stats, err = h.Stats(); err != nil {
+		return err
+	}
+	r.counts()
+	return nil
+}
+
+// batch compares the frames of a batch.
+func (r *run) batch(b *capture.Batch) {
+	defer b.Release()
+	var pkts [64]pcap.Packet
+	for n := b.Read(pkts[:]); n > 0; n = b.Read(pkts[:]) {
+		for i := range pkts[:n] {
+			r.packet(&pkts[i])
+		}
+	}
+	if err := b.Err(); err != nil {
+		r.wrong("%v", err)
+	}
+}
+
+func (r *run) packet(p *pcap.Packet) {
+	if !r.check.ours(p.Data) {
+		r.Others++
+		return
+	}
+	n, err := r.check.compare(p)
+	switch {
+	case err != nil:
+		r.wrong("frame %d of this test: %v", r.Captured, err)
+	case n != r.Captured:
+		r.wrong("datagram %d came in the place of datagram %d", n, r.Captured)
+	}
+	r.Captured++
+	r.Bytes += uint64(len(p.Data))
+}
+
+// counts compares the counters.
+func (r *run) counts() {
+	s := r.Stats
+	if r.Captured != r.Sent {
+		r.wrong("%d datagrams were sent and %d captured; the kernel counts %d dropped frames", r.Sent, r.Captured, s.Dropped)
+	}
+	if s.Received != r.Read()+s.Dropped+s.Corrupt {
+		r.wrong("the counters do not agree: %d frames received are not %d read, %d dropped and %d corrupt", s.Received, r.Read(), s.Dropped, s.Corrupt)
+	}
+}
+
+// A talker sends datagrams to itself.
+type talker struct {
+	conn *net.UDPConn
+	port uint16
+	seed uint64
+}
+
+func newTalker() (talker, error) {
+	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, 0)))
+	if err != nil {
+		return talker{}, fmt.Errorf("listen on loopback: %w", err)
+	}
+	port := c.LocalAddr().(*net.UDPAddr).Port
+	return talker{conn: c, port: uint16(port), seed: uint64(time.Now().UnixNano())}, nil
+}
+
+// pause is the time between datagrams, so that no buffer overflows.
+const pause = time.Millisecond
+
+// talk sends datagrams until the context ends, and receives each before it
+// sends the next: by then the device has it. It returns how many.
+func (t *talker) talk(ctx context.Context) (int, error) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	to := netip.AddrPortFrom(address, t.port)
+	buf := make([]byte, longest+1)
+	for n := 0; ; n++ {
+		if _, err := t.conn.WriteToUDPAddrPort(t.payload(n), to); err != nil {
+			return n, fmt.Errorf("send datagram %d: %w", n, err)
+		}
+		if err := t.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			return n + 1, err
+		}
+		if _, err := t.conn.Read(buf); err != nil {
+			return n + 1, fmt.Errorf("receive datagram %d: %w", n, err)
+		}
+		select {
+		case <-ctx.Done():
+			return n + 1, nil
+		case <-tick.C:
+		}
+	}
+}
