@@ -52,6 +52,9 @@ const buffers = 2
 const longestWait = 250 * time.Millisecond
 
 func (d *bpfDevice) openOn(s sys, a abi, c Config) error {
+	if c.Gated {
+		return fmt.Errorf("a BPF device is locked once it is open: it can't be gated: %w", errors.ErrUnsupported)
+	}
 	if c.Interface == Any {
 		return fmt.Errorf("a BPF device reads one interface: %w", errors.ErrUnsupported)
 	}
@@ -123,6 +126,8 @@ func readTimeout(ms int) time.Duration {
 	d := time.Duration(ms) * time.Millisecond
 	return min((d+step-1)/step*step, longestWait)
 }
+
+func (d *bpfDevice) ungate() error { return errors.ErrUnsupported } // none was gated
 
 func (d *bpfDevice) ringSize() int { return kernelBuffers * d.length }
 

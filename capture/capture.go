@@ -66,6 +66,10 @@ type Config struct {
 	BlockTimeout int  // milliseconds until the kernel hands over a block that is not full; 0 is DefaultBlockTimeout
 	NoRing       bool // read frame by frame, as is done by itself where the kernel has no ring
 
+	// Gated keeps every frame out until Device.Admit, so that a device can take
+	// over from another. Linux only.
+	Gated bool
+
 	// Filter is a classic BPF program that keeps the frames for which it
 	// returns more than 0. It sees a frame without the VLAN tag that the
 	// kernel took out of it, and a cooked frame without its header.
@@ -179,6 +183,14 @@ func (d *Device) Attach() (*Handle, error) {
 		return nil, fmt.Errorf("attach to %s: %w", d.name, err)
 	}
 	return h, nil
+}
+
+// Admit lets frames into a device that was opened Gated.
+func (d *Device) Admit() error {
+	if err := d.ungate(); err != nil {
+		return fmt.Errorf("admit frames of %s: %w", d.name, err)
+	}
+	return nil
 }
 
 // Warnings returns what the system refused when the device was opened and

@@ -19,6 +19,7 @@ func (*device) open(Config) error    { return unsupported() }
 func (*device) attach(*handle) error { return unsupported() }
 func (*device) ringSize() int        { return 0 }
 func (*device) close() error         { return unsupported() }
+func (*device) ungate() error        { return unsupported() }
 func (*device) warnings() []string   { return nil }
 
 type handle struct{}

@@ -16,6 +16,7 @@ import (
 type device struct {
 	form
 	name         string
+	config       Config
 	index        int // of the interface; 0 is all
 	blockSize    int
 	blocks       int // in the ring; 0 without one
@@ -39,7 +40,7 @@ func (d *device) open(c Config) error {
 	if err != nil {
 		return err
 	}
-	d.name, d.index = c.Interface, index
+	d.name, d.index, d.config = c.Interface, index, c
 	d.form = form{link: link, snaplen: c.Snaplen}
 	d.blockSize = c.BlockSize
 	d.blockTimeout = time.Duration(c.BlockTimeout) * time.Millisecond
@@ -70,7 +71,11 @@ func (d *device) configure(c Config) error {
 	if err != nil {
 		return err
 	}
-	if err := setFilter(d.fd, program(c.Direction, d.index, c.Snaplen, c.Filter)); err != nil {
+	first := program(c.Direction, d.index, c.Snaplen, c.Filter)
+	if c.Gated {
+		first = nothing()
+	}
+	if err := setFilter(d.fd, first); err != nil {
 		return named("set filter", err)
 	}
 	if c.Direction == In {
@@ -90,6 +95,8 @@ func (d *device) configure(c Config) error {
 	return nil
 }
 
+func (d *device) ungate() error { return d.admit(d.config) }
+
 // minBlocks is where a ring stops to shrink when memory is short.
 const minBlocks = 4
 
@@ -107,6 +114,9 @@ func (d *device) setRing(c Config) error {
 	if err := unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_RESERVE, tagLen); err != nil {
 		return named("reserve headroom", err)
 	}
+	// With this the kernel stamps a frame when it arrives, once for all sockets,
+	// and not when it comes to this one: two devices agree on a frame's time.
+	_ = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	const frameSize = 2048 // not used by V3, but checked
 	blocks, err := shrink(c.RingSize/c.BlockSize, func(blocks int) error {
 		return unix.SetsockoptTpacketReq3(d.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{

@@ -10,7 +10,7 @@ import (
 // then lets frames in: no frame comes twice.
 func openGroup(c Config, n int, s Spread) ([]*Device, error) {
 	silent := c
-	silent.Filter = nothing()
+	silent.Gated = true
 	var all []*Device
 	fail := func(err error) ([]*Device, error) {
 		for _, d := range all {
@@ -28,12 +28,11 @@ func openGroup(c Config, n int, s Spread) ([]*Device, error) {
 	if err := join(all, s); err != nil {
 		return fail(err)
 	}
-	full, err := c.withDefaults()
-	if err != nil {
-		return fail(err)
-	}
 	for _, d := range all {
-		if err := d.admit(full); err != nil {
+		if c.Gated {
+			break
+		}
+		if err := d.ungate(); err != nil {
 			return fail(err)
 		}
 	}

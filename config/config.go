@@ -1,7 +1,7 @@
 // Package config defines, defaults and validates capd.toml.
 //
 // A setting has one home, a field of Config or of the structs in it, whose toml
-// tag is its key. The settings of Recording are read twice: at the top of the
+// tag is its key, and whose reload tag is its Effect. The settings of Recording are read twice: at the top of the
 // file for all interfaces, and in an [[interface]] for that one.
 package config
 
@@ -61,10 +61,11 @@ const (
 // A Config is what capd.toml says, with the defaults filled in.
 type Config struct {
 	Recording                // for interfaces that do not say otherwise
-	StopTimeout  Duration    `toml:"stop_timeout"`  // most time between the order to stop and the end
-	User         string      `toml:"user"`          // to become after the start as root; empty is none
-	Sandbox      string      `toml:"sandbox"`       // whether capd gives up what it does not need
-	SandboxPaths []string    `toml:"sandbox_paths"` // absolute directories that hooks may write into besides
+	Exclude      []string    `toml:"exclude" reload:"in place"`      // globs of interfaces that no glob takes
+	StopTimeout  Duration    `toml:"stop_timeout" reload:"in place"` // most time between the order to stop and the end
+	User         string      `toml:"user" reload:"restart"`          // to become after the start as root; empty is none
+	Sandbox      string      `toml:"sandbox" reload:"restart"`       // whether capd gives up what it does not need
+	SandboxPaths []string    `toml:"sandbox_paths" reload:"restart"` // absolute directories that hooks may write into besides
 	Retain       Retain      `toml:"retain"`
 	Finished     Finished    `toml:"finished"`
 	Control      Control     `toml:"control"`
@@ -74,43 +75,43 @@ type Config struct {
 
 // Recording is how an interface is recorded.
 type Recording struct {
-	Directory      string   `toml:"directory"` // absolute path
-	Snaplen        int      `toml:"snaplen"`   // most bytes kept of a frame
-	Promiscuous    bool     `toml:"promiscuous"`
-	Direction      string   `toml:"direction"`
-	Filter         string   `toml:"filter"`        // pcap-filter(7); empty takes every frame
-	RingSize       Size     `toml:"ring_size"`     // of the kernel's ring, a multiple of BlockSize
-	BlockSize      Size     `toml:"block_size"`    // of one block of the ring, a multiple of 4096
-	BlockTimeout   Duration `toml:"block_timeout"` // whole milliseconds
-	Format         string   `toml:"format"`
-	RotateSize     Size     `toml:"rotate_size"`     // 0 is never
-	RotateInterval Duration `toml:"rotate_interval"` // 0 is never
-	SyncInterval   Duration `toml:"sync_interval"`   // 0 is only at a file's end
-	FlushInterval  Duration `toml:"flush_interval"`  // 0 is only when a chunk is full
-	KeepEmpty      bool     `toml:"keep_empty"`
-	FileMode       FileMode `toml:"file_mode"`
-	Wait           bool     `toml:"wait"`
-	RetainBytes    Size     `toml:"retain_bytes"` // of an interface's files; 0 is no limit
-	RetainAge      Duration `toml:"retain_age"`
-	RetainCount    int      `toml:"retain_count"`
-	PoolSize       Size     `toml:"pool_size"`  // at least two chunks
-	ChunkSize      Size     `toml:"chunk_size"` // a multiple of 4096
-	Direct         string   `toml:"direct"`
-	Fanout         int      `toml:"fanout"` // rings, and files at a time
-	FanoutMode     string   `toml:"fanout_mode"`
-	CPU            int      `toml:"cpu"` // -1 is any; of the first ring, the others have those that follow
+	Directory      string   `toml:"directory" reload:"restart"` // absolute path
+	Snaplen        int      `toml:"snaplen" reload:"re-open"`   // most bytes kept of a frame
+	Promiscuous    bool     `toml:"promiscuous" reload:"re-open"`
+	Direction      string   `toml:"direction" reload:"re-open"`
+	Filter         string   `toml:"filter" reload:"re-open"`        // pcap-filter(7); empty takes every frame
+	RingSize       Size     `toml:"ring_size" reload:"re-open"`     // of the kernel's ring, a multiple of BlockSize
+	BlockSize      Size     `toml:"block_size" reload:"re-open"`    // of one block of the ring, a multiple of 4096
+	BlockTimeout   Duration `toml:"block_timeout" reload:"re-open"` // whole milliseconds
+	Format         string   `toml:"format" reload:"re-open"`
+	RotateSize     Size     `toml:"rotate_size" reload:"in place"`     // 0 is never
+	RotateInterval Duration `toml:"rotate_interval" reload:"in place"` // 0 is never
+	SyncInterval   Duration `toml:"sync_interval" reload:"in place"`   // 0 is only at a file's end
+	FlushInterval  Duration `toml:"flush_interval" reload:"in place"`  // 0 is only when a chunk is full
+	KeepEmpty      bool     `toml:"keep_empty" reload:"in place"`
+	FileMode       FileMode `toml:"file_mode" reload:"re-open"`
+	Wait           bool     `toml:"wait" reload:"in place"`
+	RetainBytes    Size     `toml:"retain_bytes" reload:"in place"` // of an interface's files; 0 is no limit
+	RetainAge      Duration `toml:"retain_age" reload:"in place"`
+	RetainCount    int      `toml:"retain_count" reload:"in place"`
+	PoolSize       Size     `toml:"pool_size" reload:"re-open"`  // at least two chunks
+	ChunkSize      Size     `toml:"chunk_size" reload:"re-open"` // a multiple of 4096
+	Direct         string   `toml:"direct" reload:"re-open"`
+	Fanout         int      `toml:"fanout" reload:"re-open"` // rings, and files at a time
+	FanoutMode     string   `toml:"fanout_mode" reload:"re-open"`
+	CPU            int      `toml:"cpu" reload:"re-open"` // -1 is any; of the first ring, the others have those that follow
 }
 
 // Retain bounds what is kept in each directory, whatever the interface. Zero is
 // no limit.
 type Retain struct {
-	Bytes     Size     `toml:"bytes"`
-	Age       Duration `toml:"age"`        // of a file's begin
-	Count     int      `toml:"count"`      // of files
-	MinFree   Share    `toml:"min_free"`   // of the file system
-	KeepBytes Size     `toml:"keep_bytes"` // the newest files up to this are never deleted,
-	KeepAge   Duration `toml:"keep_age"`   // nor those younger than this,
-	KeepCount int      `toml:"keep_count"` // nor this many
+	Bytes     Size     `toml:"bytes" reload:"in place"`
+	Age       Duration `toml:"age" reload:"in place"`        // of a file's begin
+	Count     int      `toml:"count" reload:"in place"`      // of files
+	MinFree   Share    `toml:"min_free" reload:"in place"`   // of the file system
+	KeepBytes Size     `toml:"keep_bytes" reload:"in place"` // the newest files up to this are never deleted,
+	KeepAge   Duration `toml:"keep_age" reload:"in place"`   // nor those younger than this,
+	KeepCount int      `toml:"keep_count" reload:"in place"` // nor this many
 }
 
 // Values of Finished.Compress.
@@ -122,11 +123,11 @@ const (
 
 // Finished is what is done with files once they are finished.
 type Finished struct {
-	Compress string   `toml:"compress"`
-	Level    int      `toml:"level"`   // of the compression, from the fastest, 1, to 22 for zstd or 9 for gzip
-	Hook     []string `toml:"hook"`    // absolute path of a program, and its arguments; empty is none
-	Timeout  Duration `toml:"timeout"` // after which a hook is killed
-	AtOnce   int      `toml:"at_once"` // most hooks at a time
+	Compress string   `toml:"compress" reload:"restart"`
+	Level    int      `toml:"level" reload:"restart"`   // of the compression, from the fastest, 1, to 22 for zstd or 9 for gzip
+	Hook     []string `toml:"hook" reload:"restart"`    // absolute path of a program, and its arguments; empty is none
+	Timeout  Duration `toml:"timeout" reload:"restart"` // after which a hook is killed
+	AtOnce   int      `toml:"at_once" reload:"restart"` // most hooks at a time
 }
 
 // ControlAuto is the value of Control.Socket that leaves the path to capd.
@@ -134,27 +135,27 @@ const ControlAuto = "auto"
 
 // Control is where capd tells how it goes, and takes orders.
 type Control struct {
-	Socket  string `toml:"socket"`  // absolute path, ControlAuto, or empty: none
-	Group   string `toml:"group"`   // of the socket, a name or number; empty is the process's own
-	Metrics string `toml:"metrics"` // host:port for metrics over TCP; empty is none
+	Socket  string `toml:"socket" reload:"restart"`  // absolute path, ControlAuto, or empty: none
+	Group   string `toml:"group" reload:"restart"`   // of the socket, a name or number; empty is the process's own
+	Metrics string `toml:"metrics" reload:"restart"` // host:port for metrics over TCP; empty is none
 }
 
 // Log is where and how capd tells of itself.
 type Log struct {
-	Level      string   `toml:"level"` // debug, info, warn or error
-	Format     string   `toml:"format"`
-	File       string   `toml:"file"`        // absolute path; empty is standard error
-	MaxSize    Size     `toml:"max_size"`    // of File until it is rotated; 0 is never
-	MaxAge     Duration `toml:"max_age"`     // of rotated files; 0 is no limit
-	MaxBackups int      `toml:"max_backups"` // rotated files; 0 is no limit
-	Compress   bool     `toml:"compress"`    // rotated files
+	Level      string   `toml:"level" reload:"in place"` // debug, info, warn or error
+	Format     string   `toml:"format" reload:"restart"`
+	File       string   `toml:"file" reload:"restart"`        // absolute path; empty is standard error
+	MaxSize    Size     `toml:"max_size" reload:"restart"`    // of File until it is rotated; 0 is never
+	MaxAge     Duration `toml:"max_age" reload:"restart"`     // of rotated files; 0 is no limit
+	MaxBackups int      `toml:"max_backups" reload:"restart"` // rotated files; 0 is no limit
+	Compress   bool     `toml:"compress" reload:"restart"`    // rotated files
 }
 
 // An Interface names what to record. Its Recording holds resolved values: what
 // its [[interface]] does not set is what the top of the file says.
 type Interface struct {
-	Name    string   `toml:"name"`    // of an interface, a glob (path.Match), or Any
-	Exclude []string `toml:"exclude"` // globs that Name, a glob, must not take
+	Name    string   `toml:"name" reload:"in place"`    // of an interface, a glob (path.Match), or Any
+	Exclude []string `toml:"exclude" reload:"in place"` // globs that Name, a glob, must not take
 	Recording
 }
 
@@ -209,6 +210,9 @@ func (c *Config) Lookup(name string) *Interface {
 			return &c.Interfaces[i]
 		}
 	}
+	if takes(c.Exclude, name) {
+		return nil
+	}
 	for i := range c.Interfaces {
 		if c.Interfaces[i].Match(name) {
 			return &c.Interfaces[i]
@@ -223,11 +227,15 @@ func (i *Interface) Match(name string) bool {
 	if !i.Glob() || name == Any {
 		return i.Name == name
 	}
-	takes := func(glob string) bool {
+	return takes([]string{i.Name}, name) && !takes(i.Exclude, name)
+}
+
+// takes reports whether one of the globs does.
+func takes(globs []string, name string) bool {
+	return slices.ContainsFunc(globs, func(glob string) bool {
 		ok, err := path.Match(glob, name)
 		return ok && err == nil
-	}
-	return takes(i.Name) && !slices.ContainsFunc(i.Exclude, takes)
+	})
 }
 
 // Glob reports whether the name is a pattern and not an interface's own.

@@ -57,6 +57,7 @@ func (c *Config) Validate() error {
 func (c *Config) check() Errors {
 	top := checker{}
 	top.recording(&c.Recording)
+	top.globs("exclude", c.Exclude)
 	top.expect(c.StopTimeout > 0, "stop_timeout", c.StopTimeout,
 		"must be above 0: frames in memory need time to reach the disk", `write "10s"`)
 	top.daemon(c)
@@ -300,8 +301,12 @@ func (k *checker) name(in *Interface) {
 func (k *checker) exclude(in *Interface) {
 	k.expect(len(in.Exclude) == 0 || in.Glob(), "exclude", in.Exclude,
 		"excludes from a glob, and the name is none", "remove it", "name")
-	for _, glob := range in.Exclude {
-		k.expect(glob != "" && !strings.ContainsFunc(glob, notInName) && !badGlob(glob), "exclude", glob,
+	k.globs("exclude", in.Exclude)
+}
+
+func (k *checker) globs(key string, globs []string) {
+	for _, glob := range globs {
+		k.expect(glob != "" && !strings.ContainsFunc(glob, notInName) && !badGlob(glob), key, glob,
 			"is neither an interface nor a glob", `* is any characters, ? is one, [a-c] one of these`)
 	}
 }

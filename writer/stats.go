@@ -49,3 +49,19 @@ func (w *Writer) Stats() Stats {
 	}
 	return s
 }
+
+// Add adds the counters of a Writer before this one. What is of the moment stays
+// as it is.
+func (s *Stats) Add(o *Stats) {
+	s.Accepted += o.Accepted
+	s.Bytes += o.Bytes
+	s.Written += o.Written
+	s.Lost += o.Lost
+	s.Truncated += o.Truncated
+	s.Files += o.Files
+	s.FileBytes += o.FileBytes
+	s.Failures += o.Failures
+	s.Waits += o.Waits
+	s.Writes.Add(&o.Writes)
+	s.Syncs.Add(&o.Syncs)
+}

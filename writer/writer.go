@@ -31,10 +31,13 @@ type Writer struct {
 
 	file    *file // nil while there is nothing to write
 	chunk   *chunk
-	index   int    // of chunk in file
-	begun   uint64 // files so far
-	judged  uint64 // how the disk fares is no longer told by files up to this one
-	unended *file  // could not be handed over for its end before the abort; nil else
+	index   int       // of chunk in file
+	begun   uint64    // files so far
+	judged  uint64    // how the disk fares is no longer told by files up to this one
+	ended   bool      // see End
+	final   *file     // the last one, by then
+	after   time.Time // when the Writer before this ended; zero without one
+	unended *file     // could not be handed over for its end before the abort; nil else
 
 	since   time.Time     // no file lies after this: the next one begins here or at its interval's start
 	last    time.Time     // of the last packet
@@ -91,6 +94,9 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	w.schedule.advance(wall, mono)
 	if w.since.IsZero() {
 		w.since = wall
+		if !w.after.IsZero() && w.after.Before(wall) {
+			w.since = w.after // it was recorded from there on
+		}
 		w.schedule.begin(wall)
 	}
 	w.look()
@@ -393,16 +399,49 @@ func (w *Writer) Abort() {
 	}
 }
 
+// An End is where a Writer ended, for the one that goes on.
+type End struct {
+	Time     time.Time // of the last file's end
+	Sequence uint64    // the last number in use
+}
+
+// End ends the current file, and tells what no file has told. Only Close may
+// follow, which waits for the disk.
+func (w *Writer) End() End {
+	if !w.ended {
+		w.ended = true
+		w.final = w.cut(Shutdown, w.schedule.wall)
+		w.conclude()
+	}
+	return End{Time: w.schedule.wall, Sequence: w.sequence.Load()}
+}
+
+// Follow goes on where another Writer of the same directory and lane has ended.
+// It is called before the first Tick.
+func (w *Writer) Follow(e End) {
+	w.after = e.Time
+	w.sequence.Store(max(e.Sequence, w.sequence.Load()))
+}
+
+// Adjust takes over when files end, and when they are flushed and synced, from
+// now on; the other options stay.
+func (w *Writer) Adjust(to Options) {
+	w.opt.RotateSize, w.opt.FlushInterval, w.opt.SyncInterval, w.opt.KeepEmpty = to.RotateSize, to.FlushInterval, to.SyncInterval, to.KeepEmpty
+	if w.schedule.interval != to.RotateInterval {
+		w.opt.RotateInterval, w.schedule.interval = to.RotateInterval, to.RotateInterval
+		w.schedule.begin(w.schedule.wall)
+	}
+}
+
 // Close ends the current file, waits until all files are finished and frees
 // the memory. When the context ends first, files are left Partial, and so is
 // the memory.
 func (w *Writer) Close(ctx context.Context) error {
-	last := w.cut(Shutdown, w.schedule.wall)
-	w.conclude()
+	w.End()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for _, f := range []*file{w.unended, last} {
+		for _, f := range []*file{w.unended, w.final} {
 			if f != nil {
 				w.disk.ending <- f
 			}

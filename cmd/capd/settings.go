@@ -19,6 +19,7 @@ const defaultConfig = "/etc/capd/capd.toml"
 type settings struct {
 	file       string
 	interfaces []string
+	exclude    []string
 	directory  string
 	size       config.Size
 	interval   config.Duration
@@ -39,6 +40,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.SortFlags = false
 	f.StringVarP(&s.file, "config", "c", "", "read settings from `FILE` (default "+defaultConfig+" without -i)")
 	f.StringArrayVarP(&s.interfaces, "interface", "i", nil, "record `NAME`: an interface, a glob such as 'eth*', or any; may repeat")
+	f.StringArrayVarP(&s.exclude, "exclude", "x", nil, "leave out `NAME`, an interface or a glob that a glob would take; may repeat")
 	f.StringVarP(&s.directory, "directory", "d", def.Directory, "write files into `DIR`")
 	f.Var(&s.size, "rotate-size", "finish a file at this size; 0: never")
 	f.Var(&s.interval, "rotate-interval", "finish a file at multiples of this time, in UTC; 0: never")
@@ -115,6 +117,7 @@ func (s *settings) override(cmd *cobra.Command, cfg *config.Config) error {
 	for i := range cfg.Interfaces {
 		all = append(all, &cfg.Interfaces[i].Recording)
 	}
+	cfg.Exclude = append(cfg.Exclude, s.exclude...)
 	given := cmd.Flags().Changed
 	for _, r := range all {
 		set(given("directory"), &r.Directory, dir)

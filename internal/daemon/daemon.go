@@ -3,10 +3,12 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -17,12 +19,18 @@ import (
 
 	"capd/capture"
 	"capd/config"
+	"capd/internal/linkwatch"
 	"capd/pcap"
 	"capd/writer"
 )
 
-// lookEvery is how often the list of interfaces is read.
+// lookEvery is how often the list of interfaces is read when no change of one is
+// told: news may be lost, and on some systems there is none.
 const lookEvery = time.Second
+
+// lookPause is the least time between two looks: an interface that flaps makes
+// news without end.
+const lookPause = 20 * time.Millisecond
 
 // Options say what to run. Zero values but for Config are defaults.
 type Options struct {
@@ -38,7 +46,6 @@ type Options struct {
 // A Daemon records until it is told to stop.
 type Daemon struct {
 	opt   Options
-	cfg   *config.Config
 	log   *slog.Logger
 	dirs  *directories
 	count *quota
@@ -48,12 +55,18 @@ type Daemon struct {
 	os    string    // name and release of the operating system
 
 	links     atomic.Pointer[links]
+	current   atomic.Pointer[config.Config]
 	abort     chan struct{} // closed to leave at once
 	abortOnce sync.Once
 	rates     sampler
 	kept      shelf
 
-	mu        sync.Mutex // guards what follows
+	changing sync.Mutex      // held while recorders are added or replaced; guards what follows
+	life     context.Context // of the recorders; nil before Run
+	failed   chan<- error
+
+	mu        sync.Mutex         // guards what follows
+	leaving   map[*recorder]bool // that hand over to others
 	recorders map[writer.Lane]*recorder
 	ended     []Status // of recorders that are no more
 	running   sync.WaitGroup
@@ -67,26 +80,28 @@ type links map[string]capture.Interface
 // those that are there can be opened. Nothing is recorded before Run.
 func New(opt Options) (*Daemon, error) {
 	d := &Daemon{
-		opt: opt, cfg: opt.Config, log: opt.Log, start: time.Now(),
-		count: newQuota(opt.Count), os: system(), recorders: make(map[writer.Lane]*recorder), abort: make(chan struct{}),
+		opt: opt, log: opt.Log, start: time.Now(),
+		count: newQuota(opt.Count), os: system(), recorders: make(map[writer.Lane]*recorder),
+		leaving: make(map[*recorder]bool), abort: make(chan struct{}),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	if len(d.cfg.Interfaces) == 0 {
+	d.current.Store(opt.Config)
+	if len(opt.Config.Interfaces) == 0 {
 		return nil, ErrNoInterfaces
 	}
 	if err := d.look(); err != nil {
 		return nil, err
 	}
-	if err := d.missing(); err != nil {
+	if err := d.missing(opt.Config); err != nil {
 		return nil, err
 	}
-	if err := checkFilters(d.cfg); err != nil {
+	if err := checkFilters(d.config()); err != nil {
 		return nil, err
 	}
 	var err error
-	if d.dirs, err = openDirectories(d.cfg, &d.opt, d.log); err != nil {
+	if d.dirs, err = openDirectories(d.config(), &d.opt, d.log); err != nil {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
@@ -96,6 +111,9 @@ func New(opt Options) (*Daemon, error) {
 	d.dirs.note(d.dirs.run, writer.KindStart)
 	return d, nil
 }
+
+// config returns the configuration that holds.
+func (d *Daemon) config() *config.Config { return d.current.Load() }
 
 // system names the operating system, with its release where that is easy.
 func system() string {
@@ -113,25 +131,33 @@ func (d *Daemon) look() error {
 	for _, i := range all {
 		l[i.Name] = i
 	}
-	d.links.Store(&l)
+	if old := d.links.Load(); old == nil || !maps.EqualFunc(*old, l, sameLink) {
+		d.links.Store(&l)
+	}
 	return nil
+}
+
+// sameLink reports whether an interface is what it was, for a recorder.
+func sameLink(a, b capture.Interface) bool {
+	return a.Index == b.Index && a.LinkType == b.LinkType && a.MTU == b.MTU && a.Up == b.Up && a.Running == b.Running &&
+		bytes.Equal(a.Address, b.Address)
 }
 
 // missing returns a MissingError for the first interface that is not there and
 // must be.
-func (d *Daemon) missing() error {
+func (d *Daemon) missing(c *config.Config) error {
 	l := *d.links.Load()
-	for i := range d.cfg.Interfaces {
-		c := &d.cfg.Interfaces[i]
-		if c.Wait || c.Name == capture.Any {
+	for i := range c.Interfaces {
+		one := &c.Interfaces[i]
+		if one.Wait || one.Name == capture.Any {
 			continue
 		}
 		found := false
 		for name := range l {
-			found = found || c.Match(name)
+			found = found || one.Match(name)
 		}
 		if !found {
-			return &MissingError{Name: c.Name, There: slices.Sorted(l.names())}
+			return &MissingError{Name: one.Name, There: slices.Sorted(l.names())}
 		}
 	}
 	return nil
@@ -185,14 +211,15 @@ func (d *Daemon) prepare() error {
 // wanted returns the names to record now: those in the configuration, there or
 // not, and those that a glob takes.
 func (d *Daemon) wanted() map[string]*config.Interface {
+	cfg := d.config()
 	all := make(map[string]*config.Interface)
 	for name := range *d.links.Load() {
-		if c := d.cfg.Lookup(name); c != nil {
+		if c := cfg.Lookup(name); c != nil {
 			all[name] = c
 		}
 	}
-	for i := range d.cfg.Interfaces {
-		if c := &d.cfg.Interfaces[i]; !c.Glob() {
+	for i := range cfg.Interfaces {
+		if c := &cfg.Interfaces[i]; !c.Glob() {
 			all[c.Name] = c
 		}
 	}
@@ -241,6 +268,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}()
 	d.running.Go(func() { d.rates.run(ctx, d.interfaces) })
 	failed := make(chan error, 1)
+	d.changing.Lock()
+	d.life, d.failed = ctx, failed
+	d.changing.Unlock()
 	d.mu.Lock()
 	for _, r := range d.recorders {
 		d.launch(ctx, r, failed)
@@ -251,6 +281,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.watch(ctx, failed)
 	cancel()
+	d.changing.Lock() // a Reload that is under way has started its last
+	d.changing.Unlock()
 	d.running.Wait()
 	select {
 	case err := <-failed:
@@ -263,7 +295,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 // deadline returns a context that ends after the configured seconds, or at once
 // after an abort.
 func (d *Daemon) deadline() (context.Context, context.CancelFunc) {
-	stop, cancel := context.WithTimeout(context.Background(), time.Duration(d.cfg.StopTimeout))
+	stop, cancel := context.WithTimeout(context.Background(), time.Duration(d.config().StopTimeout))
 	go func() {
 		select {
 		case <-d.abort:
@@ -276,7 +308,9 @@ func (d *Daemon) deadline() (context.Context, context.CancelFunc) {
 
 // launch starts a recorder. The caller holds mu.
 func (d *Daemon) launch(ctx context.Context, r *recorder, failed chan<- error) {
+	ctx, r.cancel = context.WithCancel(ctx)
 	d.running.Go(func() {
+		defer r.cancel()
 		if err := r.run(ctx); err != nil {
 			select {
 			case failed <- err:
@@ -291,17 +325,27 @@ func (d *Daemon) launch(ctx context.Context, r *recorder, failed chan<- error) {
 func (d *Daemon) retire(r *recorder) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	r.depart() // it may have been told to when it had ended
 	d.dirs.keep(r)
-	d.ended = append(d.ended, r.status())
-	delete(d.recorders, r.lane)
+	d.ended = merge(append(d.ended, r.status()))
+	delete(d.leaving, r)
+	if d.recorders[r.lane] == r {
+		delete(d.recorders, r.lane)
+	}
 }
 
-// watch looks for interfaces that globs take, until the end.
+// watch looks for interfaces that come, go and change, until the end: when the
+// system tells of a change, and every second.
 func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 	d.tick = time.Now()
 	d.wall = d.tick.Round(0)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	news, closeNews := d.news()
+	defer closeNews()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	changed := news
 	for {
 		select {
 		case <-ctx.Done():
@@ -310,16 +354,37 @@ func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 			return
 		case <-d.abort:
 			return
+		case <-pause.C:
+			changed = news
+			continue
 		case <-tick.C:
+			d.compareClocks()
+			d.reportStalls()
+		case _, more := <-changed:
+			if !more { // every second has to do
+				news = nil
+			}
+			changed = nil
+			pause.Reset(lookPause)
 		}
-		d.compareClocks()
-		d.reportStalls()
+		d.changing.Lock()
 		if err := d.look(); err != nil {
 			d.log.Error("can't look for interfaces", "error", err)
-			continue
+		} else {
+			d.appear(ctx, failed)
 		}
-		d.appear(ctx, failed)
+		d.changing.Unlock()
 	}
+}
+
+// news tells of changes of interfaces. Where the system does not, it never does.
+func (d *Daemon) news() (changed <-chan struct{}, end func()) {
+	w, err := linkwatch.New()
+	if err != nil {
+		d.log.Warn("changes of interfaces are seen within a second, and not at once", "error", err)
+		return nil, func() {}
+	}
+	return w.Changed, func() { _ = w.Close() }
 }
 
 // appear starts recorders of interfaces that are new.

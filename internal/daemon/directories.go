@@ -147,7 +147,8 @@ func (all *directories) sequence(path string, lane writer.Lane) uint64 {
 
 // keep remembers the sequence of a recorder that ended.
 func (all *directories) keep(r *recorder) {
-	all.byPath[r.cfg.Directory].last[r.lane] = r.writer.Sequence()
+	last := all.byPath[r.cfg.Directory].last
+	last[r.lane] = max(last[r.lane], r.writer.Sequence()) // one that follows may be ahead
 }
 
 // retain keeps all directories within their limits until the context ends.

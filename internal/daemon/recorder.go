@@ -49,6 +49,15 @@ type recorder struct {
 	gap    writer.Entry  // in the ledger, that is open; no Cause: none
 	taken  uint64        // frames of the handle's batches given to the writer
 
+	notes    *handover // keeps what is read; nil without one
+	inherit  *handover // knows what others have read; nil when that is past
+	departed bool      // see depart
+	adapted  *config.Interface
+
+	leave  atomic.Pointer[handover]         // to others; set before the context ends
+	adjust atomic.Pointer[config.Interface] // settings to take over
+	cancel context.CancelFunc               // ends the recorder alone
+
 	rotate atomic.Bool
 	stall  time.Duration // how long a call to the disk has taken at the last look, if too long; for Daemon.reportStalls
 	turned atomic.Int64  // when it last turned, by now; see Daemon.Stuck
@@ -57,6 +66,7 @@ type recorder struct {
 	handle *capture.Handle
 	past   capture.Stats // of handles before this one
 	unread uint64        // frames that were left in the rings of these
+	twice  uint64        // frames received that the recorder before has written
 	state  State
 	since  time.Time
 }
@@ -180,6 +190,7 @@ func (r *recorder) tick() {
 	t := time.Now()
 	r.turned.Store(int64(t.Sub(r.d.start)))
 	r.writer.Tick(t, t.Sub(r.d.start))
+	r.adapt()
 	if r.rotate.Swap(false) {
 		r.writer.Rotate(writer.Signal)
 	}
@@ -187,6 +198,10 @@ func (r *recorder) tick() {
 
 // run records until the context ends. The interface may come and go.
 func (r *recorder) run(ctx context.Context) error {
+	if r.inherit != nil {
+		<-r.inherit.done // those before end in the time of a stop
+		r.writer.Follow(r.inherit.ends[r.lane])
+	}
 	r.turned.Store(int64(r.now()))
 	if r.cfg.CPU >= 0 {
 		runtime.LockOSThread() // the thread ends with the goroutine
@@ -208,6 +223,8 @@ func (r *recorder) run(ctx context.Context) error {
 	r.closeDevice()
 	r.source.leave()
 	r.resume()
+	r.writer.End()
+	r.depart()
 	err := r.writer.Close(stop)
 	r.setState(Ended)
 	return err
@@ -302,7 +319,7 @@ func sum(a, b capture.Stats) capture.Stats {
 func (r *recorder) capture(ctx context.Context) {
 	stopping := false
 	for !r.full {
-		if !stopping && ctx.Err() != nil {
+		if !stopping && ctx.Err() != nil && r.mayStop() {
 			stopping = true
 			if err := r.handle.Stop(); err != nil {
 				r.log.Error("can't end reception in order: frames in the ring may be lost", "error", err)
@@ -337,17 +354,38 @@ func (r *recorder) record(batch *capture.Batch) {
 	defer batch.Release() // only now: the packets point into it
 	var pkts [group]pcap.Packet
 	for n := batch.Read(pkts[:]); n > 0; n = batch.Read(pkts[:]) {
-		n = r.d.count.take(n)
-		if n == 0 {
+		own := pkts[:n]
+		if r.inherit != nil {
+			own = r.own(own)
+		}
+		n = r.d.count.take(len(own))
+		if n < len(own) && n == 0 {
 			r.full = true
 			return
 		}
-		r.writer.Write(pkts[:n])
+		if r.notes != nil {
+			r.notes.note(own[:n])
+		}
+		r.writer.Write(own[:n])
 		r.taken += uint64(n)
 	}
 	if err := batch.Err(); err != nil {
 		r.log.Error("frames lost: the kernel's ring makes no sense", "error", err)
 	}
+}
+
+// own returns the packets that the recorder before has not written.
+func (r *recorder) own(pkts []pcap.Packet) []pcap.Packet {
+	own, more := r.inherit.fresh(pkts)
+	if !more {
+		r.inherit = nil
+	}
+	twice := uint64(len(pkts) - len(own))
+	r.taken += twice
+	r.mu.Lock()
+	r.twice += twice
+	r.mu.Unlock()
+	return own
 }
 
 // refresh takes over what is known of the interface.
@@ -456,11 +494,13 @@ func (r *recorder) drops() writer.Drops {
 func (r *recorder) counters() capture.Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.handle == nil {
-		return r.past
+	all := r.past
+	if r.handle != nil {
+		s, _ := r.handle.Stats()
+		all = sum(all, s)
 	}
-	s, _ := r.handle.Stats()
-	return sum(r.past, s)
+	all.Received -= min(all.Received, r.twice)
+	return all
 }
 
 // left returns how many frames were left unread in rings.

@@ -48,12 +48,42 @@ type Status struct {
 func (d *Daemon) Status() []Status {
 	d.mu.Lock()
 	all := slices.Clone(d.ended)
+	for r := range d.leaving {
+		all = append(all, r.status())
+	}
 	for _, r := range d.recorders {
 		all = append(all, r.status())
 	}
 	d.mu.Unlock()
+	return merge(all)
+}
+
+// merge sorts, and makes one of what is told of recorders that followed each
+// other: the counters of all, and the state of the last.
+func merge(all []Status) []Status {
 	slices.SortStableFunc(all, func(a, b Status) int { return cmp.Or(strings.Compare(a.Interface, b.Interface), a.Lane-b.Lane) })
-	return all
+	var merged []Status
+	for _, s := range all {
+		if n := len(merged); n > 0 && merged[n-1].Interface == s.Interface && merged[n-1].Lane == s.Lane {
+			s.add(&merged[n-1])
+			merged[n-1] = s
+			continue
+		}
+		merged = append(merged, s)
+	}
+	return merged
+}
+
+// add adds the counters of another.
+func (s *Status) add(o *Status) {
+	s.Received += o.Received
+	s.Bytes += o.Bytes
+	s.Written += o.Written
+	s.KernelDropped += o.KernelDropped
+	s.Dropped += o.Dropped
+	s.NICDropped += o.NICDropped
+	s.Freezes += o.Freezes
+	s.Writer.Add(&o.Writer)
 }
 
 // Sum adds up the counters.

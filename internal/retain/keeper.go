@@ -101,6 +101,20 @@ func (k *Keeper) Add(name writer.Name, size int64) {
 	k.Wake()
 }
 
+// SetPolicy changes what is kept, from now on.
+func (k *Keeper) SetPolicy(p Policy) {
+	k.mu.Lock()
+	k.opt.Policy = p
+	k.mu.Unlock()
+	k.Wake()
+}
+
+func (k *Keeper) policy() Policy {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.opt.Policy
+}
+
 // Wake makes Run look now, as when the disk was found full.
 func (k *Keeper) Wake() {
 	select {
@@ -143,7 +157,7 @@ func (k *Keeper) look(ctx context.Context) {
 func (k *Keeper) pass(ctx context.Context) (done bool) {
 	begun := time.Now()
 	done = true
-	for _, d := range Plan(k.clock.trusted(begun), k.list(), k.opt.Policy, k.space(begun)) {
+	for _, d := range Plan(k.clock.trusted(begun), k.list(), k.policy(), k.space(begun)) {
 		if !k.delete(ctx, d) {
 			done = false // another has to go in its place
 		}
@@ -275,7 +289,7 @@ func (k *Keeper) Files() []File { return k.list() }
 // Forecast says, by interface, how far back the files will reach at the present
 // rate. It may be called from any goroutine.
 func (k *Keeper) Forecast() []Forecast {
-	return Predict(time.Now(), k.list(), k.opt.Policy, k.Stats().Space)
+	return Predict(time.Now(), k.list(), k.policy(), k.Stats().Space)
 }
 
 // settleTime is how long a clock that jumped ahead has to go on from there

@@ -189,6 +189,29 @@ func SetAddress(tb testing.TB, name string, addr net.HardwareAddr) {
 	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Address: addr}})
 }
 
+// SetMTU gives the interface another MTU.
+func SetMTU(tb testing.TB, name string, mtu uint32) {
+	tb.Helper()
+	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{MTU: mtu}})
+}
+
+// MoveAway moves the interface into a network namespace of its own, which lasts
+// until the test ends.
+func MoveAway(tb testing.TB, name string) {
+	tb.Helper()
+	other := exec.Command("sleep", "infinity")
+	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := other.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	ns := rtnetlink.NetNSForPID(uint32(other.Process.Pid))
+	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{NetNS: ns}})
+}
+
 // Remove removes the interface, and its peer with it.
 func Remove(tb testing.TB, name string) {
 	tb.Helper()

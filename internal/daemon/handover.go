@@ -1,0 +1,121 @@
+package daemon
+
+import (
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"time"
+
+	"capd/capture"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// A handover lets recorders take an interface over from others without a frame
+// lost or recorded twice. The devices of the heirs are open, but let nothing in.
+// When every old recorder keeps note of what it reads from then on, frames are
+// admitted to the new devices too; then the old ones are stopped and read to
+// their end. What was in both rings is known by time, length and contents, and
+// left out by the heirs: the kernel stamps a frame once for all sockets.
+type handover struct {
+	snaplen  int // bytes of a frame that both sides have
+	seed     maphash.Seed
+	devices  []*capture.Device
+	log      *slog.Logger
+	admitted chan struct{} // closed: frames come to the new devices
+	done     chan struct{} // closed: the old recorders have read all of theirs
+
+	mu     sync.Mutex // guards what follows
+	absent int        // old recorders that do not keep note yet
+	here   int        // and those that have not ended
+	since  time.Time  // frames from before are in no new ring
+	seen   map[frameID]int
+	last   time.Time // of these
+	ends   map[writer.Lane]writer.End
+}
+
+// A frameID tells frames apart.
+type frameID struct {
+	sec, nsec, length uint32
+	sum               uint64
+}
+
+// late is how much later than its time a frame may come to a ring.
+const late = time.Second
+
+func newHandover(old int, snaplen int, log *slog.Logger) *handover {
+	return &handover{
+		snaplen: snaplen, seed: maphash.MakeSeed(), log: log, absent: old, here: old,
+		admitted: make(chan struct{}), done: make(chan struct{}),
+		seen: make(map[frameID]int), ends: make(map[writer.Lane]writer.End),
+	}
+}
+
+// arrive tells that an old recorder notes what it reads from now on.
+func (h *handover) arrive() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.since.IsZero() {
+		h.since = time.Now().Add(-late)
+	}
+	if h.absent--; h.absent > 0 {
+		return
+	}
+	for _, d := range h.devices {
+		if err := d.Admit(); err != nil {
+			h.log.Error("frames are lost: the interface opened anew takes none", "error", err)
+		}
+	}
+	close(h.admitted)
+}
+
+// finish tells that an old recorder has read all.
+func (h *handover) finish(lane writer.Lane, end writer.End) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ends[lane] = end
+	if h.here--; h.here == 0 {
+		close(h.done)
+	}
+}
+
+func (h *handover) id(p *pcap.Packet) frameID {
+	sum := maphash.Bytes(h.seed, p.Data[:min(len(p.Data), h.snaplen)])
+	return frameID{p.Sec, p.Nsec, p.Length, sum}
+}
+
+// note remembers frames that an old recorder has.
+func (h *handover) note(pkts []pcap.Packet) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range pkts {
+		t := pkts[i].Time()
+		if t.Before(h.since) {
+			continue
+		}
+		h.seen[h.id(&pkts[i])]++
+		if t.After(h.last) {
+			h.last = t
+		}
+	}
+}
+
+// fresh moves the frames that no old recorder has to the front and returns
+// them, and whether there may be more that one has.
+func (h *handover) fresh(pkts []pcap.Packet) (new []pcap.Packet, more bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	new = pkts[:0]
+	for i := range pkts {
+		id := h.id(&pkts[i])
+		if n := h.seen[id]; n > 1 {
+			h.seen[id] = n - 1
+		} else if n == 1 {
+			delete(h.seen, id)
+		} else {
+			new = append(new, pkts[i])
+		}
+	}
+	more = len(h.seen) > 0 && !pkts[len(pkts)-1].Time().After(h.last.Add(late))
+	return new, more
+}

@@ -1,0 +1,229 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+	"capd/writer"
+)
+
+// ErrNotRunning is returned by a Reload before Run or after its end.
+var ErrNotRunning = errors.New("not recording")
+
+// A succession is what becomes of the recorders of an interface.
+type succession struct {
+	old   []*recorder
+	next  *config.Interface // nil: it is recorded no more
+	heirs []*recorder       // nil: the old ones go on
+	by    *handover         // to the heirs, or to nobody
+}
+
+// Reload records by another configuration from now on. It is proven first: with
+// an error nothing has changed. An interface whose settings are the same, or
+// have changed in those only that hold in place, keeps its device and its file;
+// the others are handed over without a gap. What only a restart changes is
+// logged as a warning.
+func (d *Daemon) Reload(_ context.Context, next *config.Config) error {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	if d.life == nil || d.life.Err() != nil {
+		return ErrNotRunning
+	}
+	if err := d.prove(next); err != nil {
+		return err
+	}
+	plan, err := d.plan(next)
+	if err != nil {
+		for _, s := range plan {
+			for _, r := range s.heirs {
+				r.discard()
+			}
+		}
+		return err
+	}
+	for _, k := range d.config().Changes(next) {
+		if k.Effect == config.Restart {
+			d.log.Warn("a setting that is another holds from the next start on", "table", k.Table, "key", k.Name)
+		}
+	}
+	d.current.Store(next)
+	for _, dir := range d.dirs.unique() {
+		dir.keeper.SetPolicy(Policy(next))
+	}
+	d.mu.Lock()
+	for _, s := range plan {
+		d.succeed(s)
+	}
+	d.mu.Unlock()
+	d.log.Info("the configuration was read again", "digest", next.Digest())
+	d.appear(d.life, d.failed)
+	return nil
+}
+
+// prove returns what is wrong with a configuration for a daemon that runs.
+func (d *Daemon) prove(next *config.Config) error {
+	if len(next.Interfaces) == 0 {
+		return ErrNoInterfaces
+	}
+	if err := next.Validate(); err != nil {
+		return err
+	}
+	for i := range next.Interfaces {
+		if path := next.Interfaces[i].Directory; d.dirs.byPath[path] == nil {
+			return fmt.Errorf("directory %s: capd must be started again to record into another directory", path)
+		}
+	}
+	if err := d.look(); err != nil {
+		return err
+	}
+	if err := d.missing(next); err != nil {
+		return err
+	}
+	return checkFilters(next)
+}
+
+// plan says what becomes of each recorder, and opens the devices of heirs. What
+// was planned is returned with an error too.
+func (d *Daemon) plan(next *config.Config) ([]*succession, error) {
+	d.mu.Lock()
+	lanes := make(map[string][]*recorder)
+	for _, r := range d.recorders {
+		lanes[r.name] = append(lanes[r.name], r)
+	}
+	d.mu.Unlock()
+	var all []*succession
+	for name, old := range lanes {
+		s := &succession{old: old, next: next.Lookup(name)}
+		all = append(all, s)
+		if s.next != nil && !reopens(old[0].settings().Changes(s.next)) {
+			continue
+		}
+		s.by = newHandover(len(old), old[0].cfg.Snaplen, old[0].log)
+		if s.next == nil {
+			continue
+		}
+		s.by.snaplen = min(s.by.snaplen, s.next.Snaplen)
+		if err := s.open(d, name); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// open makes the heirs, with devices that let nothing in yet.
+func (s *succession) open(d *Daemon, name string) error {
+	var err error
+	s.heirs, err = newRecorders(d, name, s.next)
+	if err != nil {
+		return err
+	}
+	src := s.heirs[0].source
+	src.cfg.Gated = true
+	defer func() { src.cfg.Gated = false }()
+	for _, r := range s.heirs {
+		r.inherit = s.by
+		r.device, err = r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
+		if errors.Is(err, capture.ErrNoInterface) || errors.Is(err, capture.ErrDown) {
+			return nil // they wait for it
+		}
+		if err != nil {
+			return err
+		}
+		s.by.devices = append(s.by.devices, r.device)
+	}
+	return nil
+}
+
+func reopens(keys []config.Key) bool {
+	for _, k := range keys {
+		if k.Effect != config.InPlace {
+			return true
+		}
+	}
+	return false
+}
+
+// succeed puts a succession into effect. The caller holds mu.
+func (d *Daemon) succeed(s *succession) {
+	if s.by == nil {
+		for _, r := range s.old {
+			r.adjust.Store(s.next)
+		}
+		return
+	}
+	for _, r := range s.old {
+		if d.recorders[r.lane] != r { // it ended meanwhile
+			s.by.arrive()
+			s.by.finish(r.lane, writer.End{})
+			continue
+		}
+		delete(d.recorders, r.lane)
+		d.leaving[r] = true
+		r.leave.Store(s.by)
+		r.cancel()
+	}
+	for _, r := range s.heirs {
+		d.recorders[r.lane] = r
+		d.launch(d.life, r, d.failed)
+	}
+}
+
+// settings returns what the recorder goes by, or will in a moment.
+func (r *recorder) settings() *config.Interface {
+	if next := r.adjust.Load(); next != nil {
+		return next
+	}
+	return r.cfg
+}
+
+// adapt takes over settings that hold in place.
+func (r *recorder) adapt() {
+	c := r.adjust.Load()
+	if c == nil || c == r.adapted {
+		return
+	}
+	r.adapted = c
+	r.writer.Adjust(writer.Options{
+		RotateSize: int64(c.RotateSize), RotateInterval: time.Duration(c.RotateInterval),
+		SyncInterval: time.Duration(c.SyncInterval), FlushInterval: time.Duration(c.FlushInterval), KeepEmpty: c.KeepEmpty,
+	})
+}
+
+// mayStop joins the handover, if there is one, and reports whether the device
+// may be stopped: when the heirs' take what comes.
+func (r *recorder) mayStop() bool {
+	h := r.leave.Load()
+	if h == nil {
+		return true
+	}
+	r.join(h)
+	select {
+	case <-h.admitted:
+		return true
+	default:
+		return false
+	}
+}
+
+// join begins to note what is read.
+func (r *recorder) join(h *handover) {
+	if r.notes == nil {
+		r.notes = h
+		h.arrive()
+	}
+}
+
+// depart ends the recorder's part in a handover, if there is one.
+func (r *recorder) depart() {
+	h := r.leave.Load()
+	if h == nil || r.departed {
+		return
+	}
+	r.departed = true
+	r.join(h)
+	h.finish(r.lane, r.writer.End())
+}
