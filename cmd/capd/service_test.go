@@ -40,11 +40,11 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-func TestSpan(t *testing.T) {
+func TestLasting(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0 s", 59 * time.Second: "59 s", 61 * time.Second: "1 min 1 s", time.Hour: "1 h", 51*time.Hour + time.Minute: "2 d 3 h",
 	} {
-		if got := span(d); got != want {
+		if got := lasting(d); got != want {
 			t.Errorf("%v: %s", d, got)
 		}
 	}

@@ -29,12 +29,12 @@ func (c *checker) sizing(dir string, cfg *config.Config, space writer.Space) {
 		total += f.Rate
 		if l := policy.Interface(f.Interface); f.Rate > 0 && l != (retain.Limits{}) {
 			reach, limit := retain.Reach(f.Rate, l, rotation, used, space)
-			c.add(levelOK, f.Interface, "", "at %s, the present rate of its files, its own limits keep %s%s", bitRate(f.Rate*8), span(reach), until(limit))
+			c.add(levelOK, f.Interface, "", "at %s, the present rate of its files, its own limits keep %s%s", bitRate(f.Rate*8), lasting(reach), until(limit))
 		}
 	}
 	held := func(rate float64) string {
 		reach, limit := retain.Reach(rate, policy.Directory, rotation, used, space)
-		return fmt.Sprintf("at %s %s%s", bitRate(rate*8), span(reach), until(limit))
+		return fmt.Sprintf("at %s %s%s", bitRate(rate*8), lasting(reach), until(limit))
 	}
 	if total > 0 {
 		c.add(levelOK, "directory "+dir, "", "holds %s: the present rate", held(total))
@@ -64,8 +64,8 @@ func until(l retain.Limit) string {
 	return " by " + string(l)
 }
 
-// span is a time to be read: its two largest units.
-func span(d time.Duration) string {
+// lasting is a time to be read: its two largest units.
+func lasting(d time.Duration) string {
 	units := []struct {
 		name string
 		size time.Duration
