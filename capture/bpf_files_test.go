@@ -95,6 +95,9 @@ func (c course) run(t *testing.T, k *fakeKernel) {
 	if err, want := <-done, map[bool]error{true: ErrGone, false: ErrClosed}[c.gone]; err != want {
 		t.Errorf("ended by %v, want %v", err, want)
 	}
+	if l := h.layout(); l.Unit != k.most || l.Header != c.hdrlen || l.Align != k.record.align || l.Resolution != resolution(k) {
+		t.Errorf("%+v", l)
+	}
 	if err := rec.writer.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -238,14 +241,19 @@ func (r *recording) check(t *testing.T, want [][]byte, sent int, k *fakeKernel, 
 		if cut := want[i][:min(len(want[i]), fileSnaplen)]; !bytes.Equal(f.data, cut) || f.length != len(want[i]) || f.encap != r.encap {
 			t.Fatalf("frame %d is %d bytes of encapsulation %s\n%x, want %d of %s\n%x", i, f.length, f.encap, f.data, len(want[i]), r.encap, cut)
 		}
-		unit := time.Microsecond
-		if k.stamp != 0 {
-			unit = time.Nanosecond
-		}
+		unit := resolution(k)
 		if f.at.Before(began.Truncate(unit)) || f.at.After(time.Now()) || i > 0 && f.at.Before(got[i-1].at) || f.at.Nanosecond()%int(unit) != 0 {
 			t.Fatalf("frame %d at %v", i, f.at)
 		}
 	}
+}
+
+// resolution is that of the kernel's time stamps, once capd has set it up.
+func resolution(k *fakeKernel) time.Duration {
+	if k.stamp != 0 {
+		return time.Nanosecond
+	}
+	return time.Microsecond
 }
 
 // A tsharkFrame is a frame as Wireshark understands it.

@@ -86,6 +86,7 @@ type Recording struct {
 	Format         string   `toml:"format" reload:"re-open"`
 	RotateSize     Size     `toml:"rotate_size" reload:"in place"`     // 0 is never
 	RotateInterval Duration `toml:"rotate_interval" reload:"in place"` // 0 is never
+	SyncInterval   Duration `toml:"sync_interval" reload:"in place"`   // 0 is only at a file's end
 	FlushInterval  Duration `toml:"flush_interval" reload:"in place"`  // 0 is only when a chunk is full
 	KeepEmpty      bool     `toml:"keep_empty" reload:"in place"`
 	FileMode       FileMode `toml:"file_mode" reload:"re-open"`

@@ -185,6 +185,8 @@ func (k *checker) files(r *Recording) {
 	k.limit("retain_bytes", int64(r.RetainBytes), r.RetainBytes)
 	k.limit("retain_age", int64(r.RetainAge), r.RetainAge)
 	k.limit("retain_count", int64(r.RetainCount), r.RetainCount)
+	k.expect(r.SyncInterval == 0 || r.SyncInterval >= Duration(100*time.Millisecond), "sync_interval", r.SyncInterval,
+		"must be at least 100ms, or 0 for a sync only at a file's end", "")
 	k.expect(r.FlushInterval == 0 || r.FlushInterval >= Duration(10*time.Millisecond), "flush_interval", r.FlushInterval,
 		"must be 0 (only when a chunk is full) or at least 10ms: every flush is a write to the disk", "")
 	k.expect(r.FileMode <= 0o777 && r.FileMode&0o600 == 0o600, "file_mode", r.FileMode,

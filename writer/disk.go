@@ -41,10 +41,11 @@ type disk struct {
 
 	queue   chan operation
 	ending  chan *file
+	syncing chan *file
 	writing sync.WaitGroup
 	done    chan struct{} // the finisher has ended
 	epoch   time.Time
-	calls   [writers + 1]call // of those that write, and of the finisher
+	calls   [writers + 2]call // of those that write, of the finisher and of who syncs
 
 	failed  atomic.Pointer[file] // the last begun of those that could not be created or written; nil without one
 	wrote   atomic.Uint64        // number of the last begun file of which something is on disk
@@ -62,6 +63,7 @@ func (d *disk) start() {
 	// never waits.
 	d.queue = make(chan operation, 2*d.pool.count)
 	d.ending = make(chan *file, 256)
+	d.syncing = make(chan *file, 1)
 	d.done = make(chan struct{})
 	d.epoch = time.Now()
 	for i := range writers {
@@ -73,6 +75,7 @@ func (d *disk) start() {
 			}
 		})
 	}
+	d.writing.Go(d.keepSyncing)
 	go d.finish()
 }
 
@@ -241,6 +244,7 @@ func (d *disk) count(f *file) {
 func (d *disk) close() {
 	close(d.queue)
 	close(d.ending)
+	close(d.syncing)
 	d.writing.Wait()
 	<-d.done
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +79,42 @@ func checkBoot(t *testing.T, dir string, reports []writer.File) {
 				t.Errorf("%s has %d packets: %+v", name, len(got), f)
 			}
 		}
+	}
+}
+
+// TestSyncInterval: what is older than the two intervals outlives a power cut,
+// in a file that is not finished.
+func TestSyncInterval(t *testing.T) {
+	b := newBench(t, writer.Options{SyncInterval: 5 * time.Second})
+	b.write(30, 1000)
+	b.flush()
+	before := b.disk.Count(testdisk.Sync)
+	b.await("a sync", func() bool { b.pass(5 * time.Second); return b.disk.Count(testdisk.Sync) > before })
+	b.await("its end", func() bool { return b.Busy() == 0 })
+	b.disk.CutPower(t, testdisk.AllNames)
+	b.close()
+	there := entries(t, b.files)
+	if len(there) != 1 || !strings.HasSuffix(there[0], writer.Partial) || len(numbers(t, filepath.Join(b.files, there[0]))) != 30 {
+		t.Errorf("files %v", there)
+	}
+}
+
+// TestSyncIntervalFails: a file of which a sync failed ends there, and is not
+// synced again; the next one goes on.
+func TestSyncIntervalFails(t *testing.T) {
+	b := newBench(t, writer.Options{SyncInterval: 5 * time.Second})
+	b.write(30, 1000)
+	b.flush()
+	before := b.disk.Count(testdisk.Sync)
+	b.disk.Set(testdisk.Sync, testdisk.Fault{Err: syscall.EIO, Times: 1})
+	b.await("the failure", func() bool { b.pass(5 * time.Second); return b.Stats().Failures == 1 })
+	if n := b.disk.Count(testdisk.Sync); n != before+1 {
+		t.Errorf("%d syncs of a file whose first one failed", n-before)
+	}
+	b.recover()
+	all := b.close()
+	if len(all) != 2 || all[0].Err == nil || all[1].Err != nil || !strings.HasSuffix(all[0].Path, writer.Partial) {
+		t.Errorf("%+v", all)
 	}
 }
 

@@ -66,6 +66,7 @@ type file struct {
 	dropped uint64         // packets dropped since the file before, for want of one
 	pending sync.WaitGroup // operations in the disk's hands
 	failed  atomic.Bool    // err is set; for the recorder to look at
+	doubted atomic.Bool    // a sync failed: the next one could succeed and yet have lost bytes (fsync(2))
 
 	// io is held while the disk opens the file or reserves space, which may take
 	// any time: the recorder never takes it.
@@ -275,7 +276,7 @@ func (f *file) settle() {
 // sync waits until the file is on the disk.
 func (f *file) sync(syncs *stopwatch) {
 	h := f.handle()
-	if h == nil {
+	if h == nil || f.doubted.Load() {
 		return
 	}
 	if err := syncs.time(func() error { return syncData(h) }); err != nil {

@@ -22,6 +22,7 @@ const (
 	KindDeleted    Kind = "deleted"    // a limit deleted a file
 	KindSalvaged   Kind = "salvaged"   // a file that was left unfinished is finished now
 	KindCompressed Kind = "compressed" // a file was replaced by a compressed one
+	KindHook       Kind = "hook"       // a command was run for a finished file
 	KindHold       Kind = "hold"       // limits may not delete the file from now on
 	KindRelease    Kind = "release"    // they may again
 	KindClock      Kind = "clock"      // the system clock stepped
@@ -100,14 +101,15 @@ type Entry struct {
 	Reason Reason `json:"reason,omitempty"` // why the file ended
 	Clean  bool   `json:"clean,omitempty"`  // the file holds all but what the counters say
 
-	Cause  Cause  `json:"cause,omitempty"`  // of a gap
-	Frames uint64 `json:"frames,omitempty"` // lost in a gap, where they could be counted
-	Limit  string `json:"limit,omitempty"`  // that deleted the file
-	Cut    int64  `json:"cut,omitempty"`    // bytes that salvage removed
-	Why    string `json:"why,omitempty"`    // it removed them
-	Into   string `json:"into,omitempty"`   // name after compression
-	Offset int64  `json:"offset,omitempty"` // bytes: a checkpoint's record ends here
-	Lines  uint64 `json:"lines,omitempty"`  // that were never written
+	Cause  Cause  `json:"cause,omitempty"`     // of a gap
+	Frames uint64 `json:"frames,omitempty"`    // lost in a gap, where they could be counted
+	Limit  string `json:"limit,omitempty"`     // that deleted the file
+	Cut    int64  `json:"cut,omitempty"`       // bytes that salvage removed
+	Why    string `json:"why,omitempty"`       // it removed them
+	Into   string `json:"into,omitempty"`      // name after compression
+	Exit   int    `json:"exit_code,omitempty"` // of a hook; -1 is none: it was killed, or could not be started
+	Offset int64  `json:"offset,omitempty"`    // bytes: a checkpoint's record ends here
+	Lines  uint64 `json:"lines,omitempty"`     // that were never written
 
 	Software string `json:"software,omitempty"` // version of capd
 	Boot     string `json:"boot,omitempty"`     // id of the system's boot

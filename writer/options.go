@@ -21,6 +21,7 @@ type Options struct {
 	Header         pcap.Header   // of every file; Header.Interface is also in the names
 	RotateSize     int64         // most bytes of a file; 0: no limit
 	RotateInterval time.Duration // files end at UTC multiples of this, whole seconds; 0: never
+	SyncInterval   time.Duration // time between two syncs of a file under way; 0: only at its end
 	FlushInterval  time.Duration // most time that a packet waits for the disk; 0: until its chunk is full
 	Grace          time.Duration // how late packets may come out of the ring
 	KeepEmpty      bool          // an interval without packets leaves a file too

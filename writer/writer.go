@@ -47,6 +47,7 @@ type Writer struct {
 	lost    uint64        // packets never encoded: no file could be had
 	told    uint64        // of these, reported with a file
 	flushed time.Duration // when the last flush was, on the monotonic clock
+	synced  time.Duration // and the last sync
 	pause   time.Duration // before the next try after a failure
 	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
 	gap     Entry         // that is open while suspended
@@ -108,6 +109,9 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	}
 	if w.opt.FlushInterval > 0 && mono-w.flushed >= w.opt.FlushInterval {
 		w.flush()
+	}
+	if w.opt.SyncInterval > 0 && mono-w.synced >= w.opt.SyncInterval {
+		w.sync()
 	}
 	w.publish()
 }
@@ -419,11 +423,12 @@ func (w *Writer) Follow(e End) {
 	w.sequence.Store(max(e.Sequence, w.sequence.Load()))
 }
 
-// Adjust changes when files end and when they are flushed, from now on.
-func (w *Writer) Adjust(size int64, interval, flush time.Duration, keepEmpty bool) {
-	w.opt.RotateSize, w.opt.FlushInterval, w.opt.KeepEmpty = size, flush, keepEmpty
-	if w.schedule.interval != interval {
-		w.opt.RotateInterval, w.schedule.interval = interval, interval
+// Adjust takes over when files end, and when they are flushed and synced, from
+// now on; the other options stay.
+func (w *Writer) Adjust(to Options) {
+	w.opt.RotateSize, w.opt.FlushInterval, w.opt.SyncInterval, w.opt.KeepEmpty = to.RotateSize, to.FlushInterval, to.SyncInterval, to.KeepEmpty
+	if w.schedule.interval != to.RotateInterval {
+		w.opt.RotateInterval, w.schedule.interval = to.RotateInterval, to.RotateInterval
 		w.schedule.begin(w.schedule.wall)
 	}
 }

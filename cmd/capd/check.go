@@ -123,7 +123,7 @@ func (c *checker) check(cfg *config.Config) {
 		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode
 	}
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
-		c.directory(dir, dirs[dir])
+		c.directory(dir, dirs[dir], cfg)
 	}
 	all, err := capture.Interfaces()
 	if err != nil {
@@ -136,7 +136,7 @@ func (c *checker) check(cfg *config.Config) {
 }
 
 // directory does in the directory what recording does.
-func (c *checker) directory(dir string, mode config.FileMode) {
+func (c *checker) directory(dir string, mode config.FileMode, cfg *config.Config) {
 	subject := "directory " + dir
 	space, err := writer.Prove(dir, fs.FileMode(mode))
 	if err != nil {
@@ -168,6 +168,7 @@ func (c *checker) directory(dir string, mode config.FileMode) {
 		c.add(levelWarn, subject, "run finishes what is whole of them", "%s of an earlier run, such as %s",
 			plural(uint64(n), "unfinished file"), contents.Partials[0])
 	}
+	c.sizing(dir, cfg, space)
 	if space.Free < 1<<30 {
 		c.add(levelWarn, subject, "", "less than 1 GiB is free")
 	}

@@ -107,7 +107,9 @@ func serve(ctx context.Context, h *http.Server, l net.Listener) error {
 	if h.Shutdown(late) != nil {
 		_ = h.Close()
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control: %w", err)
+	}
 	return nil
 }
 

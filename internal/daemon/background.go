@@ -40,6 +40,13 @@ func (d *directory) background(c *config.Config, self []string, log *slog.Logger
 
 // report tells the ledger and retention what became of a file.
 func (d *directory) report(o after.Outcome, log *slog.Logger) {
+	if o.Step == after.RunHook {
+		e := writer.Entry{Kind: writer.KindHook, Name: o.Name.String(), Interface: o.Name.Interface, Exit: o.ExitCode}
+		if o.Err != nil {
+			e.Why = o.Err.Error()
+		}
+		d.book.note(e)
+	}
 	if o.Err != nil {
 		return // the queue logs it, and tries again
 	}

@@ -55,6 +55,7 @@ type Daemon struct {
 	os    string    // name and release of the operating system
 
 	links     atomic.Pointer[links]
+	looks     atomic.Uint64 // how often links was compared with what there is
 	current   atomic.Pointer[config.Config]
 	abort     chan struct{} // closed to leave at once
 	abortOnce sync.Once
@@ -134,6 +135,7 @@ func (d *Daemon) look() error {
 	if old := d.links.Load(); old == nil || !maps.EqualFunc(*old, l, sameLink) {
 		d.links.Store(&l)
 	}
+	d.looks.Add(1)
 	return nil
 }
 
@@ -359,6 +361,7 @@ func (d *Daemon) watch(ctx context.Context, failed chan<- error) {
 			continue
 		case <-tick.C:
 			d.compareClocks()
+			d.reportStalls()
 		case _, more := <-changed:
 			if !more { // every second has to do
 				news = nil

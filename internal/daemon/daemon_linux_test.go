@@ -477,6 +477,9 @@ func TestFinishedFiles(t *testing.T) {
 	if kinds[writer.KindCompressed] != 1 || kinds[writer.KindFile] != 1 {
 		t.Errorf("ledger has %v", kinds)
 	}
+	if kinds[writer.KindHook] != 1 {
+		t.Errorf("%d lines of the hook", kinds[writer.KindHook])
+	}
 	var names []string
 	entries, _ := os.ReadDir(r.dir)
 	for _, e := range entries {
@@ -485,6 +488,30 @@ func TestFinishedFiles(t *testing.T) {
 	verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{Names: names})
 	if err != nil || len(verdicts) != 1 || !verdicts[0].Complete() {
 		t.Errorf("%+v, %v", verdicts, err)
+	}
+}
+
+// TestHookFails: the ledger has the exit code.
+func TestHookFails(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	r.cfg.Finished.Hook = []string{"/bin/sh", "-c", "exit 7"}
+	r.start(r.options())
+	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
+	r.await("a frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
+	r.d.Rotate()
+	var line writer.Entry
+	r.await("the hook's line", func() bool {
+		for e, err := range writer.ReadLedger(r.dir, nil) {
+			if err == nil && e.Kind == writer.KindHook {
+				line = e
+			}
+		}
+		return line.Name != ""
+	})
+	r.end()
+	if line.Exit != 7 || line.Interface != "v1" || !strings.Contains(line.Why, "exit status 7") {
+		t.Errorf("%+v", line)
 	}
 }
 

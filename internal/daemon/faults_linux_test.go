@@ -38,10 +38,12 @@ func TestStalledDirectory(t *testing.T) {
 	if err := r.d.Stuck(ever, ever); err != nil {
 		t.Errorf("who waits for a disk is stuck: %v", err)
 	}
-	if err := r.d.Stuck(ever, 0); err == nil || !strings.HasPrefix(err.Error(), "interface w1: a call to the disk has not returned for ") {
+	r.await("a word on the disk", func() bool { return strings.Contains(r.log.String(), "the disk does not answer") })
+	if err := r.d.Stuck(ever, stallAfter); err == nil || !strings.HasPrefix(err.Error(), "interface w1: a call to the disk has not returned for ") {
 		t.Errorf("a disk that hangs for ever: %v", err)
 	}
 	disk.Heal()
+	r.await("a word on its recovery", func() bool { return strings.Contains(r.log.String(), "the disk answers again") })
 	all := r.end()
 	if s := all[0]; s.Interface != "v1" || s.Received != count || s.Written != count {
 		t.Errorf("%+v", s)

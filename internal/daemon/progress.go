@@ -24,3 +24,27 @@ func (d *Daemon) Stuck(turn, call time.Duration) error {
 	}
 	return nil
 }
+
+// stallAfter is how long a call to the disk may take before it is reported.
+const stallAfter = 5 * time.Second
+
+// reportStalls says when a recorder's disk does not answer, while it does not,
+// and when it does again. It is for the goroutine that watches.
+func (d *Daemon) reportStalls() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.recorders {
+		busy := r.writer.Busy()
+		switch {
+		case busy > stallAfter && r.stall == 0:
+			r.log.Warn("the disk does not answer: frames wait in memory", "for", busy.Round(time.Second).String(),
+				"directory", r.cfg.Directory)
+		case busy < r.stall:
+			r.log.Info("the disk answers again", "after", r.stall.Round(time.Second).String(), "directory", r.cfg.Directory)
+			r.stall = 0
+		}
+		if busy > stallAfter {
+			r.stall = busy
+		}
+	}
+}

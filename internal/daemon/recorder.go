@@ -42,6 +42,7 @@ type recorder struct {
 	link   capture.Interface
 	speed  uint64        // of the interface in bit/s; 0 is unknown
 	looked *links        // as of which link is
+	downed uint64        // the daemon's looks when the interface went down
 	gone   time.Duration // when the interface went, by now
 	full   bool          // the daemon's quota is used up
 	born   time.Time     // when it was made
@@ -59,7 +60,8 @@ type recorder struct {
 	cancel context.CancelFunc               // ends the recorder alone
 
 	rotate atomic.Bool
-	turned atomic.Int64 // when it last turned, by now; see Daemon.Stuck
+	stall  time.Duration // how long a call to the disk has taken at the last look, if too long; for Daemon.reportStalls
+	turned atomic.Int64  // when it last turned, by now; see Daemon.Stuck
 
 	mu     sync.Mutex
 	handle *capture.Handle
@@ -102,6 +104,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 		Header:         r.header(r.link.LinkType),
 		RotateSize:     int64(c.RotateSize),
 		RotateInterval: time.Duration(c.RotateInterval),
+		SyncInterval:   time.Duration(c.SyncInterval),
 		FlushInterval:  time.Duration(c.FlushInterval),
 		Grace:          2*time.Duration(c.BlockTimeout) + idle,
 		KeepEmpty:      c.KeepEmpty,
@@ -328,6 +331,7 @@ func (r *recorder) capture(ctx context.Context) {
 		r.tick()
 		switch {
 		case errors.Is(err, capture.ErrDown):
+			r.downed = r.d.looks.Load()
 			r.setState(Down)
 			r.interrupt(writer.CauseDown)
 			r.log.Warn("interface is down")
@@ -401,7 +405,10 @@ func (r *recorder) refresh() {
 // compare follows a change of the interface: of its state, or of its address,
 // which starts a new file.
 func (r *recorder) compare() {
-	if r.looked == r.d.links.Load() {
+	// An interface may be up again before the list of interfaces showed it down.
+	// A look that began after that is the second one to end.
+	recheck := r.current() == Down && r.d.looks.Load() > r.downed+1
+	if r.looked == r.d.links.Load() && !recheck {
 		return
 	}
 	before := r.link

@@ -187,7 +187,10 @@ func (r *recorder) adapt() {
 		return
 	}
 	r.adapted = c
-	r.writer.Adjust(int64(c.RotateSize), time.Duration(c.RotateInterval), time.Duration(c.FlushInterval), c.KeepEmpty)
+	r.writer.Adjust(writer.Options{
+		RotateSize: int64(c.RotateSize), RotateInterval: time.Duration(c.RotateInterval),
+		SyncInterval: time.Duration(c.SyncInterval), FlushInterval: time.Duration(c.FlushInterval), KeepEmpty: c.KeepEmpty,
+	})
 }
 
 // mayStop joins the handover, if there is one, and reports whether the device

@@ -101,7 +101,7 @@ func (m *Manager) Reload(f func() error) error {
 // monotonic is the clock by which the manager tells this reload from another.
 func monotonic() time.Duration {
 	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+	if err := unix.ClockGettime(clockMonotonic, &t); err != nil {
 		return 0
 	}
 	return time.Duration(t.Nano())

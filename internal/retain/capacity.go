@@ -1,0 +1,49 @@
+package retain
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"capd/writer"
+)
+
+// ByDisk is what ends a Reach where no limit does: the disk is full.
+const ByDisk Limit = "disk"
+
+// Files returns the capture files in a directory.
+func Files(dir string) ([]File, error) {
+	found, err := readDirectory(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read directory %s: %w", dir, err)
+	}
+	return slices.Collect(maps.Values(found.files)), nil
+}
+
+// A Rotation says when files end.
+type Rotation struct {
+	Size     int64         // bytes; 0 is never
+	Interval time.Duration // 0 is never
+}
+
+// Reach returns how far back the files of a directory will reach if so many
+// bytes a second come into it, and what ends that. Used is how much of the disk
+// its files have already.
+func Reach(rate float64, limits Limits, rotation Rotation, used int64, space writer.Space) (time.Duration, Limit) {
+	p := pace{bytes: rate}
+	if rotation.Size > 0 {
+		p.files = rate / float64(rotation.Size)
+	}
+	if rotation.Interval > 0 {
+		p.files = max(p.files, 1/rotation.Interval.Seconds())
+	}
+	var f Forecast
+	f.reach(limits, p)
+	least, limit := limits.free(space.Total), ByMinFree
+	if least == 0 {
+		limit = ByDisk
+	}
+	f.take(float64(used)+float64(space.Free)-float64(least), rate, limit)
+	return f.Reach, f.Limit
+}

@@ -1,0 +1,46 @@
+package writer
+
+import "fmt"
+
+// sync asks for what the disk has of the current file to be made safe from a
+// power cut. Unless the disk is still busy with the last time.
+func (w *Writer) sync() {
+	w.synced = w.schedule.mono
+	f := w.file
+	if f == nil {
+		return
+	}
+	f.pending.Add(1)
+	select {
+	case w.disk.syncing <- f:
+	default:
+		f.pending.Done()
+	}
+}
+
+// keepSyncing is a goroutine of its own: a sync may take as long as many writes.
+func (d *disk) keepSyncing() {
+	call := &d.calls[writers+1]
+	for f := range d.syncing {
+		d.begin(call)
+		d.syncNow(f)
+		d.end(call)
+	}
+}
+
+func (d *disk) syncNow(f *file) {
+	defer f.pending.Done()
+	if f.failed.Load() {
+		return
+	}
+	f.io.Lock()
+	h := f.handle()
+	f.io.Unlock()
+	if h == nil {
+		return
+	}
+	if err := d.syncs.time(func() error { return syncData(h) }); err != nil {
+		f.doubted.Store(true)
+		d.fail(f, fmt.Errorf("sync: %w", err))
+	}
+}
