@@ -75,7 +75,7 @@ type Config struct {
 
 // Recording is how an interface is recorded.
 type Recording struct {
-	Directory      string   `toml:"directory" reload:"restart"` // absolute path
+	Directory      string   `toml:"directory" reload:"re-open"` // absolute path
 	Snaplen        int      `toml:"snaplen" reload:"re-open"`   // most bytes kept of a frame
 	Promiscuous    bool     `toml:"promiscuous" reload:"re-open"`
 	Direction      string   `toml:"direction" reload:"re-open"`
@@ -142,7 +142,7 @@ type Control struct {
 
 // Log is where and how capd tells of itself.
 type Log struct {
-	Level      string   `toml:"level" reload:"in place"` // debug, info, warn or error
+	Level      string   `toml:"level" reload:"restart"` // debug, info, warn or error
 	Format     string   `toml:"format" reload:"restart"`
 	File       string   `toml:"file" reload:"restart"`        // absolute path; empty is standard error
 	MaxSize    Size     `toml:"max_size" reload:"restart"`    // of File until it is rotated; 0 is never

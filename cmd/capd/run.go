@@ -28,7 +28,8 @@ func newRun(confine confiner) *cobra.Command {
 		Short: "Record until told to stop",
 		Long: `Record the interfaces into rotated files until SIGINT or SIGTERM; then finish
 the files and print what was received, written and lost. A second signal leaves
-at once, with files left as NAME.partial. SIGUSR1 begins new files now.
+at once, with files left as NAME.partial. SIGUSR1 begins new files now. SIGHUP
+reads the configuration file again; without one (-i) it ends the run.
 
 The EXPRESSION is a filter in the language of pcap-filter(7), as tcpdump takes
 it: only frames for which it holds are recorded.`,
@@ -81,7 +82,15 @@ it: only frames for which it holds are recorded.`,
 			// Twice, as hooks may take as long again, and some for the disk's last word.
 			stop := 2*time.Duration(cfg.StopTimeout) + 5*time.Second
 			defer alongside(cmd.Context(), func(ctx context.Context) { ears.serve(ctx, backend{d, reload}) })()
-			return record(cmd.Context(), d, &service{manager: manager, daemon: d, log: log, stop: stop}, screen)
+			if len(s.interfaces) == 0 { // there is a file to read again
+				defer onHangup(cmd.Context(), func(ctx context.Context) {
+					if err := reload(ctx); err != nil {
+						why := strings.ReplaceAll(err.Error(), "\n", "; ")
+						log.Error("the configuration can't be used: nothing has changed", "error", why)
+					}
+				})()
+			}
+			return record(cmd.Context(), d, &service{manager: manager, daemon: d, log: log, stop: stop}, screen, len(s.interfaces) > 0)
 		},
 	}
 	s.bind(cmd)
@@ -95,11 +104,11 @@ it: only frames for which it holds are recorded.`,
 const again = time.Second
 
 // record runs the daemon under the system's signals, and prints the end.
-func record(ctx context.Context, d *daemon.Daemon, s *service, screen *screen) error {
+func record(ctx context.Context, d *daemon.Daemon, s *service, screen *screen, hangup bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+	if hangup && !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		end = append(end, syscall.SIGHUP)
 	}
 	signals := make(chan os.Signal, 4)
@@ -140,6 +149,26 @@ func record(ctx context.Context, d *daemon.Daemon, s *service, screen *screen) e
 				d.Abort()
 			}
 		}
+	}
+}
+
+// onHangup calls f at each SIGHUP, until end is called.
+func onHangup(ctx context.Context, f func(context.Context)) (end func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	stop := alongside(ctx, func(ctx context.Context) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				f(ctx)
+			}
+		}
+	})
+	return func() {
+		signal.Stop(signals)
+		stop()
 	}
 }
 
