@@ -176,5 +176,5 @@ func ago(now, t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return span(max(0, now.Sub(t))) + " ago"
+	return lasting(max(0, now.Sub(t))) + " ago"
 }

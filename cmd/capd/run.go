@@ -10,9 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"capd/config"
 	"capd/internal/after"
-	"capd/internal/control"
 	"capd/internal/daemon"
 	"capd/internal/notify"
 
@@ -77,14 +75,14 @@ it: only frames for which it holds are recorded.`,
 				if err != nil {
 					return err
 				}
-				return reload(ctx, d, cfg)
+				return d.Reload(ctx, cfg)
 			}
 			// Twice, as hooks may take as long again, and some for the disk's last word.
 			stop := 2*time.Duration(cfg.StopTimeout) + 5*time.Second
 			defer alongside(cmd.Context(), func(ctx context.Context) { ears.serve(ctx, backend{d, reload}) })()
 			if len(s.interfaces) == 0 { // there is a file to read again
 				defer onHangup(cmd.Context(), func(ctx context.Context) {
-					if err := reload(ctx); err != nil {
+					if err := manager.Reload(func() error { return reload(ctx) }); err != nil {
 						why := strings.ReplaceAll(err.Error(), "\n", "; ")
 						log.Error("the configuration can't be used: nothing has changed", "error", why)
 					}
@@ -181,17 +179,6 @@ func alongside(ctx context.Context, serve func(context.Context)) (end func()) {
 		cancel()
 		serving.Wait()
 	}
-}
-
-// reload changes what the daemon records, where it can.
-func reload(ctx context.Context, d *daemon.Daemon, cfg *config.Config) error {
-	r, ok := any(d).(interface {
-		Reload(context.Context, *config.Config) error
-	})
-	if !ok {
-		return control.Refused("reload: this capd has to be started again for another configuration")
-	}
-	return r.Reload(ctx, cfg)
 }
 
 // compressVerb is the hidden command that compresses one file, in a process of

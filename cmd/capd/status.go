@@ -109,7 +109,7 @@ func checkLine(s *control.Status, level control.Level, wrong []string) string {
 }
 
 func printStatus(w io.Writer, s *control.Status, wrong []string) error {
-	fmt.Fprintf(w, "%s, process %d, up %s\n\n", s.Software, s.PID, span(s.Time.Sub(s.Start)))
+	fmt.Fprintf(w, "%s, process %d, up %s\n\n", s.Software, s.PID, lasting(s.Time.Sub(s.Start)))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "INTERFACE\tSTATE\tPACKETS/S\tBIT/S\tLOST\tRING\tPOOL\tWRITES\tREACH")
 	for i := range s.Interfaces {
@@ -138,7 +138,7 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 }
 
 func printInterface(w io.Writer, now time.Time, in *control.Interface) {
-	fmt.Fprintf(w, "\n%s: %s since %s (%s)\n", quoted(in.Name), in.State, clock(in.Since), span(now.Sub(in.Since)))
+	fmt.Fprintf(w, "\n%s: %s since %s (%s)\n", quoted(in.Name), in.State, clock(in.Since), lasting(now.Sub(in.Since)))
 	line := func(what, format string, args ...any) {
 		fmt.Fprintf(w, "  %-10s", what)
 		fmt.Fprintf(w, format+"\n", args...)
@@ -187,7 +187,7 @@ func reach(k *control.Kept) string {
 	if k.Limit == "" {
 		return "-"
 	}
-	return span(time.Duration(min(k.Reach, math.MaxInt64/1e9-1) * 1e9))
+	return lasting(time.Duration(min(k.Reach, math.MaxInt64/1e9-1) * 1e9))
 }
 
 func percent(part float64) string { return fmt.Sprintf("%.0f%%", 100*part) }

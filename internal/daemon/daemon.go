@@ -283,8 +283,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.watch(ctx, failed)
 	cancel()
-	d.changing.Lock() // a Reload that is under way has started its last
-	d.changing.Unlock()
+	d.reloaded()
 	d.running.Wait()
 	select {
 	case err := <-failed:
@@ -292,6 +291,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	default:
 		return nil
 	}
+}
+
+// reloaded waits for a Reload that is under way: it has started its last.
+func (d *Daemon) reloaded() {
+	d.changing.Lock()
+	defer d.changing.Unlock()
 }
 
 // deadline returns a context that ends after the configured seconds, or at once
