@@ -191,9 +191,38 @@ func testStart(r *rig) {
 	}
 	r.group(dir)
 	r.security()
+	r.reload(dir)
 	r.sh("systemctl stop capd")
 	r.allFinished(r.lab.Path(dir))
 	r.journal()
+}
+
+// reload: a good configuration holds at once, and the file goes on; a bad one
+// changes nothing, and systemctl says so.
+func (r *rig) reload(dir string) {
+	r.Helper()
+	before := r.partial(dir)
+	r.lab.Write(r.T, "/etc/capd/capd.toml", "ring_size = \"4MiB\"\nrotate_size = \"5MiB\"\n[[interface]]\nname = \"w1\"\n", 0o644)
+	r.sh("systemctl reload capd")
+	if after := r.partial(dir); after != before {
+		r.Errorf("from %s to %s", before, after)
+	}
+	r.lab.Write(r.T, "/etc/capd/capd.toml", "rign_size = \"4MiB\"\n[[interface]]\nname = \"w1\"\n", 0o644)
+	if out, err := r.lab.Command("systemctl", "reload", "capd").CombinedOutput(); err == nil {
+		r.Errorf("a bad configuration was taken: %s", out)
+	}
+	r.recorded(r.lab.Sender(r.T, "w0"), dir, "after the reload")
+}
+
+// partial is the name of the one file that is being written.
+func (r *rig) partial(dir string) string {
+	r.Helper()
+	c, err := writer.ReadContents(r.lab.Path(dir))
+	if err != nil || len(c.Partials) != 1 {
+		r.Errorf("%+v, %v", c, err)
+		return ""
+	}
+	return c.Partials[0]
 }
 
 // confined looks at every thread of the process, by its number in the lab.
@@ -234,8 +263,8 @@ func (r *rig) security() {
 }
 
 // journal has a line for each thing that happened, with its priority and
-// interface, and no warning; systemd's own on the type of the unit aside, which
-// those before version 253 give.
+// interface, and no warning; systemd's own aside, on the type of the unit, which
+// those before version 253 give, and on the reload that had to fail.
 func (r *rig) journal() {
 	r.Helper()
 	type entry struct{ MESSAGE, PRIORITY, INTERFACE, SYSLOG_IDENTIFIER string }
@@ -245,7 +274,8 @@ func (r *rig) journal() {
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			r.Fatal(err)
 		}
-		if e.PRIORITY < "5" && !strings.Contains(e.MESSAGE, "notify-reload") || e.SYSLOG_IDENTIFIER == "capd" && strings.Contains(e.MESSAGE, "level=") {
+		expected := strings.Contains(e.MESSAGE, "notify-reload") || strings.HasPrefix(e.MESSAGE, "Reload failed for")
+		if e.PRIORITY < "5" && !expected || e.SYSLOG_IDENTIFIER == "capd" && strings.Contains(e.MESSAGE, "level=") {
 			r.Errorf("%+v", e)
 		}
 		if e.INTERFACE == "w1" {
