@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,11 +13,12 @@ import (
 )
 
 // A confiner gives up, before recording, what it does not need. The file is that
-// of the configuration; it is read again later.
-type confiner func(cfg *config.Config, file string, log *slog.Logger) error
+// of the configuration; it is read again later. The socket is the one that
+// listens by now, to be removed at the end; empty: none.
+type confiner func(cfg *config.Config, file, socket string, log *slog.Logger) error
 
 // confine becomes the configured user and enters the sandbox.
-func confine(cfg *config.Config, file string, log *slog.Logger) error {
+func confine(cfg *config.Config, file, socket string, log *slog.Logger) error {
 	owner, err := makeDirectories(cfg)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func confine(cfg *config.Config, file string, log *slog.Logger) error {
 	if cfg.Sandbox == config.SandboxOff {
 		return nil
 	}
-	report, err := sandbox.Enter(policy(cfg, file))
+	report, err := sandbox.Enter(policy(cfg, file, socket))
 	if errors.Is(err, sandbox.ErrUnsupported) && cfg.Sandbox == config.SandboxAuto {
 		log.Info("sandbox: files are not restricted", "why", err)
 		err = nil
@@ -77,21 +77,20 @@ func directories(cfg *config.Config) []string {
 	return all
 }
 
-// runtimeDirectory returns where the control socket is: what systemd has made
-// for that, if it has.
-func runtimeDirectory() string { return cmp.Or(os.Getenv("RUNTIME_DIRECTORY"), "/run/capd") }
-
 // policy returns what recording by the configuration needs.
-func policy(cfg *config.Config, file string) sandbox.Policy {
+func policy(cfg *config.Config, file, socket string) sandbox.Policy {
 	p := sandbox.Policy{
 		// The kernel's word on interfaces, and the names of hosts, services and
 		// time zones.
 		Read:  []string{"/proc", "/sys", "/etc", "/run/systemd/resolve", "/usr/share/zoneinfo"},
-		Write: append(directories(cfg), runtimeDirectory()),
+		Write: directories(cfg),
 		Files: []string{"/dev/null"},
 	}
 	if path, err := filepath.Abs(file); err == nil && file != "" {
 		p.Read = append(p.Read, filepath.Dir(path)) // editors make a new file
+	}
+	if socket != "" {
+		p.Write = append(p.Write, filepath.Dir(socket))
 	}
 	if exe, err := os.Executable(); err == nil && cfg.Finished.Compress != config.CompressNone {
 		// Upgrades replace the file; the libraries are for one that is not static.

@@ -44,7 +44,7 @@ func listen(c *config.Control, log *slog.Logger) (*ears, error) {
 		e.socket, err = control.Listen(c.Socket, c.Group)
 	}
 	if err != nil && c.Socket == config.ControlAuto && c.Group == "" {
-		log.Warn("no control socket: capd status and capd top can't ask", "error", err)
+		log.Warn("no control socket: capd status can't ask", "error", err)
 		err = nil
 	}
 	if err != nil {
@@ -69,6 +69,14 @@ func metricsAddress(s string) string {
 		return "127.0.0.1" + s
 	}
 	return s
+}
+
+// path is the socket's; empty: none.
+func (e *ears) path() string {
+	if e.socket == nil {
+		return ""
+	}
+	return e.socket.Path()
 }
 
 func (e *ears) close() {

@@ -58,7 +58,7 @@ it: only frames for which it holds are recorded.`,
 			}
 			defer ears.close()
 			if confine != nil {
-				if err := confine(cfg, s.file, log); err != nil {
+				if err := confine(cfg, s.file, ears.path(), log); err != nil {
 					return err
 				}
 			}
