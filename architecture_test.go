@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	},
 	"internal/inject":    {unix},
 	"internal/linkwatch": {unix},
+	"internal/manual":    {},
 	"internal/metrics":   {"internal/control"},
 	"internal/retain":    {"writer", unix},
 	"internal/testdisk":  {"internal/testnet", unix},
