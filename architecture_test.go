@@ -37,10 +37,13 @@ var mayImport = map[string][]string{
 		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
 	},
 	"internal/inject":    {unix},
+	"internal/journal":   {},
 	"internal/linkwatch": {unix},
 	"internal/manual":    {},
 	"internal/metrics":   {"internal/control"},
+	"internal/notify":    {unix},
 	"internal/retain":    {"writer", unix},
+	"internal/sandbox":   {unix},
 	"internal/testdisk":  {"internal/testnet", unix},
 	"internal/testnet":   {unix},
 	"pcap":               {},
@@ -49,9 +52,10 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":          {unix},   // the kernel is the judge of its programs
-	"internal/after":  {"pcap"}, // for the formats in names
-	"internal/retain": {"pcap"}, // for the same
+	"filter":           {unix},   // the kernel is the judge of its programs
+	"internal/after":   {"pcap"}, // for the formats in names
+	"internal/journal": {unix},   // asks the system what a file is
+	"internal/retain":  {"pcap"}, // for the same
 }
 
 // A source is a parsed file of the tree.

@@ -44,21 +44,31 @@ const (
 	DirectOff  = "off"
 )
 
+// Values of Config.Sandbox.
+const (
+	SandboxAuto = "auto" // what the system has of it
+	SandboxOn   = "on"   // all of it, or an error
+	SandboxOff  = "off"
+)
+
 // Values of Log.Format.
 const (
 	LogText = "text"
 	LogJSON = "json"
-	LogAuto = "auto" // text on a terminal, else JSON
+	LogAuto = "auto" // text on a terminal, entries of its own in the journal, else JSON
 )
 
 // A Config is what capd.toml says, with the defaults filled in.
 type Config struct {
-	Recording               // for interfaces that do not say otherwise
-	StopTimeout Duration    `toml:"stop_timeout"` // most time between the order to stop and the end
-	Retain      Retain      `toml:"retain"`
-	Finished    Finished    `toml:"finished"`
-	Log         Log         `toml:"log"`
-	Interfaces  []Interface `toml:"interface"`
+	Recording                // for interfaces that do not say otherwise
+	StopTimeout  Duration    `toml:"stop_timeout"`  // most time between the order to stop and the end
+	User         string      `toml:"user"`          // to become after the start as root; empty is none
+	Sandbox      string      `toml:"sandbox"`       // whether capd gives up what it does not need
+	SandboxPaths []string    `toml:"sandbox_paths"` // absolute directories that hooks may write into besides
+	Retain       Retain      `toml:"retain"`
+	Finished     Finished    `toml:"finished"`
+	Log          Log         `toml:"log"`
+	Interfaces   []Interface `toml:"interface"`
 }
 
 // Recording is how an interface is recorded.
@@ -161,6 +171,7 @@ func Default() *Config {
 			CPU:            -1,
 		},
 		StopTimeout: Duration(10 * time.Second),
+		Sandbox:     SandboxAuto,
 		Finished: Finished{
 			Compress: CompressNone,
 			Level:    1,

@@ -58,6 +58,7 @@ func (c *Config) check() Errors {
 	top.recording(&c.Recording)
 	top.expect(c.StopTimeout > 0, "stop_timeout", c.StopTimeout,
 		"must be above 0: frames in memory need time to reach the disk", `write "10s"`)
+	top.daemon(c)
 	retain := checker{table: "retain", prefix: "retain."}
 	retain.retain(&c.Retain)
 	top.errs = append(top.errs, retain.errs...)
@@ -225,6 +226,18 @@ func (k *checker) finished(f *Finished) {
 	k.expect(f.Timeout >= Duration(time.Second), "timeout", f.Timeout, "must be at least 1s", "")
 	k.expect(1 <= f.AtOnce && f.AtOnce <= maxHooks, "at_once", f.AtOnce, "must be 1 to 64", "")
 }
+
+func (k *checker) daemon(c *Config) {
+	k.expect(!strings.ContainsFunc(c.User, notInUser), "user", c.User,
+		"must be a user's name, without spaces and colons", `write "capd"`)
+	k.oneOf("sandbox", c.Sandbox, SandboxAuto, SandboxOn, SandboxOff)
+	for _, path := range c.SandboxPaths {
+		k.path("sandbox_paths", path)
+	}
+}
+
+// notInUser reports what passwd(5) has no room for in a name.
+func notInUser(r rune) bool { return r <= ' ' || r == ':' || r == '/' || r == 0x7f }
 
 func (k *checker) limit(key string, n int64, value any) {
 	k.expect(n >= 0, key, value, "must not be negative", "0 is no limit")

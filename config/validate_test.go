@@ -76,6 +76,9 @@ func TestRanges(t *testing.T) {
 		{`pool_size = 0`, `1: pool_size = "0": must be at least 2 chunks`},
 
 		{`stop_timeout = 0`, `1: stop_timeout = "0": must be above 0`},
+		{`user = "a b"`, `1: user = "a b": must be a user's name`},
+		{`sandbox = "offf"`, `1: sandbox = "offf": must be one of "auto", "on", "off"; did you mean "off"?`},
+		{`sandbox_paths = ["backup"]`, `1: sandbox_paths = "backup": must be an absolute path`},
 		{`stop_timeout = "-5s"`, `1: stop_timeout = "-5s": must be above 0`},
 		{"[log]\nlevel = \"warning\"", `2: log.level = "warning": must be one of "debug", "info", "warn", "error"`},
 		{"[log]\nformat = \"xml\"", `2: log.format = "xml": must be one of "text", "json", "auto"`},

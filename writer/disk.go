@@ -43,6 +43,8 @@ type disk struct {
 	ending  chan *file
 	writing sync.WaitGroup
 	done    chan struct{} // the finisher has ended
+	epoch   time.Time
+	calls   [writers + 1]call // of those that write, and of the finisher
 
 	failed  atomic.Pointer[file] // the last begun of those that could not be created or written; nil without one
 	wrote   atomic.Uint64        // number of the last begun file of which something is on disk
@@ -59,10 +61,13 @@ func (d *disk) start() {
 	d.queue = make(chan operation, 2*d.pool.count)
 	d.ending = make(chan *file, 256)
 	d.done = make(chan struct{})
-	for range writers {
+	d.epoch = time.Now()
+	for i := range writers {
 		d.writing.Go(func() {
 			for op := range d.queue {
+				d.begin(&d.calls[i])
 				d.do(op)
+				d.end(&d.calls[i])
 			}
 		})
 	}
@@ -157,17 +162,21 @@ func (d *disk) write(op operation) error {
 // share the directory's sync, and mostly the file system's journal commit.
 func (d *disk) finish() {
 	defer close(d.done)
+	call := &d.calls[writers]
 	for f := range d.ending {
 		group := []*file{f}
 		for len(d.ending) > 0 && len(group) < cap(d.ending) {
 			group = append(group, <-d.ending)
 		}
 		for _, f := range group {
+			d.begin(call)
 			f.settle()
 		}
 		for _, f := range group {
+			d.begin(call)
 			f.release()
 		}
+		d.begin(call)
 		err := syncDirectory(d.dir)
 		for _, f := range group {
 			if f.report.Err == nil && err != nil {
@@ -178,6 +187,7 @@ func (d *disk) finish() {
 				d.finished(f.report)
 			}
 		}
+		d.end(call)
 	}
 }
 

@@ -50,6 +50,9 @@ func TestStalledAnything(t *testing.T) {
 				b.Rotate(writer.Signal)
 			}
 			b.await("a stall", func() bool { return b.disk.Stalled(op) == 1 })
+			if b.Busy() == 0 {
+				t.Error("nothing is under way")
+			}
 			b.promptly("recording", func() {
 				for range 5 {
 					b.write(1, 100)
@@ -62,8 +65,8 @@ func TestStalledAnything(t *testing.T) {
 			})
 			b.disk.Heal()
 			b.account(b.close())
-			if s := b.Stats(); s.Lost != 0 || s.Failures != 0 {
-				t.Errorf("%+v", s)
+			if s := b.Stats(); s.Lost != 0 || s.Failures != 0 || b.Busy() != 0 {
+				t.Errorf("%+v, busy for %v", s, b.Busy())
 			}
 		})
 	}

@@ -3,9 +3,11 @@ package main
 import (
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"capd/config"
+	"capd/internal/journal"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 )
@@ -24,6 +26,9 @@ func newLogger(c config.Log, s *screen) *slog.Logger {
 	}
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.Level)) // validated with the configuration
+	if f, ok := s.w.(*os.File); ok && c.Format == config.LogAuto && c.File == "" && journal.Takes(f) {
+		return slog.New(journal.NewHandler(s, level))
+	}
 	opt := &slog.HandlerOptions{Level: level}
 	if c.Format == config.LogJSON || c.Format == config.LogAuto && (c.File != "" || !s.terminal()) {
 		return slog.New(slog.NewJSONHandler(w, opt))

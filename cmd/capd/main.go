@@ -17,6 +17,7 @@ import (
 	"capd/config"
 	"capd/filter"
 	"capd/internal/daemon"
+	"capd/internal/sandbox"
 	"capd/writer"
 
 	"github.com/spf13/cobra"
@@ -30,13 +31,13 @@ const (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, confine))
 }
 
 // run is the whole program: it prints what went wrong and returns the exit
-// code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
+// code. It is not confined without a confiner.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine confiner) int {
+	root := newRoot(confine)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -65,7 +66,7 @@ var errReported = errors.New("reported")
 // A usageError is a command line that makes no sense.
 type usageError struct{ error }
 
-func newRoot() *cobra.Command {
+func newRoot(confine confiner) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capd",
 		Short: "Record every frame of network interfaces into rotated capture files",
@@ -90,7 +91,7 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newVersion())
+	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newVersion())
 	return root
 }
 
@@ -130,6 +131,8 @@ func hints(err error) []string {
 		return []string{"two recorders need two directories"}
 	case errors.As(err, new(*filter.SyntaxError)):
 		return []string{"docs/filters.md and pcap-filter(7) have the language; quote what the shell would take"}
+	case errors.Is(err, sandbox.ErrUnsupported):
+		return []string{`sandbox = "auto" does without what the system lacks`}
 	case errors.As(err, new(config.Errors)):
 		return []string{"capd.toml.example has every key with its unit and default"}
 	}

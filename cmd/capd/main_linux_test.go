@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // capd runs the program in-process.
 func capd(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), args, &out, &errs)
+	code = run(context.Background(), args, &out, &errs, nil)
 	return code, out.String(), errs.String()
 }
 

@@ -11,11 +11,12 @@ import (
 
 	"capd/internal/after"
 	"capd/internal/daemon"
+	"capd/internal/notify"
 
 	"github.com/spf13/cobra"
 )
 
-func newRun() *cobra.Command {
+func newRun(confine confiner) *cobra.Command {
 	var s settings
 	var count uint64
 	var duration time.Duration
@@ -44,14 +45,27 @@ it: only frames for which it holds are recorded.`,
 			// A reader of our messages that goes away must not end the recording.
 			signal.Ignore(syscall.SIGPIPE)
 			screen := newScreen(cmd.ErrOrStderr())
+			log := newLogger(cfg.Log, screen)
+			manager, err := notify.Open()
+			if err != nil {
+				log.Warn("nobody is told when capd is ready", "error", err)
+			}
+			if confine != nil {
+				if err := confine(cfg, s.file, log); err != nil {
+					return err
+				}
+			}
+			manager.Status("Reading what earlier runs have left")
 			d, err := daemon.New(daemon.Options{
-				Config: cfg, Application: "capd " + version(), Count: count, Duration: duration, Log: newLogger(cfg.Log, screen),
-				Self: self(),
+				Config: cfg, Application: "capd " + version(), Count: count, Duration: duration, Log: log,
+				Self: self(), Ready: manager.Ready,
 			})
 			if err != nil {
 				return err
 			}
-			return record(cmd.Context(), d, screen)
+			// Twice, as hooks may take as long again, and some for the disk's last word.
+			stop := 2*time.Duration(cfg.StopTimeout) + 5*time.Second
+			return record(cmd.Context(), d, &service{manager: manager, daemon: d, log: log, stop: stop}, screen)
 		},
 	}
 	s.bind(cmd)
@@ -65,7 +79,7 @@ it: only frames for which it holds are recorded.`,
 const again = time.Second
 
 // record runs the daemon under the system's signals, and prints the end.
-func record(ctx context.Context, d *daemon.Daemon, screen *screen) error {
+func record(ctx context.Context, d *daemon.Daemon, s *service, screen *screen) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
@@ -76,8 +90,16 @@ func record(ctx context.Context, d *daemon.Daemon, screen *screen) error {
 	signal.Notify(signals, append(end, syscall.SIGUSR1)...)
 	defer signal.Stop(signals)
 
-	ended := make(chan error, 1)
-	go func() { ended <- d.Run(ctx) }()
+	ended, over, attended := make(chan error, 1), make(chan struct{}), make(chan struct{})
+	go func() {
+		err := d.Run(ctx)
+		close(over)
+		ended <- err
+	}()
+	go func() {
+		defer close(attended)
+		s.attend(ctx.Done(), over)
+	}()
 	refresh := screen.refresh()
 	defer refresh.Stop()
 	started := time.Now()
@@ -85,6 +107,7 @@ func record(ctx context.Context, d *daemon.Daemon, screen *screen) error {
 	for {
 		select {
 		case err := <-ended:
+			<-attended
 			screen.clear()
 			screen.summary(d.Status(), time.Since(started))
 			return err

@@ -47,7 +47,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.Var(&s.ring, "ring-size", "memory in which the kernel keeps frames for capd")
 	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is not there")
 	f.StringVar(&s.logLevel, "log-level", def.Log.Level, "debug, info, warn or error")
-	f.StringVar(&s.logFormat, "log-format", def.Log.Format, "text, json or auto: text on a terminal")
+	f.StringVar(&s.logFormat, "log-format", def.Log.Format, "text, json or auto: text on a terminal, fit for the journal there")
 }
 
 // load returns the configuration that the flags ask for, validated.

@@ -50,6 +50,7 @@ type recorder struct {
 	taken  uint64        // frames of the handle's batches given to the writer
 
 	rotate atomic.Bool
+	turned atomic.Int64 // when it last turned, by now; see Daemon.Stuck
 
 	mu     sync.Mutex
 	handle *capture.Handle
@@ -173,7 +174,9 @@ func (r *recorder) discard() {
 func (r *recorder) now() time.Duration { return time.Since(r.d.start) }
 
 func (r *recorder) tick() {
+	hang(r.name)
 	t := time.Now()
+	r.turned.Store(int64(t.Sub(r.d.start)))
 	r.writer.Tick(t, t.Sub(r.d.start))
 	if r.rotate.Swap(false) {
 		r.writer.Rotate(writer.Signal)
@@ -182,6 +185,7 @@ func (r *recorder) tick() {
 
 // run records until the context ends. The interface may come and go.
 func (r *recorder) run(ctx context.Context) error {
+	r.turned.Store(int64(r.now()))
 	if r.cfg.CPU >= 0 {
 		runtime.LockOSThread() // the thread ends with the goroutine
 		if err := capture.Pin(r.cpu()); err != nil {

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"capd/config"
+	"capd/internal/sandbox"
+)
+
+// A confiner gives up, before recording, what it does not need. The file is that
+// of the configuration; it is read again later.
+type confiner func(cfg *config.Config, file string, log *slog.Logger) error
+
+// confine becomes the configured user and enters the sandbox.
+func confine(cfg *config.Config, file string, log *slog.Logger) error {
+	owner, err := makeDirectories(cfg)
+	if err != nil {
+		return err
+	}
+	if owner != nil {
+		if err := owner.Become(); err != nil {
+			return err
+		}
+	}
+	if cfg.Sandbox == config.SandboxOff {
+		return nil
+	}
+	report, err := sandbox.Enter(policy(cfg, file))
+	if errors.Is(err, sandbox.ErrUnsupported) && cfg.Sandbox == config.SandboxAuto {
+		log.Info("sandbox: files are not restricted", "why", err)
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("enter the sandbox: %w", err)
+	}
+	log.Debug("sandbox", "landlock", report.Landlock, "capabilities", strings.Join(report.Capabilities, " "))
+	return nil
+}
+
+// makeDirectories makes those that are missing, for the user that capd will be.
+// It returns the user, or nil if capd stays who it is.
+func makeDirectories(cfg *config.Config) (*sandbox.Account, error) {
+	var owner *sandbox.Account
+	if cfg.User != "" {
+		a, err := sandbox.Lookup(cfg.User)
+		if err != nil {
+			return nil, fmt.Errorf("user = %q: %w", cfg.User, err)
+		}
+		owner = &a
+	}
+	for _, dir := range directories(cfg) {
+		// What is wrong with it is told by who needs it.
+		if err := os.Mkdir(dir, 0o750); err == nil && owner != nil && !owner.Current() {
+			if err := os.Chown(dir, owner.UID, owner.GID); err != nil {
+				return nil, fmt.Errorf("give the directory to user %s: %w", cfg.User, err)
+			}
+		}
+	}
+	return owner, nil
+}
+
+// directories returns those that capd writes into.
+func directories(cfg *config.Config) []string {
+	var all []string
+	for i := range cfg.Interfaces {
+		all = append(all, cfg.Interfaces[i].Directory)
+	}
+	if cfg.Log.File != "" {
+		all = append(all, filepath.Dir(cfg.Log.File))
+	}
+	return all
+}
+
+// runtimeDirectory returns where the control socket is: what systemd has made
+// for that, if it has.
+func runtimeDirectory() string { return cmp.Or(os.Getenv("RUNTIME_DIRECTORY"), "/run/capd") }
+
+// policy returns what recording by the configuration needs.
+func policy(cfg *config.Config, file string) sandbox.Policy {
+	p := sandbox.Policy{
+		// The kernel's word on interfaces, and the names of hosts, services and
+		// time zones.
+		Read:  []string{"/proc", "/sys", "/etc", "/run/systemd/resolve", "/usr/share/zoneinfo"},
+		Write: append(directories(cfg), runtimeDirectory()),
+		Files: []string{"/dev/null"},
+	}
+	if path, err := filepath.Abs(file); err == nil && file != "" {
+		p.Read = append(p.Read, filepath.Dir(path)) // editors make a new file
+	}
+	if exe, err := os.Executable(); err == nil && cfg.Finished.Compress != config.CompressNone {
+		// Upgrades replace the file; the libraries are for one that is not static.
+		p.Read = append(p.Read, filepath.Dir(exe), "/lib", "/lib64", "/usr/lib", "/usr/lib64")
+	}
+	if len(cfg.Finished.Hook) > 0 {
+		p.Read = append(p.Read, "/")
+		p.Write = append(append(p.Write, "/tmp", "/var/tmp"), cfg.SandboxPaths...)
+		p.Files = append(p.Files, "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+	}
+	return p
+}

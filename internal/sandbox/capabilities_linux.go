@@ -1,0 +1,121 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
+)
+
+// A set has a bit for each capability.
+type set uint64
+
+func setOf(capabilities ...int) set {
+	var s set
+	for _, c := range capabilities {
+		s |= 1 << c
+	}
+	return s
+}
+
+// names are those of the capabilities that may be left.
+func (s set) names() []string {
+	var all []string
+	for _, c := range []struct {
+		number int
+		name   string
+	}{{unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}} {
+		if s&setOf(c.number) != 0 {
+			all = append(all, c.name)
+		}
+	}
+	return all
+}
+
+// needed returns the capabilities that recording needs. Root has no power over
+// others' directories but by the second, and its captures may go there.
+func needed() set {
+	if os.Geteuid() == 0 {
+		return setOf(unix.CAP_NET_RAW, unix.CAP_DAC_OVERRIDE)
+	}
+	return setOf(unix.CAP_NET_RAW)
+}
+
+// held returns the capabilities that the calling thread has or may take up.
+func held() (permitted, effective set, err error) {
+	var data [2]unix.CapUserData
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return 0, 0, fmt.Errorf("read capabilities: %w", err)
+	}
+	permitted = set(data[0].Permitted) | set(data[1].Permitted)<<32
+	return permitted, set(data[0].Effective) | set(data[1].Effective)<<32, nil
+}
+
+// hold gives all threads these capabilities and no others.
+func hold(s set) error {
+	low, high := uint32(s), uint32(s>>32)
+	data := &[2]unix.CapUserData{{Effective: low, Permitted: low}, {Effective: high, Permitted: high}}
+	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var pin runtime.Pinner // the stack may move before the last thread reads them
+	defer pin.Unpin()
+	pin.Pin(hdr)
+	pin.Pin(data)
+	return everywhere(unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)))
+}
+
+// dropCapabilities gives up all capabilities but those that are needed, and
+// returns what is left.
+func dropCapabilities() (set, error) {
+	permitted, effective, err := held()
+	if err != nil {
+		return 0, err
+	}
+	if effective&setOf(unix.CAP_SETPCAP) != 0 {
+		for c := range unix.CAP_LAST_CAP + 1 {
+			// The kernel may know fewer.
+			if err := control(unix.PR_CAPBSET_DROP, uintptr(c)); err != nil && !errors.Is(err, unix.EINVAL) {
+				return 0, fmt.Errorf("drop capability %d for good: %w", c, err)
+			}
+		}
+	}
+	if err := control(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
+		return 0, fmt.Errorf("drop ambient capabilities: %w", err)
+	}
+	left := permitted & needed()
+	// A service manager's filter may refuse the call, where it has left nothing
+	// to give up either.
+	if err := hold(left); err != nil && permitted != left {
+		return 0, fmt.Errorf("drop capabilities: %w", err)
+	}
+	return left, nil
+}
+
+// beforeBecoming lets capabilities outlive the change of the user.
+func beforeBecoming() error { return control(unix.PR_SET_KEEPCAPS, 1) }
+
+func afterBecoming() error {
+	permitted, _, err := held()
+	if err != nil {
+		return err
+	}
+	return hold(permitted & needed())
+}
+
+// control is prctl(2) in all threads.
+func control(option, argument uintptr) error {
+	return everywhere(unix.SYS_PRCTL, option, argument)
+}
+
+// everywhere makes the call in all threads of the process: each has its own
+// capabilities.
+func everywhere(number, a, b uintptr) error {
+	if _, _, errno := psx.Syscall6(number, a, b, 0, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}

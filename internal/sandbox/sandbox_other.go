@@ -1,0 +1,10 @@
+//go:build unix && !linux
+
+package sandbox
+
+func enter(Policy) (Report, error) { return Report{}, ErrUnsupported }
+
+// There are no capabilities here: the user needs access to the BPF devices.
+func beforeBecoming() error { return nil }
+
+func afterBecoming() error { return nil }
