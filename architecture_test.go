@@ -36,18 +36,21 @@ var mayImport = map[string][]string{
 		"capture", "config", "filter", "pcap", "writer",
 		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
 	},
-	"internal/inject":    {unix},
-	"internal/journal":   {},
-	"internal/linkwatch": {unix},
-	"internal/manual":    {},
-	"internal/metrics":   {"internal/control"},
-	"internal/notify":    {unix},
-	"internal/retain":    {"writer", unix},
-	"internal/sandbox":   {unix},
-	"internal/testdisk":  {"internal/testnet", unix},
-	"internal/testnet":   {unix},
-	"pcap":               {},
-	"writer":             {"pcap", unix},
+	"internal/inject":      {unix},
+	"internal/journal":     {},
+	"internal/linkwatch":   {unix},
+	"internal/manual":      {},
+	"internal/metrics":     {"internal/control"},
+	"internal/notify":      {unix},
+	"internal/retain":      {"writer", unix},
+	"internal/sandbox":     {unix},
+	"internal/testdisk":    {"internal/testnet", unix},
+	"internal/testnet":     {unix},
+	"internal/testsystemd": {unix},
+	"packaging":            {"config", "writer"}, // tests only
+	"packaging/systemd":    {"pcap", "writer"},   // tests only
+	"pcap":                 {},
+	"writer":               {"pcap", unix},
 }
 
 // testsMayImport is what the tests of a package may import beyond that.

@@ -35,11 +35,12 @@ func (s *service) attend(stopping, ended <-chan struct{}) {
 	if w := s.manager.Watchdog(); w > 0 {
 		every = min(every, w/4)
 	}
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(min(every, time.Second)) // the first look is soon
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
+			tick.Reset(every)
 			s.look(time.Now())
 		case <-stopping:
 			s.manager.Stopping()

@@ -1,8 +1,8 @@
 package journal
 
 import (
-	"fmt"
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"

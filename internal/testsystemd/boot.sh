@@ -1,0 +1,29 @@
+#!/bin/sh
+# boot.sh STATE SHARED makes a throw-away copy of the machine's root and becomes
+# its systemd. It is pid 1 of its own pid, mount, network, uts, ipc and cgroup
+# namespaces. SHARED is the same directory inside and outside.
+set -eu
+state=$1 shared=$2
+mount --make-rprivate / # else every mount below would appear on the host
+mount -t tmpfs -o mode=755 lab "$state"
+mkdir "$state/up" "$state/work" "$state/root"
+root=$state/root
+mount -t overlay lab -o "lowerdir=/,upperdir=$state/up,workdir=$state/work" "$root"
+mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
+mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+mount -t tmpfs -o mode=755 run "$root/run"
+mount -t tmpfs tmp "$root/tmp"
+mount --rbind /dev "$root/dev"
+mkdir -p "$root$shared"
+mount --bind "$shared" "$root$shared"
+echo lab >"$root/etc/hostname"
+: >"$root/etc/machine-id"
+rm -f "$root"/etc/systemd/system/*.wants/*
+for unit in systemd-udevd systemd-udev-trigger systemd-networkd systemd-resolved systemd-timesyncd systemd-logind systemd-remount-fs; do
+	ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
+done
+ln -sf /dev/null "$root/etc/systemd/system/getty.target"
+cd "$root"
+exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+	chroot . /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal --show-status=no
