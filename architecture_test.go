@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/inject":      {unix},
 	"internal/journal":     {},
 	"internal/linkwatch":   {unix},
+	"internal/manual":      {},
 	"internal/metrics":     {"internal/control"},
 	"internal/notify":      {unix},
 	"internal/retain":      {"writer", unix},
@@ -46,7 +47,8 @@ var mayImport = map[string][]string{
 	"internal/testdisk":    {"internal/testnet", unix},
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},
-	"packaging/systemd":    {"pcap", "writer"}, // tests only
+	"packaging":            {"config", "writer"}, // tests only
+	"packaging/systemd":    {"pcap", "writer"},   // tests only
 	"pcap":                 {},
 	"writer":               {"pcap", unix},
 	"internal/selftest":    {"capture", "pcap"},
