@@ -47,8 +47,8 @@ var mayImport = map[string][]string{
 	"internal/testdisk":    {"internal/testnet", unix},
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},
-	"packaging":            {"config", "writer"}, // tests only
-	"packaging/systemd":    {"pcap", "writer"},   // tests only
+	"packaging":            {"config", "pcap", "writer"}, // tests only
+	"packaging/systemd":    {"pcap", "writer"},           // tests only
 	"pcap":                 {},
 	"writer":               {"pcap", unix},
 	"internal/selftest":    {"capture", "pcap"},

@@ -27,8 +27,7 @@ var ErrInUse = errors.New("another capd records here")
 
 // LockDirectory takes the directory for this process alone.
 func LockDirectory(dir string) (*Lock, error) {
-	path := filepath.Join(dir, lockName)
-	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, DefaultFileMode)
+	h, err := openLock(dir)
 	if err != nil {
 		return nil, fmt.Errorf("lock directory: %w", err)
 	}
@@ -47,6 +46,30 @@ func LockDirectory(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
 	}
 	return &Lock{h}, nil
+}
+
+// openLock opens the lock's file. What root makes here, as by a check before the
+// service's first start, belongs to the directory's owner: else that one could
+// not record. A link that is in its place is not followed.
+func openLock(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockName)
+	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, DefaultFileMode)
+	if errors.Is(err, fs.ErrExist) {
+		return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, DefaultFileMode)
+	}
+	if err != nil || os.Geteuid() != 0 {
+		return h, err
+	}
+	var owner unix.Stat_t
+	if err := unix.Stat(dir, &owner); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	if err := h.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
 }
 
 func writePid(h *os.File) error {

@@ -45,7 +45,7 @@ func pages(t *testing.T) map[string]string {
 		{Word: filepath.Join(config.Default().Directory, "ledger.jsonl"), Meaning: "What was recorded and lost; see capd-ledger(5)."},
 	}
 	return map[string]string{
-		"capd.8":        manual.Command(newRoot(), exits, files),
+		"capd.8":        manual.Command(newRoot(nil), exits, files),
 		"capd.toml.5":   manual.Config(read("capd.toml.example")),
 		"capd-ledger.5": manual.Ledger(read("docs/ledger.md")),
 	}

@@ -23,7 +23,7 @@ func TestInstanceIsTheSame(t *testing.T) {
 		return rest
 	}
 	want := strings.NewReplacer(
-		"Packet recorder", "Packet recorder (%i)", "capd/capd.toml", "capd/%i.toml",
+		"Packet recorder", "Packet recorder (%i)", "capd/capd.toml", "capd/%i.toml", "%t/capd/", "%t/capd-%i/",
 		"\nStateDirectory=capd\n", "\nStateDirectory=capd/%i\n", "\nRuntimeDirectory=capd\n", "\nRuntimeDirectory=capd-%i\n",
 	).Replace(settings("capd.service"))
 	if got := settings("capd@.service"); got != want {
