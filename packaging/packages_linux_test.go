@@ -70,15 +70,6 @@ func command(t *testing.T, name string, args ...string) []byte {
 	return out
 }
 
-func read(t *testing.T, path string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // An entry is a file of a package.
 type entry struct {
 	tar.Header

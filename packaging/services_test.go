@@ -25,6 +25,15 @@ var launchdKeys = map[string]string{
 	"NumberOfFiles": "integer", "Core": "integer",
 }
 
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // plist reads a property list: dictionaries with strings, numbers, truth and
 // arrays of strings.
 func plist(t *testing.T, path string) map[string]any {
