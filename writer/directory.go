@@ -61,13 +61,9 @@ func openLock(dir string) (*os.File, error) {
 		return h, err
 	}
 	var owner unix.Stat_t
-	if err := unix.Stat(dir, &owner); err != nil {
-		h.Close()
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	if err := h.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-		h.Close()
-		return nil, err
+	if err := unix.Stat(dir, &owner); err == nil {
+		// Refused where the owner is none of this user namespace, as in a container.
+		_ = h.Chown(int(owner.Uid), int(owner.Gid))
 	}
 	return h, nil
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
 // noon is when the tests' clocks begin.
@@ -470,6 +472,36 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Release()
+}
+
+// TestLockOfRoot: what root's check leaves does not keep the directory's owner
+// out, and root follows no link that is there.
+func TestLockOfRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files to others")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 65534, 65534); err != nil {
+		t.Skip("a namespace with one user: ", err)
+	}
+	l, err := LockDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Release()
+	var s unix.Stat_t
+	lock := filepath.Join(dir, lockName)
+	if err := unix.Stat(lock, &s); err != nil || s.Uid != 65534 || s.Gid != 65534 {
+		t.Errorf("the lock is of %d:%d, %v", s.Uid, s.Gid, err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := errors.Join(os.WriteFile(other, []byte("text"), 0o600), os.Remove(lock), os.Symlink(other, lock)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = LockDirectory(dir)
+	if text, _ := os.ReadFile(other); err == nil || string(text) != "text" {
+		t.Errorf("a link: %v, and behind it %q", err, text)
+	}
 }
 
 func TestProve(t *testing.T) {
