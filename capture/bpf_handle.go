@@ -28,6 +28,9 @@ func (h *bpfHandle) mode() Mode { return ModeBPF }
 
 func (h *bpfHandle) stats() (Stats, error) { return h.dev.statistics() }
 
+// refresh does nothing: no BPF system tells the interface's counter to this.
+func (*bpfHandle) refresh() {}
+
 func (h *bpfHandle) next(timeout time.Duration) (*Batch, error) {
 	h.batch.Release()
 	if !h.enter() {

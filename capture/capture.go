@@ -14,8 +14,8 @@
 //
 // A [Device] needs privilege to open and none to attach to, so that a ring
 // goes on filling while no handle reads it. One goroutine uses a [Handle] and
-// its [Batch]; only [Handle.Stats], [Handle.Stop] and [Handle.Close] may be
-// called beside it.
+// its [Batch]; only [Handle.Stats], [Handle.Refresh], [Handle.Stop] and
+// [Handle.Close] may be called beside it.
 package capture
 
 import (
@@ -219,7 +219,13 @@ type Handle struct{ handle }
 func (h *Handle) Next(timeout time.Duration) (*Batch, error) { return h.next(timeout) }
 
 // Stats returns the counters. They work on after Close, but do not move.
+// NICDropped is as of the last Refresh.
 func (h *Handle) Stats() (Stats, error) { return h.stats() }
+
+// Refresh asks the interface for its own counter. On Linux the answer takes the
+// kernel's lock of all interfaces, and as much work as dozens of frames: it is
+// for a goroutine that may wait, about once a second. Elsewhere it does nothing.
+func (h *Handle) Refresh() { h.refresh() }
 
 // LinkType returns the link type of all packets of the handle.
 func (h *Handle) LinkType() pcap.LinkType { return h.linkType() }

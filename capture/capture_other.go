@@ -26,6 +26,7 @@ type handle struct{}
 
 func (*handle) next(time.Duration) (*Batch, error) { return nil, unsupported() }
 func (*handle) stats() (Stats, error)              { return Stats{}, unsupported() }
+func (*handle) refresh()                           {}
 func (*handle) linkType() pcap.LinkType            { return 0 }
 func (*handle) mode() Mode                         { return "" }
 func (*handle) layout() Layout                     { return Layout{} }

@@ -32,7 +32,6 @@ type device struct {
 	closed   bool
 	attached *handle
 	total    Stats
-	asked    time.Time // when the interface was last asked for its counter
 }
 
 func (d *device) open(c Config) error {
@@ -314,23 +313,9 @@ func (d *device) counters() (Stats, error) {
 	return s, err
 }
 
-// askEvery is the least time between two questions for the interface's own
-// counter: an answer takes the kernel's lock of all interfaces, and as much work
-// as dozens of frames.
-const askEvery = time.Second
-
-// askNIC brings the interface's own counter up to date, if that is due. One that
-// is gone, and so has none, leaves it as it was.
-func (d *device) askNIC() {
-	d.mu.Lock()
-	due := d.stopped.Load() || time.Since(d.asked) >= askEvery
-	if due {
-		d.asked = time.Now()
-	}
-	d.mu.Unlock()
-	if !due {
-		return
-	}
+// refresh brings the interface's own counter up to date. One that is gone, and
+// so has none, leaves it as it was.
+func (d *device) refresh() {
 	now := nicDropped(d.index)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -28,10 +28,10 @@ func openGroup(c Config, n int, s Spread) ([]*Device, error) {
 	if err := join(all, s); err != nil {
 		return fail(err)
 	}
+	if c.Gated {
+		return all, nil
+	}
 	for _, d := range all {
-		if c.Gated {
-			break
-		}
 		if err := d.ungate(); err != nil {
 			return fail(err)
 		}

@@ -264,7 +264,6 @@ func (h *handle) failed(err error) error {
 }
 
 func (h *handle) stats() (Stats, error) {
-	h.dev.askNIC()
 	s, err := h.dev.counters()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -273,6 +272,8 @@ func (h *handle) stats() (Stats, error) {
 	}
 	return s, err
 }
+
+func (h *handle) refresh() { h.dev.refresh() }
 
 func (h *handle) stop() error {
 	if err := h.dev.stopReception(); err != nil {

@@ -75,7 +75,7 @@ it: only frames for which it holds are recorded.`,
 				if err != nil {
 					return err
 				}
-				return d.Reload(ctx, cfg)
+				return d.Reload(cfg)
 			}
 			// Twice, as hooks may take as long again, and some for the disk's last word.
 			stop := 2*time.Duration(cfg.StopTimeout) + 5*time.Second

@@ -268,7 +268,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		stopKeeping()
 		<-kept
 	}()
-	d.running.Go(func() { d.rates.run(ctx, d.interfaces) })
+	d.running.Go(func() { d.rates.run(ctx, d.sample) })
 	failed := make(chan error, 1)
 	d.changing.Lock()
 	d.life, d.failed = ctx, failed

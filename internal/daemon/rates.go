@@ -80,12 +80,13 @@ func (s *sampler) row(i *iface, now time.Time) *row {
 		r = new(row)
 		s.rows[i.name] = r
 	}
-	if lost := i.Lost(); lost > r.lost {
+	c := i.total.counters()
+	if lost := c.Lost(); lost > r.lost {
 		r.lost, r.lastLoss = lost, now
 	}
 	r.ringHigh = max(r.ringHigh, i.ring)
-	if i.Freezes > r.freezes { // it has been full since the last look
-		r.freezes, r.ringHigh = i.Freezes, 1
+	if c.Freezes > r.freezes { // it has been full since the last look
+		r.freezes, r.ringHigh = c.Freezes, 1
 	}
 	return r
 }
@@ -99,7 +100,7 @@ func (s *sampler) describe(now, start time.Time, i *iface, out *control.Interfac
 	out.Ring.High = r.ringHigh
 	present := i.sample(now)
 	out.Rates.Start = rate(sample{at: start}, present)
-	out.Writes, out.Syncs = latency(&i.writes), latency(&i.syncs)
+	out.Writes, out.Syncs = latency(&i.total.Writer.Writes), latency(&i.total.Writer.Syncs)
 	if len(r.samples) == 0 {
 		return
 	}
@@ -109,7 +110,7 @@ func (s *sampler) describe(now, start time.Time, i *iface, out *control.Interfac
 	if len(r.samples) > 1 {
 		out.Rates.Second = rate(r.samples[len(r.samples)-2], last)
 	}
-	writes, syncs := i.writes.Since(&oldest.writes), i.syncs.Since(&oldest.syncs)
+	writes, syncs := present.writes.Since(&oldest.writes), present.syncs.Since(&oldest.syncs)
 	out.Writes.Minute, out.Syncs.Minute = summary(&writes), summary(&syncs)
 }
 

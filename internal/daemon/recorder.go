@@ -293,6 +293,7 @@ func (r *recorder) attach() error {
 // detach gives the handle back and keeps its counters.
 func (r *recorder) detach() {
 	h := r.handle
+	h.Refresh()
 	s, _ := h.Stats()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -361,7 +362,7 @@ func (r *recorder) record(batch *capture.Batch) {
 			own = r.own(own)
 		}
 		n = r.d.count.take(len(own))
-		if n < len(own) && n == 0 {
+		if n == 0 && len(own) > 0 {
 			r.full = true
 			return
 		}
@@ -506,6 +507,13 @@ func (r *recorder) counters() capture.Stats {
 	}
 	all.Received -= min(all.Received, r.twice)
 	return all
+}
+
+// reading returns the handle, or nil where there is none now.
+func (r *recorder) reading() *capture.Handle {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.handle
 }
 
 // left returns how many frames were left unread in rings.

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -27,7 +26,7 @@ type succession struct {
 // have changed in those only that hold in place, keeps its device and its file;
 // the others are handed over without a gap. What only a restart changes is
 // logged as a warning.
-func (d *Daemon) Reload(_ context.Context, next *config.Config) error {
+func (d *Daemon) Reload(next *config.Config) error {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	if d.life == nil || d.life.Err() != nil {

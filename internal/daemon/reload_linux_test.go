@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -69,11 +68,11 @@ func TestReload(t *testing.T) {
 	}
 	for round := range 24 {
 		before := sent.Load()
-		if err := r.d.Reload(context.Background(), r.change(steps[round%len(steps)])); err != nil {
+		if err := r.d.Reload(r.change(steps[round%len(steps)])); err != nil {
 			t.Fatal(err)
 		}
 		bad := r.change(func(i *config.Interface) { i.Filter = "ether proto (" })
-		if err := r.d.Reload(context.Background(), bad); err == nil {
+		if err := r.d.Reload(bad); err == nil {
 			t.Fatal("a bad filter is taken")
 		}
 		r.await("frames", func() bool { return sent.Load() > before+500 && r.handed() })
@@ -125,7 +124,7 @@ func TestReloadInPlace(t *testing.T) {
 	r.await("frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
 	before := r.d.recorders[writer.Lane{Interface: "v1"}]
 	next := r.change(func(i *config.Interface) { i.RotateInterval = config.Duration(time.Second) })
-	if err := r.d.Reload(context.Background(), next); err != nil {
+	if err := r.d.Reload(next); err != nil {
 		t.Fatal(err)
 	}
 	r.await("rotation", func() bool { return r.status("v1").Writer.Files == 1 })
@@ -148,11 +147,11 @@ func TestReloadInterfaces(t *testing.T) {
 	r.start(r.options())
 	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
 	r.await("frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
-	if err := r.d.Reload(context.Background(), r.change(func(i *config.Interface) { i.Directory = "/nowhere" })); err == nil ||
+	if err := r.d.Reload(r.change(func(i *config.Interface) { i.Directory = "/nowhere" })); err == nil ||
 		!strings.Contains(err.Error(), "/nowhere") {
 		t.Errorf("another directory: %v", err)
 	}
-	if err := r.d.Reload(context.Background(), r.change(func(i *config.Interface) { i.Name = "w1" })); err != nil {
+	if err := r.d.Reload(r.change(func(i *config.Interface) { i.Name = "w1" })); err != nil {
 		t.Fatal(err)
 	}
 	r.await("the other interface", func() bool { return r.status("w1").State == Recording && r.status("v1").State == Ended })

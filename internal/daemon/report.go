@@ -7,15 +7,15 @@ import (
 	"sync"
 	"time"
 
+	"capd/capture"
 	"capd/internal/control"
 	"capd/internal/retain"
-	"capd/writer"
 )
 
 // An iface is the sum of an interface's recorders, those that ended too.
 type iface struct {
-	name string
-	control.Counters
+	name      string
+	total     Status // its counters
 	state     State
 	since     time.Time
 	directory string
@@ -25,12 +25,28 @@ type iface struct {
 	poolHigh  float64
 	ringSize  int64
 	poolSize  int64
-	writes    writer.Latency
-	syncs     writer.Latency
 }
 
 func (i *iface) sample(now time.Time) sample {
-	return sample{at: now, packets: i.Received, bytes: i.Bytes, lost: i.Lost(), writes: i.writes, syncs: i.syncs}
+	c := i.total.counters()
+	return sample{at: now, packets: c.Received, bytes: c.Bytes, lost: c.Lost(), writes: i.total.Writer.Writes, syncs: i.total.Writer.Syncs}
+}
+
+// sample returns the counters with the interfaces' own, for which it has to
+// wait: without a lock, and on none of the recorders' goroutines.
+func (d *Daemon) sample() []*iface {
+	var handles []*capture.Handle
+	d.mu.Lock()
+	for _, r := range d.recorders {
+		if h := r.reading(); h != nil {
+			handles = append(handles, h)
+		}
+	}
+	d.mu.Unlock()
+	for _, h := range handles {
+		h.Refresh()
+	}
+	return d.interfaces()
 }
 
 // interfaces adds up the recorders of each interface, in order of their names.
@@ -45,24 +61,10 @@ func (d *Daemon) interfaces() []*iface {
 	return all
 }
 
-// add takes a recorder in. It must see received last: see Daemon.Status.
+// add takes a recorder in.
 func (i *iface) add(s *Status) {
-	i.Received += s.Received
-	i.Written += s.Written
-	i.KernelDropped += s.KernelDropped
-	i.CapdDropped += s.Dropped
-	i.Pending += s.Received - min(s.Received, s.Written+s.KernelDropped+s.Dropped)
-	i.NICDropped += s.NICDropped
-	i.Freezes += s.Freezes
-	i.Bytes += s.Bytes
+	i.total.add(s)
 	w := &s.Writer
-	i.Truncated += w.Truncated
-	i.Finished += w.Files
-	i.FileBytes += w.FileBytes
-	i.Failures += w.Failures
-	i.Waits += w.Waits
-	i.writes.Add(&w.Writes)
-	i.syncs.Add(&w.Syncs)
 	i.poolHigh = max(i.poolHigh, part(w.HighChunks, w.Chunks))
 	i.directory = s.Directory
 	if s.State == Ended && i.state != Ended {
@@ -101,7 +103,7 @@ func (d *Daemon) Report() control.Status {
 	now := time.Now()
 	s := control.Status{
 		Version: control.Version, Software: d.opt.Application, PID: os.Getpid(), Time: now, Start: d.start,
-		Config: d.dirs.run.Config, Interfaces: []control.Interface{}, Directories: []control.Directory{},
+		Config: d.config().Digest(), Interfaces: []control.Interface{}, Directories: []control.Directory{},
 	}
 	kept := d.kept.look(now, d.dirs.unique())
 	for _, k := range kept {
@@ -110,7 +112,7 @@ func (d *Daemon) Report() control.Status {
 	for _, i := range all {
 		out := control.Interface{
 			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Files: append([]string{}, i.files...),
-			Counters: i.Counters,
+			Counters: i.total.counters(),
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},
 			Pool:     control.Fill{Now: i.pool, High: i.poolHigh, Size: i.poolSize},
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"capd/internal/control"
 	"capd/writer"
 )
 
@@ -89,17 +90,20 @@ func (s *Status) add(o *Status) {
 // Sum adds up the counters.
 func Sum(all []Status) Status {
 	var t Status
-	for _, s := range all {
-		t.Received += s.Received
-		t.Bytes += s.Bytes
-		t.Written += s.Written
-		t.KernelDropped += s.KernelDropped
-		t.Dropped += s.Dropped
-		t.NICDropped += s.NICDropped
-		t.Freezes += s.Freezes
-		t.Writer.Files += s.Writer.Files
-		t.Writer.FileBytes += s.Writer.FileBytes
-		t.Writer.Truncated += s.Writer.Truncated
+	for i := range all {
+		t.add(&all[i])
 	}
 	return t
+}
+
+// counters returns the counters as others are told of them.
+func (s *Status) counters() control.Counters {
+	w := &s.Writer
+	return control.Counters{
+		Received: s.Received, Written: s.Written, KernelDropped: s.KernelDropped, CapdDropped: s.Dropped,
+		// Received was read last, so that it is the largest: see recorder.status.
+		Pending:    s.Received - min(s.Received, s.Written+s.KernelDropped+s.Dropped),
+		NICDropped: s.NICDropped, Freezes: s.Freezes, Bytes: s.Bytes,
+		Truncated: w.Truncated, Finished: w.Files, FileBytes: w.FileBytes, Failures: w.Failures, Waits: w.Waits,
+	}
 }
