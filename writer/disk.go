@@ -216,7 +216,7 @@ func (d *disk) commit(group []*file) {
 		f.release()
 	}
 	d.begin(call)
-	err := d.syncs.time(func() error { return syncDirectory(d.dir) })
+	err := d.syncs.time(func() error { return SyncDirectory(d.dir) })
 	for _, f := range group {
 		if f.report.Err == nil && err != nil {
 			f.report.Err = fmt.Errorf("sync directory: %w", err)
@@ -249,11 +249,12 @@ func (d *disk) close() {
 	<-d.done
 }
 
-func syncDirectory(dir string) error {
+// SyncDirectory writes the directory's entries to the disk, such as those of
+// files that were made, renamed or removed in it.
+func SyncDirectory(dir string) error {
 	h, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer h.Close()
-	return h.Sync()
+	return errors.Join(h.Sync(), h.Close())
 }

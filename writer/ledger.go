@@ -305,7 +305,7 @@ func (l *Ledger) rotate() error {
 	if err := l.follow(); err != nil {
 		return err
 	}
-	if err := syncDirectory(l.dir); err != nil {
+	if err := SyncDirectory(l.dir); err != nil {
 		return fmt.Errorf("rotate ledger: %w", err)
 	}
 	return nil

@@ -111,7 +111,7 @@ func Recover(dir string, checkpoints map[string]Entry) ([]Recovered, error) {
 		all = append(all, r)
 	}
 	if len(all) > 0 {
-		if err := syncDirectory(dir); err != nil {
+		if err := SyncDirectory(dir); err != nil {
 			return all, fmt.Errorf("recover: sync directory: %w", err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"capd/config"
 	"capd/internal/after"
 	"capd/internal/daemon"
 	"capd/internal/notify"
@@ -20,7 +21,7 @@ import (
 func newRun(confine confiner) *cobra.Command {
 	var s settings
 	var count uint64
-	var duration time.Duration
+	var duration config.Duration
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE] [-i NAME]... [-d DIR] [EXPRESSION]",
 		Short: "Record until told to stop",
@@ -64,7 +65,7 @@ it: only frames for which it holds are recorded.`,
 			}
 			manager.Status("Reading what earlier runs have left")
 			d, err := daemon.New(daemon.Options{
-				Config: cfg, Application: "capd " + version(), Count: count, Duration: duration, Log: log,
+				Config: cfg, Application: "capd " + version(), Count: count, Duration: time.Duration(duration), Log: log,
 				Self: self(), Ready: manager.Ready,
 			})
 			if err != nil {
@@ -93,7 +94,7 @@ it: only frames for which it holds are recorded.`,
 	}
 	s.bind(cmd)
 	cmd.Flags().Uint64Var(&count, "count", 0, "stop after `N` frames; 0: never")
-	cmd.Flags().DurationVar(&duration, "duration", 0, "stop after this time; 0: never")
+	cmd.Flags().Var(&duration, "duration", "stop after this time, as 90s or 7d; 0: never")
 	return cmd
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"capd/writer"
 )
 
 // A compressor replaces files by compressed ones. It uses no goroutine but the
@@ -161,7 +163,7 @@ func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (dige
 		return digest{}, err
 	}
 	c.stage(stageRenamed)
-	return d, syncDirectory(c.opt.Directory)
+	return d, writer.SyncDirectory(c.opt.Directory)
 }
 
 // room checks that the file fits beside its original, even if it can't be
@@ -309,15 +311,7 @@ func (c *compressor) replace(path string, info fs.FileInfo) error {
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return syncDirectory(c.opt.Directory)
-}
-
-func syncDirectory(dir string) error {
-	h, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(h.Sync(), h.Close())
+	return writer.SyncDirectory(c.opt.Directory)
 }
 
 // behindStep is how many bytes are read or written until the page cache is

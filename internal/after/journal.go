@@ -200,7 +200,7 @@ func (j *journal) compact(files map[string]presence) error {
 		j.file.Close()
 	}
 	j.file, j.torn = h, false
-	return syncDirectory(filepath.Dir(j.path))
+	return writer.SyncDirectory(filepath.Dir(j.path))
 }
 
 // keep forgets files that are not there and returns the lines of the others.

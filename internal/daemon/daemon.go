@@ -424,13 +424,7 @@ func (d *Daemon) recorded(name string) bool {
 }
 
 // Rotate ends all current files; the next begin with the next packet.
-func (d *Daemon) Rotate() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, r := range d.recorders {
-		r.rotate.Store(true)
-	}
-}
+func (d *Daemon) Rotate() { _, _ = d.rotate("") }
 
 // Abort makes Run return at once, whatever the disk does. Files stay partial.
 func (d *Daemon) Abort() { d.abortOnce.Do(func() { close(d.abort) }) }

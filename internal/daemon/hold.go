@@ -157,52 +157,57 @@ func (d *Daemon) all(iface string, ask func(*retain.Keeper) ([]writer.Name, erro
 const rotateLook = 10 * time.Millisecond
 
 // RotateFiles ends the current files of an interface, or of all for the empty
-// name, waits until they are finished, and returns their paths.
+// name, waits until none is partial, and returns the paths of those that are
+// still there: a limit may have deleted one at once.
 func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error) {
-	var current []string
-	known := iface == ""
-	d.mu.Lock()
-	for _, r := range d.recorders {
-		if iface != "" && r.name != iface {
-			continue
-		}
-		known = true
-		if file := r.writer.Stats().File; file != "" {
-			current = append(current, file)
-		}
-		r.rotate.Store(true)
-	}
-	d.mu.Unlock()
-	if !known {
-		return nil, control.Refused("rotate: interface %s is not recorded", iface)
+	current, err := d.rotate(iface)
+	if err != nil {
+		return nil, err
 	}
 	tick := time.NewTicker(rotateLook)
 	defer tick.Stop()
 	var done []string
-	for _, partial := range current {
-		path := strings.TrimSuffix(partial, writer.Partial)
-		for !finished(path) {
+	for _, c := range current {
+		for there(c.path() + writer.Partial) {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
-				return nil, fmt.Errorf("rotate: %s is not finished yet", path)
+				return nil, fmt.Errorf("rotate: %s is not finished yet", c.path())
 			}
 		}
-		done = append(done, path)
+		if c.dir.keeper.Has(c.name) {
+			done = append(done, c.path())
+		}
 	}
 	d.kept.forget()
 	return done, nil
 }
 
-// finished reports whether a file is there without Partial, compressed or not.
-func finished(path string) bool {
-	if _, err := os.Lstat(path); err == nil {
-		return true
-	}
-	for _, ext := range []string{".zst", ".gz"} {
-		if _, err := os.Lstat(path + ext); err == nil {
-			return true
+// rotate tells the recorders of the interface to begin new files, and returns
+// the present ones.
+func (d *Daemon) rotate(iface string) ([]chosen, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var current []chosen
+	known := iface == ""
+	for _, r := range d.recorders {
+		if iface != "" && r.name != iface {
+			continue
 		}
+		known = true
+		name, err := writer.ParseName(strings.TrimSuffix(filepath.Base(r.writer.Stats().File), writer.Partial))
+		if err == nil { // else there is none
+			current = append(current, chosen{d.dirs.byPath[r.cfg.Directory], name})
+		}
+		r.rotate.Store(true)
 	}
-	return false
+	if !known {
+		return nil, control.Refused("rotate: interface %s is not recorded", iface)
+	}
+	return current, nil
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

@@ -24,7 +24,7 @@ func (k *Keeper) Hold(name writer.Name) (changed bool, err error) {
 		return false, err
 	}
 	if changed = err == nil; changed {
-		err = errors.Join(h.Close(), k.sync())
+		err = errors.Join(h.Close(), writer.SyncDirectory(k.opt.Directory))
 	} else {
 		err = nil
 	}
@@ -54,7 +54,7 @@ func (k *Keeper) Release(name writer.Name) (changed bool, err error) {
 		}
 	}
 	k.setHeld(name, false)
-	return changed, k.sync()
+	return changed, writer.SyncDirectory(k.opt.Directory)
 }
 
 // setHeld takes over what the directory says now.
@@ -83,15 +83,6 @@ func exists(path string) bool {
 		}
 	}
 	return false
-}
-
-func (k *Keeper) sync() error {
-	h, err := os.Open(k.opt.Directory)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	return h.Sync()
 }
 
 // Has reports whether the directory has the file, in any of its states.
