@@ -10,7 +10,7 @@ import (
 type Counts struct {
 	Packets     uint64 // packets that reached the file
 	Bytes       uint64 // bytes of their captured data
-	Lost        uint64 // packets dropped by capd since the file before ended: without a file, or from this one
+	Lost        uint64 // packets dropped by capd: from this file, or left unread in a ring since the one before
 	Truncated   uint64 // packets cut by the snaplen
 	NotSummed   uint64 // packets whose checksum the NIC would have filled in
 	Inversions  uint64 // packets older than the one before

@@ -179,8 +179,8 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	}
 }
 
-// TestFileCounts: a file's report counts its own packets, and what was dropped
-// since the file before.
+// TestFileCounts: a file's report counts its own packets and no others: what is
+// dropped between two files is told with the gap.
 func TestFileCounts(t *testing.T) {
 	b := newBench(t, writer.Options{RotateSize: 20000})
 	for range 20 {
@@ -194,15 +194,16 @@ func TestFileCounts(t *testing.T) {
 	b.recover()
 	files := b.close()
 	b.account(files)
-	var lost uint64
 	for _, f := range files {
-		lost += f.Lost
+		if f.Err == nil && f.Lost > 0 {
+			t.Errorf("%s lost %d", f.Name, f.Lost)
+		}
 		if n := int(f.Name.Sequence); f.Err == nil && n < 6 && f.Bytes != f.Packets*600 {
 			t.Errorf("%s: %d packets, %d bytes", f.Name, f.Packets, f.Bytes)
 		}
 	}
-	if s := b.Stats(); lost != s.Lost {
-		t.Errorf("files lost %d: %+v", lost, s)
+	if s := b.Stats(); s.Lost < 50 {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -32,6 +32,7 @@ type bench struct {
 	wall  time.Time
 	mono  time.Duration
 	ended chan writer.File
+	notes chan writer.Entry
 	next  uint32 // number of the next packet
 }
 
@@ -47,10 +48,11 @@ func newBench(t *testing.T, opt writer.Options) *bench {
 // newBenchIn makes a Writer in any directory.
 func newBenchIn(t *testing.T, dir string, opt writer.Options) *bench {
 	t.Helper()
-	b := &bench{t: t, files: dir, wall: noon, ended: make(chan writer.File, 100000)}
+	b := &bench{t: t, files: dir, wall: noon, ended: make(chan writer.File, 100000), notes: make(chan writer.Entry, 100000)}
 	opt.Directory = dir
 	opt.Header.Interface, opt.Header.LinkType = "eth0", pcap.LinkTypeEthernet
 	opt.Finished = func(f writer.File) { b.ended <- f }
+	opt.Note = func(e writer.Entry) { b.notes <- e }
 	opt.FlushInterval = time.Second
 	if opt.ChunkSize == 0 {
 		opt.ChunkSize, opt.PoolSize = 8192, 4*8192
@@ -182,8 +184,15 @@ func (b *bench) account(files []writer.File) {
 			last = int(n)
 		}
 	}
-	if packets != s.Written || lost > s.Lost || failed != s.Failures || uint64(len(files)) != s.Files+s.Failures {
-		b.t.Errorf("files: %d packets, %d lost, %d failed, %d in all: %+v", packets, lost, failed, len(files), s)
+	for len(b.notes) > 0 {
+		e := <-b.notes
+		lost += e.CapdDropped
+		if e.Kind == writer.KindGap && (e.Frames != e.CapdDropped || e.Received != e.Frames || e.Frames > 0 && e.End.IsZero()) {
+			b.t.Errorf("gap %+v", e)
+		}
+	}
+	if packets != s.Written || lost != s.Lost || failed != s.Failures || uint64(len(files)) != s.Files+s.Failures {
+		b.t.Errorf("ledger: %d packets, %d lost, %d failed, %d in all: %+v", packets, lost, failed, len(files), s)
 	}
 	for _, e := range entries(b.t, b.files) {
 		if !mine[e] {

@@ -63,7 +63,7 @@ type file struct {
 	report  File
 	encoded mark           // what the recorder has put into chunks
 	before  Counts         // of all packets before this file
-	dropped uint64         // packets dropped since the file before, for want of one
+	dropped uint64         // frames left unread since the file before
 	pending sync.WaitGroup // operations in the disk's hands
 	failed  atomic.Bool    // err is set; for the recorder to look at
 	doubted atomic.Bool    // a sync failed: the next one could succeed and yet have lost bytes (fsync(2))

@@ -114,7 +114,8 @@ type heardFile struct {
 // heard is what the ledger says of an interface.
 type heard struct {
 	files       []heardFile
-	covered     []span // beside the files
+	covered     []span      // beside the files
+	lossy       []heardFile // of these, times in which all that came was lost: no file has a name
 	gaps        []gap
 	checkpoints map[string]span
 	unlisted    []Name
@@ -202,6 +203,9 @@ func (c *evidence) hear(e *Entry) {
 	case KindQuiet:
 		h := c.of(e.Interface)
 		h.covered = append(h.covered, at)
+		if e.KernelDropped+e.CapdDropped+e.NICDropped > 0 {
+			h.lossy = append(h.lossy, heardFile{at: at, tally: e.Tally})
+		}
 	case KindCheckpoint:
 		c.of(e.Interface).checkpoints[e.Name] = at
 	case KindGap:
@@ -257,6 +261,9 @@ func (c *evidence) judge(name string) Verdict {
 		if f := &h.files[i]; f.at.overlaps(window) {
 			c.judgeFile(&v, window, f)
 		}
+	}
+	for i := range h.lossy {
+		v.missDrops(window, &h.lossy[i])
 	}
 	c.unlisted(&v, window, h)
 	for _, m := range c.damage {
@@ -330,16 +337,7 @@ func (c *evidence) uncovered(v *Verdict, s span) {
 func (c *evidence) judgeFile(v *Verdict, window span, f *heardFile) {
 	v.Files++
 	v.Total.add(&f.tally)
-	for _, m := range []Missing{
-		{Cause: CauseKernel, Frames: f.tally.KernelDropped},
-		{Cause: CauseCapd, Frames: f.tally.CapdDropped},
-		{Cause: CauseNIC, Frames: f.tally.NICDropped},
-	} {
-		if m.Frames > 0 {
-			m.Where = f.name
-			v.miss(window, f.at, m)
-		}
-	}
+	v.missDrops(window, f)
 	if !f.clean {
 		v.miss(window, f.at, Missing{Cause: CauseUnclean, Where: f.name})
 	}
@@ -353,6 +351,20 @@ func (c *evidence) judgeFile(v *Verdict, window span, f *heardFile) {
 		v.miss(window, f.at, Missing{Cause: CauseNoFile, Frames: f.tally.Packets, Where: f.name})
 	case state == DamagedExt:
 		v.miss(window, f.at, Missing{Cause: CauseDamaged, Where: f.name})
+	}
+}
+
+// missDrops tells of frames that were dropped while the file was recorded.
+func (v *Verdict) missDrops(window span, f *heardFile) {
+	for _, m := range []Missing{
+		{Cause: CauseKernel, Frames: f.tally.KernelDropped},
+		{Cause: CauseCapd, Frames: f.tally.CapdDropped},
+		{Cause: CauseNIC, Frames: f.tally.NICDropped},
+	} {
+		if m.Frames > 0 {
+			m.Where = f.name
+			v.miss(window, f.at, m)
+		}
 	}
 }
 

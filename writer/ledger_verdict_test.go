@@ -72,6 +72,8 @@ func TestJudge(t *testing.T) {
 		"complete":       {[]Entry{fileEntry(0, 5), fileEntry(5, 10)}, []string{name(0, ""), name(5, ".zst")}, ""},
 		"out of order":   {[]Entry{fileEntry(5, 10), fileEntry(0, 5)}, nil, ""},
 		"quiet":          {[]Entry{fileEntry(0, 5), {Kind: KindQuiet, Interface: "eth0", Begin: minute(5), End: minute(10)}}, nil, ""},
+		"all dropped": {[]Entry{fileEntry(0, 5), {Kind: KindQuiet, Interface: "eth0", Begin: minute(5), End: minute(10), Tally: Tally{KernelDropped: 3}}}, nil,
+			"5-10 dropped by the kernel 3"},
 		"nothing said":   {nil, nil, "0-10 unknown"},
 		"hole":           {[]Entry{fileEntry(0, 5), fileEntry(6, 10)}, nil, "5-6 unknown"},
 		"gap":            {[]Entry{fileEntry(0, 5), gapEntry("eth0", 5, 6, CauseDown), fileEntry(6, 10)}, nil, "5-6 interface down 3"},

@@ -30,13 +30,15 @@ func (w *Writer) look() {
 	}
 }
 
-// recovered ends the gap that a failed disk has made. The frames that it cost
-// are told with the files that were tried.
+// recovered ends the gap that a failed disk has made, and tells what it cost
+// beside the packets of the files that were tried: these have an entry each.
 func (w *Writer) recovered(end time.Time) {
 	if w.file != nil {
 		end = w.file.report.Begin
 	}
 	w.gap.End = end
+	w.gap.Frames = w.untold()
+	w.gap.Received, w.gap.CapdDropped = w.gap.Frames, w.gap.Frames
 	w.opt.Note(w.gap)
 	w.resume, w.pause = 0, 0
 }

@@ -45,7 +45,7 @@ type Writer struct {
 	total   Counts        // of all packets given to Write
 	ahead   Counts        // of these, of the packets that come after the file that is ended
 	lost    uint64        // packets never encoded: no file could be had
-	told    uint64        // of these, reported with a file
+	told    uint64        // of these, told with a gap
 	flushed time.Duration // when the last flush was, on the monotonic clock
 	synced  time.Duration // and the last sync
 	pause   time.Duration // before the next try after a failure
@@ -284,8 +284,6 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	if len(pkts) > 0 {
 		w.file.before.subtract(tally(pkts, pkts[0].Time(), everything))
 	}
-	w.file.dropped = w.lost - w.told
-	w.told = w.lost
 	w.index = 0
 	if w.chunk = nil; !w.nextChunk() {
 		w.file = nil
@@ -467,12 +465,19 @@ func (w *Writer) conclude() {
 	}
 	d := w.newDrops()
 	quiet := Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
-	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.lost-w.told
+	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.untold()
 	quiet.Received, quiet.Freezes, quiet.NICDropped = quiet.KernelDropped+quiet.CapdDropped, d.Freezes, d.NIC
-	w.told = w.lost
 	if quiet.Tally != (Tally{}) || end.After(w.since) && !w.since.IsZero() {
 		w.opt.Note(quiet)
 	}
+}
+
+// untold returns how many packets were lost that no entry has told of, and takes
+// them as told now.
+func (w *Writer) untold() uint64 {
+	n := w.lost - w.told
+	w.told = w.lost
+	return n
 }
 
 // newDrops returns what was lost since it was last asked.
