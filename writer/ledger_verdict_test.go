@@ -69,9 +69,9 @@ func TestJudge(t *testing.T) {
 		names   []string
 		want    string
 	}{
-		"complete":       {[]Entry{fileEntry(0, 5), fileEntry(5, 10)}, []string{name(0, ""), name(5, ".zst")}, ""},
-		"out of order":   {[]Entry{fileEntry(5, 10), fileEntry(0, 5)}, nil, ""},
-		"quiet":          {[]Entry{fileEntry(0, 5), {Kind: KindQuiet, Interface: "eth0", Begin: minute(5), End: minute(10)}}, nil, ""},
+		"complete":     {[]Entry{fileEntry(0, 5), fileEntry(5, 10)}, []string{name(0, ""), name(5, ".zst")}, ""},
+		"out of order": {[]Entry{fileEntry(5, 10), fileEntry(0, 5)}, nil, ""},
+		"quiet":        {[]Entry{fileEntry(0, 5), {Kind: KindQuiet, Interface: "eth0", Begin: minute(5), End: minute(10)}}, nil, ""},
 		"all dropped": {[]Entry{fileEntry(0, 5), {Kind: KindQuiet, Interface: "eth0", Begin: minute(5), End: minute(10), Tally: Tally{KernelDropped: 3}}}, nil,
 			"5-10 dropped by the kernel 3"},
 		"nothing said":   {nil, nil, "0-10 unknown"},
