@@ -35,7 +35,9 @@ type Recovered struct {
 }
 
 // Entries returns the ledger's lines for the file; none if nothing was done.
-func (r *Recovered) Entries() []Entry {
+// Failed is the line in which its recorder told that the file failed: what that
+// one counted still holds. It is zero if there is none.
+func (r *Recovered) Entries(failed Entry) []Entry {
 	if r.Err != nil {
 		return nil
 	}
@@ -47,40 +49,58 @@ func (r *Recovered) Entries() []Entry {
 		return []Entry{e}
 	}
 	f := Entry{
-		Kind: KindFile, Name: e.Name, Interface: e.Interface, Link: r.Link, Clock: "system", Begin: r.Name.Start,
-		End: r.Name.Start, First: r.First, Last: r.Last, Reason: Salvaged,
-		Tally: Tally{Packets: r.Packets, Bytes: r.Bytes, Size: uint64(r.Size), Received: r.Packets},
+		Kind: KindFile, Name: e.Name, Interface: e.Interface, Link: r.Link, Clock: "system", Begin: r.Name.Start, End: r.Name.Start,
 	}
 	// The last packet is the last moment of which anything is known, unless the
 	// packets have a clock of their own.
 	if d := r.Last.Sub(r.Name.Start); d > 0 && d < longestFile {
 		f.End = r.Last
 	}
+	if failed.Kind == KindFile {
+		f = failed
+	}
+	f.Time, f.Clean, f.Reason = time.Time{}, false, Salvaged
+	f.First, f.Last, f.Packets, f.Bytes, f.Size = r.First, r.Last, r.Packets, r.Bytes, uint64(r.Size)
+	// On the disk may be more than the recorder knew of.
+	f.Received = max(f.Received, f.Packets+f.Filtered+f.KernelDropped)
+	f.CapdDropped = f.Received - f.Packets - f.Filtered - f.KernelDropped
 	return []Entry{e, f}
 }
 
 // longestFile is how long after a file's begin its last packet is believed.
 const longestFile = 366 * 24 * time.Hour
 
-// Checkpoints returns the last checkpoint of each file that the ledger does not
-// call finished, by name, for Recover. Those of another boot are left out: what
-// a file held then may never have reached the disk.
-func Checkpoints(ledger iter.Seq2[Entry, error], boot string) map[string]Entry {
-	last, present := make(map[string]Entry), false
+// Unfinished is what a ledger says of files that were not finished, by name.
+type Unfinished struct {
+	Checkpoints map[string]Entry // the last one of each file, for Recover
+	Failed      map[string]Entry // lines of files that ended, but not in order
+}
+
+// ReadUnfinished looks for unfinished files in a ledger. Checkpoints of another
+// boot are left out: what a file held then may never have reached the disk.
+func ReadUnfinished(ledger iter.Seq2[Entry, error], boot string) Unfinished {
+	u, present := Unfinished{make(map[string]Entry), make(map[string]Entry)}, false
 	for e, err := range ledger {
 		switch {
 		case err != nil:
 		case e.Kind == KindStart:
 			if present = e.Boot == boot; !present {
-				clear(last)
+				clear(u.Checkpoints)
 			}
 		case e.Kind == KindCheckpoint && present:
-			last[e.Name] = e
-		case e.Kind == KindFile, e.Kind == KindSalvaged:
-			delete(last, e.Name)
+			u.Checkpoints[e.Name] = e
+		case e.Kind == KindSalvaged:
+			delete(u.Checkpoints, e.Name)
+		case e.Kind == KindFile:
+			delete(u.Checkpoints, e.Name)
+			if e.Clean || e.Reason == Salvaged {
+				delete(u.Failed, e.Name)
+			} else {
+				u.Failed[e.Name] = e
+			}
 		}
 	}
-	return last
+	return u
 }
 
 // Recover finishes all files of the directory that a recorder left unfinished.

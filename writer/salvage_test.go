@@ -101,7 +101,7 @@ func TestRecoverEmpty(t *testing.T) {
 			if r.Err != nil || r.Path != "" || r.Packets != 0 || len(names(t, dir)) != 0 || r.Why == "" {
 				t.Fatalf("%v cut at %d: %+v, %v", f, cut, r, names(t, dir))
 			}
-			if e := r.Entries(); len(e) != 1 || e[0].Kind != KindSalvaged || e[0].Cut != cut {
+			if e := r.Entries(Entry{}); len(e) != 1 || e[0].Kind != KindSalvaged || e[0].Cut != cut {
 				t.Fatalf("entries %+v", e)
 			}
 			os.RemoveAll(dir)
@@ -201,8 +201,8 @@ func TestRecoverFromCheckpoint(t *testing.T) {
 				{Kind: KindCheckpoint, Name: name, Offset: ends[i], Tally: Tally{Packets: uint64(i), Bytes: 1000}, First: noon, Last: noon.Add(2)},
 				{Kind: KindFile, Name: "other"},
 			}
-			points := Checkpoints(listed(ledger...), "b")
-			if len(points) != 1 || len(Checkpoints(listed(ledger...), "c")) != 0 {
+			points := ReadUnfinished(listed(ledger...), "b").Checkpoints
+			if len(points) != 1 || len(ReadUnfinished(listed(ledger...), "c").Checkpoints) != 0 {
 				t.Fatalf("checkpoints %+v", points)
 			}
 			broken := slices.Clone(b[:len(b)-1])
@@ -250,7 +250,7 @@ func TestRecoverLeavesAlone(t *testing.T) {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	for _, r := range all {
-		if (r.Err == nil) != (r.Name.Sequence == 4) || (len(r.Entries()) == 0) != (r.Err != nil) {
+		if (r.Err == nil) != (r.Name.Sequence == 4) || (len(r.Entries(Entry{})) == 0) != (r.Err != nil) {
 			t.Errorf("%v: %v", r.Name, r.Err)
 		}
 		if r.Name.Sequence == 1 && !errors.Is(r.Err, fs.ErrExist) {
@@ -276,7 +276,7 @@ func TestRecoverLeavesAlone(t *testing.T) {
 func TestRecoveredEntries(t *testing.T) {
 	b, _ := recordFile(pcap.PCAP, 60, 61, 62)
 	r, _ := recovered(t, pcap.PCAP, b[:len(b)-1], nil)
-	e := r.Entries()
+	e := r.Entries(Entry{})
 	if len(e) != 2 || e[0].Kind != KindSalvaged || e[0].Cut != 77 || e[1].Kind != KindFile || e[1].Clean || e[1].Reason != Salvaged ||
 		e[1].Packets != 2 || e[1].Bytes != 121 || !e[1].Begin.Equal(noon) || !e[1].End.Equal(noon.Add(time.Second+1)) {
 		t.Errorf("%+v", e)
@@ -284,6 +284,29 @@ func TestRecoveredEntries(t *testing.T) {
 	v, err := Judge(listed(append(e, Entry{Kind: KindStart, Time: minute(2)}, fileEntry(2, 5))...), Question{Until: minute(5)})
 	if err != nil || !strings.HasSuffix(tell(v[0]), "-2 capd not running") || len(v[0].Missing) != 2 {
 		t.Errorf("%s, %v", tell(v[0]), err)
+	}
+}
+
+// TestRecoveredFailed: what a file that failed has counted still holds when it is
+// finished later, and its time is the recorder's.
+func TestRecoveredFailed(t *testing.T) {
+	b, _ := recordFile(pcap.PCAP, 60, 61, 62)
+	r, _ := recovered(t, pcap.PCAP, b[:len(b)-1], nil)
+	failed := Entry{
+		Kind: KindFile, Name: r.Name.String(), Interface: "eth0", Begin: minute(0), End: minute(3), Reason: Error,
+		Tally: Tally{Packets: 1, Received: 9, KernelDropped: 2, CapdDropped: 6, NICDropped: 4},
+	}
+	u := ReadUnfinished(listed(fileEntry(9, 10), failed), "b")
+	if len(u.Failed) != 1 {
+		t.Errorf("failed: %+v", u.Failed)
+	}
+	e := r.Entries(u.Failed[failed.Name])[1]
+	want := Tally{Packets: 2, Bytes: 121, Size: e.Size, Received: 9, KernelDropped: 2, CapdDropped: 5, NICDropped: 4}
+	if e.Tally != want || e.Clean || e.Reason != Salvaged || !e.End.Equal(minute(3)) {
+		t.Errorf("%+v", e)
+	}
+	if left := ReadUnfinished(listed(failed, e), "b").Failed; len(left) != 0 {
+		t.Errorf("still failed: %+v", left)
 	}
 }
 
@@ -487,7 +510,7 @@ func FuzzRecover(f *testing.F) {
 			t.Fatalf("%+v, %v", all, err)
 		}
 		r := all[0]
-		for _, e := range r.Entries() {
+		for _, e := range r.Entries(Entry{}) {
 			if line := e.appendLine(nil, noon); len(line) == 0 {
 				t.Fatalf("%+v has no line", e)
 			}

@@ -118,11 +118,13 @@ func (d *directory) fill(path string, log *slog.Logger) error {
 // salvage finishes the files that an earlier run left unfinished, and tells the
 // ledger what became of them.
 func (d *directory) salvage(path string, log *slog.Logger) error {
-	checkpoints := writer.Checkpoints(writer.ReadLedger(path, nil), boot())
-	recovered, err := writer.Recover(path, checkpoints)
+	unfinished := writer.ReadUnfinished(writer.ReadLedger(path, nil), boot())
+	recovered, err := writer.Recover(path, unfinished.Checkpoints)
+	last := make(map[string]time.Time) // moment of which an interface has a packet
 	for i := range recovered {
 		r := &recovered[i]
-		d.book.note(r.Entries()...)
+		failed, told := unfinished.Failed[r.Name.String()]
+		d.book.note(r.Entries(failed)...)
 		switch {
 		case r.Err != nil:
 			log.Error("unfinished file of an earlier run: can't be salvaged", "file", r.Path, "error", r.Err)
@@ -132,10 +134,14 @@ func (d *directory) salvage(path string, log *slog.Logger) error {
 			log.Warn("unfinished file of an earlier run held no packet: removed", "file", r.Name.String())
 		default:
 			log.Warn("unfinished file of an earlier run is finished now", "file", r.Path, "packets", r.Packets, "cut", r.Cut, "why", r.Why)
-			d.book.note(writer.Entry{
-				Kind: writer.KindGap, Interface: r.Name.Interface, Begin: r.Last, End: time.Now(), Cause: writer.CauseStopped,
-			})
+			// A file that failed did not end with the run.
+			if iface := r.Name.Interface; !told && r.Last.After(last[iface]) {
+				last[iface] = r.Last
+			}
 		}
+	}
+	for _, iface := range slices.Sorted(maps.Keys(last)) {
+		d.book.note(writer.Entry{Kind: writer.KindGap, Interface: iface, Begin: last[iface], End: time.Now(), Cause: writer.CauseStopped})
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,8 +158,8 @@ func (d *Daemon) all(iface string, ask func(*retain.Keeper) ([]writer.Name, erro
 const rotateLook = 10 * time.Millisecond
 
 // RotateFiles ends the current files of an interface, or of all for the empty
-// name, waits until none is partial, and returns the paths of those that are
-// still there: a limit may have deleted one at once.
+// name, waits until they have ended, and returns the paths of those that are
+// there: a limit may have deleted one at once.
 func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error) {
 	current, err := d.rotate(iface)
 	if err != nil {
@@ -167,28 +168,30 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 	tick := time.NewTicker(rotateLook)
 	defer tick.Stop()
 	var done []string
-	for _, c := range current {
-		for there(c.path() + writer.Partial) {
+	for r, name := range current {
+		c := chosen{d.dirs.byPath[r.cfg.Directory], name}
+		for r.filed.Load() < name.Sequence {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
 				return nil, fmt.Errorf("rotate: %s is not finished yet", c.path())
 			}
 		}
-		if c.dir.keeper.Has(c.name) {
+		if c.dir.keeper.Has(name) {
 			done = append(done, c.path())
 		}
 	}
+	slices.Sort(done)
 	d.kept.forget()
 	return done, nil
 }
 
 // rotate tells the recorders of the interface to begin new files, and returns
 // the present ones.
-func (d *Daemon) rotate(iface string) ([]chosen, error) {
+func (d *Daemon) rotate(iface string) (map[*recorder]writer.Name, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var current []chosen
+	current := make(map[*recorder]writer.Name)
 	known := iface == ""
 	for _, r := range d.recorders {
 		if iface != "" && r.name != iface {
@@ -197,7 +200,7 @@ func (d *Daemon) rotate(iface string) ([]chosen, error) {
 		known = true
 		name, err := writer.ParseName(strings.TrimSuffix(filepath.Base(r.writer.Stats().File), writer.Partial))
 		if err == nil { // else there is none
-			current = append(current, chosen{d.dirs.byPath[r.cfg.Directory], name})
+			current[r] = name
 		}
 		r.rotate.Store(true)
 	}
@@ -205,9 +208,4 @@ func (d *Daemon) rotate(iface string) ([]chosen, error) {
 		return nil, control.Refused("rotate: interface %s is not recorded", iface)
 	}
 	return current, nil
-}
-
-func there(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }

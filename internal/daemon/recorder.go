@@ -60,6 +60,7 @@ type recorder struct {
 	cancel context.CancelFunc               // ends the recorder alone
 
 	rotate atomic.Bool
+	filed  atomic.Uint64 // sequence number of the last file that ended
 	stall  time.Duration // how long a call to the disk has taken at the last look, if too long; for Daemon.reportStalls
 	turned atomic.Int64  // when it last turned, by now; see Daemon.Stuck
 
@@ -471,6 +472,7 @@ func (r *recorder) lost() bool {
 func (r *recorder) finished(f writer.File) {
 	d := r.d.dirs.byPath[r.cfg.Directory]
 	d.book.note(f.Entry())
+	defer r.filed.Store(f.Name.Sequence) // when everybody knows it
 	if f.Err == nil {
 		d.keeper.Add(f.Name, f.Size)
 		if d.after != nil {

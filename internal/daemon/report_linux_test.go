@@ -1,0 +1,233 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/config"
+	"capd/internal/control"
+	"capd/internal/testdisk"
+	"capd/internal/testnet"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// ledger adds up the lines of the interface. Of two lines of a file the later
+// one holds: see docs/ledger.md.
+func (r *rig) ledger(iface string) (sum writer.Tally, gaps uint64) {
+	r.t.Helper()
+	lines := make(map[string]writer.Entry)
+	for e, err := range writer.ReadLedger(r.dir, nil) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		switch {
+		case e.Interface != iface:
+		case e.Kind == writer.KindFile:
+			lines[e.Name] = e
+		case e.Kind == writer.KindGap, e.Kind == writer.KindQuiet:
+			lines[string(e.Kind)+e.Begin.String()] = e
+		}
+	}
+	for _, e := range lines {
+		sum.Packets += e.Packets
+		sum.Received += e.Received
+		sum.KernelDropped += e.KernelDropped
+		sum.CapdDropped += e.CapdDropped
+		gaps += e.Frames
+	}
+	return sum, gaps
+}
+
+// TestSums: over a disk that fails for a while, rotation and a restart the lines
+// of the ledger add up to the kernel's counters, the gap counts the frames that
+// it cost, and the verdict has all that is missing.
+func TestSums(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 65535)
+	disk := testdisk.New(t)
+	r := newRig(t, func(c *config.Config) { c.RotateSize = 2 * config.MiB }, "v1")
+	r.cfg.Interfaces[0].Directory = disk.Dir
+	r.dir = disk.Dir
+	s := testnet.NewSender(t, "v0")
+	r.start(r.options())
+	r.send(s, 1, 0, 20_000, "v1")
+	disk.Set(testdisk.Write, testdisk.Fault{Err: syscall.ENOSPC})
+	next := uint64(20_000)
+	more := func() {
+		r.send(s, 1, next, next+100, "v1")
+		next += 100
+	}
+	r.await("a suspension", func() bool { more(); return r.status("v1").State == Suspended })
+	before := r.status("v1").Dropped
+	r.await("drops", func() bool { more(); return r.status("v1").Dropped > before+1000 })
+	disk.Heal()
+	r.await("recovery", func() bool { more(); return r.status("v1").State == Recording })
+	r.d.Rotate()
+	r.send(s, 1, next, next+20_000, "v1")
+	total := r.end()[0]
+	r.start(r.options())
+	r.send(s, 1, next+20_000, next+21_000, "v1")
+	again := r.end()[0]
+	total.add(&again)
+
+	sum, gaps := r.ledger("v1")
+	if sum.Received != total.Received || sum.Packets != total.Written || sum.KernelDropped != total.KernelDropped ||
+		sum.CapdDropped != total.Dropped || total.Received != next+21_000 {
+		t.Errorf("sent %d, ledger %+v, kernel and writer %+v", next+21_000, sum, total)
+	}
+	if gaps < 1000 || gaps > total.Dropped {
+		t.Errorf("%d frames in gaps, %d dropped", gaps, total.Dropped)
+	}
+	var read uint64
+	walk(t, r.files("v1"), func(pcap.Packet) { read++ })
+	if read != total.Written {
+		t.Errorf("%d frames in the files, %d written", read, total.Written)
+	}
+	verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{})
+	if err != nil || len(verdicts) != 1 || verdicts[0].Lost() != total.Dropped {
+		t.Errorf("%d dropped: %+v, %v", total.Dropped, verdicts, err)
+	}
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// TestReportUnderLoad: what is told adds up at every moment, never goes back,
+// and in the end agrees with the ledger.
+func TestReportUnderLoad(t *testing.T) {
+	const count = 60_000
+	testnet.Veth(t, "v0", "v1", 65535)
+	r := newRig(t, func(c *config.Config) { c.RotateSize = 4 * config.MiB }, "v1")
+	r.start(r.options())
+	ctx, cancel := context.WithCancel(t.Context())
+	looked := make(chan int)
+	go func() {
+		var last control.Counters
+		n := 0
+		for ; ctx.Err() == nil; n++ {
+			c := r.d.Report().Interfaces[0].Counters
+			if c.Received != c.Written+c.Pending+c.KernelDropped+c.CapdDropped || c.Received < last.Received ||
+				c.Written < last.Written || c.Bytes < last.Bytes {
+				t.Errorf("%+v after %+v", c, last)
+			}
+			last = c
+			time.Sleep(time.Millisecond) // no need to look at nothing but the same
+		}
+		looked <- n
+	}()
+	r.send(testnet.NewSender(t, "v0"), 1, 0, count, "v1")
+	cancel()
+	t.Logf("%d looks", <-looked)
+	r.end()
+	report := r.d.Report().Interfaces[0]
+	sum, _ := r.ledger("v1")
+	if report.Received != count || report.Pending != 0 || sum.Received != count || sum.Packets != report.Written || sum.KernelDropped != report.KernelDropped {
+		t.Errorf("status %+v, ledger %+v", report.Counters, sum)
+	}
+	verify(t, r.files("v1"), 1, count, 0)
+}
+
+// TestHold: files that are held stay, whatever the limits say and over a
+// restart, until they are released; the ledger tells of both.
+func TestHold(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 65535)
+	r := newRig(t, func(c *config.Config) { c.RetainCount = 2 }, "v1")
+	s := testnet.NewSender(t, "v0")
+	next := uint64(0)
+	// file makes one more and returns its path.
+	file := func() string {
+		t.Helper()
+		r.send(s, 1, next, next+10, "v1")
+		next += 10
+		r.await("frames", func() bool { return r.status("v1").Writer.Accepted > 0 && r.status("v1").Writer.File != "" })
+		done, err := r.d.RotateFiles(t.Context(), "v1")
+		if err != nil || len(done) != 1 {
+			t.Fatalf("rotated %q, %v", done, err)
+		}
+		return done[0]
+	}
+	r.start(r.options())
+	r.await("recording", func() bool { return r.status("v1").State == Recording })
+	first := file()
+	held, err := r.d.Hold(t.Context(), control.Selection{Files: []string{filepath.Base(first)}})
+	if err != nil || !slices.Equal(held, []string{first}) {
+		t.Fatalf("held %q, %v", held, err)
+	}
+	for _, bad := range []control.Selection{
+		{}, {All: true}, {Files: []string{"/etc/passwd"}}, {Files: []string{"v1-20200101T000000Z-000001.pcapng"}},
+		{Last: "soon"}, {Last: "10m", Files: []string{first}}, {Interface: "v1", Files: []string{first}},
+	} {
+		if got, err := r.d.Hold(t.Context(), bad); !errors.As(err, new(*control.RefusedError)) {
+			t.Errorf("%+v: %q, %v", bad, got, err)
+		}
+	}
+	second := file()
+	file()
+	file()
+	r.await("deletion", func() bool { return !there(second) })
+	r.end()
+	r.start(r.options())
+	file()
+	if !there(first) || r.d.Report().Directories[0].Held != 1 {
+		t.Fatalf("after a restart: %+v", r.d.Report().Directories)
+	}
+	released, err := r.d.Release(t.Context(), control.Selection{All: true})
+	if err != nil || !slices.Equal(released, []string{first}) {
+		t.Fatalf("released %q, %v", released, err)
+	}
+	file()
+	file()
+	r.await("deletion of what was held", func() bool { return !there(first) })
+	recent, err := r.d.Hold(t.Context(), control.Selection{Last: "1h", Interface: "v1"})
+	if err != nil || len(recent) != 2 {
+		t.Errorf("of the last hour %q, %v", recent, err)
+	}
+	r.end()
+	told := map[writer.Kind]int{}
+	for e, err := range writer.ReadLedger(r.dir, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Name == filepath.Base(first) {
+			told[e.Kind]++
+		}
+	}
+	if want := map[writer.Kind]int{writer.KindFile: 1, writer.KindHold: 1, writer.KindRelease: 1, writer.KindDeleted: 1}; !maps.Equal(told, want) {
+		t.Errorf("the ledger tells %v of the file", told)
+	}
+}
+
+// TestRotateFiles: it returns when the files are whole.
+func TestRotateFiles(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 65535)
+	r := newRig(t, nil, "v1")
+	r.start(r.options())
+	r.await("recording", func() bool { return r.status("v1").State == Recording })
+	if done, err := r.d.RotateFiles(t.Context(), ""); err != nil || len(done) != 0 {
+		t.Errorf("without a file: %q, %v", done, err)
+	}
+	if _, err := r.d.RotateFiles(t.Context(), "v9"); err == nil || !strings.Contains(err.Error(), "interface v9 is not recorded") {
+		t.Errorf("a foreign interface: %v", err)
+	}
+	r.send(testnet.NewSender(t, "v0"), 1, 0, 100, "v1")
+	r.await("a file", func() bool { return r.status("v1").Writer.File != "" })
+	done, err := r.d.RotateFiles(t.Context(), "v1")
+	if err != nil || len(done) != 1 {
+		t.Fatalf("%q, %v", done, err)
+	}
+	if _, err := os.Stat(done[0]); err != nil {
+		t.Error(err)
+	}
+	r.end()
+	verify(t, r.files("v1"), 1, 100, 0)
+}
