@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"capd/internal/inject"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // A tally checks sequence numbers, from 0 to offered, against what came.
@@ -237,6 +239,8 @@ func skip(r *bufio.Reader, n int64) error {
 // readAhead is the buffer for a file, which holds a block of a ring.
 const readAhead = ringBlock
 
+const zstdExt = ".zst"
+
 // countFile adds a file to the tally.
 func (t *tally) countFile(path string) error {
 	f, err := os.Open(path)
@@ -244,7 +248,16 @@ func (t *tally) countFile(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := t.walk(bufio.NewReaderSize(f, readAhead)); err != nil {
+	var r io.Reader = f
+	if filepath.Ext(path) == zstdExt {
+		z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return err
+		}
+		defer z.Close()
+		r = z
+	}
+	if err := t.walk(bufio.NewReaderSize(r, readAhead)); err != nil {
 		return fmt.Errorf("count %s: %w", filepath.Base(path), err)
 	}
 	return nil
@@ -263,6 +276,7 @@ func recordings(dir string) ([]string, error) {
 	slices.SortFunc(paths, func(a, b string) int {
 		// A name may grow by a suffix of its state too.
 		a, b = strings.TrimSuffix(a, ".partial"), strings.TrimSuffix(b, ".partial")
+		a, b = strings.TrimSuffix(a, zstdExt), strings.TrimSuffix(b, zstdExt)
 		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 	})
 	return paths, err

@@ -130,12 +130,22 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 	}
 	before := p.cpu()
 	var sums tally
+	beside, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if r.beside != nil {
+		go r.beside(beside, dir)
+	}
 	if err := t.inject(ctx, h, l, in, &course{p, &sums, dir}); err != nil {
 		return err
 	}
+	cancel()
 	drained := p.awaitIdle(ctx, drainIdle, drainTimeout)
 	h.Peak = p.peak()
+	alone := p.cpu()
 	cpu, stopped := p.stop(ctx, r.end)
+	if r.parent {
+		cpu = alone
+	}
 	h.CPUStart, h.CPU = before.Seconds(), (cpu - before).Seconds()
 	if err := errors.Join(drained, stopped); err != nil {
 		h.Error = err.Error()

@@ -7,6 +7,9 @@ import (
 	"debug/buildinfo"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +33,8 @@ type recorder struct {
 	path    string
 	end     os.Signal // that it ends by
 	command func(path, dir string, rotate int64, cpu int) []string
+	beside  func(ctx context.Context, dir string) // runs during injection; nil is nothing
+	parent  bool                                  // has processes of its own: its time is taken before its end, without theirs
 }
 
 // recorders are all that the race knows. The rings have 128 MiB, save that of
@@ -38,6 +43,9 @@ type recorder struct {
 func recorders() []recorder {
 	return []recorder{
 		{Name: "capd", end: os.Interrupt, command: capdCommand},
+		// capd with all that goes on beside the path of frames: these are to show no difference.
+		{Name: "capd-kept", end: os.Interrupt, command: keptCommand, parent: true},
+		{Name: "capd-polled", end: os.Interrupt, command: polledCommand, beside: poll100},
 		{Name: "tcpdump", end: os.Interrupt, command: tcpdumpCommand},
 		{Name: "dumpcap", end: os.Interrupt, command: dumpcapCommand},
 		{Name: "netsniff-ng", end: os.Interrupt, command: netsniffCommand},
@@ -51,6 +59,68 @@ func recorders() []recorder {
 func capdCommand(path, dir string, rotate int64, _ int) []string {
 	return []string{path, "run", "-i", watched, "-d", dir, "--rotate-size", mebibytes(rotate) + "MiB",
 		"--rotate-interval", "0", "--format", "pcap", "--snaplen", snaplen, "--ring-size", "128MiB"}
+}
+
+// keptCommand has limits and compresses what is finished, if -rotate-size lets
+// anything be finished.
+func keptCommand(path, dir string, rotate int64, _ int) []string {
+	return configured(path, dir, rotate, `retain_count = 1000000
+[retain]
+bytes = "100TiB"
+age = "365d"
+min_free = "1%"
+[finished]
+compress = "zstd"
+`)
+}
+
+// polledCommand has a socket in a place that is known.
+func polledCommand(path, dir string, rotate int64, _ int) []string {
+	return configured(path, dir, rotate, fmt.Sprintf("[control]\nsocket = %q\n", socketIn(dir)))
+}
+
+func socketIn(dir string) string { return filepath.Join(dir, "s") }
+
+// configured is capdCommand by a file that says more. One that can't be written
+// will be missed by capd.
+func configured(path, dir string, rotate int64, more string) []string {
+	config := filepath.Join(dir, "race.toml")
+	_ = os.WriteFile(config, fmt.Appendf(nil, `directory = %q
+format = "pcap"
+rotate_size = "%sMiB"
+rotate_interval = "0"
+ring_size = "128MiB"
+%s
+[[interface]]
+name = %q
+`, dir, mebibytes(rotate), more, watched), 0o600)
+	return []string{path, "run", "-c", config}
+}
+
+// poll100 asks for status and metrics a hundred times a second.
+func poll100(ctx context.Context, dir string) {
+	var d net.Dialer
+	c := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, "unix", socketIn(dir))
+	}}}
+	defer c.CloseIdleConnections()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://capd/"+[]string{"v1/status", "metrics"}[n%2], nil)
+		if err != nil {
+			return
+		}
+		if answer, err := c.Do(req); err == nil {
+			_, _ = io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+		}
+	}
 }
 
 func tcpdumpCommand(path, dir string, rotate int64, _ int) []string {
@@ -119,7 +189,7 @@ func find(names []string, capd string) (here []recorder, absent []string, err er
 			return nil, nil, fmt.Errorf("no recorder %q", name)
 		}
 		r := known[i]
-		if r.path = capd; name != "capd" {
+		if r.path = capd; !isCapd(name) {
 			r.path, _ = exec.LookPath(name)
 		}
 		if r.path == "" {
@@ -131,6 +201,9 @@ func find(names []string, capd string) (here []recorder, absent []string, err er
 	}
 	return here, absent, nil
 }
+
+// isCapd reports whether the name is capd's, however it is set up.
+func isCapd(name string) bool { return name == "capd" || strings.HasPrefix(name, "capd-") }
 
 func index(known []recorder, name string) int {
 	for i, r := range known {
@@ -149,7 +222,7 @@ func version(r recorder) string {
 	if r.Name == "stenotype" {
 		return "without a version of its own"
 	}
-	if r.Name == "capd" {
+	if isCapd(r.Name) {
 		info, err := buildinfo.ReadFile(r.path)
 		if err != nil {
 			return ""
