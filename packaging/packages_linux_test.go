@@ -157,6 +157,7 @@ func testDeb(t *testing.T, path string) {
 		"/usr/lib/sysusers.d/capd.conf", "/usr/lib/tmpfiles.d/capd.conf",
 		"/usr/share/man/man8/capd.8.gz", "/usr/share/man/man5/capd.toml.5.gz", "/usr/share/man/man5/capd-ledger.5.gz",
 		"/usr/share/bash-completion/completions/capd", "/usr/share/fish/vendor_completions.d/capd.fish", "/usr/share/zsh/vendor-completions/_capd",
+		"/usr/share/capd/capd.rules.yml", "/usr/share/capd/grafana.json",
 		"/usr/share/doc/capd/copyright", "/usr/share/doc/capd/modules.txt", "/usr/share/doc/capd/capd.toml.example", "/usr/share/doc/capd/docs/ledger.md")
 	for name, e := range all {
 		want := int64(0o644)
@@ -225,7 +226,7 @@ func testRPM(t *testing.T, path string) {
 	list := strings.Fields(string(command(t, "rpm", "-qlp", path)))
 	for _, want := range []string{
 		"/usr/bin/capd", "/etc/capd/capd.toml", "/usr/lib/systemd/system/capd.service",
-		"/usr/share/man/man8/capd.8.gz", "/usr/share/zsh/site-functions/_capd",
+		"/usr/share/man/man8/capd.8.gz", "/usr/share/zsh/site-functions/_capd", "/usr/share/capd/capd.rules.yml",
 	} {
 		if !slices.Contains(list, want) {
 			t.Errorf("rpm -qlp has no %s: %q", want, list)

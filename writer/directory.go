@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,12 @@ import (
 // lockName is the file that says that a directory is in use. Its name does not
 // parse as a capture file's.
 const lockName = ".capd.lock"
+
+// How often, and after which pause, a lock that another holds is tried again.
+const (
+	lockTries = 20
+	lockPause = 10 * time.Millisecond
+)
 
 // A Lock keeps other recorders out of a directory, until it is released or the
 // process ends, however it ends.
@@ -32,6 +39,13 @@ func LockDirectory(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("lock directory: %w", err)
 	}
 	err = unix.Flock(int(h.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for range lockTries { // who calls InUse has it for a moment
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(lockPause)
+		err = unix.Flock(int(h.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		defer h.Close()
 		holder, _ := io.ReadAll(io.LimitReader(h, 20))
@@ -74,6 +88,27 @@ func writePid(h *os.File) error {
 	}
 	_, err := h.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	return err
+}
+
+// InUse reports whether a process holds the directory's lock. It keeps nobody
+// from taking it. The error says why that can't be known.
+func InUse(dir string) (bool, error) {
+	h, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for the lock: %w", err)
+	}
+	defer h.Close()
+	err = unix.Flock(int(h.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for the lock of %s: %w", dir, err)
+	}
+	return false, nil
 }
 
 // Release gives the directory back. The lock's file stays: to remove it would

@@ -474,6 +474,43 @@ func TestLock(t *testing.T) {
 	l.Release()
 }
 
+// TestInUse: to ask for the lock tells who has it, and keeps nobody out.
+func TestInUse(t *testing.T) {
+	dir := t.TempDir()
+	asked := func(want bool) {
+		t.Helper()
+		if in, err := InUse(dir); in != want || err != nil {
+			t.Errorf("in use: %v, %v", in, err)
+		}
+	}
+	asked(false)
+	l, err := LockDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked(true)
+	l.Release()
+	asked(false)
+	asker, err := os.Open(filepath.Join(dir, lockName)) // as InUse has it for a moment
+	if err := errors.Join(err, unix.Flock(int(asker.Fd()), unix.LOCK_SH)); err != nil {
+		t.Fatal(err)
+	}
+	locked := make(chan error)
+	go func() {
+		locked <- nil
+		l, err := LockDirectory(dir)
+		if err == nil {
+			defer l.Release()
+		}
+		locked <- err
+	}()
+	<-locked
+	asker.Close()
+	if err := <-locked; err != nil {
+		t.Errorf("while somebody asks: %v", err)
+	}
+}
+
 // TestLockOfRoot: what root's check leaves does not keep the directory's owner
 // out, and root follows no link that is there.
 func TestLockOfRoot(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -17,8 +19,8 @@ import (
 
 // A ledgerQuery is what the flags of ledger ask for.
 type ledgerQuery struct {
-	since, until, iface string
-	asJSON              bool
+	choice
+	asJSON bool
 }
 
 // ledgerJSON is what ledger --json prints.
@@ -40,26 +42,59 @@ something is missing.
 Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 		Example: `  capd ledger /var/lib/capd
   capd ledger --since 24h --interface eth0 /var/lib/capd`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return noArgs(cmd, args[1:])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := config.Default().Directory
-			if len(args) > 0 {
-				dir = args[0]
-			}
-			return q.answer(cmd.OutOrStdout(), dir)
-		},
+		Args: oneDirectory,
+		RunE: func(cmd *cobra.Command, args []string) error { return q.answer(cmd.OutOrStdout(), directoryOf(args)) },
 	}
-	f := cmd.Flags()
-	f.StringVar(&q.since, "since", "", "look at what was recorded from `TIME` on")
-	f.StringVar(&q.until, "until", "", "and up to `TIME`")
-	f.StringVar(&q.iface, "interface", "", "of `NAME` only")
-	f.BoolVar(&q.asJSON, "json", false, "print a JSON object")
+	q.bind(cmd)
+	cmd.Flags().BoolVar(&q.asJSON, "json", false, "print a JSON object")
 	return cmd
+}
+
+// oneDirectory takes a directory's path, or nothing.
+func oneDirectory(cmd *cobra.Command, args []string) error {
+	return noArgs(cmd, args[min(len(args), 1):])
+}
+
+// directoryOf is the one that is named, or where capd records by default.
+func directoryOf(args []string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return config.Default().Directory
+}
+
+// A choice is which recordings of a directory are meant.
+type choice struct{ since, until, iface string }
+
+func (c *choice) bind(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.since, "since", "", "look at what was recorded from `TIME` on")
+	f.StringVar(&c.until, "until", "", "and up to `TIME`")
+	f.StringVar(&c.iface, "interface", "", "of `NAME` only")
+}
+
+// times returns the bounds; one that is not given is zero.
+func (c *choice) times() (since, until time.Time, err error) {
+	if since, err = moment("since", c.since); err == nil {
+		until, err = moment("until", c.until)
+	}
+	return since, until, err
+}
+
+// A readError is returned for a directory that can't be read.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
+
+func (e *readError) hints() []string {
+	switch {
+	case errors.Is(e.err, fs.ErrNotExist), errors.Is(e.err, syscall.ENOTDIR):
+		return []string{"name the directory that capd records into: directory in capd.toml, -d of capd run"}
+	case errors.Is(e.err, fs.ErrPermission):
+		return []string{fmt.Sprintf("this is user %d: recordings are for capd's user and group", os.Geteuid())}
+	}
+	return nil
 }
 
 // moment parses a time, or how long ago it was.
@@ -80,18 +115,15 @@ func moment(flag, s string) (time.Time, error) {
 func (q *ledgerQuery) answer(w io.Writer, dir string) error {
 	question := writer.Question{Interface: q.iface}
 	var err error
-	if question.Since, err = moment("since", q.since); err != nil {
-		return err
-	}
-	if question.Until, err = moment("until", q.until); err != nil {
+	if question.Since, question.Until, err = q.times(); err != nil {
 		return err
 	}
 	if question.Names, err = fileNames(dir); err != nil {
-		return err
+		return &readError{err}
 	}
 	lines, err := q.lines(dir, question)
 	if err != nil {
-		return err
+		return &readError{err}
 	}
 	later, err := fileNames(dir) // what was finished while we read
 	if err != nil {

@@ -137,6 +137,7 @@ type Directory struct {
 	DeletedBytes int64  `json:"deleted_bytes"`
 	Free         uint64 `json:"free"`  // bytes of the file system; 0: unknown
 	Total        uint64 `json:"total"` // bytes of the file system; 0: unknown
+	Floor        bool   `json:"floor"` // limits want files gone that keep_bytes, keep_age or keep_count keeps
 }
 
 // A Selection says which files to hold or to release.

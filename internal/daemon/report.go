@@ -172,6 +172,7 @@ func keptIn(d *directory) *kept {
 		directory: control.Directory{
 			Path: d.path, Files: stats.Files, Bytes: stats.Bytes, Held: stats.Held,
 			Deleted: stats.Deleted, DeletedBytes: stats.DeletedBytes, Free: stats.Space.Free, Total: stats.Space.Total,
+			Floor: stats.Floor,
 		},
 		of:         d,
 		interfaces: make(map[string]control.Kept),

@@ -19,6 +19,7 @@ type families struct {
 	keptFiles, keptBytes, keptHeld, oldest       *prometheus.Desc
 	keptRate, reach                              *prometheus.Desc
 	dirFiles, dirBytes, dirHeld, dirFree, dirAll *prometheus.Desc
+	floor                                        *prometheus.Desc
 	deleted, deletedBytes                        *prometheus.Desc
 }
 
@@ -67,6 +68,7 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		dirHeld:      dir("directory_held_files", "Files in the directory that limits may not delete."),
 		dirFree:      dir("filesystem_free_bytes", "Bytes that are free on the directory's file system."),
 		dirAll:       dir("filesystem_size_bytes", "Bytes of the directory's file system."),
+		floor:        dir("retention_floor_reached", "1 while limits want files gone that keep_bytes, keep_age or keep_count keeps, else 0."),
 		deleted:      dir("deleted_files_total", "Files that limits deleted."),
 		deletedBytes: dir("deleted_bytes_total", "Bytes of the files that limits deleted."),
 	}
@@ -90,11 +92,7 @@ func (f *families) traffic(out sink, i *control.Interface) {
 
 func (f *families) condition(out sink, i *control.Interface) {
 	for _, state := range []string{control.Recording, control.Waiting, control.Down, control.Suspended, control.Ended} {
-		is := 0.0
-		if i.State == state {
-			is = 1
-		}
-		out.gauge(f.state, is, i.Name, state)
+		out.gauge(f.state, one(i.State == state), i.Name, state)
 	}
 	out.gauge(f.since, seconds(i.Since), i.Name)
 	out.gauge(f.lastLoss, seconds(i.LastLoss), i.Name)
@@ -124,10 +122,19 @@ func (f *families) directory(out sink, d *control.Directory) {
 	out.gauge(f.dirFiles, float64(d.Files), d.Path)
 	out.gauge(f.dirBytes, float64(d.Bytes), d.Path)
 	out.gauge(f.dirHeld, float64(d.Held), d.Path)
+	out.gauge(f.floor, one(d.Floor), d.Path)
 	out.counter(f.deleted, float64(d.Deleted), d.Path)
 	out.counter(f.deletedBytes, float64(d.DeletedBytes), d.Path)
 	if d.Total > 0 {
 		out.gauge(f.dirFree, float64(d.Free), d.Path)
 		out.gauge(f.dirAll, float64(d.Total), d.Path)
 	}
+}
+
+// one is how Prometheus spells what is so.
+func one(so bool) float64 {
+	if so {
+		return 1
+	}
+	return 0
 }

@@ -22,9 +22,13 @@ const atOnce = 4
 
 // Handler answers scrapes.
 func Handler(report func() control.Status) http.Handler {
+	return promhttp.HandlerFor(registry(report), promhttp.HandlerOpts{MaxRequestsInFlight: atOnce})
+}
+
+func registry(report func() control.Status) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(New(report), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: atOnce})
+	return r
 }
 
 // A Collector makes metrics of a status.

@@ -64,6 +64,7 @@ type Stats struct {
 	DeletedBytes int64
 	Failures     uint64 // deletions that failed, and entries that could not be read
 	Space        writer.Space
+	Floor        bool // limits want files gone that the floor keeps
 }
 
 // New reads the directory.
@@ -157,7 +158,11 @@ func (k *Keeper) look(ctx context.Context) {
 func (k *Keeper) pass(ctx context.Context) (done bool) {
 	begun := time.Now()
 	done = true
-	for _, d := range Plan(k.clock.trusted(begun), k.list(), k.policy(), k.space(begun)) {
+	p := newPlan(k.clock.trusted(begun), k.list(), k.policy(), k.space(begun))
+	k.mu.Lock()
+	k.stats.Floor = p.floor
+	k.mu.Unlock()
+	for _, d := range p.plan {
 		if !k.delete(ctx, d) {
 			done = false // another has to go in its place
 		}

@@ -258,6 +258,14 @@ func TestKeeperForeignDisk(t *testing.T) {
 		if files() != 7 {
 			t.Fatalf("%d files, want the floor", files())
 		}
+		if !k.Stats().Floor {
+			t.Error("nothing is said of the floor")
+		}
+		set(10000, false)
+		time.Sleep(time.Hour)
+		if k.Stats().Floor {
+			t.Error("the floor is in nobody's way any more")
+		}
 	})
 }
 

@@ -86,8 +86,12 @@ func (d *Deletion) Entry() writer.Entry {
 // come first, then the directory's. The space is the file system's, as it is
 // before.
 func Plan(now time.Time, files []File, policy Policy, space writer.Space) []Deletion {
+	return newPlan(now, files, policy, space).plan
+}
+
+func newPlan(now time.Time, files []File, policy Policy, space writer.Space) *planner {
 	queue := order(now, files)
-	p := planner{space: space, all: newScope(policy.Directory), ifaces: make(map[string]*scope)}
+	p := &planner{space: space, all: newScope(policy.Directory), ifaces: make(map[string]*scope)}
 	for _, q := range queue {
 		s := p.ifaces[q.Name.Interface]
 		if s == nil {
@@ -99,7 +103,7 @@ func Plan(now time.Time, files []File, policy Policy, space writer.Space) []Dele
 	}
 	p.pass(queue, func(q *queued) *scope { return p.ifaces[q.Name.Interface] })
 	p.pass(queue, func(*queued) *scope { return p.all })
-	return p.plan
+	return p
 }
 
 type planner struct {
@@ -108,6 +112,7 @@ type planner struct {
 	all    *scope
 	ifaces map[string]*scope
 	plan   []Deletion
+	floor  bool // kept a file that a limit wants gone
 }
 
 // pass goes through the files, oldest first, and plans to delete those that the
@@ -120,7 +125,11 @@ func (p *planner) pass(queue []*queued, of func(*queued) *scope) {
 		}
 		limit := s.exceeded(q, p.space, p.freed)
 		iface := p.ifaces[q.Name.Interface]
-		if limit == "" || p.all.keeps(q) || iface.keeps(q) {
+		if limit == "" {
+			continue
+		}
+		if p.all.keeps(q) || iface.keeps(q) {
+			p.floor = true
 			continue
 		}
 		q.gone = true

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"capd/internal/inventory"
+	"capd/writer"
+
+	"github.com/spf13/cobra"
+)
+
+// A listQuery is what the flags of list ask for.
+type listQuery struct {
+	choice
+	asJSON, print0 bool
+}
+
+func newList() *cobra.Command {
+	var q listQuery
+	cmd := &cobra.Command{
+		Use:   "list [DIR]",
+		Short: "List the files of a directory, and what is in them",
+		Long: `Print the files of a directory in order of time: what they hold, what they lack,
+and their state. A file is finished, compressed, recording, unfinished (its
+recorder ended; capd's next start makes it whole) or damaged; it may be held,
+and salvaged or unclean: not finished in order. Files are not opened: the ledger
+tells what is in them, and a dash stands for what it does not.
+
+--print0 prints the paths of the whole files alone, each with a zero byte behind
+it, for xargs -0. With -x and a large -n, xargs fails where the files are too
+many for one command; else it runs several, and with -w the last one's file
+replaces the others'.
+
+Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
+		Example: `  capd list /var/lib/capd
+  capd list --since 24h --interface eth0
+  capd list --print0 --since 10m | xargs -0 -x -n 100000 mergecap -w out.pcapng`,
+		Args: oneDirectory,
+		RunE: func(cmd *cobra.Command, args []string) error { return q.list(cmd.OutOrStdout(), directoryOf(args)) },
+	}
+	q.bind(cmd)
+	cmd.Flags().BoolVar(&q.asJSON, "json", false, "print a JSON object")
+	cmd.Flags().BoolVar(&q.print0, "print0", false, "print paths of whole files, with a zero byte behind each")
+	return cmd
+}
+
+func (q *listQuery) list(w io.Writer, dir string) error {
+	if q.asJSON && q.print0 {
+		return usageError{errors.New("list: --json and --print0 are two ways to print")}
+	}
+	query := inventory.Query{Interface: q.iface}
+	var err error
+	if query.Since, query.Until, err = q.times(); err != nil {
+		return err
+	}
+	l, err := inventory.Read(dir, query)
+	if err != nil {
+		return &readError{err}
+	}
+	out := bufio.NewWriter(w)
+	switch {
+	case q.asJSON:
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(l)
+	case q.print0:
+		printPaths(out, l)
+	default:
+		err = printListing(out, l)
+	}
+	if err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// printPaths prints the paths of the whole files. None looks like an option.
+func printPaths(w io.Writer, l *inventory.Listing) {
+	dir := l.Directory
+	if strings.HasPrefix(dir, "-") {
+		dir = "./" + dir
+	}
+	for _, f := range l.Files {
+		if f.Whole() {
+			fmt.Fprintf(w, "%s\x00", dir+string(filepath.Separator)+f.Name)
+		}
+	}
+}
+
+func printListing(w io.Writer, l *inventory.Listing) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(l.Files) > 0 {
+		fmt.Fprintln(t, "BEGIN\tEND\tINTERFACE\tPACKETS\tLOST\tSIZE\tSTATE\tNAME")
+	}
+	var packets, lost, size uint64
+	for _, f := range l.Files {
+		in, missing := "-", "-"
+		if f.Told != nil {
+			in, missing = fmt.Sprint(f.Packets), fmt.Sprint(f.Lost)
+			packets, lost = packets+f.Packets, lost+f.Lost
+		}
+		size += uint64(f.Size)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			clock(f.Begin), clock(f.End), quoted(f.Interface), in, missing, bytesText(uint64(f.Size)), stateText(f), f.Name)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%s, %s, %d lost, %s\n", plural(uint64(len(l.Files)), "file"), plural(packets, "packet"), lost, bytesText(size))
+	if l.Missing > 0 {
+		fmt.Fprintf(w, "%s of the ledger not there, deleted by none of capd's limits; capd ledger names them\n", plural(uint64(l.Missing), "file"))
+	}
+	if l.Broken > 0 {
+		fmt.Fprintf(w, "%s of the ledger can't be read\n", plural(uint64(l.Broken), "line"))
+	}
+	return nil
+}
+
+// stateText is all that is to be said about how a file is there.
+func stateText(f *inventory.File) string {
+	s := string(f.State)
+	if f.Held {
+		s += ", held"
+	}
+	switch {
+	case f.Told == nil, f.Clean, f.State == inventory.Damaged:
+	case f.Reason == writer.Salvaged:
+		s += ", salvaged"
+	default:
+		s += ", unclean"
+	}
+	return s
+}

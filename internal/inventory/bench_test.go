@@ -1,0 +1,61 @@
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"capd/writer"
+)
+
+// BenchmarkRead lists 100,000 files: without a ledger, and of one that knows
+// them. A tenth is compressed, a hundredth held.
+func BenchmarkRead(b *testing.B) {
+	const files = 100_000
+	dir := b.TempDir()
+	lines := fill(b, dir, files)
+	for _, known := range []bool{false, true} {
+		if known {
+			ledger, err := writer.OpenLedger(dir, writer.LedgerOptions{})
+			if err := errors.Join(err, ledger.Append(lines...), ledger.Close()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run(fmt.Sprintf("ledger=%v", known), func(b *testing.B) {
+			for b.Loop() {
+				l, err := Read(dir, Query{})
+				if err != nil || len(l.Files) != files || l.Missing != 0 || known != (l.Files[files-1].Told != nil) {
+					b.Fatalf("%d files, %v", len(l.Files), err)
+				}
+			}
+		})
+	}
+}
+
+// fill makes the files, and returns the lines of their ledger.
+func fill(b *testing.B, dir string, files int) []writer.Entry {
+	var lines []writer.Entry
+	for i := range files {
+		name := nth(i)
+		lines = append(lines, line(name, 10))
+		s := name.String()
+		if i%10 == 0 {
+			s += ".zst"
+			lines = append(lines, writer.Entry{Kind: writer.KindCompressed, Name: name.String(), Into: filepath.Join(dir, s), Tally: writer.Tally{Size: 5}})
+		}
+		touch(b, dir, s)
+		if i%100 == 0 {
+			touch(b, dir, s+".hold")
+		}
+	}
+	return lines
+}
+
+func touch(t testing.TB, dir, name string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,188 @@
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"capd/internal/retain"
+	"capd/writer"
+)
+
+// A State says how a file is there.
+type State string
+
+// States. Only finished and compressed files are whole.
+const (
+	Recording  State = "recording"  // being written now
+	Finished   State = "finished"   // whole
+	Compressed State = "compressed" // whole, by the name that its compression gave it
+	Unfinished State = "unfinished" // left by a recorder that ended: capd's next start makes it whole
+	Damaged    State = "damaged"    // corrupt in the middle, kept for who wants to look
+)
+
+// A File is one that the directory holds.
+type File struct {
+	Name      string    `json:"name"` // in the directory
+	Interface string    `json:"interface"`
+	Lane      int       `json:"lane,omitempty"` // see writer.Name
+	State     State     `json:"state"`
+	Held      bool      `json:"held"`         // limits may not delete it
+	Begin     time.Time `json:"begin"`        // it holds every frame from here
+	End       time.Time `json:"end,omitzero"` // to here, but those lost; of a file being written, so far
+	Size      int64     `json:"size"`         // bytes on disk
+	*Told               // nil: it has not ended, or the ledger has no line for it
+
+	sequence uint64
+	modified time.Time // zero: the disk was not asked
+}
+
+// Whole reports whether the file can be read to its end.
+func (f *File) Whole() bool { return f.State == Finished || f.State == Compressed }
+
+// Told is what the ledger tells of a file that has ended.
+type Told struct {
+	First         time.Time     `json:"first,omitzero"` // time of the first packet
+	Last          time.Time     `json:"last,omitzero"`  // and of the last
+	Packets       uint64        `json:"packets"`
+	Bytes         uint64        `json:"bytes"` // of the packets
+	Lost          uint64        `json:"lost"`  // frames that are not in the file: the sum of the next three
+	KernelDropped uint64        `json:"kernel_dropped"`
+	CapdDropped   uint64        `json:"capd_dropped"`
+	NICDropped    uint64        `json:"nic_dropped"`
+	Reason        writer.Reason `json:"reason"` // why it ended
+	Clean         bool          `json:"clean"`  // it was finished in order: nothing else is lost
+}
+
+// states are what names of files that are not as they were written end with.
+var states = [...]struct {
+	ext   string
+	state State
+}{{writer.Partial, Recording}, {writer.DamagedExt, Damaged}, {".zst", Compressed}, {".gz", Compressed}}
+
+// cut returns the name of the finished file, and the state that a name tells.
+func cut(s string) (base string, state State) {
+	for _, c := range states {
+		if base, ok := strings.CutSuffix(s, c.ext); ok {
+			return base, c.state
+		}
+	}
+	return s, Finished
+}
+
+// scan reads a directory's names: the files by the name of the finished one.
+func scan(dir string) (map[string]*File, error) {
+	h, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	files, holds := make(map[string]*File), []string(nil)
+	for {
+		entries, err := h.ReadDir(4096)
+		for _, e := range entries {
+			if held, ok := strings.CutSuffix(e.Name(), retain.Hold); ok {
+				held, _ = cut(held)
+				holds = append(holds, held)
+			} else if e.Type().IsRegular() {
+				see(files, e.Name())
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read directory %s: %w", dir, err)
+		}
+	}
+	for _, base := range holds {
+		if f := files[base]; f != nil {
+			f.Held = true
+		}
+	}
+	return files, nil
+}
+
+// see takes note of a name, if it is one of capd's. Between the steps of a
+// compression there are two files of one name: the original is the one.
+func see(files map[string]*File, s string) {
+	base, state := cut(s)
+	if f := files[base]; f != nil && (f.State == Finished || state != Finished) {
+		return
+	}
+	if n, err := writer.ParseName(base); err == nil {
+		files[base] = &File{Name: s, Interface: n.Interface, Lane: n.Lane, State: state, Begin: n.Start, sequence: n.Sequence}
+	}
+}
+
+// end takes over what a line tells of a file that has ended.
+func (f *File) end(e *writer.Entry) {
+	if !e.Begin.IsZero() {
+		f.Begin = e.Begin
+	}
+	f.End = e.End
+	f.Told = &Told{
+		First: e.First, Last: e.Last, Packets: e.Packets, Bytes: e.Bytes,
+		Lost:          e.KernelDropped + e.CapdDropped + e.NICDropped,
+		KernelDropped: e.KernelDropped, CapdDropped: e.CapdDropped, NICDropped: e.NICDropped,
+		Reason: e.Reason, Clean: e.Clean,
+	}
+	if f.State != Compressed {
+		f.Size = int64(e.Size)
+	}
+}
+
+// compress takes over what a line tells of a compression: of the one that
+// made this file, or that has replaced it since.
+func (f *File) compress(e *writer.Entry, since bool) {
+	into := filepath.Base(e.Into)
+	if since && f.State == Finished {
+		f.State, f.Name = Compressed, into
+	}
+	if f.State == Compressed && f.Name == into {
+		f.Size = int64(e.Size)
+	}
+}
+
+// settle decides what a file with writer.Partial is.
+func (f *File) settle(base string, busy bool) {
+	switch {
+	case f.State != Recording:
+	case f.Told != nil && f.Clean: // it was finished since the directory was looked into
+		f.State, f.Name = Finished, base
+	case f.Told != nil:
+		f.State = Unfinished
+	case !busy: // after a crash it may hold more than a checkpoint says, or less
+		f.State, f.End = Unfinished, time.Time{}
+	}
+}
+
+// measure asks the disk for what the ledger does not tell. It reports whether
+// there is a file.
+func (f *File) measure(dir string) bool {
+	if f.Size > 0 && f.Whole() {
+		return true
+	}
+	info, err := os.Lstat(filepath.Join(dir, f.Name))
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	f.Size, f.modified = info.Size(), info.ModTime()
+	return info.Mode().IsRegular()
+}
+
+// reach is when the last frame may have come; zero is not known.
+func (f *File) reach() time.Time {
+	switch {
+	case f.State == Recording:
+		return time.Time{}
+	case f.Told != nil && !f.End.Before(f.Begin):
+		return f.End
+	}
+	return f.modified
+}

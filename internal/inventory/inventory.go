@@ -1,0 +1,128 @@
+// Package inventory lists the capture files of a directory: the directory says
+// what there is, the ledger what is in it. No capture file is opened.
+package inventory
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"capd/writer"
+)
+
+// A Listing is what a directory holds.
+type Listing struct {
+	Directory string  `json:"directory"`
+	Files     []*File `json:"files"`   // in order of time
+	Missing   int     `json:"missing"` // files that the ledger names, nothing deleted that tells so, and that are not there
+	Broken    int     `json:"broken"`  // lines of the ledger that can't be read
+}
+
+// A Query chooses files: those with anything in [Since, Until).
+type Query struct {
+	Interface    string    // empty: all
+	Since, Until time.Time // zero: no bound
+}
+
+// Read lists a directory. It may be in use.
+func Read(dir string, q Query) (*Listing, error) {
+	looked := time.Now()
+	files, err := scan(dir)
+	if err != nil {
+		return nil, err
+	}
+	r := reading{files: files, looked: looked, gone: make(map[string]writer.Entry)}
+	if err := r.ledger(dir); err != nil {
+		return nil, err
+	}
+	l := &Listing{Directory: dir, Files: []*File{}, Broken: r.broken}
+	for _, e := range r.gone {
+		if q.wants(e.Interface, e.Begin, e.End) {
+			l.Missing++
+		}
+	}
+	busy := inUse(dir)
+	for base, f := range files {
+		if q.Interface != "" && f.Interface != q.Interface {
+			continue
+		}
+		f.settle(base, busy)
+		if there := f.measure(dir); there && q.wants(f.Interface, f.Begin, f.reach()) {
+			l.Files = append(l.Files, f)
+		}
+	}
+	slices.SortFunc(l.Files, inTime)
+	return l, nil
+}
+
+// inUse reports whether somebody records into the directory. Where that can't
+// be known, names are believed.
+func inUse(dir string) bool {
+	busy, err := writer.InUse(dir)
+	return busy || err != nil
+}
+
+func inTime(a, b *File) int {
+	if c := a.Begin.Compare(b.Begin); c != 0 {
+		return c
+	}
+	return cmp.Or(strings.Compare(a.Interface, b.Interface), cmp.Compare(a.sequence, b.sequence),
+		cmp.Compare(a.Lane, b.Lane), strings.Compare(a.Name, b.Name))
+}
+
+// wants reports whether the query is for what is between begin and end, which
+// is zero where it is not known.
+func (q *Query) wants(iface string, begin, end time.Time) bool {
+	return (q.Interface == "" || iface == q.Interface) &&
+		(q.Since.IsZero() || end.IsZero() || end.After(q.Since) || !begin.Before(q.Since)) &&
+		(q.Until.IsZero() || begin.Before(q.Until))
+}
+
+// A reading joins what the ledger says with what was seen in the directory.
+type reading struct {
+	files  map[string]*File // by name of the finished file
+	looked time.Time        // into the directory
+	gone   map[string]writer.Entry
+	broken int
+}
+
+func (r *reading) ledger(dir string) error {
+	for e, err := range writer.ReadLedger(dir, nil) {
+		var damage *writer.LineError
+		switch {
+		case err == nil:
+			r.hear(&e)
+		case !errors.As(err, &damage):
+			return err
+		case !damage.Torn:
+			r.broken++
+		}
+	}
+	return nil
+}
+
+// hear takes note of a line. One that was written after the directory was
+// looked into tells what happened since.
+func (r *reading) hear(e *writer.Entry) {
+	f, since := r.files[e.Name], e.Time.After(r.looked)
+	switch {
+	case e.Kind == writer.KindDeleted:
+		delete(r.gone, e.Name)
+		if since {
+			delete(r.files, e.Name)
+		}
+	case e.Kind == writer.KindFile && f == nil:
+		if e.Packets > 0 && !since {
+			r.gone[e.Name] = writer.Entry{Interface: e.Interface, Begin: e.Begin, End: e.End}
+		}
+	case f == nil:
+	case e.Kind == writer.KindFile:
+		f.end(e)
+	case e.Kind == writer.KindCheckpoint && f.Told == nil:
+		f.End = e.End
+	case e.Kind == writer.KindCompressed:
+		f.compress(e, since)
+	}
+}

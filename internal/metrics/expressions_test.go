@@ -1,0 +1,150 @@
+package metrics
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/VictoriaMetrics/metricsql"
+)
+
+// A scrape is what expressions can be about: labels by metric, and the values of
+// the labels that have few.
+type scrape struct {
+	labels map[string][]string
+	values map[string][]string
+}
+
+// ofTarget are labels that Prometheus adds to all metrics.
+var ofTarget = []string{"job", "instance"}
+
+func newScrape(t *testing.T) *scrape {
+	t.Helper()
+	s := &scrape{labels: map[string][]string{"up": ofTarget}, values: make(map[string][]string)}
+	for name, k := range scraped(t) {
+		labels := slices.Concat(k.labels, ofTarget)
+		if k.kind == "histogram" {
+			s.labels[name+"_bucket"] = append([]string{"le"}, labels...)
+			s.labels[name+"_sum"], s.labels[name+"_count"] = labels, labels
+			continue
+		}
+		s.labels[name] = labels
+	}
+	gathered, err := registry(report).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range gathered {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if n := l.GetName(); n == "outcome" || n == "state" {
+					s.values[n] = append(s.values[n], l.GetValue())
+				}
+			}
+		}
+	}
+	return s
+}
+
+// check parses an expression and returns the labels that its metrics have, and
+// what is wrong with it: metrics, labels and values that do not exist.
+func (s *scrape) check(expr string) (labels []string, wrong []error) {
+	e, err := metricsql.Parse(expr)
+	if err != nil {
+		return nil, []error{fmt.Errorf("%s: %w", expr, err)}
+	}
+	var grouped []string
+	metricsql.VisitAll(e, func(e metricsql.Expr) {
+		switch e := e.(type) {
+		case *metricsql.MetricExpr:
+			there, errs := s.selector(e)
+			labels, wrong = append(labels, there...), append(wrong, errs...)
+		case *metricsql.AggrFuncExpr:
+			grouped = append(grouped, e.Modifier.Args...)
+		case *metricsql.BinaryOpExpr:
+			grouped = append(grouped, slices.Concat(e.GroupModifier.Args, e.JoinModifier.Args)...)
+		}
+	})
+	for _, l := range grouped {
+		if !slices.Contains(labels, l) {
+			wrong = append(wrong, fmt.Errorf("%s: no metric has the label %s", expr, l))
+		}
+	}
+	if len(labels) == 0 {
+		wrong = append(wrong, fmt.Errorf("%s: about no metric", expr))
+	}
+	return labels, wrong
+}
+
+// selector checks a metric and its filters.
+func (s *scrape) selector(e *metricsql.MetricExpr) (labels []string, wrong []error) {
+	name := ""
+	for _, filters := range e.LabelFilterss {
+		for _, f := range filters {
+			if f.Label == "__name__" {
+				name = f.Value
+			}
+		}
+	}
+	labels, ok := s.labels[name]
+	if !ok {
+		return nil, []error{fmt.Errorf("%s: there is no such metric", e.AppendString(nil))}
+	}
+	for _, filters := range e.LabelFilterss {
+		for _, f := range filters {
+			if f.Label != "__name__" && !slices.Contains(labels, f.Label) {
+				wrong = append(wrong, fmt.Errorf("%s has no label %s", name, f.Label))
+			}
+			for _, alternative := range strings.Split(f.Value, "|") {
+				if there, few := s.values[f.Label]; few && !slices.Contains(there, alternative) {
+					wrong = append(wrong, fmt.Errorf("%s is never %q", f.Label, alternative))
+				}
+			}
+		}
+	}
+	return labels, wrong
+}
+
+// TestCheck: what is wrong is found.
+func TestCheck(t *testing.T) {
+	s := newScrape(t)
+	for expr, want := range map[string]string{
+		`sum by (interface) (rate(capd_packets_total{outcome=~"written|capd_dropped"}[5m])) > 0`:   "",
+		`histogram_quantile(0.9, sum by (le) (rate(capd_disk_write_duration_seconds_bucket[5m])))`: "",
+		`capd_packets_totl`:                              "no such metric",
+		`capd_disk_write_duration_seconds`:               "no such metric",
+		`capd_pool_fill_ratio{outcome="written"}`:        "no label outcome",
+		`capd_packets_total{outcome="lost"}`:             `never "lost"`,
+		`capd_packets_total{outcome=~"written|dropped"}`: `never "dropped"`,
+		`sum by (directory) (capd_packets_total)`:        "no metric has the label directory",
+		`capd_kept_files / on (device) capd_held_files`:  "no metric has the label device",
+		`capd_kept_files * on (job) group_left (x) up`:   "no metric has the label x",
+		`(capd_packets_total`:                            "unparsed",
+		`rate(capd_packets_total[5m]`:                    "",
+		`capd_packets_total >`:                           "",
+		`1`:                                              "about no metric",
+	} {
+		_, wrong := s.check(expr)
+		text := fmt.Sprint(wrong)
+		if bad := want != "" || strings.HasSuffix(expr, "[5m]") || strings.HasSuffix(expr, ">"); bad != (len(wrong) > 0) ||
+			want != "unparsed" && !strings.Contains(text, want) {
+			t.Errorf("%s: %s, want %q", expr, text, want)
+		}
+	}
+}
+
+// Labels in the text of an alert, and in a legend of Grafana's.
+var (
+	alertLabel  = regexp.MustCompile(`\$labels\.([a-z_]+)`)
+	legendLabel = regexp.MustCompile(`\{\{ *([a-z_]+) *\}\}`)
+)
+
+// mentions are the labels that a text names.
+func mentions(text string, label *regexp.Regexp) (labels []string) {
+	for _, m := range label.FindAllStringSubmatch(text, -1) {
+		labels = append(labels, m[1])
+	}
+	return labels
+}
