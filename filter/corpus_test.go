@@ -11,6 +11,7 @@ import (
 type frame struct {
 	data    []byte
 	wirelen int
+	meta    *Meta // of a live one
 }
 
 // Small pools, from which expressions draw too: so that they match sometimes.
@@ -261,21 +262,21 @@ func corpus(l LinkType) []frame {
 	var fs []frame
 	for range 1100 {
 		b := m.link(l)
-		fs = append(fs, frame{b, len(b)})
+		fs = append(fs, frame{data: b, wirelen: len(b)})
 	}
 	for range 20 {
 		b := m.link(l)
 		for n := range min(len(b), 100) {
-			fs = append(fs, frame{b[:n], len(b)})
+			fs = append(fs, frame{data: b[:n], wirelen: len(b)})
 		}
 	}
 	for range 200 {
 		b := m.bytes(m.IntN(100))
-		fs = append(fs, frame{b, len(b) + m.IntN(1000)})
+		fs = append(fs, frame{data: b, wirelen: len(b) + m.IntN(1000)})
 	}
 	for range 400 { // any packet, cut anywhere
 		b := m.link(l)
-		fs = append(fs, frame{b[:m.IntN(len(b)+1)], len(b)})
+		fs = append(fs, frame{data: b[:m.IntN(len(b)+1)], wirelen: len(b)})
 	}
 	if len(fs) < 2000 {
 		panic("the corpus is too small")

@@ -50,7 +50,7 @@ func samples(tb testing.TB) []sample {
 // TestListAgainstTcpdump compares every expression of the list with tcpdump's
 // program for it; with -v it prints the lengths of both.
 func TestListAgainstTcpdump(t *testing.T) {
-	r := newReference(t)
+	r := newBoth(t)
 	list := samples(t)
 	if testing.Short() {
 		list = slices.DeleteFunc(list, func(s sample) bool { return len(s.expr)%4 != 0 })

@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	randomCount = flag.Int("random", 500, "how many random expressions to compare with tcpdump")
+	randomCount = flag.Int("random", 10000, "how many random expressions to compare with libpcap")
 	randomSeed  = flag.Uint64("seed", 1, "what the random expressions depend on")
 )
 
@@ -161,16 +161,20 @@ func (w writer) arith(depth int) string {
 }
 
 // TestRandomAgainstTcpdump compares random expressions with tcpdump's programs
-// for them. A long run, over night or before a release, is
+// for them, as its library makes them. A long run, over night or before a
+// release, is
 //
 //	go test -run RandomAgainst -random 1000000 -seed $RANDOM -timeout 0
 func TestRandomAgainstTcpdump(t *testing.T) {
-	r := newReference(t)
+	newLibpcap(t, "").compareRandom(t, []LinkType{LinkEthernet, LinkEthernet, LinkEthernet, LinkNull, LinkPPP, LinkRaw, LinkLoop, LinkSLL, LinkSLL2})
+}
+
+// compareRandom compares as many random expressions as were asked for.
+func (r reference) compareRandom(t *testing.T, links []LinkType) {
 	n := *randomCount
 	if testing.Short() {
-		n = min(n, 200)
+		n = min(n, 1000)
 	}
-	links := []LinkType{LinkEthernet, LinkEthernet, LinkEthernet, LinkNull, LinkPPP, LinkRaw, LinkLoop, LinkSLL, LinkSLL2}
 	exprs, verdicts := make([]sample, n), make([]verdict, n)
 	for i := range exprs {
 		m := maker{rand.New(rand.NewPCG(*randomSeed, uint64(i)))}
@@ -201,7 +205,7 @@ func TestRandomAgainstTcpdump(t *testing.T) {
 // TestRandomOptimizer compares programs of random expressions, for files and
 // live sockets, with what they are without the optimiser.
 func TestRandomOptimizer(t *testing.T) {
-	n := *randomCount * 2
+	n := *randomCount / 10
 	if testing.Short() {
 		n = min(n, 400)
 	}
@@ -249,8 +253,8 @@ func (w writer) tokens() string {
 
 // TestTokensAgainstTcpdump compares what is an error.
 func TestTokensAgainstTcpdump(t *testing.T) {
-	r := newReference(t)
-	n := *randomCount / 2
+	r := newLibpcap(t, "")
+	n := *randomCount
 	if testing.Short() {
 		n = min(n, 100)
 	}
