@@ -63,16 +63,23 @@ func receive(t *testing.T, fd int) []uint32 {
 	}
 }
 
+// numbered returns frames that can be sent, with their number at the end.
+func numbered() [][]byte {
+	var frames [][]byte
+	for _, f := range corpus(LinkEthernet) {
+		if len(f.data) >= 60 && len(f.data) <= 1400 && len(frames) < 500 {
+			frames = append(frames, binary.BigEndian.AppendUint32(slices.Clone(f.data), uint32(len(frames))))
+		}
+	}
+	return frames
+}
+
 // TestKernelMatches sends frames, tagged and not, to sockets with programs,
 // and compares what the kernel lets through with what Match does.
 func TestKernelMatches(t *testing.T) {
 	testnet.Veth(t, "tx0", "rx0", 1500)
 	var frames []frame
-	for _, f := range corpus(LinkEthernet) {
-		if len(f.data) < 60 || len(f.data) > 1400 || len(frames) == 500 {
-			continue
-		}
-		b := binary.BigEndian.AppendUint32(slices.Clone(f.data), uint32(len(frames)))
+	for _, b := range numbered() {
 		l := frame{b, len(b), &Meta{}}
 		// The kernel takes off a tag of 802.1Q and of 802.1ad.
 		if t := binary.BigEndian.Uint16(b[12:]); t == 0x8100 || t == 0x88a8 {
@@ -144,7 +151,7 @@ func TestKernelAcceptsRandom(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	n := 0
-	for i := range 4000 {
+	for i := range *randomCount / 4 {
 		m := maker{rand.New(rand.NewPCG(*randomSeed+1, uint64(i)))}
 		l := pick(m, links)
 		expr := writer{m, l}.expr(m.IntN(6))

@@ -166,12 +166,11 @@ func (w writer) arith(depth int) string {
 //
 //	go test -run RandomAgainst -random 1000000 -seed $RANDOM -timeout 0
 func TestRandomAgainstTcpdump(t *testing.T) {
-	newLibpcap(t, "").compareRandom(t, []LinkType{LinkEthernet, LinkEthernet, LinkEthernet, LinkNull, LinkPPP, LinkRaw, LinkLoop, LinkSLL, LinkSLL2})
+	newLibpcap(t, "").compareRandom(t, *randomCount, []LinkType{LinkEthernet, LinkEthernet, LinkEthernet, LinkNull, LinkPPP, LinkRaw, LinkLoop, LinkSLL, LinkSLL2})
 }
 
-// compareRandom compares as many random expressions as were asked for.
-func (r reference) compareRandom(t *testing.T, links []LinkType) {
-	n := *randomCount
+// compareRandom compares n random expressions.
+func (r reference) compareRandom(t *testing.T, n int, links []LinkType) {
 	if testing.Short() {
 		n = min(n, 1000)
 	}
@@ -205,7 +204,7 @@ func (r reference) compareRandom(t *testing.T, links []LinkType) {
 // TestRandomOptimizer compares programs of random expressions, for files and
 // live sockets, with what they are without the optimiser.
 func TestRandomOptimizer(t *testing.T) {
-	n := *randomCount / 10
+	n := *randomCount / 20
 	if testing.Short() {
 		n = min(n, 400)
 	}

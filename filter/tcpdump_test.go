@@ -130,6 +130,7 @@ var refusals = []refusal{
 	{"ip-broadcast", regexp.MustCompile(`ip broadcast needs the interface's network mask`)},
 	{"decnet-hosts", regexp.MustCompile(`decnet has no IPv4 addresses`)},
 	{"after-geneve", regexp.MustCompile(`what follows geneve`)},
+	{"too-long", regexp.MustCompile(`scratch memory`)},
 	{"folded-zero", regexp.MustCompile(`division by zero|a shift by \d+ bits`)},
 }
 
