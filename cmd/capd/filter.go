@@ -19,6 +19,7 @@ type filterCommand struct {
 	dumps    int // how often -d was given
 	linkType string
 	snaplen  uint32
+	plain    bool
 	live     bool
 	read     string
 	write    string
@@ -27,7 +28,7 @@ type filterCommand struct {
 func newFilter() *cobra.Command {
 	var f filterCommand
 	cmd := &cobra.Command{
-		Use:   "filter [-d|-dd|-ddd] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] EXPRESSION",
+		Use:   "filter [-d|-dd|-ddd] [-O] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] EXPRESSION",
 		Short: "Compile a filter, or apply it to a capture file",
 		Long: `Print the program of a filter in the formats of tcpdump: disassembled (-d, the
 default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
@@ -50,6 +51,7 @@ default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
 	fl.CountVarP(&f.dumps, "dump", "d", "print the program: -d disassembled, -dd as C, -ddd in decimal")
 	fl.StringVarP(&f.linkType, "link-type", "y", "ETHERNET", "compile for `LINKTYPE`, a name or number of tcpdump.org's list")
 	fl.Uint32VarP(&f.snaplen, "snaplen", "s", filter.DefaultSnaplen, "what the program returns for a packet that passes")
+	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "do not optimize the program")
 	fl.BoolVar(&f.live, "live", false, "compile for a Linux packet socket, where the VLAN tag is beside the frame")
 	fl.StringVarP(&f.read, "read", "r", "", "read packets from `FILE`")
 	fl.StringVarP(&f.write, "write", "w", "", "write those that pass to `FILE`, which must not exist")
@@ -64,8 +66,13 @@ func parseLinkType(s string) (pcap.LinkType, error) {
 	}
 	name := strings.ToUpper(s)
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "LINKTYPE_"), "DLT_")
-	if name == "EN10MB" {
+	switch name {
+	case "EN10MB":
 		return pcap.LinkTypeEthernet, nil
+	case "IPV4":
+		return pcap.LinkType(filter.LinkIPv4), nil
+	case "IPV6":
+		return pcap.LinkType(filter.LinkIPv6), nil
 	}
 	for l := range pcap.LinkType(1 << 9) {
 		if l.String() == name {
@@ -80,7 +87,7 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 	if err != nil {
 		return err
 	}
-	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Snaplen: f.snaplen, Live: f.live})
+	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Snaplen: f.snaplen, Live: f.live, Unoptimized: f.plain})
 	if err != nil {
 		return err
 	}
