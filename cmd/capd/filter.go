@@ -51,7 +51,7 @@ default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
 	fl.CountVarP(&f.dumps, "dump", "d", "print the program: -d disassembled, -dd as C, -ddd in decimal")
 	fl.StringVarP(&f.linkType, "link-type", "y", "ETHERNET", "compile for `LINKTYPE`, a name or number of tcpdump.org's list")
 	fl.Uint32VarP(&f.snaplen, "snaplen", "s", filter.DefaultSnaplen, "what the program returns for a packet that passes")
-	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "do not optimize the program")
+	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "print the program as it is before it is made shorter")
 	fl.BoolVar(&f.live, "live", false, "compile for a Linux packet socket, where the VLAN tag is beside the frame")
 	fl.StringVarP(&f.read, "read", "r", "", "read packets from `FILE`")
 	fl.StringVarP(&f.write, "write", "w", "", "write those that pass to `FILE`, which must not exist")
@@ -66,13 +66,8 @@ func parseLinkType(s string) (pcap.LinkType, error) {
 	}
 	name := strings.ToUpper(s)
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "LINKTYPE_"), "DLT_")
-	switch name {
-	case "EN10MB":
+	if name == "EN10MB" {
 		return pcap.LinkTypeEthernet, nil
-	case "IPV4":
-		return pcap.LinkType(filter.LinkIPv4), nil
-	case "IPV6":
-		return pcap.LinkType(filter.LinkIPv6), nil
 	}
 	for l := range pcap.LinkType(1 << 9) {
 		if l.String() == name {
