@@ -32,7 +32,8 @@ func newFilter() *cobra.Command {
 		Short: "Compile a filter, or apply it to a capture file",
 		Long: `Print the program of a filter in the formats of tcpdump: disassembled (-d, the
 default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
--r, count the packets of a capture file that pass, and write them with -w.`,
+-r, count the packets of a capture file that pass, and write them with -w; with
+-d too, print the program for the file's link type.`,
 		Example: `  capd filter -d 'tcp port 80'
   capd filter -ddd -y RAW 'ip6'
   capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'`,
@@ -82,6 +83,11 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 	if err != nil {
 		return err
 	}
+	if f.read != "" {
+		if link, err = fileLinkType(f.read); err != nil {
+			return err
+		}
+	}
 	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Snaplen: f.snaplen, Live: f.live, Unoptimized: f.plain})
 	if err != nil {
 		return err
@@ -95,6 +101,26 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 	}
 	_, err = io.WriteString(w, text())
 	return err
+}
+
+// fileLinkType returns the link type of a file's first packet, or of the file
+// if it has none.
+func fileLinkType(path string) (pcap.LinkType, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer in.Close()
+	rd, err := pcap.NewReader(in)
+	if err == nil {
+		if _, err = rd.Next(); err == io.EOF {
+			err = nil
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	return rd.Interface().LinkType, nil
 }
 
 // apply counts the packets of a file that pass, and writes them to another.
