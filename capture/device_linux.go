@@ -77,6 +77,11 @@ func (d *device) configure(c Config) error {
 	if err := setFilter(d.fd, first); err != nil {
 		return named("set filter", err)
 	}
+	if !c.Gated {
+		if err := lockFilter(d.fd); err != nil {
+			return err
+		}
+	}
 	if c.Direction == In {
 		// The filter does the same, at a higher price: a kernel before 4.20 lacks this.
 		_ = unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
@@ -158,8 +163,6 @@ func (d *device) setSocket(c Config) error {
 }
 
 // setFilter attaches the program, or puts it in the place of the one before.
-// SO_LOCK_FILTER is not set after it: the sockets of a group get their filter
-// once they are joined, and one that takes nothing at their end.
 func setFilter(fd int, program []Instruction) error {
 	if len(program) == 0 {
 		return nil
@@ -168,8 +171,25 @@ func setFilter(fd int, program []Instruction) error {
 	for i, in := range program {
 		raw[i] = unix.SockFilter(in)
 	}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		&unix.SockFprog{Len: uint16(len(raw)), Filter: &raw[0]})
+	if err == unix.ENOMEM {
+		return fmt.Errorf("%d instructions need more memory than net.core.optmem_max: %w", len(raw), err)
+	}
+	return err
+}
+
+// lockFilter forbids to change the filter, whoever has the socket. Those of a
+// fanout group stay without: they end with a filter that takes nothing.
+func lockFilter(fd int) error {
+	group, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
+	if err == nil && group == 0 {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1)
+	}
+	if err != nil {
+		return named("lock filter", err)
+	}
+	return nil
 }
 
 func bind(fd int, protocol uint16, index int) error {

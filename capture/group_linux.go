@@ -80,5 +80,5 @@ func (d *device) admit(c Config) error {
 	if err != nil {
 		return named("set filter", err)
 	}
-	return nil
+	return lockFilter(d.fd)
 }

@@ -100,11 +100,6 @@ func (g *generator) access(e loadArith) number {
 		g.fail("an offset counts from the start of the header", "no packet has a byte at offset %d", i.v.k)
 		return i
 	}
-	if g.target.Live && i.v.op != opConst && i.v.max > math.MaxInt32 {
-		// Linux takes 0xfff00000 (SKF_NET_OFF) and what is not far from it for
-		// places of its own: an offset with the top bit set is moved away.
-		i.v = g.alu(aluSub, i.v, g.alu(aluLsh, g.alu(aluRsh, i.v, g.constant(31)), g.constant(24)))
-	}
 	switch p := e.proto; p {
 	case protoLink:
 		i.v = g.element(g.linkHdr, 0, i.v, e.size)
@@ -116,7 +111,7 @@ func (g *generator) access(e loadArith) number {
 			at = g.alu(aluAdd, g.ipHeaderLen(), i.v)
 		}
 		guard := and(g.proto(protoIP), i.guard, g.proto(p), g.firstFragment())
-		i = number{g.indexed(at, g.payload, g.netOff, e.size), guard}
+		i = number{g.indexed(g.inside(i.v, at), g.payload, g.netOff, e.size), guard}
 	case protoICMPv6:
 		guard := and(i.guard, g.proto(protoIPv6), g.equal(g.net(6, 1), ipICMPv6))
 		i = number{g.element(g.payload, g.netOff+40, i.v, e.size), guard}
@@ -131,12 +126,23 @@ func (g *generator) element(o offset, off uint32, index *value, size uint32) *va
 	if index.op == opConst {
 		return g.bytes(o, off+index.k, size)
 	}
+	at := index
 	if o.cell != none {
-		index = g.alu(aluAdd, index, g.cell(o.cell))
+		at = g.alu(aluAdd, index, g.cell(o.cell))
 	}
 	if o.cell == none && g.cooked() && o.k+off < sll2Len {
 		g.fail("give the offset as a number", "a live socket does not see the cooked header")
 		return index
 	}
-	return g.indexed(index, o, off, size)
+	return g.indexed(g.inside(index, at), o, off, size)
+}
+
+// inside returns the offset at, of which the index is a part. Linux takes
+// 0xfff00000 (SKF_NET_OFF) and what is not far from it for places of its own:
+// there an offset with the top bit set, which no packet has, is moved away.
+func (g *generator) inside(index, at *value) *value {
+	if !g.target.Live || index.op == opConst || index.max <= math.MaxInt32 {
+		return at
+	}
+	return g.alu(aluSub, at, g.alu(aluLsh, g.alu(aluRsh, at, g.constant(31)), g.constant(24)))
 }

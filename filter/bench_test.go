@@ -1,6 +1,9 @@
 package filter
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // BenchmarkCompile compiles the expression of the list that takes longest.
 func BenchmarkCompile(b *testing.B) {
@@ -16,11 +19,15 @@ func BenchmarkCompile(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
+			best := time.Hour // that is what it takes where others are busy too
 			for b.Loop() {
+				start := time.Now()
 				if _, err := Compile(s.expr, Target{LinkType: s.link}); err != nil {
 					b.Fatal(err)
 				}
+				best = min(best, time.Since(start))
 			}
+			b.ReportMetric(float64(best), "best-ns/op")
 		})
 	}
 }

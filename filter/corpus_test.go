@@ -11,6 +11,7 @@ import (
 type frame struct {
 	data    []byte
 	wirelen int
+	meta    *Meta // of a live one
 }
 
 // Small pools, from which expressions draw too: so that they match sometimes.
@@ -209,27 +210,34 @@ func (m maker) ether(depth int) []byte {
 
 // link makes a packet of the link type.
 func (m maker) link(l LinkType) []byte {
+	if l == LinkEthernet {
+		return m.ether(0)
+	}
 	typ, payload := m.network(0)
+	return m.wrap(l, carried{typ, payload})
+}
+
+// wrap makes a packet of the link type that carries something.
+func (m maker) wrap(l LinkType, c carried) []byte {
 	switch l {
 	case LinkNull:
-		return append(binary.NativeEndian.AppendUint32(nil, m.family(typ)), payload...)
+		return append(binary.NativeEndian.AppendUint32(nil, m.family(c.typ)), c.data...)
 	case LinkLoop:
-		return append(be32(int(m.family(typ))), payload...)
+		return append(be32(int(m.family(c.typ))), c.data...)
 	case LinkPPP:
-		if p := pppProto(uint32(typ)); typ != 0x8847 {
-			typ = int(p)
-		} else {
-			typ = 0x281
+		typ := pppMPLS
+		if c.typ != etherMPLS {
+			typ = int(pppProto(uint32(c.typ)))
 		}
-		return slices.Concat([]byte{0xff, 3}, be16(typ), payload)
+		return slices.Concat([]byte{0xff, 3}, be16(typ), c.data)
 	case LinkRaw, LinkIPv4, LinkIPv6:
-		return payload
+		return c.data
 	case LinkSLL:
-		return slices.Concat(be16(m.IntN(5)), be16(1), be16(6), pick(m, macPool), be16(0), be16(m.sllType(typ)), payload)
+		return slices.Concat(be16(m.IntN(5)), be16(1), be16(6), pick(m, macPool), be16(0), be16(m.sllType(c.typ)), c.data)
 	case LinkSLL2:
-		return slices.Concat(be16(m.sllType(typ)), be16(0), be32(m.IntN(4)), be16(1), []byte{byte(m.IntN(5)), 6}, pick(m, macPool), be16(0), payload)
+		return slices.Concat(be16(m.sllType(c.typ)), be16(0), be32(m.IntN(4)), be16(1), []byte{byte(m.IntN(5)), 6}, pick(m, macPool), be16(0), c.data)
 	}
-	return m.ether(0)
+	return c.framed()
 }
 
 func (m maker) sllType(typ int) int {
@@ -252,7 +260,7 @@ func (m maker) family(typ int) uint32 {
 var corpora sync.Map
 
 // corpus returns at least 2,000 packets of the link type: whole ones, ones cut
-// short at every length, and random bytes.
+// short at every length, random bytes, and those made on purpose.
 func corpus(l LinkType) []frame {
 	if c, ok := corpora.Load(l); ok {
 		return c.([]frame)
@@ -261,22 +269,27 @@ func corpus(l LinkType) []frame {
 	var fs []frame
 	for range 1100 {
 		b := m.link(l)
-		fs = append(fs, frame{b, len(b)})
+		fs = append(fs, frame{data: b, wirelen: len(b)})
 	}
 	for range 20 {
 		b := m.link(l)
 		for n := range min(len(b), 100) {
-			fs = append(fs, frame{b[:n], len(b)})
+			fs = append(fs, frame{data: b[:n], wirelen: len(b)})
 		}
 	}
 	for range 200 {
 		b := m.bytes(m.IntN(100))
-		fs = append(fs, frame{b, len(b) + m.IntN(1000)})
+		fs = append(fs, frame{data: b, wirelen: len(b) + m.IntN(1000)})
 	}
 	for range 400 { // any packet, cut anywhere
 		b := m.link(l)
-		fs = append(fs, frame{b[:m.IntN(len(b)+1)], len(b)})
+		fs = append(fs, frame{data: b[:m.IntN(len(b)+1)], wirelen: len(b)})
 	}
+	for _, c := range purposeful() {
+		b := m.wrap(l, c)
+		fs = append(fs, frame{data: b, wirelen: len(b)})
+	}
+	fs = append(fs, frame{})
 	if len(fs) < 2000 {
 		panic("the corpus is too small")
 	}

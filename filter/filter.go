@@ -90,6 +90,10 @@ type Target struct {
 	// Swapped says that the protocol family of LinkNull is not in this
 	// machine's byte order.
 	Swapped bool
+
+	// Unoptimized leaves the program as it is generated: longer, and easier to
+	// compare with the expression. It gives the same verdict for every packet.
+	Unoptimized bool
 }
 
 // DefaultSnaplen is the snap length in bytes of a Target that names none, the
@@ -165,24 +169,28 @@ func compile(expr string, t Target, quirks bool) (*Program, error) {
 	}
 	g := graph{}
 	root := g.accept()
+	first := root
 	if tree != nil {
 		gen, err := newGenerator(t, quirks)
 		if err != nil {
 			return nil, err
 		}
-		if root, err = gen.graph(&g, tree); err != nil {
+		if first, err = gen.graph(&g, tree); err != nil {
 			return nil, err
 		}
-		root = g.optimize(root)
+		root = g.optimize(first)
 		if err := gen.checkTunnels(&g, root); err != nil {
 			return nil, err
 		}
 	}
-	code, err := g.assemble(root, t.Snaplen)
+	p := &Program{}
+	p.never, p.always = g.verdicts(root)
+	if t.Unoptimized {
+		root = first
+	}
+	p.Instructions, err = g.assemble(root, t.Snaplen)
 	if err != nil {
 		return nil, err
 	}
-	p := &Program{Instructions: code}
-	p.never, p.always = g.verdicts(root)
 	return p, nil
 }

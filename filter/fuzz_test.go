@@ -54,7 +54,8 @@ func FuzzMatch(f *testing.F) {
 		if err != nil {
 			return
 		}
-		plain, err := compilePlain(expr, target)
+		target.Unoptimized = true
+		plain, err := Compile(expr, target)
 		if err != nil {
 			return
 		}
@@ -64,27 +65,6 @@ func FuzzMatch(f *testing.F) {
 			t.Fatalf("%q, packet %x: got %d, want %d\n%s\n%s", expr, packet, got, want, p, plain)
 		}
 	})
-}
-
-// compilePlain compiles without the optimiser.
-func compilePlain(expr string, t Target) (*Program, error) {
-	tree, err := parse(expr)
-	if err != nil {
-		return nil, err
-	}
-	g := graph{}
-	root := g.accept()
-	if tree != nil {
-		gen, err := newGenerator(t, false)
-		if err != nil {
-			return nil, err
-		}
-		if root, err = gen.graph(&g, tree); err != nil {
-			return nil, err
-		}
-	}
-	code, err := g.assemble(root, DefaultSnaplen)
-	return &Program{Instructions: code}, err
 }
 
 // check checks what the kernel does (bpf_check_classic in net/core/filter.c).

@@ -63,20 +63,27 @@ func receive(t *testing.T, fd int) []uint32 {
 	}
 }
 
+// numbered returns frames that can be sent, with their number at the end.
+func numbered() [][]byte {
+	var frames [][]byte
+	for _, f := range corpus(LinkEthernet) {
+		if len(f.data) >= 60 && len(f.data) <= 1400 && len(frames) < 500 {
+			frames = append(frames, binary.BigEndian.AppendUint32(slices.Clone(f.data), uint32(len(frames))))
+		}
+	}
+	return frames
+}
+
 // TestKernelMatches sends frames, tagged and not, to sockets with programs,
 // and compares what the kernel lets through with what Match does.
 func TestKernelMatches(t *testing.T) {
 	testnet.Veth(t, "tx0", "rx0", 1500)
-	var frames []liveFrame
-	for _, f := range corpus(LinkEthernet) {
-		if len(f.data) < 60 || len(f.data) > 1400 || len(frames) == 500 {
-			continue
-		}
-		b := binary.BigEndian.AppendUint32(slices.Clone(f.data), uint32(len(frames)))
-		l := liveFrame{frame: frame{b, len(b)}}
+	var frames []frame
+	for _, b := range numbered() {
+		l := frame{b, len(b), &Meta{}}
 		// The kernel takes off a tag of 802.1Q and of 802.1ad.
 		if t := binary.BigEndian.Uint16(b[12:]); t == 0x8100 || t == 0x88a8 {
-			l.meta = Meta{VLAN: true, VLANTag: binary.BigEndian.Uint16(b[14:])}
+			l.meta = &Meta{VLAN: true, VLANTag: binary.BigEndian.Uint16(b[14:])}
 			l.data = append(slices.Clone(b[:12]), b[16:]...)
 			l.wirelen -= 4
 		}
@@ -85,7 +92,7 @@ func TestKernelMatches(t *testing.T) {
 	// Addresses that are offsets with a meaning of their own to Linux.
 	for _, src := range [][]byte{{0xff, 0xf0, 0, 0}, {0xff, 0xe0, 0, 12}, {0xff, 0xef, 0xff, 0xf2}} {
 		b := slices.Concat(macPool[1], macPool[0], be16(0x0800), []byte{0x45, 0, 0, 46}, make([]byte, 8), src, make([]byte, 30), be32(len(frames)))
-		frames = append(frames, liveFrame{frame: frame{b, len(b)}})
+		frames = append(frames, frame{b, len(b), &Meta{}})
 	}
 	exprs := []string{"ether[ip[12:4]] >= 0", "ip[ip[12:4]] >= 0", "vlan", "vlan 100", "not vlan", "vlan and vlan", "vlan 100 and vlan 200", "vlan and ip", "vlan and tcp port 80",
 		"ip or (vlan and ip6)", "tcp port 80 or udp port 53", "not port 9102 and (vlan or ip)", "geneve and ip", "ip6 proto 44",
@@ -125,7 +132,7 @@ func TestKernelMatches(t *testing.T) {
 	for i, expr := range exprs {
 		var want []uint32
 		for n, f := range frames {
-			if progs[i].Match(f.data, f.wirelen, &f.meta) != 0 {
+			if progs[i].Match(f.data, f.wirelen, f.meta) != 0 {
 				want = append(want, uint32(n))
 			}
 		}
@@ -144,7 +151,7 @@ func TestKernelAcceptsRandom(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	n := 0
-	for i := range 4000 {
+	for i := range *randomCount / 4 {
 		m := maker{rand.New(rand.NewPCG(*randomSeed+1, uint64(i)))}
 		l := pick(m, links)
 		expr := writer{m, l}.expr(m.IntN(6))

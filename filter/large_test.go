@@ -60,13 +60,13 @@ func hexBytes(s string) string {
 // TestBounds compiles what is too long or too deep: it must end soon, with an
 // error or a program, and never panic.
 func TestBounds(t *testing.T) {
-	deep := strings.Repeat("(", 9990) + "ip" + strings.Repeat(")", 9990)
+	deep := strings.Repeat("(", MaxDepth) + "ip" + strings.Repeat(")", MaxDepth)
 	tests := []struct {
 		name, expr string
 		ok         bool
 	}{
 		{"parentheses", deep, true},
-		{"too many parentheses", "((" + strings.Repeat("(", 10000) + "ip" + strings.Repeat(")", 10000) + "))", false},
+		{"too many parentheses", "(" + deep + ")", false},
 		{"open parentheses", strings.Repeat("(", MaxText), false},
 		{"closed parentheses", strings.Repeat(")", MaxText), false},
 		{"nots", strings.Repeat("not ", 9000) + "ip", true},
@@ -77,7 +77,7 @@ func TestBounds(t *testing.T) {
 		{"open brackets", strings.Repeat("ip[", MaxText/3), false},
 		{"sum", strings.Repeat("1+", 20000) + "1 = 20001", true},
 		{"sum of bytes", repeat(20000, "ip[N]", "+") + " = 1", false},
-		{"same ports", strings.Repeat("port 80 or ", 900) + "port 80", true},
+		{"same ports", strings.Repeat("port 80 or ", 300) + "port 80", true},
 		{"more of the same ports", strings.Repeat("port 80 or ", 1900) + "port 80", false},
 		{"ports", repeat(900, "port N", " or "), true},
 		{"many ports", repeat(1900, "port N", " or "), false},
@@ -102,7 +102,11 @@ func TestBounds(t *testing.T) {
 			if testing.Short() && strings.HasSuffix(tt.name, "ports") {
 				t.Skip("some seconds with the race detector")
 			}
-			for _, target := range []Target{{LinkType: LinkEthernet}, {LinkType: LinkEthernet, Live: true}} {
+			for _, live := range []bool{false, true} {
+				if live && tt.name == "ports" {
+					continue // as for a file
+				}
+				target := Target{LinkType: LinkEthernet, Live: live}
 				start := time.Now()
 				p, err := Compile(tt.expr, target)
 				var se *SyntaxError

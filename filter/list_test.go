@@ -50,7 +50,7 @@ func samples(tb testing.TB) []sample {
 // TestListAgainstTcpdump compares every expression of the list with tcpdump's
 // program for it; with -v it prints the lengths of both.
 func TestListAgainstTcpdump(t *testing.T) {
-	r := newReference(t)
+	r := newBoth(t)
 	list := samples(t)
 	if testing.Short() {
 		list = slices.DeleteFunc(list, func(s sample) bool { return len(s.expr)%4 != 0 })
@@ -84,4 +84,33 @@ func TestListAgainstTcpdump(t *testing.T) {
 	if median > 1.1 {
 		t.Errorf("the median length is %.2f times tcpdump's", median)
 	}
+}
+
+// TestListReachesPackets makes sure that the corpus has packets that an
+// expression of the list accepts and others that it rejects: else nothing is
+// compared.
+func TestListReachesPackets(t *testing.T) {
+	impossible := []string{"ether proto 65536", "ether[2:2] = 0x0800", "ether[0:4] = 2"} // of the corpus' addresses
+	n := 0
+	for _, s := range samples(t) {
+		p, err := Compile(s.expr, Target{LinkType: s.link})
+		if s.link != LinkEthernet || err != nil || p.NeverMatches() || p.AlwaysMatches() {
+			continue
+		}
+		accepted, rejected := false, false
+		for _, f := range corpus(s.link) {
+			if f.passes(p.Instructions) {
+				accepted = true
+			} else {
+				rejected = true
+			}
+		}
+		if n++; !accepted && !slices.Contains(impossible, s.expr) || !rejected {
+			t.Errorf("%q: some packets are accepted: %v, rejected: %v", s.expr, accepted, rejected)
+		}
+	}
+	if n < 400 {
+		t.Errorf("only %d expressions", n)
+	}
+	t.Logf("%d expressions, %d packets", n, len(corpus(LinkEthernet)))
 }

@@ -5,7 +5,6 @@ package filter
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"testing"
@@ -17,21 +16,16 @@ import (
 	"capd/internal/testnet"
 )
 
-func TestMain(m *testing.M) { os.Exit(testnet.Main(m)) }
-
-// A liveFrame is a packet as a socket's filter meets it.
-type liveFrame struct {
-	frame
-	meta Meta
-}
+// As root, for the sake of tcpdump: see TestSideBySide.
+func TestMain(m *testing.M) { os.Exit(testnet.MainAsRoot(m)) }
 
 // liveCorpus returns the packets of the corpus with their outermost tag, if
 // there is one, beside them; every third is as if it had come with the tag in
 // its bytes.
-func liveCorpus() []liveFrame {
-	var fs []liveFrame
+func liveCorpus() []frame {
+	var fs []frame
 	for i, f := range corpus(LinkEthernet) {
-		l := liveFrame{f, Meta{PacketType: uint8(i % 5), Ifindex: uint32(i % 4)}}
+		l := frame{f.data, f.wirelen, &Meta{PacketType: uint8(i % 5), Ifindex: uint32(i % 4)}}
 		if i%3 != 0 && len(f.data) >= 18 && isTPID(binary.BigEndian.Uint16(f.data[12:])) {
 			l.meta.VLAN, l.meta.VLANTag = true, binary.BigEndian.Uint16(f.data[14:])
 			l.data = append(slices.Clone(f.data[:12]), f.data[16:]...)
@@ -44,12 +38,27 @@ func liveCorpus() []liveFrame {
 
 func isTPID(t uint16) bool { return t == 0x8100 || t == 0x88a8 || t == 0x9100 }
 
+// newLiveReference returns the reference that runs tcpdump on the interface.
+func newLiveReference(t *testing.T, name string) reference {
+	t.Helper()
+	r := newReference(t)
+	r.live = liveCorpus()
+	r.compile = func(expr string, _ LinkType, optimize bool) ([]bpf.RawInstruction, error) {
+		args := []string{"-i", name, "-ddd", "--", expr}
+		if !optimize {
+			args = append([]string{"-O"}, args...)
+		}
+		return runTcpdump(args...)
+	}
+	return r
+}
+
 // TestLiveAgainstTcpdump compares programs for an Ethernet socket with those
-// of tcpdump for an interface.
+// of tcpdump's library for an interface.
 func TestLiveAgainstTcpdump(t *testing.T) {
-	newReference(t) // skips where there is no tcpdump
 	testnet.Veth(t, "live0", "live1", 1500)
-	frames := liveCorpus()
+	r := newLibpcap(t, "live0")
+	r.live = liveCorpus()
 	exprs := []string{"inbound", "outbound", "ifindex 2", "inbound and tcp port 80", "not outbound and vlan"}
 	for _, s := range samples(t) {
 		if s.link == LinkEthernet {
@@ -59,56 +68,43 @@ func TestLiveAgainstTcpdump(t *testing.T) {
 	if testing.Short() {
 		exprs = slices.DeleteFunc(exprs, func(s string) bool { return len(s)%4 != 0 })
 	}
-	errs := make([]error, len(exprs))
-	inParallel(len(exprs), func(i int) { errs[i] = compareLive(exprs[i], frames) })
-	for i, err := range errs {
-		if err != nil {
-			t.Errorf("%q: %v", exprs[i], err)
+	verdicts := make([]verdict, len(exprs))
+	inParallel(len(exprs), func(i int) { verdicts[i] = r.compare(exprs[i], LinkEthernet) })
+	for i, v := range verdicts {
+		if v.err != nil {
+			t.Errorf("%q: %v", exprs[i], v.err)
+		}
+		if v.ref > 0 && v.ours*2 > v.ref*3 && !v.always {
+			t.Errorf("%q: %d instructions, tcpdump needs %d", exprs[i], v.ours, v.ref)
 		}
 	}
-	t.Logf("%d expressions on %d packets", len(exprs), len(frames))
+	t.Logf("%d expressions on %d packets", len(exprs), len(r.live))
 }
 
-func compareLive(expr string, frames []liveFrame) error {
-	ref, refErr := runTcpdump("-i", "live0", "-ddd", "--", expr)
-	prog, err := Compile(expr, Target{LinkType: LinkEthernet, Live: true})
-	if err != nil || refErr != nil {
-		if (err != nil) != (refErr != nil) && !(err == nil && prog.NeverMatches()) && !knownRefusal(err) {
-			return fmt.Errorf("got error %v, tcpdump's is %v", err, refErr)
-		}
-		return nil
+// TestRandomLiveAgainstTcpdump compares programs of random expressions for an
+// Ethernet socket with those of tcpdump's library for an interface.
+func TestRandomLiveAgainstTcpdump(t *testing.T) {
+	testnet.Veth(t, "live2", "live3", 1500)
+	r := newLibpcap(t, "live2")
+	r.live = liveCorpus()
+	if _, err := r.compile("vlan", LinkEthernet, true); err != nil {
+		t.Fatal(err)
 	}
-	quirky, err := compile(expr, Target{LinkType: LinkEthernet, Live: true}, true)
-	if err != nil {
-		return err
-	}
-	var plain []bpf.RawInstruction
-	for _, f := range frames {
-		verdict := func(code []bpf.RawInstruction) bool {
-			m := machine{packet: f.data, wirelen: uint32(f.wirelen), meta: &f.meta}
-			return m.run(code) != 0
-		}
-		got := verdict(prog.Instructions)
-		if got == verdict(ref) {
-			continue
-		}
-		if plain == nil {
-			if plain, err = runTcpdump("-i", "live0", "-O", "-ddd", "--", expr); err != nil {
-				return err
-			}
-		}
-		if want := verdict(plain); got != want && verdict(quirky.Instructions) != want {
-			return fmt.Errorf("packet %x, %+v: got %v\n%s\n%s", f.data, f.meta, got, prog, &Program{Instructions: ref})
-		}
-	}
-	if len(prog.Instructions)*2 > 3*len(ref) && !prog.AlwaysMatches() {
-		return fmt.Errorf("%d instructions, tcpdump needs %d\n%s\n%s", len(prog.Instructions), len(ref), prog, &Program{Instructions: ref})
-	}
-	return nil
+	r.compareRandom(t, *randomCount/2, []LinkType{LinkEthernet})
 }
 
-func knownRefusal(err error) bool {
-	return err != nil && slices.ContainsFunc(refusals, func(k refusal) bool { return k.msg.MatchString(err.Error()) })
+// TestKnownLiveDifferences has examples of differences on interfaces.
+func TestKnownLiveDifferences(t *testing.T) {
+	testnet.Veth(t, "live4", "live5", 1500)
+	r := newLiveReference(t, "live4")
+	tagged := datagram(6, []byte{10, 0, 0, 1}, 80)
+	tagged.meta = &Meta{VLAN: true, VLANTag: 100}
+	for _, k := range []known{
+		{"optimizer-fault", "ip and vlan 100", tagged, accepts, rejects, accepts},
+		{"cell-clash", "ip[12] = 4 or (vlan and tcp)", tagged, accepts, rejects, rejects},
+	} {
+		k.check(t, r)
+	}
 }
 
 // TestLiveCooked compares programs for a cooked socket, which sees no cooked
@@ -154,7 +150,9 @@ func attach(fd int, code []bpf.RawInstruction) error {
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &p)
 }
 
-// TestKernelAccepts attaches every program of the list to a socket.
+// TestKernelAccepts attaches every program of the list to a socket, and long
+// ones. Kernels whose limit for a socket, net.core.optmem_max, is 20 kB refuse
+// the longest.
 func TestKernelAccepts(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -162,7 +160,11 @@ func TestKernelAccepts(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	n := 0
-	for _, s := range samples(t) {
+	all := samples(t)
+	for _, expr := range large {
+		all = append(all, sample{LinkEthernet, expr})
+	}
+	for _, s := range all {
 		for _, live := range []bool{false, true} {
 			p, err := Compile(s.expr, Target{LinkType: s.link, Live: live})
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 type parser struct {
 	text  string
 	tok   token
+	prev  token // the one before
 	err   error // the first one; from then on tok is the end
 	depth int   // levels of nesting
 	terms int   // conditions and operands so far
@@ -49,7 +50,7 @@ func parse(text string) (expr, error) {
 	}
 	u := p.chain(p.unit(qual{}), unitCond)
 	if p.tok.kind != tokEOF {
-		p.unexpected("and, or, or the end", []string{"and", "or"})
+		p.unexpected("and, or, or the end", followers())
 	}
 	if p.err != nil {
 		return nil, p.err
@@ -77,6 +78,8 @@ func (p *parser) unexpected(want string, words []string) {
 		hint = "a minus needs a space before it"
 	} else if w := nearest(p.tok.text, words); w != "" && w != p.tok.text {
 		hint = fmt.Sprintf("did you mean %q?", w)
+	} else if w := nearest(p.prev.text, words); w != "" && p.prev.kind == tokName {
+		hint = fmt.Sprintf("did you mean %q where %q is?", w, p.prev.text)
 	}
 	p.fail(p.tok.off, hint, "unexpected %s, expected %s", got, want)
 }
@@ -92,7 +95,7 @@ func (p *parser) next() {
 		p.fail(e.Offset, e.Hint, "%s", e.Msg)
 		return
 	}
-	p.tok = t
+	p.prev, p.tok = p.tok, t
 }
 
 // is reports whether the token is one of the keywords or signs.
@@ -111,7 +114,7 @@ func (p *parser) accept(word string) bool {
 
 // enter counts a level of nesting; the caller leaves it with leave.
 func (p *parser) enter() {
-	if p.depth++; p.depth > MaxDepth {
+	if p.depth++; p.depth > MaxDepth+1 { // what is inside of the parentheses is one more
 		p.fail(p.tok.off, "", "more than %d levels of nesting", MaxDepth)
 	}
 	if p.terms++; p.terms > maxTerms {
@@ -176,12 +179,26 @@ func (p *parser) asID(u unit) unit {
 // id makes the node for an id with the qualifiers.
 func (p *parser) id(q qual, t token) idExpr {
 	if !q.known && t.kind == tokName && t.off == p.tok.off {
+		for _, kind := range named(t.text) {
+			p.fail(t.off, fmt.Sprintf("write %s %s", kind, t.text), "unexpected %q, expected a condition", t.text)
+		}
 		p.unexpected("a condition", starters())
 	}
 	if !q.known {
 		p.fail(t.off, "write host, net, port or proto before it", "%q has no qualifier, nor has anything before it", clip(t.text))
 	}
 	return idExpr{pos: pos(t.off), qual: q, id: t}
+}
+
+// named returns of what kind the name is, if it is known.
+func named(name string) (kinds []addrKind) {
+	if _, ok := ipProtocols[name]; ok {
+		kinds = append(kinds, addrProto)
+	}
+	if _, ok := services[name]; ok {
+		kinds = append(kinds, addrPort)
+	}
+	return kinds
 }
 
 // unit parses one unit; q is the qualifiers that carry over to it.
@@ -208,7 +225,7 @@ func (p *parser) unit(q qual) unit {
 	case p.accept("("):
 		u := p.chain(p.unit(q), unitArith)
 		if p.err == nil && !p.accept(")") {
-			p.unexpected("and, or, or a closing parenthesis", []string{"and", "or"})
+			p.unexpected("and, or, or a closing parenthesis", followers())
 		}
 		u.pos = start
 		return p.closed(u, q)
@@ -299,6 +316,11 @@ func (p *parser) primitive() unit {
 
 // starters returns the words with which a condition can start.
 func starters() []string { return slices.Concat(words[2:], protoWords[1:]) }
+
+// followers returns the words that can follow a word of a condition.
+func followers() []string {
+	return append([]string{"and", "or", "src", "dst", "mask", "broadcast", "multicast"}, addrWords[addrHost:]...)
+}
 
 // qualified parses the id after its qualifiers.
 func (p *parser) qualified(q qual) unit {

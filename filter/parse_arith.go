@@ -1,6 +1,9 @@
 package filter
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // A parenArith is an arithmetic expression in parentheses. It exists while
 // parsing only.
@@ -118,7 +121,7 @@ func (p *parser) operand() arith {
 		p.unexpected("[", nil)
 		return numArith{}
 	}
-	p.unexpected("a number, len, or bytes of a packet such as ip[0]", append(slices.Clone(protoWords[1:]), "len"))
+	p.unexpected("a number, len, or bytes of a packet such as ip[0]", slices.Concat(protoWords[1:], []string{"len"}, slices.Collect(maps.Keys(constants))))
 	return numArith{}
 }
 

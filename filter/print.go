@@ -31,11 +31,10 @@ func (p *Program) String() string {
 	var s strings.Builder
 	for n, i := range p.Instructions {
 		op, operand := mnemonic(i.Op, i.K, n)
-		line := fmt.Sprintf("(%03d) %-8s %-16s", n, op, operand)
 		if i.Op&7 == classJMP && i.Op&0xf0 != opJA {
-			line += fmt.Sprintf(" jt %d\tjf %d", n+1+int(i.Jt), n+1+int(i.Jf))
+			operand = fmt.Sprintf("%-16s jt %d\tjf %d", operand, n+1+int(i.Jt), n+1+int(i.Jf))
 		}
-		s.WriteString(strings.TrimRight(line, " ") + "\n")
+		fmt.Fprintf(&s, "(%03d) %-8s %s\n", n, op, operand)
 	}
 	return s.String()
 }

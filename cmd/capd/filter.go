@@ -19,6 +19,7 @@ type filterCommand struct {
 	dumps    int // how often -d was given
 	linkType string
 	snaplen  uint32
+	plain    bool
 	live     bool
 	read     string
 	write    string
@@ -27,11 +28,12 @@ type filterCommand struct {
 func newFilter() *cobra.Command {
 	var f filterCommand
 	cmd := &cobra.Command{
-		Use:   "filter [-d|-dd|-ddd] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] EXPRESSION",
+		Use:   "filter [-d|-dd|-ddd] [-O] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] EXPRESSION",
 		Short: "Compile a filter, or apply it to a capture file",
 		Long: `Print the program of a filter in the formats of tcpdump: disassembled (-d, the
 default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
--r, count the packets of a capture file that pass, and write them with -w.`,
+-r, count the packets of a capture file that pass, and write them with -w; with
+-d too, print the program for the file's link type.`,
 		Example: `  capd filter -d 'tcp port 80'
   capd filter -ddd -y RAW 'ip6'
   capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'`,
@@ -50,6 +52,7 @@ default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
 	fl.CountVarP(&f.dumps, "dump", "d", "print the program: -d disassembled, -dd as C, -ddd in decimal")
 	fl.StringVarP(&f.linkType, "link-type", "y", "ETHERNET", "compile for `LINKTYPE`, a name or number of tcpdump.org's list")
 	fl.Uint32VarP(&f.snaplen, "snaplen", "s", filter.DefaultSnaplen, "what the program returns for a packet that passes")
+	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "print the program as it is before it is made shorter")
 	fl.BoolVar(&f.live, "live", false, "compile for a Linux packet socket, where the VLAN tag is beside the frame")
 	fl.StringVarP(&f.read, "read", "r", "", "read packets from `FILE`")
 	fl.StringVarP(&f.write, "write", "w", "", "write those that pass to `FILE`, which must not exist")
@@ -80,7 +83,12 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 	if err != nil {
 		return err
 	}
-	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Snaplen: f.snaplen, Live: f.live})
+	if f.read != "" {
+		if link, err = fileLinkType(f.read); err != nil {
+			return err
+		}
+	}
+	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Snaplen: f.snaplen, Live: f.live, Unoptimized: f.plain})
 	if err != nil {
 		return err
 	}
@@ -93,6 +101,26 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 	}
 	_, err = io.WriteString(w, text())
 	return err
+}
+
+// fileLinkType returns the link type of a file's first packet, or of the file
+// if it has none.
+func fileLinkType(path string) (pcap.LinkType, error) {
+	in, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer in.Close()
+	rd, err := pcap.NewReader(in)
+	if err == nil {
+		if _, err = rd.Next(); err == io.EOF {
+			err = nil
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	return rd.Interface().LinkType, nil
 }
 
 // apply counts the packets of a file that pass, and writes them to another.

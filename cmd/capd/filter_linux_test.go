@@ -77,6 +77,19 @@ func TestFilterDumps(t *testing.T) {
 			t.Errorf("capd filter %s: exit %d\n%s%s", c.args, code, stdout, stderr)
 		}
 	}
+	in := captureFile(t, pcap.PCAPNG, 3)
+	for _, c := range []struct{ args, like string }{
+		{"-d -y RAW -r " + in, "-d"}, // the file is of Ethernet
+		{"-O -d ip", "-d ip"},
+	} {
+		_, got, stderr := capd(append([]string{"filter"}, strings.Fields(c.args)...)...)
+		if _, want, _ := capd(append([]string{"filter"}, strings.Fields(c.like)...)...); got != want {
+			t.Errorf("capd filter %s: %s%s\nwant %s", c.args, got, stderr, want)
+		}
+	}
+	if _, plain, _ := capd("filter", "-O", "tcp port 80"); strings.Count(plain, "\n") <= 20 {
+		t.Errorf("optimized: %s", plain)
+	}
 	for _, args := range []string{"-y NOPE ip", "-w x ip"} {
 		if code, _, stderr := capd(append([]string{"filter"}, strings.Fields(args)...)...); code != exitUsage || !bytes.HasPrefix([]byte(stderr), []byte("capd: ")) {
 			t.Errorf("capd filter %s: exit %d, %s", args, code, stderr)

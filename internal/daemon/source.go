@@ -84,6 +84,9 @@ func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
 		return nil, nil
 	}
 	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
+	if err == nil {
+		err = fits(runtime.GOOS, len(p.Instructions))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +95,16 @@ func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
 		code[i] = capture.Instruction{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	return code, nil
+}
+
+// fits returns an error for a program that is too long for the BPF devices of
+// the system (BPF_MAXINSNS of net/bpf.h). What Linux takes is checked already.
+func fits(system string, instructions int) error {
+	const most = 512
+	if system == "linux" || instructions <= most {
+		return nil
+	}
+	return fmt.Errorf("compile filter: the program has %d instructions; the kernel takes %d", instructions, most)
 }
 
 // done tells that a lane has closed its device.
