@@ -180,6 +180,20 @@ func checkFilters(c *config.Config) error {
 	return nil
 }
 
+// find returns the interface of that index, or if it is 0 of that name.
+func (l links) find(name string, index int) (capture.Interface, bool) {
+	if index == 0 {
+		link, ok := l[name]
+		return link, ok
+	}
+	for _, link := range l {
+		if link.Index == index {
+			return link, true
+		}
+	}
+	return capture.Interface{}, false
+}
+
 func (l links) names() func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for name := range l {
@@ -394,8 +408,9 @@ func (d *Daemon) news() (changed <-chan struct{}, end func()) {
 	return w.Changed, func() { _ = w.Close() }
 }
 
-// appear starts recorders of interfaces that are new.
+// appear starts recorders of interfaces that are new, or have a new name.
 func (d *Daemon) appear(ctx context.Context, failed chan<- error) {
+	d.follow()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name, c := range d.wanted() {

@@ -44,6 +44,7 @@ type recorder struct {
 	looked *links        // as of which link is
 	downed uint64        // the daemon's looks when the interface went down
 	gone   time.Duration // when the interface went, by now
+	stray  bool          // the interface has a name that is not recorded
 	full   bool          // the daemon's quota is used up
 	born   time.Time     // when it was made
 	opened bool          // it has recorded once
@@ -55,6 +56,7 @@ type recorder struct {
 	departed bool      // see depart
 	adapted  *config.Interface
 
+	index  atomic.Int64                     // of the interface that the device is of; 0 without one
 	leave  atomic.Pointer[handover]         // to others; set before the context ends
 	adjust atomic.Pointer[config.Interface] // settings to take over
 	cancel context.CancelFunc               // ends the recorder alone
@@ -95,6 +97,7 @@ func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, err
 func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) (*recorder, error) {
 	name := lane.Interface
 	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now(), born: time.Now()}
+	r.link.Name = name
 	r.log = d.log.With("interface", name)
 	if lane.Number > 0 {
 		r.log = r.log.With("lane", lane.Number)
@@ -146,10 +149,21 @@ func (r *recorder) open() error {
 		return nil
 	}
 	r.refresh()
-	dev, err := r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
-	r.device = dev
+	if err := r.takeDevice(); err != nil {
+		return err
+	}
+	if r.d.taken(r.device.Index(), r.name) { // renamed just now: see follow
+		r.closeDevice()
+		return errHeld
+	}
+	r.tick() // frames are collected from now on
+	return nil
+}
+
+func (r *recorder) takeDevice() (err error) {
+	r.device, err = r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
 	if err == nil {
-		r.tick() // frames are collected from now on
+		r.index.Store(int64(r.device.Index()))
 	}
 	return err
 }
@@ -162,6 +176,7 @@ var errChanged = errors.New("the link type changed while the interface was opene
 func (r *recorder) closeDevice() {
 	if r.device != nil {
 		_ = r.device.Close()
+		r.index.Store(0)
 		r.source.done()
 		r.device = nil
 	}
@@ -202,7 +217,7 @@ func (r *recorder) tick() {
 func (r *recorder) run(ctx context.Context) error {
 	if r.inherit != nil {
 		<-r.inherit.done // those before end in the time of a stop
-		r.writer.Follow(r.inherit.ends[r.lane])
+		r.writer.Follow(r.inherit.ends[r.lane.Number])
 	}
 	r.turned.Store(int64(r.now()))
 	if r.cfg.CPU >= 0 {
@@ -221,6 +236,9 @@ func (r *recorder) run(ctx context.Context) error {
 		}
 		r.capture(ctx)
 		r.detach()
+		if r.stray {
+			r.letGo()
+		}
 	}
 	r.closeDevice()
 	r.source.leave()
@@ -322,7 +340,7 @@ func sum(a, b capture.Stats) capture.Stats {
 func (r *recorder) capture(ctx context.Context) {
 	stopping := false
 	for !r.full {
-		if !stopping && ctx.Err() != nil && r.mayStop() {
+		if !stopping && (r.stray || ctx.Err() != nil && r.mayStop()) {
 			stopping = true
 			if err := r.handle.Stop(); err != nil {
 				r.log.Error("can't end reception in order: frames in the ring may be lost", "error", err)
@@ -399,7 +417,7 @@ func (r *recorder) refresh() {
 		r.link = capture.Interface{Name: r.name, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}
 		return
 	}
-	if link, ok := (*r.looked)[r.name]; ok {
+	if link, ok := r.looked.find(r.name, int(r.index.Load())); ok {
 		r.link = link
 	}
 }
@@ -415,6 +433,7 @@ func (r *recorder) compare() {
 	}
 	before := r.link
 	r.refresh()
+	r.stray = r.strays()
 	if r.link.Address.String() != before.Address.String() {
 		r.log.Info("address changed", "from", before.Address, "to", r.link.Address)
 		r.writer.Describe(r.header(r.handle.LinkType()))
