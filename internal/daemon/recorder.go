@@ -152,7 +152,7 @@ func (r *recorder) open() error {
 	if err := r.takeDevice(); err != nil {
 		return err
 	}
-	if r.d.taken(r.device.Index(), r.name) { // renamed just now: see follow
+	if r.barred() { // renamed just now: see follow
 		r.closeDevice()
 		return errHeld
 	}

@@ -147,12 +147,17 @@ func discard(plan []*succession) {
 	}
 }
 
-// taken reports whether a recorder of another name has the interface.
-func (d *Daemon) taken(index int, name string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, r := range d.recorders {
-		if r.name != name && index != 0 && int(r.index.Load()) == index {
+// barred reports whether the interface of the device that was opened just now
+// is another's to record: of a recorder by the name before, or of heirs.
+func (r *recorder) barred() bool {
+	r.d.mu.Lock()
+	defer r.d.mu.Unlock()
+	if r.leave.Load() != nil {
+		return true
+	}
+	index := r.index.Load()
+	for _, other := range r.d.recorders {
+		if other.name != r.name && index != 0 && other.index.Load() == index {
 			return true
 		}
 	}
