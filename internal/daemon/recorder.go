@@ -160,27 +160,9 @@ func (r *recorder) open() error {
 	return nil
 }
 
-func (r *recorder) takeDevice() (err error) {
-	r.device, err = r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
-	if err == nil {
-		r.index.Store(int64(r.device.Index()))
-	}
-	return err
-}
-
 // errChanged is returned when an interface is not what the filter was compiled
 // for: it has been replaced just now.
 var errChanged = errors.New("the link type changed while the interface was opened")
-
-// closeDevice gives the device back, if there is one.
-func (r *recorder) closeDevice() {
-	if r.device != nil {
-		_ = r.device.Close()
-		r.index.Store(0)
-		r.source.done()
-		r.device = nil
-	}
-}
 
 func direction(s string) capture.Direction {
 	switch s {
@@ -410,16 +392,19 @@ func (r *recorder) own(pkts []pcap.Packet) []pcap.Packet {
 	return own
 }
 
-// refresh takes over what is known of the interface.
-func (r *recorder) refresh() {
+// refresh takes over what is known of the interface, and reports whether it is
+// there.
+func (r *recorder) refresh() bool {
 	r.looked = r.d.links.Load()
 	if r.name == capture.Any {
 		r.link = capture.Interface{Name: r.name, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}
-		return
+		return true
 	}
 	if link, ok := r.looked.find(r.name, int(r.index.Load())); ok {
 		r.link = link
+		return true
 	}
+	return false
 }
 
 // compare follows a change of the interface: of its state, or of its address,
@@ -432,13 +417,13 @@ func (r *recorder) compare() {
 		return
 	}
 	before := r.link
-	r.refresh()
+	there := r.refresh()
 	r.stray = r.strays()
 	if r.link.Address.String() != before.Address.String() {
 		r.log.Info("address changed", "from", before.Address, "to", r.link.Address)
 		r.writer.Describe(r.header(r.handle.LinkType()))
 	}
-	if r.current() == Down && r.link.Up {
+	if r.current() == Down && there && r.link.Up {
 		r.setState(Recording)
 		r.resume()
 		r.log.Info("interface is up again")
