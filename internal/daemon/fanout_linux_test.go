@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"encoding/binary"
 	"os"
 	"sync/atomic"
@@ -268,7 +267,7 @@ func TestFanoutReload(t *testing.T) {
 	} {
 		f.more(r)
 		next := r.change(step)
-		if err := r.d.Reload(context.Background(), next); err != nil {
+		if err := r.d.Reload(next); err != nil {
 			t.Fatal(i, err)
 		}
 		r.await("the handover", func() bool { return r.handed() && r.states("v1", Recording) == next.Interfaces[0].Fanout })
