@@ -36,6 +36,7 @@ type recorder struct {
 	lane   writer.Lane
 	source *source
 	cfg    *config.Interface
+	dir    *directory
 	log    *slog.Logger
 	writer *writer.Writer
 	device *capture.Device // opened and not yet attached to; nil else
@@ -97,7 +98,7 @@ func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, err
 func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) (*recorder, error) {
 	name := lane.Interface
 	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now(), born: time.Now()}
-	r.link.Name = name
+	r.dir, r.link.Name = d.dirs.at(c.Directory), name
 	r.log = d.log.With("interface", name)
 	if lane.Number > 0 {
 		r.log = r.log.With("lane", lane.Number)
@@ -117,7 +118,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 		ChunkSize:      int(c.ChunkSize),
 		NoDirect:       c.Direct == config.DirectOff,
 		Lane:           lane.Number,
-		Sequence:       d.dirs.sequence(c.Directory, lane),
+		Sequence:       r.dir.sequence(lane),
 		Drops:          r.drops,
 		Note:           func(e writer.Entry) { r.book().note(e) },
 		Finished:       r.finished,
@@ -130,7 +131,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 	return r, nil
 }
 
-func (r *recorder) book() *book { return r.d.dirs.book(r.cfg.Directory) }
+func (r *recorder) book() *book { return r.dir.book }
 
 // header describes the interface as it is now.
 func (r *recorder) header(link pcap.LinkType) pcap.Header {
@@ -474,14 +475,12 @@ func (r *recorder) lost() bool {
 }
 
 func (r *recorder) finished(f writer.File) {
-	d := r.d.dirs.byPath[r.cfg.Directory]
+	d := r.dir
 	d.book.note(f.Entry())
 	defer r.filed.Store(f.Name.Sequence) // when everybody knows it
 	if f.Err == nil {
 		d.keeper.Add(f.Name, f.Size)
-		if d.after != nil {
-			d.after.Add(f)
-		}
+		d.after.add(f)
 	} else {
 		d.keeper.Wake() // more space may be what it wants
 	}

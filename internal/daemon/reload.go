@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"capd/capture"
@@ -34,6 +33,7 @@ func (d *Daemon) Reload(next *config.Config) error {
 	if d.life == nil || d.life.Err() != nil {
 		return ErrNotRunning
 	}
+	defer d.release() // of what was opened for nothing, or is not needed now
 	if err := d.prove(next); err != nil {
 		return err
 	}
@@ -48,8 +48,10 @@ func (d *Daemon) Reload(next *config.Config) error {
 		}
 	}
 	d.current.Store(next)
+	d.dirs.began(next)
 	for _, dir := range d.dirs.unique() {
 		dir.keeper.SetPolicy(Policy(next))
+		dir.after.change(next)
 	}
 	d.mu.Lock()
 	d.succeed(plan)
@@ -59,18 +61,14 @@ func (d *Daemon) Reload(next *config.Config) error {
 	return nil
 }
 
-// prove returns what is wrong with a configuration for a daemon that runs.
+// prove returns what is wrong with a configuration for a daemon that runs. It
+// opens directories that are new.
 func (d *Daemon) prove(next *config.Config) error {
 	if len(next.Interfaces) == 0 {
 		return ErrNoInterfaces
 	}
 	if err := next.Validate(); err != nil {
 		return err
-	}
-	for i := range next.Interfaces {
-		if path := next.Interfaces[i].Directory; d.dirs.byPath[path] == nil {
-			return fmt.Errorf("directory %s: capd must be started again to record into another directory", path)
-		}
 	}
 	if err := d.look(); err != nil {
 		return err
@@ -79,7 +77,10 @@ func (d *Daemon) prove(next *config.Config) error {
 	if err := d.missing(next); err != nil {
 		return err
 	}
-	return checkFilters(next)
+	if err := checkFilters(next); err != nil {
+		return err
+	}
+	return d.dirs.add(next)
 }
 
 // plan says what becomes of each recorder, and opens the devices of heirs. What
