@@ -193,6 +193,10 @@ func (d *Device) Admit() error {
 	return nil
 }
 
+// Index returns the index of the interface, by which the device goes on when it
+// is renamed; 0 for Any.
+func (d *Device) Index() int { return d.index }
+
 // Warnings returns what the system refused when the device was opened and
 // capture goes on without, a sentence each, such as promiscuous mode.
 func (d *Device) Warnings() []string { return d.warnings() }

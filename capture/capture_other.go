@@ -13,7 +13,10 @@ import (
 func unsupported() error { return fmt.Errorf("capture: not supported on %s", runtime.GOOS) }
 
 // No device is ever opened here, so none of these methods but open is reached.
-type device struct{ name string }
+type device struct {
+	name  string
+	index int
+}
 
 func (*device) open(Config) error    { return unsupported() }
 func (*device) attach(*handle) error { return unsupported() }

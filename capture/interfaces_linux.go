@@ -2,7 +2,6 @@ package capture
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -21,6 +20,7 @@ func interfaces() ([]Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
+	ips := addresses(conn)
 	var all []Interface
 	for _, l := range links {
 		if l.Attributes == nil {
@@ -36,7 +36,7 @@ func interfaces() ([]Interface, error) {
 			Running:      l.Flags&unix.IFF_RUNNING != 0,
 			Loopback:     l.Flags&unix.IFF_LOOPBACK != 0,
 			Address:      l.Attributes.Address,
-			IPs:          addresses(int(l.Index)),
+			IPs:          ips[l.Index],
 			NICDropped:   dropped(&l),
 		})
 	}
@@ -44,19 +44,28 @@ func interfaces() ([]Interface, error) {
 	return all, nil
 }
 
-// addresses returns the interface's IP addresses; nil if it is gone by now.
-func addresses(index int) []netip.Prefix {
-	addrs, err := (&net.Interface{Index: index}).Addrs()
+// addresses returns the IP addresses by the interfaces' indices. They are asked
+// for once for all: with many interfaces one by one takes seconds.
+func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
+	messages, err := conn.Address.List()
 	if err != nil {
 		return nil
 	}
-	var ips []netip.Prefix
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			ips = append(ips, p)
+	all := make(map[uint32][]netip.Prefix)
+	for _, m := range messages {
+		if m.Attributes == nil {
+			continue
+		}
+		// Of a point-to-point link the address is the peer's.
+		ip := m.Attributes.Local
+		if ip == nil {
+			ip = m.Attributes.Address
+		}
+		if addr, ok := netip.AddrFromSlice(ip); ok {
+			all[m.Index] = append(all[m.Index], netip.PrefixFrom(addr.Unmap(), int(m.PrefixLength)))
 		}
 	}
-	return ips
+	return all
 }
 
 // nicDropped returns how many frames the interface dropped before any capture;

@@ -123,11 +123,11 @@ const (
 
 // Finished is what is done with files once they are finished.
 type Finished struct {
-	Compress string   `toml:"compress" reload:"restart"`
-	Level    int      `toml:"level" reload:"restart"`   // of the compression, from the fastest, 1, to 22 for zstd or 9 for gzip
-	Hook     []string `toml:"hook" reload:"restart"`    // absolute path of a program, and its arguments; empty is none
-	Timeout  Duration `toml:"timeout" reload:"restart"` // after which a hook is killed
-	AtOnce   int      `toml:"at_once" reload:"restart"` // most hooks at a time
+	Compress string   `toml:"compress" reload:"in place"`
+	Level    int      `toml:"level" reload:"in place"`   // of the compression, from the fastest, 1, to 22 for zstd or 9 for gzip
+	Hook     []string `toml:"hook" reload:"in place"`    // absolute path of a program, and its arguments; empty is none
+	Timeout  Duration `toml:"timeout" reload:"in place"` // after which a hook is killed
+	AtOnce   int      `toml:"at_once" reload:"in place"` // most hooks at a time
 }
 
 // ControlAuto is the value of Control.Socket that leaves the path to capd.
@@ -142,7 +142,7 @@ type Control struct {
 
 // Log is where and how capd tells of itself.
 type Log struct {
-	Level      string   `toml:"level" reload:"restart"` // debug, info, warn or error
+	Level      string   `toml:"level" reload:"in place"` // debug, info, warn or error
 	Format     string   `toml:"format" reload:"restart"`
 	File       string   `toml:"file" reload:"restart"`        // absolute path; empty is standard error
 	MaxSize    Size     `toml:"max_size" reload:"restart"`    // of File until it is rotated; 0 is never

@@ -14,33 +14,38 @@ import (
 
 // A confiner gives up, before recording, what it does not need. The file is that
 // of the configuration; it is read again later. The socket is the one that
-// listens by now, to be removed at the end; empty: none.
-type confiner func(cfg *config.Config, file, socket string, log *slog.Logger) error
+// listens by now, to be removed at the end; empty: none. It returns what capd is
+// held to from then on; nil: to no files.
+type confiner func(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbox.Policy, error)
 
 // confine becomes the configured user and enters the sandbox.
-func confine(cfg *config.Config, file, socket string, log *slog.Logger) error {
+func confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbox.Policy, error) {
 	owner, err := makeDirectories(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if owner != nil {
 		if err := owner.Become(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if cfg.Sandbox == config.SandboxOff {
-		return nil
+		return nil, nil
 	}
-	report, err := sandbox.Enter(policy(cfg, file, socket))
+	held := policy(cfg, file, socket)
+	report, err := sandbox.Enter(held)
 	if errors.Is(err, sandbox.ErrUnsupported) && cfg.Sandbox == config.SandboxAuto {
 		log.Info("sandbox: files are not restricted", "why", err)
 		err = nil
 	}
 	if err != nil {
-		return fmt.Errorf("enter the sandbox: %w", err)
+		return nil, fmt.Errorf("enter the sandbox: %w", err)
 	}
 	log.Debug("sandbox", "landlock", report.Landlock, "capabilities", strings.Join(report.Capabilities, " "))
-	return nil
+	if report.Landlock == 0 {
+		return nil, nil
+	}
+	return &held, nil
 }
 
 // makeDirectories makes those that are missing, for the user that capd will be.
@@ -92,8 +97,9 @@ func policy(cfg *config.Config, file, socket string) sandbox.Policy {
 	if socket != "" {
 		p.Write = append(p.Write, filepath.Dir(socket))
 	}
-	if exe, err := os.Executable(); err == nil && cfg.Finished.Compress != config.CompressNone {
-		// Upgrades replace the file; the libraries are for one that is not static.
+	if exe, err := os.Executable(); err == nil {
+		// A reload may begin to compress, in a process of its own. Upgrades replace
+		// the file; the libraries are for one that is not static.
 		p.Read = append(p.Read, filepath.Dir(exe), "/lib", "/lib64", "/usr/lib", "/usr/lib64")
 	}
 	if len(cfg.Finished.Hook) > 0 {

@@ -12,8 +12,20 @@ import (
 	"gopkg.in/natefinch/lumberjack.v2"
 )
 
-// newLogger makes the logger of the process. It lives as long.
-func newLogger(c config.Log, s *screen) *slog.Logger {
+// newLogger makes the logger of the process, which lives as long, and what
+// changes its level.
+func newLogger(c config.Log, s *screen) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	setLevel(level, c.Level)
+	return slog.New(newHandler(c, s, level)), level
+}
+
+// setLevel sets a level that was validated with its configuration.
+func setLevel(level *slog.LevelVar, text string) {
+	_ = level.UnmarshalText([]byte(text))
+}
+
+func newHandler(c config.Log, s *screen, level slog.Leveler) slog.Handler {
 	var w io.Writer = s
 	if c.File != "" {
 		w = &lumberjack.Logger{
@@ -24,16 +36,14 @@ func newLogger(c config.Log, s *screen) *slog.Logger {
 			Compress:   c.Compress,
 		}
 	}
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // validated with the configuration
 	if f, ok := s.w.(*os.File); ok && c.Format == config.LogAuto && c.File == "" && journal.Takes(f) {
-		return slog.New(journal.NewHandler(s, level))
+		return journal.NewHandler(s, level)
 	}
 	opt := &slog.HandlerOptions{Level: level}
 	if c.Format == config.LogJSON || c.Format == config.LogAuto && (c.File != "" || !s.terminal()) {
-		return slog.New(slog.NewJSONHandler(w, opt))
+		return slog.NewJSONHandler(w, opt)
 	}
-	return slog.New(slog.NewTextHandler(w, opt))
+	return slog.NewTextHandler(w, opt)
 }
 
 // days rounds up: lumberjack counts whole ones, and 0 is for ever.

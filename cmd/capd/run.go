@@ -48,7 +48,7 @@ it: only frames for which it holds are recorded.`,
 			// A reader of our messages that goes away must not end the recording.
 			signal.Ignore(syscall.SIGPIPE)
 			screen := newScreen(cmd.ErrOrStderr())
-			log := newLogger(cfg.Log, screen)
+			log, level := newLogger(cfg.Log, screen)
 			manager, err := notify.Open()
 			if err != nil {
 				log.Warn("nobody is told when capd is ready", "error", err)
@@ -58,8 +58,9 @@ it: only frames for which it holds are recorded.`,
 				return err
 			}
 			defer ears.close()
+			r := &reloader{load: func() (*config.Config, error) { return s.load(cmd) }, level: level}
 			if confine != nil {
-				if err := confine(cfg, s.file, ears.path(), log); err != nil {
+				if r.held, err = confine(cfg, s.file, ears.path(), log); err != nil {
 					return err
 				}
 			}
@@ -71,19 +72,13 @@ it: only frames for which it holds are recorded.`,
 			if err != nil {
 				return err
 			}
-			reload := func(ctx context.Context) error {
-				cfg, err := s.load(cmd)
-				if err != nil {
-					return err
-				}
-				return d.Reload(cfg)
-			}
+			r.daemon = d
 			// Twice, as hooks may take as long again, and some for the disk's last word.
 			stop := 2*time.Duration(cfg.StopTimeout) + 5*time.Second
-			defer alongside(cmd.Context(), func(ctx context.Context) { ears.serve(ctx, backend{d, reload}) })()
+			defer alongside(cmd.Context(), func(ctx context.Context) { ears.serve(ctx, backend{d, r.reload}) })()
 			if len(s.interfaces) == 0 { // there is a file to read again
 				defer onHangup(cmd.Context(), func(ctx context.Context) {
-					if err := manager.Reload(func() error { return reload(ctx) }); err != nil {
+					if err := manager.Reload(func() error { return r.reload(ctx) }); err != nil {
 						why := strings.ReplaceAll(err.Error(), "\n", "; ")
 						log.Error("the configuration can't be used: nothing has changed", "error", why)
 					}

@@ -61,9 +61,8 @@ func (b *book) write() {
 }
 
 // close writes the last entries and ends the book.
-func (b *book) close(last ...writer.Entry) {
+func (b *book) close() {
 	b.mu.Lock()
-	b.queue = append(b.queue, last...)
 	b.closed = true
 	b.wake.Signal()
 	b.mu.Unlock()

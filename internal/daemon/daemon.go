@@ -106,10 +106,10 @@ func New(opt Options) (*Daemon, error) {
 		return nil, err
 	}
 	if err := d.prepare(); err != nil {
-		d.dirs.close(context.Background(), d.log)
+		d.dirs.close(context.Background())
 		return nil, err
 	}
-	d.dirs.note(d.dirs.run, writer.KindStart)
+	d.dirs.began(d.config())
 	return d, nil
 }
 
@@ -178,6 +178,20 @@ func checkFilters(c *config.Config) error {
 		}
 	}
 	return nil
+}
+
+// find returns the interface of that index, or if it is 0 of that name.
+func (l links) find(name string, index int) (capture.Interface, bool) {
+	if index == 0 {
+		link, ok := l[name]
+		return link, ok
+	}
+	for _, link := range l {
+		if link.Index == index {
+			return link, true
+		}
+	}
+	return capture.Interface{}, false
 }
 
 func (l links) names() func(yield func(string) bool) {
@@ -250,7 +264,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer func() {
 		stop, cancel := d.deadline()
 		defer cancel()
-		d.dirs.close(stop, d.log)
+		d.dirs.close(stop)
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -258,16 +272,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, d.opt.Duration)
 		defer cancel()
 	}
-	kept := make(chan struct{})
 	keep, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
-	go func() {
-		defer close(kept)
-		d.dirs.retain(keep, d.log)
-	}()
-	defer func() { // before the directories close
-		stopKeeping()
-		<-kept
-	}()
+	defer stopKeeping()
+	d.dirs.retain(keep)
 	d.running.Go(func() { d.rates.run(ctx, d.sample) })
 	failed := make(chan error, 1)
 	d.changing.Lock()
@@ -325,6 +332,7 @@ func (d *Daemon) launch(ctx context.Context, r *recorder, failed chan<- error) {
 			}
 		}
 		d.retire(r)
+		d.shed()
 	})
 }
 
@@ -333,12 +341,37 @@ func (d *Daemon) retire(r *recorder) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r.depart() // it may have been told to when it had ended
-	d.dirs.keep(r)
+	r.dir.remember(r)
 	d.ended = merge(append(d.ended, r.status()))
 	delete(d.leaving, r)
 	if d.recorders[r.lane] == r {
 		delete(d.recorders, r.lane)
 	}
+}
+
+// shed is release for those who are not about to change anything.
+func (d *Daemon) shed() {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	d.release()
+}
+
+// release lets go of directories that nothing records into any more. The caller
+// holds changing.
+func (d *Daemon) release() {
+	used := make(map[*directory]bool)
+	for i := range d.config().Interfaces {
+		used[d.dirs.at(d.config().Interfaces[i].Directory)] = true
+	}
+	d.mu.Lock()
+	for _, r := range d.recorders {
+		used[r.dir] = true
+	}
+	for r := range d.leaving {
+		used[r.dir] = true
+	}
+	d.mu.Unlock()
+	d.dirs.shed(func(dir *directory) bool { return used[dir] })
 }
 
 // watch looks for interfaces that come, go and change, until the end: when the
@@ -394,8 +427,9 @@ func (d *Daemon) news() (changed <-chan struct{}, end func()) {
 	return w.Changed, func() { _ = w.Close() }
 }
 
-// appear starts recorders of interfaces that are new.
+// appear starts recorders of interfaces that are new, or have a new name.
 func (d *Daemon) appear(ctx context.Context, failed chan<- error) {
+	d.follow()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name, c := range d.wanted() {

@@ -13,55 +13,95 @@ import (
 	"time"
 
 	"capd/config"
-	"capd/internal/after"
 	"capd/internal/retain"
 	"capd/writer"
 )
 
-// directories are those that are recorded into, each proven and locked.
+// directories are those that are recorded into, each proven and locked. A
+// Reload may add some, and those that nothing records into any more go.
 type directories struct {
+	self    []string // see Options
+	log     *slog.Logger
+	run     writer.Entry    // what the ledgers say of this run
+	keeping context.Context // of retention; nil before retain
+	tasks   sync.WaitGroup  // of directories: retention, and the end of those that go
+
+	hurry    context.Context // done: those that go give hooks no more time
+	hurryNow context.CancelFunc
+
+	mu     sync.Mutex // guards what follows
 	byPath map[string]*directory
-	run    writer.Entry // what the ledgers say of this run
 }
 
 type directory struct {
 	path   string
 	files  int // finished, at the start
 	keeper *retain.Keeper
-	after  *after.Queue // nil: nothing is done with finished files
+	after  *workshop
 	lock   *writer.Lock
 	book   *book
-	last   map[writer.Lane]uint64 // highest sequence numbers
+	told   bool               // the ledger has this run's start
+	unkeep context.CancelFunc // ends retention; nil before it began
+	kept   chan struct{}      // closed: retention has ended
+
+	mu   sync.Mutex             // guards last
+	last map[writer.Lane]uint64 // highest sequence numbers
 }
 
 // openDirectories proves and locks every directory of the configuration.
 func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directories, error) {
-	modes := make(map[string]config.FileMode)
-	for i := range c.Interfaces {
-		modes[c.Interfaces[i].Directory] = c.Interfaces[i].FileMode
-	}
 	all := &directories{
-		byPath: make(map[string]*directory),
-		run:    writer.Entry{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
+		self: opt.Self, log: log, byPath: make(map[string]*directory),
+		run: writer.Entry{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
 	}
-	for _, path := range slices.Sorted(maps.Keys(modes)) {
-		if err := all.open(path, modes[path], c, opt.Self, log); err != nil {
-			all.close(context.Background(), log)
-			return nil, err
-		}
+	all.hurry, all.hurryNow = context.WithCancel(context.Background())
+	if err := all.add(c); err != nil {
+		all.close(context.Background())
+		return nil, err
 	}
 	return all, nil
 }
 
-func (all *directories) open(path string, mode config.FileMode, c *config.Config, self []string, log *slog.Logger) error {
+// add opens the directories of the configuration that are not open yet. What
+// was opened stays with an error too.
+func (all *directories) add(c *config.Config) error {
+	modes := make(map[string]config.FileMode)
+	for i := range c.Interfaces {
+		modes[c.Interfaces[i].Directory] = c.Interfaces[i].FileMode
+	}
+	for _, path := range slices.Sorted(maps.Keys(modes)) {
+		if all.at(path) != nil {
+			continue
+		}
+		if err := all.open(path, modes[path], c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// at returns the directory of that path; nil if it is not one of them.
+func (all *directories) at(path string) *directory {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.byPath[path]
+}
+
+func (all *directories) put(path string, d *directory) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.byPath[path] = d
+}
+
+func (all *directories) open(path string, mode config.FileMode, c *config.Config) error {
 	space, err := writer.Prove(path, fs.FileMode(mode))
 	if err != nil {
 		return fmt.Errorf("directory %s: %w", path, err)
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		for other, d := range all.byPath {
-			if r, err := filepath.EvalSymlinks(other); err == nil && r == real {
-				all.byPath[path] = d // two names of one directory: one lock
+		for _, d := range all.unique() {
+			if r, err := filepath.EvalSymlinks(d.path); err == nil && r == real {
+				all.put(path, d) // two names of one directory: one lock
 				return nil
 			}
 		}
@@ -72,25 +112,24 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	}
 	d := &directory{path: path, lock: lock}
 	// A hook that is new is for the files that come, salvaged ones too.
-	if err = d.background(c, self, log); err == nil {
-		err = d.fill(path, log)
+	if err = d.openWorkshop(c, all.self, all.log); err == nil {
+		err = d.fill(path, all.log)
 	}
 	if err == nil {
-		err = d.keep(path, c, log)
+		err = d.keep(path, c, all.log)
 	}
 	if err != nil {
-		d.closeAfter(context.Background(), log)
+		d.after.close(context.Background())
 		if d.book != nil {
 			d.book.close()
 		}
 		_ = lock.Release()
 		return err
 	}
-	if d.after != nil {
-		go d.after.Run(context.Background()) // until closeAfter: hooks may end after the recorders
-	}
-	all.byPath[path] = d
-	log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
+	d.after.begin()
+	all.put(path, d)
+	all.retainIn(d)
+	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
 		"free", config.Size(space.Free).String(), "files", d.files)
 	return nil
 }
@@ -147,27 +186,51 @@ func (d *directory) salvage(path string, log *slog.Logger) error {
 }
 
 // sequence returns the lane's highest sequence number in the directory.
-func (all *directories) sequence(path string, lane writer.Lane) uint64 {
-	return all.byPath[path].last[lane]
+func (d *directory) sequence(lane writer.Lane) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last[lane]
 }
 
-// keep remembers the sequence of a recorder that ended.
-func (all *directories) keep(r *recorder) {
-	last := all.byPath[r.cfg.Directory].last
-	last[r.lane] = max(last[r.lane], r.writer.Sequence()) // one that follows may be ahead
+// remember keeps the sequence of a recorder that ended.
+func (d *directory) remember(r *recorder) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last[r.lane] = max(d.last[r.lane], r.writer.Sequence()) // one that follows may be ahead
 }
 
 // retain keeps all directories within their limits until the context ends.
-func (all *directories) retain(ctx context.Context, log *slog.Logger) {
-	var running sync.WaitGroup
+func (all *directories) retain(ctx context.Context) {
+	all.keeping = ctx
 	for _, d := range all.unique() {
-		running.Go(func() { d.run(ctx, log) })
+		all.retainIn(d)
 	}
-	running.Wait()
 }
 
-// book returns the directory's ledger.
-func (all *directories) book(path string) *book { return all.byPath[path].book }
+// retainIn keeps the directory within its limits, if that has begun.
+func (all *directories) retainIn(d *directory) {
+	if all.keeping == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(all.keeping)
+	d.unkeep, d.kept = cancel, make(chan struct{})
+	all.tasks.Go(func() {
+		defer close(d.kept)
+		d.run(ctx, all.log)
+	})
+}
+
+// began tells the ledgers that do not know it yet that capd records.
+func (all *directories) began(c *config.Config) {
+	start := all.run
+	start.Kind, start.Config = writer.KindStart, c.Digest()
+	for _, d := range all.unique() {
+		if !d.told {
+			d.told = true
+			d.book.note(start)
+		}
+	}
+}
 
 // note tells all ledgers.
 func (all *directories) note(e writer.Entry, kind writer.Kind) {
@@ -179,6 +242,8 @@ func (all *directories) note(e writer.Entry, kind writer.Kind) {
 
 // unique returns each directory once, whatever names it has.
 func (all *directories) unique() []*directory {
+	all.mu.Lock()
+	defer all.mu.Unlock()
 	var once []*directory
 	for _, path := range slices.Sorted(maps.Keys(all.byPath)) {
 		if d := all.byPath[path]; !slices.Contains(once, d) {
@@ -188,13 +253,44 @@ func (all *directories) unique() []*directory {
 	return once
 }
 
-// close ends all that was opened. Hooks may run until the context ends.
-func (all *directories) close(ctx context.Context, log *slog.Logger) {
-	last := all.run
-	last.Kind = writer.KindStop
+// shed closes the directories that are not needed, in the background.
+func (all *directories) shed(needed func(*directory) bool) {
 	for _, d := range all.unique() {
-		d.closeAfter(ctx, log)
-		d.book.close(last)
-		_ = d.lock.Release()
+		if needed(d) {
+			continue
+		}
+		all.mu.Lock()
+		maps.DeleteFunc(all.byPath, func(_ string, other *directory) bool { return other == d })
+		all.mu.Unlock()
+		all.tasks.Go(func() {
+			all.shut(all.hurry, d)
+			all.log.Info("directory is recorded into no more", "directory", d.path)
+		})
 	}
+}
+
+// shut ends one directory. Hooks may run until the context ends.
+func (all *directories) shut(ctx context.Context, d *directory) {
+	if d.unkeep != nil {
+		d.unkeep()
+		<-d.kept
+	}
+	d.after.close(ctx)
+	if d.told {
+		last := all.run
+		last.Kind = writer.KindStop
+		d.book.note(last)
+	}
+	d.book.close()
+	_ = d.lock.Release()
+}
+
+// close ends all that was opened. Hooks may run until the context ends.
+func (all *directories) close(ctx context.Context) {
+	defer context.AfterFunc(ctx, all.hurryNow)()
+	for _, d := range all.unique() {
+		all.shut(ctx, d)
+	}
+	all.tasks.Wait()
+	all.hurryNow()
 }

@@ -3,7 +3,9 @@ package daemon
 import (
 	"encoding/binary"
 	"os"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"capd/config"
 	"capd/internal/testnet"
@@ -161,4 +163,116 @@ func TestFilter(t *testing.T) {
 		}
 		testnet.Remove(t, "v0")
 	}
+}
+
+// flows sends numbered frames of many flows until it is ended, as fast as they
+// are recorded.
+type flows struct {
+	sent    atomic.Uint64
+	stop    chan struct{}
+	stopped chan struct{}
+}
+
+// manyFlows are so many that every lane has some.
+const manyFlows = 20
+
+func (r *rig) flows(sender *testnet.Sender) *flows {
+	f := &flows{stop: make(chan struct{}), stopped: make(chan struct{})}
+	go func() {
+		defer close(f.stopped)
+		for n := uint64(0); ; n++ {
+			select {
+			case <-f.stop:
+				return
+			default:
+			}
+			sender.Send(udpFrame(byte(n%manyFlows), uint32(n/manyFlows), false))
+			f.sent.Store(n + 1)
+			if n%100 == 99 {
+				for r.behind() > 4000 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}
+	}()
+	return f
+}
+
+// more waits until some more are sent.
+func (f *flows) more(r *rig) {
+	r.t.Helper()
+	before := f.sent.Load()
+	r.await("frames", func() bool { return f.sent.Load() > before+2000 })
+}
+
+// end ends it, waits for the frames, and checks that each is recorded once by
+// one of the interfaces' lanes.
+func (f *flows) end(r *rig, names ...string) {
+	r.t.Helper()
+	close(f.stop)
+	<-f.stopped
+	sent := f.sent.Load()
+	r.accepted(sent)
+	sum := Sum(r.end())
+	if sum.Received != sent || sum.Written != sent || sum.KernelDropped+sum.Dropped != 0 {
+		r.t.Errorf("sent %d: %+v", sent, sum)
+	}
+	times := make([]int, sent)
+	used := map[int]bool{}
+	for _, name := range names {
+		for _, path := range r.files(name) {
+			file, _ := writer.ParseName(path[len(r.dir)+1:])
+			used[file.Lane] = true
+			walk(r.t, []string{path}, func(p pcap.Packet) {
+				flow, n := p.Data[42], binary.BigEndian.Uint32(p.Data[43:])
+				if i := uint64(n)*manyFlows + uint64(flow); i < sent && string(p.Data) == string(udpFrame(flow, n, false)) {
+					times[i]++
+				} else {
+					r.t.Errorf("frame %d of flow %d: % x", n, flow, p.Data)
+				}
+			})
+		}
+	}
+	bad := 0
+	for i, n := range times {
+		if n != 1 {
+			bad++
+		}
+		if n != 1 && bad < 10 {
+			r.t.Errorf("frame %d is there %d times", i, n)
+		}
+	}
+	if bad > 0 || len(used) < 2 {
+		r.t.Errorf("of %d frames %d are not there once; lanes %v", sent, bad, used)
+	}
+}
+
+// TestFanoutReload: over reloads under load every frame is recorded once, with
+// as many lanes as before, more, fewer, and one.
+func TestFanoutReload(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, func(c *config.Config) { c.Fanout, c.RingSize = 2, 16*config.MiB }, "v1")
+	r.start(r.options())
+	r.await("start", func() bool { return r.states("v1", Recording) == 2 })
+	f := r.flows(testnet.NewSender(t, "v0"))
+	for i, step := range []func(*config.Interface){
+		func(i *config.Interface) { i.RingSize *= 2 },
+		func(i *config.Interface) { i.Snaplen = 1000 },
+		func(i *config.Interface) { i.Fanout = 3 },
+		func(i *config.Interface) { i.Filter = "udp" },
+		func(i *config.Interface) { i.FanoutMode = config.FanoutCPU },
+		func(i *config.Interface) { i.Fanout = 1 },
+		func(i *config.Interface) { i.Fanout, i.FanoutMode = 2, config.FanoutFlow },
+		func(i *config.Interface) { i.RingSize /= 2 },
+	} {
+		f.more(r)
+		next := r.change(step)
+		if err := r.d.Reload(next); err != nil {
+			t.Fatal(i, err)
+		}
+		r.await("the handover", func() bool { return r.handed() && r.states("v1", Recording) == next.Interfaces[0].Fanout })
+	}
+	f.more(r)
+	f.end(r, "v1")
+	verifyVerdict(t, r.dir)
 }

@@ -18,7 +18,8 @@ import (
 // their end. What was in both rings is known by time, length and contents, and
 // left out by the heirs: the kernel stamps a frame once for all sockets.
 type handover struct {
-	snaplen  int // bytes of a frame that both sides have
+	snaplen  int  // bytes of a frame that both sides have
+	renamed  bool // the heirs record the interface by another name
 	seed     maphash.Seed
 	devices  []*capture.Device
 	log      *slog.Logger
@@ -30,8 +31,8 @@ type handover struct {
 	here   int        // and those that have not ended
 	since  time.Time  // frames from before are in no new ring
 	seen   map[frameID]int
-	last   time.Time // of these
-	ends   map[writer.Lane]writer.End
+	last   time.Time          // of these
+	ends   map[int]writer.End // by the lanes' numbers
 }
 
 // A frameID tells frames apart.
@@ -47,7 +48,7 @@ func newHandover(old int, snaplen int, log *slog.Logger) *handover {
 	return &handover{
 		snaplen: snaplen, seed: maphash.MakeSeed(), log: log, absent: old, here: old,
 		admitted: make(chan struct{}), done: make(chan struct{}),
-		seen: make(map[frameID]int), ends: make(map[writer.Lane]writer.End),
+		seen: make(map[frameID]int), ends: make(map[int]writer.End),
 	}
 }
 
@@ -73,7 +74,10 @@ func (h *handover) arrive() {
 func (h *handover) finish(lane writer.Lane, end writer.End) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ends[lane] = end
+	if h.renamed {
+		end.Sequence = 0 // of other names
+	}
+	h.ends[lane.Number] = end
 	if h.here--; h.here == 0 {
 		close(h.done)
 	}

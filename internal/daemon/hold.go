@@ -169,7 +169,7 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 	defer tick.Stop()
 	var done []string
 	for r, name := range current {
-		c := chosen{d.dirs.byPath[r.cfg.Directory], name}
+		c := chosen{r.dir, name}
 		for r.filed.Load() < name.Sequence {
 			select {
 			case <-tick.C:

@@ -36,6 +36,7 @@ type recorder struct {
 	lane   writer.Lane
 	source *source
 	cfg    *config.Interface
+	dir    *directory
 	log    *slog.Logger
 	writer *writer.Writer
 	device *capture.Device // opened and not yet attached to; nil else
@@ -44,6 +45,7 @@ type recorder struct {
 	looked *links        // as of which link is
 	downed uint64        // the daemon's looks when the interface went down
 	gone   time.Duration // when the interface went, by now
+	stray  bool          // the interface has a name that is not recorded
 	full   bool          // the daemon's quota is used up
 	born   time.Time     // when it was made
 	opened bool          // it has recorded once
@@ -55,6 +57,7 @@ type recorder struct {
 	departed bool      // see depart
 	adapted  *config.Interface
 
+	index  atomic.Int64                     // of the interface that the device is of; 0 without one
 	leave  atomic.Pointer[handover]         // to others; set before the context ends
 	adjust atomic.Pointer[config.Interface] // settings to take over
 	cancel context.CancelFunc               // ends the recorder alone
@@ -95,6 +98,7 @@ func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, err
 func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) (*recorder, error) {
 	name := lane.Interface
 	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now(), born: time.Now()}
+	r.dir, r.link.Name = d.dirs.at(c.Directory), name
 	r.log = d.log.With("interface", name)
 	if lane.Number > 0 {
 		r.log = r.log.With("lane", lane.Number)
@@ -114,7 +118,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 		ChunkSize:      int(c.ChunkSize),
 		NoDirect:       c.Direct == config.DirectOff,
 		Lane:           lane.Number,
-		Sequence:       d.dirs.sequence(c.Directory, lane),
+		Sequence:       r.dir.sequence(lane),
 		Drops:          r.drops,
 		Note:           func(e writer.Entry) { r.book().note(e) },
 		Finished:       r.finished,
@@ -127,7 +131,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 	return r, nil
 }
 
-func (r *recorder) book() *book { return r.d.dirs.book(r.cfg.Directory) }
+func (r *recorder) book() *book { return r.dir.book }
 
 // header describes the interface as it is now.
 func (r *recorder) header(link pcap.LinkType) pcap.Header {
@@ -146,26 +150,20 @@ func (r *recorder) open() error {
 		return nil
 	}
 	r.refresh()
-	dev, err := r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
-	r.device = dev
-	if err == nil {
-		r.tick() // frames are collected from now on
+	if err := r.takeDevice(); err != nil {
+		return err
 	}
-	return err
+	if r.barred() { // renamed just now: see follow
+		r.closeDevice()
+		return errHeld
+	}
+	r.tick() // frames are collected from now on
+	return nil
 }
 
 // errChanged is returned when an interface is not what the filter was compiled
 // for: it has been replaced just now.
 var errChanged = errors.New("the link type changed while the interface was opened")
-
-// closeDevice gives the device back, if there is one.
-func (r *recorder) closeDevice() {
-	if r.device != nil {
-		_ = r.device.Close()
-		r.source.done()
-		r.device = nil
-	}
-}
 
 func direction(s string) capture.Direction {
 	switch s {
@@ -202,7 +200,7 @@ func (r *recorder) tick() {
 func (r *recorder) run(ctx context.Context) error {
 	if r.inherit != nil {
 		<-r.inherit.done // those before end in the time of a stop
-		r.writer.Follow(r.inherit.ends[r.lane])
+		r.writer.Follow(r.inherit.ends[r.lane.Number])
 	}
 	r.turned.Store(int64(r.now()))
 	if r.cfg.CPU >= 0 {
@@ -221,6 +219,9 @@ func (r *recorder) run(ctx context.Context) error {
 		}
 		r.capture(ctx)
 		r.detach()
+		if r.stray {
+			r.letGo()
+		}
 	}
 	r.closeDevice()
 	r.source.leave()
@@ -322,7 +323,7 @@ func sum(a, b capture.Stats) capture.Stats {
 func (r *recorder) capture(ctx context.Context) {
 	stopping := false
 	for !r.full {
-		if !stopping && ctx.Err() != nil && r.mayStop() {
+		if !stopping && (r.stray || ctx.Err() != nil && r.mayStop()) {
 			stopping = true
 			if err := r.handle.Stop(); err != nil {
 				r.log.Error("can't end reception in order: frames in the ring may be lost", "error", err)
@@ -392,16 +393,19 @@ func (r *recorder) own(pkts []pcap.Packet) []pcap.Packet {
 	return own
 }
 
-// refresh takes over what is known of the interface.
-func (r *recorder) refresh() {
+// refresh takes over what is known of the interface, and reports whether it is
+// there.
+func (r *recorder) refresh() bool {
 	r.looked = r.d.links.Load()
 	if r.name == capture.Any {
 		r.link = capture.Interface{Name: r.name, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}
-		return
+		return true
 	}
-	if link, ok := (*r.looked)[r.name]; ok {
+	if link, ok := r.looked.find(r.name, int(r.index.Load())); ok {
 		r.link = link
+		return true
 	}
+	return false
 }
 
 // compare follows a change of the interface: of its state, or of its address,
@@ -414,12 +418,13 @@ func (r *recorder) compare() {
 		return
 	}
 	before := r.link
-	r.refresh()
+	there := r.refresh()
+	r.stray = r.strays()
 	if r.link.Address.String() != before.Address.String() {
 		r.log.Info("address changed", "from", before.Address, "to", r.link.Address)
 		r.writer.Describe(r.header(r.handle.LinkType()))
 	}
-	if r.current() == Down && r.link.Up {
+	if r.current() == Down && there && r.link.Up {
 		r.setState(Recording)
 		r.resume()
 		r.log.Info("interface is up again")
@@ -470,14 +475,12 @@ func (r *recorder) lost() bool {
 }
 
 func (r *recorder) finished(f writer.File) {
-	d := r.d.dirs.byPath[r.cfg.Directory]
+	d := r.dir
 	d.book.note(f.Entry())
 	defer r.filed.Store(f.Name.Sequence) // when everybody knows it
 	if f.Err == nil {
 		d.keeper.Add(f.Name, f.Size)
-		if d.after != nil {
-			d.after.Add(f)
-		}
+		d.after.add(f)
 	} else {
 		d.keeper.Wake() // more space may be what it wants
 	}

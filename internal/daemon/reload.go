@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"capd/capture"
@@ -15,10 +14,12 @@ var ErrNotRunning = errors.New("not recording")
 
 // A succession is what becomes of the recorders of an interface.
 type succession struct {
-	old   []*recorder
-	next  *config.Interface // nil: it is recorded no more
-	heirs []*recorder       // nil: the old ones go on
-	by    *handover         // to the heirs, or to nobody
+	old     []*recorder
+	next    *config.Interface // nil: it is recorded no more
+	heirs   []*recorder       // nil: the old ones go on
+	by      *handover         // to the heirs, or to nobody
+	renamed bool              // the heirs record it by another name
+	down    bool              // the interface is down, and the heirs wait for it
 }
 
 // Reload records by another configuration from now on. It is proven first: with
@@ -32,16 +33,13 @@ func (d *Daemon) Reload(next *config.Config) error {
 	if d.life == nil || d.life.Err() != nil {
 		return ErrNotRunning
 	}
+	defer d.release() // of what was opened for nothing, or is not needed now
 	if err := d.prove(next); err != nil {
 		return err
 	}
 	plan, err := d.plan(next)
 	if err != nil {
-		for _, s := range plan {
-			for _, r := range s.heirs {
-				r.discard()
-			}
-		}
+		discard(plan)
 		return err
 	}
 	for _, k := range d.config().Changes(next) {
@@ -50,20 +48,21 @@ func (d *Daemon) Reload(next *config.Config) error {
 		}
 	}
 	d.current.Store(next)
+	d.dirs.began(next)
 	for _, dir := range d.dirs.unique() {
 		dir.keeper.SetPolicy(Policy(next))
+		dir.after.change(next)
 	}
 	d.mu.Lock()
-	for _, s := range plan {
-		d.succeed(s)
-	}
+	d.succeed(plan)
 	d.mu.Unlock()
 	d.log.Info("the configuration was read again", "digest", next.Digest())
 	d.appear(d.life, d.failed)
 	return nil
 }
 
-// prove returns what is wrong with a configuration for a daemon that runs.
+// prove returns what is wrong with a configuration for a daemon that runs. It
+// opens directories that are new.
 func (d *Daemon) prove(next *config.Config) error {
 	if len(next.Interfaces) == 0 {
 		return ErrNoInterfaces
@@ -71,18 +70,17 @@ func (d *Daemon) prove(next *config.Config) error {
 	if err := next.Validate(); err != nil {
 		return err
 	}
-	for i := range next.Interfaces {
-		if path := next.Interfaces[i].Directory; d.dirs.byPath[path] == nil {
-			return fmt.Errorf("directory %s: capd must be started again to record into another directory", path)
-		}
-	}
 	if err := d.look(); err != nil {
 		return err
 	}
+	d.follow() // the plan goes by names
 	if err := d.missing(next); err != nil {
 		return err
 	}
-	return checkFilters(next)
+	if err := checkFilters(next); err != nil {
+		return err
+	}
+	return d.dirs.add(next)
 }
 
 // plan says what becomes of each recorder, and opens the devices of heirs. What
@@ -101,12 +99,7 @@ func (d *Daemon) plan(next *config.Config) ([]*succession, error) {
 		if s.next != nil && !reopens(old[0].settings().Changes(s.next)) {
 			continue
 		}
-		s.by = newHandover(len(old), old[0].cfg.Snaplen, old[0].log)
-		if s.next == nil {
-			continue
-		}
-		s.by.snaplen = min(s.by.snaplen, s.next.Snaplen)
-		if err := s.open(d, name); err != nil {
+		if err := s.prepare(d, name); err != nil {
 			return all, err
 		}
 	}
@@ -125,8 +118,9 @@ func (s *succession) open(d *Daemon, name string) error {
 	defer func() { src.cfg.Gated = false }()
 	for _, r := range s.heirs {
 		r.inherit = s.by
-		r.device, err = r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
+		err = r.takeDevice()
 		if errors.Is(err, capture.ErrNoInterface) || errors.Is(err, capture.ErrDown) {
+			s.down = errors.Is(err, capture.ErrDown)
 			return nil // they wait for it
 		}
 		if err != nil {
@@ -146,14 +140,29 @@ func reopens(keys []config.Key) bool {
 	return false
 }
 
-// succeed puts a succession into effect. The caller holds mu.
-func (d *Daemon) succeed(s *succession) {
-	if s.by == nil {
+// succeed puts successions into effect. All who leave do so before heirs come:
+// two interfaces may have exchanged their names. The caller holds mu.
+func (d *Daemon) succeed(plan []*succession) {
+	for _, s := range plan {
+		if s.by != nil {
+			d.dismiss(s)
+			continue
+		}
 		for _, r := range s.old {
 			r.adjust.Store(s.next)
 		}
-		return
 	}
+	for _, s := range plan {
+		for _, r := range s.heirs {
+			d.recorders[r.lane] = r
+			d.launch(d.life, r, d.failed)
+		}
+	}
+}
+
+// dismiss has the old recorders leave, in favour of the heirs. The caller holds
+// mu.
+func (d *Daemon) dismiss(s *succession) {
 	for _, r := range s.old {
 		if d.recorders[r.lane] != r { // it ended meanwhile
 			s.by.arrive()
@@ -164,10 +173,6 @@ func (d *Daemon) succeed(s *succession) {
 		d.leaving[r] = true
 		r.leave.Store(s.by)
 		r.cancel()
-	}
-	for _, r := range s.heirs {
-		d.recorders[r.lane] = r
-		d.launch(d.life, r, d.failed)
 	}
 }
 
@@ -224,5 +229,8 @@ func (r *recorder) depart() {
 	}
 	r.departed = true
 	r.join(h)
+	if h.renamed {
+		r.writer.Rotate(writer.Link)
+	}
 	h.finish(r.lane, r.writer.End())
 }

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -147,9 +149,10 @@ func TestReloadInterfaces(t *testing.T) {
 	r.start(r.options())
 	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
 	r.await("frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
-	if err := r.d.Reload(r.change(func(i *config.Interface) { i.Directory = "/nowhere" })); err == nil ||
-		!strings.Contains(err.Error(), "/nowhere") {
-		t.Errorf("another directory: %v", err)
+	nowhere := filepath.Join(r.dir, "no", "where")
+	if err := r.d.Reload(r.change(func(i *config.Interface) { i.Directory = nowhere })); err == nil ||
+		!strings.Contains(err.Error(), nowhere) {
+		t.Errorf("a directory that can't be: %v", err)
 	}
 	if err := r.d.Reload(r.change(func(i *config.Interface) { i.Name = "w1" })); err != nil {
 		t.Fatal(err)
@@ -164,5 +167,130 @@ func TestReloadInterfaces(t *testing.T) {
 	walk(t, r.files("w1"), func(pcap.Packet) { walked++ })
 	if walked != 1 {
 		t.Errorf("%d frames of the new interface", walked)
+	}
+}
+
+// TestReloadDirectories: one that is added is recorded into, with no frame lost
+// or twice; one that is no longer named is finished and let go of; and one that
+// was opened for a configuration that can't be is, too.
+func TestReloadDirectories(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 65535)
+	r := newRig(t, nil, "v1")
+	out := filepath.Join(t.TempDir(), "out")
+	r.cfg.Finished.Hook = []string{"/bin/sh", "-c", `echo "$CAPD_FILE" >>"$0"`, out}
+	r.start(r.options())
+	r.await("start", func() bool { return r.status("v1").State == Recording })
+	s := r.stream(testnet.NewSender(t, "v0"), 1)
+	dirs := []string{r.dir, filepath.Join(t.TempDir(), "made"), t.TempDir(), r.dir}
+	for _, dir := range dirs[1:] {
+		s.more(r)
+		if err := r.d.Reload(r.change(func(i *config.Interface) { i.Directory = dir })); err != nil {
+			t.Fatal(err)
+		}
+		r.await("the handover", func() bool { return r.handed() && r.status("v1").State == Recording })
+		r.await("the old one's end", func() bool { return len(r.d.dirs.unique()) == 1 && !locked(t, dirs, dir) })
+	}
+	bad := r.change(func(i *config.Interface) { i.Directory = dirs[1] })
+	bad.Interfaces = append(bad.Interfaces, bad.Interfaces[0])
+	bad.Interfaces[1].Name, bad.Interfaces[1].Directory = "v2", filepath.Join(r.dir, "no", "where")
+	if err := r.d.Reload(bad); err == nil {
+		t.Error("taken")
+	}
+	r.await("what was opened to be closed", func() bool { return len(r.d.dirs.unique()) == 1 && !locked(t, dirs, r.dir) })
+	s.more(r)
+	sent := s.end()
+	r.accepted(sent)
+	r.await("hooks", func() bool { b, _ := os.ReadFile(out); return strings.Count(string(b), "\n") == len(dirs)-1 })
+	if all := r.end(); Sum(all).Written != sent {
+		t.Errorf("sent %d: %+v", sent, all)
+	}
+	var files []string
+	for _, dir := range dirs[:len(dirs)-1] {
+		found, _ := filepath.Glob(filepath.Join(dir, "v1-*.pcapng"))
+		files = append(files, found...)
+		kinds := map[writer.Kind]int{}
+		for e, err := range writer.ReadLedger(dir, nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			kinds[e.Kind]++
+		}
+		runs := 1
+		if dir == r.dir {
+			runs = 2
+		}
+		if kinds[writer.KindStart] != runs || kinds[writer.KindStop] != runs || kinds[writer.KindGap] != 0 {
+			t.Errorf("%s: the ledger has %v", dir, kinds)
+		}
+	}
+	once(t, files, 1, sent)
+}
+
+// locked reports whether one of the directories but that one is in use.
+func locked(t *testing.T, dirs []string, but string) bool {
+	t.Helper()
+	for _, dir := range dirs {
+		if dir == but {
+			continue
+		}
+		l, err := writer.LockDirectory(dir)
+		if errors.Is(err, writer.ErrInUse) {
+			return true
+		}
+		if err == nil {
+			_ = l.Release()
+		}
+	}
+	return false
+}
+
+// TestReloadFinished: what is done with finished files is another from the
+// reload on, for the files that come.
+func TestReloadFinished(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	r := newRig(t, nil, "v1")
+	r.start(r.options())
+	s := testnet.NewSender(t, "v0")
+	out := filepath.Join(t.TempDir(), "out")
+	hook := func(word string) []string {
+		return []string{"/bin/sh", "-c", `echo "` + word + ` ${CAPD_FILE##*-}" >>"$0"`, out}
+	}
+	said := func() string { b, _ := os.ReadFile(out); return string(b) }
+	file := func(n int) {
+		t.Helper()
+		s.Send(appendFrame(nil, 1, uint64(n)))
+		r.await("frame", func() bool { return r.status("v1").Writer.Accepted == uint64(n+1) })
+		r.d.Rotate()
+		r.await("file", func() bool { return r.status("v1").Writer.Files == uint64(n+1) })
+	}
+	change := func(f func(*config.Finished)) {
+		t.Helper()
+		c := *r.d.config()
+		f(&c.Finished)
+		if err := r.d.Reload(&c); err != nil {
+			t.Fatal(err)
+		}
+		r.await("the new word", func() bool {
+			w := r.d.dirs.at(r.dir).after
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return !w.changing
+		})
+	}
+	file(0) // nothing is done with it
+	change(func(f *config.Finished) { f.Hook = hook("first") })
+	file(1)
+	r.await("the first hook", func() bool { return said() == "first 000002.pcapng\n" })
+	change(func(f *config.Finished) { f.Hook, f.Compress, f.AtOnce = hook("second"), config.CompressGzip, 2 })
+	file(2)
+	r.await("the second hook", func() bool { return strings.HasSuffix(said(), "second 000003.pcapng.gz\n") })
+	change(func(f *config.Finished) { f.Hook, f.Compress = nil, config.CompressNone })
+	file(3)
+	change(func(f *config.Finished) { f.Hook = hook("third") })
+	file(4)
+	r.await("the third hook", func() bool { return strings.HasSuffix(said(), "third 000005.pcapng\n") })
+	r.end()
+	if want := "first 000002.pcapng\nsecond 000003.pcapng.gz\nthird 000005.pcapng\n"; said() != want {
+		t.Errorf("hooks said %q", said())
 	}
 }

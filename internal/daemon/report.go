@@ -118,7 +118,7 @@ func (d *Daemon) Report() control.Status {
 		}
 		d.rates.describe(now, d.start, i, &out)
 		for _, k := range kept {
-			if k.of == d.dirs.byPath[i.directory] {
+			if k.of == d.dirs.at(i.directory) {
 				out.Kept = k.interfaces[i.name]
 			}
 		}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"sync"
 	"time"
@@ -130,4 +131,28 @@ func (s *source) closeLocked() {
 		}
 	}
 	s.devices = nil
+}
+
+// takeDevice takes the lane's device from the source.
+func (r *recorder) takeDevice() (err error) {
+	r.device, err = r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
+	if err != nil {
+		return err
+	}
+	index := r.device.Index()
+	r.index.Store(int64(index))
+	if link, err := net.InterfaceByIndex(index); err == nil && r.link.Index != index { // it came after the last look
+		r.link.Index, r.link.Name, r.link.Address = index, link.Name, link.HardwareAddr
+	}
+	return nil
+}
+
+// closeDevice gives the device back, if there is one.
+func (r *recorder) closeDevice() {
+	if r.device != nil {
+		_ = r.device.Close()
+		r.index.Store(0)
+		r.source.done()
+		r.device = nil
+	}
 }

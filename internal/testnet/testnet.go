@@ -124,6 +124,7 @@ func Veth(tb testing.TB, a, b string, mtu uint32) {
 	tb.Helper()
 	Need(tb)
 	conn := dial(tb)
+	defer conn.Close()
 	peer := &rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Name: b, MTU: mtu}}
 	err := conn.Link.New(&rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{
 		Name: a, MTU: mtu, Info: &rtnetlink.LinkInfo{Kind: "veth", Data: &driver.Veth{PeerInfo: peer}},
@@ -143,6 +144,7 @@ func Veth(tb testing.TB, a, b string, mtu uint32) {
 func Await(tb testing.TB, name string) {
 	tb.Helper()
 	conn, index := dial(tb), uint32(Index(tb, name))
+	defer conn.Close()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		link, err := conn.Link.Get(index)
 		if err != nil {
@@ -177,7 +179,7 @@ func SetUp(tb testing.TB, name string, up bool) {
 	change(tb, name, rtnetlink.LinkMessage{Flags: flags, Change: unix.IFF_UP})
 }
 
-// Rename gives the interface, which must be down, a new name.
+// Rename gives the interface a new name. Kernels before 6.2 want it down.
 func Rename(tb testing.TB, name, to string) {
 	tb.Helper()
 	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Name: to}})
@@ -236,6 +238,7 @@ func remove(name string) error {
 func change(tb testing.TB, name string, msg rtnetlink.LinkMessage) {
 	tb.Helper()
 	conn := dial(tb)
+	defer conn.Close()
 	msg.Index = uint32(Index(tb, name))
 	if err := conn.Link.Set(&msg); err != nil {
 		tb.Fatalf("change %s: %v", name, err)
@@ -248,14 +251,14 @@ func dial(tb testing.TB) *rtnetlink.Conn {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { conn.Close() })
 	return conn
 }
 
-// A Sender puts frames on an interface.
+// A Sender puts frames on an interface, until Close or the test's end.
 type Sender struct {
-	tb testing.TB
-	fd int
+	tb     testing.TB
+	fd     int
+	closed bool
 }
 
 // NewSender opens a packet socket that sends on the interface.
@@ -270,8 +273,17 @@ func NewSender(tb testing.TB, name string) *Sender {
 		unix.Close(fd)
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { unix.Close(fd) })
-	return &Sender{tb, fd}
+	s := &Sender{tb: tb, fd: fd}
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// Close gives the socket back, if that is not done.
+func (s *Sender) Close() {
+	if !s.closed {
+		s.closed = true
+		unix.Close(s.fd)
+	}
 }
 
 // Send sends one frame, from its Ethernet header on.

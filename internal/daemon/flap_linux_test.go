@@ -1,0 +1,208 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/writer"
+)
+
+// flaps is how often an interface changes, 50 times a second.
+const (
+	flaps   = 200
+	flapGap = time.Second / 50
+)
+
+// A footprint is what a process has used and holds.
+type footprint struct {
+	at         time.Time
+	cpu        time.Duration
+	goroutines int
+	open       []string // what descriptors are of
+}
+
+func takeFootprint(t *testing.T) footprint {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	f := footprint{at: time.Now(), cpu: time.Duration(u.Utime.Nano() + u.Stime.Nano()), goroutines: runtime.NumGoroutine()}
+	all, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		if of, err := os.Readlink(path); err == nil { // not the one that lists them
+			f.open = append(f.open, of)
+		}
+	}
+	return f
+}
+
+// bounded checks what flapping has cost since: at most one look and one line a
+// change, and nothing that stays.
+func (r *rig) bounded(before footprint, looks, opens int) {
+	r.t.Helper()
+	after := takeFootprint(r.t)
+	took := after.at.Sub(before.at)
+	r.t.Logf("in %v: %v of processor time, %d looks, %d times opened, %d lines", took, after.cpu-before.cpu,
+		r.d.looks.Load()-uint64(looks), strings.Count(r.log.String(), "msg=recording"), strings.Count(r.log.String(), "\n"))
+	if used := after.cpu - before.cpu; used > took*3/4 {
+		r.t.Errorf("%v of processor time in %v", used, took)
+	}
+	if n := int(r.d.looks.Load()) - looks; n > int(took/lookPause)+int(took/lookEvery)+2 {
+		r.t.Errorf("the interfaces were listed %d times in %v", n, took)
+	}
+	if n := strings.Count(r.log.String(), "msg=recording"); n > opens {
+		r.t.Errorf("opened %d times, more than %d", n, opens)
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(after.open) > len(before.open) || after.goroutines > before.goroutines; {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("%d goroutines, and before %d; open is %q, and was %q", after.goroutines, before.goroutines, after.open, before.open)
+		}
+		time.Sleep(time.Millisecond)
+		after = takeFootprint(r.t)
+	}
+}
+
+// TestFlapUpDown: an interface that goes up and down 50 times a second costs a
+// line and a gap a change, no processor, no file, and is recorded in the end.
+func TestFlapUpDown(t *testing.T) {
+	for _, lanes := range []int{1, 2} {
+		t.Run(fmt.Sprint(lanes, " lanes"), func(t *testing.T) {
+			testnet.Veth(t, "p0", "v1", 1500)
+			r := newRig(t, func(c *config.Config) { c.Fanout, c.RingSize = lanes, 8*config.MiB }, "v*")
+			r.start(r.options())
+			r.await("start", func() bool { return r.states("v1", Recording) == lanes })
+			before, looks := takeFootprint(t), int(r.d.looks.Load())
+			tick := time.NewTicker(flapGap)
+			defer tick.Stop()
+			for n := range flaps {
+				testnet.SetUp(t, "v1", n%2 == 1)
+				<-tick.C
+			}
+			testnet.Await(t, "v1")
+			r.await("recording", func() bool { return r.states("v1", Recording) == lanes })
+			r.bounded(before, looks, lanes)
+			s := testnet.NewSender(t, "p0")
+			for n := range uint64(10) {
+				s.Send(appendFrame(nil, 1, n))
+			}
+			r.accepted(10)
+			if sum := Sum(r.end()); sum.Written != 10 {
+				t.Errorf("%+v", sum)
+			}
+			if n := len(r.files("v1")); n != 1 {
+				t.Errorf("%d files", n)
+			}
+			r.linesAndGaps(lanes*flaps, flaps, writer.CauseDown)
+		})
+	}
+}
+
+// linesAndGaps checks that there are no more than so many.
+func (r *rig) linesAndGaps(lines, gaps int, cause writer.Cause) {
+	r.t.Helper()
+	const others = 20 // start, end, and what is not of links
+	if n := strings.Count(r.log.String(), "\n"); n > lines+others {
+		r.t.Errorf("%d lines for %d changes", n, lines)
+	}
+	n, of := 0, 0
+	for e, err := range writer.ReadLedger(r.dir, nil) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if e.Kind == writer.KindGap {
+			n++
+		}
+		if e.Kind == writer.KindGap && e.Cause == cause {
+			of++
+		}
+	}
+	if n > gaps || of == 0 {
+		r.t.Errorf("%d gaps, %d of them for %q, in %d changes", n, of, cause, gaps)
+	}
+}
+
+// TestFlapRemoved: an interface that is deleted and made again 50 times, first
+// with a frame each time that is recorded, then without a wait.
+func TestFlapRemoved(t *testing.T) {
+	const times = 50
+	testnet.Need(t)
+	r := newRig(t, nil, "v1")
+	r.start(r.options())
+	r.await("start", func() bool { return r.status("v1").State == Waiting })
+	var before footprint
+	var looks int
+	for n := range uint64(times) {
+		if n == 1 {
+			r.await("flush", func() bool { return r.status("v1").Writer.Written == 1 }) // all that a file needs is open
+			before, looks = takeFootprint(t), int(r.d.looks.Load())
+		}
+		testnet.Veth(t, "p0", "v1", 1500)
+		r.await("recording", func() bool { return r.status("v1").State == Recording })
+		s := testnet.NewSender(t, "p0")
+		s.Send(appendFrame(nil, 1, n))
+		s.Close()
+		r.accepted(n + 1)
+		testnet.Remove(t, "p0")
+		r.await("waiting", func() bool { return r.status("v1").State == Waiting })
+	}
+	for range times {
+		testnet.Veth(t, "p0", "v1", 1500)
+		testnet.Remove(t, "p0")
+	}
+	r.await("waiting", func() bool { return r.status("v1").State == Waiting })
+	r.bounded(before, looks, 2*times)
+	r.end()
+	files := r.files("v1")
+	if len(files) > times { // one for each address that sent something
+		t.Errorf("%d files", len(files))
+	}
+	verify(t, files, 1, times, 0)
+	r.linesAndGaps(6*times, 6*times, writer.CauseAbsent)
+}
+
+// TestFlapRenamed: one that gets a new name 50 times a second is recorded once,
+// whatever it is called, and not in a thousand files.
+func TestFlapRenamed(t *testing.T) {
+	testnet.Veth(t, "p0", "v0", 65535)
+	r := newRig(t, nil, "v*")
+	r.start(r.options())
+	r.await("start", func() bool { return r.status("v0").State == Recording })
+	before, looks := takeFootprint(t), int(r.d.looks.Load())
+	s := testnet.NewSender(t, "p0")
+	tick := time.NewTicker(flapGap)
+	defer tick.Stop()
+	const names = 4
+	for n := range uint64(flaps) {
+		testnet.Rename(t, fmt.Sprint("v", n%names), fmt.Sprint("v", (n+1)%names))
+		s.Send(appendFrame(nil, 1, n))
+		<-tick.C
+	}
+	s.Close()
+	last := fmt.Sprint("v", flaps%names)
+	r.await("the last name", func() bool { return r.holds(last, testnet.Index(t, last)) && r.handed() })
+	r.accepted(flaps)
+	r.bounded(before, looks, flaps+1)
+	if sum := Sum(r.end()); sum.Written != flaps || sum.Received != flaps {
+		t.Errorf("%+v", sum)
+	}
+	var files []string
+	for n := range names {
+		files = append(files, r.files(fmt.Sprint("v", n))...)
+	}
+	once(t, files, 1, flaps)
+	if len(files) > flaps+1 {
+		t.Errorf("%d files", len(files))
+	}
+}
