@@ -113,7 +113,7 @@ func recorded(t *testing.T) (path string, stop func()) {
 	d.must(err)
 	for _, r := range mended {
 		d.must(r.Err)
-		d.must(d.ledger.Append(r.Entries()...))
+		d.must(d.ledger.Append(r.Entries(writer.Entry{})...))
 	}
 	d.must(os.WriteFile(files[1]+".hold", nil, 0o640))
 	d.compress(files[2])
