@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -39,7 +40,7 @@ default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
 			expr := strings.Join(args, " ")
 			switch {
 			case f.read != "" && f.dumps == 0:
-				return f.apply(cmd.OutOrStdout(), expr)
+				return f.apply(cmd.OutOrStdout(), newScreen(cmd.ErrOrStderr()), expr)
 			case f.write != "":
 				return usageError{errors.New("-w needs -r: the file to read packets from")}
 			}
@@ -96,13 +97,15 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 }
 
 // apply counts the packets of a file that pass, and writes them to another.
-func (f *filterCommand) apply(w io.Writer, expr string) error {
+func (f *filterCommand) apply(w io.Writer, screen *screen, expr string) error {
 	in, err := os.Open(f.read)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	rd, err := pcap.NewReader(in)
+	p := newProgress(screen, filepath.Base(f.read), sizeOf(f.read))
+	defer p.end()
+	rd, err := pcap.NewReader(p.reader(in))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.read, err)
 	}
@@ -113,7 +116,9 @@ func (f *filterCommand) apply(w io.Writer, expr string) error {
 		}
 		defer s.out.Close()
 	}
-	if err := s.run(rd); err != nil {
+	err = s.run(rd)
+	p.end()
+	if err != nil {
 		return fmt.Errorf("filter %s: after %d packets: %w", f.read, s.seen, err)
 	}
 	_, err = fmt.Fprintf(w, "%d of %d packets passed\n", s.passed, s.seen)
