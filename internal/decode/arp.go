@@ -34,7 +34,7 @@ func (d *Decoder) arp(x data, name string) {
 	d.field("sender", "%s (%s)", f.Src, a.SenderMAC)
 	d.field("target", "%s (%s)", f.Dst, a.TargetMAC)
 	d.arpWords(op)
-	d.more(", length %d", x.n)
+	d.say("length %d", x.n)
 }
 
 func (d *Decoder) arpWords(op uint16) {

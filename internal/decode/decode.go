@@ -8,6 +8,7 @@ package decode
 
 import (
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 
 	"capd/pcap"
@@ -117,12 +118,18 @@ func (d *Decoder) enter(name string) bool {
 	return true
 }
 
-// tunnel counts a layer that holds another packet.
-func (d *Decoder) tunnel() bool {
+// tunnel begins a packet in a packet. What the frame tells of addresses and of
+// transport is from here on that of the inner one.
+func (d *Decoder) tunnel(name string, id *uint32) bool {
+	f := &d.frame
 	if d.tunnels++; d.tunnels > maxTunnels {
-		d.frame.Malformed = "more than 8 packets in each other"
+		f.Malformed = "more than 8 packets in each other"
 		return false
 	}
+	f.Tunnels = append(f.Tunnels, Tunnel{name, f.Src, f.Dst, id})
+	f.Src, f.Dst, f.SrcPort, f.DstPort = netip.Addr{}, netip.Addr{}, 0, 0
+	f.IP, f.TCP, f.UDP, f.ARP = nil, nil, nil, nil
+	d.pseudo = pseudo{}
 	return true
 }
 

@@ -45,7 +45,7 @@ func (d *Decoder) tcp(x data) {
 	}
 	d.tcpSeq(t)
 	d.tcpOptions(c.limit(header - 20))
-	d.more(", length %d", t.Length)
+	d.say("length %d", t.Length)
 	if t.Length > 0 {
 		d.tcpPayload(x.from(header))
 	}
@@ -55,17 +55,17 @@ func (d *Decoder) tcp(x data) {
 // the first ones would have to remember flows.
 func (d *Decoder) tcpSeq(t *TCP) {
 	if t.Length > 0 || t.Bits&7 != 0 {
-		d.more(", seq %d", t.Seq)
+		d.say("seq %d", t.Seq)
 	}
 	if t.Length > 0 {
 		d.more(":%d", t.Seq+uint32(t.Length))
 	}
 	if t.Bits&0x10 != 0 {
-		d.more(", ack %d", t.Ack)
+		d.say("ack %d", t.Ack)
 	}
-	d.more(", win %d", t.Window)
+	d.say("win %d", t.Window)
 	if t.Bits&0x20 != 0 {
-		d.more(", urg %d", t.Urgent)
+		d.say("urg %d", t.Urgent)
 	}
 }
 
@@ -117,7 +117,7 @@ func (d *Decoder) tcpOptions(x data) {
 	}
 	if len(t.Options) > 0 {
 		all := strings.Join(t.Options, ",")
-		d.more(", options [%s]", all)
+		d.say("options [%s]", all)
 		d.field("options", "[%s]", all)
 	}
 }

@@ -29,7 +29,14 @@ func (d *Decoder) udp(x data) {
 		f.UDP.Checksum = d.checksum(x, 17, true)
 	}
 	d.field("checksum", "0x%04x (%s)", check, f.UDP.Checksum)
-	d.udpPayload(x.from(8))
+	before := d.tunnels
+	payload := x.from(8)
+	if !d.pseudo.fragment || payload.n > 0 {
+		d.udpPayload(payload)
+	}
+	if d.tunnels == before {
+		d.say("length %d", payload.n)
+	}
 }
 
 // udpLength cuts the datagram to its length, and says whether that can be.
