@@ -71,7 +71,7 @@ escaped. Colours are for terminals only; NO_COLOR=1 turns them off.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringArrayVarP(&w.interfaces, "interface", "i", nil, "show packets of `IF`; may repeat (default any)")
+	f.StringArrayVarP(&w.interfaces, "interface", "i", nil, "show packets of `IF`; may repeat (default any, on Linux)")
 	f.StringVarP(&w.read, "read", "r", "", "show packets of `FILE`")
 	f.BoolVarP(&w.follow, "follow", "f", false, "wait for what is written to the file")
 	f.Uint64VarP(&w.count, "count", "c", 0, "stop after `N` packets; 0: never")

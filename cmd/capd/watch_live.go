@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ const watchPatience = 20
 // live shows the packets of interfaces.
 func (w *watchCommand) live(ctx context.Context, p *printer) error {
 	if len(w.interfaces) == 0 {
+		if runtime.GOOS != "linux" {
+			return usageError{errors.New("name an interface with -i: only Linux shows all together; capd interfaces lists them")}
+		}
 		w.interfaces = []string{capture.Any}
 	}
 	var rings rings

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"net/netip"
@@ -73,6 +74,13 @@ func writeFrames(t *testing.T, f pcap.Format, iface string, frames ...[]byte) st
 	return path
 }
 
+// runWatch runs watch in this process.
+func runWatch(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), append([]string{"watch"}, args...), &out, &errs, nil)
+	return code, out.String(), errs.String()
+}
+
 // TestWatchFile compares what is shown of a file in each style with what was.
 func TestWatchFile(t *testing.T) {
 	syn := []byte{0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0x6b, 0x56, 0, 0}
@@ -82,7 +90,7 @@ func TestWatchFile(t *testing.T) {
 		"filter": "udp or arp", "count": "-c 1",
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, stdout, stderr := capd(append([]string{"watch", "-r", in}, strings.Fields(args)...)...)
+			code, stdout, stderr := runWatch(append(strings.Fields(args), "-r", in)...)
 			if code != 0 || stderr != "" {
 				t.Fatalf("exit %d: %s", code, stderr)
 			}
@@ -102,11 +110,11 @@ func TestWatchFile(t *testing.T) {
 // TestWatchPCAP: that format has no names of interfaces.
 func TestWatchPCAP(t *testing.T) {
 	in := writeFrames(t, pcap.PCAP, "eth0", udpFrame(5000, 53000, "hello"))
-	code, stdout, stderr := capd("watch", "-r", in)
+	code, stdout, stderr := runWatch("-r", in)
 	if code != 0 || !strings.HasPrefix(stdout, "03:04:05.678901 10.0.0.1:5000 > 10.0.0.2:53000, ") {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
-	if _, stdout, _ := capd("watch", "--json", "-r", in); strings.Contains(stdout, `"interface"`) {
+	if _, stdout, _ := runWatch("--json", "-r", in); strings.Contains(stdout, `"interface"`) {
 		t.Errorf("%s", stdout)
 	}
 }
@@ -119,7 +127,7 @@ func TestWatchCooked(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, stdout, stderr := capd("watch", "-r", path)
+	code, stdout, stderr := runWatch("-r", path)
 	lines := strings.Split(stdout, "\n")
 	if code != 0 || len(lines) != 3 || !strings.Contains(lines[0], " if7 10.0.0.1:1 > 10.0.0.2:2, ") || !strings.Contains(lines[1], " any ") {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
@@ -132,7 +140,7 @@ func TestWatchEscapes(t *testing.T) {
 	evil := "\x1b]0;owned\a\u202e\u009b31m \r\nx\x00\xff"
 	in := writeFrames(t, pcap.PCAPNG, evil, udpFrame(53, 53, evil), udpFrame(1900, 80, "GET /"+evil+" HTTP/1.1\r\n"), []byte(evil))
 	for _, args := range []string{"", "-v", "-x", "-N", "--json", "--json -v -x"} {
-		code, stdout, stderr := capd(append([]string{"watch", "-r", in}, strings.Fields(args)...)...)
+		code, stdout, stderr := runWatch(append(strings.Fields(args), "-r", in)...)
 		if code != 0 {
 			t.Errorf("exit %d: %s", code, stderr)
 		}
@@ -150,7 +158,7 @@ func TestWatchEscapes(t *testing.T) {
 
 func TestWatchJSON(t *testing.T) {
 	in := writeFrames(t, pcap.PCAPNG, "été", arpFrame(), udpFrame(5000, 53000, "hello"), []byte{1}, nil)
-	_, stdout, _ := capd("watch", "--json", "-x", "-r", in)
+	_, stdout, _ := runWatch("--json", "-x", "-r", in)
 	n := 0
 	for line := range strings.Lines(stdout) {
 		var got struct {
@@ -268,7 +276,7 @@ func TestWatchUsage(t *testing.T) {
 		{"-r " + partial, exitFine, []string{"after 1 packets: torn record", "not finished; -f", "arp"}},
 		{"-r " + finished + " tcp prot", exitFailed, []string{"filter: offset 4", "capd: hint: "}},
 	} {
-		code, stdout, stderr := capd(append([]string{"watch"}, strings.Fields(c.args)...)...)
+		code, stdout, stderr := runWatch(strings.Fields(c.args)...)
 		if code != c.code {
 			t.Errorf("watch %s: exit %d, want %d", c.args, code, c.code)
 		}
