@@ -108,7 +108,7 @@ func direction(f pcap.Flags) string {
 func (d *Decoder) enter(name string) bool {
 	f := &d.frame
 	if len(f.Path) >= maxLayers {
-		f.Malformed = "more than 32 layers"
+		d.bad("more than %d layers", maxLayers)
 		return false
 	}
 	f.Path = append(f.Path, name)
@@ -123,7 +123,7 @@ func (d *Decoder) enter(name string) bool {
 func (d *Decoder) tunnel(name string, id *uint32) bool {
 	f := &d.frame
 	if d.tunnels++; d.tunnels > maxTunnels {
-		f.Malformed = "more than 8 packets in each other"
+		d.bad("more than %d packets in each other", maxTunnels)
 		return false
 	}
 	f.Tunnels = append(f.Tunnels, Tunnel{name, f.Src, f.Dst, id})

@@ -265,7 +265,10 @@ func (f *Frame) appendEnds(dst []byte) []byte {
 		dst = f.appendEnd(dst, f.Src, f.SrcPort)
 		dst = append(dst, " > "...)
 		dst = f.appendEnd(dst, f.Dst, f.DstPort)
-	case f.has("ethernet"):
+	case f.DstMAC != MAC{} && f.SrcMAC == MAC{} && !f.has("ethernet"): // an acknowledgment has only this one
+		dst = append(dst, "> "...)
+		dst = append(dst, f.DstMAC.String()...)
+	case f.DstMAC != MAC{}:
 		dst = append(dst, f.SrcMAC.String()...)
 		dst = append(dst, " > "...)
 		dst = append(dst, f.DstMAC.String()...)

@@ -30,7 +30,10 @@ func (d *Decoder) ipv4(x data) {
 		return
 	}
 	d.ipv4Options(c.limit(header - 20))
-	x = d.ipv4Length(x, header, total)
+	x, ok := d.ipv4Length(x, header, total)
+	if !ok {
+		return
+	}
 	d.pseudo = pseudo{sum(0, c0(x.b, 12, 20)), f.IP.MoreFragments || f.IP.FragmentOffset > 0}
 	d.ipPayload(proto, x.from(header))
 }
@@ -39,19 +42,19 @@ func (d *Decoder) ipv4(x data) {
 func c0(b []byte, i, k int) []byte { return b[min(i, len(b)):min(k, len(b))] }
 
 // ipv4Length takes off what is behind the packet: the padding of Ethernet.
-func (d *Decoder) ipv4Length(x data, header, total int) data {
+func (d *Decoder) ipv4Length(x data, header, total int) (data, bool) {
 	switch {
 	case total == 0: // the NIC will cut it into segments
 		d.frame.IP.Length = x.n
 	case total < header:
 		d.bad("total length %d below the header's", total)
-		return x.limit(header)
+		return x, false
 	case total > x.n:
 		d.bad("total length %d, only %d there", total, x.n)
 	default:
-		return x.limit(total)
+		return x.limit(total), true
 	}
-	return x
+	return x, true
 }
 
 func (d *Decoder) ipv4Fields(h *IP, check uint16) {

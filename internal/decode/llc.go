@@ -96,9 +96,9 @@ func (d *Decoder) stp(x data) {
 	d.field("protocol", "%d", proto)
 	d.field("version", "%d", version)
 	d.field("type", "0x%02x", kind)
-	name := pick([]string{"stp", 2: "rstp", 3: "mstp", 4: "spt"}, int(version))
+	name := pick([]string{"config", 2: "rstp", 3: "mstp", 4: "spt"}, int(version))
 	if kind == 0x80 {
-		d.say("%s topology change", name)
+		d.say("topology change")
 		return
 	}
 	flags, rootPrio, root, cost := c.u8(), c.u16(), c.mac(), c.u32()

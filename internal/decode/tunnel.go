@@ -87,7 +87,6 @@ func (d *Decoder) erspan(c *cursor) {
 	d.field("version", "%d", vlan>>12)
 	d.field("vlan", "%d", vlan&0xfff)
 	d.field("session", "%d", id&0x3ff)
-	d.say("erspan session %d", id&0x3ff)
 	d.ethernet(c.data)
 }
 
@@ -108,7 +107,6 @@ func (d *Decoder) erspan3(c *cursor) {
 	d.field("version", "%d", vlan>>12)
 	d.field("vlan", "%d", vlan&0xfff)
 	d.field("session", "%d", id&0x3ff)
-	d.say("erspan session %d", id&0x3ff)
 	d.ethernet(c.data)
 }
 

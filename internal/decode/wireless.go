@@ -119,7 +119,7 @@ func (d *Decoder) dot11(x data) {
 		if d.ended(c) {
 			return
 		}
-		d.say("%s, receiver %s", pick(dot11Control, int(sub)), f.DstMAC)
+		d.say("%s", pick(dot11Control, int(sub)))
 		return
 	}
 	two, three, seq := c.mac(), c.mac(), c.take(2)
@@ -159,9 +159,9 @@ func (d *Decoder) dot11Data(sub, flags uint8, three MAC, c *cursor) {
 	}
 	switch {
 	case sub&4 != 0:
-		d.say("no data, %s > %s", f.SrcMAC, f.DstMAC)
+		d.say("no data")
 	case flags&0x40 != 0:
-		d.say("protected data, %s > %s, length %d", f.SrcMAC, f.DstMAC, c.n)
+		d.say("protected data, length %d", c.n)
 	default:
 		d.llc(c.data)
 	}
