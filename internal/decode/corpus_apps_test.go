@@ -115,8 +115,8 @@ func datagramSamples(add func(string, raw)) {
 	add("ntp client", eth(0x0800, udp4(40000, 123, ntp)))
 	add("ntp server", eth(0x0800, udp4(123, 40000, cat(raw{0x24, 1, 6, 0xec}, be32(100, 200), str("GPS\x00"), ntp[40:], ntp[40:], ntp[40:], ntp[40:]))))
 	add("ntp control", eth(0x0800, udp4(40000, 123, cat(raw{0x16, 2}, zeros(10)))))
-	add("tftp read", eth(0x0800, udp4(40000, 69, cat(be16(1), str("boot.img\x00octet\x00")))))
-	add("tftp error", eth(0x0800, udp4(69, 40000, cat(be16(5, 1), str("not found\x00")))))
+	add("tftp read", eth(0x0800, udp4(40069, 69, cat(be16(1), str("boot.img\x00octet\x00")))))
+	add("tftp error", eth(0x0800, udp4(69, 40069, cat(be16(5, 1), str("not found\x00")))))
 	add("syslog", eth(0x0800, udp4(40000, 514, str("<13>Jan  2 03:04:05 host app: hello"))))
 	add("ssdp search", eth(0x0800, udp4(40000, 1900, str("M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nST: ssdp:all\r\n\r\n"))))
 	add("sip invite", eth(0x0800, udp4(5060, 5060, str("INVITE sip:bob@example.com SIP/2.0\r\nCSeq: 1 INVITE\r\n\r\n"))))
@@ -204,7 +204,7 @@ func textSamples(add func(string, raw)) {
 	add("http post", to("POST /form HTTP/1.1\r\nHost: example.com\r\nContent-Length: 3\r\n\r\na=b"))
 	add("http connect", to("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"))
 	add("http answer", eth(0x0800, tcp4(80, 40000, 0x18, nil, str("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))))
-	add("http 2", to("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+	add("http 2", eth(0x0800, tcp4(40080, 80, 0x18, nil, str("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))))
 }
 
 func tlsExtension(kind int, body raw) raw { return cat(be16(kind, len(body)), body) }
@@ -246,12 +246,12 @@ func tlsSamples(add func(string, raw)) {
 	body := hello("dtls.example.org", true)
 	message := cat(raw{1}, be32(len(body))[1:], be16(0), zeros(3), be32(len(body))[1:], body)
 	add("dtls client hello", eth(0x0800, udp4(40000, 4433, cat(raw{22}, be16(0xfefd, 0), zeros(6), be16(len(message)), message))))
-	add("quic initial", eth(0x0800, udp4(40000, 443, quicInitial(1, client))))
-	add("quic initial v2", eth(0x0800, udp4(40000, 443, quicInitial(0x6b3343cf, client))))
-	add("quic handshake", eth(0x0800, udp4(443, 40000, cat(raw{0xe0}, be32(1), raw{4, 1, 2, 3, 4, 0}, raw{0x40, 0x20}, zeros(32)))))
-	add("quic version negotiation", eth(0x0800, udp4(443, 40000, cat(raw{0x80}, be32(0), raw{4, 1, 2, 3, 4, 0}, be32(1)))))
-	add("quic of another version", eth(0x0800, udp4(40000, 443, cat(raw{0xc0}, be32(0x1a2a3a4a), raw{4, 1, 2, 3, 4, 0}, zeros(1200)))))
-	add("quic short header", eth(0x0800, udp4(40000, 443, cat(raw{0x40}, zeros(40)))))
+	add("quic initial", eth(0x0800, udp4(40443, 443, quicInitial(1, client))))
+	add("quic initial v2", eth(0x0800, udp4(40443, 443, quicInitial(0x6b3343cf, client))))
+	add("quic handshake", eth(0x0800, udp4(443, 40443, cat(raw{0xe0}, be32(1), raw{4, 1, 2, 3, 4, 0}, raw{0x40, 0x20}, zeros(32)))))
+	add("quic version negotiation", eth(0x0800, udp4(443, 40443, cat(raw{0x80}, be32(0), raw{4, 1, 2, 3, 4, 0}, be32(1)))))
+	add("quic of another version", eth(0x0800, udp4(40443, 443, cat(raw{0xc0}, be32(0x1a2a3a4a), raw{4, 1, 2, 3, 4, 0}, zeros(1200)))))
+	add("quic short header", eth(0x0800, udp4(40443, 443, cat(raw{0x40}, zeros(40)))))
 }
 
 func tunnelSamples(add func(string, raw)) {
@@ -283,7 +283,8 @@ func tunnelSamples(add func(string, raw)) {
 	add("teredo with origin", eth(0x0800, udp4(50000, 3544, cat(raw{0, 0}, be16(1), zeros(4), inner6))))
 	add("mpls", eth(0x8847, cat(be32(100<<12|0x40, 200<<12|0x140), inner4)))
 	add("mpls ipv6", eth(0x8847, cat(be32(2<<12|0x140), inner6)))
-	add("mpls pseudowire", eth(0x8847, cat(be32(100<<12|0x140), be32(0), frame)))
+	known := cat(raw{0, 0x1b, 0x21, 0, 0, 2, 0, 0x1b, 0x21, 0, 0, 1}, frame[12:]) // tshark guesses by who made the NIC
+	add("mpls pseudowire", eth(0x8847, cat(be32(100<<12|0x140), be32(0), known)))
 	add("mpls in udp", eth(0x0800, udp4(50000, 6635, cat(be32(100<<12|0x140), inner4))))
 	add("pppoe session", eth(0x8864, cat(raw{0x11, 0}, be16(9, 2+len(inner4), 0x21), inner4)))
 	add("pbb", eth(0x88e7, cat(be32(0x123456), frame)))
@@ -294,7 +295,8 @@ func tunnelSamples(add func(string, raw)) {
 func linkSamples(add func(string, raw)) {
 	inner := udp4(40000, 40001, str("tagged"))
 	add("vlan", eth(0x8100, cat(be16(0x6005, 0x0800), inner)))
-	add("vlan in vlan", eth(0x88a8, cat(be16(100, 0x8100, 200, 0x0800), inner)))
+	add("vlan in vlan", eth(0x8100, cat(be16(100, 0x8100, 200, 0x0800), inner)))
+	add("vlan in a provider's", eth(0x88a8, cat(be16(100, 0x8100, 200, 0x0800), inner)))
 	add("vlan llc", eth(0x8100, cat(be16(7, 38), bpdu(0, 0))))
 	add("pppoe discovery", ethTo(broadcast, 0x8863, cat(raw{0x11, 9}, be16(0, 12, 0x0101, 0, 0x0103, 4), str("abcd"))))
 	add("pppoe offer", eth(0x8863, cat(raw{0x11, 7}, be16(0, 8, 0x0102, 4), str("bras"))))

@@ -79,7 +79,7 @@ func oddSamples(add func(string, raw)) {
 	add("odd dns counts", eth(0x0800, udp4(53, 40000, cat(dnsHeader(0x8180, 65535, 65535, 65535, 65535), dnsName("a"), be16(1, 1)))))
 	add("odd dns name with escapes", eth(0x0800, udp4(40000, 53, cat(dnsHeader(0x0100, 1, 0, 0, 0), dnsName("\x1b[31mred\x07", "\u202eabc\xff\\"), be16(1, 1)))))
 	add("odd http with escapes", eth(0x0800, tcp4(40000, 80, 0x18, nil, str("GET /\x1b]0;title\x07\x9b31m HTTP/1.1\r\nHost: \x1b[2J\r\n\r\n"))))
-	add("odd tls name with escapes", eth(0x0800, tcp4(40000, 443, 0x18, nil, tlsRecord(22, 0x0301, handshake(1, hello("\x1b[2J\nfake", false))))))
+	add("odd tls name with escapes", eth(0x0800, tcp4(40443, 443, 0x18, nil, tlsRecord(22, 0x0301, handshake(1, hello("\x1b[2J\nfake", false))))))
 	add("odd lldp part behind the end", ethTo(MAC{1, 0x80, 0xc2, 0, 0, 14}, 0x88cc, raw{2, 100, 4, 1}))
 	add("odd radius attribute of length 0", eth(0x0800, udp4(40000, 1812, cat(raw{1, 9}, be16(22), zeros(16), raw{1, 0}))))
 	add("odd neighbor option of length 0", eth(0x86dd, icmp6To(allNodes, 133, 0, cat(be32(0), raw{1, 0, 0, 0, 0, 0, 0, 0}))))

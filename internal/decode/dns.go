@@ -125,18 +125,15 @@ func (p *dnsReader) records(to *[]DNSRR, n int) bool {
 			return false
 		}
 		rr.Type = p.typeName(t)
-		before := p.data
-		p.data = before.limit(size)
-		rr.Data = p.rdata(t, size)
-		if before.whole() || len(before.b) >= size {
-			p.short, p.bad = false, false // what is wrong in it is wrong in it alone
-		}
-		p.data = before.from(size)
-		*to = append(*to, rr)
-		if p.short || len(before.b) < size {
-			p.take(size)
+		at := p.data
+		if p.take(size); p.short {
 			return false
 		}
+		behind := p.data
+		p.data = at.limit(size)
+		rr.Data = p.rdata(t, size)
+		p.short, p.bad, p.data = false, false, behind // what is wrong in it is wrong in it alone
+		*to = append(*to, rr)
 	}
 	return true
 }

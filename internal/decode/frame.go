@@ -290,7 +290,7 @@ func (f *Frame) has(layer string) bool {
 }
 
 func (f *Frame) appendEnd(dst []byte, a netip.Addr, port uint16) []byte {
-	ports := f.TCP != nil || f.UDP != nil || f.SrcPort|f.DstPort != 0
+	ports := f.SrcPort|f.DstPort != 0
 	if ports && a.Is6() {
 		dst = append(dst, '[')
 	}
@@ -307,7 +307,7 @@ func (f *Frame) appendEnd(dst []byte, a netip.Addr, port uint16) []byte {
 
 func (f *Frame) appendPort(dst []byte, port uint16) []byte {
 	if f.d != nil && f.d.opts.Names {
-		if name := portName(port, f.TCP != nil); name != "" {
+		if name := portName(port, f.has("tcp")); name != "" {
 			return append(dst, name...)
 		}
 	}

@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // and found right.
 func TestGolden(t *testing.T) {
 	var lines, layers strings.Builder
-	for _, s := range corpus() {
+	for _, s := range append(corpus(), cutSamples(corpus())...) {
 		d := New(s.link, Options{})
 		f := d.Decode(&s.Packet)
 		fmt.Fprintf(&lines, "%s | %s\n", s.name, f.AppendLine(nil))

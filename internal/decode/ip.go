@@ -14,6 +14,14 @@ func (d *Decoder) ipv4(x data) {
 	header := int(first&15) * 4
 	d.field("version", "%d", first>>4)
 	d.field("header length", "%d", header)
+	switch {
+	case first>>4 != 4 || header < 20:
+		d.bad("version %d, header of %d bytes", first>>4, header)
+		return
+	case total < header && total != 0:
+		d.bad("total length %d below the header's", total)
+		return
+	}
 	f := &d.frame
 	f.Src, f.Dst = src, dst
 	f.IP = &f.room.ip
@@ -25,36 +33,22 @@ func (d *Decoder) ipv4(x data) {
 		f.IP.Checksum = d.verdict(sum(0, x.b[:header]) == 0xffff)
 	}
 	d.ipv4Fields(f.IP, check)
-	if first>>4 != 4 || header < 20 {
-		d.bad("version %d, header of %d bytes", first>>4, header)
-		return
-	}
 	d.ipv4Options(c.limit(header - 20))
-	x, ok := d.ipv4Length(x, header, total)
-	if !ok {
-		return
-	}
-	d.pseudo = pseudo{sum(0, c0(x.b, 12, 20)), f.IP.MoreFragments || f.IP.FragmentOffset > 0}
-	d.ipPayload(proto, x.from(header))
+	d.pseudo = pseudo{sum(0, x.b[12:20]), f.IP.MoreFragments || f.IP.FragmentOffset > 0}
+	d.ipPayload(proto, d.ipv4Length(x, total).from(header))
 }
 
-// c0 is the part of b between two offsets that is there.
-func c0(b []byte, i, k int) []byte { return b[min(i, len(b)):min(k, len(b))] }
-
 // ipv4Length takes off what is behind the packet: the padding of Ethernet.
-func (d *Decoder) ipv4Length(x data, header, total int) (data, bool) {
+func (d *Decoder) ipv4Length(x data, total int) data {
 	switch {
 	case total == 0: // the NIC will cut it into segments
 		d.frame.IP.Length = x.n
-	case total < header:
-		d.bad("total length %d below the header's", total)
-		return x, false
 	case total > x.n:
 		d.bad("total length %d, only %d there", total, x.n)
 	default:
-		return x.limit(total), true
+		return x.limit(total)
 	}
-	return x, true
+	return x
 }
 
 func (d *Decoder) ipv4Fields(h *IP, check uint16) {

@@ -48,10 +48,12 @@ func (d *Decoder) ethernet(x data) {
 	}
 	c := read(x)
 	f := &d.frame
-	f.DstMAC, f.SrcMAC = c.mac(), c.mac()
+	f.DstMAC, f.SrcMAC = MAC{}, MAC{} // those of an outer frame
+	dst, src := c.mac(), c.mac()
 	if d.ended(c) {
 		return
 	}
+	f.DstMAC, f.SrcMAC = dst, src
 	d.field("destination", "%s", f.DstMAC)
 	d.field("source", "%s", f.SrcMAC)
 	d.typeOrLength(c)
