@@ -21,6 +21,8 @@ var (
 	nbnsTypes = map[uint16]string{32: "NB", 33: "NBSTAT"}
 )
 
+const maxTexts = 8 // of one record
+
 // dns is a message of DNS, or of one of those that took over its form.
 func (d *Decoder) dns(name string, x data) {
 	if !d.enter(name) {
@@ -189,7 +191,7 @@ func (p *dnsReader) rdata(t uint16, size int) string {
 
 func (p *dnsReader) texts() string {
 	var all []string
-	for len(p.b) > 0 && len(all) < maxItems {
+	for len(p.b) > 0 && len(all) < maxTexts {
 		b := p.take(int(p.u8()))
 		if p.short {
 			break

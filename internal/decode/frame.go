@@ -349,6 +349,9 @@ func (f *Frame) AppendLayers(dst []byte) []byte {
 			dst = append(dst, ' ')
 			dst = append(dst, x.Name...)
 			dst = append(dst, ' ')
+			if x.Value == "" {
+				dst = append(dst, "none"...)
+			}
 			dst = append(dst, x.Value...)
 		}
 		dst = append(dst, '\n')

@@ -12,8 +12,10 @@ func (d *Decoder) ipv4(x data) {
 		return
 	}
 	header := int(first&15) * 4
-	d.field("version", "%d", first>>4)
-	d.field("header length", "%d", header)
+	if d.verbose {
+		d.field("version", "%d", first>>4)
+		d.field("header length", "%d", header)
+	}
 	switch {
 	case first>>4 != 4 || header < 20:
 		d.bad("version %d, header of %d bytes", first>>4, header)
@@ -59,7 +61,7 @@ func (d *Decoder) ipv4Fields(h *IP, check uint16) {
 	d.field("ecn", "%d", h.TOS&3)
 	d.field("length", "%d", h.Length)
 	d.field("id", "%d", h.ID)
-	d.field("flags", "[%s]", flagWords("", uint64(bit(h.DontFragment)|bit(h.MoreFragments)<<1), "DF", "MF"))
+	d.field("flags", "[%s]", flagWords("none", uint64(bit(h.DontFragment)|bit(h.MoreFragments)<<1), "DF", "MF"))
 	d.field("offset", "%d", h.FragmentOffset)
 	d.field("ttl", "%d", h.TTL)
 	d.field("protocol", "%d (%s)", h.Protocol, protoName(h.Protocol))

@@ -54,8 +54,10 @@ func (d *Decoder) ethernet(x data) {
 		return
 	}
 	f.DstMAC, f.SrcMAC = dst, src
-	d.field("destination", "%s", f.DstMAC)
-	d.field("source", "%s", f.SrcMAC)
+	if d.verbose {
+		d.field("destination", "%s", f.DstMAC)
+		d.field("source", "%s", f.SrcMAC)
+	}
 	d.typeOrLength(c)
 }
 
@@ -72,7 +74,9 @@ func (d *Decoder) typeOrLength(c *cursor) {
 		return
 	}
 	d.frame.EtherType = t
-	d.field("type", "0x%04x (%s)", t, etherName(t))
+	if d.verbose {
+		d.field("type", "0x%04x (%s)", t, etherName(t))
+	}
 	d.etherType(t, c.data)
 }
 

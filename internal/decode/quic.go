@@ -66,8 +66,8 @@ func (d *Decoder) quic(x data) {
 		return
 	}
 	d.field("version", "0x%08x", v)
-	d.field("destination id", "%s", hexBytes(dcid))
-	d.field("source id", "%s", hexBytes(scid))
+	d.field("destination id", "%s", identity(dcid))
+	d.field("source id", "%s", identity(scid))
 	version := quicVersions(v)
 	switch {
 	case v == 0:

@@ -19,8 +19,10 @@ func (d *Decoder) tcp(x data) {
 	f.SrcPort, f.DstPort = src, dst
 	t := &f.room.tcp
 	*t = TCP{Options: t.Options[:0]}
-	d.field("source port", "%d", src)
-	d.field("destination port", "%d", dst)
+	if d.verbose {
+		d.field("source port", "%d", src)
+		d.field("destination port", "%d", dst)
+	}
 	t.Seq, t.Ack = c.u32(), c.u32()
 	bits := c.u16()
 	t.Window = c.u16()
@@ -68,6 +70,9 @@ func (d *Decoder) tcpSeq(t *TCP) {
 }
 
 func (d *Decoder) tcpFields(t *TCP, header int, check uint16) {
+	if !d.verbose {
+		return
+	}
 	d.field("sequence", "%d", t.Seq)
 	d.field("acknowledgment", "%d", t.Ack)
 	d.field("header length", "%d", header)
