@@ -38,6 +38,7 @@ func routingSamples(add func(string, raw)) {
 	bgp := cat(raw("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), be16(29), raw{1, 4}, be16(65001, 180), addrA, raw{0})
 	add("bgp open", eth(0x0800, tcp4(40000, 179, 0x18, nil, bgp)))
 	add("bgp keepalives", eth(0x0800, tcp4(40000, 179, 0x18, nil, cat(bgp[:16], be16(19), raw{4}, bgp[:16], be16(19), raw{4}))))
+	add("bgp across segments", eth(0x0800, tcp4(40000, 179, 0x18, nil, cat(bgp[:16], be16(19), raw{4}, bgp[:10]))))
 	add("bfd", eth(0x0800, udp4(49152, 3784, cat(raw{0x20, 0xc0, 3, 24}, be32(1, 2, 50000, 50000, 0)))))
 	add("ldp hello", eth(0x0800, udp4(646, 646, cat(be16(1, 30), addrA, be16(0, 0x100, 20), be32(1), be16(0x400, 4, 15, 0, 0x401, 4), addrA))))
 }

@@ -224,6 +224,7 @@ func ipSamples(add func(string, raw)) {
 	add("ipv6 no next header", eth(0x86dd, ip6(59, nil)))
 	add("ipv6 mobility", eth(0x86dd, ip6(135, cat(raw{59, 0, 1, 0, 0, 0, 0, 0}))))
 	add("ah", eth(0x0800, ip4(51, cat(raw{17, 4, 0, 0}, be32(0x100, 7), zeros(12), udpHeader(40000, 40001, payload)))))
+	add("fragment first with dns", eth(0x0800, ip4With(17, 0x2000, nil, cat(be16(53, 40000, 200, 0), dnsHeader(0x8180, 1, 9, 0, 0), dnsName("a"), be16(1, 1)))))
 	add("esp", eth(0x0800, ip4(50, cat(be32(0x1234, 9), zeros(32)))))
 	add("ipcomp", eth(0x0800, ip4(108, cat(raw{6, 0}, be16(2), zeros(10)))))
 	add("ip protocol 253", eth(0x0800, ip4(253, zeros(10))))

@@ -75,7 +75,7 @@ func (d *Decoder) run(verbose bool) {
 	f := &d.frame
 	f.Captured, f.Length = len(d.packet.Data), max(int(d.packet.Length), len(d.packet.Data))
 	f.Direction = direction(d.packet.Flags)
-	d.guarded(d.linkLayer, data{d.packet.Data, f.Length})
+	d.guarded(func(x data) { d.linkLayer(d.link, x) }, data{d.packet.Data, f.Length})
 	d.info = bounded(d.info, maxInfo)
 	f.Info = string(d.info)
 	if f.Protocol == "" && len(f.Path) > 0 {
@@ -175,7 +175,8 @@ func (d *Decoder) field(name, format string, args ...any) {
 }
 
 // ended says whether a header ended before its time, and notes it: the frame
-// was cut when it was captured, or a length in it is wrong.
+// was cut when it was captured, or a length in it is wrong, or there is more of
+// it elsewhere.
 func (d *Decoder) ended(c *cursor) bool {
 	if !c.short {
 		return false
@@ -185,12 +186,14 @@ func (d *Decoder) ended(c *cursor) bool {
 	if len(f.Path) > 0 {
 		name = f.Path[len(f.Path)-1]
 	}
-	if c.lacking > c.n {
-		f.Malformed = name + " header ends early"
-		d.say("[malformed: %s]", f.Malformed)
-	} else {
+	switch {
+	case c.lacking <= c.n:
 		f.Truncated = true
 		d.say("[truncated %s]", name)
+	case f.TCP != nil || d.pseudo.fragment:
+		d.say("[continues]") // in the next segment or fragment
+	default:
+		d.bad("%s ends early", name)
 	}
 	return true
 }

@@ -160,6 +160,12 @@ func (d *Decoder) iso(x data) {
 	d.field("id length", "%d", idLen)
 	d.say("%s", pick(isisNames, int(pdu)))
 	c.take(3)
+	d.isisSource(pdu, c)
+	d.say("length %d", x.n)
+}
+
+// isisSource tells whose word a message is.
+func (d *Decoder) isisSource(pdu uint8, c *cursor) {
 	if pdu == 18 || pdu == 20 {
 		c.u32() // length, lifetime
 		id := c.take(8)
@@ -181,5 +187,4 @@ func (d *Decoder) iso(x data) {
 		}
 		d.say("from %s", hexBytes(source))
 	}
-	d.say("length %d", x.n)
 }

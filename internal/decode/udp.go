@@ -22,9 +22,11 @@ func (d *Decoder) udp(x data) {
 	}
 	f.UDP = &f.room.udp
 	*f.UDP = UDP{Length: int(n)}
-	d.field("source port", "%d", src)
-	d.field("destination port", "%d", dst)
-	d.field("length", "%d", n)
+	if d.verbose {
+		d.field("source port", "%d", src)
+		d.field("destination port", "%d", dst)
+		d.field("length", "%d", n)
+	}
 	if !d.udpLength(&x, int(n)) {
 		return
 	}
@@ -39,9 +41,7 @@ func (d *Decoder) udp(x data) {
 	d.field("checksum", "0x%04x (%s)", check, f.UDP.Checksum)
 	before := d.tunnels
 	payload := x.from(8)
-	if !d.pseudo.fragment || payload.n > 0 {
-		d.udpPayload(payload)
-	}
+	d.udpPayload(payload)
 	length := fmt.Sprintf("length %d", payload.n)
 	if d.tunnels == before && !strings.HasSuffix(string(d.info), length) {
 		d.say("%s", length)
