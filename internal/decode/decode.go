@@ -10,15 +10,17 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
+	"unicode/utf8"
 
 	"capd/pcap"
 )
 
 const (
-	maxLayers  = 32   // headers of one frame that are decoded
-	maxTunnels = 8    // of them, those that hold another packet
-	maxInfo    = 1024 // bytes of Frame.Info
-	maxItems   = 32   // of any list: options, addresses, answers
+	maxLayers  = 32      // headers of one frame that are decoded
+	maxTunnels = 8       // of them, those that hold another packet
+	maxInfo    = 1024    // bytes of Frame.Info
+	maxItems   = 32      // of any list: options, addresses, answers
+	maxShown   = 1 << 16 // bytes of all fields of Frame.Layers
 )
 
 // Options say how frames are shown.
@@ -39,6 +41,7 @@ type Decoder struct {
 	frame   Frame
 	info    []byte
 	verbose bool // layers are collected
+	shown   int  // bytes of their fields
 	tunnels int
 	pseudo  pseudo
 }
@@ -68,22 +71,31 @@ func (d *Decoder) Decode(p *pcap.Packet) *Frame {
 
 func (d *Decoder) run(verbose bool) {
 	d.frame.reset()
-	d.verbose, d.tunnels, d.info, d.pseudo = verbose, 0, d.info[:0], pseudo{}
+	d.verbose, d.shown, d.tunnels, d.info, d.pseudo = verbose, 0, 0, d.info[:0], pseudo{}
 	f := &d.frame
 	f.Captured, f.Length = len(d.packet.Data), max(int(d.packet.Length), len(d.packet.Data))
 	f.Direction = direction(d.packet.Flags)
-	d.guarded(data{d.packet.Data, f.Length})
-	if len(d.info) > maxInfo {
-		d.info = append(d.info[:maxInfo], "..."...)
-	}
+	d.guarded(func(x data) { d.linkLayer(d.link, x) }, data{d.packet.Data, f.Length})
+	d.info = bounded(d.info, maxInfo)
 	f.Info = string(d.info)
 	if f.Protocol == "" && len(f.Path) > 0 {
 		f.Protocol = f.Path[len(f.Path)-1]
 	}
 }
 
-// guarded decodes, and survives a mistake of this package or of gopacket.
-func (d *Decoder) guarded(x data) {
+// bounded cuts a text to about n bytes, between two characters.
+func bounded(b []byte, n int) []byte {
+	if len(b) <= n {
+		return b
+	}
+	for !utf8.RuneStart(b[n]) {
+		n--
+	}
+	return append(b[:n], "..."...)
+}
+
+// guarded decodes, and survives a mistake of this package.
+func (d *Decoder) guarded(decode func(data), x data) {
 	defer func() {
 		if r := recover(); r != nil {
 			d.panics++
@@ -91,7 +103,7 @@ func (d *Decoder) guarded(x data) {
 			d.frame.Malformed = "the decoder failed"
 		}
 	}()
-	d.linkLayer(x)
+	decode(x)
 }
 
 func direction(f pcap.Flags) string {
@@ -108,7 +120,7 @@ func direction(f pcap.Flags) string {
 func (d *Decoder) enter(name string) bool {
 	f := &d.frame
 	if len(f.Path) >= maxLayers {
-		f.Malformed = "more than 32 layers"
+		d.bad("more than %d layers", maxLayers)
 		return false
 	}
 	f.Path = append(f.Path, name)
@@ -123,7 +135,7 @@ func (d *Decoder) enter(name string) bool {
 func (d *Decoder) tunnel(name string, id *uint32) bool {
 	f := &d.frame
 	if d.tunnels++; d.tunnels > maxTunnels {
-		f.Malformed = "more than 8 packets in each other"
+		d.bad("more than %d packets in each other", maxTunnels)
 		return false
 	}
 	f.Tunnels = append(f.Tunnels, Tunnel{name, f.Src, f.Dst, id})
@@ -148,19 +160,23 @@ func (d *Decoder) more(format string, args ...any) {
 	}
 }
 
-// field adds a field to the layer at hand.
+// field adds a field to the layer at hand. Where many packets pass, callers ask
+// first whether layers are wanted: to hand over the values costs memory.
 func (d *Decoder) field(name, format string, args ...any) {
 	if !d.verbose || len(d.frame.Layers) == 0 {
 		return
 	}
 	l := &d.frame.Layers[len(d.frame.Layers)-1]
-	if len(l.Fields) < maxFields {
-		l.Fields = append(l.Fields, Field{name, fmt.Sprintf(format, args...)})
+	if len(l.Fields) < maxFields && d.shown < maxShown {
+		x := Field{name, fmt.Sprintf(format, args...)}
+		d.shown += len(x.Name) + len(x.Value)
+		l.Fields = append(l.Fields, x)
 	}
 }
 
 // ended says whether a header ended before its time, and notes it: the frame
-// was cut when it was captured, or a length in it is wrong.
+// was cut when it was captured, or a length in it is wrong, or there is more of
+// it elsewhere.
 func (d *Decoder) ended(c *cursor) bool {
 	if !c.short {
 		return false
@@ -170,12 +186,14 @@ func (d *Decoder) ended(c *cursor) bool {
 	if len(f.Path) > 0 {
 		name = f.Path[len(f.Path)-1]
 	}
-	if c.lacking > c.n {
-		f.Malformed = name + " header ends early"
-		d.say("[malformed: %s]", f.Malformed)
-	} else {
+	switch {
+	case c.lacking <= c.n:
 		f.Truncated = true
 		d.say("[truncated %s]", name)
+	case f.TCP != nil || d.pseudo.fragment:
+		d.say("[continues]") // in the next segment or fragment
+	default:
+		d.bad("%s ends early", name)
 	}
 	return true
 }

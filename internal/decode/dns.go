@@ -21,6 +21,8 @@ var (
 	nbnsTypes = map[uint16]string{32: "NB", 33: "NBSTAT"}
 )
 
+const maxTexts = 8 // of one record
+
 // dns is a message of DNS, or of one of those that took over its form.
 func (d *Decoder) dns(name string, x data) {
 	if !d.enter(name) {
@@ -125,18 +127,15 @@ func (p *dnsReader) records(to *[]DNSRR, n int) bool {
 			return false
 		}
 		rr.Type = p.typeName(t)
-		before := p.data
-		p.data = before.limit(size)
-		rr.Data = p.rdata(t, size)
-		if before.whole() || len(before.b) >= size {
-			p.short, p.bad = false, false // what is wrong in it is wrong in it alone
-		}
-		p.data = before.from(size)
-		*to = append(*to, rr)
-		if p.short || len(before.b) < size {
-			p.take(size)
+		at := p.data
+		if p.take(size); p.short {
 			return false
 		}
+		behind := p.data
+		p.data = at.limit(size)
+		rr.Data = p.rdata(t, size)
+		p.short, p.bad, p.data = false, false, behind // what is wrong in it is wrong in it alone
+		*to = append(*to, rr)
 	}
 	return true
 }
@@ -192,7 +191,7 @@ func (p *dnsReader) rdata(t uint16, size int) string {
 
 func (p *dnsReader) texts() string {
 	var all []string
-	for len(p.b) > 0 && len(all) < maxItems {
+	for len(p.b) > 0 && len(all) < maxTexts {
 		b := p.take(int(p.u8()))
 		if p.short {
 			break

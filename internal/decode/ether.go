@@ -219,7 +219,7 @@ func (d *Decoder) wake(x data) {
 		return
 	}
 	d.field("target", "%s", mac)
-	d.say("wake %s", mac)
+	d.say("for %s", mac)
 }
 
 var cfmNames = []string{1: "continuity check", 2: "loopback reply", 3: "loopback message", 4: "linktrace reply", 5: "linktrace message"}

@@ -265,7 +265,10 @@ func (f *Frame) appendEnds(dst []byte) []byte {
 		dst = f.appendEnd(dst, f.Src, f.SrcPort)
 		dst = append(dst, " > "...)
 		dst = f.appendEnd(dst, f.Dst, f.DstPort)
-	case f.has("ethernet"):
+	case f.DstMAC != MAC{} && f.SrcMAC == MAC{} && !f.has("ethernet"): // an acknowledgment has only this one
+		dst = append(dst, "> "...)
+		dst = append(dst, f.DstMAC.String()...)
+	case f.DstMAC != MAC{}:
 		dst = append(dst, f.SrcMAC.String()...)
 		dst = append(dst, " > "...)
 		dst = append(dst, f.DstMAC.String()...)
@@ -287,7 +290,7 @@ func (f *Frame) has(layer string) bool {
 }
 
 func (f *Frame) appendEnd(dst []byte, a netip.Addr, port uint16) []byte {
-	ports := f.TCP != nil || f.UDP != nil || f.SrcPort|f.DstPort != 0
+	ports := f.SrcPort|f.DstPort != 0
 	if ports && a.Is6() {
 		dst = append(dst, '[')
 	}
@@ -304,7 +307,7 @@ func (f *Frame) appendEnd(dst []byte, a netip.Addr, port uint16) []byte {
 
 func (f *Frame) appendPort(dst []byte, port uint16) []byte {
 	if f.d != nil && f.d.opts.Names {
-		if name := portName(port, f.TCP != nil); name != "" {
+		if name := portName(port, f.has("tcp")); name != "" {
 			return append(dst, name...)
 		}
 	}
@@ -346,6 +349,9 @@ func (f *Frame) AppendLayers(dst []byte) []byte {
 			dst = append(dst, ' ')
 			dst = append(dst, x.Name...)
 			dst = append(dst, ' ')
+			if x.Value == "" {
+				dst = append(dst, "none"...)
+			}
 			dst = append(dst, x.Value...)
 		}
 		dst = append(dst, '\n')

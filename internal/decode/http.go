@@ -40,26 +40,35 @@ func (d *Decoder) http(name string, x data) {
 	f.HTTP = &f.room.http
 	*f.HTTP = HTTP{}
 	h := f.HTTP
-	line := firstLine(x.b)
-	words := bytes.SplitN(line, []byte(" "), 3)
-	switch {
-	case bytes.HasPrefix(line, []byte("HTTP/")):
-		h.Version = printable(words[0])
-		if len(words) > 1 {
-			h.Status, _ = strconv.Atoi(string(words[1][:min(len(words[1]), 3)]))
-		}
-	default:
-		h.Method = printable(words[0])
-		if len(words) > 1 {
-			h.Target = printable(words[1])
-		}
-		if len(words) > 2 {
-			h.Version = printable(words[2])
-		}
+	words := strings.SplitN(string(firstLine(x.b)), " ", 3)
+	shown := d.startLine(x)
+	if f.Truncated { // the last word may not be whole
+		words = words[:len(words)-1]
 	}
-	d.field("line", "%s", printable(line))
-	d.say("%s", printable(line))
+	for i, w := range words {
+		words[i] = printable([]byte(w))
+	}
+	words = append(words, "", "", "")
+	if strings.HasPrefix(words[0], "HTTP/") {
+		h.Version = words[0]
+		h.Status, _ = strconv.Atoi(words[1][:min(len(words[1]), 3)])
+	} else {
+		h.Method, h.Target, h.Version = words[0], words[1], words[2]
+	}
+	d.field("line", "%s", shown)
+	d.say("%s", shown)
 	d.headers(x.b, h)
+}
+
+// startLine is the first line of a message, marked where it was cut.
+func (d *Decoder) startLine(x data) string {
+	line := firstLine(x.b)
+	s := printable(line)
+	if len(line) == len(x.b) && !x.whole() {
+		d.frame.Truncated = true
+		s += "..."
+	}
+	return s
 }
 
 // headers shows the headers, and keeps the host's name.
@@ -72,7 +81,7 @@ func (d *Decoder) headers(b []byte, h *HTTP) {
 		}
 		b = b[end+1:]
 		name, value, ok := bytes.Cut(firstLine(b), []byte(":"))
-		if !ok {
+		if !ok || bytes.IndexByte(b, '\n') < 0 {
 			return
 		}
 		value = bytes.TrimSpace(value)
@@ -89,7 +98,7 @@ func (d *Decoder) text(name string, x data) {
 	if !d.enter(name) {
 		return
 	}
-	line := printable(firstLine(x.b))
+	line := d.startLine(x)
 	d.field("line", "%s", line)
 	d.say("%s", line)
 }

@@ -12,8 +12,18 @@ func (d *Decoder) ipv4(x data) {
 		return
 	}
 	header := int(first&15) * 4
-	d.field("version", "%d", first>>4)
-	d.field("header length", "%d", header)
+	if d.verbose {
+		d.field("version", "%d", first>>4)
+		d.field("header length", "%d", header)
+	}
+	switch {
+	case first>>4 != 4 || header < 20:
+		d.bad("version %d, header of %d bytes", first>>4, header)
+		return
+	case total < header && total != 0:
+		d.bad("total length %d below the header's", total)
+		return
+	}
 	f := &d.frame
 	f.Src, f.Dst = src, dst
 	f.IP = &f.room.ip
@@ -25,27 +35,16 @@ func (d *Decoder) ipv4(x data) {
 		f.IP.Checksum = d.verdict(sum(0, x.b[:header]) == 0xffff)
 	}
 	d.ipv4Fields(f.IP, check)
-	if first>>4 != 4 || header < 20 {
-		d.bad("version %d, header of %d bytes", first>>4, header)
-		return
-	}
 	d.ipv4Options(c.limit(header - 20))
-	x = d.ipv4Length(x, header, total)
-	d.pseudo = pseudo{sum(0, c0(x.b, 12, 20)), f.IP.MoreFragments || f.IP.FragmentOffset > 0}
-	d.ipPayload(proto, x.from(header))
+	d.pseudo = pseudo{sum(0, x.b[12:20]), f.IP.MoreFragments || f.IP.FragmentOffset > 0}
+	d.ipPayload(proto, d.ipv4Length(x, total).from(header))
 }
 
-// c0 is the part of b between two offsets that is there.
-func c0(b []byte, i, k int) []byte { return b[min(i, len(b)):min(k, len(b))] }
-
 // ipv4Length takes off what is behind the packet: the padding of Ethernet.
-func (d *Decoder) ipv4Length(x data, header, total int) data {
+func (d *Decoder) ipv4Length(x data, total int) data {
 	switch {
 	case total == 0: // the NIC will cut it into segments
 		d.frame.IP.Length = x.n
-	case total < header:
-		d.bad("total length %d below the header's", total)
-		return x.limit(header)
 	case total > x.n:
 		d.bad("total length %d, only %d there", total, x.n)
 	default:
@@ -62,7 +61,7 @@ func (d *Decoder) ipv4Fields(h *IP, check uint16) {
 	d.field("ecn", "%d", h.TOS&3)
 	d.field("length", "%d", h.Length)
 	d.field("id", "%d", h.ID)
-	d.field("flags", "[%s]", flagWords("", uint64(bit(h.DontFragment)|bit(h.MoreFragments)<<1), "DF", "MF"))
+	d.field("flags", "[%s]", flagWords("none", uint64(bit(h.DontFragment)|bit(h.MoreFragments)<<1), "DF", "MF"))
 	d.field("offset", "%d", h.FragmentOffset)
 	d.field("ttl", "%d", h.TTL)
 	d.field("protocol", "%d (%s)", h.Protocol, protoName(h.Protocol))

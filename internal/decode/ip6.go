@@ -19,14 +19,16 @@ func (d *Decoder) ipv6(x data) {
 	f.Src, f.Dst = src, dst
 	f.IP = &f.room.ip
 	*f.IP = IP{Version: 6, Protocol: next, TTL: hops, Length: 40 + n, TOS: uint8(first >> 20), FlowLabel: first & 0xfffff}
-	d.field("version", "%d", first>>28)
-	d.field("traffic class", "0x%02x", f.IP.TOS)
-	d.field("flow label", "0x%05x", f.IP.FlowLabel)
-	d.field("payload length", "%d", n)
-	d.field("next header", "%d (%s)", next, protoName(next))
-	d.field("hop limit", "%d", hops)
-	d.field("source", "%s", src)
-	d.field("destination", "%s", dst)
+	if d.verbose {
+		d.field("version", "%d", first>>28)
+		d.field("traffic class", "0x%02x", f.IP.TOS)
+		d.field("flow label", "0x%05x", f.IP.FlowLabel)
+		d.field("payload length", "%d", n)
+		d.field("next header", "%d (%s)", next, protoName(next))
+		d.field("hop limit", "%d", hops)
+		d.field("source", "%s", src)
+		d.field("destination", "%s", dst)
+	}
 	if first>>28 != 6 {
 		d.bad("version %d in an IPv6 header", first>>28)
 		return

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"capd/pcap"
 )
@@ -16,8 +17,8 @@ const (
 )
 
 // linkLayer decodes a frame from its first byte on.
-func (d *Decoder) linkLayer(x data) {
-	switch d.link {
+func (d *Decoder) linkLayer(link pcap.LinkType, x data) {
+	switch link {
 	case pcap.LinkTypeEthernet:
 		d.ethernet(x)
 	case pcap.LinkTypeNull, pcap.LinkTypeLoop:
@@ -34,10 +35,14 @@ func (d *Decoder) linkLayer(x data) {
 		d.sll2(x)
 	case pcap.LinkTypePFLog:
 		d.pflog(x)
-	case pcap.LinkTypeIEEE80211, pcap.LinkTypeRadiotap:
-		d.wireless(x)
+	case pcap.LinkTypeIEEE80211:
+		d.dot11(x)
+	case pcap.LinkTypeRadiotap:
+		d.radiotap(x)
+	case pcap.LinkTypePKTAP:
+		d.pktap(x)
 	default:
-		d.frame.Protocol = printable([]byte(d.link.String()))
+		d.frame.Protocol = printable([]byte(link.String()))
 		d.say("length %d", x.n)
 	}
 }
@@ -48,12 +53,16 @@ func (d *Decoder) ethernet(x data) {
 	}
 	c := read(x)
 	f := &d.frame
-	f.DstMAC, f.SrcMAC = c.mac(), c.mac()
+	f.DstMAC, f.SrcMAC = MAC{}, MAC{} // those of an outer frame
+	dst, src := c.mac(), c.mac()
 	if d.ended(c) {
 		return
 	}
-	d.field("destination", "%s", f.DstMAC)
-	d.field("source", "%s", f.SrcMAC)
+	f.DstMAC, f.SrcMAC = dst, src
+	if d.verbose {
+		d.field("destination", "%s", f.DstMAC)
+		d.field("source", "%s", f.SrcMAC)
+	}
 	d.typeOrLength(c)
 }
 
@@ -70,7 +79,9 @@ func (d *Decoder) typeOrLength(c *cursor) {
 		return
 	}
 	d.frame.EtherType = t
-	d.field("type", "0x%04x (%s)", t, etherName(t))
+	if d.verbose {
+		d.field("type", "0x%04x (%s)", t, etherName(t))
+	}
 	d.etherType(t, c.data)
 }
 
@@ -189,6 +200,34 @@ func (d *Decoder) pflog(x data) {
 	d.family(uint32(family), x.from((int(n)+3)&^3))
 }
 
+// pktap is a packet of any of Darwin's interfaces, with what it was on: its link
+// type, interface and process. Numbers are little-endian.
+func (d *Decoder) pktap(x data) {
+	if !d.enter("pktap") {
+		return
+	}
+	c := read(x)
+	length, kind, link, ifname := c.take(4), c.take(4), c.take(4), c.take(24)
+	flags, family := c.take(4), c.take(4)
+	c.u64() // the link layer's header and trailer
+	pid, command := c.take(4), c.take(17)
+	if d.ended(c) {
+		return
+	}
+	le := binary.LittleEndian
+	d.field("type", "%d", le.Uint32(kind))
+	d.field("link type", "%d", le.Uint32(link))
+	d.field("interface", "%s", printable(cString(ifname)))
+	d.field("flags", "0x%08x", le.Uint32(flags))
+	d.field("family", "%d", le.Uint32(family))
+	d.field("process", "%d %s", le.Uint32(pid), printable(cString(command)))
+	if n := le.Uint32(length); n < 77 || n > 1<<16 {
+		d.bad("pktap header of %d bytes", n)
+		return
+	}
+	d.linkLayer(pcap.LinkType(min(le.Uint32(link), 0xffff)), x.from(int(le.Uint32(length))))
+}
+
 func (d *Decoder) sll(x data) {
 	if !d.enter("sll") {
 		return
@@ -272,17 +311,11 @@ func (d *Decoder) ip(x data) {
 
 // bad notes what is wrong with the frame.
 func (d *Decoder) bad(format string, args ...any) {
-	at := len(d.info)
-	d.say("[malformed: ")
-	start := at + len("[malformed: ")
-	if at > 0 {
-		start += len(", ")
+	text := fmt.Sprintf(format, args...)
+	if d.frame.Malformed == "" {
+		d.frame.Malformed = text
 	}
-	d.more(format, args...)
-	if d.frame.Malformed == "" && start < len(d.info) {
-		d.frame.Malformed = string(d.info[start:])
-	}
-	d.more("]")
+	d.say("[malformed: %s]", text)
 }
 
 // pick returns the name at the index, or the index.

@@ -96,9 +96,9 @@ func (d *Decoder) stp(x data) {
 	d.field("protocol", "%d", proto)
 	d.field("version", "%d", version)
 	d.field("type", "0x%02x", kind)
-	name := pick([]string{"stp", 2: "rstp", 3: "mstp", 4: "spt"}, int(version))
+	name := pick([]string{"config", 2: "rstp", 3: "mstp", 4: "spt"}, int(version))
 	if kind == 0x80 {
-		d.say("%s topology change", name)
+		d.say("topology change")
 		return
 	}
 	flags, rootPrio, root, cost := c.u8(), c.u16(), c.mac(), c.u32()
@@ -160,6 +160,12 @@ func (d *Decoder) iso(x data) {
 	d.field("id length", "%d", idLen)
 	d.say("%s", pick(isisNames, int(pdu)))
 	c.take(3)
+	d.isisSource(pdu, c)
+	d.say("length %d", x.n)
+}
+
+// isisSource tells whose word a message is.
+func (d *Decoder) isisSource(pdu uint8, c *cursor) {
 	if pdu == 18 || pdu == 20 {
 		c.u32() // length, lifetime
 		id := c.take(8)
@@ -181,5 +187,4 @@ func (d *Decoder) iso(x data) {
 		}
 		d.say("from %s", hexBytes(source))
 	}
-	d.say("length %d", x.n)
 }

@@ -193,5 +193,6 @@ func (d *Decoder) bacnet(x data) {
 		9: "distribute broadcast", 10: "unicast npdu", 11: "broadcast npdu",
 	}
 	d.field("type", "0x%02x", kind)
-	d.say("%s, length %d", pick(names, int(function)), n)
+	d.field("length", "%d", n)
+	d.say("%s", pick(names, int(function)))
 }

@@ -10,7 +10,7 @@ func (d *Decoder) mpls(x data) {
 	c := read(x)
 	for {
 		if len(f.MPLS) >= maxItems {
-			f.Malformed = "more than 32 labels"
+			d.bad("more than %d labels", maxItems)
 			return
 		}
 		e := c.u32()
@@ -67,8 +67,10 @@ func (d *Decoder) pppoe(x data, discovery bool) {
 		d.pppoeTags(code, session, c)
 		return
 	}
-	d.say("session %d", session)
-	d.pppProto(c)
+	id := uint32(session)
+	if d.tunnel("pppoe", &id) {
+		d.pppProto(c)
+	}
 }
 
 func (d *Decoder) pppoeTags(code uint8, session uint16, c *cursor) {

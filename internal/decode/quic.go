@@ -66,26 +66,34 @@ func (d *Decoder) quic(x data) {
 		return
 	}
 	d.field("version", "0x%08x", v)
-	d.field("destination id", "%s", hexBytes(dcid))
-	d.field("source id", "%s", hexBytes(scid))
+	d.field("destination id", "%s", identity(dcid))
+	d.field("source id", "%s", identity(scid))
 	version := quicVersions(v)
 	switch {
 	case v == 0:
-		d.say("version negotiation, dcid %s, scid %s", hexBytes(dcid), hexBytes(scid))
+		d.say("version negotiation, dcid %s, scid %s", identity(dcid), identity(scid))
 		return
 	case version == nil:
-		d.say("version 0x%08x, dcid %s, scid %s", v, hexBytes(dcid), hexBytes(scid))
+		d.say("version 0x%08x, dcid %s, scid %s", v, identity(dcid), identity(scid))
 		return
 	}
 	kind := version.types[first>>4&3]
 	d.field("type", "%s", kind)
-	d.say("%s %s, dcid %s, scid %s", version.name, kind, hexBytes(dcid), hexBytes(scid))
+	d.say("%s %s, dcid %s, scid %s", version.name, kind, identity(dcid), identity(scid))
 	if kind != "initial" {
 		return
 	}
 	if hello := version.hello(x.b, dcid, c); hello != nil {
 		d.quicHello(hello)
 	}
+}
+
+// identity is a connection's, which may be empty.
+func identity(b []byte) string {
+	if len(b) == 0 {
+		return "none"
+	}
+	return hexBytes(b)
 }
 
 // quicHello reads the client's hello, as far as the first packet has it.

@@ -13,17 +13,16 @@ func (d *Decoder) tcp(x data) {
 	f := &d.frame
 	c := read(x)
 	src, dst := c.u16(), c.u16()
-	if !c.short {
-		f.SrcPort, f.DstPort = src, dst
-		f.TCP = &f.room.tcp
-		*f.TCP = TCP{Options: f.TCP.Options[:0]}
-	}
 	if d.ended(c) {
 		return
 	}
-	t := f.TCP
-	d.field("source port", "%d", src)
-	d.field("destination port", "%d", dst)
+	f.SrcPort, f.DstPort = src, dst
+	t := &f.room.tcp
+	*t = TCP{Options: t.Options[:0]}
+	if d.verbose {
+		d.field("source port", "%d", src)
+		d.field("destination port", "%d", dst)
+	}
 	t.Seq, t.Ack = c.u32(), c.u32()
 	bits := c.u16()
 	t.Window = c.u16()
@@ -32,6 +31,7 @@ func (d *Decoder) tcp(x data) {
 	if d.ended(c) {
 		return
 	}
+	f.TCP = t
 	header := int(bits>>12) * 4
 	t.Bits = bits & 0xfff
 	t.Flags = tcpFlags(t.Bits)
@@ -70,6 +70,9 @@ func (d *Decoder) tcpSeq(t *TCP) {
 }
 
 func (d *Decoder) tcpFields(t *TCP, header int, check uint16) {
+	if !d.verbose {
+		return
+	}
 	d.field("sequence", "%d", t.Seq)
 	d.field("acknowledgment", "%d", t.Ack)
 	d.field("header length", "%d", header)
@@ -146,7 +149,7 @@ func tcpOption(kind uint8, b []byte) string {
 	case kind == 29 && len(b) >= 2:
 		return fmt.Sprintf("tcp-ao keyid %d rnextkeyid %d mac 0x%s", b[0], b[1], hexBytes(b[2:]))
 	case kind == 30 && len(b) > 0:
-		return fmt.Sprintf("mptcp %d %s", b[0]>>4, pick(mptcpNames, int(b[0]>>4)))
+		return fmt.Sprintf("mptcp %s", pick(mptcpNames, int(b[0]>>4)))
 	case kind == 34:
 		return "tfo cookie " + hexBytes(b)
 	}

@@ -22,22 +22,25 @@ func (d *Decoder) gre(x data) {
 		d.field("checksum", "0x%04x", c.u16())
 		c.u16() // the offset of routing
 	}
-	var key, sequence *uint32
+	var key *uint32
 	if flags&0x2000 != 0 {
 		k := c.u32()
 		key = &k
 		d.field("key", "%d", k)
 	}
-	if flags&0x1000 != 0 {
-		s := c.u32()
-		sequence = &s
-		d.field("sequence", "%d", s)
+	sequence := flags&0x1000 != 0
+	if sequence {
+		d.field("sequence", "%d", c.u32())
 	}
 	if d.ended(c) || !d.tunnel("gre", key) {
 		return
 	}
+	d.greInner(proto, sequence, c)
+}
+
+func (d *Decoder) greInner(proto uint16, sequence bool, c *cursor) {
 	switch {
-	case proto == 0x88be && sequence != nil:
+	case proto == 0x88be && sequence:
 		d.erspan(c)
 	case proto == 0x88be: // without a header
 		d.ethernet(c.data)
@@ -87,7 +90,6 @@ func (d *Decoder) erspan(c *cursor) {
 	d.field("version", "%d", vlan>>12)
 	d.field("vlan", "%d", vlan&0xfff)
 	d.field("session", "%d", id&0x3ff)
-	d.say("erspan session %d", id&0x3ff)
 	d.ethernet(c.data)
 }
 
@@ -108,7 +110,6 @@ func (d *Decoder) erspan3(c *cursor) {
 	d.field("version", "%d", vlan>>12)
 	d.field("vlan", "%d", vlan&0xfff)
 	d.field("session", "%d", id&0x3ff)
-	d.say("erspan session %d", id&0x3ff)
 	d.ethernet(c.data)
 }
 

@@ -1,5 +1,10 @@
 package decode
 
+import (
+	"fmt"
+	"strings"
+)
+
 func (d *Decoder) udp(x data) {
 	if !d.enter("udp") {
 		return
@@ -11,31 +16,35 @@ func (d *Decoder) udp(x data) {
 		return
 	}
 	f.SrcPort, f.DstPort = src, dst
-	f.UDP = &f.room.udp
-	*f.UDP = UDP{}
-	length, check := c.u16(), c.u16()
+	n, check := c.u16(), c.u16()
 	if d.ended(c) {
 		return
 	}
-	f.UDP.Length = int(length)
-	d.field("source port", "%d", src)
-	d.field("destination port", "%d", dst)
-	d.field("length", "%d", length)
-	if !d.udpLength(&x, int(length)) {
+	f.UDP = &f.room.udp
+	*f.UDP = UDP{Length: int(n)}
+	if d.verbose {
+		d.field("source port", "%d", src)
+		d.field("destination port", "%d", dst)
+		d.field("length", "%d", n)
+	}
+	if !d.udpLength(&x, int(n)) {
 		return
 	}
-	f.UDP.Checksum = ChecksumNone
-	if check != 0 {
+	switch {
+	case check == 0:
+		f.UDP.Checksum = ChecksumNone
+	case int(n) > x.n:
+		f.UDP.Checksum = ChecksumUnknown
+	default:
 		f.UDP.Checksum = d.checksum(x, 17, true)
 	}
 	d.field("checksum", "0x%04x (%s)", check, f.UDP.Checksum)
 	before := d.tunnels
 	payload := x.from(8)
-	if !d.pseudo.fragment || payload.n > 0 {
-		d.udpPayload(payload)
-	}
-	if d.tunnels == before {
-		d.say("length %d", payload.n)
+	d.udpPayload(payload)
+	length := fmt.Sprintf("length %d", payload.n)
+	if d.tunnels == before && !strings.HasSuffix(string(d.info), length) {
+		d.say("%s", length)
 	}
 }
 

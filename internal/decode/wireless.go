@@ -1,45 +1,24 @@
 package decode
 
-import (
-	"encoding/binary"
-
-	"capd/pcap"
-)
-
-// wireless is a frame of 802.11, behind a header of radiotap or not.
-func (d *Decoder) wireless(x data) {
-	fcs := false
-	if d.link == pcap.LinkTypeRadiotap {
-		n, flags := d.radiotap(x)
-		if n == 0 {
-			return
-		}
-		x = x.from(n)
-		fcs = flags&0x10 != 0
-	}
-	if fcs {
-		x = x.limit(x.n - 4)
-	}
-	d.dot11(x)
-}
+import "encoding/binary"
 
 // radiotap reads the header before the frame: it is little-endian, and each
-// field begins at a multiple of its size. It returns its length and flags.
-func (d *Decoder) radiotap(x data) (int, uint8) {
+// field begins at a multiple of its size.
+func (d *Decoder) radiotap(x data) {
 	if !d.enter("radiotap") {
-		return 0, 0
+		return
 	}
 	c := read(x)
 	c.u16()
 	length, present := c.take(2), c.take(4)
 	if d.ended(c) {
-		return 0, 0
+		return
 	}
 	le := binary.LittleEndian
 	n, bits := int(le.Uint16(length)), le.Uint32(present)
 	if n < 8 {
 		d.bad("radiotap header of %d bytes", n)
-		return 0, 0
+		return
 	}
 	d.field("length", "%d", n)
 	d.field("present", "0x%08x", bits)
@@ -47,7 +26,12 @@ func (d *Decoder) radiotap(x data) (int, uint8) {
 	for more := bits; more&(1<<31) != 0 && at+4 <= min(n, len(x.b)); at += 4 {
 		more = le.Uint32(x.b[at:])
 	}
-	return n, d.radiotapFields(x.limit(n).b, at, bits)
+	flags := d.radiotapFields(x.limit(n).b, at, bits)
+	x = x.from(n)
+	if flags&0x10 != 0 { // a checksum is behind the frame
+		x = x.limit(x.n - 4)
+	}
+	d.dot11(x)
 }
 
 func (d *Decoder) radiotapFields(b []byte, at int, bits uint32) (flags uint8) {
@@ -119,7 +103,7 @@ func (d *Decoder) dot11(x data) {
 		if d.ended(c) {
 			return
 		}
-		d.say("%s, receiver %s", pick(dot11Control, int(sub)), f.DstMAC)
+		d.say("%s", pick(dot11Control, int(sub)))
 		return
 	}
 	two, three, seq := c.mac(), c.mac(), c.take(2)
@@ -159,9 +143,9 @@ func (d *Decoder) dot11Data(sub, flags uint8, three MAC, c *cursor) {
 	}
 	switch {
 	case sub&4 != 0:
-		d.say("no data, %s > %s", f.SrcMAC, f.DstMAC)
+		d.say("no data")
 	case flags&0x40 != 0:
-		d.say("protected data, %s > %s, length %d", f.SrcMAC, f.DstMAC, c.n)
+		d.say("protected data, length %d", c.n)
 	default:
 		d.llc(c.data)
 	}
