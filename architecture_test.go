@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 		"capture", "config", "filter", "pcap", "writer",
 		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
 	},
+	"internal/decode":      {"pcap"},
 	"internal/inject":      {unix},
 	"internal/inventory":   {"writer", "internal/retain"},
 	"internal/journal":     {},

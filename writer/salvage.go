@@ -275,13 +275,16 @@ type SalvageReport struct {
 // Salvage copies what is whole of a capture file, by whatever tool, to a new
 // file: its header and all records up to the first that is torn or damaged.
 // Nothing is added. It replaces no file.
-func Salvage(src, dst string) (SalvageReport, error) {
+//
+// The file is read twice. If read is not nil, it is called with the bytes of
+// each read, to show how far that is.
+func Salvage(src, dst string, read func(n int)) (SalvageReport, error) {
 	h, err := openRegular(src, os.O_RDONLY)
 	if err != nil {
 		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
 	}
 	defer h.Close()
-	r, err := reportOf(h)
+	r, err := reportOf(h, read)
 	if err != nil {
 		return r, fmt.Errorf("salvage: %w", err)
 	}
@@ -289,21 +292,22 @@ func Salvage(src, dst string) (SalvageReport, error) {
 	if err != nil {
 		return r, fmt.Errorf("salvage: %w", err)
 	}
-	if err := copyTo(dst, io.NewSectionReader(h, 0, r.End), info.Mode().Perm()); err != nil {
+	if err := copyTo(dst, io.NewSectionReader(toldReader{h, read}, 0, r.End), info.Mode().Perm()); err != nil {
 		return r, fmt.Errorf("salvage: %w", err)
 	}
 	return r, nil
 }
 
 // SalvageInPlace cuts a capture file, by whatever tool, where Salvage would end
-// the copy. What is behind is lost.
-func SalvageInPlace(path string) (SalvageReport, error) {
+// the copy. What is behind is lost. The file is read once; read is as with
+// Salvage.
+func SalvageInPlace(path string, read func(n int)) (SalvageReport, error) {
 	h, err := openRegular(path, os.O_RDWR)
 	if err != nil {
 		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
 	}
 	defer h.Close()
-	r, err := reportOf(h)
+	r, err := reportOf(h, read)
 	if err == nil && r.Cut > 0 {
 		if err = h.Truncate(r.End); err == nil {
 			err = syncData(h)
@@ -315,13 +319,13 @@ func SalvageInPlace(path string) (SalvageReport, error) {
 	return r, nil
 }
 
-func reportOf(h *os.File) (SalvageReport, error) {
+func reportOf(h *os.File, read func(n int)) (SalvageReport, error) {
 	info, err := h.Stat()
 	if err != nil {
 		return SalvageReport{}, err
 	}
 	f := foundEnd{size: info.Size()}
-	if f.Scanned, err = pcap.Scan(h, f.size); err != nil {
+	if f.Scanned, err = pcap.Scan(toldReader{h, read}, f.size); err != nil {
 		return SalvageReport{}, scanError(h, err)
 	}
 	r := SalvageReport{Scanned: f.Scanned, Cut: f.size - f.End, Why: f.why()}
@@ -329,6 +333,20 @@ func reportOf(h *os.File) (SalvageReport, error) {
 		return r, fmt.Errorf("%s: not the beginning of a capture file: %s", h.Name(), cmp.Or(f.Reason, f.why(), "empty"))
 	}
 	return r, nil
+}
+
+// A toldReader tells of each read.
+type toldReader struct {
+	src  io.ReaderAt
+	read func(n int) // nil: nobody asks
+}
+
+func (r toldReader) ReadAt(b []byte, off int64) (int, error) {
+	n, err := r.src.ReadAt(b, off)
+	if r.read != nil {
+		r.read(n)
+	}
+	return n, err
 }
 
 // copyTo makes a file of the bytes, or none.

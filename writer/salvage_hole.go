@@ -17,3 +17,5 @@ func nextHole(h *os.File, off, size int64) int64 {
 	}
 	return hole
 }
+
+func seekHole(h *os.File, off, size int64) int64 { return nextHole(h, off, size) }

@@ -11,9 +11,13 @@ import (
 // not written is a hole, unless someone has read it: pages in the cache pass
 // for data. So they are dropped first.
 func nextHole(h *os.File, off, size int64) int64 {
-	fd := int(h.Fd())
-	_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED)
-	hole, err := unix.Seek(fd, off, unix.SEEK_HOLE)
+	_ = unix.Fadvise(int(h.Fd()), 0, 0, unix.FADV_DONTNEED)
+	return seekHole(h, off, size)
+}
+
+// seekHole is nextHole as the cache has it, which it leaves alone.
+func seekHole(h *os.File, off, size int64) int64 {
+	hole, err := unix.Seek(int(h.Fd()), off, unix.SEEK_HOLE)
 	if err != nil || hole > size {
 		return size
 	}

@@ -331,18 +331,18 @@ func TestSalvageForeign(t *testing.T) {
 			if err := os.WriteFile(src, c.b, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r, err := Salvage(src, dst)
+			r, err := Salvage(src, dst, nil)
 			got, _ := os.ReadFile(dst)
 			if err != nil || r.Packets != uint64(c.want) || !bytes.Equal(got, b[:ends[c.want]]) || (r.Cut > 0) != (what != "whole" && what != "header") {
 				t.Errorf("%v %s: %+v, %v; %d bytes", f, what, r, err, len(got))
 			}
-			if _, err := Salvage(src, dst); !errors.Is(err, fs.ErrExist) {
+			if _, err := Salvage(src, dst, nil); !errors.Is(err, fs.ErrExist) {
 				t.Errorf("%s was replaced: %v", dst, err)
 			}
 			if left, _ := os.ReadFile(src); !bytes.Equal(left, c.b) {
 				t.Errorf("%s was changed", src)
 			}
-			if _, err := SalvageInPlace(src); err != nil {
+			if _, err := SalvageInPlace(src, nil); err != nil {
 				t.Error(err)
 			}
 			if left, _ := os.ReadFile(src); !bytes.Equal(left, b[:ends[c.want]]) {
@@ -357,10 +357,10 @@ func TestSalvageForeign(t *testing.T) {
 	if err := os.WriteFile(text, []byte("this is no capture file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Salvage(text, filepath.Join(dir, "new")); err == nil {
+	if _, err := Salvage(text, filepath.Join(dir, "new"), nil); err == nil {
 		t.Error("a text was salvaged")
 	}
-	if _, err := SalvageInPlace(text); err == nil {
+	if _, err := SalvageInPlace(text, nil); err == nil {
 		t.Error("a text was cut")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {

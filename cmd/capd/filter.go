@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"capd/filter"
 	"capd/pcap"
+	"capd/writer"
 
 	"github.com/spf13/cobra"
 )
@@ -41,7 +44,7 @@ default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
 			expr := strings.Join(args, " ")
 			switch {
 			case f.read != "" && f.dumps == 0:
-				return f.apply(cmd.OutOrStdout(), expr)
+				return f.apply(cmd.OutOrStdout(), newScreen(cmd.ErrOrStderr()), expr)
 			case f.write != "":
 				return usageError{errors.New("-w needs -r: the file to read packets from")}
 			}
@@ -124,34 +127,87 @@ func fileLinkType(path string) (pcap.LinkType, error) {
 }
 
 // apply counts the packets of a file that pass, and writes them to another.
-func (f *filterCommand) apply(w io.Writer, expr string) error {
-	in, err := os.Open(f.read)
+func (f *filterCommand) apply(w io.Writer, screen *screen, expr string) error {
+	in, err := openToRead(f.read)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	rd, err := pcap.NewReader(in)
+	p := newProgress(screen, filepath.Base(f.read), sizeOf(f.read))
+	defer p.end()
+	rd, err := pcap.NewReader(p.reader(in))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.read, err)
 	}
-	s := sieve{expr: expr, programs: make(map[pcap.LinkType]*filter.Program)}
+	s := sieve{expr: expr, programs: newPrograms(expr)}
 	if f.write != "" {
 		if s.out, err = os.OpenFile(f.write, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640); err != nil {
 			return err
 		}
 		defer s.out.Close()
 	}
-	if err := s.run(rd); err != nil {
+	err = s.run(rd)
+	p.end()
+	if err != nil {
 		return fmt.Errorf("filter %s: after %d packets: %w", f.read, s.seen, err)
 	}
 	_, err = fmt.Fprintf(w, "%d of %d packets passed\n", s.passed, s.seen)
 	return err
 }
 
+// An unreadable is an error of opening a capture file.
+type unreadable struct{ *fs.PathError }
+
+func (u unreadable) Unwrap() error { return u.PathError }
+
+func openToRead(path string) (*os.File, error) {
+	h, err := os.Open(path)
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = unreadable{p}
+	}
+	return h, err
+}
+
+// hints says what to do about it.
+func (u unreadable) hints() []string {
+	finished, isPartial := strings.CutSuffix(u.Path, writer.Partial)
+	switch {
+	case errors.Is(u, fs.ErrNotExist) && isPartial && sizeOf(finished) > 0:
+		return []string{"it is finished by now: " + quoted(finished)}
+	case errors.Is(u, fs.ErrPermission):
+		return []string{"recordings belong to the user and group that record: join the group, or use sudo"}
+	}
+	return nil
+}
+
+// programs are a filter's, by link type.
+type programs struct {
+	expr   string
+	byLink map[pcap.LinkType]*filter.Program
+}
+
+func newPrograms(expr string) *programs {
+	return &programs{expr: expr, byLink: make(map[pcap.LinkType]*filter.Program)}
+}
+
+// match says whether a packet of a file passes.
+func (s *programs) match(link pcap.LinkType, p *pcap.Packet) (bool, error) {
+	prog := s.byLink[link]
+	if prog == nil {
+		var err error
+		if prog, err = filter.Compile(s.expr, filter.Target{LinkType: filter.LinkType(link)}); err != nil {
+			return false, err
+		}
+		s.byLink[link] = prog
+	}
+	return prog.Match(p.Data, int(p.Length), nil) > 0, nil
+}
+
 // A sieve lets packets through that a filter takes.
 type sieve struct {
 	expr         string
-	programs     map[pcap.LinkType]*filter.Program
+	programs     *programs
 	out          *os.File // nil: only count
 	enc          *pcap.Encoder
 	link         pcap.LinkType // of enc
@@ -169,15 +225,11 @@ func (s *sieve) run(rd *pcap.Reader) error {
 			return errors.Join(err, s.flush(rd))
 		}
 		s.seen++
-		link := rd.Interface().LinkType
-		prog := s.programs[link]
-		if prog == nil {
-			if prog, err = filter.Compile(s.expr, filter.Target{LinkType: filter.LinkType(link)}); err != nil {
-				return err
-			}
-			s.programs[link] = prog
+		passes, err := s.programs.match(rd.Interface().LinkType, &p)
+		if err != nil {
+			return err
 		}
-		if prog.Match(p.Data, int(p.Length), nil) == 0 {
+		if !passes {
 			continue
 		}
 		s.passed++

@@ -112,7 +112,7 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newList(), newVersion(),
-		newStatus(), newRotate(), newReload(), newHold(), newRelease())
+		newStatus(), newRotate(), newReload(), newHold(), newRelease(), newWatch())
 	return root
 }
 
@@ -124,10 +124,16 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// hinted is an error that says itself what to do about it.
+type hinted interface {
+	error
+	hints() []string
+}
+
 // hints says what to do about an error, a line each.
 func hints(err error) []string {
 	var missing *daemon.MissingError
-	var unread *readError
+	var own hinted
 	switch {
 	case errors.As(err, new(usageError)):
 		return []string{"see capd --help"}
@@ -140,8 +146,8 @@ func hints(err error) []string {
 			"  sudo setcap cap_net_raw+ep /path/to/capd",
 			"  AmbientCapabilities=CAP_NET_RAW in a systemd unit with User=",
 		}
-	case errors.As(err, &unread):
-		return unread.hints()
+	case errors.As(err, &own):
+		return own.hints()
 	case errors.As(err, &missing):
 		return []string{
 			"there are: " + strings.Join(append(missing.There, capture.Any), ", "),

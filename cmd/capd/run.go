@@ -131,7 +131,7 @@ func record(ctx context.Context, d *daemon.Daemon, s *service, screen *screen, h
 			screen.summary(d.Status(), time.Since(started))
 			return err
 		case <-refresh.C:
-			screen.show(d.Status())
+			screen.show(living(d.Status()))
 		case sig := <-signals:
 			switch {
 			case sig == syscall.SIGUSR1:

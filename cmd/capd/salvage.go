@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -28,16 +29,9 @@ is left alone. run does this by itself for the files of an earlier run.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var failed error
+			screen := newScreen(cmd.ErrOrStderr())
 			for _, path := range args {
-				var r writer.SalvageReport
-				var err error
-				to := path
-				if inPlace {
-					r, err = writer.SalvageInPlace(path)
-				} else {
-					to = salvaged(path)
-					r, err = writer.Salvage(path, to)
-				}
+				to, r, err := salvage(screen, path, inPlace)
 				if err != nil {
 					failed = errors.Join(failed, err)
 					continue
@@ -49,6 +43,32 @@ is left alone. run does this by itself for the files of an earlier run.`,
 	}
 	cmd.Flags().BoolVar(&inPlace, "in-place", false, "cut the files themselves")
 	return cmd
+}
+
+// salvage salvages a file, shows how far that is, and says where the packets are.
+func salvage(screen *screen, path string, inPlace bool) (to string, r writer.SalvageReport, err error) {
+	reads := int64(2)
+	if inPlace {
+		reads = 1
+	}
+	p := newProgress(screen, filepath.Base(path), reads*sizeOf(path))
+	defer p.end()
+	if inPlace {
+		r, err = writer.SalvageInPlace(path, p.add)
+		return path, r, err
+	}
+	to = salvaged(path)
+	r, err = writer.Salvage(path, to, p.add)
+	return to, r, err
+}
+
+// sizeOf is a file's size as far as it is known: 0 if not.
+func sizeOf(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
 }
 
 func reason(why string) string {

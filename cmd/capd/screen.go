@@ -19,19 +19,34 @@ import (
 type screen struct {
 	mu    sync.Mutex
 	w     io.Writer
-	fd    int // of the terminal; -1 when it is none
+	width func() int // columns of the terminal, 0 if it does not tell; nil when it is none
 	shown bool
 }
 
 func newScreen(w io.Writer) *screen {
-	s := &screen{w: w, fd: -1}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
-		s.fd = int(f.Fd())
+	s := &screen{w: w}
+	if fd, ok := terminal(w); ok {
+		s.width = func() int {
+			width, _, err := term.GetSize(fd)
+			if err != nil {
+				return 0
+			}
+			return width
+		}
 	}
 	return s
 }
 
-func (s *screen) terminal() bool { return s.fd >= 0 }
+// terminal returns the descriptor of a terminal that takes escape sequences.
+func terminal(w io.Writer) (fd int, ok bool) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+		return -1, false
+	}
+	return int(f.Fd()), true
+}
+
+func (s *screen) terminal() bool { return s.width != nil }
 
 // refresh says when to show the line again.
 func (s *screen) refresh() *time.Ticker {
@@ -64,12 +79,11 @@ func (s *screen) wipe() {
 	}
 }
 
-// show renews the living line.
-func (s *screen) show(all []daemon.Status) {
-	line := living(all)
+// show renews the living line, which is ASCII.
+func (s *screen) show(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if width, _, err := term.GetSize(s.fd); err == nil && width > 0 && len(line) >= width {
+	if width := s.width(); width > 0 && len(line) >= width {
 		line = line[:max(width-1, 0)]
 	}
 	s.wipe()

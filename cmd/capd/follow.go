@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"capd/writer"
+)
+
+// How often a follower looks, and how long it takes damage for something that
+// is still being written.
+const (
+	followEvery    = 100 * time.Millisecond
+	followPatience = 10 * time.Second
+)
+
+// A follower reads a capture file as it grows, whole records at a time. At the
+// end of the file there is none until the file has lost its name, as a .partial
+// does when it is finished, or the context ends.
+type follower struct {
+	stopped  context.Context
+	h        *os.File
+	off      int64
+	frontier writer.Frontier
+	damaged  time.Time // since when the frontier stands before damage; zero: it does not
+	last     bool      // nothing more is written
+}
+
+func newFollower(stopped context.Context, h *os.File) *follower {
+	return &follower{stopped: stopped, h: h}
+}
+
+func (f *follower) Read(b []byte) (int, error) {
+	for f.stopped.Err() == nil {
+		// The look at the name comes first: what was written before it went, is
+		// there after.
+		f.last = f.last || f.renamed()
+		if f.off >= f.frontier.End {
+			if err := f.frontier.Advance(f.h); err != nil {
+				return 0, err
+			}
+		}
+		switch left := f.frontier.End - f.off; {
+		case left > 0:
+			n, err := f.h.ReadAt(b[:min(int64(len(b)), left)], f.off)
+			f.off += int64(n)
+			if n > 0 {
+				err = nil
+			}
+			return n, err
+		case f.last, f.isDamaged():
+			// What is no whole record is the reader's to judge.
+			n, err := f.h.ReadAt(b, f.off)
+			f.off += int64(n)
+			return n, err
+		}
+		select {
+		case <-f.stopped.Done():
+		case <-time.After(followEvery):
+		}
+	}
+	return 0, io.EOF
+}
+
+// renamed says whether the name is another file's now, or nobody's.
+func (f *follower) renamed() bool {
+	there, err := os.Stat(f.h.Name())
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	mine, err := f.h.Stat()
+	return err == nil && !os.SameFile(there, mine)
+}
+
+// isDamaged says whether waiting for a whole record is in vain. A file's first
+// bytes are written at once.
+func (f *follower) isDamaged() bool {
+	switch {
+	case !f.frontier.Damaged:
+		f.damaged = time.Time{}
+	case f.damaged.IsZero():
+		f.damaged = time.Now()
+	}
+	return f.frontier.Damaged && (f.frontier.End == 0 || time.Since(f.damaged) > followPatience)
+}

@@ -1,0 +1,548 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"capd/internal/testnet"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// A watcher is a capd watch that runs as a program.
+type watcher struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	out   *os.File        // what it prints; nil once read by lines
+	lines chan string     // closed at its end
+	all   strings.Builder // the same; to be read after that
+	errs  said
+}
+
+// said collects what a program says, to be read meanwhile.
+type said struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// startWatch starts a watch that prints into a pipe which nobody reads yet.
+func startWatch(t *testing.T, args ...string) *watcher {
+	t.Helper()
+	rd, wr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{t: t, out: rd}
+	w.start(wr, args...)
+	return w
+}
+
+func (w *watcher) start(stdout *os.File, args ...string) {
+	w.t.Helper()
+	w.cmd, _ = process(w.t, append([]string{"watch"}, args...)...)
+	w.cmd.Stdout, w.cmd.Stderr = stdout, &w.errs
+	if err := w.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	stdout.Close()
+	w.t.Cleanup(func() {
+		_ = w.cmd.Process.Kill()
+		_ = w.cmd.Wait()
+		w.out.Close()
+	})
+}
+
+// read begins to read the lines.
+func (w *watcher) read() {
+	w.lines = make(chan string, 1<<20)
+	go func() {
+		defer close(w.lines)
+		for s := bufio.NewScanner(w.out); s.Scan(); {
+			w.all.WriteString(s.Text() + "\n")
+			w.lines <- s.Text()
+		}
+	}()
+}
+
+// watching starts a watch and returns when it shows what send sends.
+func watching(t *testing.T, send func(), args ...string) *watcher {
+	t.Helper()
+	w := startWatch(t, args...)
+	w.read()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.After(patience); ; {
+		send()
+		select {
+		case _, ok := <-w.lines:
+			if !ok {
+				t.Fatalf("it ended: %s", w.errs.String())
+			}
+			return w
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("nothing is shown: %s", w.errs.String())
+		}
+	}
+}
+
+// until returns the first line that has the text.
+func (w *watcher) until(text string) string {
+	w.t.Helper()
+	for deadline := time.After(patience); ; {
+		select {
+		case line, ok := <-w.lines:
+			if !ok {
+				w.t.Fatalf("it ended before %q: %s", text, w.errs.String())
+			}
+			if strings.Contains(line, text) {
+				return line
+			}
+		case <-deadline:
+			w.t.Fatalf("no %q is shown: %s", text, w.errs.String())
+		}
+	}
+}
+
+// interrupt ends it as Ctrl-C does, and returns the lines left.
+func (w *watcher) interrupt() []string {
+	w.t.Helper()
+	if err := w.cmd.Process.Signal(os.Interrupt); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.end(exitFine)
+}
+
+// end awaits the end, and returns the lines left.
+func (w *watcher) end(code int) []string {
+	w.t.Helper()
+	slow := time.AfterFunc(patience, func() { _ = w.cmd.Process.Kill() })
+	defer slow.Stop()
+	_ = w.cmd.Wait()
+	if got := w.cmd.ProcessState.ExitCode(); got != code {
+		w.t.Errorf("exit %d, want %d: %s", got, code, w.errs.String())
+	}
+	var rest []string
+	for line := range w.lines {
+		rest = append(rest, line)
+	}
+	return rest
+}
+
+// counted is the number that the summary says of something.
+func (w *watcher) counted(what string) int {
+	w.t.Helper()
+	m := regexp.MustCompile(`(?m)^(\d+) packets? ` + what + `$`).FindStringSubmatch(w.errs.String())
+	if m == nil {
+		w.t.Fatalf("no packets %s in %s", what, w.errs.String())
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
+// TestWatchLive: a packet of a quiet line shows at once, and at the end all
+// counts agree.
+func TestWatchLive(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	s := testnet.NewSender(t, "v0")
+	w := watching(t, func() { s.Send(udpFrame(1, 2, "begin")) }, "-i", "v1", "ip")
+	for i := range 5 {
+		port := fmt.Sprintf("10.0.0.2:%d", 1000+i)
+		s.Send(udpFrame(1, uint16(1000+i), "x"))
+		line := w.until(port)
+		if !regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{6} v1 10\.0\.0\.1:1 > ` + port + `, udp `).MatchString(line) {
+			t.Errorf("%q", line)
+		}
+	}
+	for range 1000 {
+		s.Send(udpFrame(1, 7, "x"))
+	}
+	s.Send(udpFrame(1, 8, "x"))
+	w.until("10.0.0.2:8,")
+	w.interrupt()
+	shown := w.counted("shown")
+	if shown < 1007 || w.counted("captured") != shown || w.counted("dropped by the kernel") != 0 || strings.Contains(w.errs.String(), "not shown") {
+		t.Errorf("%s", w.errs.String())
+	}
+}
+
+// TestWatchFilterLive: the kernel keeps away what the filter does not take.
+func TestWatchFilterLive(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	s := testnet.NewSender(t, "v0")
+	w := watching(t, func() { s.Send(udpFrame(1, 2, "begin")) }, "-i", "v1", "udp", "port", "2")
+	for range 100 {
+		s.Send(udpFrame(1, 3, "no"))
+		s.Send(arpFrame())
+	}
+	s.Send(udpFrame(2, 9, "the last"))
+	w.until("10.0.0.1:2 >")
+	for _, line := range w.interrupt() {
+		t.Errorf("%q", line)
+	}
+	if strings.Contains(w.errs.String(), "not shown") || w.counted("captured") != w.counted("shown") {
+		t.Errorf("%s", w.errs.String())
+	}
+}
+
+// TestWatchCount: the N packets, the summary, and no more.
+func TestWatchCount(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	s := testnet.NewSender(t, "v0")
+	w := watching(t, func() {
+		for range 20 {
+			s.Send(udpFrame(1, 2, "x"))
+		}
+	}, "-i", "v1", "-c", "10", "udp")
+	if rest := w.end(exitFine); len(rest) != 9 || w.counted("shown") != 10 || w.counted("captured") < 10 {
+		t.Errorf("%d more lines; %s", len(rest), w.errs.String())
+	}
+}
+
+// TestWatchInterfaces: each packet is shown with its own interface, of rings
+// that were named and of all together.
+func TestWatchInterfaces(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	testnet.Veth(t, "v2", "v3", 1500)
+	a, b := testnet.NewSender(t, "v0"), testnet.NewSender(t, "v2")
+	for _, args := range []string{"-i v1 -i v3", ""} {
+		w := watching(t, func() { a.Send(udpFrame(1, 2, "x")) }, append(strings.Fields(args), "udp")...)
+		a.Send(udpFrame(1, 1001, "x"))
+		w.until(" v1 10.0.0.1:1 > 10.0.0.2:1001,")
+		b.Send(udpFrame(1, 1003, "x"))
+		w.until(" v3 10.0.0.1:1 > 10.0.0.2:1003,")
+		w.interrupt()
+		if each := strings.Count(w.errs.String(), " captured, 0 dropped by the kernel\n"); each != len(strings.Fields(args))/2 {
+			t.Errorf("%q: %s", args, w.errs.String())
+		}
+	}
+}
+
+// TestWatchRemoved: an interface that goes ends its ring, and the last one the
+// program.
+func TestWatchRemoved(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	testnet.Veth(t, "v2", "v3", 1500)
+	a, b := testnet.NewSender(t, "v0"), testnet.NewSender(t, "v2")
+	w := watching(t, func() { a.Send(udpFrame(1, 2, "x")) }, "-i", "v1", "-i", "v3", "udp")
+	testnet.SetUp(t, "v1", false)
+	w.says("v1 is down")
+	testnet.Remove(t, "v1")
+	w.says("watch v1: ")
+	b.Send(udpFrame(1, 1003, "x"))
+	w.until(" v3 ")
+	testnet.Remove(t, "v3")
+	w.end(exitFailed)
+	if got := w.errs.String(); strings.Count(got, "interface is gone") != 2 || w.counted("shown") < 2 {
+		t.Errorf("%s", got)
+	}
+}
+
+// says waits for a notice.
+func (w *watcher) says(text string) {
+	w.t.Helper()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.After(patience); !strings.Contains(w.errs.String(), text); {
+		select {
+		case <-look.C:
+		case <-deadline:
+			w.t.Fatalf("no %q in %s", text, w.errs.String())
+		}
+	}
+}
+
+// TestWatchDrops: while nobody reads the lines the kernel's ring fills, what it
+// drops is told, and in the end every packet is counted.
+func TestWatchDrops(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	s := testnet.NewSender(t, "v0")
+	w := startWatch(t, "-i", "v1", "--ring-size", "2MiB", "udp")
+	large := udpFrame(1, 2, strings.Repeat("x", 1400))
+	const notice = " dropped by the kernel, "
+	for deadline := time.Now().Add(patience); !strings.Contains(w.errs.String(), notice); {
+		if time.Now().After(deadline) {
+			t.Fatalf("no drop is told: %s", w.errs.String())
+		}
+		for range 100 {
+			s.Send(large)
+		}
+	}
+	w.read()
+	w.until(" v1 ")
+	shown := 1 + len(w.interrupt())
+	dropped, captured := w.counted("dropped by the kernel"), w.counted("captured")
+	if w.counted("shown") != shown || dropped == 0 || captured < shown {
+		t.Errorf("%d lines; %s", shown, w.errs.String())
+	}
+	if captured > shown && w.counted("captured and not shown before the end") != captured-shown {
+		t.Errorf("%d lines; %s", shown, w.errs.String())
+	}
+	var told, all int
+	last := w.errs.String()[strings.LastIndex(w.errs.String(), "capd: "):]
+	if _, err := fmt.Sscanf(last, "capd: %d packets"+notice+"%d in all", &told, &all); err != nil || told == 0 || all > dropped {
+		t.Errorf("%v: %s", err, w.errs.String())
+	}
+}
+
+// TestWatchBlocked: the signal ends it, though nobody takes its lines.
+func TestWatchBlocked(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	s := testnet.NewSender(t, "v0")
+	w := startWatch(t, "-i", "v1", "--ring-size", "2MiB", "udp")
+	for deadline := time.Now().Add(patience); !strings.Contains(w.errs.String(), "dropped by the kernel"); {
+		if time.Now().After(deadline) {
+			t.Fatalf("no drop is told: %s", w.errs.String())
+		}
+		for range 100 {
+			s.Send(udpFrame(1, 2, strings.Repeat("x", 1400)))
+		}
+	}
+	w.lines = make(chan string)
+	close(w.lines)
+	w.interrupt()
+	if w.counted("dropped by the kernel") == 0 || w.counted("captured and not shown before the end") == 0 {
+		t.Errorf("%s", w.errs.String())
+	}
+}
+
+// TestWatchBrokenPipe: the end of the reader, such as head, is no error.
+func TestWatchBrokenPipe(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	s := testnet.NewSender(t, "v0")
+	w := startWatch(t, "-i", "v1")
+	w.out.Close()
+	w.lines = make(chan string)
+	close(w.lines)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.end(exitFine)
+	}()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		s.Send(udpFrame(1, 2, "x"))
+		select {
+		case <-ended:
+			if w.errs.String() != "" {
+				t.Errorf("%s", w.errs.String())
+			}
+			return
+		case <-again.C:
+		}
+	}
+}
+
+// TestWatchStdin reads a file that comes through a pipe, and shows each packet
+// as it comes.
+func TestWatchStdin(t *testing.T) {
+	b := encodeFrames(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Interface: "eth0"}, arpFrame(), udpFrame(1, 2, "x"))
+	rd, wr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, to, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{t: t, out: out}
+	w.cmd, _ = process(t, "watch", "-r", "-")
+	w.cmd.Stdin, w.cmd.Stdout, w.cmd.Stderr = rd, to, &w.errs
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	rd.Close()
+	to.Close()
+	w.read()
+	cut := len(b) - 5
+	if _, err := wr.Write(b[:cut]); err != nil {
+		t.Fatal(err)
+	}
+	w.until("arp who-has")
+	if _, err := wr.Write(b[cut:]); err != nil {
+		t.Fatal(err)
+	}
+	w.until("10.0.0.2:2")
+	wr.Close()
+	w.end(exitFine)
+}
+
+// openTerminal opens a terminal: what is written to the one end is read from
+// the other.
+func openTerminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	m, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("needs a terminal of its own: %v", err)
+	}
+	t.Cleanup(func() { m.Close() })
+	var unlock, n int32
+	for _, c := range []struct {
+		request uintptr
+		arg     *int32
+	}{{syscall.TIOCSPTLCK, &unlock}, {syscall.TIOCGPTN, &n}} {
+		if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, m.Fd(), c.request, uintptr(unsafe.Pointer(c.arg))); e != 0 {
+			t.Skipf("needs a terminal of its own: %v", e)
+		}
+	}
+	s, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("needs a terminal of its own: %v", err)
+	}
+	return m, s
+}
+
+// TestWatchColours are for terminals, of those who want them.
+func TestWatchColours(t *testing.T) {
+	in := writeFrames(t, pcap.PCAPNG, "eth0", arpFrame(), udpFrame(1, 2, "x"))
+	const plain = "03:04:05.679901 eth0 10.0.0.1:1 > 10.0.0.2:2, udp "
+	for _, c := range []struct {
+		env    string
+		tty    bool
+		colour bool
+	}{{"TERM=xterm", true, true}, {"NO_COLOR=1", true, false}, {"NO_COLOR=", true, true}, {"TERM=dumb", true, false}, {"TERM=xterm", false, false}} {
+		cmd, _ := process(t, "watch", "-r", in)
+		cmd.Env = append(cmd.Env, "TERM=xterm", c.env)
+		var got bytes.Buffer
+		if c.tty {
+			m, s := openTerminal(t)
+			cmd.Stdout = s
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			_, _ = io.Copy(&got, m) // until the last who has the terminal is gone
+		} else {
+			cmd.Stdout = &got
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		escaped := strings.Contains(got.String(), "\x1b[")
+		bare := regexp.MustCompile("\x1b\\[[0-9]*m").ReplaceAllString(got.String(), "")
+		if escaped != c.colour || !strings.Contains(bare, plain) {
+			t.Errorf("%+v: %q", c, &got)
+		}
+	}
+}
+
+// TestWatchFollow: what a recorder writes is shown as it comes, and the end of
+// the file is the end.
+func TestWatchFollow(t *testing.T) {
+	for _, format := range []string{"pcap", "pcapng"} {
+		t.Run(format, func(t *testing.T) {
+			testnet.Veth(t, "v0", "v1", 1500)
+			dir := t.TempDir()
+			config := filepath.Join(dir, "capd.toml")
+			text := fmt.Sprintf("directory = %q\nformat = %q\nflush_interval = \"50ms\"\nblock_timeout = \"20ms\"\n[[interface]]\nname = \"v1\"\n", dir, format)
+			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			recorder, errs := process(t, "run", "-c", config)
+			if err := recorder.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				_ = recorder.Process.Signal(os.Interrupt)
+				if err := recorder.Wait(); err != nil {
+					t.Errorf("%v: %s", err, errs)
+				}
+			}()
+			s := testnet.NewSender(t, "v0")
+			recording(t, s, dir)
+			c, err := writer.ReadContents(dir)
+			if err != nil || len(c.Partials) != 1 {
+				t.Fatalf("%+v, %v", c, err)
+			}
+			w := watching(t, func() { s.Send(udpFrame(1, 2, "x")) }, "-f", "-r", filepath.Join(dir, c.Partials[0]))
+			s.Send(udpFrame(1, 1000, "x"))
+			w.until(":1000,")
+			for range 20000 {
+				s.Send(udpFrame(1, 3, strings.Repeat("x", 500)))
+			}
+			s.Send(udpFrame(1, 1001, "x"))
+			w.until(":1001,")
+			if err := recorder.Process.Signal(syscall.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			w.end(exitFine)
+			code, whole, stderr := capd("watch", "-r", filepath.Join(dir, strings.TrimSuffix(c.Partials[0], writer.Partial)))
+			if code != 0 || w.errs.String() != "" || w.all.String() != whole {
+				t.Errorf("exit %d, %s%s: %d bytes are shown of the growing file, %d of the finished one", code, stderr, w.errs.String(), w.all.Len(), len(whole))
+			}
+		})
+	}
+}
+
+// TestWatchFollowCounts: with a record that comes in parts, and all that was
+// written before the name went.
+func TestWatchFollowCounts(t *testing.T) {
+	b := encodeFrames(pcap.Header{LinkType: pcap.LinkTypeEthernet}, arpFrame(), udpFrame(1, 2, "x"), udpFrame(1, 3, "x"))
+	finished := filepath.Join(t.TempDir(), "x.pcap")
+	h, err := os.Create(finished + writer.Partial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	w := startWatch(t, "-f", "--json", "-r", h.Name())
+	w.read()
+	put := func(b []byte) {
+		if _, err := h.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(b[:10])
+	put(b[10:90])
+	w.until(`"arp"`)
+	put(b[90:150])
+	if line := w.until(`"udp"`); !json.Valid([]byte(line)) {
+		t.Errorf("%s", line)
+	}
+	put(b[150:])
+	if err := os.Rename(h.Name(), finished); err != nil {
+		t.Fatal(err)
+	}
+	if rest := w.end(exitFine); len(rest) != 1 || !strings.Contains(rest[0], `"dst_port":3`) {
+		t.Errorf("%q", rest)
+	}
+	w = startWatch(t, "-f", "-r", finished)
+	w.read()
+	w.until("10.0.0.2:3,")
+	w.interrupt()
+	if w.counted("shown") != 3 {
+		t.Errorf("%s", w.errs.String())
+	}
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+	"capd/internal/daemon"
+	"capd/pcap"
+)
+
+// watchPatience is after how many milliseconds the kernel hands over packets
+// that do not fill a block.
+const watchPatience = 20
+
+// live shows the packets of interfaces.
+func (w *watchCommand) live(ctx context.Context, p *printer) error {
+	if len(w.interfaces) == 0 {
+		if runtime.GOOS != "linux" {
+			return usageError{errors.New("name an interface with -i: only Linux shows all together; capd interfaces lists them")}
+		}
+		w.interfaces = []string{capture.Any}
+	}
+	var rings rings
+	defer func() { rings.close() }()
+	var feeds []feed
+	for _, name := range w.interfaces {
+		r, err := w.open(name, p)
+		if err != nil {
+			return err
+		}
+		rings = append(rings, r)
+		feeds = append(feeds, r)
+	}
+	stop := alongside(ctx, func(ctx context.Context) { w.tellDrops(ctx, rings) })
+	_, err := w.attend(ctx, p, feeds)
+	stop()
+	p.leave()
+	if why := p.why(); !errors.Is(why, errReaderGone) {
+		w.summary(p, rings)
+		err = errors.Join(err, why)
+	}
+	return err
+}
+
+// open opens an interface as a recorder does, with a ring of its own.
+func (w *watchCommand) open(name string, p *printer) (*ring, error) {
+	link, err := linkTypeOf(name)
+	if err != nil {
+		return nil, err
+	}
+	code, err := daemon.Program(w.expr, link)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", quoted(name), err)
+	}
+	dev, err := capture.Open(capture.Config{
+		Interface: name, Snaplen: w.snaplen, Promiscuous: config.Default().Promiscuous,
+		RingSize: int(w.ring), BlockTimeout: watchPatience, Filter: code,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h, err := dev.Attach()
+	if err == nil && h.LinkType() != link {
+		err = errors.New("the link type changed while the interface was opened")
+	}
+	if err != nil {
+		dev.Close()
+		return nil, fmt.Errorf("watch %s: %w", quoted(name), err)
+	}
+	for _, warning := range dev.Warnings() {
+		w.notice("%s: %s", quoted(name), warning)
+	}
+	return &ring{w: w, p: p, dev: dev, h: h, origin: newOrigin(name, link), others: make(map[uint32]*origin)}, nil
+}
+
+// linkTypeOf is what the interface's packets will have. Of one that is not
+// there, opening it tells.
+func linkTypeOf(name string) (pcap.LinkType, error) {
+	if name == capture.Any {
+		return pcap.LinkTypeLinuxSLL2, nil
+	}
+	all, err := capture.Interfaces()
+	if err != nil {
+		return 0, fmt.Errorf("list interfaces: %w", err)
+	}
+	for i := range all {
+		if all[i].Name == name {
+			return all[i].LinkType, nil
+		}
+	}
+	return pcap.LinkTypeEthernet, nil
+}
+
+// A ring is the feed of one interface.
+type ring struct {
+	w      *watchCommand
+	p      *printer
+	dev    *capture.Device
+	h      *capture.Handle
+	origin *origin
+	others map[uint32]*origin // by index, where the packets of all interfaces come together
+	looked time.Time          // when the others were asked for their names
+}
+
+type rings []*ring
+
+func (all rings) close() {
+	for _, r := range all {
+		_ = r.dev.Close()
+	}
+}
+
+func (all rings) stats() []capture.Stats {
+	list := make([]capture.Stats, len(all))
+	for i, r := range all {
+		list[i], _ = r.h.Stats() // what is not to be had is nothing
+	}
+	return list
+}
+
+// stop ends the reception: run returns when it has shown what came before.
+func (r *ring) stop() { _ = r.h.Stop() }
+
+func (r *ring) run() error {
+	for {
+		b, err := r.h.Next(0)
+		if b == nil && err == nil {
+			if r.p.flush() != nil {
+				return nil // the printer tells
+			}
+			b, err = r.h.Next(time.Second)
+		}
+		switch {
+		case errors.Is(err, capture.ErrDown):
+			r.w.notice("%s is down; it is waited for", r.origin.label)
+		case errors.Is(err, capture.ErrClosed):
+			_ = r.p.flush()
+			return nil
+		case err != nil:
+			_ = r.p.flush()
+			return fmt.Errorf("watch %s: %w", r.origin.label, err)
+		case b != nil && r.batch(b) != nil:
+			return nil
+		}
+	}
+}
+
+// batch shows the packets of a batch.
+func (r *ring) batch(b *capture.Batch) error {
+	defer b.Release()
+	var group [64]pcap.Packet
+	for n := b.Read(group[:]); n > 0; n = b.Read(group[:]) {
+		for i := range group[:n] {
+			if err := r.p.show(r.of(&group[i]), &group[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Names of interfaces are asked for again after renameCheck, and no more than
+// maxOthers are kept.
+const (
+	renameCheck = 10 * time.Second
+	maxOthers   = 4096
+)
+
+// of is the interface of a packet.
+func (r *ring) of(p *pcap.Packet) *origin {
+	index, ok := cookedIndex(r.origin.link, p.Data)
+	if !ok {
+		return r.origin
+	}
+	if o := r.others[index]; o != nil && time.Since(r.looked) < renameCheck {
+		return o
+	}
+	if len(r.others) >= maxOthers || time.Since(r.looked) >= renameCheck {
+		clear(r.others)
+		r.looked = time.Now()
+	}
+	name := unnamed(index)
+	if i, err := net.InterfaceByIndex(int(index)); err == nil {
+		name = i.Name
+	}
+	o := newOrigin(name, r.origin.link)
+	r.others[index] = o
+	return o
+}
+
+// cookedIndex is the index of the interface in the header of
+// https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html.
+func cookedIndex(link pcap.LinkType, data []byte) (uint32, bool) {
+	if link != pcap.LinkTypeLinuxSLL2 || len(data) < 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(data[4:]), true
+}
+
+// unnamed stands for the name of an interface of which only the index is known.
+func unnamed(index uint32) string { return fmt.Sprintf("if%d", index) }
+
+// tellDrops says, at most once a second, that packets were lost since.
+func (w *watchCommand) tellDrops(ctx context.Context, rings rings) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	var before uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		var dropped uint64
+		for _, s := range rings.stats() {
+			dropped += s.Dropped
+		}
+		if dropped > before {
+			w.notice("%s dropped by the kernel, %d in all: they come faster than they are shown", plural(dropped-before, "packet"), dropped)
+			before = dropped
+		}
+	}
+}
+
+// summary prints the counts at the end, each apart.
+func (w *watchCommand) summary(p *printer, rings rings) {
+	var t capture.Stats
+	all := rings.stats()
+	for _, s := range all {
+		t.Received += s.Received
+		t.Dropped += s.Dropped
+		t.NICDropped += s.NICDropped
+	}
+	shown, captured := p.shown.Load(), t.Received-t.Dropped
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s shown\n%s captured\n%s dropped by the kernel\n", plural(shown, "packet"), plural(captured, "packet"), plural(t.Dropped, "packet"))
+	if captured > shown {
+		fmt.Fprintf(&b, "%s captured and not shown before the end\n", plural(captured-shown, "packet"))
+	}
+	if t.NICDropped > 0 {
+		fmt.Fprintf(&b, "%d packets dropped by the interface\n", t.NICDropped)
+	}
+	b.WriteString(p.oddities())
+	for i, s := range all {
+		if len(all) > 1 {
+			fmt.Fprintf(&b, "%s: %d captured, %d dropped by the kernel\n", rings[i].origin.label, s.Received-s.Dropped, s.Dropped)
+		}
+	}
+	fmt.Fprint(w.screen, b.String())
+}

@@ -1,0 +1,57 @@
+package decode
+
+import (
+	"encoding/binary"
+
+	"capd/pcap"
+)
+
+// sum adds the 16-bit words of b to a sum of the Internet checksum, folded.
+func sum(start uint32, b []byte) uint32 {
+	s := uint64(start)
+	for len(b) >= 4 {
+		s += uint64(binary.BigEndian.Uint32(b))
+		b = b[4:]
+	}
+	if len(b) >= 2 {
+		s += uint64(binary.BigEndian.Uint16(b))
+		b = b[2:]
+	}
+	if len(b) == 1 {
+		s += uint64(b[0]) << 8
+	}
+	for s > 0xffff {
+		s = s>>16 + s&0xffff
+	}
+	return uint32(s)
+}
+
+// pseudo is what the checksums of transport protocols cover besides their own
+// bytes.
+type pseudo struct {
+	addresses uint32
+	fragment  bool // the transport's message is not whole
+}
+
+// checksum judges the sum over a message with its pseudo header.
+func (d *Decoder) checksum(x data, proto uint8, withPseudo bool) Checksum {
+	if !x.whole() || d.pseudo.fragment {
+		return ChecksumUnknown
+	}
+	var s uint32
+	if withPseudo {
+		s = sum(d.pseudo.addresses, []byte{0, proto, byte(x.n >> 24), byte(x.n >> 16), byte(x.n >> 8), byte(x.n)})
+	}
+	return d.verdict(sum(s, x.b) == 0xffff)
+}
+
+// verdict: what is wrong may be what the NIC has still to fill in.
+func (d *Decoder) verdict(right bool) Checksum {
+	switch {
+	case right:
+		return ChecksumRight
+	case d.packet.Flags&pcap.FlagChecksumNotReady != 0:
+		return ChecksumNotYet
+	}
+	return ChecksumWrong
+}

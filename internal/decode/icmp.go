@@ -1,0 +1,150 @@
+package decode
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+var (
+	icmpTypes = []string{
+		0: "echo reply", 3: "unreachable", 4: "source quench", 5: "redirect", 8: "echo request", 9: "router advertisement",
+		10: "router solicitation", 11: "time exceeded", 12: "parameter problem", 13: "timestamp request", 14: "timestamp reply",
+		15: "information request", 16: "information reply", 17: "mask request", 18: "mask reply", 30: "traceroute",
+		40: "photuris", 42: "extended echo request", 43: "extended echo reply",
+	}
+	icmpUnreachable = []string{
+		"net unreachable", "host unreachable", "protocol unreachable", "port unreachable", "fragmentation needed", "source route failed",
+		"net unknown", "host unknown", "source host isolated", "net prohibited", "host prohibited", "net unreachable for this service",
+		"host unreachable for this service", "prohibited by filter", "host precedence violation", "precedence cutoff",
+	}
+	icmpRedirect = []string{"redirect net", "redirect host", "redirect net for service", "redirect host for service"}
+	icmpTime     = []string{"time exceeded in transit", "time exceeded in reassembly"}
+)
+
+func (d *Decoder) icmp(x data) {
+	if !d.enter("icmp") {
+		return
+	}
+	c := read(x)
+	m := d.icmpHeader(c, x, d.checksum(x, 1, false))
+	if m == nil {
+		return
+	}
+	rest := c.u32()
+	if d.ended(c) {
+		return
+	}
+	switch m.Type {
+	case 3:
+		d.say("%s", pick(icmpUnreachable, int(m.Code)))
+		if m.Code == 4 {
+			d.more(" (mtu %d)", rest&0xffff)
+			d.field("mtu", "%d", rest&0xffff)
+		}
+		d.quote(c.data)
+	case 5:
+		gw := netip.AddrFrom4([4]byte{byte(rest >> 24), byte(rest >> 16), byte(rest >> 8), byte(rest)})
+		m.Target = gw
+		d.field("gateway", "%s", gw)
+		d.say("%s to %s", pick(icmpRedirect, int(m.Code)), gw)
+		d.quote(c.data)
+	case 11:
+		d.say("%s", pick(icmpTime, int(m.Code)))
+		d.quote(c.data)
+	case 12:
+		d.say("parameter problem at byte %d", rest>>24)
+		d.field("pointer", "%d", rest>>24)
+		d.quote(c.data)
+	default:
+		d.icmpQuery(m, rest, c)
+	}
+	d.say("length %d", x.n)
+}
+
+// icmpHeader reads what ICMP and ICMPv6 have in common.
+func (d *Decoder) icmpHeader(c *cursor, x data, sum Checksum) *ICMP {
+	f := &d.frame
+	kind, code, check := c.u8(), c.u8(), c.u16()
+	if d.ended(c) {
+		return nil
+	}
+	f.ICMP = &f.room.icmp
+	*f.ICMP = ICMP{Type: kind, Code: code, Checksum: sum}
+	d.field("type", "%d", kind)
+	d.field("code", "%d", code)
+	d.field("checksum", "0x%04x (%s)", check, sum)
+	return f.ICMP
+}
+
+func (d *Decoder) icmpQuery(m *ICMP, rest uint32, c *cursor) {
+	name := pick(icmpTypes, int(m.Type))
+	if name == number(int(m.Type)) {
+		name = "type " + name
+	}
+	switch m.Type {
+	case 0, 8, 13, 14, 15, 16, 17, 18:
+		d.echo(m, name, rest)
+	case 9:
+		d.say("%s, lifetime %d, addresses %d", name, rest&0xffff, rest>>24)
+	default:
+		d.say("%s, code %d", name, m.Code)
+	}
+	switch m.Type {
+	case 13, 14:
+		original, received, sent := c.u32(), c.u32(), c.u32()
+		if !d.ended(c) {
+			d.field("original", "%d", original)
+			d.field("received", "%d", received)
+			d.field("sent", "%d", sent)
+		}
+	case 17, 18:
+		mask := c.ip4()
+		if !d.ended(c) {
+			d.say("mask %s", mask)
+		}
+	}
+}
+
+func (d *Decoder) echo(m *ICMP, name string, rest uint32) {
+	m.ID, m.Seq = uint16(rest>>16), uint16(rest)
+	d.field("id", "%d", m.ID)
+	d.field("sequence", "%d", m.Seq)
+	d.say("%s, id %d, seq %d", name, m.ID, m.Seq)
+}
+
+// quote says which packet an error is about. It is only looked at, so that the
+// frame keeps the facts of the error itself.
+func (d *Decoder) quote(x data) {
+	if s := quoted(x); s != "" {
+		d.say("for %s", s)
+		d.field("about", "%s", s)
+	}
+}
+
+func quoted(x data) string {
+	c := read(x)
+	var src, dst netip.Addr
+	var proto uint8
+	first := c.u8()
+	if first>>4 == 6 {
+		c.take(5)
+		proto = c.u8()
+		c.u8()
+		src, dst = c.ip6(), c.ip6()
+	} else {
+		c.take(8)
+		proto = c.u8()
+		c.u16()
+		src, dst = c.ip4(), c.ip4()
+		c.take(int(first&15)*4 - 20)
+	}
+	if c.short {
+		return ""
+	}
+	if proto == 6 || proto == 17 || proto == 132 || proto == 33 {
+		if from, to := c.u16(), c.u16(); !c.short {
+			return fmt.Sprintf("%s %s > %s", protoName(proto), netip.AddrPortFrom(src, from), netip.AddrPortFrom(dst, to))
+		}
+	}
+	return fmt.Sprintf("%s %s > %s", protoName(proto), src, dst)
+}

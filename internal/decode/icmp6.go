@@ -1,0 +1,278 @@
+package decode
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+var (
+	icmp6Types = map[uint8]string{
+		1: "unreachable", 2: "packet too big", 3: "time exceeded", 4: "parameter problem", 128: "echo request", 129: "echo reply",
+		130: "listener query", 131: "listener report", 132: "listener done", 133: "router solicitation", 134: "router advertisement",
+		135: "neighbor solicitation", 136: "neighbor advertisement", 137: "redirect", 138: "router renumbering",
+		139: "node information query", 140: "node information reply", 141: "inverse neighbor solicitation",
+		142: "inverse neighbor advertisement", 143: "listener report v2", 144: "home agent request", 145: "home agent reply",
+		146: "mobile prefix solicitation", 147: "mobile prefix advertisement", 148: "certification path solicitation",
+		149: "certification path advertisement", 151: "multicast router advertisement", 152: "multicast router solicitation",
+		153: "multicast router termination", 155: "rpl control", 160: "extended echo request", 161: "extended echo reply",
+	}
+	icmp6Unreachable = []string{
+		"no route", "administratively prohibited", "beyond scope", "address unreachable", "port unreachable", "source address failed policy",
+		"reject route", "error in source routing header",
+	}
+	icmp6Time    = []string{"hop limit exceeded", "time exceeded in reassembly"}
+	icmp6Problem = []string{"erroneous header", "unrecognized next header", "unrecognized option", "incomplete first fragment"}
+)
+
+func (d *Decoder) icmp6(x data) {
+	if !d.enter("icmpv6") {
+		return
+	}
+	c := read(x)
+	m := d.icmpHeader(c, x, d.checksum(x, 58, true))
+	if m == nil {
+		return
+	}
+	if m.Type < 128 {
+		d.icmp6Error(m, c)
+	} else {
+		d.icmp6Message(m, c)
+	}
+	d.say("length %d", x.n)
+}
+
+func (d *Decoder) icmp6Error(m *ICMP, c *cursor) {
+	rest := c.u32()
+	if d.ended(c) {
+		return
+	}
+	switch m.Type {
+	case 1:
+		d.say("unreachable, %s", pick(icmp6Unreachable, int(m.Code)))
+	case 2:
+		d.say("packet too big, mtu %d", rest)
+		d.field("mtu", "%d", rest)
+	case 3:
+		d.say("%s", pick(icmp6Time, int(m.Code)))
+	case 4:
+		d.say("parameter problem, %s at byte %d", pick(icmp6Problem, int(m.Code)), rest)
+		d.field("pointer", "%d", rest)
+	default:
+		d.say("type %d, code %d", m.Type, m.Code)
+	}
+	d.quote(c.data)
+}
+
+func (d *Decoder) icmp6Message(m *ICMP, c *cursor) {
+	name, ok := icmp6Types[m.Type]
+	if !ok {
+		name = "type " + number(int(m.Type))
+	}
+	switch m.Type {
+	case 128, 129:
+		rest := c.u32()
+		if !d.ended(c) {
+			d.echo(m, name, rest)
+		}
+	case 130, 131, 132:
+		d.mld(m, name, c)
+	case 133:
+		d.say("%s", name)
+		c.u32()
+		d.ndOptions(c)
+	case 134:
+		d.routerAdvertisement(name, c)
+	case 135, 136, 137:
+		d.neighbor(m, name, c)
+	case 143:
+		d.mld2(name, c)
+	default:
+		d.say("%s, code %d", name, m.Code)
+	}
+}
+
+func (d *Decoder) routerAdvertisement(name string, c *cursor) {
+	hops, flags, life, reach, retrans := c.u8(), c.u8(), c.u16(), c.u32(), c.u32()
+	if d.ended(c) {
+		return
+	}
+	words := flagWords("none", uint64(flags>>2), "proxy", "", "", "home-agent", "other", "managed")
+	d.field("hop limit", "%d", hops)
+	d.field("flags", "0x%02x (%s)", flags, words)
+	d.field("preference", "%s", []string{"medium", "high", "reserved", "low"}[flags>>3&3])
+	d.field("lifetime", "%ds", life)
+	d.field("reachable", "%dms", reach)
+	d.field("retransmit", "%dms", retrans)
+	d.say("%s, hop limit %d, flags [%s], lifetime %ds", name, hops, words, life)
+	d.ndOptions(c)
+}
+
+func (d *Decoder) neighbor(m *ICMP, name string, c *cursor) {
+	flags := c.u32()
+	target := c.ip6()
+	if d.ended(c) {
+		return
+	}
+	m.Target = target
+	d.field("target", "%s", target)
+	switch m.Type {
+	case 135:
+		d.say("%s, who has %s", name, target)
+	case 136:
+		words := flagWords("none", uint64(flags>>29), "override", "solicited", "router")
+		d.field("flags", "%s", words)
+		d.say("%s, target is %s, flags [%s]", name, target, words)
+	case 137:
+		to := c.ip6()
+		if d.ended(c) {
+			return
+		}
+		d.field("destination", "%s", to)
+		d.say("%s, %s to %s", name, to, target)
+	}
+	d.ndOptions(c)
+}
+
+// ndOptions are options of neighbour discovery: type, and length in 8 bytes.
+func (d *Decoder) ndOptions(c *cursor) {
+	for i := 0; c.n > 0 && i < maxItems; i++ {
+		kind, n := c.u8(), int(c.u8())
+		if !c.short && n == 0 {
+			d.bad("option %d of no length", kind)
+			return
+		}
+		b := c.take(n*8 - 2)
+		if d.ended(c) {
+			return
+		}
+		d.ndOption(kind, b)
+	}
+}
+
+// ndOption shows an option; b has at least 6 bytes.
+func (d *Decoder) ndOption(kind uint8, b []byte) {
+	be := binary.BigEndian
+	value := ""
+	switch {
+	case kind == 1 || kind == 2:
+		name := []string{"source", "target"}[kind-1]
+		d.field(name+" link address", "%s", MAC(b[:6]))
+		d.say("%s link address %s", name, MAC(b[:6]))
+		return
+	case kind == 3 && len(b) == 30:
+		value = fmt.Sprintf("prefix %s/%d", netip.AddrFrom16([16]byte(b[14:])), b[0])
+		d.field("prefix flags", "%s", flagWords("none", uint64(b[1]>>5), "router", "auto", "on-link"))
+		d.field("prefix lifetimes", "%ds %ds", be.Uint32(b[2:]), be.Uint32(b[6:]))
+	case kind == 5:
+		value = fmt.Sprintf("mtu %d", be.Uint32(b[2:]))
+	case kind == 25:
+		value = "rdnss"
+		for a := b[6:]; len(a) >= 16; a = a[16:] {
+			value += " " + netip.AddrFrom16([16]byte(a)).String()
+		}
+	case kind == 31:
+		value = "dnssl " + searchList(b[6:])
+	}
+	if value == "" {
+		d.field("option", "%d 0x%s", kind, hexBytes(b))
+		return
+	}
+	d.field("option", "%s", value)
+	d.say("%s", value)
+}
+
+func (d *Decoder) mld(m *ICMP, name string, c *cursor) {
+	delay := c.u16()
+	c.u16()
+	group := c.ip6()
+	if d.ended(c) {
+		return
+	}
+	m.Target = group
+	d.field("max delay", "%dms", delay)
+	d.field("group", "%s", group)
+	d.say("%s, group %s", name, group)
+}
+
+var groupRecords = []string{1: "is-in", 2: "is-ex", 3: "to-in", 4: "to-ex", 5: "allow", 6: "block"}
+
+func (d *Decoder) mld2(name string, c *cursor) {
+	c.u16()
+	n := int(c.u16())
+	if d.ended(c) {
+		return
+	}
+	d.field("records", "%d", n)
+	d.say("%s, %d groups", name, n)
+	for range min(n, maxItems) {
+		kind, aux, sources, group := c.u8(), c.u8(), int(c.u16()), c.ip6()
+		c.take(sources*16 + int(aux)*4)
+		if d.ended(c) {
+			return
+		}
+		d.field("record", "%s %s %d sources", group, pick(groupRecords, int(kind)), sources)
+		d.say("[%s %s {%d sources}]", group, pick(groupRecords, int(kind)), sources)
+	}
+}
+
+func (d *Decoder) igmp(x data) {
+	if !d.enter("igmp") {
+		return
+	}
+	c := read(x)
+	kind, code, check, sum := c.u8(), c.u8(), c.u16(), d.checksum(x, 2, false)
+	if kind == 0x22 {
+		d.igmp3(x, c)
+		return
+	}
+	group := c.ip4()
+	if d.ended(c) {
+		return
+	}
+	d.field("type", "0x%02x", kind)
+	d.field("max response", "%d", code)
+	d.field("checksum", "0x%04x (%s)", check, sum)
+	d.field("group", "%s", group)
+	switch kind {
+	case 0x11:
+		version := 2
+		if x.n >= 12 {
+			version = 3
+		} else if code == 0 {
+			version = 1
+		}
+		d.say("query v%d, group %s", version, group)
+	case 0x12:
+		d.say("report v1, group %s", group)
+	case 0x16:
+		d.say("report v2, group %s", group)
+	case 0x17:
+		d.say("leave, group %s", group)
+	case 0x13:
+		d.say("dvmrp, length %d", x.n)
+	default:
+		d.say("type 0x%02x, length %d", kind, x.n)
+	}
+}
+
+func (d *Decoder) igmp3(x data, c *cursor) {
+	c.u16()
+	n := int(c.u16())
+	if d.ended(c) {
+		return
+	}
+	d.field("type", "0x22")
+	d.field("records", "%d", n)
+	d.say("report v3, %d groups", n)
+	for range min(n, maxItems) {
+		kind, aux, sources, group := c.u8(), c.u8(), int(c.u16()), c.ip4()
+		c.take(sources*4 + int(aux)*4)
+		if d.ended(c) {
+			return
+		}
+		d.field("record", "%s %s %d sources", group, pick(groupRecords, int(kind)), sources)
+		d.say("[%s %s {%d sources}]", group, pick(groupRecords, int(kind)), sources)
+	}
+	d.say("length %d", x.n)
+}

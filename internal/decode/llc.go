@@ -1,0 +1,190 @@
+package decode
+
+// llc is an 802.2 frame.
+func (d *Decoder) llc(x data) {
+	if !d.enter("llc") {
+		return
+	}
+	c := read(x)
+	dsap, ssap := c.u8(), c.u8()
+	control := uint16(c.u8())
+	if control&3 != 3 {
+		control = control<<8 | uint16(c.u8())
+	}
+	if d.ended(c) {
+		return
+	}
+	d.field("dsap", "0x%02x", dsap)
+	d.field("ssap", "0x%02x", ssap)
+	d.field("control", "0x%02x", control)
+	switch {
+	case dsap == 0xaa && ssap == 0xaa && control == 3:
+		d.snap(c)
+	case dsap == 0xff && ssap == 0xff, dsap == 0xe0:
+		d.named("ipx", x)
+	case dsap == 0x42 && control == 3:
+		d.stp(c.data)
+	case dsap == 0xf0:
+		d.named("netbeui", c.data)
+	case dsap == 0xfe && control == 3:
+		d.iso(c.data)
+	case dsap == 0x06 && control == 3:
+		d.ip(c.data)
+	default:
+		d.say("dsap 0x%02x, ssap 0x%02x, control 0x%02x, length %d", dsap, ssap, control, x.n)
+	}
+}
+
+// named is a protocol of which only the name is told.
+func (d *Decoder) named(name string, x data) {
+	if d.enter(name) {
+		d.say("length %d", x.n)
+	}
+}
+
+func (d *Decoder) snap(c *cursor) {
+	oui, t := c.u24(), c.u16()
+	if d.ended(c) {
+		return
+	}
+	d.field("oui", "%06x", oui)
+	d.field("protocol", "0x%04x", t)
+	switch {
+	case oui == 0 || oui == 0x0000f8:
+		d.frame.EtherType = t
+		d.etherType(t, c.data)
+	case oui == 0x00000c && t == 0x2000:
+		d.cdp(c.data)
+	case oui == 0x00000c && t == 0x010b:
+		d.stp(c.data)
+	case oui == 0x00000c:
+		d.named(pickCisco(t), c.data)
+	case oui == 0x080007 && t == 0x809b:
+		d.named("appletalk", c.data)
+	case oui == 0x0080c2 && (t == 1 || t == 7): // bridged Ethernet, with its checksum and without
+		if d.tunnel("bridged", nil) {
+			d.ethernet(c.data)
+		}
+	default:
+		d.say("oui %06x, protocol 0x%04x, length %d", oui, t, c.n)
+	}
+}
+
+func pickCisco(t uint16) string {
+	switch t {
+	case 0x0104:
+		return "pagp"
+	case 0x0111:
+		return "udld"
+	case 0x2003:
+		return "vtp"
+	case 0x2004:
+		return "dtp"
+	}
+	return "cisco"
+}
+
+func (d *Decoder) stp(x data) {
+	if !d.enter("stp") {
+		return
+	}
+	c := read(x)
+	proto, version, kind := c.u16(), c.u8(), c.u8()
+	if d.ended(c) {
+		return
+	}
+	d.field("protocol", "%d", proto)
+	d.field("version", "%d", version)
+	d.field("type", "0x%02x", kind)
+	name := pick([]string{"config", 2: "rstp", 3: "mstp", 4: "spt"}, int(version))
+	if kind == 0x80 {
+		d.say("topology change")
+		return
+	}
+	flags, rootPrio, root, cost := c.u8(), c.u16(), c.mac(), c.u32()
+	prio, bridge, port := c.u16(), c.mac(), c.u16()
+	if d.ended(c) {
+		return
+	}
+	role := ""
+	if version >= 2 {
+		role = " " + []string{"master", "alternate", "root", "designated"}[flags>>2&3]
+	}
+	words := flagWords("none", uint64(flags), "topology-change", "proposal", "", "", "learn", "forward", "agreement", "topology-change-ack")
+	d.say("%s%s, flags [%s], root %04x.%s, cost %d, bridge %04x.%s, port 0x%04x", name, role, words, rootPrio, root, cost, prio, bridge, port)
+	age, maxAge, hello, delay := c.u16(), c.u16(), c.u16(), c.u16()
+	if c.short {
+		return
+	}
+	d.field("flags", "0x%02x (%s)", flags, words)
+	d.field("root", "%04x.%s", rootPrio, root)
+	d.field("cost", "%d", cost)
+	d.field("bridge", "%04x.%s", prio, bridge)
+	d.field("port", "0x%04x", port)
+	d.field("age", "%ds", age>>8)
+	d.field("max age", "%ds", maxAge>>8)
+	d.field("hello", "%ds", hello>>8)
+	d.field("forward delay", "%ds", delay>>8)
+}
+
+var isisNames = []string{
+	15: "L1 lan hello", 16: "L2 lan hello", 17: "p2p hello", 18: "L1 lsp", 20: "L2 lsp", 24: "L1 csnp", 25: "L2 csnp", 26: "L1 psnp", 27: "L2 psnp",
+}
+
+// iso is one of OSI's protocols, by its first byte.
+func (d *Decoder) iso(x data) {
+	c := read(x)
+	id := c.u8()
+	name := "iso"
+	switch id {
+	case 0x81:
+		name = "clnp"
+	case 0x82:
+		name = "es-is"
+	case 0x83:
+		name = "is-is"
+	}
+	if !d.enter(name) || d.ended(c) {
+		return
+	}
+	if id != 0x83 {
+		d.say("length %d", x.n)
+		return
+	}
+	n, version, idLen, pdu := c.u8(), c.u8(), c.u8(), c.u8()&31
+	if d.ended(c) {
+		return
+	}
+	d.field("header length", "%d", n)
+	d.field("version", "%d", version)
+	d.field("id length", "%d", idLen)
+	d.say("%s", pick(isisNames, int(pdu)))
+	c.take(3)
+	d.isisSource(pdu, c)
+	d.say("length %d", x.n)
+}
+
+// isisSource tells whose word a message is.
+func (d *Decoder) isisSource(pdu uint8, c *cursor) {
+	if pdu == 18 || pdu == 20 {
+		c.u32() // length, lifetime
+		id := c.take(8)
+		seq := c.u32()
+		if d.ended(c) {
+			return
+		}
+		d.say("lsp %s, seq 0x%08x", hexBytes(id), seq)
+	} else {
+		if pdu < 18 {
+			c.u8() // the circuit's type
+		}
+		if pdu > 20 {
+			c.u16()
+		}
+		source := c.take(6)
+		if d.ended(c) {
+			return
+		}
+		d.say("from %s", hexBytes(source))
+	}
+}

@@ -1,0 +1,157 @@
+package decode
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+func (d *Decoder) tcp(x data) {
+	if !d.enter("tcp") {
+		return
+	}
+	f := &d.frame
+	c := read(x)
+	src, dst := c.u16(), c.u16()
+	if d.ended(c) {
+		return
+	}
+	f.SrcPort, f.DstPort = src, dst
+	t := &f.room.tcp
+	*t = TCP{Options: t.Options[:0]}
+	if d.verbose {
+		d.field("source port", "%d", src)
+		d.field("destination port", "%d", dst)
+	}
+	t.Seq, t.Ack = c.u32(), c.u32()
+	bits := c.u16()
+	t.Window = c.u16()
+	check := c.u16()
+	t.Urgent = c.u16()
+	if d.ended(c) {
+		return
+	}
+	f.TCP = t
+	header := int(bits>>12) * 4
+	t.Bits = bits & 0xfff
+	t.Flags = tcpFlags(t.Bits)
+	t.Checksum = d.checksum(x, 6, true)
+	t.Length = max(x.n-header, 0)
+	d.tcpFields(t, header, check)
+	d.say("[%s]", t.Flags)
+	if header < 20 || header > x.n {
+		d.bad("header of %d bytes", header)
+		return
+	}
+	d.tcpSeq(t)
+	d.tcpOptions(c.limit(header - 20))
+	d.say("length %d", t.Length)
+	if t.Length > 0 {
+		d.tcpPayload(x.from(header))
+	}
+}
+
+// tcpSeq tells sequence numbers as they are on the wire: a decoder that knew
+// the first ones would have to remember flows.
+func (d *Decoder) tcpSeq(t *TCP) {
+	if t.Length > 0 || t.Bits&7 != 0 {
+		d.say("seq %d", t.Seq)
+	}
+	if t.Length > 0 {
+		d.more(":%d", t.Seq+uint32(t.Length))
+	}
+	if t.Bits&0x10 != 0 {
+		d.say("ack %d", t.Ack)
+	}
+	d.say("win %d", t.Window)
+	if t.Bits&0x20 != 0 {
+		d.say("urg %d", t.Urgent)
+	}
+}
+
+func (d *Decoder) tcpFields(t *TCP, header int, check uint16) {
+	if !d.verbose {
+		return
+	}
+	d.field("sequence", "%d", t.Seq)
+	d.field("acknowledgment", "%d", t.Ack)
+	d.field("header length", "%d", header)
+	d.field("flags", "0x%03x (%s)", t.Bits, flagWords("none", uint64(t.Bits), "FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE"))
+	d.field("window", "%d", t.Window)
+	d.field("checksum", "0x%04x (%s)", check, t.Checksum)
+	d.field("urgent", "%d", t.Urgent)
+}
+
+// tcpFlags are the flags in tcpdump's letters, in its order.
+func tcpFlags(bits uint16) string {
+	const letters = "FSRP.UEWe"
+	if bits&0x1ff == 0 {
+		return "none"
+	}
+	b := make([]byte, 0, len(letters))
+	for i := range len(letters) {
+		if bits&(1<<i) != 0 {
+			b = append(b, letters[i])
+		}
+	}
+	return string(b)
+}
+
+func (d *Decoder) tcpOptions(x data) {
+	t := d.frame.TCP
+	c := read(x)
+	for len(c.b) > 0 && len(t.Options) < maxItems {
+		kind := c.u8()
+		if kind == 0 {
+			t.Options = append(t.Options, "eol")
+			break
+		}
+		if kind == 1 {
+			t.Options = append(t.Options, "nop")
+			continue
+		}
+		n := int(c.u8())
+		b := c.take(n - 2)
+		if c.short || n < 2 {
+			t.Options = append(t.Options, fmt.Sprintf("opt-%d bad length %d", kind, n))
+			break
+		}
+		t.Options = append(t.Options, tcpOption(kind, b))
+	}
+	if len(t.Options) > 0 {
+		all := strings.Join(t.Options, ",")
+		d.say("options [%s]", all)
+		d.field("options", "[%s]", all)
+	}
+}
+
+func tcpOption(kind uint8, b []byte) string {
+	be := binary.BigEndian
+	switch {
+	case kind == 2 && len(b) == 2:
+		return fmt.Sprintf("mss %d", be.Uint16(b))
+	case kind == 3 && len(b) == 1:
+		return fmt.Sprintf("wscale %d", b[0])
+	case kind == 4 && len(b) == 0:
+		return "sackOK"
+	case kind == 5 && len(b)%8 == 0 && len(b) > 0:
+		s := fmt.Sprintf("sack %d ", len(b)/8)
+		for ; len(b) > 0; b = b[8:] {
+			s += fmt.Sprintf("{%d:%d}", be.Uint32(b), be.Uint32(b[4:]))
+		}
+		return s
+	case kind == 8 && len(b) == 8:
+		return fmt.Sprintf("TS val %d ecr %d", be.Uint32(b), be.Uint32(b[4:]))
+	case kind == 19 && len(b) == 16:
+		return "md5 " + hexBytes(b)
+	case kind == 28 && len(b) == 2:
+		return fmt.Sprintf("uto 0x%04x", be.Uint16(b))
+	case kind == 29 && len(b) >= 2:
+		return fmt.Sprintf("tcp-ao keyid %d rnextkeyid %d mac 0x%s", b[0], b[1], hexBytes(b[2:]))
+	case kind == 30 && len(b) > 0:
+		return fmt.Sprintf("mptcp %s", pick(mptcpNames, int(b[0]>>4)))
+	case kind == 34:
+		return "tfo cookie " + hexBytes(b)
+	}
+	return fmt.Sprintf("opt-%d 0x%s", kind, hexBytes(b))
+}

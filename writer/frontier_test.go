@@ -1,0 +1,156 @@
+package writer
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"capd/pcap"
+)
+
+// growing is a file that tests write into.
+func growing(t *testing.T, ext string) *os.File {
+	t.Helper()
+	h, err := os.Create(filepath.Join(t.TempDir(), "x"+ext+Partial))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func put(t *testing.T, h *os.File, b []byte, off int64) {
+	t.Helper()
+	if _, err := h.WriteAt(b, off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFrontierBytes: byte by byte, the frontier is the end of the last whole
+// record.
+func TestFrontierBytes(t *testing.T) {
+	t.Parallel()
+	for _, format := range bothFormats {
+		b, ends := recordFile(format, 60, 61, 1500)
+		h := growing(t, format.Ext())
+		var f Frontier
+		for n := range int64(len(b)) {
+			put(t, h, b[n:n+1], n)
+			if err := f.Advance(h); err != nil {
+				t.Fatal(err)
+			}
+			want := int64(0)
+			for _, end := range ends {
+				if end <= n+1 {
+					want = end
+				}
+			}
+			if f.Damaged || f.End != want && (f.End > n+1 || n+1 >= ends[0]) { // the header has blocks
+				t.Fatalf("%v: %d bytes: %+v, want %d of %v", format, n+1, f, want, ends)
+			}
+		}
+		if f.End != int64(len(b)) {
+			t.Errorf("%v: %+v of %d", format, f, len(b))
+		}
+		if err := h.Truncate(int64(len(b) - 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Advance(h); err == nil || !strings.Contains(err.Error(), "cut to") {
+			t.Errorf("%v: cut: %v", format, err)
+		}
+	}
+}
+
+// TestFrontierHole: a later chunk is there, an earlier one is not. The record at
+// the edge of the hole is not taken for whole.
+func TestFrontierHole(t *testing.T) {
+	t.Parallel()
+	const chunk = 64 << 10
+	for _, format := range bothFormats {
+		var sizes []int
+		for range 300 {
+			sizes = append(sizes, 1000)
+		}
+		b, _ := recordFile(format, sizes...)
+		h := growing(t, format.Ext())
+		put(t, h, b[:chunk], 0)
+		put(t, h, b[2*chunk:3*chunk], 2*chunk)
+		if seekHole(h, 0, 3*chunk) != chunk {
+			t.Skip("holes can't be seen here")
+		}
+		var f Frontier
+		for range 3 {
+			if err := f.Advance(h); err != nil || f.End > chunk || f.End < chunk-2000 || f.Damaged {
+				t.Fatalf("%v: before the hole: %+v, %v", format, f, err)
+			}
+		}
+		put(t, h, b[chunk:2*chunk], chunk)
+		if err := f.Advance(h); err != nil || f.End > 3*chunk || f.End < 3*chunk-2000 || f.Damaged {
+			t.Fatalf("%v: %+v, %v", format, f, err)
+		}
+		put(t, h, b[3*chunk:], 3*chunk)
+		if err := f.Advance(h); err != nil || f.End != int64(len(b)) {
+			t.Fatalf("%v: %+v, %v", format, f, err)
+		}
+	}
+}
+
+// TestFrontierZeros: where holes can't be seen, zeros are waited for as well.
+func TestFrontierZeros(t *testing.T) {
+	t.Parallel()
+	for _, format := range bothFormats {
+		b, ends := recordFile(format, 60, 61, 62, 63)
+		h := growing(t, format.Ext())
+		put(t, h, b[:ends[2]], 0)
+		put(t, h, make([]byte, int64(len(b))-ends[2]), ends[2])
+		var f Frontier
+		for range 2 {
+			if err := f.Advance(h); err != nil || f.End != ends[2] || f.Damaged {
+				t.Fatalf("%v: %+v, %v", format, f, err)
+			}
+		}
+		put(t, h, b[ends[2]:], ends[2]) // its size stays
+		if err := f.Advance(h); err != nil || f.End != int64(len(b)) {
+			t.Fatalf("%v: %+v, %v", format, f, err)
+		}
+	}
+}
+
+func TestFrontierDamage(t *testing.T) {
+	t.Parallel()
+	for _, format := range bothFormats {
+		b, ends := recordFile(format, 60, 61, 62, 63)
+		h := growing(t, format.Ext())
+		put(t, h, b[:ends[2]], 0)
+		put(t, h, bytes.Repeat([]byte{0xee}, 5000), ends[2])
+		var f Frontier
+		if err := f.Advance(h); err != nil || f.End != ends[2] || !f.Damaged {
+			t.Errorf("%v: %+v, %v", format, f, err)
+		}
+	}
+}
+
+// TestFrontierSteps: a large file is not read whole before its first packets
+// can be.
+func TestFrontierSteps(t *testing.T) {
+	t.Parallel()
+	b, _ := recordFile(pcap.PCAPNG, 60000, 60001)
+	enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet})
+	record := make([]byte, enc.MaxRecord())
+	n, _ := enc.Encode(record, []pcap.Packet{{Data: make([]byte, 60000), Length: 60000, Sec: 1}})
+	b = append(b, bytes.Repeat(record[:n], (2*frontierStep+frontierStep/2)/n)...)
+	h := growing(t, ".pcapng")
+	put(t, h, b, 0)
+	var f Frontier
+	for i := range 3 {
+		before := f.End
+		if err := f.Advance(h); err != nil || f.End <= before || f.End > before+frontierStep {
+			t.Fatalf("step %d: %+v, %v", i, f, err)
+		}
+	}
+	if f.End != int64(len(b)) {
+		t.Errorf("%+v of %d", f, len(b))
+	}
+}
