@@ -219,7 +219,10 @@ func kept(k *control.Kept, now time.Time) string {
 	if !k.Oldest.IsZero() {
 		text += fmt.Sprintf(", oldest %s", span(now.Sub(k.Oldest)))
 	}
-	if k.Limit == "" {
+	switch {
+	case k.Limit == "" && k.Rate <= 0:
+		return text + "; no growth of late"
+	case k.Limit == "":
 		return text + fmt.Sprintf("; grows %s/s, no limit", size(k.Rate))
 	}
 	return text + fmt.Sprintf("; will reach %s (%s)", span(duration(k.Reach)), clean(k.Limit))
