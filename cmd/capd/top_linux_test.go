@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -33,9 +34,9 @@ socket = %q
 [[interface]]
 name = "lo"
 [[interface]]
-name = "v1"
+name = "eth0"
 [[interface]]
-name = "late0"
+name = "eth1"
 wait = true
 `
 
@@ -47,15 +48,10 @@ type watched struct {
 	lo                    net.Conn
 }
 
-func newWatched(t *testing.T) *watched {
+func newWatched(t *testing.T, dir string) *watched {
 	t.Helper()
-	testnet.Veth(t, "v0", "v1", 1500)
+	testnet.Veth(t, "eth0", "peer0", 1500)
 	testnet.SetUp(t, "lo", true)
-	dir, err := os.MkdirTemp("", "capd") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	w := &watched{t: t, files: filepath.Join(dir, "files"), config: filepath.Join(dir, "capd.toml"), socket: filepath.Join(dir, "s")}
 	if err := os.WriteFile(w.config, fmt.Appendf(nil, topConfig, w.files, w.socket), 0o600); err != nil {
 		t.Fatal(err)
@@ -98,10 +94,15 @@ func (w *watched) show(width, height int) *testterm.Terminal {
 // TestTop watches a capd that records loopback, gives it orders, and stays when
 // it dies and comes back.
 func TestTop(t *testing.T) {
-	w := newWatched(t)
+	dir, err := os.MkdirTemp("", "capd") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w := newWatched(t, dir)
 	term := w.show(80, 24)
-	term.AwaitText("recording 2 of 3 interfaces", "\n>late0      waiting ", "\n lo         recording ")
-	term.Press("j")
+	term.AwaitText("recording 2 of 3 interfaces", "\n>eth0       recording ", "\n eth1       waiting ", "\n lo         recording ")
+	term.Press("j", "Down")
 	term.AwaitText("\n>lo ")
 	for range 100 {
 		if _, err := w.lo.Write(make([]byte, 1000)); err != nil {
@@ -172,7 +173,7 @@ func TestTopPicture(t *testing.T) {
 			said += string(text)
 		}
 	}
-	for _, want := range []string{"recording 2 of 3 interfaces", "INTERFACE", "late0", "waiting", "? help"} {
+	for _, want := range []string{"recording 2 of 3 interfaces", "INTERFACE", "eth1", "waiting", "? help"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in the picture", want)
 		}
@@ -182,32 +183,36 @@ func TestTopPicture(t *testing.T) {
 // takePicture lets capd top run for a minute.
 func takePicture(t *testing.T) string {
 	const width = 110
-	w := newWatched(t)
+	dir := "/var/tmp/capd" // it is in the picture
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w := newWatched(t, dir)
 	term := w.show(width, 24)
 	term.AwaitText("recording 2 of 3 interfaces")
-	term.Press("j", "j")
-	send, frame := testnet.NewSender(t, "v0"), make([]byte, 1400)
+	send, frame := testnet.NewSender(t, "peer0"), make([]byte, 1400)
 	frame[12], frame[13] = 0x88, 0xb5
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for n := 0; n < 6000; n++ {
+	for n := range 6000 {
 		<-tick.C
-		for range 20 + n/3%100 {
+		for range int(70 + 60*math.Sin(float64(n)/400)) {
 			send.Send(frame)
 		}
-		if n%700 < 300 {
+		for range 1 + n/500%4*3 {
 			_, _ = w.lo.Write(make([]byte, 600))
 		}
 		switch n {
-		case 3000, 4500: // longer than the ring lasts
+		case 3000: // longer than the ring lasts
 			_ = w.cmd.Process.Signal(syscall.SIGSTOP)
-		case 3080, 4530:
+		case 3080:
 			_ = w.cmd.Process.Signal(syscall.SIGCONT)
 		case 5900:
 			term.Press("r")
 		}
 	}
-	term.AwaitText("Z rotated v1: ")
+	term.AwaitText("Z rotated eth0: ")
 	styled := term.Styled()
 	term.Press("q")
 	term.Ended(0)
