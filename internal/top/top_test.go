@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"capd/internal/control"
@@ -260,25 +261,28 @@ func TestOrders(t *testing.T) {
 
 // TestAsks: an answer is followed by the next question, whatever it was.
 func TestAsks(t *testing.T) {
-	m, l := shown(80, 24, utf8)
-	l.err = errors.New("away")
-	a, ok := m.Init()().(answer)
-	if !ok || !errors.Is(a.err, l.err) {
-		t.Fatalf("%+v", a)
-	}
-	for _, a := range []answer{a, {at: born, status: scene(0)}} {
-		_, cmd := m.Update(a)
-		if cmd == nil {
-			t.Fatal("nothing follows an answer")
+	synctest.Test(t, func(t *testing.T) {
+		m, l := shown(80, 24, utf8)
+		l.err = errors.New("away")
+		a, ok := m.Init()().(answer)
+		if !ok || !errors.Is(a.err, l.err) {
+			t.Fatalf("%+v", a)
 		}
-		next, ok := cmd().(tick) // in a second at most
-		if !ok {
-			t.Fatalf("%T follows", next)
+		time.Sleep(300 * time.Millisecond)
+		for _, a := range []answer{a, {at: born, status: scene(0)}} {
+			_, cmd := m.Update(a)
+			if cmd == nil {
+				t.Fatal("nothing follows an answer")
+			}
+			next, ok := cmd().(tick)
+			if !ok || time.Now().Nanosecond() != 0 {
+				t.Fatalf("%T follows at %v, not at a second's begin", next, time.Now())
+			}
+			if _, cmd = m.Update(next); cmd == nil {
+				t.Fatal("nothing follows a tick")
+			}
 		}
-		if _, cmd = m.Update(next); cmd == nil {
-			t.Fatal("nothing follows a tick")
-		}
-	}
+	})
 }
 
 // TestColours: what is wrong is red, and on a terminal without colours it is
