@@ -40,7 +40,6 @@ func right(s string, cells int) string {
 	return strings.Repeat(" ", max(0, cells-ansi.StringWidth(s))) + s
 }
 
-func bold(s string) string    { return ansi.NewStyle().Bold().Styled(s) }
 func faint(s string) string   { return ansi.NewStyle().Faint().Styled(s) }
 func reverse(s string) string { return ansi.NewStyle().Bold().Reverse(true).Styled(s) }
 func red(s string) string     { return ansi.NewStyle().Bold().ForegroundColor(ansi.Red).Styled(s) }
