@@ -49,6 +49,8 @@ var mayImport = map[string][]string{
 	"internal/testdisk":    {"internal/testnet", unix},
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},
+	"internal/testterm":    {},
+	"internal/top":         {"internal/control"},
 	"packaging":            {"config", "pcap", "writer"}, // tests only
 	"packaging/systemd":    {"pcap", "writer"},           // tests only
 	"pcap":                 {},

@@ -20,6 +20,7 @@ import (
 	"capd/internal/daemon"
 	"capd/internal/sandbox"
 	"capd/internal/selftest"
+	"capd/internal/top"
 	"capd/writer"
 
 	"github.com/spf13/cobra"
@@ -112,7 +113,7 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newList(), newVersion(),
-		newStatus(), newRotate(), newReload(), newHold(), newRelease(), newWatch())
+		newStatus(), newTop(), newRotate(), newReload(), newHold(), newRelease(), newWatch())
 	return root
 }
 
@@ -161,6 +162,8 @@ func hints(err error) []string {
 		return []string{"name one with -i, such as -i eth0 or -i any; capd interfaces lists them", "or give a configuration with -c"}
 	case errors.Is(err, writer.ErrInUse):
 		return []string{"two recorders need two directories"}
+	case errors.Is(err, top.ErrTerminal):
+		return []string{"capd status prints the same once, and ssh -t gives a terminal"}
 	case errors.Is(err, errNoCapd):
 		return []string{"start one with capd run, or name its socket with --socket PATH (control.socket in capd.toml)"}
 	case errors.As(err, new(*ambiguousError)):

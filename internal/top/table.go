@@ -1,0 +1,142 @@
+package top
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"capd/internal/control"
+
+	"github.com/charmbracelet/x/ansi"
+)
+
+// columns are how many cells those of the table have that may be wider. The
+// others take fixed.
+type columns struct{ name, rate, loss, bar int }
+
+// fixed is the rest of a row: the mark, state, numbers and the spaces between.
+const fixed = 1 + 1 + 9 + 1 + 5 + 1 + 5 + 1 + 1 + 5 + 1 + 1 + 1 + 1 + 5 + 1 + 6
+
+// fit spreads a width over the columns: names until they are whole, and then
+// the rest, as long as it is of use.
+func fit(width int) columns {
+	c := columns{name: 10, rate: 8, loss: 6, bar: 5}
+	spare := width - fixed - c.name - c.rate - c.loss - 2*c.bar
+	for _, more := range []struct {
+		cells *int
+		most  int
+	}{{&c.name, 15}, {&c.rate, 15}, {&c.loss, 10}, {&c.bar, 10}, {&c.rate, window}, {&c.loss, window}, {&c.name, 30}} {
+		each := 1
+		if more.cells == &c.bar {
+			each = 2
+		}
+		n := min(more.most-*more.cells, spare/each)
+		n = max(n, 0)
+		*more.cells += n
+		spare -= n * each
+	}
+	return c
+}
+
+// table is a head and a row for each interface, scrolled so that the selected
+// one is seen; it has room for so many rows.
+func (m *model) table(rows []*control.Interface, selected, room int) []string {
+	c := fit(m.width)
+	lines := []string{faint(strings.Join([]string{
+		" " + left("INTERFACE", c.name), left("STATE", 9), right("PKT/S", 5), right("BIT/S", 5), left("RATE", c.rate),
+		right("LOST", 5), left("LOSS", c.loss), left("RING", c.bar), left("POOL", c.bar), right("WRITE", 5), right("REACH", 6),
+	}, " "))}
+	first := max(0, selected-room+1)
+	for i := first; i < min(len(rows), first+room); i++ {
+		line := m.row(rows[i], i == selected, c)
+		if m.err != nil { // it says what was, not what is
+			line = faint(ansi.Strip(line))
+		}
+		lines = append(lines, line)
+	}
+	for len(lines) < room+1 {
+		lines = append(lines, "")
+	}
+	if hidden := len(rows) - room; hidden > 0 {
+		lines[0] = left(lines[0], m.width-12) + faint(right(fmt.Sprintf("%d not seen", hidden), 12))
+	}
+	return lines
+}
+
+func (m *model) row(in *control.Interface, selected bool, c columns) string {
+	h := m.histories[in.Name]
+	mark, name := " ", left(clean(in.Name), c.name)
+	if selected {
+		mark, name = ">", reverse(name)
+	}
+	lost := right(metric(float64(in.Lost())), 5)
+	switch {
+	case h.recently(m.second) > 0:
+		lost = red(lost)
+	case in.Lost() > 0:
+		lost = yellow(lost)
+	}
+	return mark + strings.Join([]string{
+		name, stateStyle(in.State)(left(clean(in.State), 9)),
+		right(metric(in.Rates.Second.Packets), 5), right(metric(8*in.Rates.Second.Bytes), 5),
+		m.sparkline(h.spark(m.second, c.rate, rateOf), cyan),
+		lost, m.sparkline(h.spark(m.second, c.loss, lostOf), red),
+		m.bar(in.Ring.Now, c.bar), m.bar(in.Pool.Now, c.bar),
+		right(took(recent(&in.Writes).P99), 5), right(reach(&in.Kept), 6),
+	}, " ")
+}
+
+func stateStyle(state string) func(string) string {
+	switch state {
+	case control.Recording:
+		return green
+	case control.Waiting:
+		return yellow
+	case control.Ended:
+		return faint
+	}
+	return red
+}
+
+// sparkline draws values a cell each. The least that is not nothing is seen.
+func (m *model) sparkline(values []float64, style func(string) string) string {
+	top := 0.0
+	for _, v := range values {
+		top = max(top, zeroed(v))
+	}
+	var b strings.Builder
+	for _, v := range values {
+		switch {
+		case math.IsNaN(v):
+			b.WriteByte(' ')
+		case v <= 0:
+			b.WriteString(faint(string(m.glyphs.levels[0])))
+		default:
+			steps := len(m.glyphs.levels) - 1
+			level := min(int(math.Ceil(v/top*float64(steps))), steps)
+			b.WriteString(style(string(m.glyphs.levels[max(level, 1)])))
+		}
+	}
+	return b.String()
+}
+
+// bar draws a part of 1. The least that is not nothing is seen.
+func (m *model) bar(part float64, cells int) string {
+	part = min(max(zeroed(part), 0), 1)
+	steps := len(m.glyphs.parts)
+	n := int(math.Ceil(part * float64(cells*steps)))
+	full := strings.Repeat(string(m.glyphs.parts[steps-1]), n/steps)
+	used := n / steps
+	if rest := n % steps; rest > 0 {
+		full += string(m.glyphs.parts[rest-1])
+		used++
+	}
+	style := green
+	switch {
+	case part >= 0.8:
+		style = red
+	case part >= 0.5:
+		style = yellow
+	}
+	return style(full) + faint(strings.Repeat(string(m.glyphs.empty), cells-used))
+}

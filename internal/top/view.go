@@ -1,0 +1,263 @@
+package top
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"capd/internal/control"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+)
+
+// The smallest terminal that all columns and details have room on.
+const (
+	minWidth  = 80
+	minHeight = 24
+)
+
+func (m *model) small() bool { return m.width < minWidth || m.height < minHeight }
+
+// View shows the model.
+func (m *model) View() tea.View {
+	v := tea.NewView(m.frame())
+	v.AltScreen = true
+	return v
+}
+
+// frame is as many lines as the terminal has, none of them longer than it is
+// wide.
+func (m *model) frame() string {
+	var lines []string
+	switch {
+	case m.small():
+		lines = m.tooSmall()
+	case m.help:
+		lines = append(helpText(), "", m.alert())
+	default:
+		lines = m.screen()
+	}
+	lines = lines[:min(len(lines), max(m.height, 0))]
+	for i := range lines {
+		lines[i] = cut(lines[i], m.width)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (m *model) tooSmall() []string {
+	return []string{
+		fmt.Sprintf("capd top needs %dx%d,", minWidth, minHeight),
+		fmt.Sprintf("this is %dx%d: make", m.width, m.height),
+		"it larger. q quits",
+		m.alert(),
+	}
+}
+
+func (m *model) screen() []string {
+	lines := append(m.head(), m.alert())
+	rows, selected := m.rows()
+	details := m.details(rows, selected)
+	room := m.height - len(lines) - 1 - len(details) - 2
+	lines = append(lines, m.table(rows, selected, room)...)
+	lines = append(lines, details...)
+	said := plain
+	if m.said.bad {
+		said = red
+	}
+	text := ""
+	if m.said.text != "" {
+		text = " " + clock(m.said.at) + " " + m.said.text
+	}
+	keys := " s sort (by " + m.sorting.String() + ")  r rotate  h hold 10 min  arrows j k select  ? help  q quit"
+	return append(lines, said(cut(text, m.width)), faint(keys))
+}
+
+// alert says that capd is away.
+func (m *model) alert() string {
+	if m.err == nil {
+		return ""
+	}
+	return red(cut(fmt.Sprintf(" no answer since %s (%s), trying again: %s",
+		clock(m.answered), span(m.now.Sub(m.answered)), cause(m.err)), m.width))
+}
+
+// head is what all interfaces have together.
+func (m *model) head() []string {
+	if m.status == nil {
+		lines := []string{reverse(left(" capd top", m.width)), "", "", ""}
+		if m.err == nil {
+			lines[1] = " asking capd ..."
+		}
+		return lines
+	}
+	s := m.status
+	var now control.Rate
+	var all control.Counters
+	recorded, held := 0, 0
+	for i := range s.Interfaces {
+		in := &s.Interfaces[i]
+		if in.State == control.Recording {
+			recorded++
+		}
+		held += in.Kept.Held
+		now.Packets += in.Rates.Second.Packets
+		now.Bytes += in.Rates.Second.Bytes
+		now.Lost += in.Rates.Second.Lost
+		all.Received += in.Received
+		all.Written += in.Written
+		all.KernelDropped += in.KernelDropped
+		all.CapdDropped += in.CapdDropped
+		all.NICDropped += in.NICDropped
+	}
+	title := fmt.Sprintf(" %s  up %s  recording %d of %s", clean(s.Software), span(s.Time.Sub(s.Start)), recorded, plural(len(s.Interfaces), "interface"))
+	stamp := date(m.answered) + " "
+	lost := fmt.Sprintf("%d lost (%d kernel, %d capd, %d NIC)", all.Lost(), all.KernelDropped, all.CapdDropped, all.NICDropped)
+	if all.Lost() > 0 {
+		lost = yellow(lost)
+	}
+	lostNow := metric(now.Lost) + " lost/s"
+	if now.Lost > 0 {
+		lostNow = red(lostNow)
+	}
+	return []string{
+		reverse(left(title, m.width-len(stamp)) + stamp),
+		fmt.Sprintf(" now    %s packets/s  %s bit/s  %s", metric(now.Packets), metric(8*now.Bytes), lostNow),
+		fmt.Sprintf(" total  %s received  %s written  %s", metric(float64(all.Received)), metric(float64(all.Written)), lost),
+		" disk   " + disk(s.Directories, held),
+	}
+}
+
+// disk says what the directories hold, and how much room the fullest has.
+func disk(dirs []control.Directory, held int) string {
+	var files int
+	var bytes float64
+	var fullest *control.Directory
+	for i := range dirs {
+		d := &dirs[i]
+		files += d.Files
+		bytes += float64(d.Bytes)
+		if d.Total > 0 && (fullest == nil || float64(d.Free)/float64(d.Total) < float64(fullest.Free)/float64(fullest.Total)) {
+			fullest = d
+		}
+	}
+	text := fmt.Sprintf("%s, %s, %d held", plural(files, "file"), size(bytes), held)
+	if fullest == nil {
+		return text
+	}
+	text += fmt.Sprintf("  %s of %s free", size(float64(fullest.Free)), size(float64(fullest.Total)))
+	if len(dirs) > 1 {
+		text += " on " + clean(fullest.Path)
+	}
+	return text
+}
+
+// details are what there is to know of the selected interface.
+func (m *model) details(rows []*control.Interface, selected int) []string {
+	rule := func(text string) string {
+		return text + strings.Repeat(string(m.glyphs.rule), max(0, m.width-ansi.StringWidth(text)))
+	}
+	if len(rows) == 0 {
+		return []string{rule("")}
+	}
+	in := rows[selected]
+	at := m.status.Time
+	last := "never"
+	if !in.LastLoss.IsZero() {
+		last = span(at.Sub(in.LastLoss)) + " ago"
+	}
+	return []string{
+		rule(fmt.Sprintf("%c%c %s: %s since %s (%s) ", m.glyphs.rule, m.glyphs.rule,
+			clean(in.Name), clean(in.State), date(in.Since), span(at.Sub(in.Since)))),
+		" file   " + written(in),
+		fmt.Sprintf(" frames %d received, %d written, %d pending; %s", in.Received, in.Written, in.Pending, size(float64(in.Bytes))),
+		fmt.Sprintf(" lost   %d by the kernel, %d by capd, %d by the interface; last: %s",
+			in.KernelDropped, in.CapdDropped, in.NICDropped, last),
+		left(" ring   "+fill(&in.Ring)+fmt.Sprintf(", full %dx", in.Freezes), 43) + " writes " + latency(&in.Writes),
+		left(" pool   "+fill(&in.Pool)+fmt.Sprintf(", waited %dx", in.Waits), 43) + " syncs  " + latency(&in.Syncs),
+		" kept   " + kept(&in.Kept, at),
+	}
+}
+
+func fill(f *control.Fill) string {
+	return fmt.Sprintf("%s high %s of %s", percent(f.Now), percent(f.High), size(float64(f.Size)))
+}
+
+// written names the files under way.
+func written(in *control.Interface) string {
+	text := "none yet, in " + clean(in.Directory)
+	if n := len(in.Files); n > 0 {
+		text = clean(filepath.Base(in.Files[0]))
+		if n > 1 {
+			text += fmt.Sprintf(" and %d more", n-1)
+		}
+		text += " in " + clean(in.Directory)
+	}
+	if in.Failures > 0 {
+		return red(plural(in.Failures, "file")+" failed") + "; " + text
+	}
+	return text
+}
+
+func latency(l *control.Latency) string {
+	r := recent(l)
+	return fmt.Sprintf("med %s p99 %s max %s", took(r.Median), took(r.P99), took(l.Max))
+}
+
+// recent is the last minute, or all when nothing was done in it.
+func recent(l *control.Latency) control.Summary {
+	if l.Minute.Count > 0 {
+		return l.Minute
+	}
+	return l.Summary
+}
+
+// kept says what there is of the interface, and how long it will last.
+func kept(k *control.Kept, now time.Time) string {
+	text := fmt.Sprintf("%s, %s, %d held", plural(k.Files, "file"), size(float64(k.Bytes)), k.Held)
+	if !k.Oldest.IsZero() {
+		text += fmt.Sprintf(", oldest %s", span(now.Sub(k.Oldest)))
+	}
+	switch {
+	case k.Limit == "" && k.Rate <= 0:
+		return text + "; no growth of late"
+	case k.Limit == "":
+		return text + fmt.Sprintf("; grows %s/s, no limit", size(k.Rate))
+	}
+	return text + fmt.Sprintf("; will reach %s (%s)", span(duration(k.Reach)), clean(k.Limit))
+}
+
+func helpText() []string {
+	return []string{
+		reverse(" capd top: keys "),
+		"",
+		"  up k / down j   select an interface; its details are below the table",
+		"  s               sort by name, by rate, by loss",
+		"  r               rotate the selected interface: end its file, begin a new one",
+		"  h               hold the files of the last 10 minutes, of all interfaces:",
+		"                  limits leave them until capd release",
+		"  ctrl-z          suspend, until fg",
+		"  q, ctrl-c       quit; capd goes on recording",
+		"  ?, esc          back",
+		"",
+		reverse(" capd top: columns "),
+		"",
+		"  PKT/S BIT/S     received in the last second",
+		"  RATE, LOSS      the last minute, now at the right; each row has a scale of its",
+		"                  own; nothing is drawn where capd did not answer",
+		"  LOST            frames lost since capd's start; red: some in this minute",
+		"  RING, POOL      how full the kernel's queue is, and capd's memory",
+		"  WRITE           99 of 100 writes to the disk took no longer",
+		"  REACH           how far back files will reach at this rate; -: not limited,",
+		"                  or not known yet",
+	}
+}
+
+// reach is how far back files will go.
+func reach(k *control.Kept) string {
+	if k.Limit == "" || k.Reach <= 0 {
+		return "-"
+	}
+	return short(duration(k.Reach))
+}

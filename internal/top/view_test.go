@@ -1,0 +1,214 @@
+package top
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"capd/internal/control"
+
+	"github.com/charmbracelet/x/ansi"
+)
+
+// TestWidths: at every size from the smallest on, a row fills the terminal and
+// no more, until its columns have all that is of use.
+func TestWidths(t *testing.T) {
+	for width := minWidth; width < 400; width++ {
+		m, _ := shown(width, 30, utf8)
+		m.watch(3)
+		rows, _ := m.rows()
+		c := fit(width)
+		used := fixed + c.name + c.rate + c.loss + 2*c.bar
+		if used > width || used < width-1 && c.loss < window {
+			t.Errorf("%d of %d cells used: %+v", used, width, c)
+		}
+		for _, in := range rows {
+			if got := ansi.StringWidth(m.row(in, true, c)); got != used {
+				t.Errorf("at %d the row of %q has %d cells, not %d", width, in.Name, got, used)
+			}
+		}
+	}
+}
+
+// TestScroll: the selected row is seen, however many there are.
+func TestScroll(t *testing.T) {
+	m, _ := shown(80, 24, utf8)
+	s := scene(0)
+	s.Interfaces = nil
+	for i := range 50 {
+		s.Interfaces = append(s.Interfaces, control.Interface{Name: fmt.Sprintf("v%02d", i)})
+	}
+	m.Update(answer{at: born, status: s})
+	for i := range 60 {
+		lines := checkFrame(t, m)
+		want := fmt.Sprintf(">v%02d", min(i, 49))
+		if text := strings.Join(lines, "\n"); !strings.Contains(text, want) || len(lines) != 24 || !strings.Contains(text, " not seen\n") {
+			t.Fatalf("no %s in\n%s", want, text)
+		}
+		m.keys("j")
+	}
+}
+
+// TestDisappears: the selection goes on with another interface, and the old
+// one's minute is forgotten.
+func TestDisappears(t *testing.T) {
+	m, l := shown(80, 24, utf8)
+	m.watch(5)
+	m.keys("jjj")
+	s := scene(5)
+	s.Interfaces = s.Interfaces[:1]
+	m.Update(answer{at: born.Add(5 * time.Second), status: s})
+	m.keys("r")
+	if len(l.told) != 1 || l.told[0] != "rotate eth0" || len(m.histories) != 1 {
+		t.Errorf("told %q, %d histories", l.told, len(m.histories))
+	}
+	s.Interfaces = nil
+	m.Update(answer{at: born.Add(6 * time.Second), status: s})
+	m.keys("rjk")
+	checkFrame(t, m)
+}
+
+// TestLosses: each lost frame is in one second's sample, though capd's own
+// rates may fall between two looks; a new capd counts from nothing.
+func TestLosses(t *testing.T) {
+	var h history
+	in := control.Interface{}
+	add := func(second int64, lost uint64, known bool) {
+		in.KernelDropped = lost
+		h.add(second, &in, known)
+	}
+	add(1000, 500, false)
+	add(1001, 500, true)
+	add(1002, 503, true)
+	add(1005, 510, true)
+	add(1006, 4, false)
+	add(1007, 6, true)
+	if got := h.recently(1007); got != 3+7+2 {
+		t.Errorf("%v lost in the minute", got)
+	}
+	if got := h.recently(1065); got != 2 {
+		t.Errorf("%v lost a minute later", got)
+	}
+	var got strings.Builder
+	for _, v := range h.spark(1007, window, lostOf)[window-9:] {
+		fmt.Fprint(&got, v, " ")
+	}
+	if got.String() != "NaN 0 0 3 NaN NaN 7 0 2 " {
+		t.Errorf("seconds: %s", &got)
+	}
+}
+
+// TestSparkline: parts keep their samples while they move, the peak is full,
+// and little is not nothing.
+func TestSparkline(t *testing.T) {
+	var h history
+	in := control.Interface{}
+	peaks := map[string]bool{}
+	for second := int64(6000); second < 6120; second++ {
+		in.Rates.Second.Bytes = 1
+		if second == 6061 {
+			in.Rates.Second.Bytes = 1000
+		}
+		h.add(second, &in, true)
+		for cells := 1; cells <= 70; cells++ {
+			if n := len(h.spark(second, cells, rateOf)); n != cells {
+				t.Fatalf("%d parts, not %d", n, cells)
+			}
+		}
+		m := model{glyphs: utf8}
+		line := m.sparkline(h.spark(second, 10, rateOf), plain)
+		if second >= 6061 && strings.Count(line, "█") != 1 || second >= 6060 && second < 6061 && strings.Contains(line, "▁") {
+			t.Errorf("second %d: %s", second, line)
+		}
+		peaks[line] = true
+	}
+	if len(peaks) < 10 {
+		t.Errorf("%d lines in two minutes", len(peaks))
+	}
+	m := model{glyphs: ascii}
+	if got := ansi.Strip(m.sparkline([]float64{math.NaN(), 0, 1e-9, 1, 2, 4, 7}, plain)); got != " _..,=#" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestBar(t *testing.T) {
+	for _, c := range []struct {
+		part float64
+		want string
+	}{
+		{0, "·····"}, {-1, "·····"}, {math.NaN(), "·····"}, {1e-6, "▏····"}, {0.5, "██▌··"}, {0.2, "█····"}, {0.999, "█████"}, {1, "█████"}, {7, "█████"},
+	} {
+		m := model{glyphs: utf8}
+		if got := ansi.Strip(m.bar(c.part, 5)); got != c.want {
+			t.Errorf("%v: %s, not %s", c.part, got, c.want)
+		}
+	}
+}
+
+// TestSpell: numbers fit their columns, whatever they are.
+func TestSpell(t *testing.T) {
+	for f := 1e-9; f < 1e18; f *= 1.01 {
+		if s := metric(f); len(s) > 4 {
+			t.Errorf("%v is %s", f, s)
+		}
+		if s := took(f); len(s) > 5 {
+			t.Errorf("%v s is %s", f, s)
+		}
+		if s := short(duration(f)); len(s) > 6 {
+			t.Errorf("%v s is %s", f, s)
+		}
+		if s := size(f); len(s) > 8 && f < 1e15 {
+			t.Errorf("%v bytes are %s", f, s)
+		}
+	}
+	for got, want := range map[string]string{
+		metric(0): "0", metric(999.4): "999", metric(999.6): "1.0k", metric(12345): "12k", metric(9.96e6): "10M",
+		took(0): "-", took(0.0005): "500us", took(0.0012): "1.2ms", took(0.05): "50ms", took(2): "2.0s", took(75): "75s",
+		size(0): "0 B", size(1536): "1.5 KiB", size(128 << 20): "128 MiB", size(3e12): "2.7 TiB",
+		span(-5): "0s", span(61 * time.Second): "1m 1s", span(25 * time.Hour): "1d 1h", span(119 * time.Minute): "1h 59m",
+		short(119 * time.Second): "119s", short(3 * time.Minute): "3m", short(47 * time.Hour): "47h", short(72 * time.Hour): "3d",
+		cause(fmt.Errorf("a: %w", fs.ErrPermission)):                    "permission denied",
+		cause(&control.UnreachableError{Err: context.DeadlineExceeded}): "capd is silent",
+		cause(errors.New("capd says: \n")):                              `capd says: \n`,
+		clean("Zürich 東京\x1b[0m\x00\u202e\xff"):                         "Zürich 東京\\x1b[0m\\x00\\u202e\ufffd",
+	} {
+		if got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+}
+
+// FuzzFrame: whatever capd says, and however large the terminal is, the frame
+// fits it and commands it nothing.
+func FuzzFrame(f *testing.F) {
+	f.Add("eth0", "recording", "/d/eth0.pcapng", "bytes", 0.5, uint64(7), 80, 24)
+	f.Add("e\x1b]0;title\x07", "\x9b31m", "/\u202e/\r\n", "\x1b", math.Inf(1), uint64(math.MaxUint64), 120, 40)
+	f.Add("東京東京東京東京東京", "e\u0301\u0301\u0301", "👩‍👩‍👧", "\xff\xfe", -1.0, uint64(0), 81, 25)
+	f.Fuzz(func(t *testing.T, name, state, file, text string, number float64, count uint64, width, height int) {
+		m, l := shown(width%500, height%200, utf8)
+		in := control.Interface{
+			Name: name, State: state, Directory: file, Files: []string{file, text}, Since: time.Unix(int64(count), 0),
+			Counters: control.Counters{Received: count, CapdDropped: count, NICDropped: count, Failures: count, Bytes: count},
+			Rates:    control.Rates{Second: control.Rate{Packets: number, Bytes: number, Lost: number}},
+			Ring:     control.Fill{Now: number, High: number, Size: int64(count)}, Pool: control.Fill{Now: -number},
+			Writes: control.Latency{Summary: control.Summary{P99: number, Median: number}, Max: number},
+			Kept:   control.Kept{Files: int(count), Bytes: int64(count), Oldest: time.Unix(-int64(count), 0), Reach: number, Rate: number, Limit: text},
+		}
+		s := &control.Status{Software: text, Interfaces: []control.Interface{in, in}, Directories: []control.Directory{{Path: file, Free: count, Total: 1}, {Total: count}}}
+		for i := range 3 {
+			m.Update(answer{at: time.Unix(int64(count%1e12)+int64(i), 0), status: s})
+		}
+		l.err = errors.New(text)
+		m.keys("jrs")
+		checkFrame(t, m)
+		m.Update(answer{at: born, err: l.err})
+		checkFrame(t, m)
+		m.keys("?")
+		checkFrame(t, m)
+	})
+}
