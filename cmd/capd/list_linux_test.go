@@ -345,3 +345,27 @@ func TestListOption(t *testing.T) {
 		t.Errorf("%q", b.String())
 	}
 }
+
+// TestListTexts: what is not in the recorded directory.
+func TestListTexts(t *testing.T) {
+	var b bytes.Buffer
+	l := &inventory.Listing{Missing: 2, Broken: 1, Files: []*inventory.File{
+		{Name: "a", State: inventory.Unfinished, Told: &inventory.Told{Packets: 1, Reason: writer.Error}},
+		{Name: "b", State: inventory.Finished, Held: true, Told: &inventory.Told{Reason: writer.Salvaged}},
+	}}
+	if err := printListing(&b, l); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"  unfinished, unclean       a\n", "  finished, held, salvaged  b\n", "2 files, 1 packet, 0 lost, 0 B\n",
+		"2 files of the ledger not there", "1 line of the ledger can't be read\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, &b)
+		}
+	}
+	b.Reset()
+	if err := printListing(&b, &inventory.Listing{}); err != nil || b.String() != "0 files, 0 packets, 0 lost, 0 B\n" {
+		t.Errorf("%v: %s", err, &b)
+	}
+}

@@ -111,18 +111,40 @@ func TestLargeBody(t *testing.T) {
 	if body.read > 64<<20 {
 		t.Errorf("the server took %d bytes", body.read)
 	}
-	conn := dial(t, path)
-	go func() {
-		fmt.Fprintf(conn, "GET /v1/status HTTP/1.1\r\nHost: capd\r\nX: ")
-		_, _ = io.Copy(conn, io.LimitReader(new(spaces), 1<<24))
-	}()
-	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err == nil && answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("status %s", answer.Status)
+	head := new(spaces)
+	if resp := largeHead(t, dial(t, path), io.LimitReader(head, gib)); resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %s", resp.Status)
+	}
+	if head.read > 64<<20 {
+		t.Errorf("the server took %d bytes of a head", head.read)
 	}
 	if _, err := client(t, path).Status(context.Background(), ""); err != nil {
 		t.Error(err)
 	}
+}
+
+// largeHead sends a head without an end, and returns the answer: there is one,
+// and then the connection is at its end.
+func largeHead(t *testing.T, conn net.Conn, head io.Reader) *http.Response {
+	t.Helper()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		fmt.Fprintf(conn, "GET /v1/status HTTP/1.1\r\nHost: capd\r\nX: ")
+		_, _ = io.Copy(conn, head) // the server has had enough before
+	}()
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal("no answer: ", err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	if _, err := r.ReadByte(); err == nil {
+		t.Error("the server says more")
+	}
+	<-sent // it ends only because the server has hung up
+	return resp
 }
 
 // TestBadRequests: what makes no sense is refused, and changes nothing.
