@@ -16,12 +16,12 @@ import (
 const patience = 30 * time.Second
 
 // script runs a program as a shell does, and says how it left the terminal.
-const script = `cd "$1" || exit
+const script = `dir=$1
 shift
-stty -g >before
-sh -c 'echo $$ >pid; exec "$@"' sh "$@"
+stty -g >"$dir/before"
+dir=$dir sh -c 'echo $$ >"$dir/pid"; exec "$@"' sh "$@"
 code=$?
-stty -g >after
+stty -g >"$dir/after"
 echo "ended $code"
 exec cat`
 

@@ -38,17 +38,20 @@ func Run(ctx context.Context, capd Capd, terminal *os.File) error {
 	if term := os.Getenv("TERM"); term == "" || term == "dumb" {
 		return ErrTerminal
 	}
-	// The terminal may live on when its session ends.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	// All of these are orders to quit: a terminal may outlive its hangup.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	return show(ctx, newModel(ctx, capd, time.Now(), glyphsFor(os.Getenv)), terminal)
 }
 
+// show quits by a message when the context ends. To give the library the
+// context would make it close the terminal while it still reads it.
 func show(ctx context.Context, m tea.Model, terminal *os.File) error {
-	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithOutput(terminal), tea.WithColorProfile(profile(os.Environ())))
+	p := tea.NewProgram(m, tea.WithoutSignalHandler(), tea.WithOutput(terminal), tea.WithColorProfile(profile(os.Environ())))
+	defer context.AfterFunc(ctx, p.Quit)()
 	_, err := p.Run()
 	switch {
-	case err == nil, ctx.Err() != nil, errors.Is(err, tea.ErrInterrupted):
+	case err == nil:
 		return nil
 	case errors.Is(err, tea.ErrProgramPanic):
 		return errors.New("top: a mistake in capd top ended it: what is above says where; the terminal is restored")
