@@ -54,7 +54,7 @@ func TestFilterIsLocked(t *testing.T) {
 // TestFilterTooLargeForSocket says which limit is in the way.
 func TestFilterTooLargeForSocket(t *testing.T) {
 	testnet.Veth(t, "a0", "a1", 1500)
-	const limit = "/proc/sys/net/core/optmem_max" // of the namespace since Linux 6.7
+	const limit = "/proc/sys/net/core/optmem_max" // of the namespace since Linux 6.8
 	if err := os.WriteFile(limit, []byte("20480"), 0); err != nil {
 		t.Skip("the limit can't be set for the namespace: ", err)
 	}

@@ -154,9 +154,6 @@ func (g *generator) genevePacket(vni *uint32) *cond {
 // checkTunnels returns an error if packets that are in no tunnel come to what
 // is looked for in it: nothing sensible can be looked for there.
 func (g *generator) checkTunnels(gr *graph, root *block) error {
-	if g.quirks {
-		return nil
-	}
 	for c, early := range readEarly(gr.order(root)) {
 		if at := g.tunnels[c]; early && at > 0 {
 			return &SyntaxError{
