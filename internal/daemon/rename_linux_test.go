@@ -310,3 +310,28 @@ func TestAnyStays(t *testing.T) {
 	}
 	r.end()
 }
+
+// TestMovedAway: one that moves to another network namespace is gone, and
+// another of its name is recorded.
+func TestMovedAway(t *testing.T) {
+	testnet.Veth(t, "p0", "v1", 1500)
+	testnet.Veth(t, "q0", "vx", 1500)
+	r := newRig(t, func(c *config.Config) { c.Exclude = []string{"vx"} }, "v*")
+	r.start(r.options())
+	r.await("start", func() bool { return r.status("v1").State == Recording })
+	testnet.NewSender(t, "p0").Send(appendFrame(nil, 1, 0))
+	r.accepted(1)
+	testnet.MoveAway(t, "v1")
+	r.await("waiting", func() bool { return r.status("v1").State == Waiting })
+	testnet.Rename(t, "vx", "v1") // by this name nothing leaves it out
+	r.await("the other one", func() bool { return r.status("v1").State == Recording })
+	testnet.NewSender(t, "q0").Send(appendFrame(nil, 1, 1))
+	r.accepted(2)
+	if sum := Sum(r.end()); sum.Written != 2 {
+		t.Errorf("%+v", sum)
+	}
+	verify(t, r.files("v1"), 1, 2, 0)
+	if len(r.files("vx")) > 0 {
+		t.Errorf("excluded, and recorded: %q", r.files("vx"))
+	}
+}
