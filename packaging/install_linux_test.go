@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"capd/internal/testsystemd"
 	"capd/pcap"
@@ -22,17 +26,33 @@ type machine struct {
 	*testing.T
 	lab  *testsystemd.Lab
 	send *os.File
-	sent uint32
+	sent []moment // by the frames' numbers, from 1
 }
 
-// TestInstall installs, upgrades, removes and purges the deb on a Debian with a
-// real systemd, while it records.
+// A moment is when a frame was sent: between the two.
+type moment struct{ from, to time.Time }
+
+// TestInstall installs, upgrades and removes packages on a system with a real
+// systemd, while it records.
 func TestInstall(t *testing.T) {
-	m := &machine{T: t, lab: testsystemd.Boot(t)}
-	if _, err := os.Stat("/usr/bin/dpkg"); err != nil {
-		t.Skip("dpkg is of other systems")
+	testsystemd.Boot(t) // or skip at once
+	const formats = "FORMATS=deb rpm"
+	versions := []made{build(t, formats), build(t, formats, "PACKAGE_VERSION="+newer)}
+	t.Run("deb", func(t *testing.T) { testInstallDeb(newMachine(t, "dpkg", "deb", versions)) })
+	t.Run("rpm", func(t *testing.T) { testInstallRPM(newMachine(t, "rpm", "rpm", versions)) })
+}
+
+// newMachine boots a lab for a package manager, which sees the versions of a
+// package.
+func newMachine(t *testing.T, manager, format string, versions []made) (m *machine, packages []string) {
+	t.Helper()
+	if _, err := exec.LookPath(manager); err != nil {
+		t.Skipf("needs %s: %v", manager, err)
 	}
-	debs := []string{m.share(build(t, "FORMATS=deb")), m.share(build(t, "FORMATS=deb", "PACKAGE_VERSION="+newer))}
+	m = &machine{T: t, lab: testsystemd.Boot(t)}
+	for _, v := range versions {
+		packages = append(packages, m.share(v[format]))
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(m.lab.Run(t, "journalctl", "-u", "capd", "--no-pager", "-o", "short-monotonic"))
@@ -41,18 +61,19 @@ func TestInstall(t *testing.T) {
 	m.lab.Run(t, "rm", "-f", "/usr/sbin/policy-rc.d") // of images of containers: it forbids to restart anything
 	m.lab.Veth(t, "eth0", "peer")
 	m.send = m.lab.Sender(t, "peer")
+	return m, packages
+}
 
+// testInstallDeb purges, too.
+func testInstallDeb(m *machine, debs []string) {
+	t := m.T
 	m.lab.Run(t, "dpkg", "-i", debs[0])
 	m.installed()
 	text := m.configure()
 	m.lab.Run(t, "systemctl", "start", "capd")
 	m.record(500)
 
-	before := m.property("MainPID")
-	m.lab.Run(t, "dpkg", "-i", debs[1])
-	if now := m.property("MainPID"); now == before || now == "0" {
-		t.Errorf("main process %s, and %s after the upgrade", before, now)
-	}
+	m.upgrade("dpkg", "-i", debs[1])
 	if got := m.lab.Run(t, "dpkg-query", "-W", "-f", "${Version} ${Status}", "capd"); got != "99.0.0 install ok installed" {
 		t.Errorf("after the upgrade: %s", got)
 	}
@@ -78,11 +99,46 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// testInstallRPM: its scripts get other words than dpkg's. The system beneath is
+// what the tests run on.
+func testInstallRPM(m *machine, rpms []string) {
+	t := m.T
+	rpm := []string{"rpm", "--nodeps"} // it knows nothing of what dpkg has installed
+	if _, err := exec.LookPath("dpkg"); err == nil {
+		rpm = append(rpm, "--force-debian")
+	}
+	run := func(args ...string) string { return m.lab.Run(t, append(slices.Clip(rpm), args...)...) }
+
+	run("-i", rpms[0])
+	m.installed()
+	text := m.configure()
+	m.lab.Run(t, "systemctl", "start", "capd")
+	m.record(500)
+
+	m.upgrade(append(slices.Clip(rpm), "-U", rpms[1])...)
+	if got := m.lab.Run(t, "rpm", "-q", "--qf", "%{VERSION}", "capd"); got != "99.0.0" {
+		t.Errorf("after the upgrade: %s", got)
+	}
+	m.keeps("/etc/capd/capd.toml", text)
+	m.record(500)
+
+	run("-e", "capd")
+	m.keeps("/etc/capd/capd.toml.rpmsave", text)
+	if m.property("ActiveState") == "active" {
+		t.Error("it runs after it was removed")
+	}
+	if got := m.lab.Run(t, "sh", "-c", "rpm -q capd || true"); !strings.Contains(got, "not installed") {
+		t.Errorf("after the removal: %s", got)
+	}
+	m.captures()
+	m.complete()
+}
+
 // share puts a package where the lab sees it.
-func (m *machine) share(p made) string {
+func (m *machine) share(path string) string {
 	m.Helper()
-	to := filepath.Join(m.lab.Shared, filepath.Base(p["deb"]))
-	if err := os.WriteFile(to, read(m.T, p["deb"]), 0o644); err != nil {
+	to := filepath.Join(m.lab.Shared, filepath.Base(path))
+	if err := os.WriteFile(to, read(m.T, path), 0o644); err != nil {
 		m.Fatal(err)
 	}
 	return to
@@ -112,7 +168,9 @@ func (m *machine) installed() {
 func (m *machine) configure() string {
 	m.Helper()
 	shipped := string(read(m.T, m.lab.Path("/etc/capd/capd.toml")))
-	text := "ring_size = \"4MiB\"\nflush_interval = \"20ms\"\nblock_timeout = \"20ms\"\n" + shipped
+	// Many small blocks: each is used up by what comes in 20 ms, and must hold
+	// out while a busy machine does other things.
+	text := "ring_size = \"16MiB\"\nblock_size = \"16KiB\"\nsnaplen = 2000\nflush_interval = \"20ms\"\nblock_timeout = \"20ms\"\n" + shipped
 	m.lab.Write(m.T, "/etc/capd/capd.toml", text, 0o644)
 	m.lab.Run(m.T, "capd", "check")
 	return text
@@ -125,20 +183,63 @@ func (m *machine) keeps(name, text string) {
 	}
 }
 
-// record sends frames with numbers, and waits until they are in the files.
-func (m *machine) record(frames uint32) {
+// upgrade does it while frames come, and what runs is restarted.
+func (m *machine) upgrade(command ...string) {
 	m.Helper()
-	m.lab.Await(m.T, "capd is active", func() bool { return m.property("ActiveState") == "active" })
+	before := m.property("MainPID")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				if err := m.frame(); err != nil {
+					m.Error(err)
+					return
+				}
+			}
+		}
+	}()
+	out, err := m.lab.Command(command...).CombinedOutput()
+	close(stop)
+	<-stopped
+	if err != nil {
+		m.Fatalf("%q: %v\n%s", command, err, out)
+	}
+	if now := m.property("MainPID"); now == before || now == "0" {
+		m.Errorf("main process %s, and %s after the upgrade", before, now)
+	}
+}
+
+// frame sends one with the next number.
+func (m *machine) frame() error {
 	frame := make([]byte, 60)
 	binary.BigEndian.PutUint16(frame[12:], 0x88b5) // of no protocol
+	binary.BigEndian.PutUint32(frame[14:], uint32(len(m.sent)+1))
+	from := time.Now()
+	_, err := m.send.Write(frame)
+	m.sent = append(m.sent, moment{from, time.Now()})
+	return err
+}
+
+// record sends frames with numbers, and waits until they are in the files.
+func (m *machine) record(frames int) {
+	m.Helper()
+	m.lab.Await(m.T, "capd is active", func() bool { return m.property("ActiveState") == "active" })
+	first := len(m.sent) + 1
 	for range frames {
-		m.sent++
-		binary.BigEndian.PutUint32(frame[14:], m.sent)
-		if _, err := m.send.Write(frame); err != nil {
+		if err := m.frame(); err != nil {
 			m.Fatal(err)
 		}
 	}
-	m.lab.Await(m.T, fmt.Sprint(m.sent, " frames are in the files"), func() bool { return len(m.numbers()) >= int(m.sent) })
+	m.lab.Await(m.T, fmt.Sprintf("frames from %d on are in the files", first), func() bool {
+		all := m.numbers()
+		return len(all) >= frames && all[len(all)-frames] == uint32(first)
+	})
 }
 
 // numbers are those of the recorded frames, in order.
@@ -168,21 +269,49 @@ func (m *machine) numbers() []uint32 {
 	return all
 }
 
-// complete: every frame is recorded once, and every file is finished.
+// complete: every file is finished, no frame is recorded twice, and those that are
+// not were sent when, as the ledger says, capd did not run, or are counted there.
 func (m *machine) complete() {
 	m.Helper()
 	got := m.numbers()
-	for i, n := range got {
-		if n != uint32(i)+1 {
-			m.Fatalf("frame %d is number %d", i+1, n)
+	lost := make(map[uint32]bool)
+	next := uint32(1)
+	for _, n := range got {
+		if n < next {
+			m.Fatalf("number %d comes after %d", n, next-1)
 		}
+		for ; next < n; next++ {
+			lost[next] = true
+		}
+		next = n + 1
 	}
-	if len(got) != int(m.sent) {
-		m.Errorf("%d frames of %d", len(got), m.sent)
+	if int(next) != len(m.sent)+1 {
+		m.Errorf("the last number is %d of %d", next-1, len(m.sent))
 	}
 	names, _ := filepath.Glob(m.lab.Path(state + "/*" + writer.Partial))
 	if len(names) > 0 {
 		m.Errorf("not finished: %q", names)
+	}
+	verdicts, err := writer.Judge(writer.ReadLedger(m.lab.Path(state), nil), writer.Question{Interface: "eth0"})
+	if err != nil || len(verdicts) != 1 {
+		m.Fatalf("%+v, %v", verdicts, err)
+	}
+	missing := verdicts[0].Missing
+	m.Logf("%d frames of %d lost in the upgrade; missing: %+v", len(lost), len(m.sent), missing)
+	var counted uint64 // dropped while it ran
+	for _, x := range missing {
+		counted += x.Frames
+	}
+	for n := range lost {
+		when := m.sent[n-1]
+		if slices.ContainsFunc(missing, func(x writer.Missing) bool {
+			return x.Cause == writer.CauseStopped && when.from.Before(x.End) && when.to.After(x.Begin)
+		}) {
+			delete(lost, n)
+		}
+	}
+	if uint64(len(lost)) != counted {
+		m.Errorf("%d frames are lost that the ledger does not know of: it has %d: %v", len(lost), counted, slices.Sorted(maps.Keys(lost)))
 	}
 }
 

@@ -138,6 +138,7 @@ type Queue struct {
 	started bool      // Run was called
 	stopped bool
 	fresh   []writer.File // what Add was given since the keeper looked
+	taken   int           // of what it looked at, not yet in a line
 	lines   map[Step][]string
 	busy    map[string]bool // in a line or being worked on
 	failed  map[string]attempt
@@ -243,7 +244,7 @@ func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.stats
-	s.Waiting = len(q.busy) + len(q.fresh)
+	s.Waiting = len(q.busy) + len(q.fresh) + q.taken
 	s.Failing = len(q.failed)
 	return s
 }

@@ -77,7 +77,7 @@ func (q *Queue) nudge() {
 func (q *Queue) record() {
 	q.mu.Lock()
 	fresh := q.fresh
-	q.fresh = nil
+	q.fresh, q.taken = nil, len(fresh)
 	q.mu.Unlock()
 	for _, f := range fresh {
 		name := f.Name.String()
@@ -87,6 +87,9 @@ func (q *Queue) record() {
 			}
 		}
 		q.offer(name, plain)
+		q.mu.Lock()
+		q.taken--
+		q.mu.Unlock()
 	}
 }
 

@@ -136,6 +136,29 @@ func (w *workshop) turn() bool {
 	return false
 }
 
+// drainLook is how often it is looked whether there is nothing left to do.
+const drainLook = 50 * time.Millisecond
+
+// drain returns when what is to be done with files is done, or has failed, or
+// when the context ends.
+func (w *workshop) drain(ctx context.Context) {
+	tick := time.NewTicker(drainLook)
+	defer tick.Stop()
+	for w.busy() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *workshop) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.changing || w.queue != nil && w.queue.Stats().Waiting > 0
+}
+
 // close ends it. Hooks may run until the context ends.
 func (w *workshop) close(ctx context.Context) {
 	defer context.AfterFunc(ctx, w.hurryNow)()

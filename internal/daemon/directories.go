@@ -253,7 +253,8 @@ func (all *directories) unique() []*directory {
 	return once
 }
 
-// shed closes the directories that are not needed, in the background.
+// shed closes the directories that are not needed, in the background, when what
+// is to be done with their files is done.
 func (all *directories) shed(needed func(*directory) bool) {
 	for _, d := range all.unique() {
 		if needed(d) {
@@ -263,6 +264,7 @@ func (all *directories) shed(needed func(*directory) bool) {
 		maps.DeleteFunc(all.byPath, func(_ string, other *directory) bool { return other == d })
 		all.mu.Unlock()
 		all.tasks.Go(func() {
+			d.after.drain(all.hurry)
 			all.shut(all.hurry, d)
 			all.log.Info("directory is recorded into no more", "directory", d.path)
 		})

@@ -40,7 +40,7 @@ func udpFrame(flow byte, n uint32, fragment bool) []byte {
 func TestFanout(t *testing.T) {
 	const lanes, flows, each = 3, 20, 500
 	testnet.Veth(t, "v0", "v1", 1500)
-	r := newRig(t, func(c *config.Config) { c.Fanout, c.RingSize = lanes, 8*config.MiB }, "v1")
+	r := newRig(t, func(c *config.Config) { fine(c); c.Fanout = lanes }, "v1")
 	r.start(r.options())
 	s := testnet.NewSender(t, "v0")
 	accepted := func() (n uint64) {
@@ -251,7 +251,7 @@ func (f *flows) end(r *rig, names ...string) {
 // as many lanes as before, more, fewer, and one.
 func TestFanoutReload(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 1500)
-	r := newRig(t, func(c *config.Config) { c.Fanout, c.RingSize = 2, 16*config.MiB }, "v1")
+	r := newRig(t, func(c *config.Config) { fine(c); c.Fanout = 2 }, "v1")
 	r.start(r.options())
 	r.await("start", func() bool { return r.states("v1", Recording) == 2 })
 	f := r.flows(testnet.NewSender(t, "v0"))

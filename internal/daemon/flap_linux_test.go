@@ -176,7 +176,7 @@ func TestFlapRemoved(t *testing.T) {
 // whatever it is called, and not in a thousand files.
 func TestFlapRenamed(t *testing.T) {
 	testnet.Veth(t, "p0", "v0", 65535)
-	r := newRig(t, nil, "v*")
+	r := newRig(t, fine, "v*")
 	r.start(r.options())
 	r.await("start", func() bool { return r.status("v0").State == Recording })
 	before, looks := takeFootprint(t), int(r.d.looks.Load())

@@ -175,7 +175,7 @@ func TestReloadInterfaces(t *testing.T) {
 // was opened for a configuration that can't be is, too.
 func TestReloadDirectories(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 65535)
-	r := newRig(t, nil, "v1")
+	r := newRig(t, fine, "v1")
 	out := filepath.Join(t.TempDir(), "out")
 	r.cfg.Finished.Hook = []string{"/bin/sh", "-c", `echo "$CAPD_FILE" >>"$0"`, out}
 	r.start(r.options())

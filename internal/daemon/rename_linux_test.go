@@ -130,7 +130,7 @@ func (r *rig) rename(from, to string) {
 // twice.
 func TestRename(t *testing.T) {
 	testnet.Veth(t, "p0", "v1", 65535)
-	r := newRig(t, nil, "v*", "lan")
+	r := newRig(t, fine, "v*", "lan")
 	r.cfg.Interfaces[1].Snaplen = 100_000
 	r.start(r.options())
 	r.await("start", func() bool { return r.status("v1").State == Recording && r.status("lan").State == Waiting })
@@ -164,7 +164,7 @@ func TestRename(t *testing.T) {
 // TestRenameLanes: with fanout, too.
 func TestRenameLanes(t *testing.T) {
 	testnet.Veth(t, "p0", "v1", 1500)
-	r := newRig(t, func(c *config.Config) { c.Fanout, c.RingSize = 2, 16*config.MiB }, "v*")
+	r := newRig(t, func(c *config.Config) { fine(c); c.Fanout = 2 }, "v*")
 	r.start(r.options())
 	r.await("start", func() bool { return r.states("v1", Recording) == 2 })
 	f := r.flows(testnet.NewSender(t, "p0"))
@@ -183,7 +183,7 @@ func TestRenameLanes(t *testing.T) {
 func TestRenameExchanged(t *testing.T) {
 	testnet.Veth(t, "p0", "v0", 65535)
 	testnet.Veth(t, "p1", "v1", 65535)
-	r := newRig(t, nil, "v0", "v1")
+	r := newRig(t, fine, "v0", "v1")
 	r.start(r.options())
 	r.await("start", func() bool { return r.status("v0").State == Recording && r.status("v1").State == Recording })
 	streams := []*stream{r.stream(testnet.NewSender(t, "p0"), 1), r.stream(testnet.NewSender(t, "p1"), 2)}
@@ -309,4 +309,29 @@ func TestAnyStays(t *testing.T) {
 		t.Errorf("from %s to %s", file, now)
 	}
 	r.end()
+}
+
+// TestMovedAway: one that moves to another network namespace is gone, and
+// another of its name is recorded.
+func TestMovedAway(t *testing.T) {
+	testnet.Veth(t, "p0", "v1", 1500)
+	testnet.Veth(t, "q0", "vx", 1500)
+	r := newRig(t, func(c *config.Config) { c.Exclude = []string{"vx"} }, "v*")
+	r.start(r.options())
+	r.await("start", func() bool { return r.status("v1").State == Recording })
+	testnet.NewSender(t, "p0").Send(appendFrame(nil, 1, 0))
+	r.accepted(1)
+	testnet.MoveAway(t, "v1")
+	r.await("waiting", func() bool { return r.status("v1").State == Waiting })
+	testnet.Rename(t, "vx", "v1") // by this name nothing leaves it out
+	r.await("the other one", func() bool { return r.status("v1").State == Recording })
+	testnet.NewSender(t, "q0").Send(appendFrame(nil, 1, 1))
+	r.accepted(2)
+	if sum := Sum(r.end()); sum.Written != 2 {
+		t.Errorf("%+v", sum)
+	}
+	verify(t, r.files("v1"), 1, 2, 0)
+	if len(r.files("vx")) > 0 {
+		t.Errorf("excluded, and recorded: %q", r.files("vx"))
+	}
 }

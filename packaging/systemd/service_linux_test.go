@@ -158,6 +158,7 @@ func TestService(t *testing.T) {
 		for name, part := range map[string]func(*rig){
 			"start": testStart, "stopped process": testStoppedProcess, "hung loop": testHungLoop, "stalled disk": testStalledDisk,
 			"kill": testKill, "late interface": testLateInterface, "interface comes and goes": testFlap,
+			"interface is renamed": testRenamed, "reload under load": testReloadUnderLoad,
 			"stop under load": testStopUnderLoad, "sandbox": testSandbox, "user": testUser,
 		} {
 			t.Run(name, func(t *testing.T) {

@@ -1,0 +1,184 @@
+package systemd_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"capd/pcap"
+	"capd/writer"
+)
+
+// A count sends numbered frames, from 0, until it is ended.
+type count struct {
+	stop chan struct{}
+	sent chan uint64
+}
+
+// numberedType is the EtherType of its frames: for experiments, too.
+const numberedType = 0x88b6
+
+func (r *rig) count(send *os.File) *count {
+	c := &count{stop: make(chan struct{}), sent: make(chan uint64, 1)}
+	go func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		f := make([]byte, 200)
+		binary.BigEndian.PutUint16(f[12:], numberedType)
+		for n := uint64(0); ; n++ {
+			select {
+			case <-c.stop:
+				c.sent <- n
+				return
+			case <-tick.C:
+			}
+			binary.BigEndian.PutUint64(f[14:], n)
+			if _, err := send.Write(f); err != nil {
+				r.Errorf("frame %d: %v", n, err)
+			}
+		}
+	}()
+	return c
+}
+
+func (c *count) end() uint64 {
+	close(c.stop)
+	return <-c.sent
+}
+
+// once: each of the frames is in one of the directory's files, which are
+// finished, and in one only.
+func (r *rig) once(dir string, sent uint64) {
+	r.Helper()
+	r.allFinished(r.lab.Path(dir))
+	times := make([]int, sent)
+	names, _ := filepath.Glob(filepath.Join(r.lab.Path(dir), "*.pcapng"))
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			r.Fatal(err)
+		}
+		rd, err := pcap.NewReader(bytes.NewReader(data))
+		if err != nil {
+			r.Fatalf("%s: %v", name, err)
+		}
+		for {
+			p, err := rd.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				r.Fatalf("%s: %v", name, err)
+			}
+			if binary.BigEndian.Uint16(p.Data[12:]) == numberedType {
+				times[binary.BigEndian.Uint64(p.Data[14:])]++
+			}
+		}
+	}
+	lost, twice := 0, 0
+	for _, n := range times {
+		if n == 0 {
+			lost++
+		}
+		if n > 1 {
+			twice++
+		}
+	}
+	r.Logf("%d frames in %d files: %d lost, %d twice", sent, len(names), lost, twice)
+	if lost+twice > 0 || sent == 0 {
+		r.Errorf("of %d frames %d are lost, %d there twice", sent, lost, twice)
+	}
+}
+
+// holdsOut are settings for a ring that holds what comes while a busy machine
+// does other things: many small blocks, each used up by what comes in 20 ms.
+const holdsOut = "snaplen = 2000\nblock_size = \"16KiB\"\n"
+
+// testReloadUnderLoad: good configurations, in place and with another ring, and
+// bad ones, which systemctl says so of, lose no frame and record none twice; and
+// then limits hold in the sandbox.
+func testReloadUnderLoad(r *rig) {
+	r.lab.Veth(r.T, "vreload-", "vreload")
+	unit, dir := r.instance("reload", holdsOut)
+	r.sh("systemctl start %s", unit)
+	send := r.lab.Sender(r.T, "vreload-")
+	r.recorded(send, dir, "before")
+	c := r.count(send)
+	for n, step := range []struct {
+		more string
+		bad  bool
+	}{
+		{"rotate_interval = \"2s\"\n", false},
+		{"rotate_intervall = \"2s\"\n", true},
+		{"filter = \"ether[0] >= 0\"\n", false},
+		{"filter = \"no such thing\"\n", true},
+		{"directory = \"/etc/shadow\"\n", true},
+		{"fanout = 2\n", false},
+		{"promiscuous = false\n", false},
+		{"", false},
+	} {
+		text := fmt.Sprintf(settings, dir, holdsOut+step.more, "vreload")
+		if strings.HasPrefix(step.more, "directory") {
+			text = strings.Replace(text, fmt.Sprintf("directory = %q", dir), "", 1)
+		}
+		r.lab.Write(r.T, "/etc/capd/reload.toml", text, 0o644)
+		out, err := r.lab.Command("systemctl", "reload", unit).CombinedOutput()
+		if bad := err != nil; bad != step.bad {
+			r.Errorf("%q: %v %s", step.more, err, out)
+		}
+		r.recorded(send, dir, fmt.Sprintf("step%d.", n))
+	}
+	sent := c.end()
+	r.sh("systemctl stop %s", unit)
+	r.once(dir, sent)
+	if n := r.number(unit, "NRestarts"); n != 0 {
+		r.Errorf("restarted %d times", n)
+	}
+
+	r.sh("systemctl start %s", unit)
+	r.lab.Write(r.T, "/etc/capd/reload.toml", fmt.Sprintf(settings, dir, holdsOut+"rotate_interval = \"1s\"", "vreload")+"[retain]\ncount = 2\n", 0o644)
+	r.sh("systemctl reload %s", unit)
+	r.recorded(send, dir, "limited")
+	r.lab.Await(r.T, "old files are deleted", func() bool {
+		_, _ = send.Write(frame("more", 60))
+		c, err := writer.ReadContents(r.lab.Path(dir))
+		return err == nil && c.Files <= 2
+	})
+}
+
+// testRenamed: in the sandbox, under load, an interface gets other names, and is
+// recorded on without a frame lost or twice.
+func testRenamed(r *rig) {
+	r.lab.Veth(r.T, "vname-", "vname0")
+	unit, dir := r.instance("name", holdsOut)
+	text := strings.Replace(fmt.Sprintf(settings, dir, holdsOut, "vname*"), "[[interface]]", "exclude = [\"vname-\"]\n[[interface]]", 1)
+	r.lab.Write(r.T, "/etc/capd/name.toml", text, 0o644)
+	r.sh("systemctl start %s", unit)
+	send := r.lab.Sender(r.T, "vname-")
+	r.recorded(send, dir, "before")
+	c := r.count(send)
+	for n := range 10 {
+		if out, err := r.lab.Command("ip", "link", "set", fmt.Sprint("vname", n), "name", fmt.Sprint("vname", n+1)).CombinedOutput(); err != nil {
+			c.end()
+			r.Skipf("needs a kernel that renames interfaces that are up: %s", out)
+		}
+		want := fmt.Sprintf("vname%d-", n+1)
+		r.lab.Await(r.T, "it is recorded as "+want, func() bool {
+			found, _ := filepath.Glob(filepath.Join(r.lab.Path(dir), want+"*"))
+			return len(found) > 0
+		})
+	}
+	sent := c.end()
+	r.sh("systemctl stop %s", unit)
+	r.once(dir, sent)
+	for e := range writer.ReadLedger(r.lab.Path(dir), nil) {
+		if e.Kind == writer.KindGap {
+			r.Errorf("%+v", e)
+		}
+	}
+}
