@@ -28,7 +28,6 @@ func ofLink(f *Frame, m MAC) []string {
 
 func udpOf(f *Frame) *UDP   { return f.UDP }
 func tcpOf(f *Frame) *TCP   { return f.TCP }
-func dnsOf(f *Frame) *DNS   { return f.DNS }
 func httpOf(f *Frame) *HTTP { return f.HTTP }
 func arpOf(f *Frame) *ARP   { return f.ARP }
 func nonNil(s string) []string {
