@@ -39,10 +39,12 @@ func newWatch() *cobra.Command {
 		Short: "Show packets as they pass, or those of a file",
 		Long: `Print a line for each packet: its time in UTC, its interface, who sends what to
 whom. The packets are those of the interfaces, of all (any) without -i, or those
-of a pcap or pcapng FILE; - is standard input. A recording is not touched: watch
-has a ring of its own, which drops packets when the reader of the lines is
-slower than the wire. It says so, on standard error. The EXPRESSION is a filter
-in the language of pcap-filter(7).
+of a pcap or pcapng FILE, compressed or not; - is standard input. The EXPRESSION
+is a filter in the language of pcap-filter(7).
+
+A recording is not touched: watch has a ring of its own, which drops packets
+when the reader of the lines is slower than the wire. It says so, on standard
+error.
 
 -f shows what a recorder writes to the file NAME.partial as it grows, and ends
 when it is finished.
