@@ -27,6 +27,7 @@ type watchCommand struct {
 	snaplen    int
 	ring       config.Size
 	style      style
+	noPromisc  bool // no promiscuous mode
 	numbers    bool
 	expr       string
 	screen     *screen // notices
@@ -78,6 +79,7 @@ escaped. Colours are for terminals only; NO_COLOR=1 turns them off.`,
 	f.BoolVarP(&w.follow, "follow", "f", false, "wait for what is written to the file")
 	f.Uint64VarP(&w.count, "count", "c", 0, "stop after `N` packets; 0: never")
 	f.IntVarP(&w.snaplen, "snaplen", "s", capture.DefaultSnaplen, "look at the first `N` bytes of a packet")
+	f.BoolVarP(&w.noPromisc, "no-promiscuous", "p", false, "do not ask for frames for other hosts, which every reader of the interface gets then")
 	f.BoolVarP(&w.numbers, "numbers", "n", false, "ports as numbers, as is the default")
 	f.BoolVarP(&w.style.names, "names", "N", false, "well-known ports by name; nobody is asked for names of hosts")
 	f.BoolVarP(&w.style.verbose, "verbose", "v", false, "show each header with all fields")
