@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"capd/filter"
+	"capd/internal/after"
 	"capd/pcap"
 	"capd/writer"
 
@@ -36,7 +37,8 @@ func newFilter() *cobra.Command {
 		Long: `Print the program of a filter in the formats of tcpdump: disassembled (-d, the
 default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
 -r, count the packets of a capture file that pass, and write them with -w; with
--d too, print the program for the file's link type.`,
+-d too, print the program for the file's link type. The file may be compressed
+with zstd or gzip.`,
 		Example: `  capd filter -d 'tcp port 80'
   capd filter -ddd -y RAW 'ip6'
   capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'`,
@@ -135,7 +137,11 @@ func (f *filterCommand) apply(w io.Writer, screen *screen, expr string) error {
 	defer in.Close()
 	p := newProgress(screen, filepath.Base(f.read), sizeOf(f.read))
 	defer p.end()
-	rd, err := pcap.NewReader(p.reader(in))
+	src, err := uncompressed(p.reader(in))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", f.read, err)
+	}
+	rd, err := pcap.NewReader(src)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.read, err)
 	}
@@ -173,8 +179,12 @@ func openToRead(path string) (*os.File, error) {
 func (u unreadable) hints() []string {
 	finished, isPartial := strings.CutSuffix(u.Path, writer.Partial)
 	switch {
-	case errors.Is(u, fs.ErrNotExist) && isPartial && sizeOf(finished) > 0:
-		return []string{"it is finished by now: " + quoted(finished)}
+	case errors.Is(u, fs.ErrNotExist) && isPartial:
+		for _, ext := range []string{"", after.Zstd.Ext(), after.Gzip.Ext()} {
+			if sizeOf(finished+ext) > 0 {
+				return []string{"it is finished by now: " + quoted(finished+ext)}
+			}
+		}
 	case errors.Is(u, fs.ErrPermission):
 		return []string{"recordings belong to the user and group that record: join the group, or use sudo"}
 	}

@@ -27,6 +27,7 @@ type watchCommand struct {
 	snaplen    int
 	ring       config.Size
 	style      style
+	noPromisc  bool // no promiscuous mode
 	numbers    bool
 	expr       string
 	screen     *screen // notices
@@ -39,10 +40,12 @@ func newWatch() *cobra.Command {
 		Short: "Show packets as they pass, or those of a file",
 		Long: `Print a line for each packet: its time in UTC, its interface, who sends what to
 whom. The packets are those of the interfaces, of all (any) without -i, or those
-of a pcap or pcapng FILE; - is standard input. A recording is not touched: watch
-has a ring of its own, which drops packets when the reader of the lines is
-slower than the wire. It says so, on standard error. The EXPRESSION is a filter
-in the language of pcap-filter(7).
+of a pcap or pcapng FILE, compressed or not; - is standard input. The EXPRESSION
+is a filter in the language of pcap-filter(7).
+
+A recording is not touched: watch has a ring of its own, which drops packets
+when the reader of the lines is slower than the wire. It says so, on standard
+error.
 
 -f shows what a recorder writes to the file NAME.partial as it grows, and ends
 when it is finished.
@@ -76,6 +79,7 @@ escaped. Colours are for terminals only; NO_COLOR=1 turns them off.`,
 	f.BoolVarP(&w.follow, "follow", "f", false, "wait for what is written to the file")
 	f.Uint64VarP(&w.count, "count", "c", 0, "stop after `N` packets; 0: never")
 	f.IntVarP(&w.snaplen, "snaplen", "s", capture.DefaultSnaplen, "look at the first `N` bytes of a packet")
+	f.BoolVarP(&w.noPromisc, "no-promiscuous", "p", false, "do not ask for frames for other hosts, which every reader of the interface gets then")
 	f.BoolVarP(&w.numbers, "numbers", "n", false, "ports as numbers, as is the default")
 	f.BoolVarP(&w.style.names, "names", "N", false, "well-known ports by name; nobody is asked for names of hosts")
 	f.BoolVarP(&w.style.verbose, "verbose", "v", false, "show each header with all fields")

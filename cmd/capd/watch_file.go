@@ -117,7 +117,11 @@ func (f *fileFeed) run() error {
 
 // packets shows the packets up to an error.
 func (f *fileFeed) packets() error {
-	rd, err := pcap.NewReader(f.src)
+	src, err := uncompressed(f.src)
+	if err != nil {
+		return err
+	}
+	rd, err := pcap.NewReader(src)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"capd/capture"
-	"capd/config"
 	"capd/internal/daemon"
 	"capd/pcap"
 )
@@ -61,7 +60,7 @@ func (w *watchCommand) open(name string, p *printer) (*ring, error) {
 		return nil, fmt.Errorf("watch %s: %w", quoted(name), err)
 	}
 	dev, err := capture.Open(capture.Config{
-		Interface: name, Snaplen: w.snaplen, Promiscuous: config.Default().Promiscuous,
+		Interface: name, Snaplen: w.snaplen, Promiscuous: !w.noPromisc,
 		RingSize: int(w.ring), BlockTimeout: watchPatience, Filter: code,
 	})
 	if err != nil {

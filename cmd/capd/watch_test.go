@@ -17,6 +17,9 @@ import (
 
 	"capd/internal/decode"
 	"capd/pcap"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 )
 
 // ipFrame is an Ethernet frame from 10.0.0.1 to 10.0.0.2 of the protocol.
@@ -116,6 +119,35 @@ func TestWatchPCAP(t *testing.T) {
 	}
 	if _, stdout, _ := runWatch("--json", "-r", in); strings.Contains(stdout, `"interface"`) {
 		t.Errorf("%s", stdout)
+	}
+}
+
+// TestWatchCompressed: what capd has compressed is shown too, up to where it is
+// torn.
+func TestWatchCompressed(t *testing.T) {
+	b := encodeFrames(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet}, slices.Repeat([][]byte{arpFrame(), udpFrame(1, 2, "x")}, 5000)...)
+	zstd, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gz bytes.Buffer
+	g := gzip.NewWriter(&gz)
+	_, _ = g.Write(b)
+	g.Close()
+	for ext, b := range map[string][]byte{".zst": zstd.EncodeAll(b, nil), ".gz": gz.Bytes()} {
+		path := filepath.Join(t.TempDir(), "x.pcapng"+ext)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, stdout, stderr := runWatch("-r", path, "udp"); code != 0 || strings.Count(stdout, "10.0.0.2:2,") != 5000 {
+			t.Errorf("%s: exit %d, %d bytes, %s", ext, code, len(stdout), stderr)
+		}
+		if err := os.Truncate(path, int64(len(b)-10)); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, stderr := runWatch("-r", path); code != exitFailed || !strings.HasPrefix(stderr, "capd: read "+path+": after ") {
+			t.Errorf("%s: exit %d, %s", ext, code, stderr)
+		}
 	}
 }
 

@@ -33,16 +33,27 @@ type pseudo struct {
 	fragment  bool // the transport's message is not whole
 }
 
-// checksum judges the sum over a message with its pseudo header.
-func (d *Decoder) checksum(x data, proto uint8, withPseudo bool) Checksum {
+// plainSum judges the sum over a message alone.
+func (d *Decoder) plainSum(x data) Checksum {
 	if !x.whole() || d.pseudo.fragment {
 		return ChecksumUnknown
 	}
-	var s uint32
-	if withPseudo {
-		s = sum(d.pseudo.addresses, []byte{0, proto, byte(x.n >> 24), byte(x.n >> 16), byte(x.n >> 8), byte(x.n)})
+	return d.verdict(sum(0, x.b) == 0xffff)
+}
+
+// checksum judges the sum over a message with its pseudo header. Systems leave
+// the sum over that header alone in its place when the NIC has to go on; so not
+// only the capture tells of such packets, they do themselves.
+func (d *Decoder) checksum(x data, proto uint8, check uint16) Checksum {
+	if !x.whole() || d.pseudo.fragment {
+		return ChecksumUnknown
 	}
-	return d.verdict(sum(s, x.b) == 0xffff)
+	s := sum(d.pseudo.addresses, []byte{0, proto, byte(x.n >> 24), byte(x.n >> 16), byte(x.n >> 8), byte(x.n)})
+	c := d.verdict(sum(s, x.b) == 0xffff)
+	if c == ChecksumWrong && uint32(check) == s {
+		return ChecksumNotYet
+	}
+	return c
 }
 
 // verdict: what is wrong may be what the NIC has still to fill in.

@@ -4,6 +4,12 @@
 // What it reads was written by strangers. So no layer is read past its end, the
 // number of layers is bounded, what is shown passes through printable, and a
 // panic costs one frame.
+//
+// gopacket's layers (v1.1.19) are not used. They panic on packets of GRE, ESP,
+// MPLS, SCTP, PPPoE and OSPF that were cut short, and one of sFlow can make them
+// ask for 16 GiB, which no recover survives. They give up a header of which the
+// end is missing, where half of it is worth showing. And their tables would cost
+// every start of capd half a megabyte of memory.
 package decode
 
 import (
@@ -29,8 +35,8 @@ type Options struct {
 	Layers bool // Decode fills Frame.Layers
 }
 
-// A Decoder decodes the frames of one link type, one at a time. It keeps
-// nothing of a frame but what the last Frame shows.
+// A Decoder decodes the frames of one link type, one at a time, for one
+// goroutine. It keeps nothing of a frame but what the last Frame shows.
 type Decoder struct {
 	link   pcap.LinkType
 	opts   Options

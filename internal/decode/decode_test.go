@@ -153,6 +153,9 @@ func TestPanicCostsAFrame(t *testing.T) {
 func TestChecksums(t *testing.T) {
 	wrong := eth(0x0800, tcp4(1000, 2000, 0x10, nil, str("abc")))
 	wrong[50]++
+	partial := eth(0x0800, tcp4(1000, 2000, 0x10, nil, str("abc")))
+	half := slowSum(pseudo4(6, 23))
+	partial[50], partial[51] = ^half[0], ^half[1]
 	for _, c := range []struct {
 		b      []byte
 		length int
@@ -164,6 +167,7 @@ func TestChecksums(t *testing.T) {
 		{wrong, 57, 0, ChecksumWrong},
 		{wrong, 57, pcap.FlagChecksumNotReady, ChecksumNotYet},
 		{wrong[:56], 57, 0, ChecksumUnknown},
+		{partial, 57, 0, ChecksumNotYet},
 	} {
 		f := New(pcap.LinkTypeEthernet, Options{}).Decode(&pcap.Packet{Data: c.b, Length: uint32(c.length), Flags: c.flags})
 		if f.TCP == nil || f.TCP.Checksum != c.want {

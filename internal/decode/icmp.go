@@ -26,7 +26,7 @@ func (d *Decoder) icmp(x data) {
 		return
 	}
 	c := read(x)
-	m := d.icmpHeader(c, x, d.checksum(x, 1, false))
+	m := d.icmpHeader(c, d.plainSum(x))
 	if m == nil {
 		return
 	}
@@ -62,7 +62,7 @@ func (d *Decoder) icmp(x data) {
 }
 
 // icmpHeader reads what ICMP and ICMPv6 have in common.
-func (d *Decoder) icmpHeader(c *cursor, x data, sum Checksum) *ICMP {
+func (d *Decoder) icmpHeader(c *cursor, sum Checksum) *ICMP {
 	f := &d.frame
 	kind, code, check := c.u8(), c.u8(), c.u16()
 	if d.ended(c) {

@@ -30,7 +30,7 @@ func (d *Decoder) icmp6(x data) {
 		return
 	}
 	c := read(x)
-	m := d.icmpHeader(c, x, d.checksum(x, 58, true))
+	m := d.icmpHeader(c, d.checksum(x, 58, 0))
 	if m == nil {
 		return
 	}
@@ -221,7 +221,7 @@ func (d *Decoder) igmp(x data) {
 		return
 	}
 	c := read(x)
-	kind, code, check, sum := c.u8(), c.u8(), c.u16(), d.checksum(x, 2, false)
+	kind, code, check, sum := c.u8(), c.u8(), c.u16(), d.plainSum(x)
 	if kind == 0x22 {
 		d.igmp3(x, c)
 		return

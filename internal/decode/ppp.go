@@ -73,8 +73,10 @@ func (d *Decoder) pppoe(x data, discovery bool) {
 	}
 }
 
+var pppoeCodes = map[uint8]string{0x09: "PADI", 0x07: "PADO", 0x19: "PADR", 0x65: "PADS", 0xa7: "PADT"}
+
 func (d *Decoder) pppoeTags(code uint8, session uint16, c *cursor) {
-	name, ok := map[uint8]string{0x09: "PADI", 0x07: "PADO", 0x19: "PADR", 0x65: "PADS", 0xa7: "PADT"}[code]
+	name, ok := pppoeCodes[code]
 	if !ok {
 		name = fmt.Sprintf("code 0x%02x", code)
 	}

@@ -35,7 +35,7 @@ func (d *Decoder) tcp(x data) {
 	header := int(bits>>12) * 4
 	t.Bits = bits & 0xfff
 	t.Flags = tcpFlags(t.Bits)
-	t.Checksum = d.checksum(x, 6, true)
+	t.Checksum = d.checksum(x, 6, check)
 	t.Length = max(x.n-header, 0)
 	d.tcpFields(t, header, check)
 	d.say("[%s]", t.Flags)

@@ -136,6 +136,8 @@ func (d *Decoder) smb(x data) {
 	d.say("v2 %s %s", pick(smbCommands, int(binary.LittleEndian.Uint16(command))), what)
 }
 
+var cotpNames = []string{6: "credit", 8: "disconnect request", 12: "disconnect confirm", 13: "connect confirm", 14: "connect request", 15: "data"}
+
 func (d *Decoder) tpkt(name string, x data) {
 	c := read(x)
 	version, _, n, header, kind := c.u8(), c.u8(), c.u16(), c.u8(), c.u8()
@@ -147,8 +149,7 @@ func (d *Decoder) tpkt(name string, x data) {
 	}
 	d.field("length", "%d", n)
 	d.field("header length", "%d", header)
-	names := []string{6: "credit", 8: "disconnect request", 12: "disconnect confirm", 13: "connect confirm", 14: "connect request", 15: "data"}
-	d.say("%s", pick(names, int(kind>>4)))
+	d.say("%s", pick(cotpNames, int(kind>>4)))
 }
 
 var modbusFunctions = []string{
@@ -172,6 +173,11 @@ func (d *Decoder) modbus(x data) {
 	}
 }
 
+var ldpNames = map[uint16]string{
+	0x001: "notification", 0x100: "hello", 0x200: "initialization", 0x201: "keepalive", 0x300: "address", 0x301: "address withdraw",
+	0x400: "label mapping", 0x401: "label request", 0x402: "label withdraw", 0x403: "label release", 0x404: "label abort",
+}
+
 func (d *Decoder) ldp(x data) {
 	c := read(x)
 	version, n, router, space := c.u16(), c.u16(), c.ip4(), c.u16()
@@ -183,14 +189,15 @@ func (d *Decoder) ldp(x data) {
 	}
 	d.field("length", "%d", n)
 	d.say("router %s:%d", router, space)
-	names := map[uint16]string{
-		0x001: "notification", 0x100: "hello", 0x200: "initialization", 0x201: "keepalive", 0x300: "address", 0x301: "address withdraw",
-		0x400: "label mapping", 0x401: "label request", 0x402: "label withdraw", 0x403: "label release", 0x404: "label abort",
-	}
 	kind := c.u16() & 0x7fff
-	if name, ok := names[kind]; ok && !c.short {
+	if name, ok := ldpNames[kind]; ok && !c.short {
 		d.say("%s", name)
 	}
+}
+
+var pptpNames = []string{
+	1: "start request", 2: "start reply", 3: "stop request", 4: "stop reply", 5: "echo request", 6: "echo reply", 7: "call request",
+	8: "call reply", 9: "incoming request", 10: "incoming reply", 11: "incoming connected", 12: "call clear", 13: "call disconnect", 14: "error", 15: "set link",
 }
 
 func (d *Decoder) pptpControl(x data) {
@@ -204,11 +211,7 @@ func (d *Decoder) pptpControl(x data) {
 	}
 	d.field("length", "%d", n)
 	d.field("type", "%d", kind)
-	names := []string{
-		1: "start request", 2: "start reply", 3: "stop request", 4: "stop reply", 5: "echo request", 6: "echo reply", 7: "call request",
-		8: "call reply", 9: "incoming request", 10: "incoming reply", 11: "incoming connected", 12: "call clear", 13: "call disconnect", 14: "error", 15: "set link",
-	}
-	d.say("%s", pick(names, int(message)))
+	d.say("%s", pick(pptpNames, int(message)))
 }
 
 var mqttTypes = []string{
@@ -245,6 +248,12 @@ func (d *Decoder) mqtt(x data) {
 	}
 }
 
+var iscsiNames = map[uint8]string{
+	0: "nop-out", 1: "command", 2: "task request", 3: "login request", 4: "text request", 5: "data-out", 6: "logout request",
+	0x20: "nop-in", 0x21: "response", 0x22: "task response", 0x23: "login response", 0x24: "text response", 0x25: "data-in",
+	0x26: "logout response", 0x31: "r2t", 0x32: "async", 0x3f: "reject",
+}
+
 func (d *Decoder) iscsi(x data) {
 	if !d.enter("iscsi") {
 		return
@@ -254,12 +263,7 @@ func (d *Decoder) iscsi(x data) {
 	if d.ended(c) {
 		return
 	}
-	names := map[uint8]string{
-		0: "nop-out", 1: "command", 2: "task request", 3: "login request", 4: "text request", 5: "data-out", 6: "logout request",
-		0x20: "nop-in", 0x21: "response", 0x22: "task response", 0x23: "login response", 0x24: "text response", 0x25: "data-in",
-		0x26: "logout response", 0x31: "r2t", 0x32: "async", 0x3f: "reject",
-	}
-	name, ok := names[op&0x3f]
+	name, ok := iscsiNames[op&0x3f]
 	if !ok {
 		name = number(int(op & 0x3f))
 	}
@@ -311,6 +315,8 @@ func (d *Decoder) postgres(x data) {
 	}
 }
 
+var diameterNames = map[uint32]string{257: "capabilities exchange", 258: "re-auth", 272: "credit control", 274: "abort session", 275: "session termination", 280: "watchdog", 282: "disconnect peer"}
+
 func (d *Decoder) diameter(x data) {
 	c := read(x)
 	version, n, flags, code, app := c.u8(), c.u24(), c.u8(), c.u24(), c.u32()
@@ -324,14 +330,15 @@ func (d *Decoder) diameter(x data) {
 	if flags&0x80 != 0 {
 		what = "request"
 	}
-	names := map[uint32]string{257: "capabilities exchange", 258: "re-auth", 272: "credit control", 274: "abort session", 275: "session termination", 280: "watchdog", 282: "disconnect peer"}
-	name, ok := names[code]
+	name, ok := diameterNames[code]
 	if !ok {
 		name = "command " + number(int(code))
 	}
 	d.field("length", "%d", n)
 	d.say("%s %s, application %d", name, what, app)
 }
+
+var openflowNames = []string{0: "hello", 1: "error", 2: "echo request", 3: "echo reply", 4: "experimenter", 5: "features request", 6: "features reply", 10: "packet in", 13: "packet out", 14: "flow mod"}
 
 func (d *Decoder) openflow(x data) {
 	if !d.enter("openflow") {
@@ -342,7 +349,6 @@ func (d *Decoder) openflow(x data) {
 	if d.ended(c) {
 		return
 	}
-	names := []string{0: "hello", 1: "error", 2: "echo request", 3: "echo reply", 4: "experimenter", 5: "features request", 6: "features reply", 10: "packet in", 13: "packet out", 14: "flow mod"}
 	d.field("length", "%d", n)
-	d.say("v%d %s, xid %d", version, pick(names, int(kind)), xid)
+	d.say("v%d %s, xid %d", version, pick(openflowNames, int(kind)), xid)
 }

@@ -28,7 +28,6 @@ func ofLink(f *Frame, m MAC) []string {
 
 func udpOf(f *Frame) *UDP   { return f.UDP }
 func tcpOf(f *Frame) *TCP   { return f.TCP }
-func dnsOf(f *Frame) *DNS   { return f.DNS }
 func httpOf(f *Frame) *HTTP { return f.HTTP }
 func arpOf(f *Frame) *ARP   { return f.ARP }
 func nonNil(s string) []string {
@@ -272,6 +271,9 @@ var tsharkNames = map[string]string{
 	"nat-pmp": "portcontrol",
 }
 
+// oldTshark begins the reason of a difference that a newer one does not have.
+const oldTshark = "an old tshark"
+
 // differences are where the two do not agree, and why: by sample, or by sample
 // and field.
 var differences = map[string]string{
@@ -295,8 +297,8 @@ var differences = map[string]string{
 	"http 2: http.request.uri":                                        "as above",
 	"tls hello in two segments: tls.handshake.extensions_server_name": "tshark tells a hello when it is whole; here as far as it is there",
 	"tls hello in two segments: tls.handshake.extensions_alpn_str":    "as above",
-	"quic initial v2: tls.handshake.extensions_server_name":           "this tshark knows a draft of version 2",
-	"quic initial v2: tls.handshake.extensions_alpn_str":              "as above",
+	"quic initial v2: tls.handshake.extensions_server_name":           oldTshark + " knows a draft of version 2",
+	"quic initial v2: tls.handshake.extensions_alpn_str":              oldTshark + " as above",
 	"pbb: eth.src":                                                    "tshark has other fields for the customer's addresses",
 	"pbb: eth.dst":                                                    "as above",
 	"vlan in a provider's: vlan.id":                                   "tshark has another field for a provider's tag",

@@ -58,8 +58,8 @@ func TestAgainstTshark(t *testing.T) {
 		}
 		compareCut(t, d, s, row)
 	}
-	for name := range differences {
-		if !met[name] {
+	for name, why := range differences {
+		if !met[name] && !strings.HasPrefix(why, oldTshark) {
 			t.Errorf("%s: is no difference any more", name)
 		}
 	}

@@ -36,7 +36,7 @@ func (d *Decoder) udp(x data) {
 	case int(n) > x.n:
 		f.UDP.Checksum = ChecksumUnknown
 	default:
-		f.UDP.Checksum = d.checksum(x, 17, true)
+		f.UDP.Checksum = d.checksum(x, 17, check)
 	}
 	d.field("checksum", "0x%04x (%s)", check, f.UDP.Checksum)
 	before := d.tunnels

@@ -151,10 +151,12 @@ func (d *Decoder) dot11Data(sub, flags uint8, three MAC, c *cursor) {
 	}
 }
 
+// dot11Fixed is how long what is before the elements is.
+var dot11Fixed = map[uint8]int{0: 4, 1: 6, 2: 10, 3: 6, 4: 0, 5: 12, 8: 12}
+
 func (d *Decoder) dot11Management(sub uint8, bssid MAC, c *cursor) {
 	d.say("%s, bssid %s", pick(dot11Management, int(sub)), bssid)
-	skip := map[uint8]int{0: 4, 1: 6, 2: 10, 3: 6, 4: 0, 5: 12, 8: 12}
-	n, ok := skip[sub]
+	n, ok := dot11Fixed[sub]
 	if !ok {
 		if (sub == 10 || sub == 12) && c.left(2) {
 			d.say("reason %d", binary.LittleEndian.Uint16(c.take(2)))

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxWindow is how far back a zstd file may refer, and so its memory: as much as
+// the zstd tool allows by itself.
+const maxWindow = 128 << 20
+
+// uncompressed returns the bytes of a capture file, which may have been
+// compressed by capd or another tool.
+func uncompressed(src io.Reader) (io.Reader, error) {
+	b := bufio.NewReaderSize(src, 64<<10)
+	magic, _ := b.Peek(4) // of a file that is shorter the reader tells
+	switch {
+	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878, 3.1.1
+		d, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}): // RFC 1952, 2.3.1
+		return gzip.NewReader(b)
+	}
+	return b, nil
+}
