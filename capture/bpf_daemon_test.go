@@ -232,6 +232,7 @@ func TestDaemonOverBPF(t *testing.T) {
 				}
 			}
 		}()
+		s.await("the first frames", func() bool { return s.status("en0").Writer.Accepted > 300 })
 		for _, change := range []func(*config.Interface){
 			func(i *config.Interface) { i.Filter = "ether proto 0x88b5" },
 			func(i *config.Interface) { i.Snaplen = 2000 },

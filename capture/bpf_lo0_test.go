@@ -242,6 +242,7 @@ func TestLoopbackReload(t *testing.T) {
 			}
 		}
 	}()
+	s.await("the first frames", func() bool { return s.status("lo0").Writer.Accepted > 300 })
 	for _, change := range []func(*config.Interface){
 		func(i *config.Interface) { i.Snaplen = 2000 },
 		func(i *config.Interface) { i.Filter = fmt.Sprintf("udp dst port %d", talk.port()) },
