@@ -60,12 +60,12 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":             {unix},     // the kernel is the judge of its programs
-	"internal/after":     {"pcap"},   // for the formats in names
-	"internal/journal":   {unix},     // asks the system what a file is
-	"internal/retain":    {"pcap"},   // for the same
-	"internal/inventory": {"pcap"},   // for files
-	"capture":            {"writer"}, // frames from a device to files
+	"filter":             {unix},                                  // the kernel is the judge of its programs
+	"internal/after":     {"pcap"},                                // for the formats in names
+	"internal/journal":   {unix},                                  // asks the system what a file is
+	"internal/retain":    {"pcap"},                                // for the same
+	"internal/inventory": {"pcap"},                                // for files
+	"capture":            {"writer", "config", "internal/daemon"}, // frames from a simulated device to files
 }
 
 // A source is a parsed file of the tree.

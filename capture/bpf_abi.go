@@ -1,6 +1,10 @@
 package capture
 
-import "capd/pcap"
+import (
+	"time"
+
+	"capd/pcap"
+)
 
 // The code of an ioctl holds the direction of its argument, seen from the
 // caller, the argument's size in bytes, a group and a number (sys/ioccom.h,
@@ -51,6 +55,7 @@ const (
 	darwinSeeSent   = ioIn | sizeUint<<ioSize | ioBPF | 119            // BIOCSSEESENT
 	darwinSetDLT    = ioIn | sizeUint<<ioSize | ioBPF | 120            // BIOCSDLT
 	darwinDLTs      = ioIn | ioOut | sizeDLTsMac<<ioSize | ioBPF | 121 // BIOCGDLTLIST
+	darwinNewFilter = ioIn | sizeProgram<<ioSize | ioBPF | 126         // BIOCSETFNR
 	darwinDirection = ioIn | sizeUint<<ioSize | ioBPF | 139            // BIOCSDIRECTION
 )
 
@@ -63,6 +68,7 @@ const (
 	freebsdSetDLT    = ioIn | sizeUint<<ioSize | ioBPF | 120         // BIOCSDLT
 	freebsdDLTs      = ioIn | ioOut | sizeDLTs<<ioSize | ioBPF | 121 // BIOCGDLTLIST
 	freebsdLock      = ioVoid | ioBPF | 122                          // BIOCLOCK
+	freebsdNewFilter = ioIn | sizeProgram<<ioSize | ioBPF | 130      // BIOCSETFNR
 	freebsdStamp     = ioIn | sizeUint<<ioSize | ioBPF | 132         // BIOCSTSTAMP
 	freebsdNanotime  = 1                                             // BPF_T_NANOTIME
 )
@@ -88,6 +94,7 @@ const (
 	openbsdSetDLT  = ioIn | sizeUint<<ioSize | ioBPF | 122         // BIOCSDLT
 	openbsdDLTs    = ioIn | ioOut | sizeDLTs<<ioSize | ioBPF | 123 // BIOCGDLTLIST
 	openbsdDirFilt = ioIn | sizeUint<<ioSize | ioBPF | 125         // BIOCSDIRFILT: what to drop
+	openbsdNewFilt = ioIn | sizeProgram<<ioSize | ioBPF | 127      // BIOCSETFNR, of later kernels
 )
 
 // An abi is what differs between the systems that have BPF devices.
@@ -95,10 +102,16 @@ type abi struct {
 	os       string
 	numbered bool   // /dev/bpf0, 1, 2, ... for one user each, not /dev/bpf for all
 	access   string // how an ordinary user gets access to the devices
+	monitor  string // how a Wi-Fi interface shows the frames of other stations
+
+	// skew is the most by which the times differ that one frame has in two
+	// devices of an interface.
+	skew time.Duration
 
 	setIf, timeout, stats, setDLT, dlts uint32
 	lock                                uint32 // 0 where there is none
 	stamp                               uint32 // chooses nanoseconds; 0 where there is none
+	newFilter                           uint32 // sets a filter and keeps what is in the buffers; 0 where there is none
 
 	direction uint32
 	in, out   uint32 // its values
@@ -137,12 +150,24 @@ const (
 	openbsdWord = 4 // struct bpf_timeval: unsigned
 )
 
+// monitorByMedia is the way of NetBSD and OpenBSD.
+const monitorByMedia = `"ifconfig NAME mediaopt monitor" switches it on; link_type = "IEEE802_11_RADIO" takes all`
+
+// darwinSkew is XNU's: its catchpacket reads the clock for each device anew, the
+// newest first. It holds its lock from one to the other, so that only a thread put
+// aside between the two makes it more than microseconds. The other kernels read
+// the clock once for all devices.
+const darwinSkew = 100 * time.Millisecond
+
 func darwin() abi {
 	return abi{
 		os:       "darwin",
 		numbered: true,
 		access:   "run capd with sudo, or let Wireshark's ChmodBPF give the group access_bpf the BPF devices and join it",
+		monitor:  `link_type = "IEEE802_11_RADIO" switches it on, and leaves the network`,
+		skew:     darwinSkew,
 		setIf:    darwinSetIf, timeout: darwinTimeout, stats: darwinStats, setDLT: darwinSetDLT, dlts: darwinDLTs,
+		newFilter: darwinNewFilter,
 		direction: darwinDirection, in: 1, out: 2, seeSent: darwinSeeSent,
 		record:   layout{word: darwinWord, align: 4, tick: 1000},
 		loopback: pcap.LinkTypeNull,
@@ -155,10 +180,11 @@ func darwin() abi {
 
 func freebsd() abi {
 	return abi{
-		os:     "freebsd",
-		access: "run capd as root, or give its group read access to bpf with a rule of devfs.rules(5)",
-		setIf:  freebsdSetIf, timeout: freebsdTimeout, stats: freebsdStats, setDLT: freebsdSetDLT, dlts: freebsdDLTs,
-		lock: freebsdLock, stamp: freebsdStamp,
+		os:      "freebsd",
+		access:  "run capd as root, or give its group read access to bpf with a rule of devfs.rules(5)",
+		monitor: `"ifconfig wlan1 create wlandev DEVICE wlanmode monitor up" makes an interface that has it; link_type = "IEEE802_11_RADIO" takes all`,
+		setIf:   freebsdSetIf, timeout: freebsdTimeout, stats: freebsdStats, setDLT: freebsdSetDLT, dlts: freebsdDLTs,
+		lock: freebsdLock, stamp: freebsdStamp, newFilter: freebsdNewFilter,
 		direction: freebsdDirection, in: 0, out: 2,
 		record:   layout{word: freebsdWord, align: 8, tick: 1000},
 		loopback: pcap.LinkTypeNull,
@@ -170,9 +196,10 @@ func freebsd() abi {
 
 func netbsd() abi {
 	return abi{
-		os:     "netbsd",
-		access: "run capd as root, or give its group read access to /dev/bpf",
-		setIf:  netbsdSetIf, timeout: netbsdTimeout, stats: netbsdStats, setDLT: netbsdSetDLT, dlts: netbsdDLTs,
+		os:      "netbsd",
+		access:  "run capd as root, or give its group read access to /dev/bpf",
+		monitor: monitorByMedia,
+		setIf:   netbsdSetIf, timeout: netbsdTimeout, stats: netbsdStats, setDLT: netbsdSetDLT, dlts: netbsdDLTs,
 		lock:      netbsdLock,
 		direction: netbsdDirection, in: 0, out: 2,
 		record:   layout{word: netbsdWord, align: 8, tick: 1000},
@@ -186,10 +213,11 @@ func netbsd() abi {
 
 func openbsd() abi {
 	return abi{
-		os:     "openbsd",
-		access: "run capd as root, or give its group read access to /dev/bpf",
-		setIf:  openbsdSetIf, timeout: openbsdTimeout, stats: openbsdStats, setDLT: openbsdSetDLT, dlts: openbsdDLTs,
-		lock:      openbsdLock,
+		os:      "openbsd",
+		access:  "run capd as root, or give its group read access to /dev/bpf",
+		monitor: monitorByMedia,
+		setIf:   openbsdSetIf, timeout: openbsdTimeout, stats: openbsdStats, setDLT: openbsdSetDLT, dlts: openbsdDLTs,
+		lock: openbsdLock, newFilter: openbsdNewFilt,
 		direction: openbsdDirFilt, in: 2, out: 1, // the other one is dropped
 		record:   layout{word: openbsdWord, align: 4, tick: 1000},
 		loopback: pcap.LinkTypeLoop,

@@ -17,6 +17,7 @@ func TestNumbersLiteral(t *testing.T) {
 		{"netbsd BIOCGSTATS", netbsdStats, 0x4080426f},
 		{"netbsd BIOCSRTIMEOUT", netbsdTimeout, 0x8010427a},
 		{"openbsd BIOCSDIRFILT", openbsdDirFilt, 0x8004427d},
+		{"openbsd BIOCSETFNR", openbsdNewFilt, 0x8010427f},
 		{"freebsd BIOCSTSTAMP", freebsdStamp, 0x80044284},
 	} {
 		if tt.got != tt.want {

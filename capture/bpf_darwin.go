@@ -24,6 +24,7 @@ var (
 	_ = [1]bool{}[darwinTimeout^unix.BIOCSRTIMEOUT]
 	_ = [1]bool{}[darwinStats^unix.BIOCGSTATS]
 	_ = [1]bool{}[darwinSetDLT^unix.BIOCSDLT]
+	_ = [1]bool{}[darwinNewFilter^unix.BIOCSETFNR]
 	_ = [1]bool{}[darwinDLTs^unix.BIOCGDLTLIST]
 	_ = [1]bool{}[darwinSeeSent^unix.BIOCSSEESENT]
 	_ = [1]bool{}[sizeProgram^unix.SizeofBpfProgram]

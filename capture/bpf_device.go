@@ -3,9 +3,12 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"capd/pcap"
 )
 
 // A bpfDevice is a BPF device bound to an interface. From the first Attach on
@@ -14,11 +17,12 @@ import (
 type bpfDevice struct {
 	node
 	form
-	name   string
-	index  int
-	length int           // bytes of a read
-	wait   time.Duration // that a read takes at most
-	warns  []string
+	name    string
+	index   int
+	length  int           // bytes of a read
+	wait    time.Duration // that a read takes at most
+	program []Instruction // the filter, until frames are admitted by it
+	warns   []string
 
 	free    chan []byte   // buffers that nobody uses
 	full    chan filled   // what was read; closed after the last
@@ -35,6 +39,7 @@ type bpfDevice struct {
 	attached *bpfHandle
 	dropped  uint64
 	last     uint64 // the kernel's count of them
+	over     bool   // it counts frames now that are not for us
 }
 
 // A filled is the part of a buffer that the kernel filled, or an event.
@@ -52,11 +57,8 @@ const buffers = 2
 const longestWait = 250 * time.Millisecond
 
 func (d *bpfDevice) openOn(s sys, a abi, c Config) error {
-	if c.Gated {
-		return fmt.Errorf("a BPF device is locked once it is open: it can't be gated: %w", errors.ErrUnsupported)
-	}
 	if c.Interface == Any {
-		return fmt.Errorf("a BPF device reads one interface: %w", errors.ErrUnsupported)
+		return errNotAny()
 	}
 	state, err := s.link(c.Interface)
 	if err != nil {
@@ -74,19 +76,32 @@ func (d *bpfDevice) openOn(s sys, a abi, c Config) error {
 	d.free, d.full = make(chan []byte, buffers), make(chan filled, buffers+1)
 	d.quit = make(chan struct{})
 	d.users = 1
+	if c.Gated {
+		return nil
+	}
+	if err := d.admit(); err != nil {
+		_ = s.close(n.fd)
+		return err
+	}
 	return nil
 }
 
-// configure sets up everything that can be before the interface, so that no
-// frame enters that should not, then the rest, and locks it.
+// errNotAny is for Any, which no BPF device is.
+func errNotAny() error {
+	return fmt.Errorf("a BPF device reads one interface: %w", errors.ErrUnsupported)
+}
+
+// configure sets up everything behind a filter that takes nothing, so that no
+// frame enters before admit: none of another link type than its filter is for.
 func (d *bpfDevice) configure(c Config) error {
 	if err := d.checkVersion(); err != nil {
 		return err
 	}
 	d.setNanoseconds()
-	if err := d.setFilter(cut(c.Snaplen, c.Filter)); err != nil {
+	if err := d.setFilter(nothing()); err != nil {
 		return err
 	}
+	d.program = cut(c.Snaplen, c.Filter)
 	if err := d.setDirection(c.Direction); err != nil {
 		return err
 	}
@@ -94,12 +109,9 @@ func (d *bpfDevice) configure(c Config) error {
 	if d.length, err = d.setInterface(c.Interface, min(c.RingSize/kernelBuffers, mostBuffer)); err != nil {
 		return err
 	}
-	link, known, err := d.linkType()
+	link, err := d.setLinkType(c.LinkType)
 	if err != nil {
 		return err
-	}
-	if !known {
-		d.warns = append(d.warns, fmt.Sprintf("the interface's link type DLT %d is not on the list of link types; recorded as it is", link))
 	}
 	d.form = form{link: link, snaplen: c.Snaplen}
 	d.wait = readTimeout(c.BlockTimeout)
@@ -111,11 +123,47 @@ func (d *bpfDevice) configure(c Config) error {
 		return cause("set buffered mode", err)
 	}
 	if c.Promiscuous {
-		// Many Wi-Fi drivers refuse it: what comes without is better than nothing.
-		if err := d.sys.ioctl(d.fd, biocPromisc, nil); err != nil {
-			d.warns = append(d.warns, fmt.Sprintf("promiscuous mode refused: %v; frames for other hosts are not recorded", err))
+		d.setPromiscuous()
+	}
+	return nil
+}
+
+// setLinkType chooses the link type of that name; with no name, the kernel's
+// choice.
+func (d *bpfDevice) setLinkType(name string) (pcap.LinkType, error) {
+	if name != "" {
+		return d.choose(name)
+	}
+	link, known, err := d.linkType()
+	if err == nil && !known {
+		d.warns = append(d.warns, fmt.Sprintf("the interface's link type DLT %d is not on the list of link types; recorded as it is", link))
+	}
+	return link, err
+}
+
+// setPromiscuous takes also frames for other hosts, and warns where they do not
+// come: without them is better than nothing.
+func (d *bpfDevice) setPromiscuous() {
+	if err := d.sys.ioctl(d.fd, biocPromisc, nil); err != nil { // many Wi-Fi drivers
+		d.warns = append(d.warns, fmt.Sprintf("promiscuous mode refused: %v; frames for other hosts are not recorded (promiscuous = false does not ask for them)", err))
+	}
+	if d.link == pcap.LinkTypeEthernet && slices.ContainsFunc(d.listed(d.linkTypes()), wireless) {
+		d.warns = append(d.warns, "a Wi-Fi interface: frames of other stations are recorded in monitor mode only; "+d.monitor)
+	}
+}
+
+// admit lets frames in, once, and forbids further changes.
+func (d *bpfDevice) admit() error {
+	if d.program == nil {
+		return nil
+	}
+	// The buffers are empty, so that it does not matter if they are emptied.
+	if d.changeFilter(d.program) != nil {
+		if err := d.setFilter(d.program); err != nil {
+			return err
 		}
 	}
+	d.program = nil
 	return d.setLock()
 }
 
@@ -127,11 +175,33 @@ func readTimeout(ms int) time.Duration {
 	return min((d+step-1)/step*step, longestWait)
 }
 
-func (d *bpfDevice) ungate() error { return errors.ErrUnsupported } // none was gated
+// ungate lets frames in and begins to read them: the kernel's buffers are small,
+// and it may take a while until there is a handle.
+func (d *bpfDevice) ungate() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	if err := d.admit(); err != nil {
+		return err
+	}
+	d.startReading()
+	return nil
+}
+
+func (d *bpfDevice) stampSkew() time.Duration { return d.skew }
+
+func (d *bpfDevice) ifindex() int { return d.index }
 
 func (d *bpfDevice) ringSize() int { return kernelBuffers * d.length }
 
 func (d *bpfDevice) warnings() []string { return d.warns }
+
+func (d *bpfDevice) begin() (frames, error) {
+	h := new(bpfHandle)
+	return h, d.attach(h)
+}
 
 func (d *bpfDevice) attach(h *bpfHandle) error {
 	d.mu.Lock()
@@ -146,15 +216,21 @@ func (d *bpfDevice) attach(h *bpfHandle) error {
 	h.batch = Batch{corrupt: &d.corrupt, release: h.released}
 	d.attached = h
 	d.users++
-	if !d.reading {
-		d.reading = true
-		d.users++
-		for range buffers {
-			d.free <- make([]byte, d.length)
-		}
-		go d.run()
-	}
+	d.startReading()
 	return nil
+}
+
+// startReading starts the reader if that is not done. The caller holds mu.
+func (d *bpfDevice) startReading() {
+	if d.reading {
+		return
+	}
+	d.reading = true
+	d.users++
+	for range buffers {
+		d.free <- make([]byte, d.length)
+	}
+	go d.run()
 }
 
 // drop counts one user less of the descriptor. The last one closes it: never
@@ -191,7 +267,7 @@ func (d *bpfDevice) close() error {
 // sample adds what the kernel dropped since the last time to the total, which
 // so survives that most count with 32 bits. The caller holds mu.
 func (d *bpfDevice) sample() error {
-	if d.fd < 0 {
+	if d.fd < 0 || d.over {
 		return nil
 	}
 	_, now, wide, err := d.counters()

@@ -24,6 +24,7 @@ var (
 	_ = [1]bool{}[freebsdTimeout^unix.BIOCSRTIMEOUT]
 	_ = [1]bool{}[freebsdStats^unix.BIOCGSTATS]
 	_ = [1]bool{}[freebsdSetDLT^unix.BIOCSDLT]
+	_ = [1]bool{}[freebsdNewFilter^unix.BIOCSETFNR]
 	_ = [1]bool{}[freebsdDLTs^unix.BIOCGDLTLIST]
 	_ = [1]bool{}[freebsdDirection^unix.BIOCSDIRECTION]
 	_ = [1]bool{}[freebsdLock^unix.BIOCLOCK]

@@ -127,7 +127,8 @@ func (h *bpfHandle) leave() error {
 }
 
 // stop makes the reader end with what the kernel has. A few frames that come
-// while it reads that may follow: a locked device's filter can't be changed.
+// while it reads that may follow, since a locked device's filter can't be
+// changed; where there is no lock none does.
 func (h *bpfHandle) stop() error {
 	h.dev.mu.Lock()
 	defer h.dev.mu.Unlock()
@@ -135,6 +136,9 @@ func (h *bpfHandle) stop() error {
 		return fmt.Errorf("stop: %w", ErrClosed)
 	}
 	h.dev.stopped.Store(true)
+	if h.dev.lock == 0 {
+		_ = h.dev.changeFilter(nothing()) // else as on the others
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -10,6 +11,10 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"golang.org/x/net/bpf"
+
+	"capd/filter"
 )
 
 // A fakeKernel is the BPF part of one of the four kernels, as its bpf.c
@@ -25,11 +30,14 @@ type fakeKernel struct {
 	memory   int   // over which there is no memory for one; 0 is no limit
 	promisc  error
 	setIfErr error
-	oldDir   bool     // the direction ioctl is not there
-	oldLock  bool     // and the lock
-	failing  string   // an ioctl that fails with EPERM
-	version  uint16   // minor, of the filters
-	dlts     []uint32 // of every interface, its own first
+	oldDir   bool              // the direction ioctl is not there
+	oldLock  bool              // and the lock
+	oldSetF  bool              // and the one that keeps what is in the buffers
+	failing  string            // an ioctl that fails with EPERM
+	version  uint16            // minor, of the filters
+	dlts     []uint32          // of every interface, its own first
+	prefix   map[uint32][]byte // what a frame begins with, by DLT
+	lag      time.Duration     // between two devices, where each has its own time of a frame
 	hdrlen   int
 	quirk    bool // reads of nothing return at once
 
@@ -42,20 +50,22 @@ type fakeKernel struct {
 
 // A fakeNode is struct bpf_d.
 type fakeNode struct {
-	bound, gone, locked, immediate bool
-	dlt                            uint32
-	length                         int
-	timeout                        time.Duration
-	nanos                          bool
-	program                        []Instruction
-	hide                           Direction // frames that are not seen; 0 is none
-	store, hold                    []byte
-	recv, drops                    uint64
-	reading                        bool
-	interrupts                     int
-	readErr                        error
-	wake                           chan struct{}
-	log                            []string
+	name                    string // of the interface; empty before it is bound
+	gone, locked, immediate bool
+	dlt                     uint32
+	length                  int
+	timeout                 time.Duration
+	nanos                   bool
+	program                 []Instruction
+	filter                  filter.Program // the same
+	hide                    Direction      // frames that are not seen; 0 is none
+	store, hold             []byte
+	recv, drops             uint64
+	reading                 bool
+	interrupts              int
+	readErr                 error
+	wake                    chan struct{}
+	log                     []string
 }
 
 func newKernel(t testing.TB, a abi) *fakeKernel {
@@ -130,7 +140,7 @@ func (k *fakeKernel) name(code uint32) string {
 		biocVersion: "version", biocGetLen: "get length", biocSetLen: "set length", biocSetFilter: "set filter",
 		biocPromisc: "promiscuous", biocGetDLT: "get dlt", biocImmediate: "immediate",
 		k.setIf: "set interface", k.timeout: "timeout", k.stats: "stats", k.setDLT: "set dlt", k.abi.dlts: "list dlts",
-		k.lock: "lock", k.stamp: "stamp", k.direction: "direction", k.seeSent: "see sent",
+		k.lock: "lock", k.stamp: "stamp", k.direction: "direction", k.seeSent: "see sent", k.newFilter: "change filter",
 	}
 	delete(names, 0)
 	return names[code]
@@ -159,8 +169,10 @@ func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
 		return syscall.EPERM
 	}
 	switch name {
-	case "set length", "set filter", "direction", "see sent", "stamp":
+	case "set length", "direction", "see sent", "stamp":
 		return k.before(n, name, arg)
+	case "set filter", "change filter":
+		return k.setFilter(n, name, arg)
 	case "set interface":
 		return k.attach(n, arg)
 	}
@@ -169,7 +181,7 @@ func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
 
 // before are the ioctls that have to come before frames do.
 func (k *fakeKernel) before(n *fakeNode, name string, arg []byte) error {
-	if n.bound {
+	if n.name != "" {
 		k.t.Errorf("%s: %s after the interface", k.os, name)
 		return syscall.EINVAL
 	}
@@ -177,8 +189,6 @@ func (k *fakeKernel) before(n *fakeNode, name string, arg []byte) error {
 	case "set length":
 		n.length = min(max(int(host.Uint32(arg)), 32), k.most)
 		host.PutUint32(arg, uint32(n.length))
-	case "set filter":
-		n.program = slices.Clone(pointed[Instruction](arg))
 	case "stamp":
 		n.nanos = host.Uint32(arg) == freebsdNanotime
 	case "see sent":
@@ -195,6 +205,33 @@ func (k *fakeKernel) before(n *fakeNode, name string, arg []byte) error {
 	return nil
 }
 
+// setFilter is bpf_setf. One that throws frames away is a mistake of ours.
+func (k *fakeKernel) setFilter(n *fakeNode, name string, arg []byte) error {
+	if name == "change filter" && k.oldSetF {
+		return syscall.ENOTTY
+	}
+	n.program = slices.Clone(pointed[Instruction](arg))
+	n.filter.Instructions = nil
+	for _, i := range n.program {
+		n.filter.Instructions = append(n.filter.Instructions, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
+	}
+	if name == "set filter" {
+		if len(n.store)+len(n.hold) > 0 {
+			k.t.Errorf("%s: %s throws frames away", k.os, name)
+		}
+		n.reset()
+	}
+	return nil
+}
+
+// reset is reset_d.
+func (n *fakeNode) reset() { n.recv, n.drops, n.store, n.hold = 0, 0, nil, nil }
+
+// lets says whether the filter takes some frame.
+func (n *fakeNode) lets() bool {
+	return slices.ContainsFunc(n.program, func(i Instruction) bool { return i.Code == bpfReturn && i.K > 0 })
+}
+
 // pointed returns the list that a counted list's argument points to.
 func pointed[T any](arg []byte) []T {
 	var p unsafe.Pointer
@@ -205,7 +242,8 @@ func pointed[T any](arg []byte) []T {
 }
 
 func (k *fakeKernel) attach(n *fakeNode, arg []byte) error {
-	_, there := k.links[string(arg[:slices.Index(arg, 0)])]
+	name := string(arg[:slices.Index(arg, 0)])
+	_, there := k.links[name]
 	switch {
 	case !there:
 		return syscall.ENXIO
@@ -214,14 +252,14 @@ func (k *fakeKernel) attach(n *fakeNode, arg []byte) error {
 	case k.memory > 0 && n.length > k.memory:
 		return syscall.ENOBUFS
 	}
-	n.bound, n.dlt = true, k.dlts[0]
-	n.recv, n.drops, n.store, n.hold = 0, 0, nil, nil
+	n.name, n.dlt = name, k.dlts[0]
+	n.reset()
 	return nil
 }
 
 // after are the others. Most of them want an interface.
 func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
-	if (!n.bound || n.gone) && slices.Contains([]string{"promiscuous", "get dlt", "set dlt", "list dlts"}, name) {
+	if (n.name == "" || n.gone) && slices.Contains([]string{"promiscuous", "get dlt", "set dlt", "list dlts"}, name) {
 		return syscall.EINVAL
 	}
 	switch name {
@@ -233,7 +271,14 @@ func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
 	case "get dlt":
 		host.PutUint32(arg, n.dlt)
 	case "set dlt":
+		if n.lets() {
+			k.t.Errorf("%s: %s while frames pass that are not of it", k.os, name)
+		}
+		if !slices.Contains(k.dlts, host.Uint32(arg)) {
+			return syscall.EINVAL
+		}
 		n.dlt = host.Uint32(arg)
+		n.reset()
 	case "list dlts":
 		host.PutUint32(arg, uint32(copy(pointed[uint32](arg), k.dlts)))
 	case "timeout":
@@ -266,48 +311,73 @@ func (k *fakeKernel) change(f func(n *fakeNode)) {
 	f(k.only())
 }
 
-// only returns the one node that is open.
+// only returns the one node that is open, or the one opened last.
 func (k *fakeKernel) only() *fakeNode {
-	for _, n := range k.open_ {
-		if n != nil {
-			return n
-		}
+	all := k.opened()
+	if len(all) == 0 {
+		k.t.Fatal("no device is open")
 	}
-	k.t.Fatal("no device is open")
-	return nil
+	return all[0]
 }
 
-// receive is bpf_tap and catchpacket.
-func (k *fakeKernel) receive(d Direction, frames ...[]byte) {
+// opened returns the nodes that are open, the last one first, as the kernels
+// have them.
+func (k *fakeKernel) opened() []*fakeNode {
+	var all []*fakeNode
+	for _, fd := range slices.Backward(slices.Sorted(maps.Keys(k.open_))) {
+		if n := k.open_[fd]; n != nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// receive is bpf_tap: frames of en0.
+func (k *fakeKernel) receive(d Direction, frames ...[]byte) { k.tap("en0", d, frames...) }
+
+// tap gives the frames to all devices that are bound to the interface. Their
+// time is the same in all, but where each reads the clock anew.
+func (k *fakeKernel) tap(name string, d Direction, frames ...[]byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := k.only()
 	for _, frame := range frames {
-		n.recv++
-		keep := min(len(frame), int(n.program[len(n.program)-1].K))
-		if n.hide == d && d != Both || keep == 0 {
-			continue
-		}
-		l := k.record
-		frac := uint64(time.Now().Nanosecond()) / 1000
-		if n.nanos {
-			frac = uint64(time.Now().Nanosecond())
-		}
-		r := rec{data: frame[:keep], datalen: uint32(len(frame)), sec: uint64(time.Now().Unix()), frac: frac}
-		grown := l.put(n.store, k.hdrlen, r)
-		if len(grown) > n.length {
-			if n.hold != nil {
-				n.drops++
+		now := time.Now()
+		for _, n := range k.opened() {
+			if n.name != name || n.gone {
 				continue
 			}
-			n.hold, n.store = n.store, nil
-			n.signal()
-			grown = l.put(nil, k.hdrlen, r)
+			n.recv++
+			frame := append(slices.Clip(k.prefix[n.dlt]), frame...)
+			if keep := n.filter.Match(frame, len(frame), nil); keep > 0 && (n.hide != d || d == Both) {
+				k.catch(n, frame, keep, now)
+				if k.skew > 0 {
+					now = now.Add(k.lag)
+				}
+			}
 		}
-		n.store = grown
-		if n.immediate {
-			n.signal()
+	}
+}
+
+// catch is catchpacket.
+func (k *fakeKernel) catch(n *fakeNode, frame []byte, keep int, now time.Time) {
+	l, frac := k.record, uint64(now.Nanosecond())
+	if !n.nanos {
+		frac /= 1000
+	}
+	r := rec{data: frame[:min(len(frame), keep)], datalen: uint32(len(frame)), sec: uint64(now.Unix()), frac: frac}
+	grown := l.put(n.store, k.hdrlen, r)
+	if len(grown) > n.length {
+		if n.hold != nil {
+			n.drops++
+			return
 		}
+		n.hold, n.store = n.store, nil
+		n.signal()
+		grown = l.put(nil, k.hdrlen, r)
+	}
+	n.store = grown
+	if n.immediate {
+		n.signal()
 	}
 }
 
@@ -318,15 +388,28 @@ func (n *fakeNode) signal() {
 	}
 }
 
+// room says that every device of the interface has a buffer to put frames into.
+func (k *fakeKernel) room(name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !slices.ContainsFunc(k.opened(), func(n *fakeNode) bool {
+		return n.name == name && n.hold != nil && len(n.store) > n.length/2
+	})
+}
+
 // remove is the interface's end. NetBSD wakes nobody.
 func (k *fakeKernel) remove(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.links, name)
-	n := k.only()
-	n.gone = true
-	if k.os != "netbsd" {
-		n.signal()
+	for _, n := range k.opened() {
+		if n.name != name {
+			continue
+		}
+		n.gone = true
+		if k.os != "netbsd" {
+			n.signal()
+		}
 	}
 }
 

@@ -10,6 +10,9 @@ const (
 	linkTypePPPBSDOS   pcap.LinkType = 103
 	linkTypeATMCLIP    pcap.LinkType = 106
 	linkTypeNetBSDHDLC pcap.LinkType = 112 // "HDLC framing"
+	linkTypePrism      pcap.LinkType = 119
+	linkTypeAVS        pcap.LinkType = 163
+	linkTypePPI        pcap.LinkType = 192
 	linkTypeIPv4       pcap.LinkType = 228
 	linkTypeIPv6       pcap.LinkType = 229
 	linkTypePFSync     pcap.LinkType = 246
@@ -41,6 +44,15 @@ func (a *abi) linkTypeOf(dlt uint32) (t pcap.LinkType, known bool) {
 		return linkTypeATMCLIP, true
 	}
 	return pcap.LinkType(dlt), dlt >= matchingMin && dlt <= matchingMax
+}
+
+// wireless says of a link type that a Wi-Fi interface has it.
+func wireless(t pcap.LinkType) bool {
+	switch t {
+	case pcap.LinkTypeIEEE80211, pcap.LinkTypeRadiotap, linkTypePrism, linkTypeAVS, linkTypePPI:
+		return true
+	}
+	return false
 }
 
 // Interface types that matter here (IFT_ of net/if_types.h).
@@ -107,4 +119,28 @@ func fillLinkTypes(s sys, a abi, all []Interface) {
 			i.LinkType = t
 		}
 	}
+}
+
+// offered returns the link types that an interface offers, its own first, or why
+// it can't be opened.
+func offered(s sys, a abi, name string) ([]pcap.LinkType, error) {
+	if name == Any {
+		return nil, errNotAny()
+	}
+	if _, err := s.link(name); err != nil {
+		return nil, err
+	}
+	n, err := openNode(s, a)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close(n.fd)
+	if err := n.bind(name); err != nil {
+		return nil, err
+	}
+	own, err := n.get(biocGetDLT)
+	if err != nil {
+		return nil, cause("get link type", err)
+	}
+	return n.listed(append([]uint32{own}, n.linkTypes()...)), nil
 }

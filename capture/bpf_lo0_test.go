@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"capd/capture"
+	"capd/config"
+	"capd/internal/daemon"
 	"capd/pcap"
 )
 
@@ -161,6 +163,109 @@ func TestLoopbackClose(t *testing.T) {
 			}
 		case <-time.After(patience):
 			t.Fatal("Next hangs after Close")
+		}
+	}
+}
+
+// Two devices on one interface have the same frames with the same times, as far
+// as the system says so; a gated one has none before it is admitted.
+func TestLoopbackTwo(t *testing.T) {
+	_, first := openLoopback(t)
+	d, err := capture.Open(capture.Config{Interface: "lo0", Gated: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s := newTalker(t)
+	s.send(t, 100)
+	if err := d.Admit(); err != nil {
+		t.Fatal(err)
+	}
+	s.send(t, 500)
+	second, err := d.Attach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := drainMarked(t, first, s.mark)
+	b, _ := drainMarked(t, second, s.mark)
+	if len(a) != 600 || len(b) != 500 {
+		t.Fatalf("%d and %d datagrams, want 600 and 500", len(a), len(b))
+	}
+	for i, p := range b {
+		twin := a[100+i]
+		// A reload counts on it that the younger device is not the later one.
+		if apart := twin.at.Sub(p.at); !bytes.Equal(p.data, twin.data) || apart < 0 || apart > d.Skew() {
+			t.Errorf("datagram %d: times are %v apart, most are said to be 0 to %v; %q and %q", i, apart, d.Skew(), p.data, twin.data)
+		}
+	}
+}
+
+func TestLoopbackLinkTypes(t *testing.T) {
+	_, h := openLoopback(t)
+	all, err := capture.LinkTypes("lo0")
+	if err != nil || len(all) == 0 || all[0] != h.LinkType() {
+		t.Fatalf("%v, %v: a device has %v", all, err, h.LinkType())
+	}
+	d, err := capture.Open(capture.Config{Interface: "lo0", LinkType: all[0].String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	if _, err := capture.Open(capture.Config{Interface: "lo0", LinkType: "EN10MB"}); !errors.Is(err, capture.ErrLinkType) || !strings.Contains(err.Error(), all[0].String()) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Reloads under load: the daemon has every datagram once, in order.
+func TestLoopbackReload(t *testing.T) {
+	openLoopback(t)
+	s := newStation(t, nil, "lo0")
+	talk := newTalker(t)
+	s.cfg.Interfaces[0].Filter = fmt.Sprintf("udp port %d", talk.port())
+	s.start()
+	stop, sent := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for buf := make([]byte, 100); ; n++ {
+			select {
+			case <-stop:
+				sent <- n
+				return
+			default:
+			}
+			_, err := talk.WriteTo(fmt.Appendf(nil, "%s%05d", talk.mark, n), talk.LocalAddr())
+			if err == nil {
+				_, _, err = talk.ReadFrom(buf)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	s.await("the first frames", func() bool { return s.status("lo0").Writer.Accepted > 300 })
+	for _, change := range []func(*config.Interface){
+		func(i *config.Interface) { i.Snaplen = 2000 },
+		func(i *config.Interface) { i.Filter = fmt.Sprintf("udp dst port %d", talk.port()) },
+		func(i *config.Interface) { i.RingSize *= 2 },
+	} {
+		if err := s.reload(change); err != nil {
+			t.Fatal(err)
+		}
+		s.state("lo0", daemon.Recording)
+		before := s.status("lo0").Writer.Accepted
+		s.await("frames", func() bool { return s.status("lo0").Writer.Accepted > before+300 })
+	}
+	close(stop)
+	want := <-sent
+	s.await("the last frame", func() bool { return s.status("lo0").Writer.Accepted >= uint64(want) })
+	st := s.end()[0]
+	files, got := s.frames("lo0")
+	if files != 4 || len(got) != want {
+		t.Fatalf("%d files of %d datagrams, want %d: %+v", files, len(got), want, st)
+	}
+	for n, f := range got {
+		if !bytes.HasSuffix(f.data, fmt.Appendf(nil, "%s%05d", talk.mark, n)) {
+			t.Fatalf("datagram %d is %q", n, f.data)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -47,13 +48,18 @@ func openNode(s sys, a abi) (node, error) {
 	for i := range maxNodes {
 		n, err := openPath(s, a, "/dev/bpf"+strconv.Itoa(i))
 		if i > 0 && errors.Is(err, syscall.ENOENT) {
-			return node{}, fmt.Errorf("all %d BPF devices are in use: %w", i, syscall.EBUSY)
+			return node{}, allInUse(i)
 		}
 		if !errors.Is(err, syscall.EBUSY) {
 			return n, err
 		}
 	}
-	return node{}, fmt.Errorf("all %d BPF devices are in use: %w", maxNodes, syscall.EBUSY)
+	return node{}, allInUse(maxNodes)
+}
+
+// allInUse is what happens to those who come late, as each device is one user's.
+func allInUse(n int) error {
+	return fmt.Errorf("all %d BPF devices are in use: %w: end a program that has one; \"lsof /dev/bpf*\" lists them", n, syscall.EBUSY)
 }
 
 func openPath(s sys, a abi, path string) (node, error) {
@@ -126,12 +132,22 @@ func (n *node) setNanoseconds() {
 	}
 }
 
+// setFilter throws away what the buffers have.
 func (n *node) setFilter(program []Instruction) error {
 	_, err := n.list(biocSetFilter, unsafe.Pointer(&program[0]), len(program))
 	if err != nil {
 		return cause("set filter", err)
 	}
 	return nil
+}
+
+// changeFilter keeps what the buffers have, and is not known to every kernel.
+func (n *node) changeFilter(program []Instruction) error {
+	if n.newFilter == 0 {
+		return errors.ErrUnsupported
+	}
+	_, err := n.list(n.newFilter, unsafe.Pointer(&program[0]), len(program))
+	return err
 }
 
 // setDirection hides the frames of the other direction. Without it both are
@@ -204,6 +220,46 @@ func (n *node) bind(name string) error {
 		return fmt.Errorf("%w that BPF can read", ErrNoInterface)
 	}
 	return cause("set interface", err)
+}
+
+// choose makes the frames to come be of the link type of that name, and returns
+// it. It throws away what the buffers have.
+func (n *node) choose(name string) (pcap.LinkType, error) {
+	want, err := pcap.ParseLinkType(name)
+	if err != nil {
+		return 0, err
+	}
+	now, err := n.get(biocGetDLT)
+	if err != nil {
+		return 0, cause("get link type", err)
+	}
+	offered := n.linkTypes()
+	if len(offered) == 0 {
+		offered = []uint32{now}
+	}
+	for _, dlt := range offered {
+		if t, ok := n.linkTypeOf(dlt); t != want || !ok && dlt > math.MaxUint16 {
+			continue
+		}
+		if dlt != now {
+			if err := n.set(n.setDLT, dlt); err != nil {
+				return 0, cause("set link type "+want.String(), err)
+			}
+		}
+		return want, nil
+	}
+	return 0, noLinkType(want, n.listed(offered))
+}
+
+// listed returns the link types that stand for the DLTs, each once.
+func (a *abi) listed(dlts []uint32) []pcap.LinkType {
+	var all []pcap.LinkType
+	for _, dlt := range dlts {
+		if t, known := a.linkTypeOf(dlt); (known || dlt <= math.MaxUint16) && !slices.Contains(all, t) {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // linkType returns the link type of the frames to come. Of an interface that

@@ -61,6 +61,9 @@ func TestNumbers(t *testing.T) {
 			"SizeofBpfProgram": sizeProgram, "SizeofBpfVersion": sizeVersion,
 			"SizeofBpfStat": uint64(ioctlSize(a.stats)),
 		}
+		if a.newFilter != 0 && a.os != "openbsd" { // golang.org/x/sys has no name for OpenBSD's
+			want["BIOCSETFNR"] = uint64(a.newFilter)
+		}
 		switch a.os {
 		case "darwin":
 			want["BIOCSSEESENT"] = uint64(a.seeSent)

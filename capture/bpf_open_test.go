@@ -44,10 +44,10 @@ func everySystem(t *testing.T, test func(t *testing.T, k *fakeKernel)) {
 
 func TestBPFSetUp(t *testing.T) {
 	want := map[string]string{
-		"darwin":  "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous",
-		"freebsd": "version, stamp, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, lock",
-		"netbsd":  "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, lock",
-		"openbsd": "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, lock",
+		"darwin":  "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter",
+		"freebsd": "version, stamp, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter, lock",
+		"netbsd":  "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, set filter, lock",
+		"openbsd": "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter, lock",
 	}
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		d := mustOpen(t, k, func(c *Config) { c.Promiscuous, c.Direction, c.Snaplen = true, In, 96 })
@@ -102,7 +102,7 @@ func TestBPFNodes(t *testing.T) {
 	}{
 		{"first", 0, 4, nil, 1, nil, ""},
 		{"after three in use", 3, 4, nil, 4, nil, ""},
-		{"all in use", 4, 4, nil, 5, syscall.EBUSY, "all 4 BPF devices are in use"},
+		{"all in use", 4, 4, nil, 5, syscall.EBUSY, "end a program that has one"},
 		{"very many in use", 1000, 1000, nil, maxNodes, syscall.EBUSY, "all 256 BPF devices are in use"},
 		{"none there", 0, 0, nil, 1, syscall.ENOENT, "/dev/bpf0"},
 		{"no access", 0, 4, syscall.EACCES, 1, ErrPermission, "/dev/bpf0: operation not permitted: run capd with sudo, or let Wireshark's ChmodBPF give the group access_bpf"},
@@ -142,7 +142,7 @@ func TestBPFEveryRefusal(t *testing.T) {
 			k := newKernel(t, k.abi)
 			k.failing = step
 			d, err := openFake(k, change)
-			if step == "stamp" || step == "promiscuous" {
+			if step == "stamp" || step == "promiscuous" || step == "change filter" || step == "list dlts" {
 				if err != nil {
 					t.Errorf("%s: %v", step, err)
 					continue

@@ -26,6 +26,7 @@ const (
 func (d *bpfDevice) run() {
 	r := reader{bpfDevice: d}
 	d.end = r.read()
+	d.finished()
 	close(d.full)
 	_ = d.drop()
 }
@@ -47,6 +48,15 @@ func (r *reader) read() error {
 		r.count()
 		r.put(filled{mem: buf[:n]})
 	}
+}
+
+// finished takes the last counters. What the kernel drops after the last read of
+// a device that was stopped came after its end.
+func (d *bpfDevice) finished() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_ = d.sample()
+	d.over = d.stopped.Load()
 }
 
 // put queues what Next returns. It waits only if nobody calls Next.

@@ -13,13 +13,16 @@ import (
 
 	"golang.org/x/net/route"
 	"golang.org/x/sys/unix"
+
+	"capd/pcap"
 )
 
-type device struct{ bpfDevice }
+func open(c Config) (backend, error) {
+	d := new(bpfDevice)
+	return d, d.openOn(kernel{}, native(), c)
+}
 
-func (d *device) open(c Config) error { return d.openOn(kernel{}, native(), c) }
-
-type handle = bpfHandle
+func linkTypes(name string) ([]pcap.LinkType, error) { return offered(kernel{}, native(), name) }
 
 // kernel is the sys that runs underneath.
 type kernel struct{}

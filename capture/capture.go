@@ -66,8 +66,13 @@ type Config struct {
 	BlockTimeout int  // milliseconds until the kernel hands over a block that is not full; 0 is DefaultBlockTimeout
 	NoRing       bool // read frame by frame, as is done by itself where the kernel has no ring
 
+	// LinkType is the link type of the frames, one of those that the interface
+	// has (LinkTypes), by a name of pcap.ParseLinkType. Empty is the interface's
+	// own choice.
+	LinkType string
+
 	// Gated keeps every frame out until Device.Admit, so that a device can take
-	// over from another. Linux only.
+	// over from another.
 	Gated bool
 
 	// Filter is a classic BPF program that keeps the frames for which it
@@ -88,6 +93,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("no interface named")
 	case c.Snaplen < 1 || c.Snaplen > pcap.MaxSnaplen:
 		return c, fmt.Errorf("snaplen %d is not within 1 and %d", c.Snaplen, pcap.MaxSnaplen)
+	case c.LinkType != "" && badLinkType(c.LinkType) != nil:
+		return c, badLinkType(c.LinkType)
 	case c.Direction > Out:
 		return c, fmt.Errorf("no direction %d", c.Direction)
 	case c.BlockSize < page || c.BlockSize > 1<<30 || c.BlockSize%page != 0:
@@ -132,6 +139,7 @@ var (
 	ErrPermission  = errors.New("operation not permitted") // no CAP_NET_RAW, or no access to the BPF device
 	ErrNoInterface = errors.New("no such interface")
 	ErrAttached    = errors.New("device has a handle already")
+	ErrLinkType    = errors.New("not one of those that the interface has") // see Config.LinkType; the error names those that it has
 )
 
 // A Mode is the way frames come from the kernel.
@@ -156,7 +164,33 @@ type Layout struct {
 
 // A Device is an interface opened for capture. The kernel collects its frames
 // from then on, read or not. Its methods may be called from any goroutine.
-type Device struct{ device }
+type Device struct {
+	backend
+	name string
+}
+
+// A backend is a device of one kind.
+type backend interface {
+	begin() (frames, error)
+	ungate() error
+	warnings() []string
+	ringSize() int
+	stampSkew() time.Duration
+	ifindex() int
+	close() error
+}
+
+// frames are those of a device, read by one handle.
+type frames interface {
+	next(timeout time.Duration) (*Batch, error)
+	stats() (Stats, error)
+	refresh()
+	linkType() pcap.LinkType
+	mode() Mode
+	layout() Layout
+	stop() error
+	close() error
+}
 
 // Open opens the interface. It needs privilege (on Linux CAP_NET_RAW) and
 // returns an error wrapping ErrPermission without, and ErrNoInterface where
@@ -167,22 +201,22 @@ func Open(c Config) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", c.Interface, err)
 	}
-	d := new(Device)
-	if err := d.open(full); err != nil {
+	b, err := open(full)
+	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", c.Interface, err)
 	}
-	return d, nil
+	return &Device{b, c.Interface}, nil
 }
 
 // Attach starts reading with the oldest frames that no handle before has
 // released. It needs no privilege. There is one handle at a time: while it is
 // not closed, or holds a batch, Attach returns ErrAttached.
 func (d *Device) Attach() (*Handle, error) {
-	h := new(Handle)
-	if err := d.attach(&h.handle); err != nil {
+	f, err := d.begin()
+	if err != nil {
 		return nil, fmt.Errorf("attach to %s: %w", d.name, err)
 	}
-	return h, nil
+	return &Handle{f}, nil
 }
 
 // Admit lets frames into a device that was opened Gated.
@@ -195,11 +229,16 @@ func (d *Device) Admit() error {
 
 // Index returns the index of the interface, by which the device goes on when it
 // is renamed; 0 for Any.
-func (d *Device) Index() int { return d.index }
+func (d *Device) Index() int { return d.ifindex() }
 
 // Warnings returns what the system refused when the device was opened and
 // capture goes on without, a sentence each, such as promiscuous mode.
 func (d *Device) Warnings() []string { return d.warnings() }
+
+// Skew returns the most by which the times differ that the kernel gives one
+// frame in two devices of an interface: 0 where it stamps a frame once for all.
+// Else the device that was opened last has the earlier time.
+func (d *Device) Skew() time.Duration { return d.stampSkew() }
 
 // RingSize returns the bytes of the ring, or of a BPF device's two buffers. It
 // may be less than asked for where memory was short or the system has a limit;
@@ -211,7 +250,7 @@ func (d *Device) RingSize() int { return d.ringSize() }
 func (d *Device) Close() error { return d.close() }
 
 // A Handle reads the frames of a Device.
-type Handle struct{ handle }
+type Handle struct{ frames }
 
 // Next returns the next batch, or nil and no error when there is none within
 // the timeout; a negative timeout means to wait as long as it takes. The batch
@@ -243,7 +282,8 @@ func (h *Handle) Layout() Layout { return h.layout() }
 
 // Stop ends the device's reception. When it returns no further frame enters;
 // Next returns those that did and ErrClosed after the last of them. From a BPF
-// device a few more may come that arrived while the rest was read.
+// device of FreeBSD, NetBSD or OpenBSD a few more may come that arrived while the
+// rest was read.
 func (h *Handle) Stop() error { return h.stop() }
 
 // Close detaches from the device, which goes on filling unless it was stopped,

@@ -34,9 +34,17 @@ type device struct {
 	total    Stats
 }
 
+func open(c Config) (backend, error) {
+	d := new(device)
+	return d, d.open(c)
+}
+
 func (d *device) open(c Config) error {
 	link, index, err := lookup(c.Interface)
 	if err != nil {
+		return err
+	}
+	if err := has(link, c.LinkType); err != nil {
 		return err
 	}
 	d.name, d.index, d.config = c.Interface, index, c
@@ -100,6 +108,22 @@ func (d *device) configure(c Config) error {
 }
 
 func (d *device) ungate() error { return d.admit(d.config) }
+
+// stampSkew is none: see SO_TIMESTAMPNS in setRing.
+func (*device) stampSkew() time.Duration { return 0 }
+
+// has returns an error unless the name is empty or that of the only link type
+// that an interface has here.
+func has(link pcap.LinkType, name string) error {
+	if name == "" {
+		return nil
+	}
+	want, err := pcap.ParseLinkType(name)
+	if err == nil && want != link {
+		err = noLinkType(want, []pcap.LinkType{link})
+	}
+	return err
+}
 
 // minBlocks is where a ring stops to shrink when memory is short.
 const minBlocks = 4
@@ -235,6 +259,8 @@ func named(what string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
+
+func (d *device) ifindex() int { return d.index }
 
 func (d *device) ringSize() int { return d.blocks * d.blockSize }
 

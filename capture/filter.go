@@ -42,6 +42,9 @@ func program(d Direction, ifindex, snaplen int, user []Instruction) []Instructio
 	return append(p, cut(max(snaplen, macsLen), user)...)
 }
 
+// nothing is a filter that takes no frame.
+func nothing() []Instruction { return []Instruction{{Code: bpfReturn}} }
+
 // cut returns the program, or one that accepts all if there is none, with
 // every accepted frame cut at snaplen.
 func cut(snaplen int, user []Instruction) []Instruction {

@@ -39,9 +39,6 @@ func openGroup(c Config, n int, s Spread) ([]*Device, error) {
 	return all, nil
 }
 
-// nothing is a filter that takes no frame.
-func nothing() []Instruction { return []Instruction{{Code: bpfReturn}} }
-
 // join makes a fanout group of the devices, with a number that the kernel
 // chooses: no other program's group is joined by accident.
 func join(all []*Device, s Spread) error {
@@ -52,7 +49,8 @@ func join(all []*Device, s Spread) error {
 	kind |= unix.PACKET_FANOUT_FLAG_ROLLOVER
 	id, first := 0, unix.PACKET_FANOUT_FLAG_UNIQUEID
 	for _, d := range all {
-		err := unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, id|(kind|first)<<16)
+		fd := d.backend.(*device).fd
+		err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, id|(kind|first)<<16)
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENETDOWN) {
 			return errors.Join(ErrDown, named("join fanout group", err))
 		}
@@ -60,7 +58,7 @@ func join(all []*Device, s Spread) error {
 			return named("join fanout group", err)
 		}
 		if first != 0 {
-			got, err := unix.GetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
+			got, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
 			if err != nil {
 				return named("get fanout group", err)
 			}

@@ -39,6 +39,11 @@ const goneCheck = 250 * time.Millisecond
 // statsEvery is after how many batches the kernel's 32-bit counters are read.
 const statsEvery = 1024
 
+func (d *device) begin() (frames, error) {
+	h := new(handle)
+	return h, d.attach(h)
+}
+
 func (d *device) attach(h *handle) error {
 	if err := d.use(h); err != nil {
 		return err

@@ -25,6 +25,11 @@ type Interface struct {
 // Interfaces lists the interfaces, by index. It needs no privilege.
 func Interfaces() ([]Interface, error) { return interfaces() }
 
+// LinkTypes returns the link types that the interface of that name, or Any, can
+// be captured with, its own first. It needs the privilege of Open, and returns
+// the same errors, which do not name the interface.
+func LinkTypes(name string) ([]pcap.LinkType, error) { return linkTypes(name) }
+
 // Details of an interface, as far as its driver tells them.
 type Details struct {
 	Driver     string   // "" if unknown

@@ -8,6 +8,8 @@ import (
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
+
+	"capd/pcap"
 )
 
 func interfaces() ([]Interface, error) {
@@ -42,6 +44,23 @@ func interfaces() ([]Interface, error) {
 	}
 	slices.SortFunc(all, func(a, b Interface) int { return a.Index - b.Index })
 	return all, nil
+}
+
+// linkTypes opens a socket as a device does, without a ring.
+func linkTypes(name string) ([]pcap.LinkType, error) {
+	link, index, err := lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, named("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := bind(fd, 0, index); err != nil {
+		return nil, named("bind", err)
+	}
+	return []pcap.LinkType{link}, nil
 }
 
 // addresses returns the IP addresses by the interfaces' indices. They are asked

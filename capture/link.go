@@ -1,6 +1,11 @@
 package capture
 
-import "capd/pcap"
+import (
+	"fmt"
+	"strings"
+
+	"capd/pcap"
+)
 
 // Hardware types that matter here (ARPHRD_ of linux/if_arp.h).
 const (
@@ -26,4 +31,19 @@ func linkType(hardware uint16) pcap.LinkType {
 		return pcap.LinkTypeRadiotap
 	}
 	return pcap.LinkTypeLinuxSLL2
+}
+
+// noLinkType is the error for a link type that is not one of those there are.
+func noLinkType(want pcap.LinkType, have []pcap.LinkType) error {
+	names := make([]string, len(have))
+	for i, t := range have {
+		names[i] = t.String()
+	}
+	return fmt.Errorf("link type %s: %w: %s", want, ErrLinkType, strings.Join(names, ", "))
+}
+
+// badLinkType returns an error for a name that no link type has.
+func badLinkType(name string) error {
+	_, err := pcap.ParseLinkType(name)
+	return err
 }

@@ -73,7 +73,7 @@ func TestStopWithLockedFilter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if err := unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
+	if err := unix.SetsockoptInt(d.backend.(*device).fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
 		t.Fatal(err)
 	}
 	h, err := d.Attach()

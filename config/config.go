@@ -79,6 +79,7 @@ type Recording struct {
 	Snaplen        int      `toml:"snaplen" reload:"re-open"`   // most bytes kept of a frame
 	Promiscuous    bool     `toml:"promiscuous" reload:"re-open"`
 	Direction      string   `toml:"direction" reload:"re-open"`
+	LinkType       string   `toml:"link_type" reload:"re-open"`     // by name; empty is what the interface has by itself
 	Filter         string   `toml:"filter" reload:"re-open"`        // pcap-filter(7); empty takes every frame
 	RingSize       Size     `toml:"ring_size" reload:"re-open"`     // of the kernel's ring, a multiple of BlockSize
 	BlockSize      Size     `toml:"block_size" reload:"re-open"`    // of one block of the ring, a multiple of 4096

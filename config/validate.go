@@ -144,6 +144,8 @@ func (k *checker) recording(r *Recording) {
 	k.expect(1 <= r.Snaplen && r.Snaplen <= maxSnaplen, "snaplen", r.Snaplen,
 		"must be 1 to 262144 bytes, the most that Wireshark reads", "262144 keeps whole frames")
 	k.oneOf("direction", r.Direction, DirectionBoth, DirectionIn, DirectionOut)
+	k.expect(!strings.ContainsFunc(r.LinkType, notInLinkType), "link_type", r.LinkType,
+		`must be the name of a link type, as "EN10MB", or empty for the interface's own`, "capd interfaces lists them")
 	k.oneOf("format", r.Format, FormatPcap, FormatPcapng)
 	k.oneOf("direct", r.Direct, DirectAuto, DirectOff)
 	k.expect(1 <= r.Fanout && r.Fanout <= maxFanout, "fanout", r.Fanout, "must be a number of rings, 1 to 64", "")
@@ -313,6 +315,11 @@ func (k *checker) globs(key string, globs []string) {
 
 // notInName reports what the kernel refuses in names (dev_valid_name).
 func notInName(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == 0x7f }
+
+// notInLinkType reports what no link type has in its name.
+func notInLinkType(r rune) bool {
+	return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '_')
+}
 
 func badGlob(glob string) bool {
 	_, err := path.Match(glob, "")

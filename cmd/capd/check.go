@@ -207,7 +207,7 @@ func (c *checker) link(link capture.Interface, i *config.Interface) {
 		return
 	}
 	if !link.Up {
-		c.add(levelWarn, link.Name, "run waits until it is up: ip link set "+link.Name+" up", "is down")
+		c.add(levelWarn, link.Name, "run waits until it is up: "+bringUp(link.Name), "is down")
 	} else if !link.Running {
 		c.add(levelWarn, link.Name, "", "has no carrier")
 	}
@@ -228,13 +228,21 @@ func (c *checker) link(link capture.Interface, i *config.Interface) {
 	}
 }
 
+// bringUp is the command that does it.
+func bringUp(name string) string {
+	if runtime.GOOS == "linux" {
+		return "ip link set " + name + " up"
+	}
+	return "ifconfig " + name + " up"
+}
+
 // open proves the permission and the ring's memory. It reports success.
 func (c *checker) open(link capture.Interface, i *config.Interface) bool {
 	if !c.filter(link, i) {
 		return false
 	}
 	dev, err := capture.Open(capture.Config{
-		Interface: link.Name, Snaplen: i.Snaplen, Promiscuous: i.Promiscuous,
+		Interface: link.Name, Snaplen: i.Snaplen, Promiscuous: i.Promiscuous, LinkType: i.LinkType,
 		RingSize: int(i.RingSize), BlockSize: int(i.BlockSize), BlockTimeout: int(time.Duration(i.BlockTimeout) / time.Millisecond),
 	})
 	if err != nil {
@@ -272,7 +280,12 @@ func (c *checker) filter(link capture.Interface, i *config.Interface) bool {
 	if i.Filter == "" {
 		return true
 	}
-	p, err := filter.Compile(i.Filter, filter.Target{LinkType: filter.LinkType(link.LinkType), Live: runtime.GOOS == "linux"})
+	chosen, err := daemon.LinkType(i.LinkType, link.LinkType)
+	if err != nil {
+		c.refuse(link.Name, err)
+		return false
+	}
+	p, err := filter.Compile(i.Filter, filter.Target{LinkType: filter.LinkType(chosen), Live: runtime.GOOS == "linux"})
 	switch {
 	case err != nil:
 		c.refuse(link.Name, err)

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"capd/filter"
@@ -64,29 +63,10 @@ with zstd or gzip.`,
 	return cmd
 }
 
-// parseLinkType finds a link type by name, as libpcap's DLT_ names too, or by
-// number.
-func parseLinkType(s string) (pcap.LinkType, error) {
-	if n, err := strconv.ParseUint(s, 10, 16); err == nil {
-		return pcap.LinkType(n), nil
-	}
-	name := strings.ToUpper(s)
-	name = strings.TrimPrefix(strings.TrimPrefix(name, "LINKTYPE_"), "DLT_")
-	if name == "EN10MB" {
-		return pcap.LinkTypeEthernet, nil
-	}
-	for l := range pcap.LinkType(1 << 9) {
-		if l.String() == name {
-			return l, nil
-		}
-	}
-	return 0, usageError{fmt.Errorf("link type %q is not known; give its number of tcpdump.org's list", s)}
-}
-
 func (f *filterCommand) dump(w io.Writer, expr string) error {
-	link, err := parseLinkType(f.linkType)
+	link, err := pcap.ParseLinkType(f.linkType)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	if f.read != "" {
 		if link, err = fileLinkType(f.read); err != nil {

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -15,13 +17,17 @@ import (
 
 // interfaceJSON is one element of the array that interfaces --json prints.
 type interfaceJSON struct {
-	Name     string         `json:"name"`
-	Index    int            `json:"index"` // 0: all interfaces together
-	State    string         `json:"state"` // up, down or no carrier
-	LinkType string         `json:"link_type"`
-	MTU      int            `json:"mtu,omitempty"`     // bytes
-	Address  string         `json:"address,omitempty"` // of the hardware
-	IPs      []netip.Prefix `json:"ips,omitempty"`
+	Name      string         `json:"name"`
+	Index     int            `json:"index"` // 0: all interfaces together
+	State     string         `json:"state"` // up, down or no carrier
+	LinkType  string         `json:"link_type"`
+	LinkTypes []string       `json:"link_types,omitempty"` // to choose from, the one above first
+	MTU       int            `json:"mtu,omitempty"`        // bytes
+	Address   string         `json:"address,omitempty"`    // of the hardware
+	IPs       []netip.Prefix `json:"ips,omitempty"`
+	Error     string         `json:"error,omitempty"` // why it can't be opened
+
+	err error
 }
 
 func newInterfaces() *cobra.Command {
@@ -29,7 +35,11 @@ func newInterfaces() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "interfaces [--json]",
 		Short: "List what can be recorded",
-		Args:  noArgs,
+		Long: `List the interfaces: their state, the link types that link_type in the
+configuration and run -y can choose from, the one that an interface has by
+itself first, and their addresses. Those that can't be opened are named at the
+end, with the cause.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := listInterfaces()
 			if err != nil {
@@ -40,20 +50,7 @@ func newInterfaces() *cobra.Command {
 				enc.SetIndent("", "  ")
 				return enc.Encode(all)
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tSTATE\tLINK TYPE\tMTU\tADDRESS\tIP")
-			for _, i := range all {
-				ips := make([]string, len(i.IPs))
-				for n, ip := range i.IPs {
-					ips[n] = ip.String()
-				}
-				mtu := "-"
-				if i.MTU > 0 {
-					mtu = fmt.Sprint(i.MTU)
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", quoted(i.Name), i.State, i.LinkType, mtu, dash(i.Address), dash(strings.Join(ips, " ")))
-			}
-			return w.Flush()
+			return printInterfaces(cmd.OutOrStdout(), all)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
@@ -72,7 +69,24 @@ func listInterfaces() ([]interfaceJSON, error) {
 			Address: i.Address.String(), IPs: i.IPs,
 		})
 	}
-	return append(list, interfaceJSON{Name: capture.Any, State: "up", LinkType: pcap.LinkTypeLinuxSLL2.String()}), nil
+	list = append(list, interfaceJSON{Name: capture.Any, State: "up", LinkType: pcap.LinkTypeLinuxSLL2.String()})
+	for n := range list {
+		list[n].probe(capture.LinkTypes)
+	}
+	return list, nil
+}
+
+// probe takes over what opening the interface tells.
+func (i *interfaceJSON) probe(open func(name string) ([]pcap.LinkType, error)) {
+	types, err := open(i.Name)
+	if err != nil {
+		i.err, i.Error = err, err.Error()
+		return
+	}
+	for _, t := range types {
+		i.LinkTypes = append(i.LinkTypes, t.String())
+	}
+	i.LinkType = i.LinkTypes[0]
 }
 
 func linkState(i capture.Interface) string {
@@ -83,6 +97,54 @@ func linkState(i capture.Interface) string {
 		return "no carrier"
 	}
 	return "up"
+}
+
+func printInterfaces(out io.Writer, all []interfaceJSON) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tSTATE\tLINK TYPES\tMTU\tADDRESS\tIP")
+	for _, i := range all {
+		ips := make([]string, len(i.IPs))
+		for n, ip := range i.IPs {
+			ips[n] = ip.String()
+		}
+		mtu, types := "-", i.LinkType
+		if i.MTU > 0 {
+			mtu = fmt.Sprint(i.MTU)
+		}
+		if len(i.LinkTypes) > 0 {
+			types = strings.Join(i.LinkTypes, ",")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", quoted(i.Name), i.State, types, mtu, dash(i.Address), dash(strings.Join(ips, " ")))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return printClosed(out, all)
+}
+
+// printClosed names the interfaces that can't be opened, once for each cause:
+// without privilege it is the same for all.
+func printClosed(out io.Writer, all []interfaceJSON) error {
+	var told []string
+	for _, one := range all {
+		if one.err == nil || slices.Contains(told, one.Error) {
+			continue
+		}
+		var names []string
+		for _, i := range all {
+			if i.Error == one.Error {
+				names = append(names, quoted(i.Name))
+			}
+		}
+		told = append(told, one.Error)
+		fmt.Fprintf(out, "\n%s can't be opened: %s\n", strings.Join(names, ", "), one.Error)
+		for _, h := range hints(one.err) {
+			if _, err := fmt.Fprintf(out, "      hint: %s\n", h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func dash(s string) string {

@@ -21,6 +21,7 @@ import (
 	"capd/internal/sandbox"
 	"capd/internal/selftest"
 	"capd/internal/top"
+	"capd/pcap"
 	"capd/writer"
 
 	"github.com/spf13/cobra"
@@ -151,15 +152,17 @@ func hints(err error) []string {
 		return own.hints()
 	case errors.As(err, &missing):
 		return []string{
-			"there are: " + strings.Join(append(missing.There, capture.Any), ", "),
+			"there are: " + strings.Join(append(missing.There, everything()...), ", "),
 			"--wait, or wait = true in the configuration, waits for one that comes later",
 		}
+	case errors.Is(err, capture.ErrLinkType), errors.Is(err, pcap.ErrLinkType):
+		return []string{"capd interfaces lists the link types of each interface"}
 	case errors.Is(err, capture.ErrNoInterface):
 		return []string{"capd interfaces lists what can be recorded"}
 	case errors.Is(err, selftest.ErrNoLoopback):
 		return []string{"ip link set lo up, or ifconfig lo0 127.0.0.1 up, brings it up"}
 	case errors.Is(err, daemon.ErrNoInterfaces):
-		return []string{"name one with -i, such as -i eth0 or -i any; capd interfaces lists them", "or give a configuration with -c"}
+		return []string{"name one with -i; capd interfaces lists them", "or give a configuration with -c"}
 	case errors.Is(err, writer.ErrInUse):
 		return []string{"two recorders need two directories"}
 	case errors.Is(err, top.ErrTerminal):
@@ -180,6 +183,14 @@ func hints(err error) []string {
 		return []string{"capd.toml.example has every key with its unit and default"}
 	}
 	return directoryHints(err)
+}
+
+// everything is what stands for all interfaces, where there is such.
+func everything() []string {
+	if runtime.GOOS == "linux" {
+		return []string{capture.Any}
+	}
+	return nil
 }
 
 // directoryHints says what to do about a directory that can't be recorded into.

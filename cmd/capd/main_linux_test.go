@@ -62,6 +62,11 @@ func TestUsage(t *testing.T) {
 		{"run --rotate-size 5parsecs -i lo", 2, []string{"capd: ", "rotate-size", "5parsecs"}},
 		{"run --duration -5s -i lo", 2, []string{"must not be negative"}},
 		{"run --snaplen 0 -i lo", 1, []string{"snaplen = 0", "capd: hint: "}},
+		{"run -y RAW -i lo -d " + dir, 1, []string{"capd: open lo: link type RAW: not one of those that the interface has: ETHERNET", "capd: hint: capd interfaces"}},
+		{"run -y ETHER -i lo -d " + dir, 1, []string{`link type "ETHER": no link type of this name is known`, "capd: hint: "}},
+		{"run -y a/b -i lo -d " + dir, 1, []string{`link_type = "a/b": must be the name of a link type`}},
+		{"check -y DLT_EN10MB -i lo -d " + dir + " tcp port 80", 0, []string{"ok", "link type ETHERNET"}},
+		{"check -y RAW -i lo -d " + dir + " tcp port 80", 1, []string{"fail", "lo: open lo: link type RAW: not one of those that the interface has", "hint: capd interfaces"}},
 		{"run -i nope", 1, []string{"capd: interface nope: no such interface", "there are: lo", "--wait"}},
 		{"run -i no*", 1, []string{"capd: interface no*: no such interface"}},
 		{"run -c " + dir + "/missing.toml", 1, []string{"missing.toml", "no such file"}},
@@ -104,6 +109,11 @@ func TestInterfaces(t *testing.T) {
 	var all []interfaceJSON
 	if err := json.Unmarshal([]byte(out), &all); err != nil || code != 0 || len(all) < 4 {
 		t.Errorf("%v: %s", err, out)
+	}
+	for _, i := range all {
+		if len(i.LinkTypes) != 1 || i.LinkTypes[0] != i.LinkType || i.Error != "" {
+			t.Errorf("%+v", i)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ type settings struct {
 	ring       config.Size
 	format     string
 	snaplen    int
+	linkType   string
 	wait       bool
 	filter     string // the arguments of the command
 	logFormat  string
@@ -46,6 +47,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.Var(&s.interval, "rotate-interval", "finish a file at multiples of this time, in UTC; 0: never")
 	f.StringVar(&s.format, "format", def.Format, "of the files: pcap or pcapng")
 	f.IntVar(&s.snaplen, "snaplen", def.Snaplen, "keep at most `N` bytes of a frame")
+	f.StringVarP(&s.linkType, "link-type", "y", "", "record frames of the link type `NAME`, one that capd interfaces lists (default the interface's own)")
 	f.Var(&s.ring, "ring-size", "memory in which the kernel keeps frames for capd")
 	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is not there")
 	f.StringVar(&s.logLevel, "log-level", def.Log.Level, "debug, info, warn or error")
@@ -125,6 +127,7 @@ func (s *settings) override(cmd *cobra.Command, cfg *config.Config) error {
 		set(given("rotate-interval"), &r.RotateInterval, s.interval)
 		set(given("format"), &r.Format, s.format)
 		set(given("snaplen"), &r.Snaplen, s.snaplen)
+		set(given("link-type"), &r.LinkType, s.linkType)
 		set(given("ring-size"), &r.RingSize, s.ring)
 		set(given("wait"), &r.Wait, s.wait)
 		set(s.filter != "", &r.Filter, s.filter)

@@ -41,6 +41,22 @@ type Options struct {
 	Self        []string      // command that compresses a file for after.Main; empty: do it in this process
 	Ready       func()        // told once when every interface is open or waited for; may be nil
 	Log         *slog.Logger  // nil: none
+	System      System        // with the interfaces; nil: the one underneath
+}
+
+// A System has interfaces.
+type System interface {
+	Interfaces() ([]capture.Interface, error)                                       // see capture.Interfaces
+	OpenGroup(c capture.Config, n int, s capture.Spread) ([]*capture.Device, error) // see capture.OpenGroup
+}
+
+// underneath is the System that capd runs on.
+type underneath struct{}
+
+func (underneath) Interfaces() ([]capture.Interface, error) { return capture.Interfaces() }
+
+func (underneath) OpenGroup(c capture.Config, n int, s capture.Spread) ([]*capture.Device, error) {
+	return capture.OpenGroup(c, n, s)
 }
 
 // A Daemon records until it is told to stop.
@@ -88,6 +104,9 @@ func New(opt Options) (*Daemon, error) {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
+	if d.opt.System == nil {
+		d.opt.System = underneath{}
+	}
 	d.current.Store(opt.Config)
 	if len(opt.Config.Interfaces) == 0 {
 		return nil, ErrNoInterfaces
@@ -124,7 +143,7 @@ func system() string {
 
 // look reads the list of interfaces.
 func (d *Daemon) look() error {
-	all, err := capture.Interfaces()
+	all, err := d.opt.System.Interfaces()
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
@@ -166,14 +185,18 @@ func (d *Daemon) missing(c *config.Config) error {
 }
 
 // checkFilters compiles the filters of interfaces that may come later, too: for
-// Ethernet, since nobody knows better.
+// Ethernet where no link type is chosen, since nobody knows better.
 func checkFilters(c *config.Config) error {
 	for i := range c.Interfaces {
 		link := pcap.LinkTypeEthernet
 		if c.Interfaces[i].Name == capture.Any {
 			link = pcap.LinkTypeLinuxSLL2
 		}
-		if _, err := Program(c.Interfaces[i].Filter, link); err != nil {
+		link, err := LinkType(c.Interfaces[i].LinkType, link)
+		if err == nil {
+			_, err = Program(c.Interfaces[i].Filter, link)
+		}
+		if err != nil {
 			return fmt.Errorf("interface %s: %w", c.Interfaces[i].Name, err)
 		}
 	}

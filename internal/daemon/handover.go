@@ -17,9 +17,14 @@ import (
 // admitted to the new devices too; then the old ones are stopped and read to
 // their end. What was in both rings is known by time, length and contents, and
 // left out by the heirs: the kernel stamps a frame once for all sockets.
+//
+// A kernel that does not has one lock around a frame's way into all devices, and
+// serves the newest first. So a frame's time in an old device is the first of its
+// like that is not before its time in the new one.
 type handover struct {
-	snaplen  int  // bytes of a frame that both sides have
-	renamed  bool // the heirs record the interface by another name
+	snaplen  int           // bytes of a frame that both sides have
+	renamed  bool          // the heirs record the interface by another name
+	skew     time.Duration // most between the times of a frame; see capture.Device.Skew
 	seed     maphash.Seed
 	devices  []*capture.Device
 	log      *slog.Logger
@@ -31,11 +36,12 @@ type handover struct {
 	here   int        // and those that have not ended
 	since  time.Time  // frames from before are in no new ring
 	seen   map[frameID]int
-	last   time.Time          // of these
-	ends   map[int]writer.End // by the lanes' numbers
+	times  map[frameID][]int64 // with a skew, in its place: when those that are alike were seen, in order
+	last   time.Time           // of these
+	ends   map[int]writer.End  // by the lanes' numbers
 }
 
-// A frameID tells frames apart.
+// A frameID tells frames apart. With a skew the time is left out.
 type frameID struct {
 	sec, nsec, length uint32
 	sum               uint64
@@ -48,7 +54,7 @@ func newHandover(old int, snaplen int, log *slog.Logger) *handover {
 	return &handover{
 		snaplen: snaplen, seed: maphash.MakeSeed(), log: log, absent: old, here: old,
 		admitted: make(chan struct{}), done: make(chan struct{}),
-		seen: make(map[frameID]int), ends: make(map[int]writer.End),
+		seen: make(map[frameID]int), times: make(map[frameID][]int64), ends: make(map[int]writer.End),
 	}
 }
 
@@ -85,7 +91,53 @@ func (h *handover) finish(lane writer.Lane, end writer.End) {
 
 func (h *handover) id(p *pcap.Packet) frameID {
 	sum := maphash.Bytes(h.seed, p.Data[:min(len(p.Data), h.snaplen)])
+	if h.skew > 0 {
+		return frameID{length: p.Length, sum: sum}
+	}
 	return frameID{p.Sec, p.Nsec, p.Length, sum}
+}
+
+// add remembers a frame. The caller holds mu.
+func (h *handover) add(p *pcap.Packet) {
+	id := h.id(p)
+	if h.skew > 0 {
+		h.times[id] = append(h.times[id], p.Time().UnixNano())
+	} else {
+		h.seen[id]++
+	}
+}
+
+// take reports whether a frame of a new device was seen, and forgets it. The
+// caller holds mu.
+func (h *handover) take(p *pcap.Packet) bool {
+	id := h.id(p)
+	if h.skew > 0 {
+		return h.takeNear(id, p.Time().UnixNano())
+	}
+	n := h.seen[id]
+	if n > 1 {
+		h.seen[id] = n - 1
+	} else {
+		delete(h.seen, id)
+	}
+	return n > 0
+}
+
+// takeNear is take for a time that may be off. What was seen before it is in no
+// new device, or has been taken: times only grow.
+func (h *handover) takeNear(id frameID, t int64) bool {
+	times := h.times[id]
+	for len(times) > 0 && times[0] < t {
+		times = times[1:]
+	}
+	found := len(times) > 0 && times[0] <= t+int64(h.skew)
+	if found {
+		times = times[1:]
+	}
+	if h.times[id] = times; len(times) == 0 {
+		delete(h.times, id)
+	}
+	return found
 }
 
 // note remembers frames that an old recorder has.
@@ -97,7 +149,7 @@ func (h *handover) note(pkts []pcap.Packet) {
 		if t.Before(h.since) {
 			continue
 		}
-		h.seen[h.id(&pkts[i])]++
+		h.add(&pkts[i])
 		if t.After(h.last) {
 			h.last = t
 		}
@@ -111,15 +163,10 @@ func (h *handover) fresh(pkts []pcap.Packet) (new []pcap.Packet, more bool) {
 	defer h.mu.Unlock()
 	new = pkts[:0]
 	for i := range pkts {
-		id := h.id(&pkts[i])
-		if n := h.seen[id]; n > 1 {
-			h.seen[id] = n - 1
-		} else if n == 1 {
-			delete(h.seen, id)
-		} else {
+		if !h.take(&pkts[i]) {
 			new = append(new, pkts[i])
 		}
 	}
-	more = len(h.seen) > 0 && !pkts[len(pkts)-1].Time().After(h.last.Add(late))
+	more = len(h.seen)+len(h.times) > 0 && !pkts[len(pkts)-1].Time().After(h.last.Add(late))
 	return new, more
 }

@@ -79,7 +79,7 @@ type recorder struct {
 // newRecorders makes the recorders of an interface: one, or as many as its
 // fanout says. Those that were made are returned with an error too.
 func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, error) {
-	src := newSource(name, c)
+	src := newSource(d.opt.System, name, c)
 	lanes := make([]*recorder, 0, c.Fanout)
 	for i := range c.Fanout {
 		lane := writer.Lane{Interface: name}
@@ -269,7 +269,7 @@ func (r *recorder) attach() error {
 		r.closeDevice()
 		return err
 	}
-	if r.cfg.Filter != "" && h.LinkType() != r.link.LinkType {
+	if link, err := LinkType(r.cfg.LinkType, r.link.LinkType); r.cfg.Filter != "" && (err != nil || h.LinkType() != link) {
 		_ = h.Close()
 		r.closeDevice()
 		return errChanged

@@ -127,6 +127,7 @@ func (s *succession) open(d *Daemon, name string) error {
 			return err
 		}
 		s.by.devices = append(s.by.devices, r.device)
+		s.by.skew = r.device.Skew()
 	}
 	return nil
 }

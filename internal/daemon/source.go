@@ -21,6 +21,7 @@ var errHeld = errors.New("other lanes have not let go of the interface yet")
 // are opened together, since they share the frames: a lane that comes first
 // finds them closed, and the others find theirs.
 type source struct {
+	system System
 	cfg    capture.Config
 	expr   string // of the filter
 	lanes  int
@@ -32,15 +33,17 @@ type source struct {
 	gone    int               // lanes that have ended
 }
 
-func newSource(name string, c *config.Interface) *source {
+func newSource(system System, name string, c *config.Interface) *source {
 	s := &source{
-		expr:  c.Filter,
-		lanes: c.Fanout,
+		system: system,
+		expr:   c.Filter,
+		lanes:  c.Fanout,
 		cfg: capture.Config{
 			Interface:    name,
 			Snaplen:      c.Snaplen,
 			Promiscuous:  c.Promiscuous,
 			Direction:    direction(c.Direction),
+			LinkType:     c.LinkType,
 			RingSize:     int(c.RingSize),
 			BlockSize:    int(c.BlockSize),
 			BlockTimeout: int(time.Duration(c.BlockTimeout) / time.Millisecond),
@@ -53,7 +56,8 @@ func newSource(name string, c *config.Interface) *source {
 }
 
 // take returns the device of a lane, from 0, and opens all if none is open. The
-// filter is compiled for the link type that the interface has now.
+// filter is compiled for the link type that is chosen, or that the interface has
+// now.
 func (s *source) take(lane int, link pcap.LinkType) (*capture.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,11 +66,14 @@ func (s *source) take(lane int, link pcap.LinkType) (*capture.Device, error) {
 			return nil, errHeld
 		}
 		s.closeLocked()
-		var err error
-		if s.cfg.Filter, err = Program(s.expr, link); err != nil {
+		link, err := LinkType(s.cfg.LinkType, link)
+		if err == nil {
+			s.cfg.Filter, err = Program(s.expr, link)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", s.cfg.Interface, err)
 		}
-		devices, err := capture.OpenGroup(s.cfg, s.lanes, s.spread)
+		devices, err := s.system.OpenGroup(s.cfg, s.lanes, s.spread)
 		if err != nil {
 			return nil, err
 		}
@@ -76,6 +83,15 @@ func (s *source) take(lane int, link pcap.LinkType) (*capture.Device, error) {
 	s.devices[lane] = nil
 	s.held++
 	return d, nil
+}
+
+// LinkType returns the link type of that name, or the interface's own if there is
+// no name.
+func LinkType(name string, own pcap.LinkType) (pcap.LinkType, error) {
+	if name == "" {
+		return own, nil
+	}
+	return pcap.ParseLinkType(name)
 }
 
 // Program compiles a filter for an interface of the link type; the empty one is
