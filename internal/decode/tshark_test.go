@@ -68,7 +68,10 @@ func TestAgainstTshark(t *testing.T) {
 // compareCut compares each of the sample's beginnings with the whole.
 func compareCut(t *testing.T, d *Decoder, s *sample, row [][]string) {
 	t.Helper()
-	for n := range s.Data {
+	for n := 0; n < len(s.Data); n++ {
+		if n > 200 {
+			n = min(n+40, len(s.Data)-1) // little is decoded there
+		}
 		f := d.Decode(&pcap.Packet{Data: s.Data[:n], Length: s.Length})
 		for k, field := range tsharkFields {
 			_, why := reason(s.name, field.name)
