@@ -20,6 +20,7 @@ func (d *Decoder) arp(x data, name string) {
 	f.ARP = &f.room.arp
 	*f.ARP = ARP{Operation: op}
 	if hlen != 6 || plen != 4 || proto != etherIPv4 {
+		d.field("addresses", "0x%s", hexBytes(c.limit(2*int(hlen)+2*int(plen)).b))
 		d.say("%s, hardware %d, protocol 0x%04x, length %d", pick(arpOps, int(op)), hardware, proto, x.n)
 		return
 	}

@@ -97,6 +97,25 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzHello decodes the content of a QUIC packet, to which no fuzzer finds the
+// way through its protection.
+func FuzzHello(f *testing.F) {
+	client := handshake(1, hello("secret.example.org", false))
+	f.Add([]byte(cat(raw{6, 0}, be16(0x4000|len(client)), client)))
+	f.Add([]byte(cat(raw{6, 20}, raw{10}, client[20:30], raw{6, 0, 20}, client[:20])))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := New(pcap.LinkTypeEthernet, Options{Layers: true})
+		d.frame.reset()
+		d.guarded(func(x data) { d.quicHello(x.b) }, data{cryptoFrames(b), maxHello})
+		if d.Panics() > 0 {
+			t.Fatalf("%s", d.Stack())
+		}
+		if s := d.frame.TLS; s != nil && strings.IndexFunc(s.ServerName+strings.Join(s.ALPN, ""), dangerous) >= 0 {
+			t.Errorf("%q", s)
+		}
+	})
+}
+
 // TestCorpusSize: the corpus has as many protocols as was promised.
 func TestCorpusSize(t *testing.T) {
 	protocols := map[string]bool{}
@@ -198,6 +217,18 @@ func TestNames(t *testing.T) {
 		if got := string(d.Decode(&pcap.Packet{Data: b, Length: uint32(len(b))}).AppendLine(nil)); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%q, not %q", got, c.want)
 		}
+	}
+}
+
+// TestLayers: they are there where they were asked for.
+func TestLayers(t *testing.T) {
+	p := corpus()[0].Packet
+	f := New(pcap.LinkTypeEthernet, Options{Layers: true}).Decode(&p)
+	if len(f.Layers) != 2 || f.Layers[1].Name != "arp" || f.Layers[1].Fields[4] != (Field{"operation", "1 (request)"}) {
+		t.Errorf("%+v", f.Layers)
+	}
+	if f := New(pcap.LinkTypeEthernet, Options{}).Decode(&p); f.Layers != nil {
+		t.Errorf("%+v", f.Layers)
 	}
 }
 

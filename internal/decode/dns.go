@@ -276,7 +276,7 @@ func searchList(b []byte) string {
 func (d *Decoder) dnsTCP(x data) {
 	c := read(x)
 	n := int(c.u16())
-	if c.short {
+	if c.short || n < 12 {
 		return
 	}
 	d.dns("dns", c.limit(n))

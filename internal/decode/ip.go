@@ -34,7 +34,7 @@ func (d *Decoder) ipv4(x data) {
 	if len(x.b) >= header {
 		f.IP.Checksum = d.verdict(sum(0, x.b[:header]) == 0xffff)
 	}
-	d.ipv4Fields(f.IP, check)
+	d.ipv4Fields(f.IP, frag>>13, check)
 	d.ipv4Options(c.limit(header - 20))
 	d.pseudo = pseudo{sum(0, x.b[12:20]), f.IP.MoreFragments || f.IP.FragmentOffset > 0}
 	d.ipPayload(proto, d.ipv4Length(x, total).from(header))
@@ -53,7 +53,7 @@ func (d *Decoder) ipv4Length(x data, total int) data {
 	return x
 }
 
-func (d *Decoder) ipv4Fields(h *IP, check uint16) {
+func (d *Decoder) ipv4Fields(h *IP, bits, check uint16) {
 	if !d.verbose {
 		return
 	}
@@ -61,7 +61,7 @@ func (d *Decoder) ipv4Fields(h *IP, check uint16) {
 	d.field("ecn", "%d", h.TOS&3)
 	d.field("length", "%d", h.Length)
 	d.field("id", "%d", h.ID)
-	d.field("flags", "[%s]", flagWords("none", uint64(bit(h.DontFragment)|bit(h.MoreFragments)<<1), "DF", "MF"))
+	d.field("flags", "[%s]", flagWords("none", uint64(bits), "MF", "DF", "reserved"))
 	d.field("offset", "%d", h.FragmentOffset)
 	d.field("ttl", "%d", h.TTL)
 	d.field("protocol", "%d (%s)", h.Protocol, protoName(h.Protocol))
@@ -92,11 +92,4 @@ func (d *Decoder) ipPayload(proto uint8, x data) {
 	default:
 		d.ipOther(proto, x)
 	}
-}
-
-func bit(b bool) uint8 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -26,6 +26,8 @@ func (d *Decoder) tcpPayload(x data) {
 	}
 }
 
+// tcpPort decodes by a port. What can't begin a message of its protocol stays
+// TCP: most segments of a long message begin in its middle.
 func (d *Decoder) tcpPort(port uint16, x data) bool {
 	switch port {
 	case 53:
@@ -220,11 +222,11 @@ var mqttTypes = []string{
 }
 
 func (d *Decoder) mqtt(x data) {
-	if !d.enter("mqtt") {
-		return
-	}
 	c := read(x)
 	first := c.u8()
+	if !c.short && first>>4 == 0 || !d.enter("mqtt") {
+		return
+	}
 	n, shift := 0, 0
 	for range 4 {
 		b := c.u8()
@@ -255,32 +257,22 @@ var iscsiNames = map[uint8]string{
 }
 
 func (d *Decoder) iscsi(x data) {
-	if !d.enter("iscsi") {
-		return
-	}
 	c := read(x)
-	op := c.u8()
-	if d.ended(c) {
+	name, ok := iscsiNames[c.u8()&0x3f]
+	if !c.short && !ok || !d.enter("iscsi") || d.ended(c) {
 		return
-	}
-	name, ok := iscsiNames[op&0x3f]
-	if !ok {
-		name = number(int(op & 0x3f))
 	}
 	d.say("%s", name)
 }
 
 // mysql shows a server's greeting and a client's query.
 func (d *Decoder) mysql(x data) {
-	if !d.enter("mysql") {
-		return
-	}
 	c := read(x)
-	head := c.u32()
-	seq, first := uint8(head), c.u8()
-	if d.ended(c) {
+	size, seq, first := c.take(3), c.u8(), c.u8()
+	if !c.short && (size[2] > 15 || string(size) == "\x00\x00\x00") || !d.enter("mysql") || d.ended(c) {
 		return
 	}
+	d.field("length", "%d", int(size[2])<<16|int(size[1])<<8|int(size[0]))
 	d.field("sequence", "%d", seq)
 	switch {
 	case seq == 0 && first == 10 && d.frame.SrcPort == 3306:
@@ -293,12 +285,9 @@ func (d *Decoder) mysql(x data) {
 }
 
 func (d *Decoder) postgres(x data) {
-	if !d.enter("postgresql") {
-		return
-	}
 	c := read(x)
 	kind := c.u8()
-	if d.ended(c) {
+	if kind != 0 && (kind < '1' || kind > 'z') || !d.enter("postgresql") || d.ended(c) {
 		return
 	}
 	switch {
@@ -341,12 +330,9 @@ func (d *Decoder) diameter(x data) {
 var openflowNames = []string{0: "hello", 1: "error", 2: "echo request", 3: "echo reply", 4: "experimenter", 5: "features request", 6: "features reply", 10: "packet in", 13: "packet out", 14: "flow mod"}
 
 func (d *Decoder) openflow(x data) {
-	if !d.enter("openflow") {
-		return
-	}
 	c := read(x)
 	version, kind, n, xid := c.u8(), c.u8(), c.u16(), c.u32()
-	if d.ended(c) {
+	if !c.short && (version == 0 || version > 6 || n < 8) || !d.enter("openflow") || d.ended(c) {
 		return
 	}
 	d.field("length", "%d", n)

@@ -130,7 +130,12 @@ func namesOf(list []DNSRR) []string {
 	return all
 }
 
-func bool01(b bool) int { return int(bit(b)) }
+func bool01(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
 
 func inDHCP(layer string, say func(*DHCP) []string) func(*Frame) []string {
 	return func(f *Frame) []string {

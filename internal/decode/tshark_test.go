@@ -179,7 +179,7 @@ func one[T any](v T) []string { return []string{fmt.Sprint(v)} }
 func hex(n int, v any) []string { return []string{fmt.Sprintf("0x%0*x", n, v)} }
 
 func flag01(b bool) []string {
-	return one(bit(b))
+	return one(bool01(b))
 }
 
 // each turns a list into one of texts.
