@@ -186,11 +186,11 @@ func TestSpell(t *testing.T) {
 // FuzzFrame: whatever capd says, and however large the terminal is, the frame
 // fits it and commands it nothing.
 func FuzzFrame(f *testing.F) {
-	f.Add("eth0", "recording", "/d/eth0.pcapng", "bytes", 0.5, uint64(7), 80, 24)
-	f.Add("e\x1b]0;title\x07", "\x9b31m", "/\u202e/\r\n", "\x1b", math.Inf(1), uint64(math.MaxUint64), 120, 40)
-	f.Add("東京東京東京東京東京", "e\u0301\u0301\u0301", "👩‍👩‍👧", "\xff\xfe", -1.0, uint64(0), 81, 25)
-	f.Fuzz(func(t *testing.T, name, state, file, text string, number float64, count uint64, width, height int) {
-		m, l := shown(width%500, height%200, utf8)
+	f.Add("eth0", "recording", "/d/eth0.pcapng", "bytes", 0.5, uint64(7), uint16(80), uint16(24))
+	f.Add("e\x1b]0;title\x07", "\x9b31m", "/\u202e/\r\n", "\x1b", math.Inf(1), uint64(math.MaxUint64), uint16(120), uint16(40))
+	f.Add("東京東京東京東京東京", "e\u0301\u0301\u0301", "👩‍👩‍👧", "\xff\xfe", -1.0, uint64(0), uint16(81), uint16(25))
+	f.Fuzz(func(t *testing.T, name, state, file, text string, number float64, count uint64, width, height uint16) {
+		m, l := shown(int(width%500), int(height%200), utf8)
 		in := control.Interface{
 			Name: name, State: state, Directory: file, Files: []string{file, text}, Since: time.Unix(int64(count), 0),
 			Counters: control.Counters{Received: count, CapdDropped: count, NICDropped: count, Failures: count, Bytes: count},
