@@ -2,7 +2,6 @@ package filter
 
 import (
 	"errors"
-	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -270,57 +269,4 @@ func TestMatchAllocates(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { p.Match(f.data, f.wirelen, &meta) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-}
-
-func ExampleCompile() {
-	prog, err := Compile("tcp port 80", Target{LinkType: LinkRaw, Snaplen: 128})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(len(prog.Instructions), "instructions")
-	// Output: 21 instructions
-}
-
-func ExampleSyntaxError() {
-	_, err := Compile("host 10.0.0.1 and tpc", Target{LinkType: LinkEthernet})
-	var se *SyntaxError
-	if errors.As(err, &se) {
-		fmt.Println("at", se.Offset)
-		fmt.Println(se.Msg)
-		fmt.Println("hint:", se.Hint)
-	}
-	// Output:
-	// at 18
-	// host names such as "tpc" are not looked up
-	// hint: did you mean "tcp"? Of a host, write the address
-}
-
-func ExampleProgram_Match() {
-	prog, err := Compile("icmp", Target{LinkType: LinkRaw})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	packet := []byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0, 0, 0, 0}
-	fmt.Println(prog.Match(packet, len(packet), nil))
-	packet[9] = 17 // UDP
-	fmt.Println(prog.Match(packet, len(packet), nil))
-	// Output:
-	// 262144
-	// 0
-}
-
-func ExampleProgram_String() {
-	prog, err := Compile("arp", Target{LinkType: LinkEthernet})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Print(prog)
-	// Output:
-	// (000) ldh      [12]
-	// (001) jeq      #0x806           jt 2	jf 3
-	// (002) ret      #262144
-	// (003) ret      #0
 }
