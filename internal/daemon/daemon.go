@@ -370,6 +370,7 @@ func (d *Daemon) retire(r *recorder) {
 	if d.recorders[r.lane] == r {
 		delete(d.recorders, r.lane)
 	}
+	d.forget()
 }
 
 // shed is release for those who are not about to change anything.

@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
+
+// mostEnded is how many interfaces are remembered that are recorded no more:
+// those of containers have names that come once and never again.
+const mostEnded = 256
+
+// others is under which name the rest is added up. No interface has it: a space
+// is not allowed in their names.
+const others = "all others"
+
+// fold adds up what is told of interfaces that ended first, so that no more than
+// most names are left beside those in use, and returns the names that went.
+func fold(ended []Status, used func(name string) bool, most int) (kept []Status, gone []string) {
+	last := make(map[string]time.Time)
+	for _, s := range ended {
+		if s.Interface != others && !used(s.Interface) && s.Since.After(last[s.Interface]) {
+			last[s.Interface] = s.Since
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(last), func(a, b string) int {
+		return cmp.Or(last[a].Compare(last[b]), cmp.Compare(a, b))
+	})
+	gone = names[:max(0, len(names)-most)]
+	for _, s := range ended {
+		if slices.Contains(gone, s.Interface) {
+			s.Interface, s.Lane, s.Directory, s.Filter = others, 0, "", ""
+		}
+		kept = append(kept, s)
+	}
+	return merge(kept), gone
+}
+
+// forget bounds what is remembered of interfaces that are no more. The caller
+// holds mu.
+func (d *Daemon) forget() {
+	used := make(map[string]bool)
+	for lane := range d.recorders {
+		used[lane.Interface] = true
+	}
+	for r := range d.leaving {
+		used[r.name] = true
+	}
+	var gone []string
+	d.ended, gone = fold(d.ended, func(name string) bool { return used[name] }, mostEnded)
+	if len(gone) > 0 {
+		d.rates.forget(gone)
+	}
+}
+
+// forget drops what was sampled of interfaces.
+func (s *sampler) forget(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		delete(s.rows, name)
+	}
+}
