@@ -46,10 +46,10 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-func (b *lockedBuffer) has(text string) bool {
+func (b *lockedBuffer) text() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return strings.Contains(b.String(), text)
+	return b.String()
 }
 
 // newStation configures one that records the interfaces.
@@ -111,7 +111,7 @@ func (s *station) await(what string, cond func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("no %s: %+v\n%s", what, s.d.Status(), s.log.String())
+			s.t.Fatalf("no %s: %+v\n%s", what, s.d.Status(), s.log.text())
 		}
 	}
 }
