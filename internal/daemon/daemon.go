@@ -457,7 +457,7 @@ func (d *Daemon) appear(ctx context.Context, failed chan<- error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name, c := range d.wanted() {
-		if d.recorded(name) {
+		if d.recorded(name, (*d.links.Load())[name].Index) {
 			continue
 		}
 		lanes, err := newRecorders(d, name, c)
@@ -471,10 +471,11 @@ func (d *Daemon) appear(ctx context.Context, failed chan<- error) {
 	}
 }
 
-// recorded reports whether the interface has a recorder. The caller holds mu.
-func (d *Daemon) recorded(name string) bool {
-	for lane := range d.recorders {
-		if lane.Interface == name {
+// recorded reports whether the interface has a recorder, be it by the name that
+// it had before. The caller holds mu.
+func (d *Daemon) recorded(name string, index int) bool {
+	for lane, r := range d.recorders {
+		if lane.Interface == name || index != 0 && int(r.index.Load()) == index {
 			return true
 		}
 	}

@@ -48,15 +48,15 @@ func takeFootprint(t *testing.T) footprint {
 	return f
 }
 
-// bounded checks what flapping has cost since: at most one look and one line a
-// change, and nothing that stays.
-func (r *rig) bounded(before footprint, looks, opens int) {
+// bounded checks what flapping has cost since: so much of a processor, at most
+// one look and one line a change, and nothing that stays.
+func (r *rig) bounded(before footprint, share float64, looks, opens int) {
 	r.t.Helper()
 	after := takeFootprint(r.t)
 	took := after.at.Sub(before.at)
 	r.t.Logf("in %v: %v of processor time, %d looks, %d times opened, %d lines", took, after.cpu-before.cpu,
 		r.d.looks.Load()-uint64(looks), strings.Count(r.log.String(), "msg=recording"), strings.Count(r.log.String(), "\n"))
-	if used := after.cpu - before.cpu; used > took*3/4 {
+	if used := after.cpu - before.cpu; used.Seconds() > took.Seconds()*share {
 		r.t.Errorf("%v of processor time in %v", used, took)
 	}
 	if n := int(r.d.looks.Load()) - looks; n > int(took/lookPause)+int(took/lookEvery)+2 {
@@ -65,7 +65,7 @@ func (r *rig) bounded(before footprint, looks, opens int) {
 	if n := strings.Count(r.log.String(), "msg=recording"); n > opens {
 		r.t.Errorf("opened %d times, more than %d", n, opens)
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(after.open) > len(before.open) || after.goroutines > before.goroutines; {
+	for deadline := time.Now().Add(3 * linger); len(after.open) > len(before.open) || after.goroutines > before.goroutines; {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("%d goroutines, and before %d; open is %q, and was %q", after.goroutines, before.goroutines, after.open, before.open)
 		}
@@ -92,7 +92,7 @@ func TestFlapUpDown(t *testing.T) {
 			}
 			testnet.Await(t, "v1")
 			r.await("recording", func() bool { return r.states("v1", Recording) == lanes })
-			r.bounded(before, looks, lanes)
+			r.bounded(before, 0.5, looks, lanes)
 			s := testnet.NewSender(t, "p0")
 			for n := range uint64(10) {
 				s.Send(appendFrame(nil, 1, n))
@@ -162,7 +162,7 @@ func TestFlapRemoved(t *testing.T) {
 		testnet.Remove(t, "p0")
 	}
 	r.await("waiting", func() bool { return r.status("v1").State == Waiting })
-	r.bounded(before, looks, 2*times)
+	r.bounded(before, 0.5, looks, 2*times)
 	r.end()
 	files := r.files("v1")
 	if len(files) > times { // one for each address that sent something
@@ -193,7 +193,7 @@ func TestFlapRenamed(t *testing.T) {
 	last := fmt.Sprint("v", flaps%names)
 	r.await("the last name", func() bool { return r.holds(last, testnet.Index(t, last)) && r.handed() })
 	r.accepted(flaps)
-	r.bounded(before, looks, flaps+1)
+	r.bounded(before, 1, looks, flaps+1) // each makes a ring
 	if sum := Sum(r.end()); sum.Written != flaps || sum.Received != flaps {
 		t.Errorf("%+v", sum)
 	}
