@@ -88,7 +88,7 @@ func (d *bpfDevice) openOn(s sys, a abi, c Config) error {
 
 // errNotAny is for Any, which no BPF device is.
 func errNotAny() error {
-	return fmt.Errorf("a BPF device reads one interface: %w", errors.ErrUnsupported)
+	return fmt.Errorf("a BPF device reads one interface; a glob, such as 'en*', takes many: %w", errors.ErrUnsupported)
 }
 
 // configure sets up everything behind a filter that takes nothing, so that no
