@@ -35,6 +35,18 @@ func (e *LineError) Unwrap() error { return e.Err }
 // after any other error there is none. Lines of unknown kinds are returned as
 // they are, unknown fields passed over.
 func ReadLedger(dir string, keep func(*Entry) bool) iter.Seq2[Entry, error] {
+	return ScanLedger(dir, LedgerScan{Keep: keep})
+}
+
+// A LedgerScan says what to do while ledgers are read. Its functions may be nil.
+type LedgerScan struct {
+	Keep  func(*Entry) bool // whether to return the entry
+	Begin func(bytes int64) // told how many bytes there are to read
+	Read  func(bytes int)   // told how many more have been read
+}
+
+// ScanLedger is ReadLedger that tells how far it has come.
+func ScanLedger(dir string, s LedgerScan) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		files, err := openLedgers(dir)
 		defer func() {
@@ -46,12 +58,40 @@ func ReadLedger(dir string, keep func(*Entry) bool) iter.Seq2[Entry, error] {
 			yield(Entry{}, fmt.Errorf("read ledger: %w", err))
 			return
 		}
+		if s.Begin != nil {
+			s.Begin(sizeOf(files))
+		}
 		for _, h := range files {
-			if !readLedger(h, filepath.Base(h.Name()), keep, yield) {
+			var src io.Reader = h
+			if s.Read != nil {
+				src = telling{h, s.Read}
+			}
+			if !readLedger(src, filepath.Base(h.Name()), s.Keep, yield) {
 				return
 			}
 		}
 	}
+}
+
+func sizeOf(files []*os.File) (n int64) {
+	for _, h := range files {
+		if info, err := h.Stat(); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
+}
+
+// telling is a reader that tells how much was read.
+type telling struct {
+	io.Reader
+	read func(int)
+}
+
+func (t telling) Read(b []byte) (int, error) {
+	n, err := t.Reader.Read(b)
+	t.read(n)
+	return n, err
 }
 
 // openLedgers opens all ledgers, the present one last. That is opened first and

@@ -43,7 +43,9 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 		Example: `  capd ledger /var/lib/capd
   capd ledger --since 24h --interface eth0 /var/lib/capd`,
 		Args: oneDirectory,
-		RunE: func(cmd *cobra.Command, args []string) error { return q.answer(cmd.OutOrStdout(), directoryOf(args)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return q.answer(cmd.OutOrStdout(), newScreen(cmd.ErrOrStderr()), directoryOf(args))
+		},
 	}
 	q.bind(cmd)
 	cmd.Flags().BoolVar(&q.asJSON, "json", false, "print a JSON object")
@@ -112,7 +114,7 @@ func moment(flag, s string) (time.Time, error) {
 	return time.Now().Add(-time.Duration(ago)), nil
 }
 
-func (q *ledgerQuery) answer(w io.Writer, dir string) error {
+func (q *ledgerQuery) answer(w io.Writer, screen *screen, dir string) error {
 	question := writer.Question{Interface: q.iface}
 	var err error
 	if question.Since, question.Until, err = q.times(); err != nil {
@@ -121,7 +123,7 @@ func (q *ledgerQuery) answer(w io.Writer, dir string) error {
 	if question.Names, err = fileNames(dir); err != nil {
 		return &readError{err}
 	}
-	lines, err := q.lines(dir, question)
+	lines, err := q.lines(dir, question, newProgress(screen, dir, 0))
 	if err != nil {
 		return &readError{err}
 	}
@@ -130,7 +132,9 @@ func (q *ledgerQuery) answer(w io.Writer, dir string) error {
 		return err
 	}
 	question.Names = append(question.Names, later...)
-	verdicts, err := writer.Judge(writer.ReadLedger(dir, nil), question)
+	bar := newProgress(screen, dir, 0)
+	verdicts, err := writer.Judge(writer.ScanLedger(dir, bar.ledger()), question)
+	bar.end()
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
 	}
@@ -161,10 +165,11 @@ func fileNames(dir string) ([]string, error) {
 }
 
 // lines returns the entries on files and gaps within the time asked for.
-func (q *ledgerQuery) lines(dir string, question writer.Question) ([]writer.Entry, error) {
+func (q *ledgerQuery) lines(dir string, question writer.Question, bar *progress) ([]writer.Entry, error) {
+	defer bar.end()
 	lines := []writer.Entry{}
 	var damage *writer.LineError
-	for e, err := range writer.ReadLedger(dir, nil) {
+	for e, err := range writer.ScanLedger(dir, bar.ledger()) {
 		switch {
 		case errors.As(err, &damage): // the verdict tells
 		case err != nil:

@@ -43,7 +43,9 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
   capd list --since 24h --interface eth0
   capd list --print0 --since 10m | xargs -0 -x -n 100000 mergecap -w out.pcapng`,
 		Args: oneDirectory,
-		RunE: func(cmd *cobra.Command, args []string) error { return q.list(cmd.OutOrStdout(), directoryOf(args)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return q.list(cmd.OutOrStdout(), newScreen(cmd.ErrOrStderr()), directoryOf(args))
+		},
 	}
 	q.bind(cmd)
 	cmd.Flags().BoolVar(&q.asJSON, "json", false, "print a JSON object")
@@ -51,16 +53,18 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 	return cmd
 }
 
-func (q *listQuery) list(w io.Writer, dir string) error {
+func (q *listQuery) list(w io.Writer, screen *screen, dir string) error {
 	if q.asJSON && q.print0 {
 		return usageError{errors.New("list: --json and --print0 are two ways to print")}
 	}
-	query := inventory.Query{Interface: q.iface}
+	bar := newProgress(screen, dir, 0)
+	query := inventory.Query{Interface: q.iface, Ledger: bar.ledger()}
 	var err error
 	if query.Since, query.Until, err = q.times(); err != nil {
 		return err
 	}
 	l, err := inventory.Read(dir, query)
+	bar.end()
 	if err != nil {
 		return &readError{err}
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"capd/writer"
 )
 
 // barWidth is how many columns the bar has where there is room.
@@ -48,6 +50,11 @@ func (p *progress) end() { p.screen.clear() }
 
 // reader counts what is read from src.
 func (p *progress) reader(src io.Reader) io.Reader { return progressReader{src, p} }
+
+// ledger counts what is read of ledgers.
+func (p *progress) ledger() writer.LedgerScan {
+	return writer.LedgerScan{Begin: func(n int64) { p.total += n }, Read: p.add}
+}
 
 type progressReader struct {
 	src io.Reader

@@ -148,3 +148,32 @@ func TestSalvageTellsReads(t *testing.T) {
 		t.Errorf("%v; told of %d bytes in %d reads, the file is %d", err, told, reads, len(b))
 	}
 }
+
+// TestProgressLedger: a ledger is read to its end, and told so.
+func TestProgressLedger(t *testing.T) {
+	dir := t.TempDir()
+	l, err := writer.OpenLedger(dir, writer.LedgerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if err := l.Append(writer.Entry{Kind: writer.KindQuiet, Interface: "eth0"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := fakeTerminal(80)
+	p := newProgress(s, dir, 0)
+	n := 0
+	for _, err := range writer.ScanLedger(dir, p.ledger()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if info, err := os.Stat(filepath.Join(dir, writer.LedgerName)); err != nil || n != 1000 || p.done != info.Size() || p.total != p.done {
+		t.Errorf("%d lines, %d of %d bytes, %v", n, p.done, p.total, err)
+	}
+}

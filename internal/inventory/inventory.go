@@ -24,6 +24,8 @@ type Listing struct {
 type Query struct {
 	Interface    string    // empty: all
 	Since, Until time.Time // zero: no bound
+
+	Ledger writer.LedgerScan // told how far the reading has come
 }
 
 // Read lists a directory. It may be in use.
@@ -34,7 +36,7 @@ func Read(dir string, q Query) (*Listing, error) {
 		return nil, err
 	}
 	r := reading{files: files, looked: looked, gone: make(map[string]writer.Entry)}
-	if err := r.ledger(dir); err != nil {
+	if err := r.ledger(dir, q.Ledger); err != nil {
 		return nil, err
 	}
 	l := &Listing{Directory: dir, Files: []*File{}, Broken: r.broken}
@@ -88,8 +90,8 @@ type reading struct {
 	broken int
 }
 
-func (r *reading) ledger(dir string) error {
-	for e, err := range writer.ReadLedger(dir, nil) {
+func (r *reading) ledger(dir string, s writer.LedgerScan) error {
+	for e, err := range writer.ScanLedger(dir, s) {
 		var damage *writer.LineError
 		switch {
 		case err == nil:
