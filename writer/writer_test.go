@@ -289,6 +289,21 @@ func TestClockSteps(t *testing.T) {
 	}
 }
 
+// TestWriteKeepsNothing: once Write has returned, the packets' memory may hold
+// anything else, as the kernel's ring does.
+func TestWriteKeepsNothing(t *testing.T) {
+	r := newRig(t, Options{ChunkSize: 8192, PoolSize: 4 * 8192, RotateSize: 50_000})
+	for range 2000 {
+		pkts := r.packets(3, 300, r.wall)
+		r.Write(pkts)
+		for i := range pkts {
+			clear(pkts[i].Data)
+			pkts[i] = pcap.Packet{}
+		}
+	}
+	r.verify(r.close())
+}
+
 // TestPartialIsReadable: at any flush the file holds whole records, up to that
 // moment.
 func TestPartialIsReadable(t *testing.T) {
