@@ -1,0 +1,82 @@
+package writer
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// BenchmarkFloor is what the kernel alone takes of a processor to write 1 MiB
+// with O_DIRECT: on and on into one file, or each into a file of its own that
+// is made, synced and renamed, which is the least that BenchmarkRotate can do.
+func BenchmarkFloor(b *testing.B) {
+	const size = 1 << 20
+	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = unix.Munmap(mem) })
+	for i := range mem {
+		mem[i] = byte(i * 7)
+	}
+	open := func(path string) (int, error) {
+		return unix.Open(path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0o600)
+	}
+	measure := func(b *testing.B, write func() error) {
+		before := processorTime()
+		b.SetBytes(size)
+		for b.Loop() {
+			if err := write(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(processorTime()-before)/float64(b.N), "cpu-ns/MiB")
+	}
+	b.Run("one file", func(b *testing.B) {
+		fd, err := open(filepath.Join(b.TempDir(), "one"))
+		if err != nil {
+			b.Skip("needs O_DIRECT: ", err)
+		}
+		defer unix.Close(fd)
+		off := int64(0)
+		measure(b, func() error {
+			if off%(64*size) == 0 {
+				_ = unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, 64*size)
+			}
+			_, err := unix.Pwrite(fd, mem, off)
+			off += size
+			return err
+		})
+	})
+	b.Run("a file each", func(b *testing.B) {
+		dir, n := b.TempDir(), 0
+		measure(b, func() error {
+			path := filepath.Join(dir, fmt.Sprint(n))
+			n++
+			fd, err := open(path + Partial)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			if _, err := unix.Pwrite(fd, mem, 0); err != nil {
+				return err
+			}
+			if err := unix.Fdatasync(fd); err != nil {
+				return err
+			}
+			return os.Rename(path+Partial, path)
+		})
+	})
+}
+
+// processorTime is what the process has used, in nanoseconds.
+func processorTime() int64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t) != nil {
+		return 0
+	}
+	return t.Nano()
+}
