@@ -9,6 +9,8 @@ mount -t tmpfs -o mode=755 lab "$state"
 mkdir "$state/up" "$state/work" "$state/root"
 root=$state/root
 mount -t overlay lab -o "lowerdir=/,upperdir=$state/up,workdir=$state/work" "$root"
+# What this machine's own capd has is none of the lab's.
+rm -rf "$root"/etc/capd "$root"/var/lib/capd "$root"/etc/systemd/system/capd*
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
