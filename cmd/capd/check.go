@@ -52,6 +52,9 @@ datagrams to itself over loopback for two seconds, captures them, and compares
 every byte and the counters. It needs the privilege that recording needs.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.filter = strings.Join(args, " ")
+			if selfTest && (len(args) > 0 || len(s.interfaces) > 0 || s.file != "") {
+				return usageError{errors.New("check: --self-test is of loopback, without any -i, -c or EXPRESSION")}
+			}
 			c := &checker{}
 			if selfTest {
 				c.selfTest(cmd.Context())
@@ -117,7 +120,7 @@ func (c *checker) check(cfg *config.Config) {
 		c.refuse("configuration", daemon.ErrNoInterfaces)
 		return
 	}
-	c.add(levelOK, "configuration", "", "%d interface entries, digest %.12s", len(cfg.Interfaces), cfg.Digest())
+	c.add(levelOK, "configuration", "", "interfaces by %s, digest %.12s", plural(uint64(len(cfg.Interfaces)), "name"), cfg.Digest())
 	dirs := make(map[string]config.FileMode)
 	for i := range cfg.Interfaces {
 		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode

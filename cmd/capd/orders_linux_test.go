@@ -120,6 +120,6 @@ func TestOrders(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, errs)
 	}
-	expect(2, "no capd listens there any more", "status")
+	expect(2, "no capd listens there", "status")
 	expect(2, "CAPD CRITICAL", "status", "--check")
 }
