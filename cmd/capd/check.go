@@ -45,7 +45,8 @@ func newCheck() *cobra.Command {
 		Short: "Prove all that run needs, without recording",
 		Long: `Prove that the configuration can be recorded: its keys, the directories, the
 interfaces and the permissions. Each line is ok, warn or fail; the exit code is
-1 if one is fail.
+1 if one is fail. --json prints an array of objects with level, subject, text
+and, where there is one, hint.
 
 With --self-test, prove instead that capturing works on this system: capd sends
 datagrams to itself over loopback for two seconds, captures them, and compares

@@ -102,7 +102,8 @@ says when it began and ended. What is held counts as in use: other files go
 sooner.
 
 --last holds all files with frames of the last TIME, those that are being
-written too. Their paths are printed, a line each.`,
+written too. Their paths are printed, a line each; --json prints an object with
+the array files instead, as capd rotate and capd release do.`,
 		Example: `  capd hold --last 10m
   capd hold --last 1h --interface eth0
   capd hold eth0-20260102T030405Z-000017.pcapng`,
