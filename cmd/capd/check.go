@@ -43,8 +43,8 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [-c FILE] [-i NAME]... [-d DIR] [EXPRESSION]",
 		Short: "Prove all that run needs, without recording",
-		Long: `Prove that the configuration can be recorded: its keys, the directories, the
-interfaces and the permissions. Each line is ok, warn or fail; the exit code is
+		Long: `Prove that the configuration can be recorded: its keys, what they name, the
+directories, the interfaces and the permissions. Each line is ok, warn or fail; the exit code is
 1 if one is fail. --json prints an array of objects with level, subject, text
 and, where there is one, hint.
 
@@ -122,6 +122,7 @@ func (c *checker) check(cfg *config.Config) {
 		return
 	}
 	c.add(levelOK, "configuration", "", "interfaces by %s, digest %.12s", plural(uint64(len(cfg.Interfaces)), "name"), cfg.Digest())
+	c.daemon(cfg)
 	dirs := make(map[string]config.FileMode)
 	for i := range cfg.Interfaces {
 		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode

@@ -30,6 +30,9 @@ func confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbo
 			return nil, err
 		}
 	}
+	if err := makeLog(cfg.Log.File); err != nil {
+		return nil, err
+	}
 	if cfg.Sandbox == config.SandboxOff {
 		return nil, nil
 	}

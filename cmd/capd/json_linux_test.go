@@ -112,3 +112,39 @@ func TestNotADirectory(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestCheckNames(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "capd.toml")
+	text := "directory = \"" + dir + "\"\nuser = \"no-such-user\"\n[control]\ngroup = \"no-such-group\"\nsocket = \"" + dir + "/none/sock\"\n" +
+		"[finished]\nhook = [\"/no/such/hook\"]\n[[interface]]\nname = \"lo\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"user = ": levelFail, "control.group = ": levelFail, "control.socket = ": levelFail, `exec: "/no/such/hook"`: levelWarn}
+	for _, f := range printed[[]finding](t, exitFailed, "check", "--json", "-c", file) {
+		for text, level := range want {
+			if strings.HasPrefix(f.Text, text) && f.Level == level {
+				delete(want, text)
+			}
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not found: %v", want)
+	}
+}
+
+func TestMakeLog(t *testing.T) {
+	dir := t.TempDir()
+	if err := makeLog(filepath.Join(dir, "a", "b", "log")); err != nil {
+		t.Error(err)
+	}
+	file := filepath.Join(dir, "a", "b", "log")
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	err := makeLog(filepath.Join(file, "log"))
+	if err == nil || !strings.HasPrefix(err.Error(), "log.file = ") || !strings.Contains(hints(err)[0], "write the file") {
+		t.Errorf("%v", err)
+	}
+}

@@ -209,6 +209,8 @@ func directoryHints(err error) []string {
 	switch {
 	case errors.Is(err, syscall.EROFS):
 		return []string{"the file system is mounted read-only"}
+	case strings.HasPrefix(err.Error(), "log.file"):
+		return []string{fmt.Sprintf("this is user %d: it must be able to write the file, and to make files beside it", os.Geteuid())}
 	case errors.Is(err, syscall.ENOTDIR):
 		return []string{"-d and directory = name a directory, not a file"}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
