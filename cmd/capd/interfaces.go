@@ -33,7 +33,7 @@ type interfaceJSON struct {
 func newInterfaces() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "interfaces [--json]",
+		Use:   "interfaces",
 		Short: "List what can be recorded",
 		Long: `List the interfaces: their state, the link types that link_type in the
 configuration and run -y can choose from, the one that an interface has by

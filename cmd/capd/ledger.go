@@ -237,8 +237,8 @@ func printVerdict(w io.Writer, v *writer.Verdict) error {
 	if !v.Complete() {
 		word = "INCOMPLETE"
 	}
-	fmt.Fprintf(w, "%s: %s from %s to %s: %d packets in %s", quoted(v.Interface), word, clock(v.Since), clock(v.Until),
-		v.Total.Packets, plural(uint64(v.Files), "file"))
+	fmt.Fprintf(w, "%s: %s from %s to %s: %s in %s", quoted(v.Interface), word, clock(v.Since), clock(v.Until),
+		plural(v.Total.Packets, "packet"), plural(uint64(v.Files), "file"))
 	if v.Deleted.Files > 0 {
 		fmt.Fprintf(w, "; %s deleted by limits", plural(uint64(v.Deleted.Files), "older file"))
 	}
@@ -246,7 +246,7 @@ func printVerdict(w io.Writer, v *writer.Verdict) error {
 	for _, m := range v.Missing {
 		frames := ""
 		if m.Frames > 0 {
-			frames = fmt.Sprintf(", %d frames", m.Frames)
+			frames = ", " + plural(m.Frames, "frame")
 		}
 		where := ""
 		if m.Where != "" {

@@ -19,7 +19,7 @@ import (
 func newSalvage() *cobra.Command {
 	var inPlace, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "salvage [--in-place] [--json] FILE...",
+		Use:   "salvage [--in-place] FILE...",
 		Short: "Save the whole packets of torn or damaged capture files",
 		Long: `Copy the whole packets of each pcap or pcapng file, of any tool, to a new file
 beside it, FILE.salvaged.pcap or .pcapng, up to where the file is torn or
