@@ -261,7 +261,7 @@ func (k *checker) control(c *Control) {
 		_, port, err := net.SplitHostPort(c.Metrics)
 		n, err2 := strconv.Atoi(port)
 		k.expect(err == nil && err2 == nil && 0 <= n && n <= 65535, "metrics", c.Metrics,
-			"must be an address and a port, or empty for none", `write "127.0.0.1:9469", or ":9469" for all addresses`)
+			"must be an address and a port, or empty for none", `write "127.0.0.1:9469", or "0.0.0.0:9469" for all addresses`)
 	}
 }
 

@@ -71,7 +71,7 @@ func (p *parser) fail(off int, hint, format string, args ...any) {
 func (p *parser) unexpected(want string, words []string) {
 	got, hint := fmt.Sprintf("%q", clip(p.tok.text)), ""
 	if p.tok.kind == tokEOF {
-		got = "the end"
+		got = "end"
 	} else if w, ok := foreign[p.tok.text]; ok && p.tok.kind == tokWord {
 		hint = w
 	} else if _, n, ok := strings.Cut(p.tok.text, "-"); ok && p.tok.kind == tokName && run(n, isDigit) == len(n) {
@@ -337,7 +337,7 @@ func (p *parser) qualified(q qual) unit {
 		if what == "" {
 			what = "an address"
 		}
-		got := "the end"
+		got := "end"
 		if p.tok.kind != tokEOF {
 			got = fmt.Sprintf("%q", clip(p.tok.text))
 		}

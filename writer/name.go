@@ -56,7 +56,7 @@ func ParseName(s string) (Name, error) {
 	case pcap.PCAPNG.Ext():
 		n.Format = pcap.PCAPNG
 	default:
-		return fail("is not a capture file's")
+		return fail("not a capture file of capd's: it ends in neither .pcap nor .pcapng")
 	}
 	rest := strings.TrimSuffix(s, ext)
 	head, sequence, ok := cutLast(rest, "-")

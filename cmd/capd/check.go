@@ -43,15 +43,19 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [-c FILE] [-i NAME]... [-d DIR] [EXPRESSION]",
 		Short: "Prove all that run needs, without recording",
-		Long: `Prove that the configuration can be recorded: its keys, the directories, the
-interfaces and the permissions. Each line is ok, warn or fail; the exit code is
-1 if one is fail.
+		Long: `Prove that the configuration can be recorded: its keys, what they name, the
+directories, the interfaces and the permissions. Each line is ok, warn or fail; the exit code is
+1 if one is fail. --json prints an array of objects with level, subject, text
+and, where there is one, hint.
 
 With --self-test, prove instead that capturing works on this system: capd sends
 datagrams to itself over loopback for two seconds, captures them, and compares
 every byte and the counters. It needs the privilege that recording needs.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.filter = strings.Join(args, " ")
+			if selfTest && (len(args) > 0 || len(s.interfaces) > 0 || s.file != "") {
+				return usageError{errors.New("check: --self-test is of loopback, without any -i, -c or EXPRESSION")}
+			}
 			c := &checker{}
 			if selfTest {
 				c.selfTest(cmd.Context())
@@ -117,7 +121,8 @@ func (c *checker) check(cfg *config.Config) {
 		c.refuse("configuration", daemon.ErrNoInterfaces)
 		return
 	}
-	c.add(levelOK, "configuration", "", "%d interface entries, digest %.12s", len(cfg.Interfaces), cfg.Digest())
+	c.add(levelOK, "configuration", "", "interfaces by %s, digest %.12s", plural(uint64(len(cfg.Interfaces)), "name"), cfg.Digest())
+	c.daemon(cfg)
 	dirs := make(map[string]config.FileMode)
 	for i := range cfg.Interfaces {
 		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode

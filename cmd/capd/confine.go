@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"capd/config"
 	"capd/internal/sandbox"
@@ -28,6 +29,9 @@ func confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbo
 		if err := owner.Become(); err != nil {
 			return nil, err
 		}
+	}
+	if err := makeLog(cfg.Log.File); err != nil {
+		return nil, err
 	}
 	if cfg.Sandbox == config.SandboxOff {
 		return nil, nil
@@ -60,7 +64,10 @@ func makeDirectories(cfg *config.Config) (*sandbox.Account, error) {
 		owner = &a
 	}
 	for _, dir := range directories(cfg) {
-		// What is wrong with it is told by who needs it.
+		// What else is wrong with it is told by who needs it.
+		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+			return nil, fmt.Errorf("directory %s: %w", dir, syscall.ENOTDIR)
+		}
 		if err := os.Mkdir(dir, 0o750); err == nil && owner != nil && !owner.Current() {
 			if err := os.Chown(dir, owner.UID, owner.GID); err != nil {
 				return nil, fmt.Errorf("give the directory to user %s: %w", cfg.User, err)

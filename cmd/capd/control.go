@@ -140,7 +140,7 @@ func unreachable(err error) []string {
 	case errors.Is(err, fs.ErrPermission):
 		return []string{"the socket is for capd's user and the group control.group of capd.toml"}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return []string{"no capd listens there any more"}
+		return []string{"no capd listens there: without --socket the one that runs here is found"}
 	}
 	return nil
 }

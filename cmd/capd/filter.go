@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"capd/filter"
 	"capd/internal/after"
@@ -26,40 +27,51 @@ type filterCommand struct {
 	live     bool
 	read     string
 	write    string
+	asJSON   bool
 }
 
 func newFilter() *cobra.Command {
 	var f filterCommand
 	cmd := &cobra.Command{
-		Use:   "filter [-d|-dd|-ddd] [-O] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] EXPRESSION",
+		Use:   "filter [-d|-dd|-ddd] [-O] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] [EXPRESSION]",
 		Short: "Compile a filter, or apply it to a capture file",
 		Long: `Print the program of a filter in the formats of tcpdump: disassembled (-d, the
 default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
 -r, count the packets of a capture file that pass, and write them with -w; with
 -d too, print the program for the file's link type. The file may be compressed
-with zstd or gzip.`,
+with zstd or gzip. Without an EXPRESSION all packets pass.
+
+--json prints an object with what -r counts: packets, and how many of them
+passed.`,
 		Example: `  capd filter -d 'tcp port 80'
   capd filter -ddd -y RAW 'ip6'
   capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			expr := strings.Join(args, " ")
 			switch {
+			case f.dumps > 3:
+				return usageError{errors.New("filter: -d may be given three times at the most")}
+			case f.write != "" && f.dumps > 0:
+				return usageError{errors.New("filter: -d prints the program, -w applies it: one of them")}
+			case f.asJSON && (f.read == "" || f.dumps > 0):
+				return usageError{errors.New("filter: --json is for what -r counts")}
 			case f.read != "" && f.dumps == 0:
 				return f.apply(cmd.OutOrStdout(), newScreen(cmd.ErrOrStderr()), expr)
 			case f.write != "":
-				return usageError{errors.New("-w needs -r: the file to read packets from")}
+				return usageError{errors.New("filter: -w needs -r: the file to read packets from")}
 			}
-			return f.dump(cmd.OutOrStdout(), expr)
+			return perhapsFile(f.dump(cmd.OutOrStdout(), expr), args)
 		},
 	}
 	fl := cmd.Flags()
-	fl.CountVarP(&f.dumps, "dump", "d", "print the program: -d disassembled, -dd as C, -ddd in decimal")
+	fl.CountVarP(&f.dumps, "dump", "d", "print the program: ``-d disassembled, -dd as C, -ddd in decimal")
 	fl.StringVarP(&f.linkType, "link-type", "y", "ETHERNET", "compile for `LINKTYPE`, a name or number of tcpdump.org's list")
-	fl.Uint32VarP(&f.snaplen, "snaplen", "s", filter.DefaultSnaplen, "what the program returns for a packet that passes")
+	fl.Uint32VarP(&f.snaplen, "snaplen", "s", filter.DefaultSnaplen, "the program returns `N` for a packet that passes")
 	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "print the program as it is before it is made shorter")
 	fl.BoolVar(&f.live, "live", false, "compile for a Linux packet socket, where the VLAN tag is beside the frame")
 	fl.StringVarP(&f.read, "read", "r", "", "read packets from `FILE`")
 	fl.StringVarP(&f.write, "write", "w", "", "write those that pass to `FILE`, which must not exist")
+	fl.BoolVar(&f.asJSON, "json", false, "with -r: print a JSON object")
 	return cmd
 }
 
@@ -91,19 +103,23 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 // fileLinkType returns the link type of a file's first packet, or of the file
 // if it has none.
 func fileLinkType(path string) (pcap.LinkType, error) {
-	in, err := os.Open(path)
+	in, err := openToRead(path)
 	if err != nil {
 		return 0, err
 	}
 	defer in.Close()
-	rd, err := pcap.NewReader(in)
+	src, err := uncompressed(in)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", quoted(path), err)
+	}
+	rd, err := pcap.NewReader(src)
 	if err == nil {
 		if _, err = rd.Next(); err == io.EOF {
 			err = nil
 		}
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", path, err)
+		return 0, fmt.Errorf("read %s: %w", quoted(path), err)
 	}
 	return rd.Interface().LinkType, nil
 }
@@ -119,26 +135,49 @@ func (f *filterCommand) apply(w io.Writer, screen *screen, expr string) error {
 	defer p.end()
 	src, err := uncompressed(p.reader(in))
 	if err != nil {
-		return fmt.Errorf("read %s: %w", f.read, err)
+		return fmt.Errorf("read %s: %w", quoted(f.read), err)
 	}
 	rd, err := pcap.NewReader(src)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", f.read, err)
+		return fmt.Errorf("read %s: %w", quoted(f.read), err)
 	}
 	s := sieve{expr: expr, programs: newPrograms(expr)}
 	if f.write != "" {
 		if s.out, err = os.OpenFile(f.write, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640); err != nil {
-			return err
+			return &writeError{err}
 		}
-		defer s.out.Close()
 	}
 	err = s.run(rd)
 	p.end()
-	if err != nil {
-		return fmt.Errorf("filter %s: after %d packets: %w", f.read, s.seen, err)
+	if err = errors.Join(err, s.close()); err != nil {
+		return fmt.Errorf("filter %s: after %s: %w", quoted(f.read), plural(s.seen, "packet"), err)
 	}
-	_, err = fmt.Fprintf(w, "%d of %d packets passed\n", s.passed, s.seen)
+	if f.asJSON {
+		return printJSON(w, passedJSON{s.seen, s.passed})
+	}
+	_, err = fmt.Fprintf(w, "%d of %s passed\n", s.passed, plural(s.seen, "packet"))
 	return err
+}
+
+// passedJSON is what filter -r --json prints.
+type passedJSON struct {
+	Packets uint64 `json:"packets"`
+	Passed  uint64 `json:"passed"`
+}
+
+// A writeError is returned where -w can't begin its file.
+type writeError struct{ error }
+
+func (e *writeError) Unwrap() error { return e.error }
+
+func (e *writeError) hints() []string {
+	switch {
+	case errors.Is(e, fs.ErrExist):
+		return []string{"no file is replaced: name another with -w, or move this one away first"}
+	case errors.Is(e, fs.ErrNotExist):
+		return []string{"create the directory of the file first"}
+	}
+	return directoryHints(e)
 }
 
 // An unreadable is an error of opening a capture file.
@@ -150,9 +189,16 @@ func openToRead(path string) (*os.File, error) {
 	h, err := os.Open(path)
 	var p *fs.PathError
 	if errors.As(err, &p) {
-		err = unreadable{p}
+		return nil, unreadable{p}
 	}
-	return h, err
+	if err != nil {
+		return nil, err
+	}
+	if info, err := h.Stat(); err == nil && info.IsDir() {
+		h.Close()
+		return nil, unreadable{&fs.PathError{Op: "read", Path: path, Err: syscall.EISDIR}}
+	}
+	return h, nil
 }
 
 // hints says what to do about it.
@@ -167,6 +213,10 @@ func (u unreadable) hints() []string {
 		}
 	case errors.Is(u, fs.ErrPermission):
 		return []string{"recordings belong to the user and group that record: join the group, or use sudo"}
+	case errors.Is(u, syscall.EISDIR):
+		return []string{"name a capture file in it; capd list DIR says which there are of capd's"}
+	case errors.Is(u, fs.ErrNotExist) && u.Path == "-":
+		return []string{"standard input has the name /dev/stdin here"}
 	}
 	return nil
 }
@@ -264,6 +314,18 @@ func (s *sieve) begin(rd *pcap.Reader) error {
 		return fmt.Errorf("packets of link types %s and %s can't go into one file: filter them apart", s.link, i.LinkType)
 	}
 	return nil
+}
+
+// close ends the file; one into which nothing was put by a failure goes again.
+func (s *sieve) close() error {
+	if s.out == nil {
+		return nil
+	}
+	err := s.out.Close()
+	if s.enc == nil {
+		err = errors.Join(err, os.Remove(s.out.Name()))
+	}
+	return err
 }
 
 func (s *sieve) flush(rd *pcap.Reader) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -37,7 +38,7 @@ func newLedger() *cobra.Command {
 		Short: "Say what was recorded into a directory, and what is missing",
 		Long: `Print the files and gaps of a directory from its ledger, and for each interface
 the verdict: complete, or what is missing, when and why. The exit code is 1 if
-something is missing.
+something is missing, or --interface names one of which nothing was recorded.
 
 Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 		Example: `  capd ledger /var/lib/capd
@@ -138,7 +139,8 @@ func (q *ledgerQuery) answer(w io.Writer, screen *screen, dir string) error {
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
 	}
-	complete := true
+	verdicts = append([]writer.Verdict{}, slices.DeleteFunc(verdicts, ofNothing)...) // empty, but not nil
+	complete := q.iface == "" || len(verdicts) > 0
 	for i := range verdicts {
 		complete = complete && verdicts[i].Complete()
 	}
@@ -149,6 +151,12 @@ func (q *ledgerQuery) answer(w io.Writer, screen *screen, dir string) error {
 		return errReported
 	}
 	return nil
+}
+
+// ofNothing tells a verdict on an interface that the ledger does not know, or on
+// a time before its first line.
+func ofNothing(v writer.Verdict) bool {
+	return v.Files == 0 && len(v.Missing) == 0 && !v.Since.Before(v.Until)
 }
 
 func fileNames(dir string) ([]string, error) {
@@ -209,7 +217,11 @@ func (q *ledgerQuery) print(w io.Writer, all ledgerJSON) error {
 		fmt.Fprintln(w)
 	}
 	if len(all.Verdicts) == 0 {
-		_, err := fmt.Fprintln(w, "nothing was recorded")
+		of := ""
+		if q.iface != "" {
+			of = " of " + quoted(q.iface)
+		}
+		_, err := fmt.Fprintf(w, "nothing was recorded%s\n", of)
 		return err
 	}
 	for i := range all.Verdicts {
@@ -225,8 +237,8 @@ func printVerdict(w io.Writer, v *writer.Verdict) error {
 	if !v.Complete() {
 		word = "INCOMPLETE"
 	}
-	fmt.Fprintf(w, "%s: %s from %s to %s: %d packets in %s", quoted(v.Interface), word, clock(v.Since), clock(v.Until),
-		v.Total.Packets, plural(uint64(v.Files), "file"))
+	fmt.Fprintf(w, "%s: %s from %s to %s: %s in %s", quoted(v.Interface), word, clock(v.Since), clock(v.Until),
+		plural(v.Total.Packets, "packet"), plural(uint64(v.Files), "file"))
 	if v.Deleted.Files > 0 {
 		fmt.Fprintf(w, "; %s deleted by limits", plural(uint64(v.Deleted.Files), "older file"))
 	}
@@ -234,7 +246,7 @@ func printVerdict(w io.Writer, v *writer.Verdict) error {
 	for _, m := range v.Missing {
 		frames := ""
 		if m.Frames > 0 {
-			frames = fmt.Sprintf(", %d frames", m.Frames)
+			frames = ", " + plural(m.Frames, "frame")
 		}
 		where := ""
 		if m.Where != "" {

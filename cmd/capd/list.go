@@ -31,7 +31,8 @@ func newList() *cobra.Command {
 and their state. A file is finished, compressed, recording, unfinished (its
 recorder ended; capd's next start makes it whole) or damaged; it may be held,
 and salvaged or unclean: not finished in order. Files are not opened: the ledger
-tells what is in them, and a dash stands for what it does not.
+tells what is in them, and a dash stands for what it does not. Only files with
+names of capd's are listed.
 
 --print0 prints the paths of the whole files alone, each with a zero byte behind
 it, for xargs -0. With -x and a large -n, xargs fails where the files are too

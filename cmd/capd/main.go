@@ -45,7 +45,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine c
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	strictCompletion(root)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitFine
 	}
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine c
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(stderr, "capd: %s\n", strings.TrimSuffix(line, "\n"))
 	}
-	for _, h := range hints(err) {
+	for _, h := range hintsOf(cmd, err) {
 		fmt.Fprintf(stderr, "capd: hint: %s\n", h)
 	}
 	switch {
@@ -104,24 +105,21 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			err := fmt.Errorf("unknown command %q", args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				err = fmt.Errorf("%w; did you mean %q?", err, near[0])
-			}
-			return usageError{err}
+			return unknownCommand(cmd, args[0])
 		},
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{plainly(err)} })
 	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newList(), newVersion(),
 		newStatus(), newTop(), newRotate(), newReload(), newHold(), newRelease(), newWatch())
+	root.SetHelpCommand(newHelp(root))
 	return root
 }
 
 // noArgs refuses arguments as a mistake of usage.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s: unexpected argument %q", cmd.CommandPath(), args[0])}
+		return usageError{fmt.Errorf("%s: unexpected argument %q", strings.TrimPrefix(cmd.CommandPath(), "capd "), args[0])}
 	}
 	return nil
 }
@@ -137,8 +135,6 @@ func hints(err error) []string {
 	var missing *daemon.MissingError
 	var own hinted
 	switch {
-	case errors.As(err, new(usageError)):
-		return []string{"see capd --help"}
 	case errors.Is(err, capture.ErrPermission) && runtime.GOOS != "linux":
 		return []string{"sudo capd run ..., or access to /dev/bpf* for the user"}
 	case errors.Is(err, capture.ErrPermission):
@@ -162,13 +158,16 @@ func hints(err error) []string {
 	case errors.Is(err, selftest.ErrNoLoopback):
 		return []string{"ip link set lo up, or ifconfig lo0 127.0.0.1 up, brings it up"}
 	case errors.Is(err, daemon.ErrNoInterfaces):
-		return []string{"name one with -i; capd interfaces lists them", "or give a configuration with -c"}
+		return []string{"name one with -i; capd interfaces lists them", "or in an [[interface]] of " + defaultConfig + ", or of the file that -c names"}
 	case errors.Is(err, writer.ErrInUse):
 		return []string{"two recorders need two directories"}
 	case errors.Is(err, top.ErrTerminal):
 		return []string{"capd status prints the same once, and ssh -t gives a terminal"}
 	case errors.Is(err, errNoCapd):
-		return []string{"start one with capd run, or name its socket with --socket PATH (control.socket in capd.toml)"}
+		return []string{
+			"start one with capd run, or name its socket with --socket PATH (control.socket in capd.toml)",
+			"one that another user started by hand is found in this way only: its log says where its socket is",
+		}
 	case errors.As(err, new(*ambiguousError)):
 		return ambiguous(err)
 	case errors.As(err, new(*control.UnreachableError)):
@@ -180,7 +179,7 @@ func hints(err error) []string {
 	case errors.Is(err, sandbox.ErrUnsupported):
 		return []string{`sandbox = "auto" does without what the system lacks`}
 	case errors.As(err, new(config.Errors)):
-		return []string{"capd.toml.example has every key with its unit and default"}
+		return []string{"capd.toml(5) and capd.toml.example have every key with its unit and default"}
 	}
 	return directoryHints(err)
 }
@@ -193,19 +192,33 @@ func everything() []string {
 	return nil
 }
 
+// hintsOf says what to do about the error of a command.
+func hintsOf(cmd *cobra.Command, err error) []string {
+	if errors.As(err, new(usageError)) {
+		if cmd.Name() == "help" {
+			cmd = cmd.Root()
+		}
+		return []string{"see " + cmd.CommandPath() + " --help"}
+	}
+	return hints(err)
+}
+
 // directoryHints says what to do about a directory that can't be recorded into.
 func directoryHints(err error) []string {
+	var path *fs.PathError
 	switch {
 	case errors.Is(err, syscall.EROFS):
 		return []string{"the file system is mounted read-only"}
+	case strings.HasPrefix(err.Error(), "log.file"):
+		return []string{fmt.Sprintf("this is user %d: it must be able to write the file, and to make files beside it", os.Geteuid())}
 	case errors.Is(err, syscall.ENOTDIR):
 		return []string{"-d and directory = name a directory, not a file"}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return []string{"the file system, or your share of it, is full"}
 	case errors.Is(err, fs.ErrPermission):
-		return []string{fmt.Sprintf("capd runs as user %d: the directory must be writable for it", os.Geteuid())}
-	case errors.Is(err, fs.ErrNotExist):
-		return []string{"create it first; only the last part of a directory's path is created by itself"}
+		return []string{fmt.Sprintf("this is user %d: the directory must be writable for it", os.Geteuid())}
+	case errors.As(err, &path) && path.Op == "mkdir" && errors.Is(err, fs.ErrNotExist):
+		return []string{"create the directory above it first: capd makes only the last one of a path"}
 	}
 	return nil
 }

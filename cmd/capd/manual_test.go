@@ -37,7 +37,7 @@ func pages(t *testing.T) map[string]string {
 	exits := []manual.Term{
 		{Word: string(rune('0' + exitFine)), Meaning: "All went well."},
 		{Word: string(rune('0' + exitFailed)), Meaning: "It failed, check found a fault, or ledger found something missing."},
-		{Word: string(rune('0' + exitUsage)), Meaning: "The command line makes no sense."},
+		{Word: string(rune('0' + exitUsage)), Meaning: "The command line makes no sense. capd status has codes of its own: see there."},
 	}
 	files := []manual.Term{
 		{Word: defaultConfig, Meaning: "The configuration, where neither -c nor -i is given; see capd.toml(5)."},
@@ -75,7 +75,7 @@ func TestManualsName(t *testing.T) {
 	needTree(t)
 	all := pages(t)
 	plain := func(s string) string { return strings.NewReplacer(`\-`, "-", `\fB`, "", `\fR`, "").Replace(s) }
-	for _, want := range []string{"--rotate-interval duration", "capd ledger [DIR]", "-c, --config FILE", "SIGUSR1", "(default 262144)"} {
+	for _, want := range []string{"--rotate-interval TIME", "capd ledger [DIR]", "-c, --config FILE", "SIGUSR1", "(default 262144)"} {
 		if !strings.Contains(plain(all["capd.8"]), want) {
 			t.Errorf("capd.8 has no %q", want)
 		}

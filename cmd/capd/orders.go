@@ -16,7 +16,8 @@ import (
 // An order is a command that a running capd follows and answers with files.
 type order struct {
 	asker
-	asJSON bool
+	asJSON  bool
+	nothing string // is said on standard error where the answer has no file; empty: nothing is
 }
 
 func (o *order) bind(cmd *cobra.Command) {
@@ -39,6 +40,9 @@ func (o *order) give(cmd *cobra.Command, do func(context.Context, *control.Clien
 		enc := json.NewEncoder(cmd.OutOrStdout())
 		enc.SetIndent("", "  ")
 		return enc.Encode(control.Answer{Files: append([]string{}, files...)})
+	}
+	if len(files) == 0 && o.nothing != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "capd: %s\n", o.nothing)
 	}
 	for _, f := range files {
 		if _, err := fmt.Fprintln(cmd.OutOrStdout(), quoted(f)); err != nil {
@@ -86,7 +90,7 @@ func newReload() *cobra.Command {
 }
 
 func newHold() *cobra.Command {
-	var o order
+	o := order{nothing: "no file has such frames: nothing is held"}
 	var last config.Duration
 	var iface string
 	cmd := &cobra.Command{
@@ -98,7 +102,8 @@ says when it began and ended. What is held counts as in use: other files go
 sooner.
 
 --last holds all files with frames of the last TIME, those that are being
-written too. Their paths are printed, a line each.`,
+written too. Their paths are printed, a line each; --json prints an object with
+the array files instead, as capd rotate and capd release do.`,
 		Example: `  capd hold --last 10m
   capd hold --last 1h --interface eth0
   capd hold eth0-20260102T030405Z-000017.pcapng`,
@@ -120,7 +125,7 @@ written too. Their paths are printed, a line each.`,
 }
 
 func newRelease() *cobra.Command {
-	var o order
+	o := order{nothing: "no such file was held"}
 	var all bool
 	var iface string
 	cmd := &cobra.Command{
@@ -147,11 +152,11 @@ func checkSelection(cmd *cobra.Command, args []string, s control.Selection) erro
 	wide := s.Last != "" || s.All
 	switch {
 	case len(args) == 0 && !wide:
-		return usageError{fmt.Errorf("%s: which files? Name them, or see %s --help", cmd.CommandPath(), cmd.CommandPath())}
+		return usageError{fmt.Errorf("%s: which files? None is named", cmd.Name())}
 	case len(args) > 0 && wide:
-		return usageError{fmt.Errorf("%s: files are named, and --last or --all says others", cmd.CommandPath())}
+		return usageError{fmt.Errorf("%s: files are named, and --last or --all says others", cmd.Name())}
 	case len(args) > 0 && s.Interface != "":
-		return usageError{fmt.Errorf("%s: --interface does not go with files", cmd.CommandPath())}
+		return usageError{fmt.Errorf("%s: --interface does not go with files", cmd.Name())}
 	}
 	return nil
 }

@@ -95,8 +95,10 @@ func TestOrders(t *testing.T) {
 		t.Error(err)
 	}
 	r.await("a held file", func(s *control.Status) bool { return s.Directories[0].Held == 1 })
-	expect(1, "is not a capture file", "hold", "/etc/passwd")
+	expect(1, "not a capture file", "hold", "/etc/passwd")
 	expect(0, file, "release", "--all")
+	expect(0, "capd: no such file was held", "release", "--all")
+	expect(0, "capd: no file has such frames: nothing is held", "hold", "--last", "1h", "--interface", "v9")
 	if _, err := os.Stat(file + ".hold"); err == nil {
 		t.Error("still held")
 	}
@@ -120,6 +122,6 @@ func TestOrders(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, errs)
 	}
-	expect(2, "no capd listens there any more", "status")
+	expect(2, "no capd listens there", "status")
 	expect(2, "CAPD CRITICAL", "status", "--check")
 }

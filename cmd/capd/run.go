@@ -89,7 +89,7 @@ it: only frames for which it holds are recorded.`,
 	}
 	s.bind(cmd)
 	cmd.Flags().Uint64Var(&count, "count", 0, "stop after `N` frames; 0: never")
-	cmd.Flags().Var(&duration, "duration", "stop after this time, as 90s or 7d; 0: never")
+	cmd.Flags().Var(&duration, "duration", "stop after `TIME`, as 90s or 7d; 0: never")
 	return cmd
 }
 

@@ -3,24 +3,32 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 
+	"capd/internal/after"
 	"capd/writer"
 
 	"github.com/spf13/cobra"
 )
 
 func newSalvage() *cobra.Command {
-	var inPlace bool
+	var inPlace, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "salvage [--in-place] FILE...",
 		Short: "Save the whole packets of torn or damaged capture files",
 		Long: `Copy the whole packets of each pcap or pcapng file, of any tool, to a new file
 beside it, FILE.salvaged.pcap or .pcapng, up to where the file is torn or
 damaged. With --in-place a file that is only torn is cut instead; a damaged one
-is left alone. run does this by itself for the files of an earlier run.`,
+is left alone. run does this by itself for the files of an earlier run.
+
+--json prints an array with an object for each file: file, and into (where the
+packets are), packets, cut (bytes) and why, or error. The exit code is 1 if one
+has an error.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError{errors.New("salvage: no file named")}
@@ -29,20 +37,66 @@ is left alone. run does this by itself for the files of an earlier run.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var failed error
+			all := []salvageJSON{}
 			screen := newScreen(cmd.ErrOrStderr())
 			for _, path := range args {
 				to, r, err := salvage(screen, path, inPlace)
 				if err != nil {
-					failed = errors.Join(failed, err)
+					failed = errors.Join(failed, &salvageError{err, path})
+					all = append(all, salvageJSON{File: path, Error: err.Error()})
 					continue
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %d packets, %s cut%s\n", to, r.Packets, plural(uint64(r.Cut), "byte"), reason(r.Why))
+				all = append(all, salvageJSON{File: path, Into: to, Packets: r.Packets, Cut: r.Cut, Why: r.Why})
+				if asJSON {
+					continue
+				}
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s cut%s\n", quoted(to), plural(r.Packets, "packet"),
+					plural(uint64(r.Cut), "byte"), reason(r.Why)); err != nil {
+					return errors.Join(failed, err)
+				}
+			}
+			if asJSON {
+				failed = errors.Join(failed, printJSON(cmd.OutOrStdout(), all))
 			}
 			return failed
 		},
 	}
 	cmd.Flags().BoolVar(&inPlace, "in-place", false, "cut the files themselves")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd
+}
+
+// salvageJSON is one element of the array that salvage --json prints.
+type salvageJSON struct {
+	File    string `json:"file"`
+	Into    string `json:"into,omitempty"` // where the packets are; empty: see Error
+	Packets uint64 `json:"packets"`
+	Cut     int64  `json:"cut"` // bytes
+	Why     string `json:"why,omitempty"`
+	Error   string `json:"error,omitempty"`
+}
+
+// A salvageError says why a file could not be salvaged.
+type salvageError struct {
+	error
+	path string
+}
+
+func (e *salvageError) Unwrap() error { return e.error }
+
+func (e *salvageError) hints() []string {
+	var p *fs.PathError
+	switch {
+	case errors.Is(e, fs.ErrExist) && errors.As(e, &p):
+		return []string{"no file is replaced: move " + quoted(p.Path) + " away first"}
+	case errors.Is(e, fs.ErrPermission) && errors.As(e, &p):
+		return []string{fmt.Sprintf("this is user %d: FILE must be readable for it, and its directory writable, as the copy is made there", os.Geteuid())}
+	case errors.Is(e, fs.ErrNotExist), errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EDQUOT):
+		return directoryHints(e)
+	case slices.Contains([]string{after.Gzip.Ext(), after.Zstd.Ext()}, filepath.Ext(e.path)):
+		return []string{"it seems to be compressed: decompress it first, as with gzip -d or zstd -d"}
+	}
+	return nil
 }
 
 // salvage salvages a file, shows how far that is, and says where the packets are.

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"syscall"
 
 	"capd/config"
 
@@ -43,15 +45,15 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.StringArrayVarP(&s.interfaces, "interface", "i", nil, "record `NAME`: an interface, a glob such as 'eth*', or any; may repeat")
 	f.StringArrayVarP(&s.exclude, "exclude", "x", nil, "leave out `NAME`, an interface or a glob that a glob would take; may repeat")
 	f.StringVarP(&s.directory, "directory", "d", def.Directory, "write files into `DIR`")
-	f.Var(&s.size, "rotate-size", "finish a file at this size; 0: never")
-	f.Var(&s.interval, "rotate-interval", "finish a file at multiples of this time, in UTC; 0: never")
-	f.StringVar(&s.format, "format", def.Format, "of the files: pcap or pcapng")
+	f.Var(&s.size, "rotate-size", "finish a file at `SIZE`; 0: never")
+	f.Var(&s.interval, "rotate-interval", "finish a file at multiples of `TIME`, in UTC; 0: never")
+	f.StringVar(&s.format, "format", def.Format, "`FORMAT` of the files: pcap or pcapng")
 	f.IntVar(&s.snaplen, "snaplen", def.Snaplen, "keep at most `N` bytes of a frame")
 	f.StringVarP(&s.linkType, "link-type", "y", "", "record frames of the link type `NAME`, one that capd interfaces lists (default the interface's own)")
-	f.Var(&s.ring, "ring-size", "memory in which the kernel keeps frames for capd")
+	f.Var(&s.ring, "ring-size", "memory of `SIZE` in which the kernel keeps frames for capd")
 	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is not there")
-	f.StringVar(&s.logLevel, "log-level", def.Log.Level, "debug, info, warn or error")
-	f.StringVar(&s.logFormat, "log-format", def.Log.Format, "text, json or auto: text on a terminal, fit for the journal there")
+	f.StringVar(&s.logLevel, "log-level", def.Log.Level, "log from `LEVEL` on: debug, info, warn or error")
+	f.StringVar(&s.logFormat, "log-format", def.Log.Format, "`FORMAT` of the log: text, json or auto, which is text on a terminal and entries in the journal")
 }
 
 // load returns the configuration that the flags ask for, validated.
@@ -87,7 +89,7 @@ func (s *settings) base() (*config.Config, error) {
 	}
 	var bad config.Errors
 	if err != nil && !errors.As(err, &bad) {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return nil, fmt.Errorf("read configuration: %w", &configError{err})
 	}
 	return cfg, err
 }
@@ -141,4 +143,21 @@ func set[T any](given bool, to *T, value T) {
 	if given {
 		*to = value
 	}
+}
+
+// A configError is returned for a file of settings that can't be read.
+type configError struct{ error }
+
+func (e *configError) Unwrap() error { return e.error }
+
+func (e *configError) hints() []string {
+	switch {
+	case errors.Is(e, fs.ErrNotExist):
+		return []string{"-c names the file; capd.toml.example is one with every key"}
+	case errors.Is(e, syscall.EISDIR):
+		return []string{"-c names a file, not a directory"}
+	case errors.Is(e, fs.ErrPermission):
+		return []string{fmt.Sprintf("this is user %d: the file must be readable for it", os.Geteuid())}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -38,13 +39,17 @@ fails, or no capd answers. Each user's looks, and each --looker's, count apart.`
   capd status --check --looker nagios
   capd status --json | jq '.interfaces[] | {interface, state, rates}'`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return q.answer(cmd.Context(), cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if q.asJSON && q.check {
+				return usageError{errors.New("status: --json and --check are two ways to print")}
+			}
+			return q.answer(cmd.Context(), cmd.OutOrStdout())
+		},
 	}
 	q.bind(cmd)
 	cmd.Flags().BoolVar(&q.asJSON, "json", false, "print the JSON object of docs/control.md")
 	cmd.Flags().BoolVar(&q.check, "check", false, "print a line as plugins of Nagios do")
 	cmd.Flags().StringVar(&q.looker, "looker", "", "count losses since `NAME` looked last (default: since this user did)")
-	cmd.MarkFlagsMutuallyExclusive("json", "check")
 	return cmd
 }
 

@@ -48,7 +48,8 @@ when the reader of the lines is slower than the wire. It says so, on standard
 error.
 
 -f shows what a recorder writes to the file NAME.partial as it grows, and ends
-when it is finished.
+when it is finished and so has another name. A file that keeps its name is
+followed until Ctrl-C.
 
 -v adds a line for each header with all its fields, -x all bytes. --json prints
 an object a packet instead, one a line: time (RFC 3339, with nanoseconds),
@@ -69,7 +70,11 @@ escaped. Colours are for terminals only; NO_COLOR=1 turns them off.`,
 			}
 			// The end of the reader of the lines is the end of watch, and no error.
 			signal.Ignore(syscall.SIGPIPE)
-			return w.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+			err := w.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+			if w.read == "" {
+				err = perhapsFile(err, args)
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -86,7 +91,7 @@ escaped. Colours are for terminals only; NO_COLOR=1 turns them off.`,
 	f.BoolVarP(&w.style.hex, "hex", "x", false, "show the bytes")
 	f.BoolVar(&w.style.date, "date", false, "show the date too")
 	f.BoolVar(&w.style.json, "json", false, "print a JSON object for each packet")
-	f.Var(&w.ring, "ring-size", "memory in which the kernel keeps packets of an interface until they are shown")
+	f.Var(&w.ring, "ring-size", "memory of `SIZE` in which the kernel keeps packets of an interface until they are shown")
 	return cmd
 }
 

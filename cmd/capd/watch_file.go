@@ -109,10 +109,10 @@ func (f *fileFeed) run() error {
 	case printed != nil, err == nil, err == io.EOF, f.stopped.Err() != nil:
 		return nil // the printer tells
 	case errors.Is(err, io.ErrUnexpectedEOF) && strings.HasSuffix(f.w.read, writer.Partial):
-		f.w.notice("read %s: after %d packets: %v: the file is not finished; -f follows it", quoted(f.w.read), f.seen.Load(), err)
+		f.w.notice("read %s: after %s: %v: the file is not finished; -f follows it", quoted(f.w.read), plural(f.seen.Load(), "packet"), err)
 		return nil
 	}
-	return fmt.Errorf("read %s: after %d packets: %w", quoted(f.w.read), f.seen.Load(), err)
+	return fmt.Errorf("read %s: after %s: %w", quoted(f.w.read), plural(f.seen.Load(), "packet"), err)
 }
 
 // packets shows the packets up to an error.

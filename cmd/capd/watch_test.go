@@ -304,8 +304,8 @@ func TestWatchUsage(t *testing.T) {
 		{"-r " + finished + ".partial", exitFailed, []string{"no such file", "hint: it is finished by now: " + finished}},
 		{"-r " + text, exitFailed, []string{"after 0 packets", "neither pcap nor pcapng"}},
 		{"-f -r " + text, exitFailed, []string{"after 0 packets", "neither pcap nor pcapng"}},
-		{"-r " + torn, exitFailed, []string{"after 1 packets: torn record", "arp"}},
-		{"-r " + partial, exitFine, []string{"after 1 packets: torn record", "not finished; -f", "arp"}},
+		{"-r " + torn, exitFailed, []string{"after 1 packet: torn record", "arp"}},
+		{"-r " + partial, exitFine, []string{"after 1 packet: torn record", "not finished; -f", "arp"}},
 		{"-r " + finished + " tcp prot", exitFailed, []string{"filter: offset 4", "capd: hint: "}},
 	} {
 		code, stdout, stderr := runWatch(strings.Fields(c.args)...)
