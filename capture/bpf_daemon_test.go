@@ -133,6 +133,18 @@ func (s *station) reload(change func(i *config.Interface)) error {
 	return err
 }
 
+// reloadBusy reloads while frames come, and waits until some have been recorded
+// by the new settings.
+func (s *station) reloadBusy(name string, change func(i *config.Interface)) {
+	s.t.Helper()
+	if err := s.reload(change); err != nil {
+		s.t.Fatal(err)
+	}
+	s.state(name, daemon.Recording)
+	before := s.status(name).Writer.Accepted
+	s.await("frames", func() bool { return s.status(name).Writer.Accepted > before+300 })
+}
+
 // A found frame is one in a file.
 type foundFrame struct {
 	link pcap.LinkType
@@ -241,12 +253,7 @@ func TestDaemonOverBPF(t *testing.T) {
 			func(i *config.Interface) { i.Direction, i.Format = config.DirectionIn, config.FormatPcap },
 			func(i *config.Interface) { i.LinkType = "EN10MB" },
 		} {
-			if err := s.reload(change); err != nil {
-				t.Fatal(err)
-			}
-			s.state("en0", daemon.Recording)
-			before := s.status("en0").Writer.Accepted
-			s.await("frames", func() bool { return s.status("en0").Writer.Accepted > before+300 })
+			s.reloadBusy("en0", change)
 		}
 		close(stop)
 		want := <-sent

@@ -17,7 +17,6 @@ import (
 
 	"capd/capture"
 	"capd/config"
-	"capd/internal/daemon"
 	"capd/pcap"
 )
 
@@ -248,12 +247,7 @@ func TestLoopbackReload(t *testing.T) {
 		func(i *config.Interface) { i.Filter = fmt.Sprintf("udp dst port %d", talk.port()) },
 		func(i *config.Interface) { i.RingSize *= 2 },
 	} {
-		if err := s.reload(change); err != nil {
-			t.Fatal(err)
-		}
-		s.state("lo0", daemon.Recording)
-		before := s.status("lo0").Writer.Accepted
-		s.await("frames", func() bool { return s.status("lo0").Writer.Accepted > before+300 })
+		s.reloadBusy("lo0", change)
 	}
 	close(stop)
 	want := <-sent

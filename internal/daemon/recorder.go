@@ -63,7 +63,7 @@ type recorder struct {
 	cancel context.CancelFunc               // ends the recorder alone
 
 	rotate atomic.Bool
-	filed  atomic.Uint64 // sequence number of the last file that ended
+	filed  atomic.Uint64 // highest sequence number of a file that ended
 	stall  time.Duration // how long a call to the disk has taken at the last look, if too long; for Daemon.reportStalls
 	turned atomic.Int64  // when it last turned, by now; see Daemon.Stuck
 
@@ -477,7 +477,7 @@ func (r *recorder) lost() bool {
 func (r *recorder) finished(f writer.File) {
 	d := r.dir
 	d.book.note(f.Entry())
-	defer r.filed.Store(f.Name.Sequence) // when everybody knows it
+	defer r.filed.Store(max(f.Name.Sequence, r.filed.Load())) // when everybody knows it
 	if f.Err == nil {
 		d.keeper.Add(f.Name, f.Size)
 		d.after.add(f)

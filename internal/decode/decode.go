@@ -166,6 +166,15 @@ func (d *Decoder) more(format string, args ...any) {
 	}
 }
 
+// ports tells the ports of a transport.
+func (d *Decoder) ports(src, dst uint16) {
+	d.frame.SrcPort, d.frame.DstPort = src, dst
+	if d.verbose { // else the arguments would be allocated for nothing
+		d.field("source port", "%d", src)
+		d.field("destination port", "%d", dst)
+	}
+}
+
 // field adds a field to the layer at hand. Where many packets pass, callers ask
 // first whether layers are wanted: to hand over the values costs memory.
 func (d *Decoder) field(name, format string, args ...any) {

@@ -127,15 +127,12 @@ func (d *Decoder) udplite(x data) {
 	if !d.enter("udplite") {
 		return
 	}
-	f := &d.frame
 	c := read(x)
 	src, dst, coverage, check := c.u16(), c.u16(), c.u16(), c.u16()
 	if d.ended(c) {
 		return
 	}
-	f.SrcPort, f.DstPort = src, dst
-	d.field("source port", "%d", src)
-	d.field("destination port", "%d", dst)
+	d.ports(src, dst)
 	d.field("coverage", "%d", coverage)
 	d.field("checksum", "0x%04x", check)
 	d.say("coverage %d, length %d", coverage, c.n)
@@ -147,7 +144,6 @@ func (d *Decoder) dccp(x data) {
 	if !d.enter("dccp") {
 		return
 	}
-	f := &d.frame
 	c := read(x)
 	src, dst, offset, ccval := c.u16(), c.u16(), c.u8(), c.u8()
 	check, kind, high := c.u16(), c.u8(), c.u8()
@@ -160,9 +156,7 @@ func (d *Decoder) dccp(x data) {
 	if d.ended(c) {
 		return
 	}
-	f.SrcPort, f.DstPort = src, dst
-	d.field("source port", "%d", src)
-	d.field("destination port", "%d", dst)
+	d.ports(src, dst)
 	d.field("data offset", "%d", int(offset)*4)
 	d.field("ccval", "%d", ccval>>4)
 	d.field("coverage", "%d", ccval&15)
@@ -180,15 +174,12 @@ func (d *Decoder) sctp(x data) {
 	if !d.enter("sctp") {
 		return
 	}
-	f := &d.frame
 	c := read(x)
 	src, dst, tag, check := c.u16(), c.u16(), c.u32(), c.u32()
 	if d.ended(c) {
 		return
 	}
-	f.SrcPort, f.DstPort = src, dst
-	d.field("source port", "%d", src)
-	d.field("destination port", "%d", dst)
+	d.ports(src, dst)
 	d.field("tag", "0x%08x", tag)
 	d.field("checksum", "0x%08x", check)
 	for i := 0; c.n >= 4 && i < maxItems; i++ {

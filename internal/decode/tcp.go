@@ -16,13 +16,9 @@ func (d *Decoder) tcp(x data) {
 	if d.ended(c) {
 		return
 	}
-	f.SrcPort, f.DstPort = src, dst
+	d.ports(src, dst)
 	t := &f.room.tcp
 	*t = TCP{Options: t.Options[:0]}
-	if d.verbose {
-		d.field("source port", "%d", src)
-		d.field("destination port", "%d", dst)
-	}
 	t.Seq, t.Ack = c.u32(), c.u32()
 	bits := c.u16()
 	t.Window = c.u16()

@@ -15,18 +15,14 @@ func (d *Decoder) udp(x data) {
 	if d.ended(c) {
 		return
 	}
-	f.SrcPort, f.DstPort = src, dst
+	d.ports(src, dst)
 	n, check := c.u16(), c.u16()
 	if d.ended(c) {
 		return
 	}
 	f.UDP = &f.room.udp
 	*f.UDP = UDP{Length: int(n)}
-	if d.verbose {
-		d.field("source port", "%d", src)
-		d.field("destination port", "%d", dst)
-		d.field("length", "%d", n)
-	}
+	d.field("length", "%d", n)
 	if !d.udpLength(&x, int(n)) {
 		return
 	}
