@@ -21,7 +21,6 @@ type device struct {
 	blockSize    int
 	blocks       int // in the ring; 0 without one
 	blockTimeout time.Duration
-	nicDropped   uint64        // what the interface had dropped when it was opened
 	taken        atomic.Uint64 // frames in the batches handed out so far
 	corrupt      atomic.Uint64
 	stopped      atomic.Bool
@@ -32,6 +31,11 @@ type device struct {
 	closed   bool
 	attached *handle
 	total    Stats
+
+	// What the interface had dropped when frames were let in. It counts those
+	// that nobody takes, too: what comes when no more are let in is not for us.
+	nicDropped uint64
+	shut       bool
 }
 
 func open(c Config) (backend, error) {
@@ -107,7 +111,13 @@ func (d *device) configure(c Config) error {
 	return nil
 }
 
-func (d *device) ungate() error { return d.admit(d.config) }
+func (d *device) ungate() error {
+	now := nicDropped(d.index)
+	d.mu.Lock()
+	d.nicDropped = now
+	d.mu.Unlock()
+	return d.admit(d.config)
+}
 
 // stampSkew is none: see SO_TIMESTAMPNS in setRing.
 func (*device) stampSkew() time.Duration { return 0 }
@@ -314,11 +324,13 @@ func (d *device) close() error {
 
 // stopReception makes the kernel put no further frame into the ring.
 func (d *device) stopReception() error {
+	d.refresh()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fd < 0 {
 		return ErrClosed
 	}
+	d.shut = true
 	// A length, not a type: no frame has this protocol. Unlike a new filter it
 	// is allowed under SO_LOCK_FILTER. Bind waits for frames on their way in.
 	const noProtocol = 0x05ff
@@ -365,7 +377,7 @@ func (d *device) refresh() {
 	now := nicDropped(d.index)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now > d.nicDropped {
+	if !d.shut && now > d.nicDropped {
 		d.total.NICDropped = max(d.total.NICDropped, now-d.nicDropped)
 	}
 }
