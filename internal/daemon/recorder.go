@@ -51,6 +51,7 @@ type recorder struct {
 	opened bool          // it has recorded once
 	gap    writer.Entry  // in the ledger, that is open; no Cause: none
 	taken  uint64        // frames of the handle's batches given to the writer
+	ceased time.Time     // when reception was ended, while its last frames are read; zero else
 
 	notes    *handover // keeps what is read; nil without one
 	inherit  *handover // knows what others have read; nil when that is past
@@ -185,11 +186,19 @@ func (r *recorder) discard() {
 // now is a time on a clock that never steps.
 func (r *recorder) now() time.Duration { return time.Since(r.d.start) }
 
+// time is the moment up to which everything is recorded, as far as is known.
+func (r *recorder) time() time.Time {
+	if r.ceased.IsZero() {
+		return time.Now()
+	}
+	return r.ceased
+}
+
 func (r *recorder) tick() {
 	hang(r.name)
-	t := time.Now()
-	r.turned.Store(int64(t.Sub(r.d.start)))
-	r.writer.Tick(t, t.Sub(r.d.start))
+	now := r.now()
+	r.turned.Store(int64(now))
+	r.writer.Tick(r.time(), now)
 	r.adapt()
 	if r.rotate.Swap(false) {
 		r.writer.Rotate(writer.Signal)
@@ -324,7 +333,7 @@ func (r *recorder) capture(ctx context.Context) {
 	stopping := false
 	for !r.full {
 		if !stopping && (r.stray || ctx.Err() != nil && r.mayStop()) {
-			stopping = true
+			stopping, r.ceased = true, time.Now()
 			if err := r.handle.Stop(); err != nil {
 				r.log.Error("can't end reception in order: frames in the ring may be lost", "error", err)
 				return
@@ -534,7 +543,7 @@ func (r *recorder) interrupt(cause writer.Cause) {
 		return
 	}
 	r.resume()
-	r.gap = writer.Entry{Kind: writer.KindGap, Interface: r.name, Begin: time.Now(), Cause: cause}
+	r.gap = writer.Entry{Kind: writer.KindGap, Interface: r.name, Begin: r.time(), Cause: cause}
 	if !r.opened {
 		r.gap.Begin = r.born
 	}

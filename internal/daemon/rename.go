@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"time"
 
 	"capd/capture"
 	"capd/config"
@@ -181,4 +182,5 @@ func (r *recorder) letGo() {
 	r.setState(Waiting)
 	r.gone = r.now()
 	r.interrupt(writer.CauseAbsent)
+	r.ceased = time.Time{}
 }

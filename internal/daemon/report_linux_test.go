@@ -97,6 +97,47 @@ func TestSums(t *testing.T) {
 	}
 }
 
+// TestEndIsTheEnd checks that a file does not claim to hold frames that came after
+// reception had ended, however long it takes to read what came before.
+func TestEndIsTheEnd(t *testing.T) {
+	testnet.Veth(t, "a0", "a1", 1500)
+	r := newRig(t, fine, "a1")
+	r.start(r.options())
+	sender := testnet.NewSender(t, "a0")
+	quit, sent := make(chan struct{}), make(chan []time.Time)
+	go func() {
+		var begun []time.Time
+		tick := time.NewTicker(50 * time.Microsecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				sent <- begun
+				return
+			case <-tick.C:
+			}
+			begun = append(begun, time.Now())
+			sender.Send(appendFrame(nil, 1, uint64(len(begun)-1))[:60])
+		}
+	}()
+	r.await("frames are recorded", func() bool { return r.status("a1").Written > 1000 })
+	r.end()
+	close(quit)
+	begun := <-sent
+	recorded := uint64(0)
+	walk(t, r.files("a1"), func(p pcap.Packet) { recorded = numberOf(p) + 1 })
+	var end time.Time
+	for e := range writer.ReadLedger(r.dir, nil) {
+		if e.Kind == writer.KindFile || e.Kind == writer.KindQuiet {
+			end = e.End
+		}
+	}
+	// Of those after the last one the first may have been under way.
+	if next := recorded + 1; next >= uint64(len(begun)) || begun[next].Before(end) {
+		t.Errorf("%d frames of %d are recorded, and one sent %s before the end is not", recorded, len(begun), end.Sub(begun[next]))
+	}
+}
+
 func there(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
