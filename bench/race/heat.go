@@ -55,10 +55,10 @@ type Heat struct {
 	Allocated  int64   // bytes of disk under the files, at the end
 	Files      int
 	Error      string   `json:",omitempty"` // the recorder's end, when not clean
-	Minutes    []Minute `json:",omitempty"` // of a steady run
+	Minutes    []Minute `json:",omitempty"` // of a long run
 }
 
-// A Minute is one reading of a steady run.
+// A Minute is one reading of a long run.
 type Minute struct {
 	Elapsed  float64 // seconds
 	Offered  uint64  // frames so far
@@ -153,7 +153,7 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 	return h.count(&sums, dir)
 }
 
-// A course is what a steady run reads on the way.
+// A course is what a long run reads on the way.
 type course struct {
 	p    *process
 	sums *tally
@@ -166,7 +166,7 @@ func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector
 	var err error
 	switch {
 	case t.silence > 0:
-		err = t.bursts(ctx, in)
+		err = t.bursts(ctx, h, in, c)
 	case t.steady:
 		err = t.steadily(ctx, h, l, in, c)
 	default:
@@ -196,44 +196,53 @@ func injectFor(ctx context.Context, in *inject.Injector, pps float64, d time.Dur
 }
 
 // bursts takes turns: one second at full speed, then silence.
-func (t *track) bursts(ctx context.Context, in *inject.Injector) error {
-	end := time.Now().Add(seconds(t.seconds))
+func (t *track) bursts(ctx context.Context, h *Heat, in *inject.Injector, c *course) error {
+	begin := time.Now()
 	for {
 		if err := injectFor(ctx, in, 0, time.Second); err != nil {
 			return err
 		}
-		if !time.Now().Add(seconds(t.silence)).Before(end) {
+		next := time.After(seconds(t.silence))
+		if err := t.read(h, in, c, time.Since(begin)); err != nil {
+			return err
+		}
+		if time.Since(begin)+seconds(t.silence) >= seconds(t.seconds) {
 			return nil
 		}
 		select {
-		case <-time.After(seconds(t.silence)):
+		case <-next:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// steadily injects second by second, counts and removes files as they are
-// rotated, and takes a reading a minute.
+// steadily injects second by second.
 func (t *track) steadily(ctx context.Context, h *Heat, l load, in *inject.Injector, c *course) error {
 	begin := time.Now()
-	next := time.Minute
 	for time.Since(begin) < seconds(t.seconds) {
 		behind := l.PPS*time.Since(begin).Seconds() - float64(in.Sent())
 		if err := injectFor(ctx, in, l.PPS+max(0, behind), time.Second); err != nil {
 			return err
 		}
-		if t.rotateSize < noRotate {
-			if err := h.countRotated(c.sums, c.dir); err != nil {
-				return err
-			}
-		}
-		if elapsed := time.Since(begin); elapsed >= next {
-			h.Minutes = append(h.Minutes, Minute{elapsed.Seconds(), in.Sent(), c.p.cpu().Seconds(), c.p.resident()})
-			next += time.Minute
+		if err := t.read(h, in, c, time.Since(begin)); err != nil {
+			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// read counts and removes files that were rotated, and takes a reading a minute.
+func (t *track) read(h *Heat, in *inject.Injector, c *course, elapsed time.Duration) error {
+	if t.rotateSize < noRotate {
+		if err := h.countRotated(c.sums, c.dir); err != nil {
+			return err
+		}
+	}
+	if elapsed >= time.Duration(len(h.Minutes)+1)*time.Minute {
+		h.Minutes = append(h.Minutes, Minute{elapsed.Seconds(), in.Sent(), c.p.cpu().Seconds(), c.p.resident()})
+	}
+	return nil
 }
 
 // countRotated counts and removes all files but the newest two, which the
@@ -307,11 +316,13 @@ func (t *track) room(l load) int64 {
 	if pps == 0 {
 		pps = min(mostPPS, mostGbits*1e9/8/l.mean())
 	}
-	if t.steady && t.rotateSize < noRotate {
-		return int64(pps * (l.mean() + recordHeader) * 30) // files go as they are rotated
-	}
 	active := t.seconds
-	if t.silence > 0 {
+	switch rotated := t.rotateSize < noRotate; { // files go as they are rotated
+	case rotated && t.steady:
+		active = min(active, 30)
+	case rotated && t.silence > 0:
+		active = min(active, 3)
+	case t.silence > 0:
 		active = 1 + t.seconds/(1+t.silence)
 	}
 	return int64(pps * (l.mean() + recordHeader) * active * margin)

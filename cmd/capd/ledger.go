@@ -184,7 +184,7 @@ func (q *ledgerQuery) lines(dir string, question writer.Question, bar *progress)
 			return nil, fmt.Errorf("read ledger: %w", err)
 		case q.iface != "" && e.Interface != "" && e.Interface != q.iface:
 		case !question.Since.IsZero() && !e.End.IsZero() && e.End.Before(question.Since):
-		case !question.Until.IsZero() && e.Begin.After(question.Until):
+		case !question.Until.IsZero() && !e.Begin.Before(question.Until):
 		case q.asJSON || e.Kind == writer.KindFile || e.Kind == writer.KindGap && !e.End.IsZero():
 			lines = append(lines, e)
 		}
@@ -243,6 +243,9 @@ func printVerdict(w io.Writer, v *writer.Verdict) error {
 		fmt.Fprintf(w, "; %s deleted by limits", plural(uint64(v.Deleted.Files), "older file"))
 	}
 	fmt.Fprintln(w)
+	for _, f := range v.Filters {
+		fmt.Fprintf(w, "  filter %q: how much it left out is unknown\n", f)
+	}
 	for _, m := range v.Missing {
 		frames := ""
 		if m.Frames > 0 {

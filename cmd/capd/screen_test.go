@@ -2,21 +2,43 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
+	"capd/internal/control"
 	"capd/internal/daemon"
+	"capd/writer"
 )
 
-// The summary says what nobody has counted, where there is a filter.
-func TestSummaryOfFilter(t *testing.T) {
-	const line = "unknown number of packets filtered"
+// The summary, the status and the verdict say what nobody has counted, where
+// there is a filter.
+func TestUnknownFiltered(t *testing.T) {
 	for _, filter := range []string{"", "tcp"} {
-		var b bytes.Buffer
-		newScreen(&b).summary([]daemon.Status{{Interface: "v0", Filter: filter}, {Interface: "v1"}}, time.Second)
-		if strings.Contains(b.String(), line) != (filter != "") {
-			t.Errorf("filter %q: %s", filter, &b)
+		for name, write := range map[string]func(w io.Writer) error{
+			"summary": func(w io.Writer) error {
+				newScreen(w).summary([]daemon.Status{{Interface: "v0", Filter: filter}, {Interface: "v1"}}, time.Second)
+				return nil
+			},
+			"status": func(w io.Writer) error {
+				return printStatus(w, &control.Status{Interfaces: []control.Interface{{Name: "v0", Filter: filter}, {Name: "v1"}}}, nil)
+			},
+			"verdict": func(w io.Writer) error {
+				v := writer.Verdict{Interface: "v0"}
+				if filter != "" {
+					v.Filters = []string{filter}
+				}
+				return printVerdict(w, &v)
+			},
+		} {
+			var b bytes.Buffer
+			if err := write(&b); err != nil {
+				t.Error(err)
+			}
+			if strings.Contains(b.String(), "unknown") != (filter != "") {
+				t.Errorf("%s with filter %q: %s", name, filter, &b)
+			}
 		}
 	}
 }

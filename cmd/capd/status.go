@@ -151,6 +151,9 @@ func printInterface(w io.Writer, now time.Time, in *control.Interface) {
 	for _, f := range in.Files {
 		line("file", "%s", quoted(f))
 	}
+	if in.Filter != "" {
+		line("filter", "%q: how much it leaves out is unknown; received are frames that pass", in.Filter)
+	}
 	line("frames", "%d received, %d written, %d on their way; %s", in.Received, in.Written, in.Pending, bytesText(in.Bytes))
 	line("lost", "%d by the kernel, %d by capd, %d by the interface; last: %s",
 		in.KernelDropped, in.CapdDropped, in.NICDropped, ago(now, in.LastLoss))

@@ -38,7 +38,8 @@ type Interface struct {
 	State     string    `json:"state"` // the worst of its rings
 	Since     time.Time `json:"since"`
 	Directory string    `json:"directory"`
-	Files     []string  `json:"files"` // that are being written, one for each ring
+	Filter    string    `json:"filter,omitempty"` // how many frames it leaves out is unknown
+	Files     []string  `json:"files"`            // that are being written, one for each ring
 
 	Counters
 	LastLoss time.Time `json:"last_loss,omitzero"` // when a counter of lost frames was last seen to rise

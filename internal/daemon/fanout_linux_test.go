@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/binary"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -134,6 +135,9 @@ func TestFilter(t *testing.T) {
 			s.Send(udpFrame(byte(n%5), n, false))
 			s.Send(appendFrame(nil, 1, uint64(n)))
 		}
+		if all := r.d.Report().Interfaces; len(all) != 1 || all[0].Filter != expr {
+			t.Errorf("status of %+v", all)
+		}
 		if sum := Sum(r.end()); sum.Written != 80 || sum.Received != 80 {
 			t.Errorf("%+v", sum)
 		}
@@ -160,6 +164,10 @@ func TestFilter(t *testing.T) {
 			if e.Kind == writer.KindFile && e.Filter != expr {
 				t.Errorf("ledger: filter %q", e.Filter)
 			}
+		}
+		verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{})
+		if err != nil || len(verdicts) != 1 || !slices.Equal(verdicts[0].Filters, []string{expr}) {
+			t.Errorf("verdicts %+v, %v", verdicts, err)
 		}
 		testnet.Remove(t, "v0")
 	}

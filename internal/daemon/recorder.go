@@ -298,6 +298,9 @@ func (r *recorder) attach() error {
 	for _, w := range r.device.Warnings() {
 		r.log.Warn(w)
 	}
+	if w := doubt(r.cfg.Filter, h.LinkType()); w != "" {
+		r.log.Warn(w, "filter", r.cfg.Filter)
+	}
 	return nil
 }
 

@@ -19,6 +19,7 @@ type iface struct {
 	state     State
 	since     time.Time
 	directory string
+	filter    string
 	files     []string
 	ring      float64 // how full the fullest ring is
 	pool      float64
@@ -66,7 +67,7 @@ func (i *iface) add(s *Status) {
 	i.total.add(s)
 	w := &s.Writer
 	i.poolHigh = max(i.poolHigh, part(w.HighChunks, w.Chunks))
-	i.directory = s.Directory
+	i.directory, i.filter = s.Directory, s.Filter
 	if s.State == Ended && i.state != Ended {
 		return // one of an earlier time says nothing of now
 	}
@@ -111,7 +112,8 @@ func (d *Daemon) Report() control.Status {
 	}
 	for _, i := range all {
 		out := control.Interface{
-			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Files: append([]string{}, i.files...),
+			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter,
+			Files:    append([]string{}, i.files...),
 			Counters: i.total.counters(),
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},
 			Pool:     control.Fill{Now: i.pool, High: i.poolHigh, Size: i.poolSize},

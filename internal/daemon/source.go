@@ -100,7 +100,7 @@ func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
 	if expr == "" {
 		return nil, nil
 	}
-	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
+	p, err := compile(expr, link)
 	if err == nil {
 		err = fits(runtime.GOOS, len(p.Instructions))
 	}
@@ -112,6 +112,26 @@ func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
 		code[i] = capture.Instruction{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	return code, nil
+}
+
+func compile(expr string, link pcap.LinkType) (*filter.Program, error) {
+	return filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
+}
+
+// doubt returns what is odd about a filter; "" is nothing.
+func doubt(expr string, link pcap.LinkType) string {
+	if expr == "" {
+		return ""
+	}
+	p, err := compile(expr, link)
+	switch {
+	case err != nil: // told where it is used
+	case p.NeverMatches():
+		return "the filter can never match: nothing will be recorded"
+	case p.AlwaysMatches():
+		return "the filter lets every frame pass"
+	}
+	return ""
 }
 
 // fits returns an error for a program that is too long for the BPF devices of
