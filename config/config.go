@@ -177,7 +177,7 @@ func Default() *Config {
 			FlushInterval:  Duration(time.Second),
 			FileMode:       0o640,
 			Wait:           true,
-			PoolSize:       32 * MiB,
+			PoolSize:       256 * MiB,
 			ChunkSize:      4 * MiB,
 			Direct:         DirectAuto,
 			Fanout:         1,

@@ -76,7 +76,7 @@ func TestRanges(t *testing.T) {
 		{`chunk_size = "1MB"`, `1: chunk_size = "1MB": must be a multiple of 4096 bytes`},
 		{`chunk_size = "512KiB"`, ``},
 		{`chunk_size = "16MiB"`, ``},
-		{`chunk_size = "32MiB"`, `1: pool_size = "32MiB": must be at least 2 chunks of chunk_size (32MiB), one to fill while one is written, and at most 64GiB; at least 64MiB`},
+		{`chunk_size = "256MiB"`, `1: pool_size = "256MiB": must be at least 2 chunks of chunk_size (256MiB), one to fill while one is written, and at most 64GiB; at least 512MiB`},
 		{`pool_size = 0`, `1: pool_size = "0": must be at least 2 chunks`},
 
 		{`stop_timeout = 0`, `1: stop_timeout = "0": must be above 0`},
