@@ -267,7 +267,9 @@ func (h *Handle) Stats() (Stats, error) { return h.stats() }
 
 // Refresh asks the interface for its own counter. On Linux the answer takes the
 // kernel's lock of all interfaces, and as much work as dozens of frames: it is
-// for a goroutine that may wait, about once a second. Elsewhere it does nothing.
+// for a goroutine that may wait, about once a second. After Stop it changes
+// nothing: an interface counts what nobody takes as dropped. Elsewhere than on
+// Linux it does nothing.
 func (h *Handle) Refresh() { h.refresh() }
 
 // LinkType returns the link type of all packets of the handle.

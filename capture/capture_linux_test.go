@@ -105,6 +105,7 @@ func frame(n int) []byte {
 // stopAndDrain stops the handle and returns what was left.
 func stopAndDrain(t testing.TB, h *capture.Handle) []got {
 	t.Helper()
+	h.Refresh()
 	if err := h.Stop(); err != nil {
 		t.Fatal(err)
 	}

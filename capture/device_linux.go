@@ -324,7 +324,6 @@ func (d *device) close() error {
 
 // stopReception makes the kernel put no further frame into the ring.
 func (d *device) stopReception() error {
-	d.refresh()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fd < 0 {

@@ -126,7 +126,10 @@ func (all rings) stats() []capture.Stats {
 }
 
 // stop ends the reception: run returns when it has shown what came before.
-func (r *ring) stop() { _ = r.h.Stop() }
+func (r *ring) stop() {
+	r.h.Refresh()
+	_ = r.h.Stop()
+}
 
 func (r *ring) run() error {
 	for {

@@ -336,6 +336,7 @@ func (r *recorder) capture(ctx context.Context) {
 	stopping := false
 	for !r.full {
 		if !stopping && (r.stray || ctx.Err() != nil && r.mayStop()) {
+			r.handle.Refresh() // the last that counts, and it may take its time
 			stopping, r.ceased = true, time.Now()
 			if err := r.handle.Stop(); err != nil {
 				r.log.Error("can't end reception in order: frames in the ring may be lost", "error", err)
