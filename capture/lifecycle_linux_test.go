@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -63,52 +62,6 @@ func TestOverrun(t *testing.T) {
 			if number(all[i]) <= number(all[i-1]) {
 				t.Fatalf("packet %d after %d", number(all[i]), number(all[i-1]))
 			}
-		}
-	})
-}
-
-// TestRefusedByNobody checks that frames which come before a device takes them
-// and after it was stopped, and which the kernel counts as dropped by the
-// interface because nobody takes them, are none that the capture lost.
-func TestRefusedByNobody(t *testing.T) {
-	bothModes(t, func(t *testing.T, c capture.Config) {
-		testnet.Veth(t, "a0", "a1", 1500)
-		c.Interface = "a1"
-		s := testnet.NewSender(t, "a0")
-		some := func() {
-			t.Helper()
-			for i := range uint32(10) {
-				s.Send(numbered(60, i))
-			}
-		}
-		await := func(refused uint64) {
-			t.Helper()
-			for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-				all, err := capture.Interfaces()
-				if err != nil {
-					t.Fatal(err)
-				}
-				i := slices.IndexFunc(all, func(i capture.Interface) bool { return i.Name == "a1" })
-				if all[i].NICDropped >= refused {
-					return
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("the interface counts %d of %d frames that nobody took", all[i].NICDropped, refused)
-				}
-			}
-		}
-		some()
-		await(10)
-		_, h := open(t, c)
-		some()
-		if got := stopAndDrain(t, h); len(got) != 10 {
-			t.Errorf("%d packets of 10", len(got))
-		}
-		some()
-		await(20)
-		h.Refresh()
-		if st, err := h.Stats(); err != nil || st.NICDropped != 0 {
-			t.Errorf("stats %+v, %v", st, err)
 		}
 	})
 }

@@ -134,8 +134,10 @@ func TestRoom(t *testing.T) {
 		want int64
 	}{
 		"heat":           {track{seconds: 10}, 12_000_000},
-		"bursts":         {track{seconds: 10, silence: 4}, 3_600_000},
-		"steady rotated": {track{seconds: 6000, steady: true, rotateSize: 1 << 30}, 30_000_000},
+		"bursts":         {track{seconds: 25, silence: 4, rotateSize: noRotate}, 7_200_000},
+		"bursts rotated": {track{seconds: 6000, silence: 4, rotateSize: 1 << 30}, 3_600_000},
+		"steady":         {track{seconds: 60, steady: true, rotateSize: noRotate}, 72_000_000},
+		"steady rotated": {track{seconds: 6000, steady: true, rotateSize: 1 << 30}, 36_000_000},
 	} {
 		if got := tt.t.room(l); got != tt.want {
 			t.Errorf("%s: %d, want %d", name, got, tt.want)
