@@ -253,6 +253,9 @@ func (h *Heat) countRotated(sums *tally, dir string) error {
 		return err
 	}
 	for _, path := range paths[:max(0, len(paths)-2)] {
+		if strings.HasSuffix(path, ".partial") {
+			continue // capd is about to rename it
+		}
 		if err := h.countFile(sums, path); err != nil {
 			return err
 		}
