@@ -106,12 +106,11 @@ func Judge(entries iter.Seq2[Entry, error], q Question) ([]Verdict, error) {
 
 // A heardFile is what a verdict needs of a line.
 type heardFile struct {
-	name  string
-	at    span
-	tally Tally
-	clean bool
-	// Of evidence's filters, from 1; 0: none.
-	filter int
+	name   string
+	at     span
+	tally  Tally
+	clean  bool
+	filter string
 }
 
 // heard is what the ledger says of an interface.
@@ -137,7 +136,6 @@ type evidence struct {
 	ifaces  map[string]*heard
 	common  heard // of all interfaces
 	starts  []int64
-	filters []string
 	files   map[string]place  // of a file in ifaces, by name
 	deleted map[string]string // limit by name
 	damage  []Missing
@@ -196,7 +194,7 @@ func (c *evidence) hear(e *Entry) {
 		if at.end < at.begin { // the clock was set back meanwhile
 			at.end = max(at.begin, nano(e.Last))
 		}
-		f := heardFile{e.Name, at, e.Tally, e.Clean, c.filter(e.Filter)}
+		f := heardFile{e.Name, at, e.Tally, e.Clean, e.Filter}
 		if p, ok := c.files[e.Name]; ok {
 			p.in.files[p.index] = f // salvage knows better
 			return
@@ -230,19 +228,6 @@ func (c *evidence) hear(e *Entry) {
 		t := span{nano(e.Time), nano(e.Time)}
 		c.damage = append(c.damage, Missing{Begin: t.from(), End: t.to(), Cause: CauseLedger, Where: fmt.Sprintf("%d lines not written", e.Lines)})
 	}
-}
-
-// filter returns the number of an expression, from 1; 0 is none.
-func (c *evidence) filter(expr string) int {
-	if expr == "" {
-		return 0
-	}
-	i := slices.Index(c.filters, expr)
-	if i < 0 {
-		i = len(c.filters)
-		c.filters = append(c.filters, expr)
-	}
-	return i + 1
 }
 
 // addGap adds a gap, or what came of one that was open when it was told.
@@ -355,8 +340,8 @@ func (c *evidence) judgeFile(v *Verdict, window span, f *heardFile) {
 	v.Files++
 	v.Total.add(&f.tally)
 	v.missDrops(window, f)
-	if f.filter > 0 && !slices.Contains(v.Filters, c.filters[f.filter-1]) {
-		v.Filters = append(v.Filters, c.filters[f.filter-1])
+	if f.filter != "" && !slices.Contains(v.Filters, f.filter) {
+		v.Filters = append(v.Filters, f.filter)
 	}
 	if !f.clean {
 		v.miss(window, f.at, Missing{Cause: CauseUnclean, Where: f.name})

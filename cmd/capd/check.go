@@ -14,7 +14,6 @@ import (
 
 	"capd/capture"
 	"capd/config"
-	"capd/filter"
 	"capd/internal/daemon"
 	"capd/pcap"
 	"capd/writer"
@@ -290,7 +289,7 @@ func (c *checker) filter(link capture.Interface, i *config.Interface) bool {
 		c.refuse(link.Name, err)
 		return false
 	}
-	p, err := filter.Compile(i.Filter, filter.Target{LinkType: filter.LinkType(chosen), Live: runtime.GOOS == "linux"})
+	p, err := daemon.Compile(i.Filter, chosen)
 	switch {
 	case err != nil:
 		c.refuse(link.Name, err)

@@ -322,14 +322,6 @@ func (r *recorder) detach() {
 	r.closeDevice()
 }
 
-func sum(a, b capture.Stats) capture.Stats {
-	return capture.Stats{
-		Received: a.Received + b.Received, Dropped: a.Dropped + b.Dropped, Corrupt: a.Corrupt + b.Corrupt,
-		Freezes: a.Freezes + b.Freezes, NICDropped: a.NICDropped + b.NICDropped,
-		RingBlocks: b.RingBlocks, FilledBlock: b.FilledBlock,
-	}
-}
-
 // capture reads the handle until the context ends, then what is left in it, or
 // until the interface is gone.
 func (r *recorder) capture(ctx context.Context) {

@@ -100,7 +100,7 @@ func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
 	if expr == "" {
 		return nil, nil
 	}
-	p, err := compile(expr, link)
+	p, err := Compile(expr, link)
 	if err == nil {
 		err = fits(runtime.GOOS, len(p.Instructions))
 	}
@@ -114,7 +114,8 @@ func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
 	return code, nil
 }
 
-func compile(expr string, link pcap.LinkType) (*filter.Program, error) {
+// Compile compiles a filter for what capture gives of the link type here.
+func Compile(expr string, link pcap.LinkType) (*filter.Program, error) {
 	return filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
 }
 
@@ -123,7 +124,7 @@ func doubt(expr string, link pcap.LinkType) string {
 	if expr == "" {
 		return ""
 	}
-	p, err := compile(expr, link)
+	p, err := Compile(expr, link)
 	switch {
 	case err != nil: // told where it is used
 	case p.NeverMatches():

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"capd/capture"
 	"capd/internal/control"
 	"capd/writer"
 )
@@ -105,5 +106,14 @@ func (s *Status) counters() control.Counters {
 		Pending:    s.Received - min(s.Received, s.Written+s.KernelDropped+s.Dropped),
 		NICDropped: s.NICDropped, Freezes: s.Freezes, Bytes: s.Bytes,
 		Truncated: w.Truncated, Finished: w.Files, FileBytes: w.FileBytes, Failures: w.Failures, Waits: w.Waits,
+	}
+}
+
+// sum adds up the counters of a handle and those before it.
+func sum(a, b capture.Stats) capture.Stats {
+	return capture.Stats{
+		Received: a.Received + b.Received, Dropped: a.Dropped + b.Dropped, Corrupt: a.Corrupt + b.Corrupt,
+		Freezes: a.Freezes + b.Freezes, NICDropped: a.NICDropped + b.NICDropped,
+		RingBlocks: b.RingBlocks, FilledBlock: b.FilledBlock,
 	}
 }
