@@ -289,3 +289,42 @@ func BenchmarkBlock(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRing reads and encodes a ring that is larger than the caches, as a
+// recorder finds it.
+func BenchmarkRing(b *testing.B) {
+	const blocks, blockSize = 128, 1 << 20
+	sizes := map[string][]int{"64": {64}, "imix": {64, 64, 64, 64, 64, 64, 64, 576, 576, 576, 576, 1514}, "1514": {1514}}
+	for _, name := range []string{"64", "imix", "1514"} {
+		b.Run(name, func(b *testing.B) {
+			var all []raw
+			for room := blockSize - blockLen; ; {
+				size := sizes[name][len(all)%len(sizes[name])]
+				if room -= (macEthernet + size + 7) &^ 7; room < 0 {
+					break
+				}
+				all = append(all, raw{data: make([]byte, size)})
+			}
+			ring := bytes.Repeat(build(blockSize, macEthernet, all...), blocks)
+			enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Snaplen: pcap.MaxSnaplen})
+			out := make([]byte, 2*blockSize)
+			var pkts [64]pcap.Packet
+			batch := Batch{corrupt: new(atomic.Uint64)}
+			b.ReportAllocs()
+			n := 0
+			for at := 0; b.Loop(); at = (at + blockSize) % len(ring) {
+				batch.block = newBlock(ring[at:at+blockSize], ethernet)
+				end := 0
+				for k := batch.Read(pkts[:]); k > 0; k = batch.Read(pkts[:]) {
+					size, count := enc.Encode(out[end:], pkts[:k])
+					end += size
+					n += count
+				}
+			}
+			if n != b.N*len(all) {
+				b.Fatalf("read %d frames of %d", n, b.N*len(all))
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/frame")
+		})
+	}
+}
