@@ -95,7 +95,7 @@ type Recording struct {
 	RetainBytes    Size     `toml:"retain_bytes" reload:"in place"` // of an interface's files; 0 is no limit
 	RetainAge      Duration `toml:"retain_age" reload:"in place"`
 	RetainCount    int      `toml:"retain_count" reload:"in place"`
-	PoolSize       Size     `toml:"pool_size" reload:"re-open"`  // at least two chunks
+	PoolSize       AutoSize `toml:"pool_size" reload:"re-open"`  // at least two chunks; 0 is by the machine's memory
 	ChunkSize      Size     `toml:"chunk_size" reload:"re-open"` // a multiple of 4096
 	Direct         string   `toml:"direct" reload:"re-open"`
 	Fanout         int      `toml:"fanout" reload:"re-open"` // rings, and files at a time
@@ -177,7 +177,6 @@ func Default() *Config {
 			FlushInterval:  Duration(time.Second),
 			FileMode:       0o640,
 			Wait:           true,
-			PoolSize:       256 * MiB,
 			ChunkSize:      4 * MiB,
 			Direct:         DirectAuto,
 			Fanout:         1,

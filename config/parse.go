@@ -247,6 +247,12 @@ func assign(dst, value any) (want string, err error) {
 		if n, number := value.(int64); number {
 			*dst, ok = Size(n), true
 		}
+	case *AutoSize:
+		want = `must be a size, as "64MiB", or "auto"`
+		ok, err = assignText(dst, value)
+		if n, number := value.(int64); number {
+			*dst, ok = AutoSize(n), n != 0
+		}
 	case *Duration:
 		want = `must be a duration, as "90s", "1h30m" or "7d"`
 		ok, err = assignText(dst, value)

@@ -23,6 +23,9 @@ const (
 	TiB Size = 1 << 40
 )
 
+// An AutoSize is a Size that may be left to capd: 0 is "auto".
+type AutoSize Size
+
 // A Duration is a time.Duration. As text it is a sequence of numbers and units,
 // from w (7 days) and d (24 hours) down to ns: "90s", "1h30m", "7d". It is a
 // flag value too.
@@ -114,6 +117,35 @@ func (s *Size) Set(text string) error { return s.UnmarshalText([]byte(text)) }
 
 // Type names the type in the usage of flags.
 func (s *Size) Type() string { return "size" }
+
+const auto = "auto"
+
+func (s AutoSize) String() string {
+	if s == 0 {
+		return auto
+	}
+	return Size(s).String()
+}
+
+// MarshalText returns String.
+func (s AutoSize) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads "auto" or a size above 0.
+func (s *AutoSize) UnmarshalText(text []byte) error {
+	if string(text) == auto {
+		*s = 0
+		return nil
+	}
+	var n Size
+	if err := n.UnmarshalText(text); err != nil {
+		return err
+	}
+	if n == 0 {
+		return errors.New(`write "auto" or a size above 0`)
+	}
+	*s = AutoSize(n)
+	return nil
+}
 
 // String returns the duration without units that count nothing: "1h30m".
 // Weeks appear alone, as in "2w".

@@ -200,9 +200,9 @@ func (k *checker) memory(r *Recording) {
 	k.expect(fits, "chunk_size", r.ChunkSize,
 		"must be a multiple of 4096 bytes, which O_DIRECT wants, and 512KiB to 1GiB",
 		nearestMultiple(min(r.ChunkSize, maxBlock), page, minChunk))
-	if fits {
-		k.expect(r.PoolSize/r.ChunkSize >= minChunks && r.PoolSize <= maxRing, "pool_size", r.PoolSize,
-			fmt.Sprintf("must be at least %d chunks of chunk_size (%s), one to fill while one is written, and at most 64GiB",
+	if pool := Size(r.PoolSize); fits && pool != 0 {
+		k.expect(pool/r.ChunkSize >= minChunks && pool <= maxRing, "pool_size", pool,
+			fmt.Sprintf(`must be "auto" or at least %d chunks of chunk_size (%s), one to fill while one is written, and at most 64GiB`,
 				minChunks, r.ChunkSize),
 			fmt.Sprintf("at least %s", minChunks*r.ChunkSize), "chunk_size")
 	}

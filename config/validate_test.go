@@ -76,8 +76,13 @@ func TestRanges(t *testing.T) {
 		{`chunk_size = "1MB"`, `1: chunk_size = "1MB": must be a multiple of 4096 bytes`},
 		{`chunk_size = "512KiB"`, ``},
 		{`chunk_size = "16MiB"`, ``},
-		{`chunk_size = "256MiB"`, `1: pool_size = "256MiB": must be at least 2 chunks of chunk_size (256MiB), one to fill while one is written, and at most 64GiB; at least 512MiB`},
-		{`pool_size = 0`, `1: pool_size = "0": must be at least 2 chunks`},
+		{`chunk_size = "256MiB"`, ``},
+		{"pool_size = \"256MiB\"\nchunk_size = \"256MiB\"", `1: pool_size = "256MiB": must be "auto" or at least 2 chunks of chunk_size (256MiB), one to fill while one is written, and at most 64GiB; at least 512MiB`},
+		{`pool_size = "auto"`, ``},
+		{`pool_size = 0`, `1: pool_size = 0: must be a size, as "64MiB", or "auto"`},
+		{`pool_size = "0"`, `1: pool_size = "0": must be a size, as "64MiB", or "auto"; write "auto" or a size above 0`},
+		{`pool_size = -1`, `1: pool_size = "-1B": must be "auto" or at least 2 chunks`},
+		{`pool_size = "Auto"`, `1: pool_size = "Auto": must be a size, as "64MiB", or "auto"; it does not start with a number`},
 
 		{`stop_timeout = 0`, `1: stop_timeout = "0": must be above 0`},
 		{`user = "a b"`, `1: user = "a b": must be a user's name`},
@@ -162,7 +167,7 @@ func TestValidateStandsAnything(t *testing.T) {
 		t.Errorf("an empty Config has %d mistakes", n)
 	}
 	for _, n := range []int64{math.MinInt64, -1, 0, 1, math.MaxInt64} {
-		r := Recording{RingSize: Size(n), BlockSize: Size(n), ChunkSize: Size(n), PoolSize: Size(n), RotateSize: Size(n),
+		r := Recording{RingSize: Size(n), BlockSize: Size(n), ChunkSize: Size(n), PoolSize: AutoSize(n), RotateSize: Size(n),
 			RotateInterval: Duration(n), FlushInterval: Duration(n), BlockTimeout: Duration(n), Snaplen: int(n), CPU: int(n)}
 		c := Config{Recording: r, StopTimeout: Duration(n), Interfaces: []Interface{{Name: "eth0", Recording: r}}}
 		if c.Validate() == nil {

@@ -1,8 +1,10 @@
 package writer
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // align is what O_DIRECT wants of addresses, lengths and offsets, in bytes:
@@ -22,8 +24,7 @@ type chunk struct {
 }
 
 // A pool is a fixed number of chunks. The one that came back last is taken
-// first: its memory is still in the processor's caches, and memory that is
-// never needed is never touched.
+// first: its memory is still in the processor's caches.
 type pool struct {
 	free  chan struct{} // as many as there are idle chunks
 	mu    sync.Mutex
@@ -32,11 +33,13 @@ type pool struct {
 	count int
 	high  int // most chunks that were in use at a time
 	mem   [][]byte
+	stop  chan struct{}  // closed: no memory is to be touched any more
+	touch sync.WaitGroup // who does
 }
 
 // newPool maps count chunks of size bytes, each with slack.
 func newPool(count, size, slack int) (*pool, error) {
-	p := &pool{free: make(chan struct{}, count), size: size, count: count}
+	p := &pool{free: make(chan struct{}, count), size: size, count: count, stop: make(chan struct{})}
 	for range count {
 		mem, buf, err := mapHuge(roundUp(size+slack, align))
 		if err != nil {
@@ -46,7 +49,40 @@ func newPool(count, size, slack int) (*pool, error) {
 		p.mem = append(p.mem, mem)
 		p.put(&chunk{buf: buf})
 	}
+	// In the order in which they are taken.
+	bufs := make([][]byte, 0, count)
+	for _, c := range slices.Backward(p.idle) {
+		bufs = append(bufs, c.buf[:size])
+	}
+	p.touch.Go(func() { p.touchAll(bufs) })
 	return p, nil
+}
+
+// How fast a pool's memory is touched: 1 GiB a second, to disturb nobody.
+const (
+	touchStep  = 4 << 20
+	touchPause = 4 * time.Millisecond
+)
+
+// touchAll has the system give memory before it is needed. The first write to a
+// page costs as much as copying a few frames into it, and many times that where
+// the host of a virtual machine has to find memory too; and chunks are needed
+// just when the recorder is short of time.
+func (p *pool) touchAll(bufs [][]byte) {
+	tick := time.NewTicker(touchPause)
+	defer tick.Stop()
+	for _, buf := range bufs {
+		for part := range slices.Chunk(buf, touchStep) {
+			select {
+			case <-p.stop:
+				return
+			case <-tick.C:
+			}
+			if populate(part) != nil {
+				return // the first write will do
+			}
+		}
+	}
 }
 
 // put returns a chunk that nobody reads any more.
@@ -78,6 +114,8 @@ func (p *pool) most() int {
 
 // close unmaps the memory. No chunk may be in use.
 func (p *pool) close() {
+	close(p.stop)
+	p.touch.Wait()
 	for _, mem := range p.mem {
 		_ = unmapMemory(mem)
 	}

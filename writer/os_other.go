@@ -28,3 +28,5 @@ func syncData(f *os.File) error { return f.Sync() }
 func rename(from, to string) error { return renameChecked(from, to) }
 
 func adviseHuge([]byte) {}
+
+func populate([]byte) error { return errors.ErrUnsupported }

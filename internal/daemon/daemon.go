@@ -70,6 +70,8 @@ type Daemon struct {
 	wall  time.Time // and what the system's clock said then
 	os    string    // name and release of the operating system
 
+	memory int64 // bytes that capd may have
+
 	links     atomic.Pointer[links]
 	looks     atomic.Uint64 // how often links was compared with what there is
 	current   atomic.Pointer[config.Config]
@@ -98,7 +100,7 @@ type links map[string]capture.Interface
 func New(opt Options) (*Daemon, error) {
 	d := &Daemon{
 		opt: opt, log: opt.Log, start: time.Now(),
-		count: newQuota(opt.Count), os: system(), recorders: make(map[writer.Lane]*recorder),
+		count: newQuota(opt.Count), os: system(), memory: memory(), recorders: make(map[writer.Lane]*recorder),
 		leaving: make(map[*recorder]bool), abort: make(chan struct{}),
 	}
 	if d.log == nil {
@@ -230,7 +232,9 @@ func (l links) names() func(yield func(string) bool) {
 // prepare makes the recorders of today and opens the interfaces that are there.
 func (d *Daemon) prepare() error {
 	for name, c := range d.wanted() {
+		d.mu.Lock()
 		lanes, err := newRecorders(d, name, c)
+		d.mu.Unlock()
 		for _, r := range lanes {
 			d.recorders[r.lane] = r
 			if err == nil {

@@ -93,7 +93,7 @@ func TestToolsOpenFiles(t *testing.T) {
 			testnet.Veth(t, "v0", "v1", 9000)
 			r := newRig(t, func(c *config.Config) {
 				c.Format, c.Snaplen = format, 1000
-				c.ChunkSize, c.PoolSize = 512*config.KiB, config.MiB
+				c.ChunkSize, c.PoolSize = 512*config.KiB, config.AutoSize(config.MiB)
 			}, "v1", capture.Any)
 			r.start(r.options())
 			s := testnet.NewSender(t, "v0")

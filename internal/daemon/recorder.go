@@ -47,6 +47,7 @@ type recorder struct {
 	gone   time.Duration // when the interface went, by now
 	stray  bool          // the interface has a name that is not recorded
 	full   bool          // the daemon's quota is used up
+	pool   int64         // bytes for packets on their way to the disk
 	born   time.Time     // when it was made
 	opened bool          // it has recorded once
 	gap    writer.Entry  // in the ledger, that is open; no Cause: none
@@ -78,16 +79,18 @@ type recorder struct {
 }
 
 // newRecorders makes the recorders of an interface: one, or as many as its
-// fanout says. Those that were made are returned with an error too.
+// fanout says. Those that were made are returned with an error too. The caller
+// holds mu.
 func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, error) {
 	src := newSource(d.opt.System, name, c)
+	pool := d.poolSize(name, c)
 	lanes := make([]*recorder, 0, c.Fanout)
 	for i := range c.Fanout {
 		lane := writer.Lane{Interface: name}
 		if c.Fanout > 1 {
 			lane.Number = i + 1
 		}
-		r, err := newRecorder(d, lane, src, c)
+		r, err := newRecorder(d, lane, src, c, pool)
 		if err != nil {
 			return lanes, err
 		}
@@ -96,9 +99,9 @@ func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, err
 	return lanes, nil
 }
 
-func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) (*recorder, error) {
+func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface, pool int64) (*recorder, error) {
 	name := lane.Interface
-	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, state: Waiting, since: time.Now(), born: time.Now()}
+	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, pool: pool, state: Waiting, since: time.Now(), born: time.Now()}
 	r.dir, r.link.Name = d.dirs.at(c.Directory), name
 	r.log = d.log.With("interface", name)
 	if lane.Number > 0 {
@@ -115,7 +118,7 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface) 
 		Grace:          2*time.Duration(c.BlockTimeout) + idle,
 		KeepEmpty:      c.KeepEmpty,
 		FileMode:       fs.FileMode(c.FileMode),
-		PoolSize:       int(c.PoolSize),
+		PoolSize:       int(pool),
 		ChunkSize:      int(c.ChunkSize),
 		NoDirect:       c.Direct == config.DirectOff,
 		Lane:           lane.Number,

@@ -109,7 +109,9 @@ func (d *Daemon) plan(next *config.Config) ([]*succession, error) {
 // open makes the heirs, with devices that let nothing in yet.
 func (s *succession) open(d *Daemon, name string) error {
 	var err error
+	d.mu.Lock()
 	s.heirs, err = newRecorders(d, name, s.next)
+	d.mu.Unlock()
 	if err != nil {
 		return err
 	}

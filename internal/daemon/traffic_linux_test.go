@@ -85,7 +85,7 @@ func newRig(t *testing.T, change func(*config.Config), names ...string) *rig {
 	cfg.Directory = r.dir
 	cfg.RingSize = 32 * config.MiB
 	cfg.BlockTimeout = config.Duration(20 * time.Millisecond)
-	cfg.PoolSize, cfg.ChunkSize = 8*config.MiB, 1*config.MiB
+	cfg.PoolSize, cfg.ChunkSize = config.AutoSize(8*config.MiB), config.MiB
 	cfg.FlushInterval = config.Duration(200 * time.Millisecond)
 	if change != nil {
 		change(cfg)

@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"maps"
+	"testing"
+
+	"capd/capture"
+	"capd/config"
+	"capd/writer"
+)
+
+// TestPoolSize has interfaces come to machines of different sizes, and adds up
+// what their pools may take.
+func TestPoolSize(t *testing.T) {
+	const mib, gib = int64(config.MiB), int64(config.GiB)
+	for name, c := range map[string]struct {
+		memory int64
+		toml   string
+		links  []string // there at the start
+		later  []string // that come one by one
+		pools  []int64  // of a recorder of each, in this order
+		most   int64    // of all recorders together
+	}{
+		"one":          {24 * gib, "", []string{"eth0"}, nil, []int64{gib}, gib},
+		"small":        {2 * gib, "", []string{"eth0"}, nil, []int64{128 * mib}, 128 * mib},
+		"tiny":         {128 * mib, "", []string{"eth0"}, nil, []int64{32 * mib}, 32 * mib},
+		"unknown":      {0, "", []string{"eth0"}, nil, []int64{32 * mib}, 32 * mib},
+		"two":          {4 * gib, "", []string{"eth0", "eth1"}, nil, []int64{256 * mib, 256 * mib}, gib / 2},
+		"four":         {4 * gib, "", []string{"eth0", "eth1", "eth2", "eth3"}, nil, []int64{128 * mib, 128 * mib, 128 * mib, 128 * mib}, gib / 2},
+		"fanout":       {8 * gib, "fanout = 4", []string{"eth0"}, nil, []int64{256 * mib}, gib},
+		"set":          {4 * gib, `pool_size = "8GiB"`, []string{"eth0"}, nil, []int64{8 * gib}, 8 * gib},
+		"later":        {4 * gib, "", []string{"eth0"}, []string{"eth1", "eth2"}, []int64{256 * mib, 256 * mib, 32 * mib}, gib/2 + 32*mib},
+		"fanout later": {8 * gib, "fanout = 2", []string{"eth0"}, []string{"eth1"}, []int64{512 * mib, 32 * mib}, gib + 64*mib},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := config.Parse("capd.toml", []byte(c.toml+"\n[[interface]]\nname = \"eth*\"\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := &Daemon{memory: c.memory, recorders: make(map[writer.Lane]*recorder)}
+			d.current.Store(cfg)
+			there := make(links)
+			begin := func(names ...string) {
+				there = maps.Clone(there)
+				for _, name := range names {
+					there[name] = capture.Interface{Name: name}
+				}
+				d.links.Store(&there)
+				for _, name := range names {
+					one := d.wanted()[name]
+					pool := d.poolSize(name, one)
+					for i := range one.Fanout {
+						lane := writer.Lane{Interface: name, Number: i}
+						d.recorders[lane] = &recorder{lane: lane, pool: pool}
+					}
+				}
+			}
+			begin(c.links...)
+			for _, name := range c.later {
+				begin(name)
+			}
+			sum := int64(0)
+			for _, r := range d.recorders {
+				sum += r.pool
+			}
+			for i, name := range append(c.links, c.later...) {
+				r := d.recorders[writer.Lane{Interface: name}]
+				if r.pool != c.pools[i] {
+					t.Errorf("%s has %d MiB, want %d", name, r.pool/mib, c.pools[i]/mib)
+				}
+				if again := d.poolSize(name, d.wanted()[name]); len(c.later) == 0 && again != r.pool {
+					t.Errorf("opened again %s has %d MiB, had %d", name, again/mib, r.pool/mib)
+				}
+			}
+			if sum != c.most {
+				t.Errorf("all have %d MiB, want %d", sum/mib, c.most/mib)
+			}
+		})
+	}
+}
