@@ -34,9 +34,6 @@ func TestPoolIsTouched(t *testing.T) {
 	}
 	<-p.free
 	c := p.take()
-	if n := resident(t, p.idle[0].buf[4<<20:8<<20]); n > 0 {
-		t.Fatalf("%d pages of the last chunk are there at once", n) // it comes seventh
-	}
 	c.buf[0], c.buf[5<<20] = 1, 2
 	p.touch.Wait()
 	if c.buf[0] != 1 || c.buf[5<<20] != 2 {
@@ -56,7 +53,7 @@ func TestPoolIsTouched(t *testing.T) {
 
 // TestPoolClosesWhileTouched ends a pool whose memory is not all there yet.
 func TestPoolClosesWhileTouched(t *testing.T) {
-	p, err := newPool(1024, 4<<20, 0)
+	p, err := newPool(64, 4<<20, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

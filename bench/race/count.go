@@ -33,6 +33,9 @@ type tally struct {
 
 	seen []uint64 // a bit a number
 	next uint64   // one above the highest number met
+
+	skim bool     // leap over the middle of files
+	file *os.File // that is read, where a leap may be tried; else nil
 }
 
 // lost returns how many of the offered numbers never came.
@@ -50,10 +53,15 @@ func (t *tally) add(head []byte, captured, length uint32) {
 		t.Foreign++
 		return
 	}
-	t.Frames++
 	if captured < length {
 		t.Cut++
 	}
+	t.meet(number)
+}
+
+// meet counts a frame by its number.
+func (t *tally) meet(number uint64) {
+	t.Frames++
 	word, bit := int(number/64), uint64(1)<<(number%64)
 	if word >= len(t.seen) {
 		t.seen = append(t.seen, make([]uint64, word+1-len(t.seen))...)
@@ -224,7 +232,49 @@ func (t *tally) record(r *bufio.Reader, header int, captured, length, rest uint3
 		return err
 	}
 	t.add(head[:n], captured, length)
-	return nil
+	return t.leap(r, head[:n], header, int64(header)+int64(rest), captured < length)
+}
+
+// leap goes on near the end of the file, where records are as long as this one
+// and the number there says that each between is there. It is tried once a file;
+// one that has lost a frame, or more than one, is read.
+func (t *tally) leap(r *bufio.Reader, head []byte, header int, record int64, cut bool) error {
+	const left = 1 << 20 // bytes of the file's end to read
+	f := t.file
+	if t.file = nil; f == nil {
+		return nil
+	}
+	first, ok := inject.Sequence(head)
+	info, err := f.Stat()
+	if err != nil || !ok {
+		return err
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	at -= int64(r.Buffered())
+	n := (info.Size() - at - left) / record
+	if n <= 0 {
+		return nil
+	}
+	at += n * record
+	there := make([]byte, header+recordHead)
+	if _, err := f.ReadAt(there, at); err != nil {
+		return err
+	}
+	if last, ok := inject.Sequence(there[header:]); !ok || last != first+1+uint64(n) {
+		return nil
+	}
+	if cut {
+		t.Cut += uint64(n)
+	}
+	for i := range uint64(n) {
+		t.meet(first + 1 + i)
+	}
+	_, err = f.Seek(at, io.SeekStart)
+	r.Reset(f)
+	return err
 }
 
 func skip(r *bufio.Reader, n int64) error {
@@ -256,6 +306,8 @@ func (t *tally) countFile(path string) error {
 		}
 		defer z.Close()
 		r = z
+	} else if t.skim {
+		t.file = f
 	}
 	if err := t.walk(bufio.NewReaderSize(r, readAhead)); err != nil {
 		return fmt.Errorf("count %s: %w", filepath.Base(path), err)

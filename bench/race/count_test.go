@@ -122,6 +122,64 @@ func TestWalk(t *testing.T) {
 	}
 }
 
+// TestSkim counts large files by their ends as if they were read, whether or not
+// all is in them.
+func TestSkim(t *testing.T) {
+	const frames = 30_000
+	whole := make([]uint64, frames)
+	for i := range whole {
+		whole[i] = uint64(i) + 7
+	}
+	for name, numbers := range map[string][]uint64{
+		"whole":     whole,
+		"hole":      slices.Delete(slices.Clone(whole), 500, 501),
+		"twice":     slices.Insert(slices.Clone(whole), 500, 9),
+		"exchanged": append(slices.Delete(slices.Clone(whole), 500, 501), 507),
+		"short":     whole[:100],
+	} {
+		for format, file := range map[string][]byte{
+			"pcap": pcapFile(nano, numbers...), "pcapng": pcapngFile(numbers...),
+			"torn": pcapFile(micro, numbers...)[:24+16+96*(len(numbers)-1)],
+		} {
+			path := filepath.Join(t.TempDir(), "file.pcap")
+			if err := os.WriteFile(path, file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var read tally
+			skimmed := tally{skim: true}
+			if err := read.countFile(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := skimmed.countFile(path); err != nil {
+				t.Fatal(err)
+			}
+			skimmed.skim, skimmed.file = false, nil
+			if !reflect.DeepEqual(read, skimmed) {
+				t.Errorf("%s %s: %d frames, %d of them new; read %d, %d", name, format, skimmed.Frames, skimmed.Distinct, read.Frames, read.Distinct)
+			}
+		}
+	}
+}
+
+// TestSkimLeaps has a file be read by its ends only: what is in the middle is not
+// looked at.
+func TestSkimLeaps(t *testing.T) {
+	numbers := make([]uint64, 30_000)
+	for i := range numbers {
+		numbers[i] = uint64(i)
+	}
+	file := pcapFile(nano, numbers...)
+	clear(file[200<<10 : 300<<10])
+	path := filepath.Join(t.TempDir(), "file.pcap")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sums := tally{skim: true}
+	if err := sums.countFile(path); err != nil || sums.Distinct != uint64(len(numbers)) {
+		t.Errorf("%d frames, %v", sums.Distinct, err)
+	}
+}
+
 func TestWalkRefuses(t *testing.T) {
 	short := append(block(0x0a0d0d0a, make([]byte, 16)), 6, 0, 0, 0, 8, 0, 0, 0)
 	long := pcapngFile(1)

@@ -76,6 +76,7 @@ type track struct {
 	seconds    float64
 	silence    float64 // seconds between bursts; 0 is none
 	steady     bool
+	skim       bool // count the ends of files
 	log        func(format string, args ...any)
 }
 
@@ -129,7 +130,7 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 		return ctx.Err()
 	}
 	before := p.cpu()
-	var sums tally
+	sums := tally{skim: t.skim}
 	beside, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if r.beside != nil {

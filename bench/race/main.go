@@ -93,6 +93,7 @@ type options struct {
 	findLimit  bool
 	silence    float64
 	steady     float64 // minutes
+	skim       bool
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -114,6 +115,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.recordCPU, "record-cpu", runtime.NumCPU()-1, "CPU of the recorder")
 	f.BoolVar(&o.findLimit, "find-limit", false, "look for each recorder's highest rate without loss; ignores -rates")
 	f.Float64Var(&o.silence, "bursts", 0, "alternate 1 s at full speed and these seconds of silence; ignores -rates; -rotate-size lets go of files")
+	f.BoolVar(&o.skim, "skim", false, "read only the ends of files where all frames are alike and numbers say that none between is missing")
 	f.Float64Var(&o.steady, "steady", 0, "minutes of one long heat with a reading a minute; -rotate-size lets go of files")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -189,7 +191,7 @@ func race(ctx context.Context, o options, stdout, stderr io.Writer) (err error) 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	t := track{dir: dir, injectCPU: o.injectCPU, recordCPU: o.recordCPU, rotateSize: o.rotateSize,
-		seconds: o.seconds, silence: o.silence, steady: o.steady > 0}
+		seconds: o.seconds, silence: o.silence, steady: o.steady > 0, skim: o.skim}
 	t.log = func(format string, args ...any) { fmt.Fprintf(stderr, "race: "+format+"\n", args...) }
 	if err := t.prepare(); err != nil {
 		return err

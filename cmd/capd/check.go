@@ -134,9 +134,22 @@ func (c *checker) check(cfg *config.Config) {
 		c.refuse("interfaces", err)
 		return
 	}
+	c.memory(daemon.Memory(cfg, all))
 	for i := range cfg.Interfaces {
 		c.entry(&cfg.Interfaces[i], all)
 	}
+}
+
+// memory says what rings and pools take, of what there is.
+func (c *checker) memory(taken, total int64) {
+	level, hint, of := levelOK, "", ""
+	if total > 0 {
+		of = " of " + bytesText(uint64(total))
+		if taken > total/2 {
+			level, hint = levelWarn, "set ring_size and pool_size lower, or record fewer interfaces"
+		}
+	}
+	c.add(level, "memory", hint, "rings and pools take %s%s", bytesText(uint64(taken)), of)
 }
 
 // directory does in the directory what recording does.

@@ -149,15 +149,20 @@ func (d *Daemon) look() error {
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
-	l := make(links, len(all))
-	for _, i := range all {
-		l[i.Name] = i
-	}
+	l := newLinks(all)
 	if old := d.links.Load(); old == nil || !maps.EqualFunc(*old, l, sameLink) {
 		d.links.Store(&l)
 	}
 	d.looks.Add(1)
 	return nil
+}
+
+func newLinks(all []capture.Interface) links {
+	l := make(links, len(all))
+	for _, i := range all {
+		l[i.Name] = i
+	}
+	return l
 }
 
 // sameLink reports whether an interface is what it was, for a recorder.

@@ -3,14 +3,15 @@ package daemon
 import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
+	"capd/capture"
 	"capd/config"
 )
 
 // What a pool has whose size is left open, however much or little memory there
-// is. The most is what a second of 10 Gbit/s needs.
+// is. The most holds a second and a half of 10 Gbit/s.
 const (
 	leastPool = int64(32 * config.MiB)
-	mostPool  = int64(1 * config.GiB)
+	mostPool  = int64(2 * config.GiB)
 )
 
 // memory returns how many bytes capd may have at most: those of the machine, or
@@ -47,4 +48,18 @@ func (d *Daemon) poolSize(name string, c *config.Interface) int64 {
 	}
 	size := min(all/max(rings, 2), left/int64(c.Fanout), mostPool)
 	return max(size, leastPool)
+}
+
+// Memory returns how many bytes the rings and pools of the interfaces take that
+// would be recorded now, and how many there are for capd at most; 0 if that is
+// not known.
+func Memory(cfg *config.Config, there []capture.Interface) (taken, total int64) {
+	d := &Daemon{memory: memory()}
+	d.current.Store(cfg)
+	l := newLinks(there)
+	d.links.Store(&l)
+	for name, c := range d.wanted() {
+		taken += (int64(c.RingSize) + d.poolSize(name, c)) * int64(c.Fanout)
+	}
+	return taken, d.memory
 }

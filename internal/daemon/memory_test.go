@@ -21,7 +21,8 @@ func TestPoolSize(t *testing.T) {
 		pools  []int64  // of a recorder of each, in this order
 		most   int64    // of all recorders together
 	}{
-		"one":          {24 * gib, "", []string{"eth0"}, nil, []int64{gib}, gib},
+		"one":          {24 * gib, "", []string{"eth0"}, nil, []int64{1536 * mib}, 1536 * mib},
+		"large":        {256 * gib, "", []string{"eth0"}, nil, []int64{2 * gib}, 2 * gib},
 		"small":        {2 * gib, "", []string{"eth0"}, nil, []int64{128 * mib}, 128 * mib},
 		"tiny":         {128 * mib, "", []string{"eth0"}, nil, []int64{32 * mib}, 32 * mib},
 		"unknown":      {0, "", []string{"eth0"}, nil, []int64{32 * mib}, 32 * mib},
