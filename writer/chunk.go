@@ -58,29 +58,29 @@ func newPool(count, size, slack int) (*pool, error) {
 	return p, nil
 }
 
-// How fast a pool's memory is touched: 1 GiB a second, to disturb nobody.
-const (
-	touchStep  = 4 << 20
-	touchPause = 4 * time.Millisecond
-)
+// touchStep is how many bytes are touched at a time.
+const touchStep = 2 << 20
 
 // touchAll has the system give memory before it is needed. The first write to a
 // page costs as much as copying a few frames into it, and many times that where
 // the host of a virtual machine has to find memory too; and chunks are needed
-// just when the recorder is short of time.
+// just when the recorder is short of time. It takes a tenth of a processor, as
+// others may record meanwhile.
 func (p *pool) touchAll(bufs [][]byte) {
-	tick := time.NewTicker(touchPause)
-	defer tick.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for _, buf := range bufs {
 		for part := range slices.Chunk(buf, touchStep) {
 			select {
 			case <-p.stop:
 				return
-			case <-tick.C:
+			case <-pause.C:
 			}
+			begin := time.Now()
 			if populate(part) != nil {
 				return // the first write will do
 			}
+			pause.Reset(9 * time.Since(begin))
 		}
 	}
 }
