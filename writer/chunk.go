@@ -58,8 +58,12 @@ func newPool(count, size, slack int) (*pool, error) {
 	return p, nil
 }
 
-// touchStep is how many bytes are touched at a time.
-const touchStep = 2 << 20
+// How many bytes are touched at a time, and how long after the pool was made
+// that begins: many are closed before, where interfaces come and go.
+const (
+	touchStep  = 2 << 20
+	touchDelay = time.Second
+)
 
 // touchAll has the system give memory before it is needed. The first write to a
 // page costs as much as copying a few frames into it, and many times that where
@@ -67,7 +71,7 @@ const touchStep = 2 << 20
 // just when the recorder is short of time. It takes a tenth of a processor, as
 // others may record meanwhile.
 func (p *pool) touchAll(bufs [][]byte) {
-	pause := time.NewTimer(0)
+	pause := time.NewTimer(touchDelay)
 	defer pause.Stop()
 	for _, buf := range bufs {
 		for part := range slices.Chunk(buf, touchStep) {
