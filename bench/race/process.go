@@ -46,7 +46,7 @@ func start(args []string, dir string, cpu, home int) (*process, error) {
 
 // Patience with a recorder.
 const (
-	startTimeout = time.Minute
+	startTimeout = time.Minute     // capd touches its memory by and by
 	drainTimeout = 5 * time.Minute // a page cache full of dirty pages on a slow disk
 	stopTimeout  = 2 * time.Minute
 	poll         = 20 * time.Millisecond

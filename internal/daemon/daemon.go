@@ -258,10 +258,11 @@ func (d *Daemon) prepare() error {
 
 // wanted returns the names to record now: those in the configuration, there or
 // not, and those that a glob takes.
-func (d *Daemon) wanted() map[string]*config.Interface {
-	cfg := d.config()
+func (d *Daemon) wanted() map[string]*config.Interface { return wanted(d.config(), *d.links.Load()) }
+
+func wanted(cfg *config.Config, there links) map[string]*config.Interface {
 	all := make(map[string]*config.Interface)
-	for name := range *d.links.Load() {
+	for name := range there {
 		if c := cfg.Lookup(name); c != nil {
 			all[name] = c
 		}

@@ -27,39 +27,47 @@ func memory() int64 {
 	return int64(total)
 }
 
-// poolSize returns the bytes of the pool of each of the interface's recorders.
-// What is left open is so that all pools together stay within an eighth of the
-// memory: each has the same part when all interfaces are there at the start, and
-// none has more than half of it. Who comes later has of what is left. The caller
-// holds mu.
+// poolSize returns the bytes of the pool of each of the interface's recorders,
+// old ones of the same interface apart: those end. The caller holds mu.
 func (d *Daemon) poolSize(name string, c *config.Interface) int64 {
+	taken := int64(0)
+	for lane, r := range d.recorders {
+		if lane.Interface != name {
+			taken += r.pool
+		}
+	}
+	return poolSize(c, d.memory/8, taken, rings(d.wanted()))
+}
+
+// poolSize returns the bytes that the configuration gives to a pool. What it
+// leaves open is so that all pools together stay within limit bytes, of which
+// some are taken: each has the same part when all interfaces are there at the
+// start, and none has more than half of it. Who comes later has of what is left.
+// All have what they can't do without.
+func poolSize(c *config.Interface, limit, taken, rings int64) int64 {
 	if c.PoolSize != 0 {
 		return int64(c.PoolSize)
 	}
-	all := d.memory / 8
-	left, rings := all, int64(0)
-	for _, other := range d.wanted() {
-		rings += int64(other.Fanout)
+	size := min(limit/max(rings, 2), (limit-taken)/int64(c.Fanout), mostPool)
+	return max(size, leastPool, 2*int64(c.ChunkSize))
+}
+
+// rings returns how many rings the interfaces have together.
+func rings(wanted map[string]*config.Interface) (n int64) {
+	for _, c := range wanted {
+		n += int64(c.Fanout)
 	}
-	for lane, r := range d.recorders {
-		if lane.Interface != name { // these will end, where there are any
-			left -= r.pool
-		}
-	}
-	size := min(all/max(rings, 2), left/int64(c.Fanout), mostPool)
-	return max(size, leastPool)
+	return n
 }
 
 // Memory returns how many bytes the rings and pools of the interfaces take that
 // would be recorded now, and how many there are for capd at most; 0 if that is
 // not known.
 func Memory(cfg *config.Config, there []capture.Interface) (taken, total int64) {
-	d := &Daemon{memory: memory()}
-	d.current.Store(cfg)
-	l := newLinks(there)
-	d.links.Store(&l)
-	for name, c := range d.wanted() {
-		taken += (int64(c.RingSize) + d.poolSize(name, c)) * int64(c.Fanout)
+	total = memory()
+	all := wanted(cfg, newLinks(there))
+	for _, c := range all {
+		taken += (int64(c.RingSize) + poolSize(c, total/8, 0, rings(all))) * int64(c.Fanout)
 	}
-	return taken, d.memory
+	return taken, total
 }

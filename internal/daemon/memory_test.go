@@ -29,6 +29,7 @@ func TestPoolSize(t *testing.T) {
 		"two":          {4 * gib, "", []string{"eth0", "eth1"}, nil, []int64{256 * mib, 256 * mib}, gib / 2},
 		"four":         {4 * gib, "", []string{"eth0", "eth1", "eth2", "eth3"}, nil, []int64{128 * mib, 128 * mib, 128 * mib, 128 * mib}, gib / 2},
 		"fanout":       {8 * gib, "fanout = 4", []string{"eth0"}, nil, []int64{256 * mib}, gib},
+		"large chunks": {gib, `chunk_size = "64MiB"`, []string{"eth0"}, nil, []int64{128 * mib}, 128 * mib},
 		"set":          {4 * gib, `pool_size = "8GiB"`, []string{"eth0"}, nil, []int64{8 * gib}, 8 * gib},
 		"later":        {4 * gib, "", []string{"eth0"}, []string{"eth1", "eth2"}, []int64{256 * mib, 256 * mib, 32 * mib}, gib/2 + 32*mib},
 		"fanout later": {8 * gib, "fanout = 2", []string{"eth0"}, []string{"eth1"}, []int64{512 * mib, 32 * mib}, gib + 64*mib},
