@@ -193,7 +193,7 @@ func TestFlapRenamed(t *testing.T) {
 	last := fmt.Sprint("v", flaps%names)
 	r.await("the last name", func() bool { return r.holds(last, testnet.Index(t, last)) && r.handed() })
 	r.accepted(flaps)
-	r.bounded(before, 1.5, looks, flaps+1) // each makes a ring: the race detector takes most of one processor for that
+	r.bounded(before, 1, looks, flaps+1) // each makes a ring
 	if sum := Sum(r.end()); sum.Written != flaps || sum.Received != flaps {
 		t.Errorf("%+v", sum)
 	}
