@@ -34,8 +34,17 @@ type tally struct {
 	seen []uint64 // a bit a number
 	next uint64   // one above the highest number met
 
-	skim bool     // leap over the middle of files
-	file *os.File // that is read, where a leap may be tried; else nil
+	skim  int      // frames in a round of sizes: the middle of files is leapt over by rounds; 0: nothing is
+	file  *os.File // that is read, where a leap may be tried; else nil
+	round round    // the file's first
+}
+
+// A round is as many frames from the begin of a file as have all sizes once.
+type round struct {
+	first  uint64 // number
+	frames int    // so far
+	bytes  int64  // of their records
+	cut    int    // frames recorded shorter than they were
 }
 
 // lost returns how many of the offered numbers never came.
@@ -235,18 +244,46 @@ func (t *tally) record(r *bufio.Reader, header int, captured, length, rest uint3
 	return t.leap(r, head[:n], header, int64(header)+int64(rest), captured < length)
 }
 
-// leap goes on near the end of the file, where records are as long as this one
-// and the number there says that each between is there. It is tried once a file;
-// one that has lost a frame, or more than one, is read.
+// leap takes note of the file's first round and then goes on near the end of the
+// file. It is tried once a file.
 func (t *tally) leap(r *bufio.Reader, head []byte, header int, record int64, cut bool) error {
-	const left = 1 << 20 // bytes of the file's end to read
 	f := t.file
-	if t.file = nil; f == nil {
+	if f == nil {
 		return nil
 	}
-	first, ok := inject.Sequence(head)
+	number, ok := inject.Sequence(head)
+	whole := ok && t.round.add(number, record, cut)
+	if whole && t.round.frames < t.skim {
+		return nil
+	}
+	t.file = nil
+	if !whole {
+		return nil
+	}
+	return t.leapOver(f, r, header, number+1)
+}
+
+// add takes a record, and reports whether its number comes next.
+func (o *round) add(number uint64, record int64, cut bool) bool {
+	if o.frames == 0 {
+		o.first = number
+	}
+	next := number == o.first+uint64(o.frames)
+	o.frames++
+	o.bytes += record
+	if cut {
+		o.cut++
+	}
+	return next
+}
+
+// leapOver leaps by rounds that are as long as the first, where the number there
+// says that each from the next on is there. A file that has lost a frame, or has
+// one twice, is read.
+func (t *tally) leapOver(f *os.File, r *bufio.Reader, header int, next uint64) error {
+	const left = 1 << 20 // bytes of the file's end to read
 	info, err := f.Stat()
-	if err != nil || !ok {
+	if err != nil {
 		return err
 	}
 	at, err := f.Seek(0, io.SeekCurrent)
@@ -254,23 +291,22 @@ func (t *tally) leap(r *bufio.Reader, head []byte, header int, record int64, cut
 		return err
 	}
 	at -= int64(r.Buffered())
-	n := (info.Size() - at - left) / record
+	n := (info.Size() - at - left) / t.round.bytes
 	if n <= 0 {
 		return nil
 	}
-	at += n * record
+	at += n * t.round.bytes
 	there := make([]byte, header+recordHead)
 	if _, err := f.ReadAt(there, at); err != nil {
 		return err
 	}
-	if last, ok := inject.Sequence(there[header:]); !ok || last != first+1+uint64(n) {
+	end := next + uint64(n)*uint64(t.round.frames)
+	if last, ok := inject.Sequence(there[header:]); !ok || last != end {
 		return nil
 	}
-	if cut {
-		t.Cut += uint64(n)
-	}
-	for i := range uint64(n) {
-		t.meet(first + 1 + i)
+	t.Cut += uint64(n) * uint64(t.round.cut)
+	for ; next < end; next++ {
+		t.meet(next)
 	}
 	_, err = f.Seek(at, io.SeekStart)
 	r.Reset(f)
@@ -306,8 +342,8 @@ func (t *tally) countFile(path string) error {
 		}
 		defer z.Close()
 		r = z
-	} else if t.skim {
-		t.file = f
+	} else if t.skim > 0 {
+		t.file, t.round = f, round{}
 	}
 	if err := t.walk(bufio.NewReaderSize(r, readAhead)); err != nil {
 		return fmt.Errorf("count %s: %w", filepath.Base(path), err)

@@ -31,6 +31,23 @@ func pcapFile(magic uint32, numbers ...uint64) []byte {
 	return b
 }
 
+// mixedFile returns a pcap file of frames of the mix's sizes with the numbers,
+// 2 bytes of the largest cut off.
+func mixedFile(numbers ...uint64) []byte {
+	sizes := inject.IMIX()
+	b := le.AppendUint32(nil, nano)
+	b = append(b, make([]byte, 20)...)
+	for _, n := range numbers {
+		frame := inject.Frame(sizes[n%uint64(len(sizes))], n)
+		captured := min(len(frame), 1512)
+		b = append(b, make([]byte, 8)...)
+		b = le.AppendUint32(b, uint32(captured))
+		b = le.AppendUint32(b, uint32(len(frame)))
+		b = append(b, frame[:captured]...)
+	}
+	return b
+}
+
 // block returns a pcapng block.
 func block(kind uint32, body []byte) []byte {
 	size := uint32(12 + len(body))
@@ -140,20 +157,24 @@ func TestSkim(t *testing.T) {
 		for format, file := range map[string][]byte{
 			"pcap": pcapFile(nano, numbers...), "pcapng": pcapngFile(numbers...),
 			"torn": pcapFile(micro, numbers...)[:24+16+96*(len(numbers)-1)],
+			"mix":  mixedFile(numbers...),
 		} {
 			path := filepath.Join(t.TempDir(), "file.pcap")
 			if err := os.WriteFile(path, file, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			var read tally
-			skimmed := tally{skim: true}
+			skimmed := tally{skim: 1}
+			if format == "mix" {
+				skimmed.skim = len(inject.IMIX())
+			}
 			if err := read.countFile(path); err != nil {
 				t.Fatal(err)
 			}
 			if err := skimmed.countFile(path); err != nil {
 				t.Fatal(err)
 			}
-			skimmed.skim, skimmed.file = false, nil
+			skimmed.skim, skimmed.file, skimmed.round = 0, nil, round{}
 			if !reflect.DeepEqual(read, skimmed) {
 				t.Errorf("%s %s: %d frames, %d of them new; read %d, %d", name, format, skimmed.Frames, skimmed.Distinct, read.Frames, read.Distinct)
 			}
@@ -168,15 +189,16 @@ func TestSkimLeaps(t *testing.T) {
 	for i := range numbers {
 		numbers[i] = uint64(i)
 	}
-	file := pcapFile(nano, numbers...)
-	clear(file[200<<10 : 300<<10])
-	path := filepath.Join(t.TempDir(), "file.pcap")
-	if err := os.WriteFile(path, file, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sums := tally{skim: true}
-	if err := sums.countFile(path); err != nil || sums.Distinct != uint64(len(numbers)) {
-		t.Errorf("%d frames, %v", sums.Distinct, err)
+	for skim, file := range map[int][]byte{1: pcapFile(nano, numbers...), len(inject.IMIX()): mixedFile(numbers...)} {
+		clear(file[200<<10 : 300<<10])
+		path := filepath.Join(t.TempDir(), "file.pcap")
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sums := tally{skim: skim}
+		if err := sums.countFile(path); err != nil || sums.Distinct != uint64(len(numbers)) {
+			t.Errorf("%d frames, %v", sums.Distinct, err)
+		}
 	}
 }
 

@@ -130,7 +130,10 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 		return ctx.Err()
 	}
 	before := p.cpu()
-	sums := tally{skim: t.skim}
+	sums := tally{}
+	if t.skim {
+		sums.skim = len(l.Sizes)
+	}
 	beside, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if r.beside != nil {

@@ -115,7 +115,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.recordCPU, "record-cpu", runtime.NumCPU()-1, "CPU of the recorder")
 	f.BoolVar(&o.findLimit, "find-limit", false, "look for each recorder's highest rate without loss; ignores -rates")
 	f.Float64Var(&o.silence, "bursts", 0, "alternate 1 s at full speed and these seconds of silence; ignores -rates; -rotate-size lets go of files")
-	f.BoolVar(&o.skim, "skim", false, "read only the ends of files where all frames are alike and numbers say that none between is missing")
+	f.BoolVar(&o.skim, "skim", false, "read only the ends of files where their numbers say that no frame between is missing")
 	f.Float64Var(&o.steady, "steady", 0, "minutes of one long heat with a reading a minute; -rotate-size lets go of files")
 	if err := f.Parse(args); err != nil {
 		return o, err

@@ -46,14 +46,15 @@ func start(args []string, dir string, cpu, home int) (*process, error) {
 
 // Patience with a recorder.
 const (
-	startTimeout = time.Minute     // capd touches its memory by and by
+	startTimeout = 5 * time.Minute // capd touches its memory by and by
 	drainTimeout = 5 * time.Minute // a page cache full of dirty pages on a slow disk
 	stopTimeout  = 2 * time.Minute
 	poll         = 20 * time.Millisecond
 	// startIdle and drainIdle are how long a recorder must do nothing to be
-	// called ready, or done. libpcap's ring hands over a block that is not
-	// full after tcpdump's time-out of 1 s.
-	startIdle = 300 * time.Millisecond
+	// called ready, or done. capd begins to touch its memory a second after the
+	// start; libpcap's ring hands over a block that is not full after tcpdump's
+	// time-out of 1 s.
+	startIdle = 1500 * time.Millisecond
 	drainIdle = 1500 * time.Millisecond
 )
 

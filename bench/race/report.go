@@ -115,9 +115,9 @@ func (r *Report) print(w io.Writer) error {
 // table prints a line a recorder and load. One that did not start, or for which
 // no rate without loss was found, has none.
 func (r *Report) table(w io.Writer) error {
-	const columns = 14
+	const columns = 15
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "recorder\tbytes\tGbit/s\tMpps\tframes\tlost\tlost %\tdoubled\treordered\tCPU ns\tothers %\tpeak MiB\tdisk MiB\tfiles\t")
+	fmt.Fprintln(t, "recorder\tbytes\tGbit/s\tMpps\tframes\tlost\tlost %\tdoubled\treordered\tstart s\tCPU ns\tothers %\tpeak MiB\tdisk MiB\tfiles\t")
 	for _, heats := range groups(r.Heats) {
 		heats = full(heats)
 		h := median(heats)
@@ -125,9 +125,9 @@ func (r *Report) table(w io.Writer) error {
 			fmt.Fprintf(t, "%s\t%s\tnone%s\n", h.Recorder, h.Load, strings.Repeat("\t", columns-2))
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.3f\t%d\t%d\t%s\t%d\t%d\t%.0f\t%.0f\t%d\t%d\t%d\t\n",
+		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.3f\t%d\t%d\t%s\t%d\t%d\t%.1f\t%.0f\t%.0f\t%d\t%d\t%d\t\n",
 			h.Recorder, h.Load, h.Gbits, h.OfferedPPS/1e6, h.Offered, h.Lost, lostRange(heats),
-			h.Doubled, h.Reordered, h.NsPerFrame, 100*h.Others, h.Peak>>20, h.Bytes>>20, h.Files)
+			h.Doubled, h.Reordered, h.CPUStart, h.NsPerFrame, 100*h.Others, h.Peak>>20, h.Bytes>>20, h.Files)
 	}
 	return t.Flush()
 }

@@ -43,9 +43,9 @@ dumpcap: not installed
 disk's limit before: 1.00 GiB/s, 15 % of a core
 disk's limit after: 0.50 GiB/s, 10 % of a core
 
-  recorder  bytes  Gbit/s   Mpps   frames    lost    lost %  doubled  reordered  CPU ns  others %  peak MiB  disk MiB  files
-      capd     64    0.51  0.999  1000000       0         0        0          0     100         5       130        76      1
-   tcpdump     64    0.51  0.999  1000000  100000  <0.01-50        0          0     250         5       130        76      1
+  recorder  bytes  Gbit/s   Mpps   frames    lost    lost %  doubled  reordered  start s  CPU ns  others %  peak MiB  disk MiB  files
+      capd     64    0.51  0.999  1000000       0         0        0          0      0.0     100         5       130        76      1
+   tcpdump     64    0.51  0.999  1000000  100000  <0.01-50        0          0      0.0     250         5       130        76      1
 capd, 64 bytes: 0 frames cut, 0 foreign, 0 files torn; exit status 1
 tcpdump, 64 bytes: injection fell short, 0.500 of 1.000 Mpps: compare it with nothing
 `
