@@ -45,7 +45,8 @@ type Keeper struct {
 
 	// Only Run touches these.
 	leftovers []leftover
-	settled   time.Time // until then the file system may not tell what was freed
+	settled   time.Time     // until then the file system may not tell what was freed
+	planning  time.Duration // that the last plan took
 	spaceErr  bool
 	scanErr   bool
 
@@ -133,6 +134,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		k.finishLeftovers(ctx)
 		k.look(ctx)
+		k.rest(ctx)
 		select {
 		case <-ctx.Done():
 		case <-look.C:
@@ -153,12 +155,30 @@ func (k *Keeper) look(ctx context.Context) {
 	}
 }
 
+// rest leaves nine tenths of a processor to others: a plan goes through all files,
+// which may be very many, and files may end several times a second.
+func (k *Keeper) rest(ctx context.Context) {
+	pause := min(9*k.planning, k.opt.Interval)
+	if pause == 0 {
+		return
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
 // pass makes a plan and follows it, and reports whether that was all. A plan is
 // not followed for long: much may change while files go slowly.
 func (k *Keeper) pass(ctx context.Context) (done bool) {
 	begun := time.Now()
 	done = true
-	p := newPlan(k.clock.trusted(begun), k.list(), k.policy(), k.space(begun))
+	space := k.space(begun)
+	planned := time.Now()
+	p := newPlan(k.clock.trusted(begun), k.list(), k.policy(), space)
+	k.planning = time.Since(planned)
 	k.mu.Lock()
 	k.stats.Floor = p.floor
 	k.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -369,6 +370,27 @@ func TestKeeperMany(t *testing.T) {
 			t.Errorf("%d files, first %s", len(got), got[0])
 		}
 	}
+}
+
+// TestKeeperRests: files that end faster than a plan is made leave the processor
+// to others for nine tenths of the time.
+func TestKeeperRests(t *testing.T) {
+	const plan = 100 * time.Millisecond
+	var plans atomic.Int64
+	slow := func(string) Limits { // asked once a plan
+		time.Sleep(plan)
+		plans.Add(1)
+		return Limits{}
+	}
+	keep(t, Options{Directory: t.TempDir(), Policy: Policy{Interface: slow}}, func(k *Keeper, _ *told) {
+		for begun, i := time.Now(), 1; time.Since(begun) < 20*time.Second; i++ {
+			k.Add(at("eth0", i), 100)
+			time.Sleep(plan / 10)
+		}
+		if n := plans.Load(); n < 15 || n > 21 {
+			t.Errorf("%d plans in 20 s", n)
+		}
+	})
 }
 
 // TestClock: a jump ahead ages nothing for a day; a step back, and time that

@@ -252,10 +252,17 @@ func TestPlanMany(t *testing.T) {
 	}
 }
 
+// BenchmarkPlan is of files of two interfaces, of which none has to go, in no
+// order, as a map gives them.
 func BenchmarkPlan(b *testing.B) {
-	files := slices.Concat(row("a", 5000, 10), row("b", 5000, 10))
-	for b.Loop() {
-		Plan(noon, files, directory(Limits{Bytes: 50_000}), writer.Space{})
+	for _, n := range []int{100, 10_000, 100_000} {
+		files := slices.Concat(row("a", n/2, 10), row("b", n/2, 10))
+		rand.Shuffle(n, func(i, j int) { files[i], files[j] = files[j], files[i] })
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				Plan(noon, files, directory(Limits{Bytes: 1 << 40}), writer.Space{})
+			}
+		})
 	}
 }
 
