@@ -3,10 +3,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 
 	"github.com/jsimonetti/rtnetlink/v2"
@@ -75,12 +77,31 @@ func setUp(conn *rtnetlink.Conn, name string) (ifindex int, err error) {
 	return ifi.Index, conn.Link.Set(up)
 }
 
-// pin binds the calling thread, and what it starts, to one CPU.
-func pin(cpu int) error {
+// pin binds a thread, and what it starts, to one CPU. Thread 0 is the calling one.
+func pin(thread, cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
-	if err := unix.SchedSetaffinity(0, &set); err != nil {
+	if err := unix.SchedSetaffinity(thread, &set); err != nil {
 		return fmt.Errorf("pin to CPU %d: %w", cpu, err)
+	}
+	return nil
+}
+
+// pinAll binds all threads of this process to one CPU. Those of Go's runtime
+// would take time from the recorder: its monitor wakes up every 100 us.
+func pinAll(cpu int) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, t := range threads {
+		id, err := strconv.Atoi(t.Name())
+		if err == nil {
+			err = pin(id, cpu)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
+			return err
+		}
 	}
 	return nil
 }

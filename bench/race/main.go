@@ -282,7 +282,7 @@ func (t *track) prepare() (err error) {
 	if t.dir, err = filepath.Abs(t.dir); err != nil {
 		return err
 	}
-	if err = pin(t.injectCPU); err != nil {
+	if err = pinAll(t.injectCPU); err != nil {
 		return err
 	}
 	if t.ifindex, err = newPair(); err != nil {

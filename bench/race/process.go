@@ -25,19 +25,19 @@ type process struct {
 	ended  chan error
 }
 
-// start runs the command on the CPU. The caller's thread is locked, and stays
-// on the CPU home.
+// start runs the command on the CPU. The caller's thread is locked, and with
+// all others comes back to the CPU home.
 func start(args []string, dir string, cpu, home int) (*process, error) {
 	p := &process{cmd: exec.Command(args[0], args[1:]...), ended: make(chan error, 1)}
 	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	// A group of its own: an interrupt from the terminal is ours to pass on.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := pin(cpu); err != nil {
+	if err := pin(0, cpu); err != nil {
 		return nil, err
 	}
 	err := p.cmd.Start()
-	if err := errors.Join(err, pin(home)); err != nil {
+	if err := errors.Join(err, pinAll(home)); err != nil {
 		return nil, err
 	}
 	go func() { p.ended <- p.cmd.Wait() }()
