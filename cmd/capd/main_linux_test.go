@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -225,6 +226,31 @@ func TestRunUntilSignal(t *testing.T) {
 				t.Errorf("left %+v, %v", c, err)
 			}
 		})
+	}
+}
+
+// TestTimerSlack: Go's threads may wake up late in a capd that records.
+func TestTimerSlack(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	dir := t.TempDir()
+	cmd, errs := process(t, "run", "-i", "v1", "-d", dir, "--duration", "1m")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	recording(t, testnet.NewSender(t, "v0"), dir)
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", cmd.Process.Pid))
+	if err != nil || len(threads) < 3 {
+		t.Errorf("threads %q, %v", threads, err)
+	}
+	for _, thread := range threads {
+		got, err := os.ReadFile(filepath.Join("/proc", filepath.Base(thread), "timerslack_ns"))
+		if err != nil || string(got) != "1000000\n" {
+			t.Errorf("thread %s: %q, %v", filepath.Base(thread), got, err)
+		}
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, errs)
 	}
 }
 

@@ -59,6 +59,7 @@ it: only frames for which it holds are recorded.`,
 			}
 			defer ears.close()
 			r := &reloader{load: func() (*config.Config, error) { return s.load(cmd) }, level: level}
+			relaxTimers()
 			if confine != nil {
 				if r.held, err = confine(cfg, s.file, ears.path(), log); err != nil {
 					return err

@@ -189,6 +189,7 @@ func testStart(r *rig) {
 	}
 	if pid := r.number("capd", "MainPID"); pid > 0 {
 		r.confined(pid, r.lab.Run(r.T, "id", "-u", "capd"))
+		r.relaxed(pid)
 	}
 	r.group(dir)
 	r.security()
@@ -234,6 +235,14 @@ func (r *rig) confined(pid int, uid string) {
 		if n := strings.Count(text, want); n == 0 || n != strings.Count(text, "\nTgid:") {
 			r.Errorf("%d threads of %d have %s", n, strings.Count(text, "\nTgid:"), want)
 		}
+	}
+}
+
+// relaxed looks at every thread's timer slack.
+func (r *rig) relaxed(pid int) {
+	r.Helper()
+	if got := r.sh("for t in /proc/%d/task/*; do cat /proc/${t##*/}/timerslack_ns; done | sort -u", pid); strings.TrimSpace(got) != "1000000" {
+		r.Errorf("timer slack is %q", got)
 	}
 }
 
