@@ -41,7 +41,7 @@ type tally struct {
 
 // A round is as many frames from the begin of a file as have all sizes once.
 type round struct {
-	first  uint64 // number
+	next   uint64 // number that comes next
 	frames int    // so far
 	bytes  int64  // of their records
 	cut    int    // frames recorded shorter than they were
@@ -260,27 +260,25 @@ func (t *tally) leap(r *bufio.Reader, head []byte, header int, record int64, cut
 	if !whole {
 		return nil
 	}
-	return t.leapOver(f, r, header, number+1)
+	return t.leapOver(f, r, header)
 }
 
-// add takes a record, and reports whether its number comes next.
+// add takes a record, and reports whether it follows the last.
 func (o *round) add(number uint64, record int64, cut bool) bool {
-	if o.frames == 0 {
-		o.first = number
-	}
-	next := number == o.first+uint64(o.frames)
+	follows := o.frames == 0 || number == o.next
+	o.next = number + 1
 	o.frames++
 	o.bytes += record
 	if cut {
 		o.cut++
 	}
-	return next
+	return follows
 }
 
 // leapOver leaps by rounds that are as long as the first, where the number there
 // says that each from the next on is there. A file that has lost a frame, or has
 // one twice, is read.
-func (t *tally) leapOver(f *os.File, r *bufio.Reader, header int, next uint64) error {
+func (t *tally) leapOver(f *os.File, r *bufio.Reader, header int) error {
 	const left = 1 << 20 // bytes of the file's end to read
 	info, err := f.Stat()
 	if err != nil {
@@ -300,6 +298,7 @@ func (t *tally) leapOver(f *os.File, r *bufio.Reader, header int, next uint64) e
 	if _, err := f.ReadAt(there, at); err != nil {
 		return err
 	}
+	next := t.round.next
 	end := next + uint64(n)*uint64(t.round.frames)
 	if last, ok := inject.Sequence(there[header:]); !ok || last != end {
 		return nil

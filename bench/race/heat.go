@@ -143,7 +143,7 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 		return err
 	}
 	cancel()
-	drained := p.awaitIdle(ctx, drainIdle, drainTimeout)
+	drained := p.awaitIdle(ctx, drainTimeout)
 	h.Peak = p.peak()
 	alone := p.cpu()
 	cpu, stopped := p.stop(ctx, r.end)

@@ -50,12 +50,10 @@ const (
 	drainTimeout = 5 * time.Minute // a page cache full of dirty pages on a slow disk
 	stopTimeout  = 2 * time.Minute
 	poll         = 20 * time.Millisecond
-	// startIdle and drainIdle are how long a recorder must do nothing to be
-	// called ready, or done. capd begins to touch its memory a second after the
-	// start; libpcap's ring hands over a block that is not full after tcpdump's
-	// time-out of 1 s.
-	startIdle = 1500 * time.Millisecond
-	drainIdle = 1500 * time.Millisecond
+	// idle is how long a recorder must do nothing to be called ready, or done. capd
+	// begins to touch its memory a second after the start; libpcap's ring hands
+	// over a block that is not full after tcpdump's time-out of 1 s.
+	idle = 1500 * time.Millisecond
 )
 
 // awaitReady returns when the process has a packet socket that receives on the
@@ -65,7 +63,7 @@ func (p *process) awaitReady(ctx context.Context, ifindex int) error {
 	if err != nil {
 		return fmt.Errorf("await packet socket: %w", err)
 	}
-	if err := p.awaitIdle(ctx, startIdle, startTimeout); err != nil {
+	if err := p.awaitIdle(ctx, startTimeout); err != nil {
 		return fmt.Errorf("await readiness: %w", err)
 	}
 	return nil
@@ -93,8 +91,8 @@ func hasSocket(text string, ifindex int) bool {
 }
 
 // awaitIdle returns when the process has written nothing, waited for no disk
-// and used under 2 % of a CPU for the time.
-func (p *process) awaitIdle(ctx context.Context, idle, timeout time.Duration) error {
+// and used under 2 % of a CPU for a while.
+func (p *process) awaitIdle(ctx context.Context, timeout time.Duration) error {
 	var since time.Time
 	var cpu time.Duration
 	var written string
