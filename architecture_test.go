@@ -26,7 +26,11 @@ const maxLines = 600
 // internal/test* and their own package besides.
 var mayImport = map[string][]string{
 	"bench/race":       {"internal/inject", unix},
-	"capture":          {"pcap", "filter", unix},
+	"capture":          {"capture/afpacket", "capture/bpf", "capture/device", "pcap"},
+	"capture/afpacket": {"capture/device", "pcap", unix},
+	"capture/bpf":      {"capture/device", "pcap", unix},
+	"capture/device":   {"pcap"},
+	"capture/fake":     {"capture/device", "filter", "pcap"}, // for tests only
 	"cmd/capd":         {"capture", "config", "filter", "pcap", "writer", "internal/*"},
 	"config":           {},
 	"filter":           {},
@@ -60,12 +64,14 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":             {unix},                                  // the kernel is the judge of its programs
-	"internal/after":     {"pcap"},                                // for the formats in names
-	"internal/journal":   {unix},                                  // asks the system what a file is
-	"internal/retain":    {"pcap"},                                // for the same
-	"internal/inventory": {"pcap"},                                // for files
-	"capture":            {"writer", "config", "internal/daemon"}, // frames from a simulated device to files
+	"filter":             {unix},   // the kernel is the judge of its programs
+	"internal/after":     {"pcap"}, // for the formats in names
+	"internal/journal":   {unix},   // asks the system what a file is
+	"internal/retain":    {"pcap"}, // for the same
+	"internal/inventory": {"pcap"}, // for files
+	"capture":            {"capture/fake", unix},
+	"capture/bpf":        {"capture", "filter", "writer", "config", "internal/daemon"}, // frames from a simulated device to files
+	"capture/fake":       {"capture"},
 }
 
 // A source is a parsed file of the tree.

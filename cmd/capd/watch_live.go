@@ -132,6 +132,7 @@ func (r *ring) stop() {
 }
 
 func (r *ring) run() error {
+	group := make([]pcap.Packet, 64)
 	for {
 		b, err := r.h.Next(0)
 		if b == nil && err == nil {
@@ -149,17 +150,16 @@ func (r *ring) run() error {
 		case err != nil:
 			_ = r.p.flush()
 			return fmt.Errorf("watch %s: %w", r.origin.label, err)
-		case b != nil && r.batch(b) != nil:
+		case b != nil && r.batch(b, group) != nil:
 			return nil
 		}
 	}
 }
 
 // batch shows the packets of a batch.
-func (r *ring) batch(b *capture.Batch) error {
+func (r *ring) batch(b *capture.Batch, group []pcap.Packet) error {
 	defer b.Release()
-	var group [64]pcap.Packet
-	for n := b.Read(group[:]); n > 0; n = b.Read(group[:]) {
+	for n := b.Read(group); n > 0; n = b.Read(group) {
 		for i := range group[:n] {
 			if err := r.p.show(r.of(&group[i]), &group[i]); err != nil {
 				return err

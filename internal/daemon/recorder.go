@@ -329,6 +329,7 @@ func (r *recorder) detach() {
 // until the interface is gone.
 func (r *recorder) capture(ctx context.Context) {
 	stopping := false
+	pkts := make([]pcap.Packet, group) // once: what Batch.Read fills is on the heap
 	for !r.full {
 		if !stopping && (r.stray || ctx.Err() != nil && r.mayStop()) {
 			r.handle.Refresh() // the last that counts, and it may take its time
@@ -352,7 +353,7 @@ func (r *recorder) capture(ctx context.Context) {
 			r.log.Error("can't read: opening the interface again", "error", err)
 			return
 		case batch != nil:
-			r.record(batch)
+			r.record(batch, pkts)
 		default:
 			r.compare()
 		}
@@ -362,11 +363,10 @@ func (r *recorder) capture(ctx context.Context) {
 	}
 }
 
-// record gives the batch to the writer.
-func (r *recorder) record(batch *capture.Batch) {
+// record gives the batch to the writer, a group of packets at a time.
+func (r *recorder) record(batch *capture.Batch, pkts []pcap.Packet) {
 	defer batch.Release() // only now: the packets point into it
-	var pkts [group]pcap.Packet
-	for n := batch.Read(pkts[:]); n > 0; n = batch.Read(pkts[:]) {
+	for n := batch.Read(pkts); n > 0; n = batch.Read(pkts) {
 		own := pkts[:n]
 		if r.inherit != nil {
 			own = r.own(own)

@@ -115,6 +115,7 @@ func (r *run) do(ctx context.Context, h *capture.Handle) error {
 	}()
 	var last end
 	talking := true
+	pkts := make([]pcap.Packet, 64)
 	for {
 		select {
 		case last = <-ended:
@@ -136,7 +137,7 @@ func (r *run) do(ctx context.Context, h *capture.Handle) error {
 			return fmt.Errorf("next batch: %w", err)
 		}
 		if b != nil {
-			r.batch(b)
+			r.batch(b, pkts)
 		}
 	}
 	r.Layout = h.Layout()
@@ -153,10 +154,9 @@ func (r *run) do(ctx context.Context, h *capture.Handle) error {
 }
 
 // batch compares the frames of a batch.
-func (r *run) batch(b *capture.Batch) {
+func (r *run) batch(b *capture.Batch, pkts []pcap.Packet) {
 	defer b.Release()
-	var pkts [64]pcap.Packet
-	for n := b.Read(pkts[:]); n > 0; n = b.Read(pkts[:]) {
+	for n := b.Read(pkts); n > 0; n = b.Read(pkts) {
 		for i := range pkts[:n] {
 			r.packet(&pkts[i])
 		}

@@ -1,0 +1,197 @@
+package afpacket
+
+import (
+	"encoding/binary"
+	"math"
+
+	"capd/pcap"
+)
+
+// Layout of a TPACKET_V3 block, from linux/if_packet.h: struct
+// tpacket_block_desc, then for each frame struct tpacket3_hdr, struct
+// sockaddr_ll, the reserved headroom and the frame. In host byte order.
+const (
+	blockStatus = 8  // u32: who owns the block, shared with the kernel
+	blockCount  = 12 // u32: num_pkts
+	blockFirst  = 16 // u32: offset_to_first_pkt
+	blockSeq    = 24 // u64: seq_num
+	blockLen    = 48 // sizeof(struct tpacket_block_desc)
+
+	frameNext    = 0  // u32: offset of the next frame from this one
+	frameSec     = 4  // u32
+	frameNsec    = 8  // u32
+	frameSnaplen = 12 // u32: bytes captured
+	frameLength  = 16 // u32: bytes on the wire
+	frameStatus  = 20 // u32: TP_STATUS_
+	frameMAC     = 24 // u16: offset of the frame's bytes from this header
+	frameTCI     = 32 // u32: VLAN tag
+	frameTPID    = 36 // u16
+	frameSLL     = 48 // struct sockaddr_ll: TPACKET_ALIGN(sizeof(struct tpacket3_hdr))
+	frameHeader  = 68 // TPACKET3_HDRLEN
+)
+
+// ownerUser in a block's status (TP_STATUS_USER) says that the block is ours.
+const ownerUser = 1
+
+// host is the byte order of what the kernel shares.
+var host = binary.NativeEndian
+
+// A form says how frames come from the kernel and how packets shall look.
+type form struct {
+	link    pcap.LinkType
+	snaplen int
+}
+
+// A block reads the frames of a TPACKET_V3 block. It trusts no field.
+type block struct {
+	form
+	mem    []byte
+	off    int    // of the next frame's header, or of what makes no sense
+	near   int    // bytes that have been fetched; see fetch
+	sum    byte   // of what was fetched, which keeps the compiler from leaving it out
+	left   uint32 // frames not yet read
+	lost   uint32 // frames given up
+	reason string // why
+}
+
+// newBlock returns a reader of the block in mem.
+func newBlock(mem []byte, f form) block {
+	b := block{form: f, mem: mem}
+	if len(mem) < blockLen {
+		b.reason, b.lost = "block is shorter than its header", 1
+		return b
+	}
+	b.left = host.Uint32(mem[blockCount:])
+	if uint64(b.left)*frameHeader > uint64(len(mem)-blockLen) {
+		b.off, b.left = blockCount, 0
+		b.reason, b.lost = "more frames than the block has room for", 1
+		return b
+	}
+	first := host.Uint32(mem[blockFirst:])
+	b.off = int(min(first, uint32(len(mem))))
+	if b.left > 0 && first < blockLen {
+		b.giveUp("first frame lies in the block's header")
+	}
+	return b
+}
+
+// count returns how many frames the block holds or has given up.
+func (b *block) count() uint64 { return uint64(b.left) + uint64(b.lost) }
+
+// header returns the bytes from the next frame's header to the frame; 0 if
+// that is not to be had.
+func (b *block) header() int {
+	if b.left == 0 || b.off > len(b.mem)-frameHeader {
+		return 0
+	}
+	return int(host.Uint16(b.mem[b.off+frameMAC:]))
+}
+
+func (b *block) giveUp(reason string) {
+	b.reason = reason
+	b.lost, b.left = b.left, 0
+}
+
+// read fills dst with the next frames and returns how many there were.
+func (b *block) read(dst []pcap.Packet) int {
+	for n := range dst {
+		if b.left == 0 {
+			return n
+		}
+		if b.near-b.off < window/2 {
+			b.fetch()
+		}
+		if reason := b.frame(&dst[n]); reason != "" {
+			b.giveUp(reason)
+			return n
+		}
+	}
+	return len(dst)
+}
+
+// window is how many bytes from the next frame on fetch brings near.
+const window = 8 << 10
+
+// line is the size of a cache line, or half of it.
+const line = 64
+
+// fetch reads a byte of each cache line in the window. Frames are a chain: where
+// the next one is stands in the one before, and so a walk waits for memory once
+// a frame. These reads wait for nothing, and many are under way at a time.
+func (b *block) fetch() {
+	mem, sum := b.mem, b.sum
+	i, end := max(b.near, b.off), min(b.off+window, len(b.mem))
+	for ; i < end; i += line {
+		sum ^= mem[i]
+	}
+	b.near, b.sum = i, sum
+	if end == len(mem) {
+		b.near = math.MaxInt // there is no more
+	}
+}
+
+// frame reads the frame at b.off and moves on to the next. It returns what is
+// wrong with it, if anything.
+func (b *block) frame(p *pcap.Packet) string {
+	if b.off > len(b.mem)-frameHeader {
+		return "frame header passes the block's end"
+	}
+	rest := b.mem[b.off:]
+	h := rest[:frameHeader:frameHeader]
+	mac, size := int(host.Uint16(h[frameMAC:])), host.Uint32(h[frameSnaplen:])
+	p.Sec, p.Nsec = host.Uint32(h[frameSec:]), host.Uint32(h[frameNsec:])
+	p.Length = host.Uint32(h[frameLength:])
+	switch {
+	case mac < frameHeader || mac > len(rest):
+		return "frame starts outside of the block"
+	case size > uint32(len(rest)-mac):
+		return "frame passes the block's end"
+	case size > p.Length:
+		return "more bytes captured than the frame had"
+	case p.Nsec >= 1e9:
+		return "nanoseconds over a second"
+	}
+	end, step := mac+int(size), 0
+	if b.left > 1 {
+		next := host.Uint32(h[frameNext:])
+		if next < uint32(end) || next > uint32(len(rest)) {
+			return "next frame lies outside of the block or in this one"
+		}
+		step = int(next)
+	}
+	start, ok := b.restore(rest, mac, int(size))
+	if !ok {
+		return "no room before the frame"
+	}
+	p.Flags = flags(h[frameSLL+sllPktType], host.Uint32(h[frameStatus:]))
+	p.Length += uint32(mac - start)
+	end = min(end, start+b.snaplen)
+	p.Data = rest[start:end:end]
+	b.off += step
+	b.left--
+	return ""
+}
+
+// restore puts back in front of the frame at mac what the kernel keeps apart,
+// and returns where the frame starts now. The block may be read again: so a
+// frame that has its tag back is marked as having had none.
+func (f form) restore(frame []byte, mac, size int) (start int, ok bool) {
+	status := host.Uint32(frame[frameStatus:])
+	cooked := f.link == pcap.LinkTypeLinuxSLL2
+	if !cooked && (status&statusVLANValid == 0 || f.link != pcap.LinkTypeEthernet || size < macsLen) {
+		return mac, true
+	}
+	if room := mac - frameHeader; room < tagLen || cooked && room < headroom {
+		return mac, false
+	}
+	t := tag{status, host.Uint16(frame[frameTCI:]), host.Uint16(frame[frameTPID:])}
+	if cooked {
+		return cook(frame, mac, frame[frameSLL:frameHeader], t), true
+	}
+	t.insert(frame, mac)
+	host.PutUint32(frame[frameStatus:], status&^(statusVLANValid|statusTPIDValid))
+	host.PutUint16(frame[frameMAC:], uint16(mac-tagLen))
+	host.PutUint32(frame[frameSnaplen:], uint32(size+tagLen))
+	host.PutUint32(frame[frameLength:], host.Uint32(frame[frameLength:])+tagLen)
+	return mac - tagLen, true
+}

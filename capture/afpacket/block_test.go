@@ -1,0 +1,333 @@
+package afpacket
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"capd/capture/device"
+	"capd/pcap"
+)
+
+// A raw is a frame as the kernel lays it out in a block.
+type raw struct {
+	data      []byte
+	length    uint32 // on the wire; 0 is len(data)
+	status    uint32
+	tci, tpid uint16
+	pktType   byte
+}
+
+// build lays the frames out as prb_fill_curr_block and tpacket_rcv do.
+func build(size, mac int, frames ...raw) []byte {
+	mem := make([]byte, size)
+	host.PutUint32(mem[blockStatus:], ownerUser)
+	host.PutUint32(mem[blockCount:], uint32(len(frames)))
+	host.PutUint32(mem[blockFirst:], blockLen)
+	off := blockLen
+	for i, f := range frames {
+		h := mem[off:]
+		next := (mac + len(f.data) + 7) &^ 7
+		if i < len(frames)-1 {
+			host.PutUint32(h[frameNext:], uint32(next))
+		}
+		host.PutUint32(h[frameSec:], uint32(100+i))
+		host.PutUint32(h[frameNsec:], uint32(i))
+		host.PutUint32(h[frameSnaplen:], uint32(len(f.data)))
+		host.PutUint32(h[frameLength:], max(f.length, uint32(len(f.data))))
+		host.PutUint32(h[frameStatus:], f.status)
+		host.PutUint16(h[frameMAC:], uint16(mac))
+		host.PutUint16(h[frameTCI:], f.tci)
+		host.PutUint16(h[frameTPID:], f.tpid)
+		sll := h[frameSLL:]
+		binary.BigEndian.PutUint16(sll[sllProtocol:], 0x0800)
+		host.PutUint32(sll[sllIfindex:], 7)
+		host.PutUint16(sll[sllHatype:], 1)
+		sll[sllPktType], sll[sllHalen] = f.pktType, 6
+		copy(sll[sllAddr:], []byte{1, 2, 3, 4, 5, 6, 0xee, 0xee})
+		copy(h[mac:], f.data)
+		off += next
+	}
+	return mem
+}
+
+// Offsets of a frame from its header: 14 and 28 bytes behind sockaddr_ll, and
+// what we reserve.
+const (
+	macEthernet = frameHeader + 14 + tagLen
+	macCooked   = frameHeader + 28 + tagLen
+)
+
+var ethernet = form{link: pcap.LinkTypeEthernet, snaplen: pcap.MaxSnaplen}
+
+func readAll(b *block) []pcap.Packet {
+	var all []pcap.Packet
+	var pkts [3]pcap.Packet
+	for n := b.read(pkts[:]); n > 0; n = b.read(pkts[:]) {
+		all = append(all, pkts[:n]...)
+	}
+	return all
+}
+
+func macs(rest ...byte) []byte {
+	return append([]byte{1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2}, rest...)
+}
+
+func TestBlock(t *testing.T) {
+	plain := macs(0x08, 0x00, 'a', 'b')
+	tagged := func(tag ...byte) []byte { return append(macs(tag...), 0x08, 0x00, 'a', 'b') }
+	const vlan = statusVLANValid
+	frames := []raw{
+		{data: plain},
+		{data: plain, status: vlan | statusTPIDValid, tci: 0x2064, tpid: 0x88a8},
+		{data: plain, status: vlan, tci: 0xe000},
+		{data: plain[:12], status: vlan, tci: 1, length: 60},
+		{data: plain[:11], status: vlan, tci: 1},
+		{data: nil, length: 1514},
+		{data: plain, length: 1514, pktType: typeOutgoing, status: statusCsumNotReady},
+	}
+	want := []pcap.Packet{
+		{Data: plain, Length: 16, Flags: pcap.FlagInbound | pcap.FlagUnicast},
+		{Data: tagged(0x88, 0xa8, 0x20, 0x64), Length: 20},
+		{Data: tagged(0x81, 0x00, 0xe0, 0x00), Length: 20},
+		{Data: macs(0x81, 0x00, 0, 1), Length: 64},
+		{Data: plain[:11], Length: 11},
+		{Data: nil, Length: 1514},
+		{Data: plain, Length: 1514, Flags: pcap.FlagOutbound | pcap.FlagChecksumNotReady},
+	}
+	mem := build(4096, macEthernet, frames...)
+	for pass := range 2 { // A block that was not released is read again.
+		b := newBlock(mem, ethernet)
+		if b.count() != uint64(len(want)) {
+			t.Fatalf("pass %d: count %d", pass, b.count())
+		}
+		all := readAll(&b)
+		if len(all) != len(want) || b.reason != "" {
+			t.Fatalf("pass %d: %d packets, %q", pass, len(all), b.reason)
+		}
+		for i, p := range all {
+			w := want[i]
+			if !bytes.Equal(p.Data, w.Data) || p.Length != w.Length || p.Sec != uint32(100+i) || p.Nsec != uint32(i) {
+				t.Errorf("pass %d: packet %d is %+v, want %+v", pass, i, p, w)
+			}
+			if w.Flags != 0 && p.Flags != w.Flags {
+				t.Errorf("pass %d: packet %d has flags %#x, want %#x", pass, i, p.Flags, w.Flags)
+			}
+		}
+	}
+}
+
+func TestBlockSnaplen(t *testing.T) {
+	f := raw{data: macs(0x08, 0x00, 'a', 'b'), length: 100, status: statusVLANValid, tci: 5}
+	for _, c := range []struct {
+		link      pcap.LinkType
+		mac, want int
+		length    uint32
+	}{
+		{pcap.LinkTypeEthernet, macEthernet, 16, 104},
+		{pcap.LinkTypeLinuxSLL2, macCooked, 16, 124},
+		{pcap.LinkTypeRaw, macEthernet, 16, 100},
+	} {
+		b := newBlock(build(4096, c.mac, f), form{link: c.link, snaplen: 16})
+		all := readAll(&b)
+		if len(all) != 1 || len(all[0].Data) != c.want || cap(all[0].Data) != c.want || all[0].Length != c.length {
+			t.Errorf("link type %d: %+v", c.link, all)
+		}
+	}
+}
+
+func TestBlockCooked(t *testing.T) {
+	mem := build(4096, macCooked,
+		raw{data: []byte("ip"), pktType: 3},
+		raw{data: []byte("ip"), status: statusVLANValid | statusTPIDValid, tci: 0x6001, tpid: 0x88a8},
+		raw{data: []byte("ip"), status: statusVLANValid, tci: 0x6001},
+	)
+	header := func(protocol ...byte) []byte {
+		return append(protocol, 0, 0, 0, 0, 0, 7, 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0)
+	}
+	promiscuous := header(0x08, 0x00)
+	promiscuous[10] = 3
+	want := [][]byte{
+		append(promiscuous, "ip"...),
+		append(header(0x88, 0xa8), 0x60, 0x01, 0x08, 0x00, 'i', 'p'),
+		append(header(0x81, 0x00), 0x60, 0x01, 0x08, 0x00, 'i', 'p'),
+	}
+	for pass := range 2 {
+		b := newBlock(mem, form{link: pcap.LinkTypeLinuxSLL2, snaplen: pcap.MaxSnaplen})
+		all := readAll(&b)
+		if len(all) != len(want) {
+			t.Fatalf("%d packets, %q", len(all), b.reason)
+		}
+		for i, p := range all {
+			if !bytes.Equal(p.Data, want[i]) || int(p.Length) != len(want[i]) {
+				t.Errorf("pass %d: packet %d is\n%x, want\n%x", pass, i, p.Data, want[i])
+			}
+		}
+	}
+}
+
+// corruptions damage the second of three frames, or the block's header.
+var corruptions = []struct {
+	name   string
+	damage func(block, frame []byte)
+	reason string
+	read   int // packets still good
+	lost   uint32
+}{
+	{"count", func(b, _ []byte) { host.PutUint32(b[blockCount:], 1<<31) }, "more frames than the block has room for", 0, 1},
+	{"first in header", func(b, _ []byte) { host.PutUint32(b[blockFirst:], 8) }, "first frame lies in the block's header", 0, 3},
+	{"first outside", func(b, _ []byte) { host.PutUint32(b[blockFirst:], 1<<32-1) }, "frame header passes the block's end", 0, 3},
+	{"next is this", func(_, f []byte) { host.PutUint32(f[frameNext:], 0) }, "next frame lies outside of the block or in this one", 1, 2},
+	{"next outside", func(_, f []byte) { host.PutUint32(f[frameNext:], 1<<32-8) }, "next frame lies outside of the block or in this one", 1, 2},
+	{"next at end", func(b, f []byte) { host.PutUint32(f[frameNext:], uint32(len(f))) }, "frame header passes the block's end", 2, 1},
+	{"mac in header", func(_, f []byte) { host.PutUint16(f[frameMAC:], 60) }, "frame starts outside of the block", 1, 2},
+	{"mac outside", func(_, f []byte) { host.PutUint16(f[frameMAC:], 1<<16-1) }, "frame starts outside of the block", 1, 2},
+	{"snaplen", func(_, f []byte) { host.PutUint32(f[frameSnaplen:], 1<<32-1) }, "frame passes the block's end", 1, 2},
+	{"length", func(_, f []byte) { host.PutUint32(f[frameLength:], 1) }, "more bytes captured than the frame had", 1, 2},
+	{"nanoseconds", func(_, f []byte) { host.PutUint32(f[frameNsec:], 1e9) }, "nanoseconds over a second", 1, 2},
+	{"no headroom", func(_, f []byte) {
+		host.PutUint16(f[frameMAC:], frameHeader)
+		host.PutUint32(f[frameStatus:], statusVLANValid)
+	}, "no room before the frame", 1, 2},
+}
+
+func TestCorruptBlock(t *testing.T) {
+	for _, c := range corruptions {
+		t.Run(c.name, func(t *testing.T) {
+			f := raw{data: macs(0x08, 0x00, 'a', 'b')}
+			mem := build(4096, macEthernet, f, f, f)
+			c.damage(mem, mem[blockLen+int(host.Uint32(mem[blockLen+frameNext:])):])
+			var corrupt atomic.Uint64
+			b := slot{block: newBlock(mem, ethernet), corrupt: &corrupt}
+			var pkts [8]pcap.Packet
+			if n := b.Read(pkts[:]); n != c.read {
+				t.Errorf("read %d packets, want %d", n, c.read)
+			}
+			if n := b.Read(pkts[:]); n != 0 {
+				t.Errorf("read %d packets after the error", n)
+			}
+			var e *device.CorruptError
+			if !errors.As(b.Err(), &e) || e.Reason != c.reason {
+				t.Errorf("error %v, want %q", b.Err(), c.reason)
+			}
+			if corrupt.Load() != uint64(c.lost) {
+				t.Errorf("counted %d, want %d", corrupt.Load(), c.lost)
+			}
+		})
+	}
+}
+
+func FuzzBlock(f *testing.F) {
+	frame := raw{data: macs(0x08, 0x00, 'a', 'b'), status: statusVLANValid}
+	for _, c := range corruptions {
+		mem := build(512, macCooked, frame, frame, frame)
+		c.damage(mem, mem[blockLen+int(host.Uint32(mem[blockLen+frameNext:])):])
+		f.Add(mem, uint8(1), uint16(64))
+		f.Add(mem, uint8(20), uint16(64))
+	}
+	f.Add(build(512, macEthernet, frame, frame), uint8(1), uint16(10))
+	f.Fuzz(func(t *testing.T, mem []byte, link uint8, snaplen uint16) {
+		shape := form{link: pcap.LinkType(link), snaplen: int(snaplen) + 1}
+		if link == 20 {
+			shape.link = pcap.LinkTypeLinuxSLL2
+		}
+		b := newBlock(mem, shape)
+		count := b.count()
+		all := readAll(&b)
+		if uint64(len(all))+uint64(b.lost) != count {
+			t.Fatalf("%d packets and %d lost of %d", len(all), b.lost, count)
+		}
+		if (b.reason == "") != (b.lost == 0) || b.off < 0 || b.off > len(mem) {
+			t.Fatalf("%d lost, %q at %d of %d", b.lost, b.reason, b.off, len(mem))
+		}
+		for _, p := range all {
+			if len(p.Data) > shape.snaplen || uint64(p.Length) < uint64(len(p.Data)) || p.Nsec >= 1e9 {
+				t.Fatalf("packet %+v", p)
+			}
+		}
+		again := newBlock(bytes.Clone(mem), shape)
+		for i, p := range readAll(&again) {
+			if i < len(all) && !bytes.Equal(p.Data, all[i].Data) {
+				t.Fatalf("packet %d is %x the second time, %x before", i, p.Data, all[i].Data)
+			}
+		}
+	})
+}
+
+func BenchmarkBlock(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		form form
+		mac  int
+		raw  raw
+	}{
+		{"plain", ethernet, macEthernet, raw{data: make([]byte, 64)}},
+		{"cooked", form{pcap.LinkTypeLinuxSLL2, pcap.MaxSnaplen}, macCooked, raw{data: make([]byte, 50)}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			const frames = 6000
+			all := make([]raw, frames)
+			for i := range all {
+				all[i] = c.raw
+			}
+			mem := build(1<<20, c.mac, all...)
+			var pkts [64]pcap.Packet
+			lent := slot{corrupt: new(atomic.Uint64)}
+			batch := device.NewBatch(&lent)
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				lent.block = newBlock(mem, c.form)
+				for k := batch.Read(pkts[:]); k > 0; k = batch.Read(pkts[:]) {
+					n += k
+				}
+			}
+			if n != b.N*frames {
+				b.Fatalf("read %d frames of %d", n, b.N*frames)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/frame")
+		})
+	}
+}
+
+// BenchmarkRing reads and encodes a ring that is larger than the caches, as a
+// recorder finds it.
+func BenchmarkRing(b *testing.B) {
+	const blocks, blockSize = 128, 1 << 20
+	sizes := map[string][]int{"64": {64}, "imix": {64, 64, 64, 64, 64, 64, 64, 576, 576, 576, 576, 1514}, "1514": {1514}}
+	for _, name := range []string{"64", "imix", "1514"} {
+		b.Run(name, func(b *testing.B) {
+			var all []raw
+			for room := blockSize - blockLen; ; {
+				size := sizes[name][len(all)%len(sizes[name])]
+				if room -= (macEthernet + size + 7) &^ 7; room < 0 {
+					break
+				}
+				all = append(all, raw{data: make([]byte, size)})
+			}
+			ring := bytes.Repeat(build(blockSize, macEthernet, all...), blocks)
+			enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Snaplen: pcap.MaxSnaplen})
+			out := make([]byte, 2*blockSize)
+			var pkts [64]pcap.Packet
+			lent := slot{corrupt: new(atomic.Uint64)}
+			batch := device.NewBatch(&lent)
+			b.ReportAllocs()
+			n := 0
+			for at := 0; b.Loop(); at = (at + blockSize) % len(ring) {
+				lent.block = newBlock(ring[at:at+blockSize], ethernet)
+				end := 0
+				for k := batch.Read(pkts[:]); k > 0; k = batch.Read(pkts[:]) {
+					size, count := enc.Encode(out[end:], pkts[:k])
+					end += size
+					n += count
+				}
+			}
+			if n != b.N*len(all) {
+				b.Fatalf("read %d frames of %d", n, b.N*len(all))
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/frame")
+		})
+	}
+}

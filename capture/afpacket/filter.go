@@ -1,0 +1,59 @@
+package afpacket
+
+import "capd/capture/device"
+
+// Classic BPF (linux/bpf_common.h, linux/filter.h).
+const (
+	bpfLoad         = 0x20             // ld [k]
+	bpfLoadValue    = 0x00             // ld #k
+	bpfJumpEqual    = 0x15             // jeq #k, jt, jf
+	bpfAncillary    = 1<<32 - 0x1000   // SKF_AD_OFF
+	bpfPktType      = bpfAncillary + 4 // SKF_AD_PKTTYPE
+	bpfIfindex      = bpfAncillary + 8 // SKF_AD_IFINDEX
+	loopbackIfindex = 1                // in every network namespace (LOOPBACK_IFINDEX)
+)
+
+// program returns the filter for the kernel: a prefix that drops the frames of
+// the wrong direction, then the user's filter, if any, with every accepted
+// frame cut at snaplen. A loopback interface shows each frame twice, going out
+// and coming in: one of them is kept. It returns nil if all frames are wanted
+// whole.
+//
+// The kernel keeps enough of a frame to put its VLAN tag back, whatever the
+// snaplen; the packet is cut at it later.
+func program(d device.Direction, ifindex, snaplen int, user []device.Instruction) []device.Instruction {
+	p := prefix(d, ifindex)
+	switch {
+	case len(p) == 0 && len(user) == 0 && snaplen >= device.DefaultSnaplen:
+		return nil
+	case len(p) > 0 && len(user) > 0:
+		// A program may count on starting with 0.
+		p = append(p, device.Instruction{Code: bpfLoadValue})
+	}
+	return append(p, device.Cut(max(snaplen, macsLen), user)...)
+}
+
+// prefix returns instructions that drop unwanted frames and run on into what
+// follows for the others. An ifindex of 0 is all interfaces.
+func prefix(d device.Direction, ifindex int) []device.Instruction {
+	pktType := device.Instruction{Code: bpfLoad, K: bpfPktType}
+	drop := device.Instruction{Code: device.OpReturn}
+	if d == device.Both && ifindex == loopbackIfindex {
+		d = device.In
+	}
+	switch {
+	case d == device.In:
+		return []device.Instruction{pktType, {Code: bpfJumpEqual, K: typeOutgoing, Jf: 1}, drop}
+	case d == device.Out:
+		return []device.Instruction{pktType, {Code: bpfJumpEqual, K: typeOutgoing, Jt: 1}, drop}
+	case ifindex == 0:
+		return []device.Instruction{
+			{Code: bpfLoad, K: bpfIfindex},
+			{Code: bpfJumpEqual, K: loopbackIfindex, Jf: 3},
+			pktType,
+			{Code: bpfJumpEqual, K: typeOutgoing, Jf: 1},
+			drop,
+		}
+	}
+	return nil
+}

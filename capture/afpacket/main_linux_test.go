@@ -1,0 +1,10 @@
+package afpacket
+
+import (
+	"os"
+	"testing"
+
+	"capd/internal/testnet"
+)
+
+func TestMain(m *testing.M) { os.Exit(testnet.Main(m)) }

@@ -1,0 +1,233 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"capd/capture/device"
+)
+
+// A reader reads a socket. Only its atomic fields are shared.
+type reader struct {
+	socket *socket
+	ring   *ring // nil without one
+	pool   *pool // nil with one
+	waiter
+
+	interrupted atomic.Bool
+	starved     atomic.Bool // Next waits for a Release: see released
+
+	shaky   bool      // the interface has been down: it may go away unnoticed
+	end     error     // what Next returns once the socket is drained
+	quiet   time.Time // when to stop waiting for that
+	batches int       // so far
+	header  int       // bytes of the first frame's header; 0 before it
+}
+
+// goneCheck is how often a reader looks whether an interface that was down is
+// still there: while it is down its removal wakes nobody.
+const goneCheck = 250 * time.Millisecond
+
+// statsEvery is after how many batches the kernel's 32-bit counters are read.
+const statsEvery = 1024
+
+func newReader(d *socket) (*reader, error) {
+	r := &reader{socket: d}
+	var err error
+	if r.waiter, err = newWaiter(d.fd); err != nil {
+		return nil, err
+	}
+	if d.blocks == 0 {
+		r.pool = newPool(newReceiver(d.fd, d.form), r.released)
+		return r, nil
+	}
+	mem, err := unix.Mmap(d.fd, 0, d.blocks*d.config.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		r.waiter.close()
+		return nil, fmt.Errorf("map ring: %w", err)
+	}
+	r.ring = newRing(mem, d.config.BlockSize, d.form, &d.corrupt, r.released)
+	return r, nil
+}
+
+// Layout is that of packet(7): TPACKET_ALIGNMENT, and the nanoseconds of the
+// time at which the frame passed the network stack.
+func (r *reader) Layout() device.Layout {
+	l := device.Layout{Resolution: time.Nanosecond, Clock: "system clock, in the kernel"}
+	if r.ring != nil {
+		l.Unit, l.Header, l.Align = r.socket.config.BlockSize, r.header, unix.TPACKET_ALIGNMENT
+	}
+	return l
+}
+
+// Next returns the next frames, waiting for them until the timeout.
+func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
+	var deadline time.Time
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	for {
+		if r.interrupted.Load() {
+			return nil, device.ErrClosed
+		}
+		if b, err := r.take(); b != nil || err != nil {
+			return b, err
+		}
+		if r.over() {
+			return nil, r.end
+		}
+		wait := timeout
+		if timeout > 0 {
+			wait = max(time.Until(deadline), 0)
+		}
+		if err := r.wait(wait); err != nil {
+			return nil, err
+		}
+		if timeout >= 0 && (timeout == 0 || !time.Now().Before(deadline)) {
+			return r.take()
+		}
+	}
+}
+
+// take returns the next frames, if there are any and memory for them.
+func (r *reader) take() (*device.Batch, error) {
+	var b *device.Batch
+	var frames uint64
+	if r.ring != nil {
+		s := r.ring.next()
+		if s == nil {
+			return nil, nil
+		}
+		if r.header == 0 {
+			r.header = s.header()
+		}
+		b, frames = s.batch, s.count()
+	} else {
+		s, err := r.pool.next()
+		if s == nil {
+			return nil, r.failed(err)
+		}
+		b, frames = s.batch, uint64(len(s.frames))
+	}
+	r.quiet = time.Time{}
+	r.socket.handed.Add(frames)
+	if r.batches++; r.batches%statsEvery == 0 {
+		_ = r.socket.sample()
+	}
+	return b, nil
+}
+
+// full says whether Next can return nothing because all memory is held.
+func (r *reader) full() bool {
+	if r.ring != nil {
+		return r.ring.full()
+	}
+	return r.pool.full()
+}
+
+// released wakes a Next that waits for memory. It does not do so for each
+// Release, as that would be a system call.
+func (r *reader) released() {
+	if r.starved.Load() && r.starved.CompareAndSwap(true, false) {
+		r.wakeUp()
+	}
+}
+
+// over says whether reception has ended and nothing is left to read. The
+// kernel hands over the last block by its timer; should its counters not agree
+// with ours, waiting for it ends some time after that.
+func (r *reader) over() bool {
+	if r.end == nil && r.socket.stopped.Load() {
+		r.end = device.ErrClosed
+	}
+	if r.end == nil {
+		return false
+	}
+	if r.socket.drained() {
+		return true
+	}
+	if r.full() {
+		r.quiet = time.Time{}
+		return false // What is left waits for a Release.
+	}
+	if r.quiet.IsZero() {
+		r.quiet = time.Now().Add(2*time.Duration(r.socket.config.BlockTimeout)*time.Millisecond + time.Second)
+	}
+	return time.Now().After(r.quiet)
+}
+
+// wait waits for frames, the reader's end or the interface's, or for a Release
+// if all memory is held. A negative time has no limit.
+func (r *reader) wait(limit time.Duration) error {
+	if r.end != nil || r.shaky {
+		// Whatever the caller's patience: there is something to look after.
+		if limit < 0 || limit > goneCheck {
+			limit = goneCheck
+		}
+	}
+	if r.full() {
+		r.starved.Store(true)
+		if !r.full() { // A Release came before it could know.
+			r.starved.Store(false)
+			return nil
+		}
+	}
+	failed, err := r.waiter.wait(limit)
+	r.starved.Store(false)
+	if err != nil {
+		return err
+	}
+	if failed {
+		errno, err := unix.GetsockoptInt(r.socket.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err != nil {
+			return fmt.Errorf("get socket error: %w", err)
+		}
+		if errno != 0 {
+			return r.failed(unix.Errno(errno))
+		}
+	}
+	if r.shaky && r.end == nil && r.socket.gone() {
+		r.end = device.ErrGone
+	}
+	return nil
+}
+
+// failed turns the socket's error into what Next returns. Of an interface that
+// is gone it returns nothing yet: first the filled blocks are read. A stopped
+// reader has nothing to expect of the interface.
+func (r *reader) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, unix.ENETDOWN) {
+		return fmt.Errorf("receive: %w", err)
+	}
+	if r.end == nil && r.socket.gone() {
+		r.end = device.ErrGone
+	}
+	if r.end != nil || r.socket.stopped.Load() {
+		return nil
+	}
+	r.shaky = true
+	return device.ErrDown
+}
+
+// Interrupt ends Next.
+func (r *reader) Interrupt() {
+	r.interrupted.Store(true)
+	r.wakeUp()
+}
+
+// Close gives the memory back.
+func (r *reader) Close() error {
+	r.socket.detach() // From now on nobody wakes it, or counts its blocks.
+	var err error
+	if r.ring != nil {
+		err = unix.Munmap(r.ring.mem)
+	}
+	return errors.Join(err, r.waiter.close())
+}

@@ -1,0 +1,115 @@
+package afpacket
+
+import (
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"capd/pcap"
+)
+
+// A receiver reads frames from a socket one by one into memory of its own.
+type receiver struct {
+	form
+	fd      int
+	room    int   // for a frame
+	err     error // met after the frames received last
+	name    [sllLen]byte
+	control [128]byte
+	iov     unix.Iovec
+	msg     unix.Msghdr
+}
+
+const (
+	receiveBytes  = 1 << 20 // memory of a batch: several of the largest frames
+	receiveFrames = 1024    // most frames in it
+)
+
+func newReceiver(fd int, f form) *receiver {
+	r := &receiver{form: f, fd: fd, room: max(f.snaplen, macsLen)}
+	r.msg = unix.Msghdr{Name: &r.name[0], Iov: &r.iov, Control: &r.control[0]}
+	r.msg.SetIovlen(1)
+	return r
+}
+
+// receive puts the frames that the socket has now into mem, as many as there is
+// room for, and appends their packets to frames. An error that it meets after
+// some it returns the next time.
+func (r *receiver) receive(mem []byte, frames []pcap.Packet) ([]pcap.Packet, error) {
+	used := 0
+	for r.err == nil && len(frames) < receiveFrames && used+headroom+r.room <= len(mem) {
+		start := used + headroom
+		n, err := r.recvmsg(mem[start : start+r.room])
+		if err == unix.EINTR {
+			continue
+		}
+		if err == unix.EAGAIN {
+			break
+		}
+		if err != nil {
+			// The kernel says it once: keep it until the frames are read.
+			r.err = err
+			break
+		}
+		p := pcap.Packet{}
+		used = r.packet(mem, &p, start, n)
+		frames = append(frames, p)
+	}
+	if len(frames) > 0 {
+		return frames, nil
+	}
+	err := r.err
+	r.err = nil
+	return frames, err
+}
+
+// recvmsg receives a frame into buf and returns its length, which may be more
+// than buf has room for.
+func (r *receiver) recvmsg(buf []byte) (int, error) {
+	r.iov.Base = &buf[0]
+	r.iov.SetLen(len(buf))
+	r.msg.Namelen = sllLen
+	r.msg.SetControllen(len(r.control))
+	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.msg)), unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// packet makes the packet of the n bytes received at mem[start:], and returns
+// where the next may be received.
+func (r *receiver) packet(mem []byte, p *pcap.Packet, start, n int) int {
+	size := min(n, r.room)
+	end := start + size
+	aux := parseControl(r.control[:min(int(r.msg.Controllen), len(r.control))], controlKinds())
+	if aux.timed {
+		p.Sec, p.Nsec = aux.sec, aux.nsec
+	} else {
+		now := time.Now()
+		p.Sec, p.Nsec = uint32(now.Unix()), uint32(now.Nanosecond())
+	}
+	p.Length = max(aux.length, uint32(n))
+	p.Flags = flags(r.name[sllPktType], aux.status)
+	at := start
+	switch {
+	case r.link == pcap.LinkTypeLinuxSLL2:
+		at = cook(mem, start, r.name[:], aux.tag)
+	case aux.present() && r.link == pcap.LinkTypeEthernet && size >= macsLen:
+		aux.insert(mem, start)
+		at -= tagLen
+	}
+	p.Length += uint32(start - at)
+	end = min(end, at+r.snaplen)
+	p.Data = mem[at:end:end]
+	return end
+}
+
+// controlKinds returns the numbers that differ between architectures.
+func controlKinds() kinds {
+	return kinds{
+		socket: unix.SOL_SOCKET, timestamp: unix.SO_TIMESTAMPNS,
+		packet: unix.SOL_PACKET, aux: unix.PACKET_AUXDATA,
+	}
+}

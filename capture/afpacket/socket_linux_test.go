@@ -1,0 +1,100 @@
+package afpacket
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"capd/capture/device"
+	"capd/internal/testnet"
+)
+
+func TestSeek(t *testing.T) {
+	const kernel, user = 0, ownerUser
+	for _, c := range []struct {
+		name   string
+		seq    []uint64
+		status []uint32
+		want   int
+	}{
+		{"fresh", []uint64{1, 0, 0, 0}, []uint32{kernel, kernel, kernel, kernel}, 0},
+		{"all read, none wrapped", []uint64{1, 2, 3, 0}, []uint32{kernel, kernel, kernel, kernel}, 2},
+		{"all read, wrapped", []uint64{5, 6, 3, 4}, []uint32{kernel, kernel, kernel, kernel}, 1},
+		{"some filled", []uint64{1, 2, 3, 0}, []uint32{kernel, user, kernel, kernel}, 1},
+		{"filled, wrapped", []uint64{9, 10, 7, 8}, []uint32{user, kernel, kernel, user}, 3},
+		{"full", []uint64{9, 10, 7, 8}, []uint32{user, user, user, user | unix.TP_STATUS_BLK_TMO}, 2},
+	} {
+		r := ring{mem: make([]byte, 4*64), size: 64, blocks: 4}
+		for i := range c.seq {
+			host.PutUint64(r.block(i)[blockSeq:], c.seq[i])
+			host.PutUint32(r.block(i)[blockStatus:], c.status[i])
+		}
+		if r.seek(); r.cur != c.want {
+			t.Errorf("%s: starts at %d, want %d", c.name, r.cur, c.want)
+		}
+	}
+}
+
+func TestShrink(t *testing.T) {
+	for _, c := range []struct {
+		want, have int
+		err        error
+		tried      []int
+	}{
+		{128, 128, unix.ENOMEM, []int{128}},
+		{128, 40, unix.ENOMEM, []int{128, 64, 32}},
+		{7, 4, unix.ENOMEM, []int{7, 4}},
+		{128, 3, unix.ENOMEM, []int{128, 64, 32, 16, 8, 4}},
+		{2, 1, unix.ENOMEM, []int{2}},
+		{128, 1, unix.EINVAL, []int{128}},
+	} {
+		var tried []int
+		n, err := shrink(c.want, func(n int) error {
+			if tried = append(tried, n); n > c.have {
+				return c.err
+			}
+			return nil
+		})
+		last := c.tried[len(c.tried)-1]
+		if !slices.Equal(tried, c.tried) || n != last || (err == nil) != (last <= c.have) {
+			t.Errorf("%d blocks, memory for %d: tried %v, got %d, %v", c.want, c.have, tried, n, err)
+		}
+	}
+}
+
+// TestStopWithLockedFilter checks that Stop works on a socket whose filter may
+// not be changed any more.
+func TestStopWithLockedFilter(t *testing.T) {
+	testnet.Veth(t, "a0", "a1", 1500)
+	var s *socket
+	d, err := device.Open(device.Config{Interface: "a1", RingSize: 4 << 20, Direction: device.In}, func(c device.Config) (_ *device.Device, err error) {
+		if s, err = open(c); err != nil {
+			return nil, err
+		}
+		return s.device(), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1); err != nil {
+		t.Fatal(err)
+	}
+	h, err := d.Attach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	testnet.NewSender(t, "a0").Send(make([]byte, 60))
+	if b, err := h.Next(10 * time.Second); b != nil || !errors.Is(err, device.ErrClosed) {
+		t.Errorf("%v, %v, want ErrClosed", b, err)
+	}
+	if st, err := h.Stats(); err != nil || st.Received != 0 {
+		t.Errorf("stats %+v, %v", st, err)
+	}
+}

@@ -1,0 +1,72 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A waiter waits for what a socket says, and can be woken.
+//
+// It hears of the socket's news once each (EPOLLET) and not for as long as they
+// last: a ring is readable to poll(2) for as long as the block that the kernel
+// filled last is not given back, and that may be held for long.
+type waiter struct {
+	epoll int
+	event int // eventfd that ends a wait
+	heard [2]unix.EpollEvent
+}
+
+func newWaiter(socket int) (w waiter, err error) {
+	w.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return w, fmt.Errorf("make eventfd: %w", err)
+	}
+	w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		unix.Close(w.event)
+		return w, fmt.Errorf("make epoll: %w", err)
+	}
+	for fd, events := range map[int]uint32{socket: unix.EPOLLIN | unix.EPOLLET, w.event: unix.EPOLLIN} {
+		if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
+			w.close()
+			return w, fmt.Errorf("add to epoll: %w", err)
+		}
+	}
+	return w, nil
+}
+
+// wait returns when there are news of the socket, after wakeUp, or after the
+// limit; a negative one is none. It says whether the socket has an error.
+func (w *waiter) wait(limit time.Duration) (failed bool, err error) {
+	ms := -1
+	if limit >= 0 {
+		ms = int(min((limit+time.Millisecond-1)/time.Millisecond, 1<<30))
+	}
+	n, err := unix.EpollWait(w.epoll, w.heard[:], ms)
+	if err != nil && err != unix.EINTR {
+		return false, fmt.Errorf("wait for frames: %w", err)
+	}
+	for _, e := range w.heard[:max(n, 0)] {
+		if int(e.Fd) == w.event {
+			var b [8]byte
+			_, _ = unix.Read(w.event, b[:])
+		} else if e.Events&unix.EPOLLERR != 0 {
+			failed = true
+		}
+	}
+	return failed, nil
+}
+
+// wakeUp ends a wait, or the next one. It may be called from any goroutine.
+func (w *waiter) wakeUp() {
+	one := [8]byte{}
+	host.PutUint64(one[:], 1)
+	_, _ = unix.Write(w.event, one[:]) // It fails only if the last 2^64-2 were not read.
+}
+
+func (w *waiter) close() error {
+	return errors.Join(unix.Close(w.epoll), unix.Close(w.event))
+}

@@ -1,0 +1,43 @@
+//go:build amd64 || arm64
+
+package bpf
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"capd/capture/device"
+)
+
+func native() abi { return darwin() }
+
+// Our numbers are those of golang.org/x/sys, or this does not compile: the
+// only index is 0.
+var (
+	_ = [1]bool{}[biocGetLen^unix.BIOCGBLEN]
+	_ = [1]bool{}[biocSetLen^unix.BIOCSBLEN]
+	_ = [1]bool{}[biocSetFilter^unix.BIOCSETF]
+	_ = [1]bool{}[biocPromisc^unix.BIOCPROMISC]
+	_ = [1]bool{}[biocGetDLT^unix.BIOCGDLT]
+	_ = [1]bool{}[biocImmediate^unix.BIOCIMMEDIATE]
+	_ = [1]bool{}[biocVersion^unix.BIOCVERSION]
+	_ = [1]bool{}[darwinSetIf^unix.BIOCSETIF]
+	_ = [1]bool{}[darwinTimeout^unix.BIOCSRTIMEOUT]
+	_ = [1]bool{}[darwinStats^unix.BIOCGSTATS]
+	_ = [1]bool{}[darwinSetDLT^unix.BIOCSDLT]
+	_ = [1]bool{}[darwinNewFilter^unix.BIOCSETFNR]
+	_ = [1]bool{}[darwinDLTs^unix.BIOCGDLTLIST]
+	_ = [1]bool{}[darwinSeeSent^unix.BIOCSSEESENT]
+	_ = [1]bool{}[sizeProgram^unix.SizeofBpfProgram]
+	_ = [1]bool{}[sizeVersion^unix.SizeofBpfVersion]
+	_ = [1]bool{}[sizeStat^unix.SizeofBpfStat]
+	_ = [1]bool{}[sizeTimeval^unsafe.Sizeof(unix.Timeval{})]
+	_ = [1]bool{}[20^unix.SizeofBpfHdr]
+	_ = [1]bool{}[(2*darwinWord)^unsafe.Offsetof(unix.BpfHdr{}.Caplen)]
+	_ = [1]bool{}[(2*darwinWord+4)^unsafe.Offsetof(unix.BpfHdr{}.Datalen)]
+	_ = [1]bool{}[(2*darwinWord+8)^unsafe.Offsetof(unix.BpfHdr{}.Hdrlen)]
+	_ = [1]bool{}[8^unsafe.Offsetof(unix.BpfProgram{}.Insns)]
+	_ = [1]bool{}[unsafe.Sizeof(device.Instruction{})^unix.SizeofBpfInsn]
+	_ = [1]bool{}[(nameLen+1)^unix.IFNAMSIZ]
+)

@@ -1,0 +1,43 @@
+//go:build amd64 || arm64
+
+package bpf
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"capd/capture/device"
+)
+
+func native() abi { return openbsd() }
+
+// Our numbers are those of golang.org/x/sys, or this does not compile: the
+// only index is 0.
+var (
+	_ = [1]bool{}[biocGetLen^unix.BIOCGBLEN]
+	_ = [1]bool{}[biocSetLen^unix.BIOCSBLEN]
+	_ = [1]bool{}[biocSetFilter^unix.BIOCSETF]
+	_ = [1]bool{}[biocPromisc^unix.BIOCPROMISC]
+	_ = [1]bool{}[biocGetDLT^unix.BIOCGDLT]
+	_ = [1]bool{}[biocImmediate^unix.BIOCIMMEDIATE]
+	_ = [1]bool{}[biocVersion^unix.BIOCVERSION]
+	_ = [1]bool{}[openbsdSetIf^unix.BIOCSETIF]
+	_ = [1]bool{}[openbsdTimeout^unix.BIOCSRTIMEOUT]
+	_ = [1]bool{}[openbsdStats^unix.BIOCGSTATS]
+	_ = [1]bool{}[openbsdSetDLT^unix.BIOCSDLT]
+	_ = [1]bool{}[openbsdDLTs^unix.BIOCGDLTLIST]
+	_ = [1]bool{}[openbsdDirFilt^unix.BIOCSDIRFILT]
+	_ = [1]bool{}[openbsdLock^unix.BIOCLOCK]
+	_ = [1]bool{}[sizeProgram^unix.SizeofBpfProgram]
+	_ = [1]bool{}[sizeVersion^unix.SizeofBpfVersion]
+	_ = [1]bool{}[sizeStat^unix.SizeofBpfStat]
+	_ = [1]bool{}[sizeTimeval^unsafe.Sizeof(unix.Timeval{})]
+	_ = [1]bool{}[24^unix.SizeofBpfHdr]
+	_ = [1]bool{}[(2*openbsdWord)^unsafe.Offsetof(unix.BpfHdr{}.Caplen)]
+	_ = [1]bool{}[(2*openbsdWord+4)^unsafe.Offsetof(unix.BpfHdr{}.Datalen)]
+	_ = [1]bool{}[(2*openbsdWord+8)^unsafe.Offsetof(unix.BpfHdr{}.Hdrlen)]
+	_ = [1]bool{}[8^unsafe.Offsetof(unix.BpfProgram{}.Insns)]
+	_ = [1]bool{}[unsafe.Sizeof(device.Instruction{})^unix.SizeofBpfInsn]
+	_ = [1]bool{}[(nameLen+1)^unix.IFNAMSIZ]
+)

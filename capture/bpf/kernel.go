@@ -1,0 +1,145 @@
+//go:build (darwin || freebsd || netbsd || openbsd) && (amd64 || arm64)
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/net/route"
+	"golang.org/x/sys/unix"
+
+	"capd/capture/device"
+	"capd/pcap"
+)
+
+// Open opens a device. The Config is complete.
+func Open(c device.Config) (*device.Device, error) {
+	d, err := openOn(kernel{}, native(), c)
+	if err != nil {
+		return nil, err
+	}
+	return d.device(), nil
+}
+
+// LinkTypes returns the link types that an interface offers, its own first.
+func LinkTypes(name string) ([]pcap.LinkType, error) { return offered(kernel{}, native(), name) }
+
+// kernel is the sys that runs underneath.
+type kernel struct{}
+
+func (kernel) open(path string) (int, error) {
+	for {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+func (kernel) ioctl(fd int, code uint32, arg []byte) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(code), uintptr(unsafe.Pointer(unsafe.SliceData(arg))))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (kernel) read(fd int, buf []byte) (int, error) { return unix.Read(fd, buf) }
+
+func (kernel) close(fd int) error { return unix.Close(fd) }
+
+func (kernel) link(name string) (linkState, error) {
+	i, err := net.InterfaceByName(name)
+	if err == nil {
+		return linkState{index: i.Index, up: i.Flags&net.FlagUp != 0}, nil
+	}
+	if errors.As(err, new(syscall.Errno)) {
+		return linkState{}, fmt.Errorf("look up: %w", err)
+	}
+	return linkState{}, device.ErrNoInterface
+}
+
+// Interfaces lists the interfaces.
+func Interfaces() ([]device.Interface, error) {
+	list, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	types, err := interfaceTypes()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	var all []device.Interface
+	for _, i := range list {
+		all = append(all, device.Interface{
+			Index:        i.Index,
+			Name:         i.Name,
+			HardwareType: types[i.Index],
+			MTU:          i.MTU,
+			Up:           i.Flags&net.FlagUp != 0,
+			Running:      i.Flags&net.FlagRunning != 0,
+			Loopback:     i.Flags&net.FlagLoopback != 0,
+			Address:      i.HardwareAddr,
+			IPs:          prefixes(&i),
+		})
+	}
+	slices.SortFunc(all, func(a, b device.Interface) int { return a.Index - b.Index })
+	fillLinkTypes(kernel{}, native(), all)
+	return all, nil
+}
+
+// interfaceTypes returns the interfaces' types (IFT_) by index.
+func interfaceTypes() (map[int]uint16, error) {
+	rib, err := route.FetchRIB(unix.AF_UNSPEC, route.RIBTypeInterface, 0)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := route.ParseRIB(route.RIBTypeInterface, rib)
+	if err != nil {
+		return nil, err
+	}
+	types := map[int]uint16{}
+	for _, m := range messages {
+		i, ok := m.(*route.InterfaceMessage)
+		if !ok {
+			continue
+		}
+		for _, s := range i.Sys() {
+			if metrics, ok := s.(*route.InterfaceMetrics); ok {
+				types[i.Index] = uint16(metrics.Type)
+			}
+		}
+	}
+	return types, nil
+}
+
+// prefixes returns the interface's IP addresses; nil if it is gone by now.
+func prefixes(i *net.Interface) []netip.Prefix {
+	addrs, err := i.Addrs()
+	if err != nil {
+		return nil
+	}
+	var ips []netip.Prefix
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			ips = append(ips, p)
+		}
+	}
+	return ips
+}
+
+// Inspect knows nothing of an interface but that it is there: no BPF device
+// tells more.
+func Inspect(name string) (device.Details, error) {
+	d := device.Details{ClockIndex: -1}
+	if _, err := (kernel{}).link(name); err != nil {
+		return d, err
+	}
+	return d, nil
+}

@@ -1,0 +1,488 @@
+package bpf
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+
+	"capd/capture/device"
+	"capd/filter"
+)
+
+// A fakeKernel is the BPF part of one of the four kernels, as its bpf.c
+// behaves, and complains of whoever uses it as it may not be used.
+type fakeKernel struct {
+	t testing.TB
+	abi
+
+	inUse    int   // numbered nodes that others have
+	nodes    int   // that there are
+	openErr  error // of the first one that is free
+	most     int   // bytes of a buffer
+	memory   int   // over which there is no memory for one; 0 is no limit
+	promisc  error
+	setIfErr error
+	oldDir   bool              // the direction ioctl is not there
+	oldLock  bool              // and the lock
+	oldSetF  bool              // and the one that keeps what is in the buffers
+	failing  string            // an ioctl that fails with EPERM
+	version  uint16            // minor, of the filters
+	dlts     []uint32          // of every interface, its own first
+	prefix   map[uint32][]byte // what a frame begins with, by DLT
+	lag      time.Duration     // between two devices, where each has its own time of a frame
+	hdrlen   int
+	quirk    bool // reads of nothing return at once
+
+	mu    sync.Mutex
+	links map[string]linkState
+	open_ map[int]*fakeNode
+	paths []string // that were opened or tried
+	reads atomic.Int64
+}
+
+// A fakeNode is struct bpf_d.
+type fakeNode struct {
+	name                    string // of the interface; empty before it is bound
+	gone, locked, immediate bool
+	dlt                     uint32
+	length                  int
+	timeout                 time.Duration
+	nanos                   bool
+	program                 []device.Instruction
+	filter                  filter.Program   // the same
+	hide                    device.Direction // frames that are not seen; 0 is none
+	store, hold             []byte
+	recv, drops             uint64
+	reading                 bool
+	interrupts              int
+	readErr                 error
+	wake                    chan struct{}
+	log                     []string
+}
+
+func newKernel(t testing.TB, a abi) *fakeKernel {
+	return &fakeKernel{
+		t: t, abi: a, nodes: 4, version: 1, most: 1 << 16, dlts: []uint32{1}, hdrlen: headers(a.os)[0],
+		links: map[string]linkState{"en0": {index: 4, up: true}, "en1": {index: 5, up: true}},
+		open_: map[int]*fakeNode{},
+	}
+}
+
+func (k *fakeKernel) open(path string) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.paths = append(k.paths, path)
+	var unit int
+	if _, err := fmt.Sscanf(path, "/dev/bpf%d", &unit); k.numbered != (err == nil) {
+		k.t.Errorf("%s opens %s", k.os, path)
+	}
+	switch {
+	case unit >= k.nodes:
+		return -1, syscall.ENOENT
+	case unit < k.inUse:
+		return -1, syscall.EBUSY
+	case k.openErr != nil:
+		return -1, k.openErr
+	}
+	fd := 100 + len(k.open_)
+	k.open_[fd] = &fakeNode{length: 4096, wake: make(chan struct{}, 1)}
+	return fd, nil
+}
+
+func (k *fakeKernel) close(fd int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.open_[fd]
+	if n == nil {
+		k.t.Errorf("close of %d, which is not open", fd)
+		return syscall.EBADF
+	}
+	if n.reading {
+		k.t.Error("closed during a read")
+	}
+	k.open_[fd] = nil
+	return nil
+}
+
+// isOpen says whether a descriptor is.
+func (k *fakeKernel) isOpen() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range k.open_ {
+		if n != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *fakeKernel) link(name string) (linkState, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok := k.links[name]
+	if !ok {
+		return s, device.ErrNoInterface
+	}
+	return s, nil
+}
+
+// name returns what the ioctl is called; "" is one that this system lacks.
+func (k *fakeKernel) name(code uint32) string {
+	names := map[uint32]string{
+		biocVersion: "version", biocGetLen: "get length", biocSetLen: "set length", biocSetFilter: "set filter",
+		biocPromisc: "promiscuous", biocGetDLT: "get dlt", biocImmediate: "immediate",
+		k.setIf: "set interface", k.timeout: "timeout", k.stats: "stats", k.setDLT: "set dlt", k.abi.dlts: "list dlts",
+		k.lock: "lock", k.stamp: "stamp", k.direction: "direction", k.seeSent: "see sent", k.newFilter: "change filter",
+	}
+	delete(names, 0)
+	return names[code]
+}
+
+// ioctl checks the argument's size, the order, and what a lock allows.
+func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := k.open_[fd]
+	if n == nil {
+		k.t.Errorf("ioctl %#x of %d, which is not open", code, fd)
+		return syscall.EBADF
+	}
+	name := k.name(code)
+	if name == "" || len(arg) != int(code>>16&0x1fff) {
+		k.t.Errorf("%s: ioctl %#x %q with %d bytes", k.os, code, name, len(arg))
+		return syscall.EINVAL
+	}
+	n.log = append(n.log, name)
+	if name == k.failing {
+		return syscall.EPERM
+	}
+	if n.locked && !slices.Contains([]string{"get length", "get dlt", "list dlts", "stats", "version", "lock", "timeout", "immediate"}, name) {
+		k.t.Errorf("%s: %s of a locked device", k.os, name)
+		return syscall.EPERM
+	}
+	switch name {
+	case "set length", "direction", "see sent", "stamp":
+		return k.before(n, name, arg)
+	case "set filter", "change filter":
+		return k.setFilter(n, name, arg)
+	case "set interface":
+		return k.attach(n, arg)
+	}
+	return k.after(n, name, arg)
+}
+
+// before are the ioctls that have to come before frames do.
+func (k *fakeKernel) before(n *fakeNode, name string, arg []byte) error {
+	if n.name != "" {
+		k.t.Errorf("%s: %s after the interface", k.os, name)
+		return syscall.EINVAL
+	}
+	switch name {
+	case "set length":
+		n.length = min(max(int(host.Uint32(arg)), 32), k.most)
+		host.PutUint32(arg, uint32(n.length))
+	case "stamp":
+		n.nanos = host.Uint32(arg) == freebsdNanotime
+	case "see sent":
+		n.hide = device.Out
+	case "direction":
+		if k.oldDir {
+			return syscall.EINVAL
+		}
+		n.hide = device.Out
+		if host.Uint32(arg) == k.out {
+			n.hide = device.In
+		}
+	}
+	return nil
+}
+
+// setFilter is bpf_setf. One that throws frames away is a mistake of ours.
+func (k *fakeKernel) setFilter(n *fakeNode, name string, arg []byte) error {
+	if name == "change filter" && k.oldSetF {
+		return syscall.ENOTTY
+	}
+	n.program = slices.Clone(pointed[device.Instruction](arg))
+	n.filter.Instructions = nil
+	for _, i := range n.program {
+		n.filter.Instructions = append(n.filter.Instructions, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
+	}
+	if name == "set filter" {
+		if len(n.store)+len(n.hold) > 0 {
+			k.t.Errorf("%s: %s throws frames away", k.os, name)
+		}
+		n.reset()
+	}
+	return nil
+}
+
+// reset is reset_d.
+func (n *fakeNode) reset() { n.recv, n.drops, n.store, n.hold = 0, 0, nil, nil }
+
+// lets says whether the filter takes some frame.
+func (n *fakeNode) lets() bool {
+	return slices.ContainsFunc(n.program, func(i device.Instruction) bool { return i.Code == device.OpReturn && i.K > 0 })
+}
+
+// pointed returns the list that a counted list's argument points to.
+func pointed[T any](arg []byte) []T {
+	var p unsafe.Pointer
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&p)), 8), arg[len(arg)-8:])
+	list := unsafe.Slice((*T)(p), int(host.Uint32(arg)))
+	runtime.KeepAlive(arg)
+	return list
+}
+
+func (k *fakeKernel) attach(n *fakeNode, arg []byte) error {
+	name := string(arg[:slices.Index(arg, 0)])
+	_, there := k.links[name]
+	switch {
+	case !there:
+		return syscall.ENXIO
+	case k.setIfErr != nil:
+		return k.setIfErr
+	case k.memory > 0 && n.length > k.memory:
+		return syscall.ENOBUFS
+	}
+	n.name, n.dlt = name, k.dlts[0]
+	n.reset()
+	return nil
+}
+
+// after are the others. Most of them want an interface.
+func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
+	if (n.name == "" || n.gone) && slices.Contains([]string{"promiscuous", "get dlt", "set dlt", "list dlts"}, name) {
+		return syscall.EINVAL
+	}
+	switch name {
+	case "version":
+		host.PutUint16(arg, 1)
+		host.PutUint16(arg[2:], k.version)
+	case "get length":
+		host.PutUint32(arg, uint32(n.length))
+	case "get dlt":
+		host.PutUint32(arg, n.dlt)
+	case "set dlt":
+		if n.lets() {
+			k.t.Errorf("%s: %s while frames pass that are not of it", k.os, name)
+		}
+		if !slices.Contains(k.dlts, host.Uint32(arg)) {
+			return syscall.EINVAL
+		}
+		n.dlt = host.Uint32(arg)
+		n.reset()
+	case "list dlts":
+		host.PutUint32(arg, uint32(copy(pointed[uint32](arg), k.dlts)))
+	case "timeout":
+		n.timeout = time.Duration(host.Uint64(arg))*time.Second + time.Duration(host.Uint64(arg[8:]))*time.Microsecond
+	case "immediate":
+		n.immediate = host.Uint32(arg) != 0
+	case "promiscuous":
+		return k.promisc
+	case "lock":
+		if k.oldLock {
+			return syscall.EINVAL
+		}
+		n.locked = true
+	case "stats":
+		if len(arg) == sizeStat {
+			host.PutUint32(arg, uint32(n.recv))
+			host.PutUint32(arg[4:], uint32(n.drops))
+		} else {
+			host.PutUint64(arg, n.recv)
+			host.PutUint64(arg[8:], n.drops)
+		}
+	}
+	return nil
+}
+
+// change changes the one device that is open.
+func (k *fakeKernel) change(f func(n *fakeNode)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(k.only())
+}
+
+// only returns the one node that is open, or the one opened last.
+func (k *fakeKernel) only() *fakeNode {
+	all := k.opened()
+	if len(all) == 0 {
+		k.t.Fatal("no device is open")
+	}
+	return all[0]
+}
+
+// opened returns the nodes that are open, the last one first, as the kernels
+// have them.
+func (k *fakeKernel) opened() []*fakeNode {
+	var all []*fakeNode
+	for _, fd := range slices.Backward(slices.Sorted(maps.Keys(k.open_))) {
+		if n := k.open_[fd]; n != nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// receive is bpf_tap: frames of en0.
+func (k *fakeKernel) receive(d device.Direction, frames ...[]byte) { k.tap("en0", d, frames...) }
+
+// tap gives the frames to all devices that are bound to the interface. Their
+// time is the same in all, but where each reads the clock anew.
+func (k *fakeKernel) tap(name string, d device.Direction, frames ...[]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, frame := range frames {
+		now := time.Now()
+		for _, n := range k.opened() {
+			if n.name != name || n.gone {
+				continue
+			}
+			n.recv++
+			frame := append(slices.Clip(k.prefix[n.dlt]), frame...)
+			if keep := n.filter.Match(frame, len(frame), nil); keep > 0 && (n.hide != d || d == device.Both) {
+				k.catch(n, frame, keep, now)
+				if k.skew > 0 {
+					now = now.Add(k.lag)
+				}
+			}
+		}
+	}
+}
+
+// catch is catchpacket.
+func (k *fakeKernel) catch(n *fakeNode, frame []byte, keep int, now time.Time) {
+	l, frac := k.record, uint64(now.Nanosecond())
+	if !n.nanos {
+		frac /= 1000
+	}
+	r := rec{data: frame[:min(len(frame), keep)], datalen: uint32(len(frame)), sec: uint64(now.Unix()), frac: frac}
+	grown := l.put(n.store, k.hdrlen, r)
+	if len(grown) > n.length {
+		if n.hold != nil {
+			n.drops++
+			return
+		}
+		n.hold, n.store = n.store, nil
+		n.signal()
+		grown = l.put(nil, k.hdrlen, r)
+	}
+	n.store = grown
+	if n.immediate {
+		n.signal()
+	}
+}
+
+func (n *fakeNode) signal() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// room says that every device of the interface has a buffer to put frames into.
+func (k *fakeKernel) room(name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !slices.ContainsFunc(k.opened(), func(n *fakeNode) bool {
+		return n.name == name && n.hold != nil && len(n.store) > n.length/2
+	})
+}
+
+// remove is the interface's end. NetBSD wakes nobody.
+func (k *fakeKernel) remove(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.links, name)
+	for _, n := range k.opened() {
+		if n.name != name {
+			continue
+		}
+		n.gone = true
+		if k.os != "netbsd" {
+			n.signal()
+		}
+	}
+}
+
+// setUp switches the interface on or off, which BPF does not notice.
+func (k *fakeKernel) setUp(name string, up bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.links[name]
+	s.up = up
+	k.links[name] = s
+}
+
+// read is bpfread.
+func (k *fakeKernel) read(fd int, buf []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.reads.Add(1)
+	n := k.open_[fd]
+	if n == nil || n.reading {
+		k.t.Errorf("read of %d, which is not open, or being read", fd)
+		return 0, syscall.EBADF
+	}
+	if len(buf) != n.length {
+		k.t.Errorf("read of %d bytes, not %d", len(buf), n.length)
+		return 0, syscall.EINVAL
+	}
+	n.reading = true
+	defer func() { n.reading = false }()
+	if n.hold == nil {
+		if done, err := k.sleep(n); done {
+			return 0, err
+		}
+	}
+	got := copy(buf, n.hold)
+	n.hold = nil
+	return got, nil
+}
+
+// sleep waits until there is a hold buffer. It says whether the read is over
+// without one.
+func (k *fakeKernel) sleep(n *fakeNode) (done bool, err error) {
+	deadline := time.NewTimer(n.timeout)
+	defer deadline.Stop()
+	for n.hold == nil {
+		switch {
+		case n.immediate && len(n.store) > 0, n.gone && k.os == "openbsd" && len(n.store) > 0:
+			n.hold, n.store = n.store, nil
+			return false, nil
+		case n.gone && k.os == "openbsd":
+			return true, syscall.EIO
+		case n.gone && k.os != "netbsd":
+			return true, syscall.ENXIO
+		case n.interrupts > 0:
+			n.interrupts--
+			return true, syscall.EINTR
+		case n.readErr != nil:
+			return true, n.readErr
+		case k.quirk && len(n.store) == 0:
+			return true, nil
+		}
+		k.mu.Unlock()
+		expired := false
+		select {
+		case <-n.wake:
+		case <-deadline.C:
+			expired = true
+		}
+		k.mu.Lock()
+		if expired && n.hold == nil {
+			n.hold, n.store = n.store, nil
+			return len(n.hold) == 0, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,316 @@
+package bpf
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/capture/device"
+	"capd/pcap"
+)
+
+// openFake opens a device of the kernel.
+func openFake(k *fakeKernel, change ...func(*device.Config)) (*bpfDevice, error) {
+	c := device.Config{Interface: "en0", BlockSize: 1 << 16, RingSize: 1 << 20}
+	for _, f := range change {
+		f(&c)
+	}
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	d := new(bpfDevice)
+	return d, d.openOn(k, k.abi, c)
+}
+
+func mustOpen(t *testing.T, k *fakeKernel, change ...func(*device.Config)) *bpfDevice {
+	t.Helper()
+	d, err := openFake(k, change...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// everySystem runs the test once for each.
+func everySystem(t *testing.T, test func(t *testing.T, k *fakeKernel)) {
+	for _, a := range []abi{darwin(), freebsd(), netbsd(), openbsd()} {
+		t.Run(a.os, func(t *testing.T) { test(t, newKernel(t, a)) })
+	}
+}
+
+func TestBPFSetUp(t *testing.T) {
+	want := map[string]string{
+		"darwin":  "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter",
+		"freebsd": "version, stamp, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter, lock",
+		"netbsd":  "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, set filter, lock",
+		"openbsd": "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter, lock",
+	}
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		d := mustOpen(t, k, func(c *device.Config) { c.Promiscuous, c.Direction, c.Snaplen = true, device.In, 96 })
+		n := k.only()
+		if got := strings.Join(n.log, ", "); got != want[k.os] {
+			t.Errorf("ioctls\n%s, want\n%s", got, want[k.os])
+		}
+		if n.timeout != 100*time.Millisecond || n.immediate || n.hide != device.Out || n.locked != (k.os != "darwin") || n.nanos != (k.os == "freebsd") {
+			t.Errorf("set up as %+v", n)
+		}
+		if !reflect.DeepEqual(n.program, []device.Instruction{{Code: device.OpReturn, K: 96}}) {
+			t.Errorf("program %v", n.program)
+		}
+		if len(d.warnings()) != 0 || d.link != pcap.LinkTypeEthernet || d.index != 4 {
+			t.Errorf("warnings %q, link type %v, index %d", d.warnings(), d.link, d.index)
+		}
+		if err := d.close(); err != nil || k.isOpen() {
+			t.Errorf("close: %v, open %t", err, k.isOpen())
+		}
+	})
+}
+
+// A user's program is chained to the snaplen; a timeout never is endless.
+func TestBPFProgramAndTimeout(t *testing.T) {
+	user := []device.Instruction{{Code: bpfLoadValue, K: 1}, {Code: bpfJumpEqual, K: 1, Jf: 1}, {Code: device.OpReturn, K: 1 << 20}, {Code: device.OpReturn}}
+	k := newKernel(t, darwin())
+	d := mustOpen(t, k, func(c *device.Config) { c.Filter, c.Snaplen, c.BlockTimeout = user, 128, 1 })
+	want := slices.Clone(user)
+	want[2].K = 128
+	if n := k.only(); !reflect.DeepEqual(n.program, want) || n.timeout != 10*time.Millisecond {
+		t.Errorf("program %v, timeout %v", n.program, n.timeout)
+	}
+	if user[2].K != 1<<20 {
+		t.Error("the user's program was changed")
+	}
+	d.close()
+	d = mustOpen(t, k, func(c *device.Config) { c.BlockTimeout = 60_000 })
+	defer d.close()
+	if n := k.only(); n.timeout != 250*time.Millisecond {
+		t.Errorf("timeout %v", n.timeout)
+	}
+}
+
+func TestBPFNodes(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		inUse, nodes int
+		openErr      error
+		tried        int
+		want         error
+		text         string
+	}{
+		{"first", 0, 4, nil, 1, nil, ""},
+		{"after three in use", 3, 4, nil, 4, nil, ""},
+		{"all in use", 4, 4, nil, 5, syscall.EBUSY, "end a program that has one"},
+		{"very many in use", 1000, 1000, nil, maxNodes, syscall.EBUSY, "all 256 BPF devices are in use"},
+		{"none there", 0, 0, nil, 1, syscall.ENOENT, "/dev/bpf0"},
+		{"no access", 0, 4, syscall.EACCES, 1, device.ErrPermission, "/dev/bpf0: operation not permitted: run capd with sudo, or let Wireshark's ChmodBPF give the group access_bpf"},
+		{"no access after two in use", 2, 4, syscall.EACCES, 3, device.ErrPermission, "/dev/bpf2"},
+		{"other error", 1, 4, syscall.EMFILE, 2, syscall.EMFILE, "/dev/bpf1"},
+	} {
+		k := newKernel(t, darwin())
+		k.inUse, k.nodes, k.openErr = tt.inUse, tt.nodes, tt.openErr
+		d, err := openFake(k)
+		if !errors.Is(err, tt.want) || len(k.paths) != tt.tried {
+			t.Errorf("%s: %v after %d tries, want %v after %d", tt.name, err, len(k.paths), tt.want, tt.tried)
+		}
+		if err != nil && !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s: %v does not say %q", tt.name, err, tt.text)
+		}
+		if err == nil {
+			d.close()
+		}
+	}
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		k.openErr = syscall.EACCES
+		if _, err := openFake(k); !errors.Is(err, device.ErrPermission) || !strings.Contains(err.Error(), "run capd") {
+			t.Errorf("%s: %v", k.os, err)
+		}
+	})
+}
+
+// Whatever the kernel refuses is named, and leaves no device open; without
+// some things opening goes on.
+func TestBPFEveryRefusal(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		change := func(c *device.Config) { c.Promiscuous, c.Direction = true, device.Out }
+		d := mustOpen(t, k, change)
+		steps := k.only().log
+		d.close()
+		for _, step := range steps {
+			k := newKernel(t, k.abi)
+			k.failing = step
+			d, err := openFake(k, change)
+			if step == "stamp" || step == "promiscuous" || step == "change filter" || step == "list dlts" {
+				if err != nil {
+					t.Errorf("%s: %v", step, err)
+					continue
+				}
+				if want := step == "promiscuous"; (len(d.warnings()) == 1) != want || step == "stamp" && d.record.tick != 1000 {
+					t.Errorf("%s: warnings %q, tick %d", step, d.warnings(), d.record.tick)
+				}
+				d.close()
+			} else if !errors.Is(err, device.ErrPermission) || !strings.Contains(err.Error(), ": operation not permitted") {
+				t.Errorf("%s: %v", step, err)
+			}
+			if k.isOpen() {
+				t.Errorf("%s: still open", step)
+			}
+		}
+		k.version = 0
+		if _, err := openFake(k); err == nil || !strings.Contains(err.Error(), "filter version 1.0") || k.isOpen() {
+			t.Errorf("old filter version: %v", err)
+		}
+	})
+}
+
+func TestBPFGuess(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		for interfaceType, want := range map[int]pcap.LinkType{
+			6: pcap.LinkTypeEthernet, 71: pcap.LinkTypeEthernet, 135: pcap.LinkTypeEthernet, 209: pcap.LinkTypeEthernet,
+			23: pcap.LinkTypePPP, 24: k.loopback, 244: pcap.LinkTypeEnc, 245: pcap.LinkTypePFLog, 1: k.loopback, 240: k.loopback,
+		} {
+			if got, _ := k.guess(interfaceType); got != want {
+				t.Errorf("interface type %d: %v, want %v", interfaceType, got, want)
+			}
+		}
+	})
+}
+
+// However opening ends, no device stays open but one that is used.
+func TestBPFOpenErrors(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		for _, tt := range []struct {
+			name   string
+			change func(k *fakeKernel, c *device.Config)
+			want   error
+		}{
+			{"no interface", func(_ *fakeKernel, c *device.Config) { c.Interface = "en9" }, device.ErrNoInterface},
+			{"long name", func(k *fakeKernel, c *device.Config) {
+				c.Interface = "an-interface-name"
+				k.links[c.Interface] = linkState{}
+			}, device.ErrNoInterface},
+			{"without BPF", func(k *fakeKernel, _ *device.Config) { k.setIfErr = syscall.ENXIO }, device.ErrNoInterface},
+			{"down", func(k *fakeKernel, _ *device.Config) { k.setIfErr = syscall.ENETDOWN }, device.ErrDown},
+			{"forbidden", func(k *fakeKernel, _ *device.Config) { k.setIfErr = syscall.EPERM }, device.ErrPermission},
+			{"any", func(_ *fakeKernel, c *device.Config) { c.Interface = device.Any }, errors.ErrUnsupported},
+			{"no memory at all", func(k *fakeKernel, _ *device.Config) { k.memory = 1 }, syscall.ENOBUFS},
+			{"no number", func(k *fakeKernel, _ *device.Config) { k.dlts = []uint32{1 << 20} }, nil},
+		} {
+			k := newKernel(t, k.abi)
+			_, err := openFake(k, func(c *device.Config) { tt.change(k, c) })
+			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || k.isOpen() {
+				t.Errorf("%s: %v, open %t", tt.name, err, k.isOpen())
+			}
+		}
+	})
+}
+
+// The kernel cuts the buffer's length in silence, or has no memory for it.
+func TestBPFBufferLength(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		for _, tt := range []struct{ ring, most, memory, want int }{
+			{1 << 20, 1 << 19, 0, 1 << 19},     // the largest that fits the ring
+			{1 << 20, 1 << 30, 0, 1 << 19},     // not more, though there is
+			{1 << 20, 5000, 0, 5000},           // cut
+			{1 << 28, 1 << 30, 0, 32 << 20},    // never over 32 MiB
+			{1 << 20, 1 << 30, 200e3, 1 << 17}, // halved until there is memory
+		} {
+			k := newKernel(t, k.abi)
+			k.most, k.memory = tt.most, tt.memory
+			d := mustOpen(t, k, func(c *device.Config) { c.RingSize = tt.ring })
+			if d.length != tt.want || d.ringSize() != 2*tt.want {
+				t.Errorf("length %d, ring %d; want %d", d.length, d.ringSize(), tt.want)
+			}
+			d.close()
+		}
+	})
+}
+
+func TestBPFWarnings(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		k.promisc, k.dlts = syscall.EOPNOTSUPP, []uint32{90, 91}
+		d := mustOpen(t, k, func(c *device.Config) { c.Promiscuous = true })
+		defer d.close()
+		w := d.warnings()
+		if len(w) != 2 || !strings.Contains(w[0], "DLT 90") || !strings.Contains(w[1], "promiscuous mode refused: operation not supported") {
+			t.Errorf("warnings %q", w)
+		}
+		if d.link != 90 || k.os != "darwin" && !k.only().locked {
+			t.Errorf("link type %d, locked %t", d.link, k.only().locked)
+		}
+	})
+}
+
+// Of several link types one that files have a number for is chosen.
+func TestBPFChoosesLinkType(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		k.dlts = []uint32{1 << 20, 98, 105, 1}
+		d := mustOpen(t, k)
+		defer d.close()
+		if d.link != pcap.LinkTypeIEEE80211 || k.only().dlt != 105 || len(d.warnings()) != 0 {
+			t.Errorf("link type %v, DLT %d, warnings %q", d.link, k.only().dlt, d.warnings())
+		}
+	})
+}
+
+func TestBPFDirection(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		for d, hidden := range map[device.Direction]device.Direction{device.Both: 0, device.In: device.Out, device.Out: device.In} {
+			dev := mustOpen(t, k, func(c *device.Config) { c.Direction = d })
+			if k.only().hide != hidden {
+				t.Errorf("direction %d hides %d", d, k.only().hide)
+			}
+			dev.close()
+		}
+		// A kernel without it hides sent frames in an older way, or says so.
+		k.oldDir = true
+		for _, d := range []device.Direction{device.In, device.Out} {
+			dev, err := openFake(k, func(c *device.Config) { c.Direction = d })
+			if want := d == device.In && k.os == "darwin"; (err == nil) != want || err != nil && !errors.Is(err, syscall.EINVAL) {
+				t.Errorf("direction %d of an old kernel: %v", d, err)
+			}
+			if err == nil {
+				dev.close()
+			}
+		}
+	})
+}
+
+// A kernel without the lock is as good as one that never has it.
+func TestBPFOldLock(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		k.oldLock = true
+		mustOpen(t, k).close()
+	})
+}
+
+func TestBPFInterfaceLinkTypes(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		all := []device.Interface{{Name: "en0", HardwareType: interfaceEthernet}, {Name: "lo0", HardwareType: interfaceLoopback}}
+		fillLinkTypes(k, k.abi, all)
+		if all[0].LinkType != pcap.LinkTypeEthernet || all[1].LinkType != k.loopback || len(k.paths) != 0 {
+			t.Errorf("%v, %d devices opened", all, len(k.paths))
+		}
+		// A tunnel's is asked for, and guessed without privilege.
+		k.dlts = []uint32{9}
+		all = []device.Interface{{Name: "en0", HardwareType: 131}, {Name: "en9", HardwareType: 131}, {Name: "en1", HardwareType: 131}}
+		fillLinkTypes(k, k.abi, all)
+		if all[0].LinkType != pcap.LinkTypePPP || all[1].LinkType != k.loopback || all[2].LinkType != pcap.LinkTypePPP || k.isOpen() {
+			t.Errorf("%v, open %t", all, k.isOpen())
+		}
+		k.openErr = syscall.EACCES
+		fillLinkTypes(k, k.abi, all)
+		if all[0].LinkType != k.loopback {
+			t.Errorf("%v", all)
+		}
+		// macOS has many tunnels, and logs every device that is bound.
+		tried := len(k.paths)
+		fillLinkTypes(k, k.abi, []device.Interface{{Name: "en0", HardwareType: interfaceOther}})
+		if asked := len(k.paths) > tried; asked != (k.os != "darwin") {
+			t.Errorf("a tunnel's link type is asked for: %t", asked)
+		}
+	})
+}

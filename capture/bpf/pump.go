@@ -1,0 +1,172 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"capd/capture/device"
+)
+
+// A pump is the state of the goroutine that reads a device.
+type pump struct {
+	*source
+	ending error // what Next returns after the rest; nil while frames come
+	left   int   // reads that may still bring some of it
+	down   bool
+	looked time.Time // when the interface's state was read
+	hasty  int       // timeouts in a row that came too soon
+}
+
+const (
+	lookEvery = time.Second // how often an idle interface's state is read
+	mostHasty = 8
+)
+
+// run reads until there is no more to read, and says so by closing full.
+func (d *source) run() {
+	r := pump{source: d}
+	d.end = r.read()
+	d.finished()
+	close(d.full)
+	_ = d.drop()
+}
+
+// read reads until the device is closed, or stopped or gone and drained.
+func (r *pump) read() error {
+	r.look()
+	for {
+		var b *buffer
+		select {
+		case b = <-r.free:
+		case <-r.quit:
+			return device.ErrClosed
+		}
+		n, err := r.fill(b.whole)
+		if err != nil {
+			return err
+		}
+		r.count()
+		b.records = records{layout: r.record, snaplen: r.snaplen, mem: b.whole[:n], count: &r.taken}
+		r.put(filled{buffer: b})
+	}
+}
+
+// finished takes the last counters. What the kernel drops after the last read of
+// a device that was stopped came after its end.
+func (d *source) finished() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_ = d.sample()
+	d.over = d.stopped.Load()
+}
+
+// put queues what Next returns. It waits only if nobody calls Next.
+func (r *pump) put(f filled) {
+	select {
+	case r.full <- f:
+	case <-r.quit:
+	}
+}
+
+// fill reads once successfully, however many timeouts that takes.
+func (r *pump) fill(buf []byte) (int, error) {
+	for !r.quitting() {
+		if r.ending == nil && r.stopped.Load() {
+			r.finish(device.ErrClosed)
+		}
+		if r.ending != nil && r.left == 0 {
+			return 0, r.ending
+		}
+		began := time.Now()
+		n, err := r.sys.read(r.fd, buf)
+		switch {
+		case n > 0 && err == nil:
+			r.left--
+			r.down, r.hasty = false, 0
+			return n, nil
+		case err == syscall.EINTR:
+		case (err == nil || err == syscall.EAGAIN || gone(err)) && r.ending != nil:
+			return 0, r.ending
+		case gone(err):
+			r.finish(device.ErrGone)
+		case err == nil || err == syscall.EAGAIN:
+			r.idle(time.Since(began))
+		default:
+			return 0, fmt.Errorf("read: %w", err)
+		}
+	}
+	return 0, device.ErrClosed
+}
+
+// gone says whether a call failed because the interface was removed: ENXIO on
+// macOS and FreeBSD, EIO on OpenBSD.
+func gone(err error) bool {
+	return errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EIO)
+}
+
+func (r *pump) quitting() bool {
+	select {
+	case <-r.quit:
+		return true
+	default:
+		return false
+	}
+}
+
+// finish starts the end of the capture. Reads that begin now return at most
+// the kernel's two buffers as they are: the one that is full and, in
+// immediate mode, the one being filled. (O_NONBLOCK would do the same but for
+// BIOCLOCK, which on FreeBSD forbids to set it, and neither the filter nor the
+// interface may be changed then.)
+func (r *pump) finish(why error) {
+	r.ending, r.left = why, kernelBuffers
+	// Without it the timeout hands over what there is, only later.
+	_ = r.set(biocImmediate, 1)
+}
+
+// idle looks after the interface while it has no frames.
+func (r *pump) idle(took time.Duration) {
+	r.count()
+	// NetBSD's reads go on timing out when the interface is gone.
+	if _, err := r.get(biocGetDLT); err == syscall.EINVAL || gone(err) {
+		r.finish(device.ErrGone)
+		return
+	}
+	if time.Since(r.looked) >= lookEvery {
+		r.look()
+	}
+	if took >= r.wait/2 {
+		r.hasty = 0
+		return
+	}
+	// Some OpenBSD kernels end one read too soon after a busy time. Should one
+	// do it always, it must not cost a processor.
+	if r.hasty++; r.hasty > mostHasty {
+		select {
+		case <-time.After(r.wait):
+		case <-r.quit:
+		}
+	}
+}
+
+// look reports an interface that went down. That wakes no read.
+func (r *pump) look() {
+	r.looked = time.Now()
+	state, err := r.sys.link(r.name)
+	if err != nil || state.index != r.index {
+		return // Whether it is gone is for the BPF device to say.
+	}
+	if !state.up && !r.down {
+		r.put(filled{event: device.ErrDown})
+	}
+	r.down = !state.up
+}
+
+// count reads the kernel's counters, before 32 bits can wrap twice.
+func (r *pump) count() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.sample() // Stats says what is wrong.
+}

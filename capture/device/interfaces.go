@@ -1,0 +1,32 @@
+package device
+
+import (
+	"net"
+	"net/netip"
+
+	"capd/pcap"
+)
+
+// An Interface is one that can be captured on.
+type Interface struct {
+	Index        int
+	Name         string
+	HardwareType uint16        // ARPHRD_ of linux/if_arp.h, IFT_ of net/if_types.h on the BSDs
+	LinkType     pcap.LinkType // of a capture on it
+	MTU          int           // bytes
+	Up           bool          // switched on
+	Running      bool          // has a carrier
+	Loopback     bool
+	Address      net.HardwareAddr // nil if it has none
+	IPs          []netip.Prefix
+	NICDropped   uint64 // frames that it dropped before any capture, since it exists
+}
+
+// Details of an interface, as far as its driver tells them.
+type Details struct {
+	Driver     string   // "" if unknown
+	SpeedMbps  int      // 0 if unknown
+	Enlarging  []string // offloads in use, by ethtool's names, that make frames larger than on the wire
+	ClockIndex int      // N of the NIC's own clock /dev/ptpN; -1 without one
+	Hardware   bool     // the NIC can stamp received frames with that clock
+}

@@ -1,0 +1,306 @@
+// Package fake is a system of interfaces without a kernel and without
+// privilege, for tests on any system. Its devices keep the promises of package
+// capture: what holds of a real device holds of these, and the same tests say
+// so of both.
+//
+//	sys := fake.New()
+//	eth0 := sys.Add("eth0")
+//	dev, err := sys.Open(capture.Config{Interface: "eth0"})
+//	eth0.Send(frame)    // comes out of the device
+//	eth0.SetUp(false)   // Next returns ErrDown
+//
+// Like a kernel's ring, a device's hands over a block when it is full or after
+// the Config's BlockTimeout. It waits by channels and timers only, so that it
+// works in the bubbles of testing/synctest; what is used in a bubble is to be
+// made there.
+package fake
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"capd/capture/device"
+	"capd/pcap"
+)
+
+// A System has interfaces, and opens devices of them. Its methods, and those of
+// its interfaces, may be called from any goroutine.
+type System struct {
+	mu      sync.Mutex // guards all of the system: its links, devices and rings
+	links   []*Link    // by index
+	groups  []*group   // that take the frames of all
+	index   int        // of the interface added last
+	opened  int        // groups so far
+	skew    time.Duration
+	refusal error
+	changes chan struct{}
+}
+
+// New returns a system without an interface.
+func New() *System { return &System{changes: make(chan struct{}, 1)} }
+
+// A Link is an interface of a System.
+type Link struct {
+	sys           *System
+	iface         device.Interface
+	types         []pcap.LinkType
+	groups        []*group
+	removed       bool
+	refusal       error // of Open
+	attachRefusal error
+}
+
+// Add makes an interface that is up. It has the given link types, its own
+// first, or Ethernet.
+func (s *System) Add(name string, types ...pcap.LinkType) *Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.find(name) != nil {
+		panic("fake: there is an interface " + name + " already")
+	}
+	if len(types) == 0 {
+		types = []pcap.LinkType{pcap.LinkTypeEthernet}
+	}
+	s.index++
+	l := &Link{sys: s, types: types, iface: device.Interface{
+		Index: s.index, Name: name, HardwareType: 1, LinkType: types[0], MTU: 1500, Up: true, Running: true,
+		Loopback: name == "lo", Address: net.HardwareAddr{2, 0, 0, 0, 0, byte(s.index)},
+	}}
+	s.links = append(s.links, l)
+	s.changed()
+	return l
+}
+
+// find returns the interface of that name; nil if there is none.
+func (s *System) find(name string) *Link {
+	if i := slices.IndexFunc(s.links, func(l *Link) bool { return l.iface.Name == name }); i >= 0 {
+		return s.links[i]
+	}
+	return nil
+}
+
+// changed tells of a change of some interface. The caller holds mu.
+func (s *System) changed() {
+	select {
+	case s.changes <- struct{}{}:
+	default:
+	}
+}
+
+// Changes is sent to when interfaces have changed since it was last received
+// from.
+func (s *System) Changes() <-chan struct{} { return s.changes }
+
+// Interfaces lists the interfaces, by index.
+func (s *System) Interfaces() ([]device.Interface, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []device.Interface
+	for _, l := range s.links {
+		i := l.iface
+		i.Address = slices.Clone(i.Address)
+		i.IPs = slices.Clone(i.IPs)
+		all = append(all, i)
+	}
+	return all, nil
+}
+
+// Open opens an interface, as capture.Open does.
+func (s *System) Open(c device.Config) (*device.Device, error) { return device.Open(c, s.open) }
+
+// OpenGroup opens devices that share the frames of an interface, as
+// capture.OpenGroup does. By flow means by the addresses and ports of IPv4,
+// else by the first bytes; by CPU means in turn.
+func (s *System) OpenGroup(c device.Config, n int, spread device.Spread) ([]*device.Device, error) {
+	return device.OpenGroup(c, n, spread, s.open, s.openGroup)
+}
+
+func (s *System) open(c device.Config) (*device.Device, error) {
+	all, err := s.openPorts(c, 1, device.ByFlow)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+func (s *System) openGroup(c device.Config, n int, spread device.Spread) ([]*device.Device, error) {
+	all, err := s.openPorts(c, n, spread)
+	if err != nil && !errors.Is(err, device.ErrDown) {
+		err = fmt.Errorf("open %s: %w", c.Interface, err)
+	}
+	return all, err
+}
+
+func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*device.Device, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusal != nil {
+		return nil, s.refusal
+	}
+	l, link, err := s.lookup(c)
+	if err != nil {
+		return nil, err
+	}
+	if n > 1 && l != nil && !l.iface.Up {
+		return nil, fmt.Errorf("join group: %w", device.ErrDown)
+	}
+	s.opened++
+	g := &group{spread: spread, order: s.opened}
+	var all []*device.Device
+	for range n {
+		p := newPort(s, l, g, c, link)
+		g.ports = append(g.ports, p)
+		all = append(all, p.device())
+	}
+	if l == nil {
+		s.groups = append(s.groups, g)
+	} else {
+		l.groups = append(l.groups, g)
+	}
+	return all, nil
+}
+
+// lookup returns the interface that the Config names, nil if that is Any, and
+// the link type of its frames.
+func (s *System) lookup(c device.Config) (*Link, pcap.LinkType, error) {
+	types := []pcap.LinkType{pcap.LinkTypeLinuxSLL2}
+	var l *Link
+	if c.Interface != device.Any {
+		if l = s.find(c.Interface); l == nil {
+			return nil, 0, device.ErrNoInterface
+		}
+		if l.refusal != nil {
+			return nil, 0, l.refusal
+		}
+		types = l.types
+	}
+	if c.LinkType == "" {
+		return l, types[0], nil
+	}
+	want, err := pcap.ParseLinkType(c.LinkType)
+	if err == nil && !slices.Contains(types, want) {
+		err = device.NoLinkType(want, types)
+	}
+	return l, want, err
+}
+
+// Refuse makes every opening of a device fail with the error, such as
+// capture.ErrPermission, until it is nil.
+func (s *System) Refuse(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusal = err
+}
+
+// SetSkew makes the times of one frame differ by that much between the devices
+// of an interface that were opened first and last; the last has the earlier
+// time. Devices opened from now on tell it (Device.Skew).
+func (s *System) SetSkew(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skew = d
+}
+
+// Name returns the interface's name.
+func (l *Link) Name() string { return l.info().Name }
+
+// Index returns the interface's index, which a renamed one keeps and a new one
+// of the same name does not have.
+func (l *Link) Index() int { return l.info().Index }
+
+func (l *Link) info() device.Interface {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	return l.iface
+}
+
+// Devices returns how many devices of the interface are open.
+func (l *Link) Devices() int {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	n := 0
+	for _, g := range l.groups {
+		n += len(g.ports)
+	}
+	return n
+}
+
+// Change changes what the system says of the interface, such as its address or
+// its MTU. Its name, whether it is up, and its index have ways of their own.
+func (l *Link) Change(f func(i *device.Interface)) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	index, name, up := l.iface.Index, l.iface.Name, l.iface.Up
+	f(&l.iface)
+	l.iface.Index, l.iface.Name, l.iface.Up = index, name, up
+	l.sys.changed()
+}
+
+// SetUp switches the interface on or off. While it is off no frame comes.
+func (l *Link) SetUp(up bool) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	if !up && l.iface.Up {
+		l.each(func(p *port) { p.down = true })
+	}
+	l.iface.Up, l.iface.Running = up, up
+	l.sys.changed()
+}
+
+// Rename gives the interface another name. Its devices go on.
+func (l *Link) Rename(name string) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	if other := l.sys.find(name); other != nil && other != l {
+		panic("fake: there is an interface " + name + " already")
+	}
+	l.iface.Name = name
+	l.sys.changed()
+}
+
+// Remove removes the interface. Its devices are gone when they are drained.
+func (l *Link) Remove() {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	l.sys.links = slices.DeleteFunc(l.sys.links, func(o *Link) bool { return o == l })
+	l.iface.Up, l.iface.Running, l.removed = false, false, true
+	l.each(func(p *port) { p.gone = true })
+	l.sys.changed()
+}
+
+// Refuse makes every opening of the interface fail with the error, until it is
+// nil.
+func (l *Link) Refuse(err error) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	l.refusal = err
+}
+
+// RefuseAttach makes Attach of its devices fail with the error, until it is nil.
+func (l *Link) RefuseAttach(err error) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	l.attachRefusal = err
+}
+
+// Fail makes the next Next of each of its devices return the error.
+func (l *Link) Fail(err error) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	l.each(func(p *port) { p.failure = err })
+}
+
+// each does something with each device and wakes its reader. The caller holds
+// mu.
+func (l *Link) each(f func(p *port)) {
+	for _, g := range l.groups {
+		for _, p := range g.ports {
+			f(p)
+			p.wake()
+		}
+	}
+}

@@ -1,0 +1,237 @@
+package fake
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/fnv"
+	"runtime"
+	"slices"
+	"time"
+
+	"capd/capture/device"
+	"capd/filter"
+	"capd/pcap"
+)
+
+// A group are devices that share the frames of an interface; most often it is
+// one.
+type group struct {
+	ports  []*port // that are open
+	spread device.Spread
+	turn   int
+	order  int // in which groups were opened
+}
+
+// Send makes frames come in on the interface, now.
+func (l *Link) Send(frames ...[]byte) {
+	for _, f := range frames {
+		l.Deliver(pcap.Packet{Data: f})
+	}
+}
+
+// Deliver makes packets come by the interface. Of each a time of 0 is now, a
+// length of 0 is that of its data, and flags without a direction are those of a
+// frame that comes in. While the interface is down they are lost to everybody.
+func (l *Link) Deliver(pkts ...pcap.Packet) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	for _, p := range pkts {
+		if !l.iface.Up {
+			return
+		}
+		if p.Sec == 0 && p.Nsec == 0 {
+			now := time.Now()
+			p.Sec, p.Nsec = uint32(now.Unix()), uint32(now.Nanosecond())
+		}
+		p.Length = max(p.Length, uint32(len(p.Data)))
+		if p.Flags&(pcap.FlagInbound|pcap.FlagOutbound) == 0 {
+			p.Flags |= pcap.FlagInbound | l.cast(p.Data)
+		}
+		l.deliver(p)
+	}
+}
+
+// cast returns the flags for a frame's destination.
+func (l *Link) cast(frame []byte) pcap.Flags {
+	switch {
+	case l.types[0] != pcap.LinkTypeEthernet || len(frame) < 6 || bytes.Equal(frame[:6], l.iface.Address):
+		return pcap.FlagUnicast
+	case bytes.Equal(frame[:6], []byte{255, 255, 255, 255, 255, 255}):
+		return pcap.FlagBroadcast
+	case frame[0]&1 != 0:
+		return pcap.FlagMulticast
+	}
+	return pcap.FlagPromiscuous
+}
+
+// deliver gives the packet to every group, the one opened last first, as do the
+// kernels that stamp a frame for each. The caller holds mu.
+func (l *Link) deliver(p pcap.Packet) {
+	all := slices.Concat(l.groups, l.sys.groups)
+	slices.SortFunc(all, func(a, b *group) int { return b.order - a.order })
+	taken := false
+	for i, g := range all {
+		one := p
+		if i > 0 {
+			t := p.Time().Add(l.sys.skew * time.Duration(i) / time.Duration(len(all)-1))
+			one.Sec, one.Nsec = uint32(t.Unix()), uint32(t.Nanosecond())
+		}
+		if g.take(l, one) {
+			taken = true
+		}
+	}
+	if !taken {
+		l.iface.NICDropped++ // The interface counts what nobody takes.
+	}
+}
+
+// take gives the packet to one of the group's devices. It says whether that was
+// there to take it, by its filter or not.
+func (g *group) take(l *Link, p pcap.Packet) bool {
+	if len(g.ports) == 0 {
+		return false
+	}
+	at := g.turn
+	if g.spread == device.ByFlow {
+		at = int(flow(p.Data))
+	} else {
+		g.turn++
+	}
+	one := g.ports[at%len(g.ports)]
+	if !one.ring.room(len(p.Data)) {
+		if i := slices.IndexFunc(g.ports, func(o *port) bool { return o.ring.room(len(p.Data)) }); i >= 0 {
+			one = g.ports[i]
+		}
+	}
+	if one.stopped {
+		return len(g.ports) > 1 // One of a group stays in it, and takes nothing.
+	}
+	if keep := one.keep(l, p); keep > 0 {
+		one.receive(l, p, keep)
+	}
+	return true
+}
+
+// flow is a hash of a frame's flow: of IPv4 the addresses and ports, else of
+// its first bytes.
+func flow(frame []byte) uint32 {
+	h := fnv.New32a()
+	if len(frame) >= 38 && binary.BigEndian.Uint16(frame[12:]) == 0x0800 && frame[14] == 0x45 {
+		h.Write(frame[26:38])
+	} else {
+		h.Write(frame[:min(len(frame), 14)])
+	}
+	return h.Sum32() >> 1
+}
+
+// keep returns how many bytes of the packet the device takes; 0 is none of it.
+func (p *port) keep(l *Link, pkt pcap.Packet) int {
+	out := pkt.Flags&pcap.FlagOutbound != 0
+	switch {
+	case p.gated, p.config.Direction == device.In && out, p.config.Direction == device.Out && !out:
+		return 0
+	case len(p.program.Instructions) == 0:
+		return p.config.Snaplen
+	}
+	data, meta := pkt.Data, &filter.Meta{Hatype: l.iface.HardwareType, Ifindex: uint32(l.iface.Index), PacketType: packetType(pkt.Flags)}
+	if l.types[0] == pcap.LinkTypeEthernet && len(data) >= 14 {
+		meta.Protocol = binary.BigEndian.Uint16(data[12:])
+		tagged := meta.Protocol == 0x8100 || meta.Protocol == 0x88a8
+		if tagged && len(data) >= 18 && runtime.GOOS == "linux" { // where the kernel takes the tag out first
+			meta.VLAN, meta.VLANTag = true, binary.BigEndian.Uint16(data[14:])
+			meta.Protocol = binary.BigEndian.Uint16(data[16:])
+			data = slices.Concat(data[:12], data[16:])
+		}
+		if p.link == nil { // cooked: the filter sees what the header is put before
+			data = data[14:]
+		}
+	}
+	return min(p.program.Match(data, int(pkt.Length)-len(pkt.Data)+len(data), meta), p.config.Snaplen)
+}
+
+// packetType is the sll_pkttype of a packet with the flags (PACKET_ of
+// linux/if_packet.h).
+func packetType(f pcap.Flags) uint8 {
+	switch {
+	case f&pcap.FlagOutbound != 0:
+		return 4
+	case f&pcap.FlagPromiscuous == pcap.FlagPromiscuous:
+		return 3
+	case f&pcap.FlagBroadcast == pcap.FlagBroadcast:
+		return 1
+	case f&pcap.FlagMulticast != 0:
+		return 2
+	}
+	return 0
+}
+
+// receive puts the packet, cut at keep bytes, into the device's ring, or counts
+// it as dropped.
+func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
+	data := pkt.Data
+	if p.link == nil {
+		data = l.cook(pkt)
+		pkt.Length += uint32(len(data) - len(pkt.Data))
+	}
+	n := min(len(data), keep)
+	pkt.Data = bytes.Clone(data[:n:n])
+	if pkt.Data == nil {
+		pkt.Data = []byte{}
+	}
+	p.count.Received++
+	if !p.ring.add(pkt) {
+		p.count.Dropped++
+	}
+}
+
+// cook returns an Ethernet frame as LINKTYPE_LINUX_SLL2 has it.
+func (l *Link) cook(pkt pcap.Packet) []byte {
+	frame, protocol := pkt.Data, []byte{0, 0}
+	address := make([]byte, 8)
+	if l.types[0] == pcap.LinkTypeEthernet && len(frame) >= 14 {
+		copy(address, frame[6:12])
+		frame, protocol = frame[14:], frame[12:14]
+	}
+	h := append(slices.Clone(protocol), 0, 0)
+	h = binary.BigEndian.AppendUint32(h, uint32(l.iface.Index))
+	h = binary.BigEndian.AppendUint16(h, l.iface.HardwareType)
+	h = append(h, packetType(pkt.Flags), 6)
+	return slices.Concat(h, address, frame)
+}
+
+// Drop makes each device count n frames as dropped, as if its ring had been
+// full.
+func (l *Link) Drop(n int) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	l.each(func(p *port) {
+		if p.takes() {
+			p.count.Received += uint64(n)
+			p.count.Dropped += uint64(n)
+			p.count.Freezes++
+		}
+	})
+}
+
+// Corrupt makes each device receive a block whose last n frames make no sense,
+// after those that are in it already.
+func (l *Link) Corrupt(n int) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	l.each(func(p *port) {
+		if p.takes() {
+			p.count.Received += uint64(n)
+			if !p.ring.spoil(n) {
+				p.count.Dropped += uint64(n)
+			}
+		}
+	})
+}
+
+// Miss makes the interface count n frames that it dropped before any capture
+// (Stats.NICDropped).
+func (l *Link) Miss(n int) {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	l.iface.NICDropped += uint64(n)
+}

@@ -1,0 +1,198 @@
+package fake
+
+import (
+	"time"
+
+	"capd/capture/device"
+	"capd/pcap"
+)
+
+// What a frame takes of a block, as in a ring of Linux.
+const (
+	blockHeader  = 48
+	recordHeader = 86
+	recordAlign  = 8
+)
+
+// States of a block.
+type state uint8
+
+const (
+	empty   state = iota
+	filling       // frames are put into it
+	filled        // waits to be read
+	held          // lent by a batch
+)
+
+// A ring is filled block after block, and read so. The system's lock guards it.
+type ring struct {
+	port   *port
+	size   int // of a block
+	blocks []block
+	in     int // the next block to fill, or the one being filled
+	out    int // the next block to read
+	frozen bool
+	timer  *time.Timer // hands over the block being filled
+}
+
+// A block holds packets, and is what a batch lends.
+type block struct {
+	ring  *ring
+	batch *device.Batch
+	state state
+	turn  int // how many times it was filled
+	used  int // bytes
+	lost  int // frames at its end that make no sense
+
+	// What follows belongs to whoever holds the block.
+	packets []pcap.Packet
+	read    int // of these
+	reason  string
+}
+
+// room says whether there is room for a frame.
+func (r *ring) room(size int) bool {
+	switch b := &r.blocks[r.in]; b.state {
+	case empty:
+		return true
+	case filling:
+		return b.used+record(size) <= r.size || r.blocks[(r.in+1)%len(r.blocks)].state == empty
+	}
+	return false
+}
+
+func record(size int) int { return (recordHeader + size + recordAlign - 1) &^ (recordAlign - 1) }
+
+// add puts the packet into the ring. It says whether there was room.
+func (r *ring) add(p pcap.Packet) bool {
+	need := record(len(p.Data))
+	if b := &r.blocks[r.in]; b.state == filling && b.used+need > r.size {
+		r.handOver()
+	}
+	b := r.open()
+	if b == nil {
+		return false
+	}
+	b.packets = append(b.packets, p)
+	b.used += need
+	if r.port.config.NoRing {
+		r.port.wake()
+	}
+	return true
+}
+
+// spoil ends the block being filled with n frames that make no sense. It says
+// whether there was room.
+func (r *ring) spoil(n int) bool {
+	b := r.open()
+	if b == nil {
+		return false
+	}
+	b.lost = n
+	r.handOver()
+	return true
+}
+
+// open returns the block to put frames into; nil if the ring is full.
+func (r *ring) open() *block {
+	b := &r.blocks[r.in]
+	switch b.state {
+	case filling:
+		return b
+	case empty:
+		r.frozen = false
+		b.state, b.used = filling, blockHeader
+		b.turn++
+		if turn := b.turn; !r.port.config.NoRing {
+			r.timer = time.AfterFunc(time.Duration(r.port.config.BlockTimeout)*time.Millisecond, func() { r.expire(b, turn) })
+		}
+		return b
+	}
+	return nil
+}
+
+// expire hands over a block that did not become full in time.
+func (r *ring) expire(b *block, turn int) {
+	r.port.sys.mu.Lock()
+	defer r.port.sys.mu.Unlock()
+	if b.state == filling && b.turn == turn {
+		r.handOver()
+	}
+}
+
+// handOver ends the block being filled. If the next is not empty the ring
+// freezes.
+func (r *ring) handOver() {
+	r.stopTimer()
+	r.blocks[r.in].state = filled
+	r.in = (r.in + 1) % len(r.blocks)
+	if r.blocks[r.in].state != empty && !r.frozen {
+		r.frozen = true
+		r.port.count.Freezes++
+	}
+	r.port.wake()
+}
+
+func (r *ring) stopTimer() {
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
+	}
+}
+
+// next lends the next filled block; nil if there is none. If now is set, one
+// being filled will do.
+func (r *ring) next(now bool) *block {
+	b := &r.blocks[r.out]
+	if now && b.state == filling {
+		r.handOver()
+	}
+	if b.state != filled {
+		return nil
+	}
+	b.state = held
+	r.out = (r.out + 1) % len(r.blocks)
+	return b
+}
+
+// drained says whether nothing waits to be read.
+func (r *ring) drained() bool {
+	s := r.blocks[r.out].state
+	return s == empty || s == held
+}
+
+// Read returns the next packets of the block.
+func (b *block) Read(dst []pcap.Packet) int {
+	n := copy(dst, b.packets[b.read:])
+	b.read += n
+	if n < len(dst) && b.lost > 0 && b.reason == "" {
+		b.ring.port.sys.mu.Lock()
+		defer b.ring.port.sys.mu.Unlock()
+		b.ring.port.count.Corrupt += uint64(b.lost)
+		b.reason = "made so by a test"
+	}
+	return n
+}
+
+// Err returns what is wrong with the rest of the block.
+func (b *block) Err() error {
+	if b.reason == "" {
+		return nil
+	}
+	return &device.CorruptError{Offset: b.used, Reason: b.reason}
+}
+
+// Release gives the block back, and spoils its packets: whoever kept one beyond
+// it finds other bytes there, as in a ring that the kernel fills again.
+func (b *block) Release() {
+	for _, p := range b.packets {
+		for i := range p.Data {
+			p.Data[i] ^= 0xff
+		}
+	}
+	s := b.ring.port.sys
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.packets, b.read, b.reason, b.lost, b.state = b.packets[:0], 0, "", 0, empty
+	b.ring.port.wake()
+}

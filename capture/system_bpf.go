@@ -1,0 +1,22 @@
+//go:build (darwin || freebsd || netbsd || openbsd) && (amd64 || arm64)
+
+package capture
+
+import (
+	"errors"
+
+	"capd/capture/bpf"
+	"capd/pcap"
+)
+
+func open(c Config) (*Device, error) { return bpf.Open(c) }
+
+func openGroup(Config, int, Spread) ([]*Device, error) { return nil, errors.ErrUnsupported }
+
+func interfaces() ([]Interface, error) { return bpf.Interfaces() }
+
+func linkTypes(name string) ([]pcap.LinkType, error) { return bpf.LinkTypes(name) }
+
+func inspect(name string) (Details, error) { return bpf.Inspect(name) }
+
+func pin(int) error { return errors.ErrUnsupported }

@@ -1,0 +1,18 @@
+package capture
+
+import (
+	"capd/capture/afpacket"
+	"capd/pcap"
+)
+
+func open(c Config) (*Device, error) { return afpacket.Open(c) }
+
+func openGroup(c Config, n int, s Spread) ([]*Device, error) { return afpacket.OpenGroup(c, n, s) }
+
+func interfaces() ([]Interface, error) { return afpacket.Interfaces() }
+
+func linkTypes(name string) ([]pcap.LinkType, error) { return afpacket.LinkTypes(name) }
+
+func inspect(name string) (Details, error) { return afpacket.Inspect(name) }
+
+func pin(cpu int) error { return afpacket.Pin(cpu) }

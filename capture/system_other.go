@@ -1,0 +1,20 @@
+//go:build !linux && !((darwin || freebsd || netbsd || openbsd) && (amd64 || arm64))
+
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"capd/pcap"
+)
+
+func unsupported() error { return fmt.Errorf("capture: not supported on %s", runtime.GOOS) }
+
+func open(Config) (*Device, error)                     { return nil, unsupported() }
+func openGroup(Config, int, Spread) ([]*Device, error) { return nil, errors.ErrUnsupported }
+func interfaces() ([]Interface, error)                 { return nil, unsupported() }
+func linkTypes(string) ([]pcap.LinkType, error)        { return nil, unsupported() }
+func inspect(string) (Details, error)                  { return Details{}, unsupported() }
+func pin(int) error                                    { return errors.ErrUnsupported }
