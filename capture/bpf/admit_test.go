@@ -25,16 +25,16 @@ func TestBPFLinkTypeByName(t *testing.T) {
 		} {
 			d := mustOpen(t, k, func(c *device.Config) { c.LinkType = name })
 			n := k.only()
-			if d.link != want || n.dlt != uint32(want) || !n.lets() || slices.Contains(n.log, "set dlt") != (want != 1) {
-				t.Errorf("%q: link type %v, DLT %d, ioctls %q", name, d.link, n.dlt, n.log)
+			if d.src.link != want || n.dlt != uint32(want) || !n.lets() || slices.Contains(n.log, "set dlt") != (want != 1) {
+				t.Errorf("%q: link type %v, DLT %d, ioctls %q", name, d.src.link, n.dlt, n.log)
 			}
 			if at := len(n.log) - 1; !strings.HasSuffix(n.log[at], " filter") && !strings.HasSuffix(n.log[at-1], " filter") {
 				t.Errorf("%q: the filter is not set last: %q", name, n.log)
 			}
-			d.close()
+			d.Close()
 		}
 		_, err := openFake(k, func(c *device.Config) { c.LinkType = "RAW" })
-		if want := "link type RAW: not one of those that the interface has: ETHERNET, IEEE802_11, IEEE802_11_RADIOTAP, PPI"; !errors.Is(err, device.ErrLinkType) || err.Error() != want {
+		if want := "open en0: link type RAW: not one of those that the interface has: ETHERNET, IEEE802_11, IEEE802_11_RADIOTAP, PPI"; !errors.Is(err, device.ErrLinkType) || err.Error() != want {
 			t.Errorf("%v", err)
 		}
 		if _, err := openFake(k, func(c *device.Config) { c.LinkType = "ETHER" }); !errors.Is(err, pcap.ErrLinkType) || k.isOpen() {
@@ -43,7 +43,7 @@ func TestBPFLinkTypeByName(t *testing.T) {
 		// An interface that does not say has one.
 		k.failing = "list dlts"
 		d := mustOpen(t, k, func(c *device.Config) { c.LinkType = "EN10MB" })
-		d.close()
+		d.Close()
 		if _, err := openFake(k, func(c *device.Config) { c.LinkType = "PPI" }); err == nil || !strings.HasSuffix(err.Error(), " has: ETHERNET") {
 			t.Errorf("%v", err)
 		}
@@ -62,9 +62,9 @@ func TestBPFLinkTypeNumbers(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.dlts = []uint32{1, raw[k.os]}
 		d := mustOpen(t, k, func(c *device.Config) { c.LinkType = "RAW" })
-		defer d.close()
-		if n := k.only(); d.link != pcap.LinkTypeRaw || n.dlt != raw[k.os] {
-			t.Errorf("link type %v, DLT %d", d.link, n.dlt)
+		defer d.Close()
+		if n := k.only(); d.src.link != pcap.LinkTypeRaw || n.dlt != raw[k.os] {
+			t.Errorf("link type %v, DLT %d", d.src.link, n.dlt)
 		}
 	})
 }
@@ -106,19 +106,19 @@ func TestBPFWirelessWarning(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.dlts = []uint32{1, 127}
 		d := mustOpen(t, k, func(c *device.Config) { c.Promiscuous = true })
-		if w := d.warnings(); len(w) != 1 || !strings.Contains(w[0], "monitor mode") || !strings.Contains(w[0], k.monitor) || !strings.Contains(w[0], "IEEE802_11_RADIO") {
+		if w := d.Warnings(); len(w) != 1 || !strings.Contains(w[0], "monitor mode") || !strings.Contains(w[0], k.monitor) || !strings.Contains(w[0], "IEEE802_11_RADIO") {
 			t.Errorf("%q", w)
 		}
-		d.close()
+		d.Close()
 		for _, quiet := range []func(*device.Config){
 			func(*device.Config) {}, // nobody asked for more than the host's own
 			func(c *device.Config) { c.Promiscuous, c.LinkType = true, "IEEE802_11_RADIO" },
 		} {
 			d := mustOpen(t, k, quiet)
-			if w := d.warnings(); len(w) != 0 {
+			if w := d.Warnings(); len(w) != 0 {
 				t.Errorf("%q", w)
 			}
-			d.close()
+			d.Close()
 		}
 	})
 }
@@ -136,7 +136,7 @@ func TestBPFGated(t *testing.T) {
 				if n := k.only(); n.locked || n.lets() || len(n.store) > 0 {
 					t.Errorf("gated: %+v", n)
 				}
-				if err := d.ungate(); err != nil {
+				if err := d.Admit(); err != nil {
 					t.Fatal(err)
 				}
 				if n := k.only(); n.locked != (k.lock != 0) || !n.lets() {
@@ -149,11 +149,11 @@ func TestBPFGated(t *testing.T) {
 					k.receive(device.In, frames[i])
 					time.Sleep(5 * time.Millisecond)
 				}
-				if err := d.ungate(); err != nil {
+				if err := d.Admit(); err != nil {
 					t.Errorf("admitted again: %v", err)
 				}
 				h := mustAttach(t, d)
-				if err := h.stop(); err != nil {
+				if err := h.Stop(); err != nil {
 					t.Fatal(err)
 				}
 				got, err := readFrames(t, h, -1)
@@ -162,8 +162,8 @@ func TestBPFGated(t *testing.T) {
 				}
 				wantFrames(t, got, frames)
 				wantStats(t, h, len(frames), 0)
-				d.close()
-				if err := d.ungate(); err != device.ErrClosed {
+				d.Close()
+				if err := d.Admit(); !errors.Is(err, device.ErrClosed) {
 					t.Errorf("closed: %v", err)
 				}
 				time.Sleep(time.Second)
@@ -180,10 +180,10 @@ func TestBPFAdmitFails(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		d := mustOpen(t, k, func(c *device.Config) { c.Gated = true })
 		k.oldSetF, k.failing = true, "set filter"
-		if err := d.ungate(); !errors.Is(err, device.ErrPermission) {
+		if err := d.Admit(); !errors.Is(err, device.ErrPermission) {
 			t.Errorf("%v", err)
 		}
-		if d.close(); k.isOpen() {
+		if d.Close(); k.isOpen() {
 			t.Error("still open")
 		}
 	})
@@ -193,10 +193,10 @@ func TestBPFAdmitFails(t *testing.T) {
 // Elsewhere it may be, in the order in which it came. Drops after the end never
 // count.
 func TestBPFStopIsExact(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		synctest.Wait()
 		k.receive(device.In, numbered(0, 5)...)
-		if err := h.stop(); err != nil {
+		if err := h.Stop(); err != nil {
 			t.Fatal(err)
 		}
 		k.receive(device.In, numbered(5, 5)...)

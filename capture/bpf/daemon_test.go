@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"capd/capture"
+	"capd/capture/bpf"
 	"capd/config"
 	"capd/internal/daemon"
 	"capd/pcap"
@@ -26,7 +27,7 @@ import (
 // A station is a daemon that records over a simulated system.
 type station struct {
 	t    *testing.T
-	sim  *capture.Simulation // nil: the real system
+	sim  *bpf.Simulation // nil: the real system
 	cfg  *config.Config
 	dir  string
 	d    *daemon.Daemon
@@ -53,7 +54,7 @@ func (b *lockedBuffer) text() string {
 }
 
 // newStation configures one that records the interfaces.
-func newStation(t *testing.T, sim *capture.Simulation, names ...string) *station {
+func newStation(t *testing.T, sim *bpf.Simulation, names ...string) *station {
 	t.Helper()
 	s := &station{t: t, sim: sim, cfg: config.Default(), dir: t.TempDir(), done: make(chan error, 1)}
 	r := &s.cfg.Recording
@@ -186,7 +187,7 @@ func (s *station) tshark(name string, want []foundFrame) {
 	slices.Sort(paths)
 	var got [][]byte
 	for _, path := range paths {
-		got = append(got, capture.ReadTshark(s.t, path)...)
+		got = append(got, bpf.ReadTshark(s.t, path)...)
 	}
 	if !slices.EqualFunc(got, want, func(a []byte, b foundFrame) bool { return bytes.Equal(a, b.data) }) {
 		s.t.Errorf("tshark reads %d frames that are not the %d", len(got), len(want))
@@ -225,7 +226,7 @@ func numberedFrame(n int) []byte {
 // and every frame is in the files once, in order, though many are alike; the
 // counters and the ledger say so.
 func TestDaemonOverBPF(t *testing.T) {
-	capture.EverySimulation(t, func(t *testing.T, sim *capture.Simulation) {
+	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
 		s := newStation(t, sim, "en0", "en1")
 		s.start()
 		stop, sent := make(chan struct{}), make(chan int)
@@ -288,7 +289,7 @@ func (s *station) verdict() {
 // TestDaemonOverBPFLinks: an interface that is removed is waited for, one that is
 // down too, and what came before the end is in the files.
 func TestDaemonOverBPFLinks(t *testing.T) {
-	capture.EverySimulation(t, func(t *testing.T, sim *capture.Simulation) {
+	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
 		s := newStation(t, sim, "en0")
 		s.start()
 		n := 0
@@ -337,7 +338,7 @@ func TestDaemonOverBPFLinks(t *testing.T) {
 // TestDaemonOverBPFLinkType: from one link type to another no frame is lost. What
 // came while both devices were open is in both files, as each has it.
 func TestDaemonOverBPFLinkType(t *testing.T) {
-	capture.EverySimulation(t, func(t *testing.T, sim *capture.Simulation) {
+	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
 		s := newStation(t, sim, "en0")
 		s.start()
 		n := 0
@@ -361,7 +362,7 @@ func TestDaemonOverBPFLinkType(t *testing.T) {
 		radio := map[string]bool{}
 		plain := map[string]bool{}
 		for _, f := range got {
-			if rest, ok := bytes.CutPrefix(f.data, capture.Radiotap()); ok && f.link == pcap.LinkTypeRadiotap {
+			if rest, ok := bytes.CutPrefix(f.data, bpf.Radiotap()); ok && f.link == pcap.LinkTypeRadiotap {
 				radio[string(rest)] = true
 			} else if f.link == pcap.LinkTypeEthernet {
 				plain[string(f.data)] = true
@@ -383,7 +384,7 @@ func TestDaemonOverBPFLinkType(t *testing.T) {
 // TestDaemonOverBPFRefuses: what can't be is refused with its cause, and changes
 // nothing.
 func TestDaemonOverBPFRefuses(t *testing.T) {
-	capture.EverySimulation(t, func(t *testing.T, sim *capture.Simulation) {
+	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
 		s := newStation(t, sim, "en0")
 		for name, want := range map[string]error{"RAW": capture.ErrLinkType, "ETHER": pcap.ErrLinkType} {
 			s.cfg.Interfaces[0].LinkType = name

@@ -56,15 +56,11 @@ func (s *Simulation) OpenGroup(c device.Config, n int, _ device.Spread) ([]*devi
 	if n != 1 {
 		return nil, fmt.Errorf("open group of %d: %w", n, errors.ErrUnsupported)
 	}
-	full, err := c.withDefaults()
-	d := new(bpfDevice)
-	if err == nil {
-		err = d.openOn(s.k, s.k.abi, full)
-	}
+	d, err := s.k.openDevice(c)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", c.Interface, err)
+		return nil, err
 	}
-	return []*device.Device{{d, c.Interface}}, nil
+	return []*device.Device{d.Device}, nil
 }
 
 // Send sends a frame to the interface when there is room for it.

@@ -67,7 +67,7 @@ const (
 func (c course) run(t *testing.T, k *fakeKernel) {
 	began := time.Now()
 	d := mustOpen(t, k, func(conf *device.Config) { conf.Snaplen = fileSnaplen })
-	defer d.close()
+	defer d.Close()
 	f := feeder{k: k, rng: rand.New(rand.NewPCG(1, uint64(c.hdrlen))), raw: c.link == pcap.LinkTypeRaw}
 	f.feed(filesBurst) // before anybody reads: some of the last are lost
 	dropped := filesBurst - len(f.kept)
@@ -75,8 +75,8 @@ func (c course) run(t *testing.T, k *fakeKernel) {
 		t.Fatal("nothing was dropped")
 	}
 	h := mustAttach(t, d)
-	if h.linkType() != c.link {
-		t.Errorf("link type %s", h.linkType())
+	if h.LinkType() != c.link {
+		t.Errorf("link type %s", h.LinkType())
 	}
 	rec := newRecording(t, h, c)
 	done := make(chan error)
@@ -90,16 +90,16 @@ func (c course) run(t *testing.T, k *fakeKernel) {
 	}
 	if c.gone {
 		k.remove("en0")
-	} else if err := h.stop(); err != nil {
+	} else if err := h.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	if err, want := <-done, map[bool]error{true: device.ErrGone, false: device.ErrClosed}[c.gone]; err != want {
 		t.Errorf("ended by %v, want %v", err, want)
 	}
-	if err := h.dev.ungate(); err != nil {
+	if err := d.Admit(); err != nil {
 		t.Errorf("a device that was never gated: %v", err)
 	}
-	if l := h.layout(); l.Unit != k.most || l.Header != c.hdrlen || l.Align != k.record.align || l.Resolution != resolution(k) {
+	if l := h.Layout(); l.Unit != k.most || l.Header != c.hdrlen || l.Align != k.record.align || l.Resolution != resolution(k) {
 		t.Errorf("%+v", l)
 	}
 	if err := rec.writer.Close(t.Context()); err != nil {
@@ -163,22 +163,22 @@ func (f *feeder) frame() []byte {
 // A recording writes what comes from a handle as the daemon does.
 type recording struct {
 	course
-	handle *bpfHandle
+	handle *device.Handle
 	writer *writer.Writer
 
 	mu    sync.Mutex
 	files []writer.File
 }
 
-func newRecording(t *testing.T, h *bpfHandle, c course) *recording {
+func newRecording(t *testing.T, h *device.Handle, c course) *recording {
 	t.Helper()
 	r := &recording{course: c, handle: h}
 	w, err := writer.New(writer.Options{
 		Directory:  t.TempDir(),
-		Header:     pcap.Header{Format: c.format, LinkType: h.linkType(), Snaplen: fileSnaplen, Interface: "en0"},
+		Header:     pcap.Header{Format: c.format, LinkType: h.LinkType(), Snaplen: fileSnaplen, Interface: "en0"},
 		RotateSize: 384 << 10, ChunkSize: 512 << 10, PoolSize: 2 << 20,
 		Drops: func() writer.Drops {
-			s, _ := h.stats()
+			s, _ := h.Stats()
 			return writer.Drops{Kernel: s.Dropped}
 		},
 		Finished: func(f writer.File) {
@@ -194,10 +194,10 @@ func newRecording(t *testing.T, h *bpfHandle, c course) *recording {
 	return r
 }
 
-func (r *recording) run(h *bpfHandle) error {
+func (r *recording) run(h *device.Handle) error {
 	start := time.Now()
 	for {
-		b, err := h.next(50 * time.Millisecond)
+		b, err := h.Next(50 * time.Millisecond)
 		now := time.Now()
 		r.writer.Tick(now, now.Sub(start))
 		if err != nil {
@@ -221,7 +221,7 @@ func (r *recording) run(h *bpfHandle) error {
 func (r *recording) check(t *testing.T, want [][]byte, sent int, k *fakeKernel, began time.Time) {
 	t.Helper()
 	dropped := uint64(sent - len(want))
-	s, err := r.handle.stats()
+	s, err := r.handle.Stats()
 	if err != nil || s.Received != uint64(sent) || s.Dropped != dropped || s.Corrupt != 0 {
 		t.Errorf("%+v, %v: want %d received, %d dropped", s, err, sent, dropped)
 	}

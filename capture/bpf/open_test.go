@@ -13,21 +13,34 @@ import (
 	"capd/pcap"
 )
 
+// An opened device is one of a fake kernel.
+type opened struct {
+	*device.Device
+	src *source
+}
+
 // openFake opens a device of the kernel.
-func openFake(k *fakeKernel, change ...func(*device.Config)) (*bpfDevice, error) {
+func openFake(k *fakeKernel, change ...func(*device.Config)) (*opened, error) {
 	c := device.Config{Interface: "en0", BlockSize: 1 << 16, RingSize: 1 << 20}
 	for _, f := range change {
 		f(&c)
 	}
-	c, err := c.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	d := new(bpfDevice)
-	return d, d.openOn(k, k.abi, c)
+	return k.openDevice(c)
 }
 
-func mustOpen(t *testing.T, k *fakeKernel, change ...func(*device.Config)) *bpfDevice {
+// openDevice does what Open does on the system that runs underneath.
+func (k *fakeKernel) openDevice(c device.Config) (d *opened, err error) {
+	d = new(opened)
+	d.Device, err = device.Open(c, func(c device.Config) (*device.Device, error) {
+		if d.src, err = openOn(k, k.abi, c); err != nil {
+			return nil, err
+		}
+		return d.src.device(), nil
+	})
+	return d, err
+}
+
+func mustOpen(t *testing.T, k *fakeKernel, change ...func(*device.Config)) *opened {
 	t.Helper()
 	d, err := openFake(k, change...)
 	if err != nil {
@@ -62,18 +75,24 @@ func TestBPFSetUp(t *testing.T) {
 		if !reflect.DeepEqual(n.program, []device.Instruction{{Code: device.OpReturn, K: 96}}) {
 			t.Errorf("program %v", n.program)
 		}
-		if len(d.warnings()) != 0 || d.link != pcap.LinkTypeEthernet || d.index != 4 {
-			t.Errorf("warnings %q, link type %v, index %d", d.warnings(), d.link, d.index)
+		if len(d.Warnings()) != 0 || d.src.link != pcap.LinkTypeEthernet || d.Index() != 4 {
+			t.Errorf("warnings %q, link type %v, index %d", d.Warnings(), d.src.link, d.Index())
 		}
-		if err := d.close(); err != nil || k.isOpen() {
+		if err := d.Close(); err != nil || k.isOpen() {
 			t.Errorf("close: %v, open %t", err, k.isOpen())
 		}
 	})
 }
 
+// Codes of classic BPF (net/bpf.h).
+const (
+	opLoadValue = 0x00 // ld #k
+	opJumpEqual = 0x15 // jeq #k, jt, jf
+)
+
 // A user's program is chained to the snaplen; a timeout never is endless.
 func TestBPFProgramAndTimeout(t *testing.T) {
-	user := []device.Instruction{{Code: bpfLoadValue, K: 1}, {Code: bpfJumpEqual, K: 1, Jf: 1}, {Code: device.OpReturn, K: 1 << 20}, {Code: device.OpReturn}}
+	user := []device.Instruction{{Code: opLoadValue, K: 1}, {Code: opJumpEqual, K: 1, Jf: 1}, {Code: device.OpReturn, K: 1 << 20}, {Code: device.OpReturn}}
 	k := newKernel(t, darwin())
 	d := mustOpen(t, k, func(c *device.Config) { c.Filter, c.Snaplen, c.BlockTimeout = user, 128, 1 })
 	want := slices.Clone(user)
@@ -84,9 +103,9 @@ func TestBPFProgramAndTimeout(t *testing.T) {
 	if user[2].K != 1<<20 {
 		t.Error("the user's program was changed")
 	}
-	d.close()
+	d.Close()
 	d = mustOpen(t, k, func(c *device.Config) { c.BlockTimeout = 60_000 })
-	defer d.close()
+	defer d.Close()
 	if n := k.only(); n.timeout != 250*time.Millisecond {
 		t.Errorf("timeout %v", n.timeout)
 	}
@@ -120,7 +139,7 @@ func TestBPFNodes(t *testing.T) {
 			t.Errorf("%s: %v does not say %q", tt.name, err, tt.text)
 		}
 		if err == nil {
-			d.close()
+			d.Close()
 		}
 	}
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
@@ -138,7 +157,7 @@ func TestBPFEveryRefusal(t *testing.T) {
 		change := func(c *device.Config) { c.Promiscuous, c.Direction = true, device.Out }
 		d := mustOpen(t, k, change)
 		steps := k.only().log
-		d.close()
+		d.Close()
 		for _, step := range steps {
 			k := newKernel(t, k.abi)
 			k.failing = step
@@ -148,10 +167,10 @@ func TestBPFEveryRefusal(t *testing.T) {
 					t.Errorf("%s: %v", step, err)
 					continue
 				}
-				if want := step == "promiscuous"; (len(d.warnings()) == 1) != want || step == "stamp" && d.record.tick != 1000 {
-					t.Errorf("%s: warnings %q, tick %d", step, d.warnings(), d.record.tick)
+				if want := step == "promiscuous"; (len(d.Warnings()) == 1) != want || step == "stamp" && d.src.record.tick != 1000 {
+					t.Errorf("%s: warnings %q, tick %d", step, d.Warnings(), d.src.record.tick)
 				}
-				d.close()
+				d.Close()
 			} else if !errors.Is(err, device.ErrPermission) || !strings.Contains(err.Error(), ": operation not permitted") {
 				t.Errorf("%s: %v", step, err)
 			}
@@ -221,10 +240,10 @@ func TestBPFBufferLength(t *testing.T) {
 			k := newKernel(t, k.abi)
 			k.most, k.memory = tt.most, tt.memory
 			d := mustOpen(t, k, func(c *device.Config) { c.RingSize = tt.ring })
-			if d.length != tt.want || d.ringSize() != 2*tt.want {
-				t.Errorf("length %d, ring %d; want %d", d.length, d.ringSize(), tt.want)
+			if d.src.length != tt.want || d.RingSize() != 2*tt.want {
+				t.Errorf("length %d, ring %d; want %d", d.src.length, d.RingSize(), tt.want)
 			}
-			d.close()
+			d.Close()
 		}
 	})
 }
@@ -233,13 +252,13 @@ func TestBPFWarnings(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.promisc, k.dlts = syscall.EOPNOTSUPP, []uint32{90, 91}
 		d := mustOpen(t, k, func(c *device.Config) { c.Promiscuous = true })
-		defer d.close()
-		w := d.warnings()
+		defer d.Close()
+		w := d.Warnings()
 		if len(w) != 2 || !strings.Contains(w[0], "DLT 90") || !strings.Contains(w[1], "promiscuous mode refused: operation not supported") {
 			t.Errorf("warnings %q", w)
 		}
-		if d.link != 90 || k.os != "darwin" && !k.only().locked {
-			t.Errorf("link type %d, locked %t", d.link, k.only().locked)
+		if d.src.link != 90 || k.os != "darwin" && !k.only().locked {
+			t.Errorf("link type %d, locked %t", d.src.link, k.only().locked)
 		}
 	})
 }
@@ -249,9 +268,9 @@ func TestBPFChoosesLinkType(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.dlts = []uint32{1 << 20, 98, 105, 1}
 		d := mustOpen(t, k)
-		defer d.close()
-		if d.link != pcap.LinkTypeIEEE80211 || k.only().dlt != 105 || len(d.warnings()) != 0 {
-			t.Errorf("link type %v, DLT %d, warnings %q", d.link, k.only().dlt, d.warnings())
+		defer d.Close()
+		if d.src.link != pcap.LinkTypeIEEE80211 || k.only().dlt != 105 || len(d.Warnings()) != 0 {
+			t.Errorf("link type %v, DLT %d, warnings %q", d.src.link, k.only().dlt, d.Warnings())
 		}
 	})
 }
@@ -263,7 +282,7 @@ func TestBPFDirection(t *testing.T) {
 			if k.only().hide != hidden {
 				t.Errorf("direction %d hides %d", d, k.only().hide)
 			}
-			dev.close()
+			dev.Close()
 		}
 		// A kernel without it hides sent frames in an older way, or says so.
 		k.oldDir = true
@@ -273,7 +292,7 @@ func TestBPFDirection(t *testing.T) {
 				t.Errorf("direction %d of an old kernel: %v", d, err)
 			}
 			if err == nil {
-				dev.close()
+				dev.Close()
 			}
 		}
 	})
@@ -283,7 +302,7 @@ func TestBPFDirection(t *testing.T) {
 func TestBPFOldLock(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.oldLock = true
-		mustOpen(t, k).close()
+		mustOpen(t, k).Close()
 	})
 }
 

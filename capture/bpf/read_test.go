@@ -17,15 +17,14 @@ import (
 // bubble runs the test for each system with a clock that jumps from event to
 // event, and an open device with a handle. What the test leaves open is closed
 // after it, and every goroutine must end.
-func bubble(t *testing.T, test func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle), change ...func(*device.Config)) {
+func bubble(t *testing.T, test func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle), change ...func(*device.Config)) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		synctest.Test(t, func(t *testing.T) {
 			k := newKernel(t, k.abi)
 			d := mustOpen(t, k, change...)
 			h := mustAttach(t, d)
 			test(t, k, d, h)
-			h.batch.Release()
-			d.close()
+			d.Close()
 			time.Sleep(time.Second)
 			if k.isOpen() {
 				t.Error("device still open after Close")
@@ -34,21 +33,21 @@ func bubble(t *testing.T, test func(t *testing.T, k *fakeKernel, d *bpfDevice, h
 	})
 }
 
-func mustAttach(t *testing.T, d *bpfDevice) *bpfHandle {
+func mustAttach(t *testing.T, d *opened) *device.Handle {
 	t.Helper()
-	h := new(bpfHandle)
-	if err := d.attach(h); err != nil {
+	h, err := d.Attach()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
 // readFrames reads batches until n packets are there, or Next returns an error.
-func readFrames(t *testing.T, h *bpfHandle, n int) ([][]byte, error) {
+func readFrames(t *testing.T, h *device.Handle, n int) ([][]byte, error) {
 	t.Helper()
 	var all [][]byte
 	for n < 0 || len(all) < n {
-		b, err := h.next(time.Minute)
+		b, err := h.Next(time.Minute)
 		if err != nil {
 			return all, err
 		}
@@ -91,18 +90,18 @@ func wantFrames(t *testing.T, got, want [][]byte) {
 }
 
 // wantStats checks the sum that must hold of a drained handle.
-func wantStats(t *testing.T, h *bpfHandle, read, dropped int) {
+func wantStats(t *testing.T, h *device.Handle, read, dropped int) {
 	t.Helper()
-	s, err := h.stats()
+	s, err := h.Stats()
 	if err != nil || s.Received != uint64(read+dropped) || s.Dropped != uint64(dropped) || s.Corrupt != 0 {
 		t.Errorf("stats %+v, %v; want %d read, %d dropped", s, err, read, dropped)
 	}
 }
 
 func TestBPFReads(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
-		if h.linkType() != pcap.LinkTypeEthernet || h.mode() != device.ModeBPF {
-			t.Errorf("link type %v, mode %v", h.linkType(), h.mode())
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
+		if h.LinkType() != pcap.LinkTypeEthernet || h.Mode() != device.ModeBPF {
+			t.Errorf("link type %v, mode %v", h.LinkType(), h.Mode())
 		}
 		var all [][]byte
 		for i := range 5 {
@@ -120,14 +119,15 @@ func TestBPFReads(t *testing.T) {
 }
 
 func TestBPFTimes(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		time.Sleep(123_456_789 * time.Nanosecond)
 		now := time.Now()
 		k.receive(device.In, []byte("frame"))
-		b, err := h.next(time.Second)
+		b, err := h.Next(time.Second)
 		if err != nil || b == nil {
 			t.Fatal(b, err)
 		}
+		defer b.Release()
 		var p [2]pcap.Packet
 		if n := b.Read(p[:]); n != 1 {
 			t.Fatalf("%d packets", n)
@@ -144,27 +144,29 @@ func TestBPFTimes(t *testing.T) {
 
 // Next keeps to its timeout, whatever the kernel's is.
 func TestBPFNextTimeout(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		for _, timeout := range []time.Duration{0, time.Millisecond, 30 * time.Millisecond, 3 * time.Second} {
 			start := time.Now()
-			b, err := h.next(timeout)
+			b, err := h.Next(timeout)
 			if b != nil || err != nil || time.Since(start) != timeout {
 				t.Errorf("%v after %v, want none after %v", err, time.Since(start), timeout)
 			}
 		}
 		k.receive(device.In, []byte("frame"))
 		start := time.Now()
-		if b, err := h.next(-1); b == nil || err != nil || time.Since(start) > 100*time.Millisecond {
-			t.Errorf("%v after %v", err, time.Since(start))
+		b, err := h.Next(-1)
+		if b == nil || err != nil || time.Since(start) > 100*time.Millisecond {
+			t.Fatalf("%v after %v", err, time.Since(start))
 		}
+		b.Release()
 	})
 }
 
 // Both buffers of the kernel fill while ours are held: it drops, and counts.
 func TestBPFOverflow(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		k.receive(device.In, numbered(0, 1)...)
-		b, err := h.next(time.Second)
+		b, err := h.Next(time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +177,7 @@ func TestBPFOverflow(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		b.Release()
-		if err := h.stop(); err != nil {
+		if err := h.Stop(); err != nil {
 			t.Fatal(err)
 		}
 		got, err := readFrames(t, h, -1)
@@ -188,7 +190,7 @@ func TestBPFOverflow(t *testing.T) {
 }
 
 func TestBPFInterrupted(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		synctest.Wait()
 		k.change(func(n *fakeNode) { n.interrupts = 50 })
 		time.Sleep(time.Second)
@@ -219,7 +221,7 @@ func residue() [][]byte {
 // Next says ErrGone for ever, without a further system call.
 func TestBPFGone(t *testing.T) {
 	for _, frames := range [][][]byte{nil, numbered(0, 5), residue()} {
-		bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+		bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 			synctest.Wait()
 			k.receive(device.In, frames...)
 			k.remove("en0")
@@ -232,7 +234,7 @@ func TestBPFGone(t *testing.T) {
 			wantStats(t, h, len(frames), 0)
 			reads := k.reads.Load()
 			for range 3 {
-				if b, err := h.next(time.Hour); b != nil || err != device.ErrGone {
+				if b, err := h.Next(time.Hour); b != nil || err != device.ErrGone {
 					t.Errorf("after the end: %v", err)
 				}
 			}
@@ -246,7 +248,7 @@ func TestBPFGone(t *testing.T) {
 
 // A frame between the last read that timed out and the removal is not lost.
 func TestBPFGoneAfterTimeout(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		time.Sleep(50 * time.Millisecond) // in the middle of a read
 		k.receive(device.Out, numbered(0, 1)...)
 		k.remove("en0")
@@ -260,10 +262,10 @@ func TestBPFGoneAfterTimeout(t *testing.T) {
 
 func TestBPFStop(t *testing.T) {
 	for _, frames := range [][][]byte{nil, numbered(0, 5), residue()} {
-		bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+		bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 			synctest.Wait()
 			k.receive(device.In, frames...)
-			if err := h.stop(); err != nil {
+			if err := h.Stop(); err != nil {
 				t.Fatal(err)
 			}
 			start := time.Now()
@@ -273,8 +275,8 @@ func TestBPFStop(t *testing.T) {
 			}
 			wantFrames(t, got, frames)
 			wantStats(t, h, len(frames), 0)
-			h.close()
-			if b, err := mustAttach(t, d).next(0); b != nil || err != device.ErrClosed {
+			h.Close()
+			if b, err := mustAttach(t, d).Next(0); b != nil || err != device.ErrClosed {
 				t.Errorf("next handle: %v", err)
 			}
 		})
@@ -283,7 +285,7 @@ func TestBPFStop(t *testing.T) {
 
 // Stop ends though the interface never falls silent.
 func TestBPFStopUnderLoad(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		stop := make(chan struct{})
 		done := make(chan int)
 		go func() {
@@ -302,7 +304,7 @@ func TestBPFStopUnderLoad(t *testing.T) {
 		if _, err := readFrames(t, h, 1000); err != nil {
 			t.Fatal(err)
 		}
-		h.stop()
+		h.Stop()
 		start := time.Now()
 		if _, err := readFrames(t, h, -1); err != device.ErrClosed || time.Since(start) > time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
@@ -315,32 +317,32 @@ func TestBPFStopUnderLoad(t *testing.T) {
 // Close ends a Next under way at once, and what it did not take is for the
 // next handle.
 func TestBPFCloseAndAttach(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		ended := make(chan error)
 		go func() {
-			_, err := h.next(-1)
+			_, err := h.Next(-1)
 			ended <- err
 		}()
 		synctest.Wait()
 		start := time.Now()
-		h.close()
+		h.Close()
 		if err := <-ended; err != device.ErrClosed || time.Since(start) != 0 {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
-		if _, err := h.next(0); err != device.ErrClosed {
+		if _, err := h.Next(0); err != device.ErrClosed {
 			t.Errorf("after Close: %v", err)
 		}
 		k.receive(device.In, numbered(0, 5)...)
 		h2 := mustAttach(t, d)
-		if err := d.attach(new(bpfHandle)); err != device.ErrAttached {
+		if _, err := d.Attach(); !errors.Is(err, device.ErrAttached) {
 			t.Errorf("second handle: %v", err)
 		}
-		b, err := h2.next(time.Second)
+		b, err := h2.Next(time.Second)
 		if err != nil || b == nil {
 			t.Fatal(b, err)
 		}
-		h2.close()
-		if err := d.attach(new(bpfHandle)); err != device.ErrAttached {
+		h2.Close()
+		if _, err := d.Attach(); !errors.Is(err, device.ErrAttached) {
 			t.Errorf("while a batch is held: %v", err)
 		}
 		var p [9]pcap.Packet
@@ -363,14 +365,14 @@ func TestBPFCloseAndAttach(t *testing.T) {
 // Device.Close in the middle of a read: Next returns at once, and the
 // descriptor is closed after the read.
 func TestBPFDeviceClose(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		ended := make(chan error)
 		go func() {
-			_, err := h.next(-1)
+			_, err := h.Next(-1)
 			ended <- err
 		}()
 		synctest.Wait()
-		if err := d.close(); err != nil {
+		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
 		if err := <-ended; err != device.ErrClosed {
@@ -384,13 +386,13 @@ func TestBPFDeviceClose(t *testing.T) {
 		if k.isOpen() {
 			t.Error("still open after the read")
 		}
-		if s, err := h.stats(); err != nil || s.Dropped != 3 {
+		if s, err := h.Stats(); err != nil || s.Dropped != 3 {
 			t.Errorf("stats after Close: %+v, %v", s, err)
 		}
-		if err := h.stop(); !errors.Is(err, device.ErrClosed) {
+		if err := h.Stop(); !errors.Is(err, device.ErrClosed) {
 			t.Errorf("stop after Close: %v", err)
 		}
-		if err := d.attach(new(bpfHandle)); err != device.ErrClosed || d.close() != nil {
+		if _, err := d.Attach(); !errors.Is(err, device.ErrClosed) || d.Close() != nil {
 			t.Errorf("attach after Close: %v", err)
 		}
 	})
@@ -398,7 +400,7 @@ func TestBPFDeviceClose(t *testing.T) {
 
 // Nobody calls Next while events and frames pile up: Close still ends all.
 func TestBPFCloseUnread(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		for i := range 10 {
 			k.setUp("en0", i%2 == 1)
 			time.Sleep(3 * time.Second)
@@ -409,19 +411,19 @@ func TestBPFCloseUnread(t *testing.T) {
 }
 
 func TestBPFDown(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
-		h.close()
-		d.close()
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
+		h.Close()
+		d.Close()
 		time.Sleep(time.Second)
 		// Down from the start: the first Next says so, once.
 		k.setUp("en0", false)
 		d2 := mustOpen(t, k)
-		defer d2.close()
+		defer d2.Close()
 		h2 := mustAttach(t, d2)
-		if b, err := h2.next(time.Minute); b != nil || err != device.ErrDown {
+		if b, err := h2.Next(time.Minute); b != nil || err != device.ErrDown {
 			t.Fatalf("first: %v", err)
 		}
-		if b, err := h2.next(time.Minute); b != nil || err != nil {
+		if b, err := h2.Next(time.Minute); b != nil || err != nil {
 			t.Fatalf("second: %v", err)
 		}
 		k.setUp("en0", true)
@@ -434,7 +436,7 @@ func TestBPFDown(t *testing.T) {
 		wantFrames(t, got, numbered(0, 3))
 		k.setUp("en0", false)
 		start := time.Now()
-		if b, err := h2.next(time.Minute); b != nil || err != device.ErrDown || time.Since(start) > 2*time.Second {
+		if b, err := h2.Next(time.Minute); b != nil || err != device.ErrDown || time.Since(start) > 2*time.Second {
 			t.Fatalf("down again: %v after %v", err, time.Since(start))
 		}
 	})
@@ -442,14 +444,14 @@ func TestBPFDown(t *testing.T) {
 
 // The kernel's 32-bit counters wrap; ours go on, and never backward.
 func TestBPFCountersWrap(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		add := []uint64{1<<32 - 10, 9, 1, 5, 1<<31 + 3, 1<<32 - 1, 0, 7, 1<<32 - 1}
 		var want, last uint64
 		for _, n := range add {
 			k.change(func(node *fakeNode) { node.drops, node.recv = node.drops+n, node.recv+n })
 			want += n
 			time.Sleep(time.Second) // an idle read or more sees it
-			s, err := h.stats()
+			s, err := h.Stats()
 			if err != nil || s.Dropped != want || s.Received != want || s.Received < last {
 				t.Fatalf("%+v, %v; want %d", s, err, want)
 			}
@@ -460,7 +462,7 @@ func TestBPFCountersWrap(t *testing.T) {
 
 // A kernel that says timeout at once does not cost a processor.
 func TestBPFNoSpin(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		k.change(func(*fakeNode) { k.quirk = true })
 		time.Sleep(10 * time.Second)
 		k.receive(device.In, numbered(0, 3)...)
@@ -477,14 +479,14 @@ func TestBPFNoSpin(t *testing.T) {
 
 // What nobody expects of a read is an error that ends the handle.
 func TestBPFReadError(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		synctest.Wait()
 		k.change(func(n *fakeNode) {
 			n.readErr = syscall.EFAULT
 			n.signal()
 		})
 		for range 2 {
-			if b, err := h.next(time.Minute); b != nil || !errors.Is(err, syscall.EFAULT) {
+			if b, err := h.Next(time.Minute); b != nil || !errors.Is(err, syscall.EFAULT) {
 				t.Errorf("%v", err)
 			}
 		}
@@ -493,10 +495,10 @@ func TestBPFReadError(t *testing.T) {
 
 // A corrupt buffer costs what it had, and the next is read.
 func TestBPFCorruptBuffer(t *testing.T) {
-	bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		k.receive(device.In, numbered(0, 3)...)
 		k.change(func(n *fakeNode) { host.PutUint32(n.store[k.record.caplen():], 1<<30) })
-		b, err := h.next(time.Second)
+		b, err := h.Next(time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -505,13 +507,14 @@ func TestBPFCorruptBuffer(t *testing.T) {
 		if n := b.Read(p[:]); n != 0 || !errors.As(b.Err(), &corrupt) || corrupt.Offset != 0 {
 			t.Errorf("%d packets, %v", n, b.Err())
 		}
+		b.Release()
 		k.receive(device.In, numbered(3, 2)...)
 		got, err := readFrames(t, h, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantFrames(t, got, numbered(3, 2))
-		if s, err := h.stats(); err != nil || s.Corrupt != 1 || s.Received != 3 {
+		if s, err := h.Stats(); err != nil || s.Corrupt != 1 || s.Received != 3 {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
@@ -520,7 +523,7 @@ func TestBPFCorruptBuffer(t *testing.T) {
 // Stats, Stop and Close beside Next, in every order of their ends.
 func TestBPFConcurrent(t *testing.T) {
 	for round := range 8 {
-		bubble(t, func(t *testing.T, k *fakeKernel, d *bpfDevice, h *bpfHandle) {
+		bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 			var all sync.WaitGroup
 			ended := make(chan struct{})
 			all.Go(func() { // the kernel
@@ -533,7 +536,7 @@ func TestBPFConcurrent(t *testing.T) {
 				defer close(ended)
 				var pkts [4]pcap.Packet
 				for {
-					b, err := h.next(20 * time.Millisecond)
+					b, err := h.Next(20 * time.Millisecond)
 					if err != nil {
 						return
 					}
@@ -552,7 +555,7 @@ func TestBPFConcurrent(t *testing.T) {
 						return
 					case <-time.After(7 * time.Millisecond):
 					}
-					s, err := h.stats()
+					s, err := h.Stats()
 					if err != nil || s.Received < last.Received || s.Dropped < last.Dropped {
 						t.Errorf("%+v after %+v, %v", s, last, err)
 					}
@@ -562,9 +565,9 @@ func TestBPFConcurrent(t *testing.T) {
 			time.Sleep(time.Duration(50+round*37) * time.Millisecond)
 			switch round % 3 {
 			case 0:
-				h.close()
+				h.Close()
 			case 1:
-				h.stop()
+				h.Stop()
 			case 2:
 				k.remove("en0")
 			}

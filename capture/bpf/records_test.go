@@ -234,7 +234,7 @@ func TestRecordsCorrupt(t *testing.T) {
 			if len(got) != 1 || r.lost != 1 || r.off != bad || r.reason != trimmed(want) {
 				t.Errorf("%s: %d packets, %d lost at %d, %q; want %q at %d", name, len(got), r.lost, r.off, r.reason, want, bad)
 			}
-			b := device.Batch{records: *r, corrupt: new(atomic.Uint64)}
+			b := buffer{records: *r}
 			if err := b.Err(); err == nil || err.(*device.CorruptError).Offset != bad {
 				t.Errorf("%s: %s: error %v", name, want, err)
 			}

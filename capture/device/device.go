@@ -89,7 +89,13 @@ func (d *Device) attach() (*Handle, error) {
 
 // Admit lets frames into a device that was opened Gated.
 func (d *Device) Admit() error {
-	if err := d.backend.Admit(); err != nil {
+	d.mu.Lock()
+	err := ErrClosed
+	if !d.closed {
+		err = d.backend.Admit()
+	}
+	d.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("admit frames of %s: %w", d.info.Name, err)
 	}
 	return nil
@@ -114,8 +120,7 @@ func (d *Device) Skew() time.Duration { return d.info.Skew }
 func (d *Device) RingSize() int { return d.info.RingSize }
 
 // Close ends the capture, and closes the handle if there is one: see
-// Handle.Close. While batches are held the kernel goes on filling what is left
-// of the ring.
+// Handle.Close. Batches that are held keep the memory, but no frame enters it.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	if d.closed {
@@ -125,10 +130,14 @@ func (d *Device) Close() error {
 	d.closed = true
 	h := d.attached
 	d.mu.Unlock()
-	if h != nil {
-		return h.Close() // its end closes the backend
+	if h == nil {
+		return d.backend.Close()
 	}
-	return d.backend.Close()
+	err := h.Close() // its end closes the backend
+	if h.inUse() {
+		_ = d.backend.Stop() // What comes until then is not for us.
+	}
+	return err
 }
 
 // detach is the handle's end.
@@ -227,6 +236,13 @@ func (h *Handle) Close() error {
 		return nil
 	}
 	return h.tearDown()
+}
+
+// inUse says whether a Next is under way, or a batch is held.
+func (h *Handle) inUse() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.users > 0
 }
 
 // enter keeps the handle's memory until leave.
