@@ -102,8 +102,9 @@ func Open(c Config) (*Device, error) { return device.Open(c, open) }
 // ring is full. Fragments are not put together, so that they are recorded as
 // they were on the wire; ByFlow looks at the addresses only of those.
 //
-// Linux has groups (PACKET_FANOUT, packet(7)), and only of interfaces that are
-// up: OpenGroup returns an error that wraps ErrDown for others.
+// Linux has groups (PACKET_FANOUT, packet(7)). Many of its versions have them
+// of interfaces that are up only: for others OpenGroup returns an error that
+// wraps ErrDown there.
 func OpenGroup(c Config, n int, s Spread) ([]*Device, error) {
 	return device.OpenGroup(c, n, s, open, openGroup)
 }

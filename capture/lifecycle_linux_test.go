@@ -221,7 +221,7 @@ func TestDownAndUp(t *testing.T) {
 			if _, err := h.Next(patience); !errors.Is(err, capture.ErrDown) {
 				t.Fatalf("down: %v, want ErrDown", err)
 			}
-			quietWhileDown(t, h)
+			quiet(t, h)
 			testnet.Rename(t, "a1", "b1")
 			testnet.SetUp(t, "b1", true)
 			testnet.Await(t, "a0")
@@ -243,8 +243,8 @@ func TestDownAndUp(t *testing.T) {
 	})
 }
 
-// quietWhileDown checks that Next waits and does not spin.
-func quietWhileDown(t *testing.T, h *capture.Handle) {
+// quiet checks that Next waits and does not spin.
+func quiet(t *testing.T, h *capture.Handle) {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -252,11 +252,29 @@ func quietWhileDown(t *testing.T, h *capture.Handle) {
 	start, before := time.Now(), cpu(t)
 	b, err := h.Next(wait)
 	if b != nil || err != nil || time.Since(start) < wait {
-		t.Fatalf("while down: %v, %v after %v", b, err, time.Since(start))
+		t.Fatalf("while nothing comes: %v, %v after %v", b, err, time.Since(start))
 	}
 	if used := cpu(t) - before; used > wait/4 {
-		t.Errorf("while down: computed for %v of %v", used, wait)
+		t.Errorf("while nothing comes: computed for %v of %v", used, wait)
 	}
+}
+
+// TestHeldDoesNotSpin checks that Next sleeps while the kernel has nothing more,
+// though the block that it filled last is held: to poll(2) the ring is readable
+// all that time.
+func TestHeldDoesNotSpin(t *testing.T) {
+	bothModes(t, func(t *testing.T, c capture.Config) {
+		testnet.Veth(t, "a0", "a1", 1500)
+		c.Interface = "a1"
+		_, h := open(t, c)
+		testnet.NewSender(t, "a0").Send(frame(100))
+		b, err := h.Next(patience)
+		if err != nil || b == nil {
+			t.Fatal(b, err)
+		}
+		defer b.Release()
+		quiet(t, h)
+	})
 }
 
 func TestOpenWhileDown(t *testing.T) {

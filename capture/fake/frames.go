@@ -174,10 +174,7 @@ func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
 		pkt.Length += uint32(len(data) - len(pkt.Data))
 	}
 	n := min(len(data), keep)
-	pkt.Data = bytes.Clone(data[:n:n])
-	if pkt.Data == nil {
-		pkt.Data = []byte{}
-	}
+	pkt.Data = slices.Clip(append([]byte{}, data[:n]...))
 	p.count.Received++
 	if !p.ring.add(pkt) {
 		p.count.Dropped++

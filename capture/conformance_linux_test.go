@@ -1,0 +1,67 @@
+package capture_test
+
+import (
+	"slices"
+	"testing"
+
+	"capd/capture"
+	"capd/internal/testnet"
+)
+
+// TestConformance holds real devices to the same.
+func TestConformance(t *testing.T) {
+	testnet.Need(t)
+	for _, m := range modes {
+		for _, c := range conformance {
+			t.Run(m.name+", "+c.name, func(t *testing.T) {
+				testnet.Veth(t, "a0", "a1", 1500)
+				c.check(t, &vethRig{t: t, name: "a1", noRing: m.noRing, number: testnet.Index(t, "a1"), sender: testnet.NewSender(t, "a0")})
+			})
+		}
+	}
+}
+
+// A vethRig is one end of a pair; what it sends is sent by the other.
+type vethRig struct {
+	t      *testing.T
+	name   string
+	noRing bool
+	number int
+	sender *testnet.Sender
+}
+
+func (r *vethRig) config() capture.Config { return small(r.name, r.noRing) }
+
+func (r *vethRig) open(c capture.Config, n int) ([]*capture.Device, error) {
+	return capture.OpenGroup(c, n, capture.ByFlow)
+}
+
+func (r *vethRig) send(frames ...[]byte) {
+	for _, f := range frames {
+		r.sender.Send(f)
+	}
+}
+
+func (r *vethRig) setUp(up bool) {
+	testnet.SetUp(r.t, r.name, up)
+	if up {
+		testnet.Await(r.t, "a0")
+	}
+}
+
+func (r *vethRig) rename(name string) {
+	testnet.Rename(r.t, r.name, name)
+	r.name = name
+}
+
+func (r *vethRig) remove() { testnet.Remove(r.t, r.name) }
+
+func (r *vethRig) index() int { return r.number }
+
+func (r *vethRig) refused() uint64 {
+	all, err := capture.Interfaces()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return all[slices.IndexFunc(all, func(i capture.Interface) bool { return i.Name == r.name })].NICDropped
+}
