@@ -234,8 +234,11 @@ func FuzzBlock(f *testing.F) {
 			shape.link = pcap.LinkTypeLinuxSLL2
 		}
 		b := newBlock(mem, shape)
-		count := b.count()
+		count, header := b.count(), b.header()
 		all := readAll(&b)
+		if len(all) > 0 && header < frameHeader || len(mem) < header {
+			t.Fatalf("header of %d bytes", header)
+		}
 		if uint64(len(all))+uint64(b.lost) != count {
 			t.Fatalf("%d packets and %d lost of %d", len(all), b.lost, count)
 		}

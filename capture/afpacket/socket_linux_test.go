@@ -12,32 +12,6 @@ import (
 	"capd/internal/testnet"
 )
 
-func TestSeek(t *testing.T) {
-	const kernel, user = 0, ownerUser
-	for _, c := range []struct {
-		name   string
-		seq    []uint64
-		status []uint32
-		want   int
-	}{
-		{"fresh", []uint64{1, 0, 0, 0}, []uint32{kernel, kernel, kernel, kernel}, 0},
-		{"all read, none wrapped", []uint64{1, 2, 3, 0}, []uint32{kernel, kernel, kernel, kernel}, 2},
-		{"all read, wrapped", []uint64{5, 6, 3, 4}, []uint32{kernel, kernel, kernel, kernel}, 1},
-		{"some filled", []uint64{1, 2, 3, 0}, []uint32{kernel, user, kernel, kernel}, 1},
-		{"filled, wrapped", []uint64{9, 10, 7, 8}, []uint32{user, kernel, kernel, user}, 3},
-		{"full", []uint64{9, 10, 7, 8}, []uint32{user, user, user, user | unix.TP_STATUS_BLK_TMO}, 2},
-	} {
-		r := ring{mem: make([]byte, 4*64), size: 64, blocks: 4}
-		for i := range c.seq {
-			host.PutUint64(r.block(i)[blockSeq:], c.seq[i])
-			host.PutUint32(r.block(i)[blockStatus:], c.status[i])
-		}
-		if r.seek(); r.cur != c.want {
-			t.Errorf("%s: starts at %d, want %d", c.name, r.cur, c.want)
-		}
-	}
-}
-
 func TestShrink(t *testing.T) {
 	for _, c := range []struct {
 		want, have int

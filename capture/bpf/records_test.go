@@ -280,6 +280,7 @@ func checkWalk(t *testing.T, r *records) {
 	t.Helper()
 	mem := r.mem
 	before, seen := -1, 0
+	header := r.header()
 	var dst [3]pcap.Packet
 	for {
 		n := r.read(dst[:])
@@ -290,6 +291,9 @@ func checkWalk(t *testing.T, r *records) {
 			}
 			if p.Nsec >= second || p.Length < uint32(len(p.Data)) {
 				t.Fatalf("packet %+v", p)
+			}
+			if before == -1 && len(p.Data) > 0 && seen == 0 && at != header {
+				t.Fatalf("the first packet is at %d, its header has %d bytes", at, header)
 			}
 			before = at
 		}
