@@ -74,16 +74,3 @@ func join(all []*socket, s device.Spread) error {
 	}
 	return nil
 }
-
-// admit replaces the filter that takes nothing.
-func (d *socket) admit(c device.Config) error {
-	p := program(c.Direction, d.index, c.Snaplen, c.Filter)
-	err := setFilter(d.fd, p)
-	if len(p) == 0 {
-		err = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-	}
-	if err != nil {
-		return named("set filter", err)
-	}
-	return lockFilter(d.fd)
-}

@@ -116,7 +116,7 @@ func (r *reader) take() (*device.Batch, error) {
 	r.quiet = time.Time{}
 	r.socket.handed.Add(frames)
 	if r.batches++; r.batches%statsEvery == 0 {
-		_ = r.socket.sample()
+		_, _ = r.socket.Stats()
 	}
 	return b, nil
 }

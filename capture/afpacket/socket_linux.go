@@ -123,7 +123,16 @@ func (d *socket) Admit() error {
 	d.mu.Lock()
 	d.nicDropped = now
 	d.mu.Unlock()
-	return d.admit(d.config)
+	// The filter of the gate, which takes nothing, goes.
+	p := program(d.config.Direction, d.index, d.config.Snaplen, d.config.Filter)
+	err := setFilter(d.fd, p)
+	if len(p) == 0 {
+		err = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	}
+	if err != nil {
+		return named("set filter", err)
+	}
+	return lockFilter(d.fd)
 }
 
 // has returns an error unless the name is empty or that of the only link type
@@ -376,13 +385,6 @@ func (d *socket) Refresh() {
 	if !d.shut && now > d.nicDropped {
 		d.total.NICDropped = max(d.total.NICDropped, now-d.nicDropped)
 	}
-}
-
-// sample reads the kernel's counters into the total.
-func (d *socket) sample() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.readStats()
 }
 
 // drained says whether every frame that the kernel received has been handed out.

@@ -8,25 +8,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A waiter waits for what a socket says, and can be woken.
+// A waiter waits for events of a socket, and can be woken.
 //
-// It hears of the socket's news once each (EPOLLET) and not for as long as they
-// last: a ring is readable to poll(2) for as long as the block that the kernel
-// filled last is not given back, and that may be held for long.
+// It is told of each event once (EPOLLET): poll(2) would take a ring for readable
+// as long as the block that the kernel filled last is not given back, which may
+// be held for long, and Next would not sleep.
 type waiter struct {
 	epoll int
-	event int // eventfd that ends a wait
-	heard [2]unix.EpollEvent
+	wake  int // eventfd that ends a wait
+
+	events [2]unix.EpollEvent // here, so that a wait allocates nothing
 }
 
 func newWaiter(socket int) (w waiter, err error) {
-	w.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return w, fmt.Errorf("make eventfd: %w", err)
 	}
 	w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		unix.Close(w.event)
+		unix.Close(w.wake)
 		return w, fmt.Errorf("make epoll: %w", err)
 	}
 	for fd, events := range map[int]uint32{socket: unix.EPOLLIN | unix.EPOLLET, w.event: unix.EPOLLIN} {
@@ -38,21 +39,21 @@ func newWaiter(socket int) (w waiter, err error) {
 	return w, nil
 }
 
-// wait returns when there are news of the socket, after wakeUp, or after the
-// limit; a negative one is none. It says whether the socket has an error.
+// wait returns after an event of the socket, after wakeUp, or after the limit; a
+// negative one is none. It says whether the socket has an error.
 func (w *waiter) wait(limit time.Duration) (failed bool, err error) {
 	ms := -1
 	if limit >= 0 {
 		ms = int(min((limit+time.Millisecond-1)/time.Millisecond, 1<<30))
 	}
-	n, err := unix.EpollWait(w.epoll, w.heard[:], ms)
+	n, err := unix.EpollWait(w.epoll, w.events[:], ms)
 	if err != nil && err != unix.EINTR {
 		return false, fmt.Errorf("wait for frames: %w", err)
 	}
-	for _, e := range w.heard[:max(n, 0)] {
-		if int(e.Fd) == w.event {
+	for _, e := range w.events[:max(n, 0)] {
+		if int(e.Fd) == w.wake {
 			var b [8]byte
-			_, _ = unix.Read(w.event, b[:])
+			_, _ = unix.Read(w.wake, b[:])
 		} else if e.Events&unix.EPOLLERR != 0 {
 			failed = true
 		}
@@ -64,9 +65,9 @@ func (w *waiter) wait(limit time.Duration) (failed bool, err error) {
 func (w *waiter) wakeUp() {
 	one := [8]byte{}
 	host.PutUint64(one[:], 1)
-	_, _ = unix.Write(w.event, one[:]) // It fails only if the last 2^64-2 were not read.
+	_, _ = unix.Write(w.wake, one[:]) // It fails only if the last 2^64-2 were not read.
 }
 
 func (w *waiter) close() error {
-	return errors.Join(unix.Close(w.epoll), unix.Close(w.event))
+	return errors.Join(unix.Close(w.epoll), unix.Close(w.wake))
 }

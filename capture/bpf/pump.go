@@ -28,7 +28,12 @@ const (
 func (d *source) run() {
 	r := pump{source: d}
 	d.end = r.read()
-	d.finished()
+	d.mu.Lock()
+	_ = d.sample()
+	// What the kernel drops after the last read of a device that was stopped came
+	// after its end.
+	d.over = d.stopped.Load()
+	d.mu.Unlock()
 	close(d.full)
 	_ = d.drop()
 }
@@ -51,15 +56,6 @@ func (r *pump) read() error {
 		b.records = records{layout: r.record, snaplen: r.snaplen, mem: b.whole[:n], count: &r.taken}
 		r.put(filled{buffer: b})
 	}
-}
-
-// finished takes the last counters. What the kernel drops after the last read of
-// a device that was stopped came after its end.
-func (d *source) finished() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_ = d.sample()
-	d.over = d.stopped.Load()
 }
 
 // put queues what Next returns. It waits only if nobody calls Next.

@@ -45,13 +45,11 @@ func New() *System { return &System{changes: make(chan struct{}, 1)} }
 
 // A Link is an interface of a System.
 type Link struct {
-	sys           *System
-	iface         device.Interface
-	types         []pcap.LinkType
-	groups        []*group
-	removed       bool
-	refusal       error // of Open
-	attachRefusal error
+	sys      *System
+	iface    device.Interface
+	types    []pcap.LinkType
+	groups   []*group
+	failures [AtNext]error // by step
 }
 
 // Add makes an interface that is up. It has the given link types, its own
@@ -173,8 +171,8 @@ func (s *System) lookup(c device.Config) (*Link, pcap.LinkType, error) {
 		if l = s.find(c.Interface); l == nil {
 			return nil, 0, device.ErrNoInterface
 		}
-		if l.refusal != nil {
-			return nil, 0, l.refusal
+		if err := l.failures[AtOpen]; err != nil {
+			return nil, 0, err
 		}
 		types = l.types
 	}
@@ -198,7 +196,7 @@ func (s *System) Refuse(err error) {
 
 // SetSkew makes the times of one frame differ by that much between the devices
 // of an interface that were opened first and last; the last has the earlier
-// time. Devices opened from now on tell it (Device.Skew).
+// time. Devices opened from now on have that Skew.
 func (s *System) SetSkew(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,17 +204,15 @@ func (s *System) SetSkew(d time.Duration) {
 }
 
 // Name returns the interface's name.
-func (l *Link) Name() string { return l.info().Name }
+func (l *Link) Name() string {
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	return l.iface.Name
+}
 
 // Index returns the interface's index, which a renamed one keeps and a new one
 // of the same name does not have.
-func (l *Link) Index() int { return l.info().Index }
-
-func (l *Link) info() device.Interface {
-	l.sys.mu.Lock()
-	defer l.sys.mu.Unlock()
-	return l.iface
-}
+func (l *Link) Index() int { return l.iface.Index } // never changes
 
 // Devices returns how many devices of the interface are open.
 func (l *Link) Devices() int {
@@ -230,13 +226,15 @@ func (l *Link) Devices() int {
 }
 
 // Change changes what the system says of the interface, such as its address or
-// its MTU. Its name, whether it is up, and its index have ways of their own.
+// how many frames it has dropped before any capture. It keeps the index, and
+// the name and whether it is up, for which there are Rename and SetUp.
 func (l *Link) Change(f func(i *device.Interface)) {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
-	index, name, up := l.iface.Index, l.iface.Name, l.iface.Up
-	f(&l.iface)
-	l.iface.Index, l.iface.Name, l.iface.Up = index, name, up
+	now := l.iface
+	f(&now)
+	l.iface.HardwareType, l.iface.MTU, l.iface.Running, l.iface.Loopback = now.HardwareType, now.MTU, now.Running, now.Loopback
+	l.iface.Address, l.iface.IPs, l.iface.NICDropped = now.Address, now.IPs, now.NICDropped
 	l.sys.changed()
 }
 
@@ -267,31 +265,30 @@ func (l *Link) Remove() {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
 	l.sys.links = slices.DeleteFunc(l.sys.links, func(o *Link) bool { return o == l })
-	l.iface.Up, l.iface.Running, l.removed = false, false, true
+	l.iface.Up, l.iface.Running = false, false
 	l.each(func(p *port) { p.gone = true })
 	l.sys.changed()
 }
 
-// Refuse makes every opening of the interface fail with the error, until it is
-// nil.
-func (l *Link) Refuse(err error) {
-	l.sys.mu.Lock()
-	defer l.sys.mu.Unlock()
-	l.refusal = err
-}
+// A Step is one that an interface can be made to fail at.
+type Step uint8
 
-// RefuseAttach makes Attach of its devices fail with the error, until it is nil.
-func (l *Link) RefuseAttach(err error) {
-	l.sys.mu.Lock()
-	defer l.sys.mu.Unlock()
-	l.attachRefusal = err
-}
+// Steps.
+const (
+	AtOpen   Step = iota // each opening of a device, until the error is nil
+	AtAttach             // each Attach of a device, until the error is nil
+	AtNext               // the next Next of each device that is open, once
+)
 
-// Fail makes the next Next of each of its devices return the error.
-func (l *Link) Fail(err error) {
+// Fail makes a step fail with the error, such as capture.ErrPermission.
+func (l *Link) Fail(at Step, err error) {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
-	l.each(func(p *port) { p.failure = err })
+	if at == AtNext {
+		l.each(func(p *port) { p.failure = err })
+	} else {
+		l.failures[at] = err
+	}
 }
 
 // each does something with each device and wakes its reader. The caller holds

@@ -45,14 +45,14 @@ func (l *Link) Deliver(pkts ...pcap.Packet) {
 		}
 		p.Length = max(p.Length, uint32(len(p.Data)))
 		if p.Flags&(pcap.FlagInbound|pcap.FlagOutbound) == 0 {
-			p.Flags |= pcap.FlagInbound | l.cast(p.Data)
+			p.Flags |= pcap.FlagInbound | cast(l, p.Data)
 		}
 		l.deliver(p)
 	}
 }
 
 // cast returns the flags for a frame's destination.
-func (l *Link) cast(frame []byte) pcap.Flags {
+func cast(l *Link, frame []byte) pcap.Flags {
 	switch {
 	case l.types[0] != pcap.LinkTypeEthernet || len(frame) < 6 || bytes.Equal(frame[:6], l.iface.Address):
 		return pcap.FlagUnicast
@@ -170,7 +170,7 @@ func packetType(f pcap.Flags) uint8 {
 func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
 	data := pkt.Data
 	if p.link == nil {
-		data = l.cook(pkt)
+		data = cook(l, pkt)
 		pkt.Length += uint32(len(data) - len(pkt.Data))
 	}
 	n := min(len(data), keep)
@@ -182,7 +182,7 @@ func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
 }
 
 // cook returns an Ethernet frame as LINKTYPE_LINUX_SLL2 has it.
-func (l *Link) cook(pkt pcap.Packet) []byte {
+func cook(l *Link, pkt pcap.Packet) []byte {
 	frame, protocol := pkt.Data, []byte{0, 0}
 	address := make([]byte, 8)
 	if l.types[0] == pcap.LinkTypeEthernet && len(frame) >= 14 {
@@ -223,12 +223,4 @@ func (l *Link) Corrupt(n int) {
 			}
 		}
 	})
-}
-
-// Miss makes the interface count n frames that it dropped before any capture
-// (Stats.NICDropped).
-func (l *Link) Miss(n int) {
-	l.sys.mu.Lock()
-	defer l.sys.mu.Unlock()
-	l.iface.NICDropped += uint64(n)
 }

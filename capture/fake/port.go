@@ -91,8 +91,8 @@ func (p *port) wake() {
 func (p *port) Attach() (device.Reader, error) {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
-	if p.link != nil && p.link.attachRefusal != nil {
-		return nil, p.link.attachRefusal
+	if p.link != nil && p.link.failures[AtAttach] != nil {
+		return nil, p.link.failures[AtAttach]
 	}
 	p.reader = &reader{port: p, news: make(chan struct{}, 1)}
 	return p.reader, nil
