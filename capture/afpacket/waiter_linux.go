@@ -30,7 +30,7 @@ func newWaiter(socket int) (w waiter, err error) {
 		unix.Close(w.wake)
 		return w, fmt.Errorf("make epoll: %w", err)
 	}
-	for fd, events := range map[int]uint32{socket: unix.EPOLLIN | unix.EPOLLET, w.event: unix.EPOLLIN} {
+	for fd, events := range map[int]uint32{socket: unix.EPOLLIN | unix.EPOLLET, w.wake: unix.EPOLLIN} {
 		if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
 			w.close()
 			return w, fmt.Errorf("add to epoll: %w", err)
