@@ -27,45 +27,48 @@ const maxLines = 600
 var mayImport = map[string][]string{
 	"bench/race":       {"internal/inject", unix},
 	"capture":          {"pcap", "filter", unix},
-	"cmd/capd":         {"capture", "config", "filter", "pcap", "writer", "internal/*"},
+	"cmd/capd":         {"capture", "config", "filter", "ledger", "pcap", "store", "writer", "internal/*"},
 	"config":           {},
 	"filter":           {},
-	"internal/after":   {"writer", unix},
+	"internal/after":   {"ledger", "store", "writer", unix},
 	"internal/control": {unix},
 	"internal/daemon": {
-		"capture", "config", "filter", "pcap", "writer",
+		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
 		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
 	},
 	"internal/decode":      {"pcap"},
 	"internal/inject":      {unix},
-	"internal/inventory":   {"writer", "internal/retain"},
+	"internal/inventory":   {"ledger", "store", "internal/retain"},
 	"internal/journal":     {},
 	"internal/linkwatch":   {unix},
 	"internal/manual":      {},
 	"internal/metrics":     {"internal/control"},
 	"internal/notify":      {unix},
-	"internal/retain":      {"writer", unix},
+	"internal/retain":      {"ledger", "store", unix},
 	"internal/sandbox":     {unix},
 	"internal/testdisk":    {"internal/testnet", unix},
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},
 	"internal/testterm":    {},
 	"internal/top":         {"internal/control"},
-	"packaging":            {"config", "pcap", "writer"}, // tests only
-	"packaging/systemd":    {"pcap", "writer"},           // tests only
+	"packaging":            {"config", "ledger", "pcap", "store"}, // tests only
+	"packaging/systemd":    {"ledger", "pcap", "store"},           // tests only
 	"pcap":                 {},
-	"writer":               {"pcap", unix},
+	"ledger":               {"store", unix},
+	"store":                {"pcap", unix},
+	"writer":               {"ledger", "pcap", "store", unix},
 	"internal/selftest":    {"capture", "pcap"},
 }
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":             {unix},                                  // the kernel is the judge of its programs
-	"internal/after":     {"pcap"},                                // for the formats in names
-	"internal/journal":   {unix},                                  // asks the system what a file is
-	"internal/retain":    {"pcap"},                                // for the same
-	"internal/inventory": {"pcap"},                                // for files
-	"capture":            {"writer", "config", "internal/daemon"}, // frames from a simulated device to files
+	"filter":             {unix},                                           // the kernel is the judge of its programs
+	"ledger":             {"pcap"},                                         // for the formats in names
+	"internal/after":     {"pcap"},                                         // for the formats in names
+	"internal/journal":   {unix},                                           // asks the system what a file is
+	"internal/retain":    {"pcap"},                                         // for the same
+	"internal/inventory": {"pcap", "writer"},                                         // for files
+	"capture":            {"ledger", "store", "writer", "config", "internal/daemon"}, // frames from a simulated device to files
 }
 
 // A source is a parsed file of the tree.

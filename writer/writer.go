@@ -8,13 +8,14 @@ package writer
 
 import (
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"capd/pcap"
 )
 
 // reserveStep is how many bytes of a large file are preallocated at a time.
@@ -50,7 +51,7 @@ type Writer struct {
 	synced  time.Duration // and the last sync
 	pause   time.Duration // before the next try after a failure
 	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
-	gap     Entry         // that is open while suspended
+	gap     ledger.Entry  // that is open while suspended
 	waits   uint64
 	abort   chan struct{}
 	aborted atomic.Bool
@@ -101,7 +102,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	}
 	w.look()
 	if w.schedule.over() {
-		w.rotate(Interval, earlier(wall, w.schedule.boundary()))
+		w.rotate(ledger.ReasonInterval, earlier(wall, w.schedule.boundary()))
 		w.schedule.begin(wall)
 	}
 	if w.opt.KeepEmpty && w.file == nil && w.ready() {
@@ -124,7 +125,7 @@ func (w *Writer) Write(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
 		n := w.count(pkts)
 		if n == 0 {
-			w.rotate(Interval, w.schedule.boundary())
+			w.rotate(ledger.ReasonInterval, w.schedule.boundary())
 			w.schedule.begin(pkts[0].Time())
 			continue
 		}
@@ -158,7 +159,7 @@ func (w *Writer) record(pkts []pcap.Packet) {
 		n := w.encode(pkts)
 		if n == 0 {
 			w.ahead = tally(pkts, pkts[0].Time(), everything)
-			w.rotate(Size, w.schedule.trusted(&pkts[0]))
+			w.rotate(ledger.ReasonSize, w.schedule.trusted(&pkts[0]))
 			w.ahead = Counts{}
 			continue
 		}
@@ -265,14 +266,14 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 		}
 	}
 	if start.After(w.since) && w.resume == 0 {
-		w.opt.Note(Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
+		w.opt.Note(ledger.Entry{Kind: ledger.KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
 	}
 	w.begun++
 	w.file = &file{
 		number: w.begun,
 		dir:    w.opt.Directory,
 		header: w.enc.Header(),
-		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Begin: start, Name: Name{
+		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Begin: start, Name: store.Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
 			Sequence:  w.sequence.Add(1),
@@ -319,7 +320,7 @@ func (w *Writer) Describe(h pcap.Header) {
 	if bytes.Equal(enc.Header(), w.enc.Header()) {
 		return
 	}
-	w.rotate(Link, w.schedule.wall)
+	w.rotate(ledger.ReasonLink, w.schedule.wall)
 	w.opt.Header, w.enc = h, enc
 }
 
@@ -327,11 +328,11 @@ func (w *Writer) Describe(h pcap.Header) {
 func (w *Writer) Sequence() uint64 { return w.sequence.Load() }
 
 // Rotate ends the current file; the next begins with the next packet.
-func (w *Writer) Rotate(reason Reason) { w.rotate(reason, w.schedule.wall) }
+func (w *Writer) Rotate(reason ledger.Reason) { w.rotate(reason, w.schedule.wall) }
 
 // rotate ends the current file, which holds what was met before end. It waits
 // while too many files wait for their end already.
-func (w *Writer) rotate(reason Reason, end time.Time) {
+func (w *Writer) rotate(reason ledger.Reason, end time.Time) {
 	f := w.cut(reason, end)
 	if f == nil {
 		return
@@ -352,7 +353,7 @@ func (w *Writer) rotate(reason Reason, end time.Time) {
 
 // cut hands the last of the current file over and returns the file, of which
 // only the end is left to be made; nil without a file.
-func (w *Writer) cut(reason Reason, end time.Time) *file {
+func (w *Writer) cut(reason ledger.Reason, end time.Time) *file {
 	f, c := w.file, w.chunk
 	if f == nil {
 		return nil
@@ -370,7 +371,7 @@ func (w *Writer) cut(reason Reason, end time.Time) *file {
 }
 
 // describe fills in a file's report at its end, but for what the disk says.
-func (w *Writer) describe(r *File, reason Reason, end time.Time) {
+func (w *Writer) describe(r *File, reason ledger.Reason, end time.Time) {
 	r.Reason, r.End = reason, end
 	r.Counts = w.total
 	r.Counts.subtract(w.ahead)
@@ -408,7 +409,7 @@ type End struct {
 func (w *Writer) End() End {
 	if !w.ended {
 		w.ended = true
-		w.final = w.cut(Shutdown, w.schedule.wall)
+		w.final = w.cut(ledger.ReasonShutdown, w.schedule.wall)
 		w.conclude()
 	}
 	return End{Time: w.schedule.wall, Sequence: w.sequence.Load()}
@@ -464,10 +465,10 @@ func (w *Writer) conclude() {
 		w.recovered(end)
 	}
 	d := w.newDrops()
-	quiet := Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
+	quiet := ledger.Entry{Kind: ledger.KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
 	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.untold()
 	quiet.Received, quiet.Freezes, quiet.NICDropped = quiet.KernelDropped+quiet.CapdDropped, d.Freezes, d.NIC
-	if quiet.Tally != (Tally{}) || end.After(w.since) && !w.since.IsZero() {
+	if quiet.Tally != (ledger.Tally{}) || end.After(w.since) && !w.since.IsZero() {
 		w.opt.Note(quiet)
 	}
 }

@@ -1,6 +1,11 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/control"
+	"capd/internal/retain"
+	"capd/ledger"
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -10,17 +15,12 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"capd/config"
-	"capd/internal/control"
-	"capd/internal/retain"
-	"capd/writer"
 )
 
 // A chosen file is one of a selection.
 type chosen struct {
 	dir  *directory
-	name writer.Name
+	name store.Name
 }
 
 func (c chosen) path() string { return filepath.Join(c.dir.path, c.name.String()) }
@@ -36,7 +36,7 @@ func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error
 		return nil, fmt.Errorf("hold: %w", err)
 	}
 	defer d.kept.forget()
-	return each(ctx, files, writer.KindHold, (*retain.Keeper).Hold)
+	return each(ctx, files, ledger.KindHold, (*retain.Keeper).Hold)
 }
 
 // Release undoes Hold.
@@ -50,12 +50,12 @@ func (d *Daemon) Release(ctx context.Context, s control.Selection) ([]string, er
 		return nil, fmt.Errorf("release: %w", err)
 	}
 	defer d.kept.forget()
-	return each(ctx, files, writer.KindRelease, (*retain.Keeper).Release)
+	return each(ctx, files, ledger.KindRelease, (*retain.Keeper).Release)
 }
 
 // each does it to the files, and tells the ledgers of those that it changed. A
 // file that a limit deleted meanwhile is left out, unless it is the only one.
-func each(ctx context.Context, files []chosen, kind writer.Kind, do func(*retain.Keeper, writer.Name) (bool, error)) ([]string, error) {
+func each(ctx context.Context, files []chosen, kind ledger.Kind, do func(*retain.Keeper, store.Name) (bool, error)) ([]string, error) {
 	var done []string
 	for _, c := range files {
 		if err := ctx.Err(); err != nil {
@@ -69,7 +69,7 @@ func each(ctx context.Context, files []chosen, kind writer.Kind, do func(*retain
 			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
 		if changed {
-			c.dir.book.note(writer.Entry{Kind: kind, Name: c.name.String(), Interface: c.name.Interface})
+			c.dir.book.note(ledger.Entry{Kind: kind, Name: c.name.String(), Interface: c.name.Interface})
 		}
 		done = append(done, c.path())
 	}
@@ -125,7 +125,7 @@ func (d *Daemon) since(s control.Selection) ([]chosen, error) {
 		return nil, control.Refused("%q is not a time above 0, as 10m", s.Last)
 	}
 	begin := time.Now().Add(-time.Duration(last))
-	return d.all(s.Interface, func(k *retain.Keeper) ([]writer.Name, error) { return k.Since(begin) })
+	return d.all(s.Interface, func(k *retain.Keeper) ([]store.Name, error) { return k.Since(begin) })
 }
 
 // held finds the files that are held.
@@ -138,7 +138,7 @@ func (d *Daemon) held(s control.Selection) ([]chosen, error) {
 
 // all asks each directory for its files, and returns those of the interface; of
 // the empty name, all.
-func (d *Daemon) all(iface string, ask func(*retain.Keeper) ([]writer.Name, error)) ([]chosen, error) {
+func (d *Daemon) all(iface string, ask func(*retain.Keeper) ([]store.Name, error)) ([]chosen, error) {
 	var files []chosen
 	for _, dir := range d.dirs.unique() {
 		names, err := ask(dir.keeper)
@@ -188,17 +188,17 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 
 // rotate tells the recorders of the interface to begin new files, and returns
 // the present ones.
-func (d *Daemon) rotate(iface string) (map[*recorder]writer.Name, error) {
+func (d *Daemon) rotate(iface string) (map[*recorder]store.Name, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	current := make(map[*recorder]writer.Name)
+	current := make(map[*recorder]store.Name)
 	known := iface == ""
 	for _, r := range d.recorders {
 		if iface != "" && r.name != iface {
 			continue
 		}
 		known = true
-		name, err := writer.ParseName(strings.TrimSuffix(filepath.Base(r.writer.Stats().File), writer.Partial))
+		name, err := store.ParseName(strings.TrimSuffix(filepath.Base(r.writer.Stats().File), store.Partial))
 		if err == nil { // else there is none
 			current[r] = name
 		}

@@ -1,29 +1,29 @@
 package daemon
 
 import (
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 // unlisted returns lines for the files that the last run finished and did not
 // live to tell the ledger of. What they lack is unknown, so they are not clean.
-func unlisted(path string) ([]writer.Entry, error) {
+func unlisted(path string) ([]ledger.Entry, error) {
 	known := make(map[string]bool)
 	var start time.Time // of the last run
-	for e, err := range writer.ReadLedger(path, nil) {
-		if line := (*writer.LineError)(nil); err != nil && !errors.As(err, &line) {
+	for e, err := range ledger.Read(path, nil) {
+		if line := (*ledger.LineError)(nil); err != nil && !errors.As(err, &line) {
 			return nil, err
 		}
 		switch e.Kind {
-		case writer.KindFile:
+		case ledger.KindFile:
 			known[e.Name] = true
-		case writer.KindStart:
+		case ledger.KindStart:
 			start = e.Time
 		}
 	}
@@ -34,9 +34,9 @@ func unlisted(path string) ([]writer.Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read directory: %w", err)
 	}
-	var lines []writer.Entry
+	var lines []ledger.Entry
 	for _, e := range entries {
-		name, err := writer.ParseName(e.Name())
+		name, err := store.ParseName(e.Name())
 		if err != nil || known[e.Name()] {
 			continue
 		}
@@ -52,20 +52,20 @@ func unlisted(path string) ([]writer.Entry, error) {
 }
 
 // describe reads what a file says of itself.
-func describe(path string, name writer.Name, size int64) (writer.Entry, error) {
+func describe(path string, name store.Name, size int64) (ledger.Entry, error) {
 	h, err := os.Open(path)
 	if err != nil {
-		return writer.Entry{}, err
+		return ledger.Entry{}, err
 	}
 	defer h.Close()
 	s, err := pcap.Scan(h, size)
 	if err != nil {
-		return writer.Entry{}, err
+		return ledger.Entry{}, err
 	}
-	e := writer.Entry{
-		Kind: writer.KindFile, Name: name.String(), Interface: name.Interface, Clock: "system",
-		Begin: name.Start, End: name.Start, First: s.First, Last: s.Last, Reason: writer.Salvaged,
-		Tally: writer.Tally{Packets: s.Packets, Bytes: s.Bytes, Size: uint64(size), Received: s.Packets},
+	e := ledger.Entry{
+		Kind: ledger.KindFile, Name: name.String(), Interface: name.Interface, Clock: "system",
+		Begin: name.Start, End: name.Start, First: s.First, Last: s.Last, Reason: ledger.ReasonSalvaged,
+		Tally: ledger.Tally{Packets: s.Packets, Bytes: s.Bytes, Size: uint64(size), Received: s.Packets},
 	}
 	if len(s.Interfaces) > 0 {
 		e.Link = s.Interfaces[0].LinkType.String()

@@ -1,16 +1,16 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/retain"
+	"capd/ledger"
+	"capd/store"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
-
-	"capd/config"
-	"capd/internal/retain"
-	"capd/writer"
 )
 
 // sweepEvery is how often old ledgers are looked at that speak of nothing any
@@ -40,15 +40,15 @@ func Policy(c *config.Config) retain.Policy {
 func (d *directory) keep(path string, c *config.Config, log *slog.Logger) error {
 	opt := retain.Options{
 		Directory: path, Policy: Policy(c), Log: log,
-		Space: func() (writer.Space, error) { return writer.FreeSpace(path) },
+		Space: func() (store.Space, error) { return store.FreeSpace(path) },
 		Deleted: func(del retain.Deletion, err error) {
 			if err != nil {
 				log.Error("can't delete a file", "directory", path, "file", del.Name.String(), "error", err)
 				return
 			}
 			log.Info("deleted a file", "directory", path, "file", del.Name.String(), "limit", string(del.Limit))
-			d.book.note(writer.Entry{
-				Kind: writer.KindDeleted, Name: del.Name.String(), Interface: del.Name.Interface, Limit: string(del.Limit),
+			d.book.note(ledger.Entry{
+				Kind: ledger.KindDeleted, Name: del.Name.String(), Interface: del.Name.Interface, Limit: string(del.Limit),
 			})
 		},
 	}
@@ -81,7 +81,7 @@ func (d *directory) run(ctx context.Context, log *slog.Logger) {
 
 // sweep deletes old ledgers, when all files that they speak of are gone.
 func (d *directory) sweep(log *slog.Logger) {
-	spans, err := writer.LedgerSpans(d.path)
+	spans, err := ledger.Spans(d.path)
 	if err != nil || len(spans) == 0 {
 		return
 	}
@@ -93,7 +93,7 @@ func (d *directory) sweep(log *slog.Logger) {
 	for i, e := range entries {
 		names[i] = e.Name()
 	}
-	for _, name := range writer.SpentLedgers(spans, names) {
+	for _, name := range ledger.Spent(spans, names) {
 		err := os.Remove(filepath.Join(d.path, name))
 		log.Info("deleted an old ledger: all files that it speaks of are gone", "file", filepath.Join(d.path, name), "error", err)
 	}

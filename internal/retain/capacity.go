@@ -1,12 +1,11 @@
 package retain
 
 import (
+	"capd/store"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
-
-	"capd/writer"
 )
 
 // ByDisk is what ends a Reach where no limit does: the disk is full.
@@ -30,7 +29,7 @@ type Rotation struct {
 // Reach returns how far back the files of a directory will reach if so many
 // bytes a second come into it, and what ends that. Used is how much of the disk
 // its files have already.
-func Reach(rate float64, limits Limits, rotation Rotation, used int64, space writer.Space) (time.Duration, Limit) {
+func Reach(rate float64, limits Limits, rotation Rotation, used int64, space store.Space) (time.Duration, Limit) {
 	p := pace{bytes: rate}
 	if rotation.Size > 0 {
 		p.files = rate / float64(rotation.Size)

@@ -1,6 +1,7 @@
 package retain
 
 import (
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"capd/writer"
 )
 
 // Ends of names beside that of a finished file.
@@ -32,7 +31,7 @@ var errHeld = errors.New("held")
 // A leftover is a file whose deletion did not end.
 type leftover struct {
 	path string // with deleting
-	name writer.Name
+	name store.Name
 }
 
 // found is what a directory holds.
@@ -63,7 +62,7 @@ func readDirectory(dir string) (found, error) {
 		}
 	}
 	for _, s := range f.held {
-		for _, s := range []string{finished(s), finished(s) + writer.Partial} {
+		for _, s := range []string{finished(s), finished(s) + store.Partial} {
 			if file, ok := f.files[s]; ok {
 				file.Held = true
 				f.files[s] = file
@@ -95,7 +94,7 @@ func (f *found) add(dir string, e fs.DirEntry) {
 	switch ext {
 	case deleting:
 		f.leftovers = append(f.leftovers, leftover{filepath.Join(dir, s), name})
-	case writer.Partial, writer.DamagedExt:
+	case store.Partial, store.DamagedExt:
 		f.files[s] = File{Name: name, Size: info.Size(), Partial: true}
 	default:
 		s = strings.TrimSuffix(s, ext)
@@ -104,13 +103,13 @@ func (f *found) add(dir string, e fs.DirEntry) {
 }
 
 // parse parses the name of a file of capd's, in whatever state it is.
-func parse(s string) (name writer.Name, ext string, ok bool) {
-	if name, err := writer.ParseName(s); err == nil {
+func parse(s string) (name store.Name, ext string, ok bool) {
+	if name, err := store.ParseName(s); err == nil {
 		return name, "", true
 	}
 	ext = filepath.Ext(s)
 	switch ext {
-	case deleting, writer.Partial, writer.DamagedExt, compressed[0], compressed[1]:
+	case deleting, store.Partial, store.DamagedExt, compressed[0], compressed[1]:
 	default:
 		return name, "", false
 	}
@@ -118,7 +117,7 @@ func parse(s string) (name writer.Name, ext string, ok bool) {
 	if ext == deleting {
 		s = finished(s)
 	}
-	name, err := writer.ParseName(s)
+	name, err := store.ParseName(s)
 	return name, ext, err == nil
 }
 

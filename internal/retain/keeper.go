@@ -1,6 +1,7 @@
 package retain
 
 import (
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"capd/writer"
 )
 
 // Defaults of an Options' zero values.
@@ -26,9 +25,9 @@ const (
 type Options struct {
 	Directory string
 	Policy    Policy
-	Space     func() (writer.Space, error) // of the file system; nil: no limit looks at it
-	Deleted   func(Deletion, error)        // told of each deletion, and of what failed; may be nil
-	Log       *slog.Logger                 // may be nil
+	Space     func() (store.Space, error) // of the file system; nil: no limit looks at it
+	Deleted   func(Deletion, error)       // told of each deletion, and of what failed; may be nil
+	Log       *slog.Logger                // may be nil
 
 	Interval time.Duration // between looks at the clock and the file system
 	Rescan   time.Duration // between looks at what others do in the directory
@@ -64,7 +63,7 @@ type Stats struct {
 	Deleted      uint64
 	DeletedBytes int64
 	Failures     uint64 // deletions that failed, and entries that could not be read
-	Space        writer.Space
+	Space        store.Space
 	Floor        bool // limits want files gone that the floor keeps
 }
 
@@ -93,12 +92,12 @@ func New(opt Options) (*Keeper, error) {
 }
 
 // Add tells of a file that was finished, or whose size is another now.
-func (k *Keeper) Add(name writer.Name, size int64) {
+func (k *Keeper) Add(name store.Name, size int64) {
 	s := name.String()
 	k.mu.Lock()
-	f := File{Name: name, Size: size, Held: k.files[s].Held || k.files[s+writer.Partial].Held}
+	f := File{Name: name, Size: size, Held: k.files[s].Held || k.files[s+store.Partial].Held}
 	k.files[s], k.added[s] = f, f
-	delete(k.files, s+writer.Partial)
+	delete(k.files, s+store.Partial)
 	k.mu.Unlock()
 	k.Wake()
 }
@@ -195,10 +194,10 @@ func (k *Keeper) pass(ctx context.Context) (done bool) {
 
 // space asks the file system. Right after files were deleted for its sake it
 // may not know yet, and more would go than has to.
-func (k *Keeper) space(now time.Time) writer.Space {
+func (k *Keeper) space(now time.Time) store.Space {
 	const enough = 1 << 62
 	if k.opt.Space == nil {
-		return writer.Space{Free: enough}
+		return store.Space{Free: enough}
 	}
 	s, err := k.opt.Space()
 	if (err != nil) != k.spaceErr {
@@ -206,7 +205,7 @@ func (k *Keeper) space(now time.Time) writer.Space {
 		k.opt.Log.Warn("ask the file system for its space", "directory", k.opt.Directory, "error", err)
 	}
 	if err != nil {
-		return writer.Space{Free: enough}
+		return store.Space{Free: enough}
 	}
 	k.mu.Lock()
 	k.stats.Space = s
@@ -275,7 +274,7 @@ func (k *Keeper) rescan() error {
 		if _, ok := found.files[s]; !ok {
 			found.files[s] = f
 		}
-		delete(found.files, s+writer.Partial)
+		delete(found.files, s+store.Partial)
 	}
 	k.files = found.files
 	k.leftovers = found.leftovers

@@ -1,6 +1,8 @@
 package retain
 
 import (
+	"capd/ledger"
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +16,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"capd/writer"
 
 	"go.uber.org/goleak"
 )
@@ -85,7 +85,7 @@ func keep(t *testing.T, opt Options, f func(k *Keeper, l *told)) {
 }
 
 // at is a name of now, as the bubble has it.
-func at(iface string, seq int) writer.Name { return nameOf(iface, seq, time.Now().UTC()) }
+func at(iface string, seq int) store.Name { return nameOf(iface, seq, time.Now().UTC()) }
 
 func TestKeeper(t *testing.T) {
 	dir := t.TempDir()
@@ -109,7 +109,7 @@ func TestKeeper(t *testing.T) {
 		if len(l.all) != 10 || l.all[9].Name.Sequence != 10 {
 			t.Errorf("told %v", l)
 		}
-		if e := l.all[0].Entry(); e.Kind != writer.KindDeleted || e.Name != l.all[0].Name.String() || e.Limit != "bytes" || e.Size != 100 {
+		if e := l.all[0].Entry(); e.Kind != ledger.KindDeleted || e.Name != l.all[0].Name.String() || e.Limit != "bytes" || e.Size != 100 {
 			t.Errorf("line %+v", e)
 		}
 	})
@@ -226,13 +226,13 @@ func TestKeeperForeignDisk(t *testing.T) {
 	set := func(n uint64, b bool) { mu.Lock(); free, broken = n, b; mu.Unlock() }
 	opt := Options{
 		Directory: dir, Policy: directory(Limits{MinFree: 500, KeepAtLeast: Floor{Count: 7}}),
-		Space: func() (writer.Space, error) {
+		Space: func() (store.Space, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if broken {
-				return writer.Space{}, errors.New("broken")
+				return store.Space{}, errors.New("broken")
 			}
-			return writer.Space{Free: free, Total: 10000}, nil
+			return store.Space{Free: free, Total: 10000}, nil
 		},
 	}
 	files := func() int { return len(listNames(t, dir)) }
@@ -273,7 +273,7 @@ func TestKeeperForeignDisk(t *testing.T) {
 // TestKeeperOthers: what others delete, add and hold is met by the next rescan.
 func TestKeeperOthers(t *testing.T) {
 	dir := t.TempDir()
-	n := func(i int) writer.Name { return nameOf("eth0", i, noon) }
+	n := func(i int) store.Name { return nameOf("eth0", i, noon) }
 	for i := range 10 {
 		put(t, dir, n(i+1).String(), 100)
 	}
@@ -304,7 +304,7 @@ func TestKeeperOthers(t *testing.T) {
 // tried again after the next rescan.
 func TestKeeperFailures(t *testing.T) {
 	dir := t.TempDir()
-	n := func(i int) writer.Name { return nameOf("eth0", i, noon) }
+	n := func(i int) store.Name { return nameOf("eth0", i, noon) }
 	for i := range 4 {
 		put(t, dir, n(i+1).String(), 100)
 	}
