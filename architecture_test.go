@@ -62,11 +62,11 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":             {unix},                                           // the kernel is the judge of its programs
-	"ledger":             {"pcap"},                                         // for the formats in names
-	"internal/after":     {"pcap"},                                         // for the formats in names
-	"internal/journal":   {unix},                                           // asks the system what a file is
-	"internal/retain":    {"pcap"},                                         // for the same
+	"filter":             {unix},                                                     // the kernel is the judge of its programs
+	"ledger":             {"pcap"},                                                   // for the formats in names
+	"internal/after":     {"pcap"},                                                   // for the formats in names
+	"internal/journal":   {unix},                                                     // asks the system what a file is
+	"internal/retain":    {"pcap"},                                                   // for the same
 	"internal/inventory": {"pcap", "writer"},                                         // for files
 	"capture":            {"ledger", "store", "writer", "config", "internal/daemon"}, // frames from a simulated device to files
 }
