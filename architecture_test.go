@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	},
 	"internal/decode":      {"pcap"},
 	"internal/inject":      {unix},
-	"internal/inventory":   {"ledger", "store", "internal/retain"},
+	"internal/inventory":   {"ledger", "store"},
 	"internal/journal":     {},
 	"internal/linkwatch":   {unix},
 	"internal/manual":      {},

@@ -379,21 +379,11 @@ type Span struct {
 	Last   map[store.Lane]uint64 // highest sequence numbers
 }
 
-// Spent returns the names of the old ledgers that are no longer needed,
-// given their spans, oldest first, and the names in the directory: none of the
-// files that they speak of is left. A needed one keeps all that come after it,
-// so that what is left has no hole.
-func Spent(spans []Span, names []string) []string {
-	first := make(map[store.Lane]uint64)
-	for _, s := range names {
-		n, _, err := store.Parse(s)
-		if err != nil {
-			continue
-		}
-		if least, ok := first[n.Of()]; !ok || n.Sequence < least {
-			first[n.Of()] = n.Sequence
-		}
-	}
+// Spent returns the names of the old ledgers that are no longer needed, given
+// their spans, oldest first, and the lowest sequence number of each lane of which
+// the directory has a file: none of the files that they speak of is left. A
+// needed one keeps all that come after it, so that what is left has no hole.
+func Spent(spans []Span, first map[store.Lane]uint64) []string {
 	var spent []string
 	for _, span := range spans {
 		for lane, last := range span.Last {

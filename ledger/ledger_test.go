@@ -434,7 +434,17 @@ func TestSpentLedgers(t *testing.T) {
 		{[]string{file("eth0", 20, store.DamagedExt), file("eth0", 40, "")}, 2},
 		{[]string{file("eth0", 3, ".hold"), file("eth0", 40, "")}, 0},
 	} {
-		if got := Spent(spans, c.names); len(got) != c.want {
+		dir := t.TempDir()
+		for _, s := range c.names {
+			if err := os.WriteFile(filepath.Join(dir, s), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, err := store.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Spent(spans, d.First()); len(got) != c.want {
 			t.Errorf("%v: %v, want %d", c.names, got, c.want)
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -75,27 +73,20 @@ const longestFile = 366 * 24 * time.Hour
 //
 // A checkpoint says that a file is whole up to an offset, so that only what is
 // behind needs to be read. It may be nil.
-func Recover(dir string, checkpoints map[string]ledger.Entry) ([]Recovered, error) {
-	contents, err := store.ReadContents(dir)
-	if err != nil {
-		return nil, fmt.Errorf("recover: %w", err)
-	}
+func Recover(dir *store.Directory, checkpoints map[string]ledger.Entry) ([]Recovered, error) {
 	var all []Recovered
-	slices.Sort(contents.Partials)
-	for _, s := range contents.Partials {
-		finished := strings.TrimSuffix(s, store.Partial)
-		name, err := store.ParseName(finished)
-		if err != nil {
-			continue
-		}
+	for _, name := range dir.Partials() {
+		finished := name.String()
+		path := filepath.Join(dir.Path(), finished)
 		r := Recovered{Name: name}
-		if err := r.recover(filepath.Join(dir, finished), checkpoints[finished]); err != nil {
-			r.Path, r.Err = filepath.Join(dir, s), fmt.Errorf("recover: %w", err)
+		if err := r.recover(path, checkpoints[finished]); err != nil {
+			r.Path, r.Err = path+store.Partial, fmt.Errorf("recover: %w", err)
 		}
+		dir.Look(name)
 		all = append(all, r)
 	}
 	if len(all) > 0 {
-		if err := store.SyncDirectory(dir); err != nil {
+		if err := store.SyncDirectory(dir.Path()); err != nil {
 			return all, fmt.Errorf("recover: sync directory: %w", err)
 		}
 	}

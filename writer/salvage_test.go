@@ -45,6 +45,15 @@ func recordFile(f pcap.Format, sizes ...int) (b []byte, ends []int64) {
 	return b, ends
 }
 
+// recoverIn recovers the directory of that path.
+func recoverIn(path string, checkpoints map[string]ledger.Entry) ([]Recovered, error) {
+	dir, err := store.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return Recover(dir, checkpoints)
+}
+
 // recovered recovers a directory with one unfinished file of these bytes.
 func recovered(t testing.TB, f pcap.Format, b []byte, checkpoints map[string]ledger.Entry) (Recovered, string) {
 	t.Helper()
@@ -52,7 +61,7 @@ func recovered(t testing.TB, f pcap.Format, b []byte, checkpoints map[string]led
 	if err := os.WriteFile(filepath.Join(dir, partialName(f).String()+store.Partial), b, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	all, err := Recover(dir, checkpoints)
+	all, err := recoverIn(dir, checkpoints)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("%+v, %v", all, err)
 	}
@@ -178,7 +187,7 @@ func TestRecoverHole(t *testing.T) {
 				t.Skip("the file system has no holes of 8 KiB")
 			}
 			h.Close()
-			all, err := Recover(dir, nil)
+			all, err := recoverIn(dir, nil)
 			if err != nil || len(all) != 1 {
 				t.Fatal(err)
 			}
@@ -251,7 +260,7 @@ func TestRecoverLeavesAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := names(t, dir)
-	all, err := Recover(dir, nil)
+	all, err := recoverIn(dir, nil)
 	if err != nil || len(all) != 5 {
 		t.Fatalf("%+v, %v", all, err)
 	}
@@ -274,7 +283,7 @@ func TestRecoverLeavesAlone(t *testing.T) {
 			t.Errorf("%s was replaced", s)
 		}
 	}
-	if _, err := Recover(filepath.Join(dir, "no"), nil); err == nil {
+	if _, err := recoverIn(filepath.Join(dir, "no"), nil); err == nil {
 		t.Error("a missing directory was recovered")
 	}
 }
@@ -422,7 +431,7 @@ func TestCrash(t *testing.T) {
 		await(t, func() bool { return size(dir) > int64(1+i)<<20 })
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		all, err := Recover(dir, nil)
+		all, err := recoverIn(dir, nil)
 		if err != nil || len(all) > 20 {
 			t.Fatalf("%+v, %v", all, err)
 		}
@@ -492,7 +501,7 @@ func FuzzRecover(f *testing.F) {
 		if err := os.WriteFile(path+store.Partial, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		all, err := Recover(dir, map[string]ledger.Entry{filepath.Base(path): {Offset: checkpoint}})
+		all, err := recoverIn(dir, map[string]ledger.Entry{filepath.Base(path): {Offset: checkpoint}})
 		if err != nil || len(all) != 1 || all[0].Err != nil {
 			t.Fatalf("%+v, %v", all, err)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"capd/internal/inventory"
-	"capd/internal/retain"
 	"capd/ledger"
 	"capd/pcap"
 	"capd/store"
@@ -110,7 +109,9 @@ func recorded(t *testing.T) (path string, stop func()) {
 	files := d.record("eth0", noon, 8, true)
 	d.crash(files[6], func(b []byte) []byte { return b[:len(b)-150] })
 	d.crash(files[7], func(b []byte) []byte { copy(b[2000:], bytes.Repeat([]byte{0xff}, 200)); return b })
-	mended, err := writer.Recover(d.path, nil)
+	dir, err := store.Open(d.path)
+	d.must(err)
+	mended, err := writer.Recover(dir, nil)
 	d.must(err)
 	for _, r := range mended {
 		d.must(r.Err)
@@ -277,7 +278,7 @@ func TestListChooses(t *testing.T) {
 	} {
 		var got []string
 		for _, f := range listJSON(t, append(strings.Fields(args), dir)...).Files {
-			n, err := retain.ParseName(f["name"].(string))
+			n, _, err := store.Parse(f["name"].(string))
 			if err != nil {
 				t.Fatal(err)
 			}

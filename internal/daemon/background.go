@@ -190,7 +190,7 @@ func (d *directory) report(o after.Outcome, log *slog.Logger) {
 			Kind: ledger.KindCompressed, Name: o.Name.String(), Interface: o.Name.Interface, Into: o.Path,
 			Tally: ledger.Tally{Size: uint64(o.Packed)},
 		})
-		d.keeper.Add(o.Name, o.Packed)
+		d.store.Look(o.Name)
 	case after.RunHook:
 		log.Debug("hook has run", "file", o.Path, "took", o.Took)
 	}

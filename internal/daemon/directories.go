@@ -36,7 +36,7 @@ type directories struct {
 
 type directory struct {
 	path   string
-	files  int // finished, at the start
+	store  *store.Directory
 	keeper *retain.Keeper
 	after  *workshop
 	lock   *store.Lock
@@ -44,9 +44,6 @@ type directory struct {
 	told   bool               // the ledger has this run's start
 	unkeep context.CancelFunc // ends retention; nil before it began
 	kept   chan struct{}      // closed: retention has ended
-
-	mu   sync.Mutex            // guards last
-	last map[store.Lane]uint64 // highest sequence numbers
 }
 
 // openDirectories proves and locks every directory of the configuration.
@@ -112,26 +109,29 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 		return err
 	}
 	d := &directory{path: path, lock: lock}
+	if d.store, err = store.OpenWatched(path); err != nil {
+		_ = lock.Release()
+		return err
+	}
 	// A hook that is new is for the files that come, salvaged ones too.
 	if err = d.openWorkshop(c, all.self, all.log); err == nil {
 		err = d.fill(path, all.log)
-	}
-	if err == nil {
-		err = d.keep(path, c, all.log)
 	}
 	if err != nil {
 		d.after.close(context.Background())
 		if d.book != nil {
 			d.book.close()
 		}
+		d.store.Close()
 		_ = lock.Release()
 		return err
 	}
+	d.keep(c, all.log)
 	d.after.begin()
 	all.put(path, d)
 	all.retainIn(d)
 	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
-		"free", config.Size(space.Free).String(), "files", d.files)
+		"free", config.Size(space.Free).String(), "files", d.store.Contents().Files)
 	return nil
 }
 
@@ -142,24 +142,19 @@ func (d *directory) fill(path string, log *slog.Logger) error {
 		return err
 	}
 	d.book = openBook(ledger, log.With("directory", path))
-	lines, err := unlisted(path) // before salvage adds to what is finished
+	lines, err := unlisted(d.store) // before salvage adds to what is finished
 	if err != nil {
 		return err
 	}
 	d.book.note(lines...)
-	if err := d.salvage(path, log); err != nil {
-		return err
-	}
-	contents, err := store.ReadContents(path)
-	d.last, d.files = contents.Last, contents.Files
-	return err
+	return d.salvage(path, log)
 }
 
 // salvage finishes the files that an earlier run left unfinished, and tells the
 // ledger what became of them.
 func (d *directory) salvage(path string, log *slog.Logger) error {
 	unfinished := ledger.ReadUnfinished(ledger.Read(path, nil), boot())
-	recovered, err := writer.Recover(path, unfinished.Checkpoints)
+	recovered, err := writer.Recover(d.store, unfinished.Checkpoints)
 	last := make(map[string]time.Time) // moment of which an interface has a packet
 	for i := range recovered {
 		r := &recovered[i]
@@ -186,19 +181,8 @@ func (d *directory) salvage(path string, log *slog.Logger) error {
 	return err
 }
 
-// sequence returns the lane's highest sequence number in the directory.
-func (d *directory) sequence(lane store.Lane) uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.last[lane]
-}
-
 // remember keeps the sequence of a recorder that ended.
-func (d *directory) remember(r *recorder) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.last[r.lane] = max(d.last[r.lane], r.writer.Sequence()) // one that follows may be ahead
-}
+func (d *directory) remember(r *recorder) { d.store.Used(r.lane, r.writer.Sequence()) }
 
 // retain keeps all directories within their limits until the context ends.
 func (all *directories) retain(ctx context.Context) {
@@ -217,7 +201,10 @@ func (all *directories) retainIn(d *directory) {
 	d.unkeep, d.kept = cancel, make(chan struct{})
 	all.tasks.Go(func() {
 		defer close(d.kept)
+		var tasks sync.WaitGroup
+		tasks.Go(func() { d.store.Follow(ctx, 0, all.log) })
 		d.run(ctx, all.log)
+		tasks.Wait()
 	})
 }
 
@@ -277,6 +264,8 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 	if d.unkeep != nil {
 		d.unkeep()
 		<-d.kept
+	} else {
+		d.store.Close() // nothing follows it
 	}
 	d.after.close(ctx)
 	if d.told {

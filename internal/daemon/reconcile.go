@@ -5,7 +5,6 @@ import (
 	"capd/pcap"
 	"capd/store"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,10 +12,10 @@ import (
 
 // unlisted returns lines for the files that the last run finished and did not
 // live to tell the ledger of. What they lack is unknown, so they are not clean.
-func unlisted(path string) ([]ledger.Entry, error) {
+func unlisted(d *store.Directory) ([]ledger.Entry, error) {
 	known := make(map[string]bool)
 	var start time.Time // of the last run
-	for e, err := range ledger.Read(path, nil) {
+	for e, err := range ledger.Read(d.Path(), nil) {
 		if line := (*ledger.LineError)(nil); err != nil && !errors.As(err, &line) {
 			return nil, err
 		}
@@ -30,21 +29,18 @@ func unlisted(path string) ([]ledger.Entry, error) {
 	if start.IsZero() {
 		return nil, nil // no run kept a ledger here
 	}
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return nil, fmt.Errorf("read directory: %w", err)
-	}
 	var lines []ledger.Entry
-	for _, e := range entries {
-		name, err := store.ParseName(e.Name())
-		if err != nil || known[e.Name()] {
+	for _, f := range d.Files() {
+		name := f.Name.String()
+		if !f.Is(store.Finished) || known[name] {
 			continue
 		}
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || info.ModTime().Before(start.Add(-time.Second)) {
+		path := filepath.Join(d.Path(), name)
+		info, err := os.Lstat(path)
+		if err != nil || info.ModTime().Before(start.Add(-time.Second)) {
 			continue
 		}
-		if line, err := describe(filepath.Join(path, e.Name()), name, info.Size()); err == nil {
+		if line, err := describe(path, f.Name, info.Size()); err == nil {
 			lines = append(lines, line)
 		}
 	}

@@ -123,7 +123,7 @@ func newRecorder(d *Daemon, lane store.Lane, src *source, c *config.Interface, p
 		ChunkSize:      int(c.ChunkSize),
 		NoDirect:       c.Direct == config.DirectOff,
 		Lane:           lane.Number,
-		Sequence:       r.dir.sequence(lane),
+		Sequence:       r.dir.store.Sequence(lane),
 		Drops:          r.drops,
 		Note:           func(e ledger.Entry) { r.book().note(e) },
 		Finished:       r.finished,
@@ -488,7 +488,7 @@ func (r *recorder) finished(f writer.File) {
 	d.book.note(f.Entry())
 	defer r.filed.Store(max(f.Name.Sequence, r.filed.Load())) // when everybody knows it
 	if f.Err == nil {
-		d.keeper.Add(f.Name, f.Size)
+		d.store.Add(f.Name, f.Size)
 		d.after.add(f)
 	} else {
 		d.keeper.Wake() // more space may be what it wants

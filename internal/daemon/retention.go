@@ -6,7 +6,6 @@ import (
 	"capd/ledger"
 	"capd/store"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -37,9 +36,10 @@ func Policy(c *config.Config) retain.Policy {
 }
 
 // keep makes the keeper of a directory.
-func (d *directory) keep(path string, c *config.Config, log *slog.Logger) error {
-	opt := retain.Options{
-		Directory: path, Policy: Policy(c), Log: log,
+func (d *directory) keep(c *config.Config, log *slog.Logger) {
+	path := d.path
+	d.keeper = retain.New(retain.Options{
+		Directory: d.store, Policy: Policy(c), Log: log,
 		Space: func() (store.Space, error) { return store.FreeSpace(path) },
 		Deleted: func(del retain.Deletion, err error) {
 			if err != nil {
@@ -51,12 +51,7 @@ func (d *directory) keep(path string, c *config.Config, log *slog.Logger) error 
 				Kind: ledger.KindDeleted, Name: del.Name.String(), Interface: del.Name.Interface, Limit: string(del.Limit),
 			})
 		},
-	}
-	var err error
-	if d.keeper, err = retain.New(opt); err != nil {
-		return fmt.Errorf("directory %s: %w", path, err)
-	}
-	return nil
+	})
 }
 
 // run keeps the directory until the context ends.
@@ -85,15 +80,7 @@ func (d *directory) sweep(log *slog.Logger) {
 	if err != nil || len(spans) == 0 {
 		return
 	}
-	entries, err := os.ReadDir(d.path)
-	if err != nil {
-		return
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	for _, name := range ledger.Spent(spans, names) {
+	for _, name := range ledger.Spent(spans, d.store.First()) {
 		err := os.Remove(filepath.Join(d.path, name))
 		log.Info("deleted an old ledger: all files that it speaks of are gone", "file", filepath.Join(d.path, name), "error", err)
 	}

@@ -1,7 +1,6 @@
 package inventory
 
 import (
-	"capd/internal/retain"
 	"capd/ledger"
 	"capd/store"
 	"errors"
@@ -86,7 +85,7 @@ func scan(dir string) (map[string]*File, error) {
 	for {
 		entries, err := h.ReadDir(4096)
 		for _, e := range entries {
-			if held, ok := strings.CutSuffix(e.Name(), retain.Hold); ok {
+			if held, ok := strings.CutSuffix(e.Name(), store.Hold.Ext()); ok {
 				held, _ = cut(held)
 				holds = append(holds, held)
 			} else if e.Type().IsRegular() {

@@ -2,9 +2,6 @@ package retain
 
 import (
 	"capd/store"
-	"fmt"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -13,11 +10,11 @@ const ByDisk Limit = "disk"
 
 // Files returns the capture files in a directory.
 func Files(dir string) ([]File, error) {
-	found, err := readDirectory(dir)
+	d, err := store.Open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read directory %s: %w", dir, err)
+		return nil, err
 	}
-	return slices.Collect(maps.Values(found.files)), nil
+	return filesOf(d), nil
 }
 
 // A Rotation says when files end.
