@@ -35,20 +35,29 @@ type disk struct {
 	dir      string
 	mode     fs.FileMode
 	pool     *pool
-	reserve  int64 // bytes to Preallocate at a time; 0: none
+	reserve  int64 // bytes to preallocate at a time; 0: none
 	noDirect atomic.Bool
 	sequence *atomic.Uint64
 	finished func(File)
 	note     func(ledger.Entry)
 
+	lines
+	results
+}
+
+// lines are what waits for a disk's goroutines, and the goroutines.
+type lines struct {
 	queue   chan operation
 	ending  chan *file
 	syncing chan *file
 	writing sync.WaitGroup
 	done    chan struct{} // the finisher has ended
 	epoch   time.Time
-	calls   [writers + 2]call // of those that write, of the finisher and of who syncs
+	calls   [writers + 2]call // of those that write, of the finisher and of the one that syncs
+}
 
+// results are what came of a disk's work.
+type results struct {
 	failed  atomic.Pointer[file] // the last begun of those that could not be created or written; nil without one
 	wrote   atomic.Uint64        // number of the last begun file of which something is on disk
 	packets atomic.Uint64        // on disk

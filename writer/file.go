@@ -56,8 +56,14 @@ type file struct {
 	failed  atomic.Bool    // err is set; for the recorder to look at
 	doubted atomic.Bool    // a sync failed: the next one could succeed and yet have lost bytes (fsync(2))
 
+	descriptors
+	progress
+}
+
+// descriptors are how a file is open.
+type descriptors struct {
 	// io is held while the disk opens the file or reserves space, which may take
-	// any time: the recorder never takes it.
+	// any time: the recorder never takes it. It guards what follows.
 	io        sync.Mutex
 	opened    bool
 	refused   error    // why it could not be created
@@ -65,7 +71,10 @@ type file struct {
 	plain     *os.File // buffered; nil until needed beside direct
 	allocated int64    // bytes reserved on disk
 	cramped   bool     // no more can be reserved
+}
 
+// progress is how much of a file is on the disk.
+type progress struct {
 	mu      sync.Mutex // guards what follows, and the report's name; held for moments
 	err     error
 	next    int          // index of the first chunk that is not wholly on disk

@@ -22,43 +22,78 @@ import (
 const reserveStep = 64 << 20
 
 // A Writer records the packets of one interface. Its methods are for one
-// goroutine, but for Stats and Abort.
+// goroutine, but for Stats, Busy and Abort.
 type Writer struct {
 	opt      Options
 	enc      *pcap.Encoder
 	schedule schedule
 	disk     disk
-	sequence atomic.Uint64
+	sequence atomic.Uint64 // the last number in use; the disk's goroutines take the next where a name is taken
 
-	file    *file // nil while there is nothing to write
-	chunk   *chunk
-	index   int       // of chunk in file
-	begun   uint64    // files so far
-	judged  uint64    // how the disk fares is no longer told by files up to this one
-	ended   bool      // see End
-	final   *file     // the last one, by then
-	after   time.Time // when the Writer before this ended; zero without one
-	unended *file     // could not be handed over for its end before the abort; nil else
+	current
+	series
+	ending
+	totals
+	beats
+	outage
 
-	since   time.Time     // no file lies after this: the next one begins here or at its interval's start
-	last    time.Time     // of the last packet
-	drops   Drops         // as of the last file's end
-	total   Counts        // of all packets given to Write
-	ahead   Counts        // of these, of the packets that come after the file that is ended
-	lost    uint64        // packets never encoded: no file could be had
-	told    uint64        // of these, told with a gap
-	flushed time.Duration // when the last flush was, on the monotonic clock
-	synced  time.Duration // and the last sync
-	pause   time.Duration // before the next try after a failure
-	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
-	gap     ledger.Entry  // that is open while suspended
-	waits   uint64
-	abort   chan struct{}
+	abort   chan struct{} // closed by Abort
 	aborted atomic.Bool
 
-	mu        sync.Mutex // guards what Stats reads
-	published Stats
-	current   *file
+	published
+}
+
+// current is the file that the recorder fills.
+type current struct {
+	file  *file // nil while there is nothing to write
+	chunk *chunk
+	index int // of chunk in file
+}
+
+// series is how the files of a Writer follow each other in time.
+type series struct {
+	begun uint64    // files so far
+	after time.Time // when the Writer before this one ended; zero without one
+	since time.Time // no file lies after this: the next one begins here or at its interval's start
+	last  time.Time // of the last packet
+}
+
+// ending is what End leaves for Close.
+type ending struct {
+	ended   bool  // End was called
+	final   *file // the last file, by then
+	unended *file // could not be handed over for its end before the abort; nil else
+}
+
+// totals are sums over the Writer's life.
+type totals struct {
+	total Counts // of all packets given to Write
+	ahead Counts // of these, of the packets that come after the file that is ended
+	drops Drops  // as of the last file's end
+	lost  uint64 // packets never encoded: no file could be had
+	told  uint64 // of these, in the ledger with a gap
+	waits uint64 // for a chunk, or for files to end
+}
+
+// beats are when something was done last, on the clock that never steps.
+type beats struct {
+	flushed time.Duration
+	synced  time.Duration
+}
+
+// An outage is a time in which the disk fails. It lasts while resume is not 0.
+type outage struct {
+	judged uint64        // files up to this one say nothing new of how the disk fares
+	pause  time.Duration // before the next try after a failure
+	resume time.Duration // when to try again, on the clock that never steps; 0: the disk works
+	gap    ledger.Entry  // the ledger's line of it, that has no end yet
+}
+
+// published is what other goroutines see of a Writer.
+type published struct {
+	mu   sync.Mutex // guards what follows; held for moments
+	seen Stats
+	open *file // the current file
 }
 
 // New makes a Writer and reserves its memory. Nothing is written before the
