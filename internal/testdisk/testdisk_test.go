@@ -320,8 +320,8 @@ func TestKilled(t *testing.T) {
 
 // TestCounts: listings and openings are counted; a directory's sync is no listing.
 func TestCounts(t *testing.T) {
-	Need(t)
-	d := New(t)
+	testdisk.Need(t)
+	d := testdisk.New(t)
 	path := filepath.Join(d.Dir, "file")
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -337,7 +337,7 @@ func TestCounts(t *testing.T) {
 			t.Fatalf("%v, %v", all, err)
 		}
 	}
-	if list, open := d.Count(List), d.Opened("file"); list != 2 || open != 2 {
+	if list, open := d.Count(testdisk.List), d.Opened("file"); list != 2 || open != 2 {
 		t.Errorf("%d listings, %d openings", list, open)
 	}
 }
