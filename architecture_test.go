@@ -31,46 +31,49 @@ var mayImport = map[string][]string{
 	"capture/bpf":      {"capture/device", "pcap", unix},
 	"capture/device":   {"pcap"},
 	"capture/fake":     {"capture/device", "filter", "pcap"}, // for tests only
-	"cmd/capd":         {"capture", "config", "filter", "pcap", "writer", "internal/*"},
+	"cmd/capd":         {"capture", "config", "filter", "ledger", "pcap", "store", "writer", "internal/*"},
 	"config":           {},
 	"filter":           {},
-	"internal/after":   {"writer", unix},
+	"internal/after":   {"ledger", "store", "writer", unix},
 	"internal/control": {unix},
 	"internal/daemon": {
-		"capture", "config", "filter", "pcap", "writer",
+		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
 		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
 	},
 	"internal/decode":      {"pcap"},
 	"internal/inject":      {unix},
-	"internal/inventory":   {"writer", "internal/retain"},
+	"internal/inventory":   {"ledger", "store"},
 	"internal/journal":     {},
 	"internal/linkwatch":   {unix},
 	"internal/manual":      {},
 	"internal/metrics":     {"internal/control"},
 	"internal/notify":      {unix},
-	"internal/retain":      {"writer", unix},
+	"internal/retain":      {"ledger", "store", unix},
 	"internal/sandbox":     {unix},
 	"internal/testdisk":    {"internal/testnet", unix},
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},
 	"internal/testterm":    {},
 	"internal/top":         {"internal/control"},
-	"packaging":            {"config", "pcap", "writer"}, // tests only
-	"packaging/systemd":    {"pcap", "writer"},           // tests only
+	"packaging":            {"config", "ledger", "pcap", "store"}, // tests only
+	"packaging/systemd":    {"ledger", "pcap", "store"},           // tests only
 	"pcap":                 {},
-	"writer":               {"pcap", unix},
+	"ledger":               {"store", unix},
+	"store":                {"pcap", unix},
+	"writer":               {"ledger", "pcap", "store", unix},
 	"internal/selftest":    {"capture", "pcap"},
 }
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":             {unix},   // the kernel is the judge of its programs
-	"internal/after":     {"pcap"}, // for the formats in names
-	"internal/journal":   {unix},   // asks the system what a file is
-	"internal/retain":    {"pcap"}, // for the same
-	"internal/inventory": {"pcap"}, // for files
+	"filter":             {unix},             // the kernel is the judge of its programs
+	"ledger":             {"pcap"},           // for the formats in names
+	"internal/after":     {"pcap"},           // for the formats in names
+	"internal/journal":   {unix},             // asks the system what a file is
+	"internal/retain":    {"pcap"},           // for the same
+	"internal/inventory": {"pcap", "writer"}, // for files
 	"capture":            {"capture/fake", unix},
-	"capture/bpf":        {"capture", "filter", "writer", "config", "internal/daemon"}, // frames from a simulated device to files
+	"capture/bpf":        {"capture", "filter", "config", "internal/daemon", "ledger", "store", "writer"}, // frames from a simulated device to files
 	"capture/fake":       {"capture"},
 }
 

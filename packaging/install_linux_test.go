@@ -2,6 +2,10 @@ package packaging_test
 
 import (
 	"bytes"
+	"capd/internal/testsystemd"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -12,10 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"capd/internal/testsystemd"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // state is where the packages' configuration records into.
@@ -288,11 +288,11 @@ func (m *machine) complete() {
 	if int(next) != len(m.sent)+1 {
 		m.Errorf("the last number is %d of %d", next-1, len(m.sent))
 	}
-	names, _ := filepath.Glob(m.lab.Path(state + "/*" + writer.Partial))
+	names, _ := filepath.Glob(m.lab.Path(state + "/*" + store.Partial))
 	if len(names) > 0 {
 		m.Errorf("not finished: %q", names)
 	}
-	verdicts, err := writer.Judge(writer.ReadLedger(m.lab.Path(state), nil), writer.Question{Interface: "eth0"})
+	verdicts, err := ledger.Judge(ledger.Read(m.lab.Path(state), nil), ledger.Question{Interface: "eth0"})
 	if err != nil || len(verdicts) != 1 {
 		m.Fatalf("%+v, %v", verdicts, err)
 	}
@@ -304,8 +304,8 @@ func (m *machine) complete() {
 	}
 	for n := range lost {
 		when := m.sent[n-1]
-		if slices.ContainsFunc(missing, func(x writer.Missing) bool {
-			return x.Cause == writer.CauseStopped && when.from.Before(x.End) && when.to.After(x.Begin)
+		if slices.ContainsFunc(missing, func(x ledger.Missing) bool {
+			return x.Cause == ledger.CauseStopped && when.from.Before(x.End) && when.to.After(x.Begin)
 		}) {
 			delete(lost, n)
 		}

@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"capd/store"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,7 +57,7 @@ func BenchmarkFloor(b *testing.B) {
 		measure(b, func() error {
 			path := filepath.Join(dir, fmt.Sprint(n))
 			n++
-			fd, err := open(path + Partial)
+			fd, err := open(path + store.Partial)
 			if err != nil {
 				return err
 			}
@@ -67,7 +68,7 @@ func BenchmarkFloor(b *testing.B) {
 			if err := unix.Fdatasync(fd); err != nil {
 				return err
 			}
-			return os.Rename(path+Partial, path)
+			return os.Rename(path+store.Partial, path)
 		})
 	})
 }

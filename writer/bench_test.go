@@ -1,14 +1,15 @@
 package writer
 
 import (
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"capd/pcap"
 )
 
 // BenchmarkWrite is the recorder's side: encode, chunk hand-over, and the wait
@@ -80,7 +81,7 @@ func BenchmarkRotate(b *testing.B) {
 func manyFiles(b *testing.B) string {
 	b.Helper()
 	dir := b.TempDir()
-	n := Name{Interface: "eth0", Start: time.Unix(1<<30, 0), Format: pcap.PCAPNG}
+	n := store.Name{Interface: "eth0", Start: time.Unix(1<<30, 0), Format: pcap.PCAPNG}
 	for n.Sequence = 1; n.Sequence <= 100_000; n.Sequence++ {
 		if err := os.WriteFile(filepath.Join(dir, n.String()), nil, 0o600); err != nil {
 			b.Fatal(err)
@@ -94,7 +95,7 @@ func manyFiles(b *testing.B) string {
 func BenchmarkReadContents(b *testing.B) {
 	dir := manyFiles(b)
 	for b.Loop() {
-		if c, err := ReadContents(dir); err != nil || c.Files != 100_000 {
+		if c, err := store.ReadContents(dir); err != nil || c.Files != 100_000 {
 			b.Fatalf("%+v, %v", c, err)
 		}
 	}
@@ -115,7 +116,7 @@ func BenchmarkRotateAmong(b *testing.B) {
 			pkts := []pcap.Packet{{Data: make([]byte, 60), Length: 60}}
 			for b.Loop() {
 				w.Write(pkts)
-				w.Rotate(Signal)
+				w.Rotate(ledger.ReasonSignal)
 			}
 			if err := w.Close(context.Background()); err != nil {
 				b.Fatal(err)

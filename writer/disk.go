@@ -1,6 +1,8 @@
 package writer
 
 import (
+	"capd/ledger"
+	"capd/store"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,16 +39,25 @@ type disk struct {
 	noDirect atomic.Bool
 	sequence *atomic.Uint64
 	finished func(File)
-	note     func(Entry)
+	note     func(ledger.Entry)
 
+	lines
+	results
+}
+
+// lines are what waits for a disk's goroutines, and the goroutines.
+type lines struct {
 	queue   chan operation
 	ending  chan *file
 	syncing chan *file
 	writing sync.WaitGroup
 	done    chan struct{} // the finisher has ended
 	epoch   time.Time
-	calls   [writers + 2]call // of those that write, of the finisher and of who syncs
+	calls   [writers + 2]call // of those that write, of the finisher and of the one that syncs
+}
 
+// results are what came of a disk's work.
+type results struct {
 	failed  atomic.Pointer[file] // the last begun of those that could not be created or written; nil without one
 	wrote   atomic.Uint64        // number of the last begun file of which something is on disk
 	packets atomic.Uint64        // on disk
@@ -216,7 +227,7 @@ func (d *disk) commit(group []*file) {
 		f.release()
 	}
 	d.begin(call)
-	err := d.syncs.time(func() error { return SyncDirectory(d.dir) })
+	err := d.syncs.time(func() error { return store.SyncDirectory(d.dir) })
 	for _, f := range group {
 		if f.report.Err == nil && err != nil {
 			f.report.Err = fmt.Errorf("sync directory: %w", err)
@@ -249,12 +260,13 @@ func (d *disk) close() {
 	<-d.done
 }
 
-// SyncDirectory writes the directory's entries to the disk, such as those of
-// files that were made, renamed or removed in it.
-func SyncDirectory(dir string) error {
-	h, err := os.Open(dir)
-	if err != nil {
+// writeBehind starts to write the n bytes at off to the disk, and drops the n
+// bytes before them from the page cache: a recorder reads nothing back, and
+// without it the cache fills, evicts what others use and stalls who writes when
+// it overflows.
+func writeBehind(f *os.File, off, n int64) error {
+	if err := store.StartWrite(f, off, n); err != nil || off < n {
 		return err
 	}
-	return errors.Join(h.Sync(), h.Close())
+	return store.WriteThrough(f, off-n, n)
 }

@@ -1,6 +1,11 @@
 package writer_test
 
 import (
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,10 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/internal/testdisk"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // loses says what a fault costs.
@@ -65,11 +66,11 @@ func TestDiskErrors(t *testing.T) {
 						b.write(20, 700)
 						b.pass(100 * time.Millisecond)
 						if i == 5 {
-							b.Rotate(writer.Signal)
+							b.Rotate(ledger.ReasonSignal)
 						}
 					}
 				})
-				b.Rotate(writer.Signal)
+				b.Rotate(ledger.ReasonSignal)
 				b.await("all chunks", func() bool { s := b.Stats(); return s.FreeChunks == s.Chunks })
 				b.pass(0)
 				b.await("the end of files", func() bool { s := b.Stats(); return s.Files+s.Failures >= 2 })
@@ -82,11 +83,11 @@ func TestDiskErrors(t *testing.T) {
 				if (s.Lost > 0) != (c.cost == packets) || (s.Failures > 0) != (c.cost != nothing) {
 					t.Errorf("%+v", s)
 				}
-				if last := files[len(files)-1]; last.Err != nil || strings.HasSuffix(last.Path, writer.Partial) {
+				if last := files[len(files)-1]; last.Err != nil || strings.HasSuffix(last.Path, store.Partial) {
 					t.Errorf("last file: %+v", last)
 				}
 				for _, f := range files {
-					named := !strings.HasSuffix(f.Path, writer.Partial)
+					named := !strings.HasSuffix(f.Path, store.Partial)
 					if c.op != testdisk.SyncDir && named != (f.Err == nil) {
 						t.Errorf("%+v", f)
 					}
@@ -124,7 +125,7 @@ func TestDiskErrorsAtRandom(t *testing.T) {
 					case 1:
 						b.disk.Heal()
 					case 2:
-						b.Rotate(writer.Signal)
+						b.Rotate(ledger.ReasonSignal)
 					default:
 						b.write(1+r.IntN(64), 4+r.IntN(2000))
 					}
@@ -174,7 +175,7 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	if n := b.disk.Count(testdisk.Sync); n != 1 || b.disk.Count(testdisk.Rename) != 0 {
 		t.Errorf("%d syncs, %d renames", n, b.disk.Count(testdisk.Rename))
 	}
-	if len(files) != 1 || files[0].Err == nil || !strings.HasSuffix(files[0].Path, writer.Partial) {
+	if len(files) != 1 || files[0].Err == nil || !strings.HasSuffix(files[0].Path, store.Partial) {
 		t.Errorf("%+v", files)
 	}
 }

@@ -1,6 +1,10 @@
 package writer_test
 
 import (
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 	"io"
 	"path/filepath"
 	"slices"
@@ -8,9 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/internal/testdisk"
-	"capd/writer"
 )
 
 // TestPowerCut: a file that was told finished is there, whole and by its name,
@@ -67,7 +68,7 @@ func checkBoot(t *testing.T, dir string, reports []writer.File) {
 		}
 	}
 	for _, name := range there {
-		if strings.HasSuffix(name, writer.Partial) {
+		if strings.HasSuffix(name, store.Partial) {
 			continue
 		}
 		got, err := readable(filepath.Join(dir, name))
@@ -95,7 +96,7 @@ func TestSyncInterval(t *testing.T) {
 	b.disk.CutPower(t, testdisk.AllNames)
 	b.close()
 	there := entries(t, b.files)
-	if len(there) != 1 || !strings.HasSuffix(there[0], writer.Partial) || len(numbers(t, filepath.Join(b.files, there[0]))) != 30 {
+	if len(there) != 1 || !strings.HasSuffix(there[0], store.Partial) || len(numbers(t, filepath.Join(b.files, there[0]))) != 30 {
 		t.Errorf("files %v", there)
 	}
 }
@@ -114,7 +115,7 @@ func TestSyncIntervalFails(t *testing.T) {
 	}
 	b.recover()
 	all := b.close()
-	if len(all) != 2 || all[0].Err == nil || all[1].Err != nil || !strings.HasSuffix(all[0].Path, writer.Partial) {
+	if len(all) != 2 || all[0].Err == nil || all[1].Err != nil || !strings.HasSuffix(all[0].Path, store.Partial) {
 		t.Errorf("%+v", all)
 	}
 }
@@ -126,12 +127,12 @@ func TestPowerCutPartial(t *testing.T) {
 	b.write(30, 1000)
 	b.flush()
 	b.disk.Set(testdisk.Rename, testdisk.Fault{Stall: true}) // the file is synced and still partial
-	b.Rotate(writer.Signal)
+	b.Rotate(ledger.ReasonSignal)
 	b.await("a rename", func() bool { return b.disk.Stalled(testdisk.Rename) == 1 })
 	b.disk.CutPower(t, testdisk.AllNames)
 	b.close()
 	there := entries(t, b.files)
-	if len(there) != 1 || !strings.HasSuffix(there[0], writer.Partial) || len(numbers(t, filepath.Join(b.files, there[0]))) != 30 {
+	if len(there) != 1 || !strings.HasSuffix(there[0], store.Partial) || len(numbers(t, filepath.Join(b.files, there[0]))) != 30 {
 		t.Errorf("files %v", there)
 	}
 }

@@ -1,15 +1,16 @@
 package writer_test
 
 import (
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/internal/testdisk"
-	"capd/writer"
 )
 
 var realFileSystems = []string{"ext4", "xfs", "btrfs"}
@@ -20,7 +21,7 @@ func TestRealFileSystems(t *testing.T) {
 	for _, name := range realFileSystems {
 		t.Run(name, func(t *testing.T) {
 			dir := testdisk.Image(t, name, 512<<20)
-			space, err := writer.Prove(dir, 0o640)
+			space, err := store.Prove(dir, 0o640)
 			if err != nil || !space.Direct || space.FileSystem != name {
 				t.Fatalf("%+v, %v", space, err)
 			}
@@ -73,7 +74,7 @@ func compact(t *testing.T, f writer.File) {
 	}
 }
 
-// openDirect reports whether this process has a file of the directory open with
+// OpenDirect reports whether this process has a file of the directory open with
 // O_DIRECT.
 func openDirect(t *testing.T, dir string) bool {
 	t.Helper()
@@ -143,7 +144,7 @@ func TestFullFileSystems(t *testing.T) {
 // ballast leaves about as many bytes free as said.
 func ballast(t *testing.T, path string, free uint64) {
 	t.Helper()
-	space, err := writer.Prove(filepath.Dir(path), 0o640)
+	space, err := store.Prove(filepath.Dir(path), 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	dir := testdisk.Tmpfs(t, 16<<20)
 	b := newBenchIn(t, dir, writer.Options{RotateSize: 50000})
 	b.write(100, 1000)
-	b.Rotate(writer.Signal)
+	b.Rotate(ledger.ReasonSignal)
 	b.await("two files", func() bool { s := b.Stats(); return s.Files == 3 })
 	testdisk.Remount(t, dir, true)
 	b.await("failure", func() bool { b.write(10, 1000); b.pass(time.Second); return b.Stats().Suspended })

@@ -1,6 +1,10 @@
 package writer_test
 
 import (
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/writer"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,10 +15,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"capd/internal/testdisk"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // noon is when the tests' clocks begin.
@@ -32,7 +32,7 @@ type bench struct {
 	wall  time.Time
 	mono  time.Duration
 	ended chan writer.File
-	notes chan writer.Entry
+	notes chan ledger.Entry
 	next  uint32 // number of the next packet
 }
 
@@ -48,11 +48,11 @@ func newBench(t *testing.T, opt writer.Options) *bench {
 // newBenchIn makes a Writer in any directory.
 func newBenchIn(t *testing.T, dir string, opt writer.Options) *bench {
 	t.Helper()
-	b := &bench{t: t, files: dir, wall: noon, ended: make(chan writer.File, 100000), notes: make(chan writer.Entry, 100000)}
+	b := &bench{t: t, files: dir, wall: noon, ended: make(chan writer.File, 100000), notes: make(chan ledger.Entry, 100000)}
 	opt.Directory = dir
 	opt.Header.Interface, opt.Header.LinkType = "eth0", pcap.LinkTypeEthernet
 	opt.Finished = func(f writer.File) { b.ended <- f }
-	opt.Note = func(e writer.Entry) { b.notes <- e }
+	opt.Note = func(e ledger.Entry) { b.notes <- e }
 	opt.FlushInterval = time.Second
 	if opt.ChunkSize == 0 {
 		opt.ChunkSize, opt.PoolSize = 8192, 4*8192
@@ -187,7 +187,7 @@ func (b *bench) account(files []writer.File) {
 	for len(b.notes) > 0 {
 		e := <-b.notes
 		lost += e.CapdDropped
-		if e.Kind == writer.KindGap && (e.Frames != e.CapdDropped || e.Received != e.Frames || e.Frames > 0 && e.End.IsZero()) {
+		if e.Kind == ledger.KindGap && (e.Frames != e.CapdDropped || e.Received != e.Frames || e.Frames > 0 && e.End.IsZero()) {
 			b.t.Errorf("gap %+v", e)
 		}
 	}

@@ -1,13 +1,13 @@
 package writer_test
 
 import (
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/writer"
 	"context"
 	"errors"
 	"testing"
 	"time"
-
-	"capd/internal/testdisk"
-	"capd/writer"
 )
 
 // TestStalledWrite: packets wait in chunks, then Write waits, and nothing is
@@ -47,7 +47,7 @@ func TestStalledAnything(t *testing.T) {
 			switch op {
 			case testdisk.Create, testdisk.Open, testdisk.Allocate, testdisk.Write:
 			default:
-				b.Rotate(writer.Signal)
+				b.Rotate(ledger.ReasonSignal)
 			}
 			b.await("a stall", func() bool { return b.disk.Stalled(op) == 1 })
 			if b.Busy() == 0 {
@@ -59,7 +59,7 @@ func TestStalledAnything(t *testing.T) {
 					b.pass(time.Second)
 					b.Stats()
 				}
-				b.Rotate(writer.Signal)
+				b.Rotate(ledger.ReasonSignal)
 				b.write(1, 100)
 				b.Stats()
 			})

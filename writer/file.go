@@ -1,6 +1,9 @@
 package writer
 
 import (
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,32 +12,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"capd/pcap"
-)
-
-// A Reason says why a file ended.
-type Reason string
-
-// Reasons.
-const (
-	Size     Reason = "size"
-	Interval Reason = "interval"
-	Signal   Reason = "signal"
-	Shutdown Reason = "shutdown"
-	Link     Reason = "link"
-	Error    Reason = "error"
 )
 
 // A File is what is known of a file at its end.
 type File struct {
-	Name     Name
+	Name     store.Name
 	LinkType pcap.LinkType
 	Filter   string    // that the packets passed; empty: none
 	Path     string    // where it is now: still with Partial when Err is not nil, unless only the directory's sync failed
 	Begin    time.Time // the file holds every frame from here, within the second of Name.Start,
 	End      time.Time // up to here, but those counted as lost
-	Reason   Reason
+	Reason   ledger.Reason
 	First    time.Time // time of the first packet; zero without packets
 	Last     time.Time // and of the last
 	Size     int64     // bytes
@@ -68,8 +56,14 @@ type file struct {
 	failed  atomic.Bool    // err is set; for the recorder to look at
 	doubted atomic.Bool    // a sync failed: the next one could succeed and yet have lost bytes (fsync(2))
 
+	descriptors
+	progress
+}
+
+// descriptors are how a file is open.
+type descriptors struct {
 	// io is held while the disk opens the file or reserves space, which may take
-	// any time: the recorder never takes it.
+	// any time: the recorder never takes it. It guards what follows.
 	io        sync.Mutex
 	opened    bool
 	refused   error    // why it could not be created
@@ -77,7 +71,10 @@ type file struct {
 	plain     *os.File // buffered; nil until needed beside direct
 	allocated int64    // bytes reserved on disk
 	cramped   bool     // no more can be reserved
+}
 
+// progress is how much of a file is on the disk.
+type progress struct {
 	mu      sync.Mutex // guards what follows, and the report's name; held for moments
 	err     error
 	next    int          // index of the first chunk that is not wholly on disk
@@ -88,7 +85,7 @@ type file struct {
 }
 
 // path is where the file is until it is finished.
-func (f *file) path() string { return filepath.Join(f.dir, f.report.Name.String()+Partial) }
+func (f *file) path() string { return filepath.Join(f.dir, f.report.Name.String()+store.Partial) }
 
 // create opens the file, once. A name that exists, whoever made it, is left
 // alone and the next sequence number is taken.
@@ -118,12 +115,12 @@ func (f *file) createNamed(d *disk) error {
 	}
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	if !d.noDirect.Load() {
-		h, err := openDirect(f.path(), flags, d.mode)
+		h, err := store.OpenDirect(f.path(), flags, d.mode)
 		if err == nil {
 			f.direct = h
 			return nil
 		}
-		if !refusesDirect(err) {
+		if !store.RefusesDirect(err) {
 			return err
 		}
 		d.noDirect.Store(true)
@@ -187,7 +184,7 @@ func (f *file) reserve(d *disk, end int64) {
 		return
 	}
 	size := max(d.reserve, end-f.allocated)
-	if err := preallocate(f.direct, f.allocated, size); err != nil {
+	if err := store.Preallocate(f.direct, f.allocated, size); err != nil {
 		f.cramped = true // the write itself will tell what is wrong
 		return
 	}
@@ -224,16 +221,16 @@ func (f *file) complete(op operation) uint64 {
 const checkpointEvery = 256 << 20
 
 // checkpoint returns a note of how far the file is whole, when one is due.
-func (f *file) checkpoint(last time.Time) (Entry, bool) {
+func (f *file) checkpoint(last time.Time) (ledger.Entry, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.good.bytes-f.checked < checkpointEvery {
-		return Entry{}, false
+		return ledger.Entry{}, false
 	}
 	f.checked = f.good.bytes
 	n := f.report.Name
-	return Entry{
-		Kind: KindCheckpoint, Name: n.String(), Interface: n.Interface, Begin: n.Start, End: last, Offset: f.good.bytes,
+	return ledger.Entry{
+		Kind: ledger.KindCheckpoint, Name: n.String(), Interface: n.Interface, Begin: n.Start, End: last, Offset: f.good.bytes,
 	}, true
 }
 
@@ -270,7 +267,7 @@ func (f *file) settle() {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}
 	}
-	startSync(h)
+	_ = store.StartWrite(h, 0, 0) // so that several files share the wait; SyncData tells of an error
 }
 
 // sync waits until the file is on the disk.
@@ -279,7 +276,7 @@ func (f *file) sync(syncs *stopwatch) {
 	if h == nil || f.doubted.Load() {
 		return
 	}
-	if err := syncs.time(func() error { return syncData(h) }); err != nil {
+	if err := syncs.time(func() error { return store.SyncData(h) }); err != nil {
 		f.fail(fmt.Errorf("sync: %w", err))
 	}
 }
@@ -308,10 +305,26 @@ func (f *file) release() {
 		return
 	}
 	final := filepath.Join(f.dir, f.report.Name.String())
-	if err := rename(f.path(), final); err != nil {
+	if err := store.Rename(f.path(), final); err != nil {
 		f.fail(fmt.Errorf("rename: %w", err))
 		f.report.Err = f.err
 		return
 	}
 	f.report.Path = final
+}
+
+// Entry returns the ledger's line for a file that ended. What only the kernel
+// knows, such as what the filter kept out, is for the caller to add.
+func (f *File) Entry() ledger.Entry {
+	return ledger.Entry{
+		Kind: ledger.KindFile, Name: f.Name.String(), Interface: f.Name.Interface, Link: f.LinkType.String(), Filter: f.Filter, Clock: "system",
+		Begin: f.Begin, End: f.End, First: f.First, Last: f.Last,
+		Tally: ledger.Tally{
+			Packets: f.Packets, Bytes: f.Bytes, Size: uint64(f.Size),
+			Received:      f.Packets + f.Lost + f.KernelDrops,
+			KernelDropped: f.KernelDrops, CapdDropped: f.Lost, Freezes: f.Freezes, NICDropped: f.NICDrops,
+			Truncated: f.Truncated, NotSummed: f.NotSummed, Inversions: f.Inversions,
+		},
+		Reason: f.Reason, Clean: f.Err == nil,
+	}
 }

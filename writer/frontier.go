@@ -1,10 +1,10 @@
 package writer
 
 import (
+	"capd/pcap"
+	"capd/store"
 	"fmt"
 	"os"
-
-	"capd/pcap"
 )
 
 // frontierStep is how many bytes are looked at together: more than the longest
@@ -38,7 +38,7 @@ func (f *Frontier) Advance(h *os.File) error {
 	case size == 0 || size == f.clean:
 		return nil
 	}
-	size = min(seekHole(h, f.End, size), f.End+frontierStep)
+	size = min(store.SeekHole(h, f.End, size), f.End+frontierStep)
 	s, err := pcap.Scan(h, size, f.before)
 	if err != nil {
 		return scanError(h, err)

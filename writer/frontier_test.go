@@ -2,18 +2,18 @@ package writer
 
 import (
 	"bytes"
+	"capd/pcap"
+	"capd/store"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"capd/pcap"
 )
 
 // growing is a file that tests write into.
 func growing(t *testing.T, ext string) *os.File {
 	t.Helper()
-	h, err := os.Create(filepath.Join(t.TempDir(), "x"+ext+Partial))
+	h, err := os.Create(filepath.Join(t.TempDir(), "x"+ext+store.Partial))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestFrontierHole(t *testing.T) {
 		h := growing(t, format.Ext())
 		put(t, h, b[:chunk], 0)
 		put(t, h, b[2*chunk:3*chunk], 2*chunk)
-		if seekHole(h, 0, 3*chunk) != chunk {
+		if store.SeekHole(h, 0, 3*chunk) != chunk {
 			t.Skip("holes can't be seen here")
 		}
 		var f Frontier

@@ -2,8 +2,6 @@ package writer
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -38,12 +36,3 @@ func mapHuge(n int) (mapping, mem []byte, err error) {
 }
 
 func unmapMemory(mem []byte) error { return unix.Munmap(mem) }
-
-// renameChecked renames where the system can't refuse to replace by itself.
-// The directory is locked by us, so that nobody of ours comes in between.
-func renameChecked(from, to string) error {
-	if _, err := os.Lstat(to); err == nil {
-		return &os.LinkError{Op: "rename", Old: from, New: to, Err: fs.ErrExist}
-	}
-	return os.Rename(from, to)
-}

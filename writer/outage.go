@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"capd/ledger"
 	"errors"
 	"time"
 
@@ -18,7 +19,7 @@ const (
 // that ended before the disk said.
 func (w *Writer) look() {
 	if w.file != nil && w.file.failed.Load() {
-		w.rotate(Error, w.schedule.wall)
+		w.rotate(ledger.ReasonError, w.schedule.wall)
 	}
 	if f := w.disk.failed.Load(); f != nil && f.number > w.judged {
 		w.suspend(f.failure())
@@ -49,7 +50,7 @@ func (w *Writer) recovered(end time.Time) {
 func (w *Writer) suspend(err error) {
 	if w.resume == 0 {
 		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again", "error", err)
-		w.gap = Entry{Kind: KindGap, Interface: w.opt.Header.Interface, Begin: w.schedule.wall, Cause: diskCause(err)}
+		w.gap = ledger.Entry{Kind: ledger.KindGap, Interface: w.opt.Header.Interface, Begin: w.schedule.wall, Cause: diskCause(err)}
 		w.opt.Note(w.gap)
 	}
 	w.judged = w.begun
@@ -60,9 +61,9 @@ func (w *Writer) suspend(err error) {
 	w.resume = w.schedule.mono + w.pause
 }
 
-func diskCause(err error) Cause {
+func diskCause(err error) ledger.Cause {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return CauseDiskFull
+		return ledger.CauseDiskFull
 	}
-	return CauseDiskError
+	return ledger.CauseDiskError
 }

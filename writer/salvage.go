@@ -1,26 +1,21 @@
 package writer
 
 import (
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
-
-	"capd/pcap"
-
-	"golang.org/x/sys/unix"
 )
 
 // Recovered is what became of a file that a recorder left unfinished.
 type Recovered struct {
-	Name    Name
+	Name    store.Name
 	Path    string    // where it is now; empty if it is gone
 	Packets uint64    // whole packets
 	Bytes   uint64    // of their captured data
@@ -37,71 +32,38 @@ type Recovered struct {
 // Entries returns the ledger's lines for the file; none if nothing was done.
 // Failed is the line in which its recorder told that the file failed: what that
 // one counted still holds. It is zero if there is none.
-func (r *Recovered) Entries(failed Entry) []Entry {
+func (r *Recovered) Entries(failed ledger.Entry) []ledger.Entry {
 	if r.Err != nil {
 		return nil
 	}
-	e := Entry{
-		Kind: KindSalvaged, Name: r.Name.String(), Interface: r.Name.Interface,
-		Tally: Tally{Packets: r.Packets, Size: uint64(r.Size)}, Cut: r.Cut, Why: r.Why,
+	e := ledger.Entry{
+		Kind: ledger.KindSalvaged, Name: r.Name.String(), Interface: r.Name.Interface,
+		Tally: ledger.Tally{Packets: r.Packets, Size: uint64(r.Size)}, Cut: r.Cut, Why: r.Why,
 	}
 	if r.Path == "" {
-		return []Entry{e}
+		return []ledger.Entry{e}
 	}
-	f := Entry{
-		Kind: KindFile, Name: e.Name, Interface: e.Interface, Link: r.Link, Clock: "system", Begin: r.Name.Start, End: r.Name.Start,
+	f := ledger.Entry{
+		Kind: ledger.KindFile, Name: e.Name, Interface: e.Interface, Link: r.Link, Clock: "system", Begin: r.Name.Start, End: r.Name.Start,
 	}
 	// The last packet is the last moment of which anything is known, unless the
 	// packets have a clock of their own.
 	if d := r.Last.Sub(r.Name.Start); d > 0 && d < longestFile {
 		f.End = r.Last
 	}
-	if failed.Kind == KindFile {
+	if failed.Kind == ledger.KindFile {
 		f = failed
 	}
-	f.Time, f.Clean, f.Reason = time.Time{}, false, Salvaged
+	f.Time, f.Clean, f.Reason = time.Time{}, false, ledger.ReasonSalvaged
 	f.First, f.Last, f.Packets, f.Bytes, f.Size = r.First, r.Last, r.Packets, r.Bytes, uint64(r.Size)
 	// On the disk may be more than the recorder knew of.
 	f.Received = max(f.Received, f.Packets+f.Filtered+f.KernelDropped)
 	f.CapdDropped = f.Received - f.Packets - f.Filtered - f.KernelDropped
-	return []Entry{e, f}
+	return []ledger.Entry{e, f}
 }
 
 // longestFile is how long after a file's begin its last packet is believed.
 const longestFile = 366 * 24 * time.Hour
-
-// Unfinished is what a ledger says of files that were not finished, by name.
-type Unfinished struct {
-	Checkpoints map[string]Entry // the last one of each file, for Recover
-	Failed      map[string]Entry // lines of files that ended, but not in order
-}
-
-// ReadUnfinished looks for unfinished files in a ledger. Checkpoints of another
-// boot are left out: what a file held then may never have reached the disk.
-func ReadUnfinished(ledger iter.Seq2[Entry, error], boot string) Unfinished {
-	u, present := Unfinished{make(map[string]Entry), make(map[string]Entry)}, false
-	for e, err := range ledger {
-		switch {
-		case err != nil:
-		case e.Kind == KindStart:
-			if present = e.Boot == boot; !present {
-				clear(u.Checkpoints)
-			}
-		case e.Kind == KindCheckpoint && present:
-			u.Checkpoints[e.Name] = e
-		case e.Kind == KindSalvaged:
-			delete(u.Checkpoints, e.Name)
-		case e.Kind == KindFile:
-			delete(u.Checkpoints, e.Name)
-			if e.Clean || e.Reason == Salvaged {
-				delete(u.Failed, e.Name)
-			} else {
-				u.Failed[e.Name] = e
-			}
-		}
-	}
-	return u
-}
 
 // Recover finishes all files of the directory that a recorder left unfinished.
 // The caller holds the directory's lock. A file is cut at its last whole record
@@ -111,27 +73,20 @@ func ReadUnfinished(ledger iter.Seq2[Entry, error], boot string) Unfinished {
 //
 // A checkpoint says that a file is whole up to an offset, so that only what is
 // behind needs to be read. It may be nil.
-func Recover(dir string, checkpoints map[string]Entry) ([]Recovered, error) {
-	contents, err := ReadContents(dir)
-	if err != nil {
-		return nil, fmt.Errorf("recover: %w", err)
-	}
+func Recover(dir *store.Directory, checkpoints map[string]ledger.Entry) ([]Recovered, error) {
 	var all []Recovered
-	slices.Sort(contents.Partials)
-	for _, s := range contents.Partials {
-		finished := strings.TrimSuffix(s, Partial)
-		name, err := ParseName(finished)
-		if err != nil {
-			continue
-		}
+	for _, name := range dir.Partials() {
+		finished := name.String()
+		path := filepath.Join(dir.Path(), finished)
 		r := Recovered{Name: name}
-		if err := r.recover(filepath.Join(dir, finished), checkpoints[finished]); err != nil {
-			r.Path, r.Err = filepath.Join(dir, s), fmt.Errorf("recover: %w", err)
+		if err := r.recover(path, checkpoints[finished]); err != nil {
+			r.Path, r.Err = path+store.Partial, fmt.Errorf("recover: %w", err)
 		}
+		dir.Look(name)
 		all = append(all, r)
 	}
 	if len(all) > 0 {
-		if err := SyncDirectory(dir); err != nil {
+		if err := store.SyncDirectory(dir.Path()); err != nil {
 			return all, fmt.Errorf("recover: sync directory: %w", err)
 		}
 	}
@@ -139,8 +94,8 @@ func Recover(dir string, checkpoints map[string]Entry) ([]Recovered, error) {
 }
 
 // recover mends a file; the path is that of the finished one.
-func (r *Recovered) recover(path string, checkpoint Entry) error {
-	h, err := openRegular(path+Partial, os.O_RDWR)
+func (r *Recovered) recover(path string, checkpoint ledger.Entry) error {
+	h, err := store.OpenRegular(path+store.Partial, os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -152,25 +107,25 @@ func (r *Recovered) recover(path string, checkpoint Entry) error {
 	r.note(&found, checkpoint)
 	switch {
 	case found.corrupt():
-		r.Damaged, r.Path, r.Size, r.Cut = true, path+DamagedExt, found.size, 0
-		return rename(path+Partial, path+DamagedExt)
+		r.Damaged, r.Path, r.Size, r.Cut = true, path+store.DamagedExt, found.size, 0
+		return store.Rename(path+store.Partial, path+store.DamagedExt)
 	case r.Packets == 0:
 		r.Size, r.Cut = 0, found.size
 		r.Why = cmp.Or(r.Why, "no packets")
-		return os.Remove(path + Partial)
+		return os.Remove(path + store.Partial)
 	}
 	if err := h.Truncate(found.End); err != nil {
 		return err
 	}
-	if err := syncData(h); err != nil {
+	if err := store.SyncData(h); err != nil {
 		return &fs.PathError{Op: "sync", Path: h.Name(), Err: err}
 	}
 	r.Path = path
-	return rename(path+Partial, path)
+	return store.Rename(path+store.Partial, path)
 }
 
 // note takes over what was found from the checkpoint on.
-func (r *Recovered) note(f *foundEnd, checkpoint Entry) {
+func (r *Recovered) note(f *foundEnd, checkpoint ledger.Entry) {
 	r.Packets, r.Bytes, r.First, r.Last = f.Packets, f.Bytes, f.First, f.Last
 	r.Size, r.Cut, r.Why = f.End, f.size-f.End, f.why()
 	if len(f.Interfaces) > 0 {
@@ -230,7 +185,7 @@ func scanRecorded(h *os.File, checkpoint int64) (foundEnd, error) {
 	if f.Scanned, err = pcap.Scan(h, f.size, checkpoint); err != nil || f.Tail == pcap.Clean {
 		return f, scanError(h, err)
 	}
-	hole := nextHole(h, max(0, f.End-lookBack), f.size)
+	hole := store.NextHole(h, max(0, f.End-lookBack), f.size)
 	if hole > f.End+lookBack || hole == f.size {
 		return f, nil
 	}
@@ -248,23 +203,6 @@ func scanError(h *os.File, err error) error {
 	return nil
 }
 
-// openRegular opens a file that is no link, no device and no directory.
-func openRegular(path string, flags int) (*os.File, error) {
-	h, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := h.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}
-	}
-	if err != nil {
-		h.Close()
-		return nil, err
-	}
-	return h, nil
-}
-
 // SalvageReport says what Salvage took over.
 type SalvageReport struct {
 	pcap.Scanned
@@ -279,7 +217,7 @@ type SalvageReport struct {
 // The file is read twice. If read is not nil, it is called with the bytes of
 // each read, to show how far that is.
 func Salvage(src, dst string, read func(n int)) (SalvageReport, error) {
-	h, err := openRegular(src, os.O_RDONLY)
+	h, err := store.OpenRegular(src, os.O_RDONLY)
 	if err != nil {
 		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
 	}
@@ -302,7 +240,7 @@ func Salvage(src, dst string, read func(n int)) (SalvageReport, error) {
 // the copy. What is behind is lost. The file is read once; read is as with
 // Salvage.
 func SalvageInPlace(path string, read func(n int)) (SalvageReport, error) {
-	h, err := openRegular(path, os.O_RDWR)
+	h, err := store.OpenRegular(path, os.O_RDWR)
 	if err != nil {
 		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
 	}
@@ -310,7 +248,7 @@ func SalvageInPlace(path string, read func(n int)) (SalvageReport, error) {
 	r, err := reportOf(h, read)
 	if err == nil && r.Cut > 0 {
 		if err = h.Truncate(r.End); err == nil {
-			err = syncData(h)
+			err = store.SyncData(h)
 		}
 	}
 	if err != nil {
@@ -364,7 +302,7 @@ func copyTo(path string, src io.Reader, mode fs.FileMode) (err error) {
 	if _, err := io.Copy(h, src); err != nil {
 		return err
 	}
-	if err := syncData(h); err != nil {
+	if err := store.SyncData(h); err != nil {
 		return &fs.PathError{Op: "sync", Path: path, Err: err}
 	}
 	return h.Close()

@@ -2,10 +2,14 @@ package writer
 
 import (
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -14,13 +18,13 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"capd/pcap"
 )
 
 var bothFormats = []pcap.Format{pcap.PCAP, pcap.PCAPNG}
 
-func partialName(f pcap.Format) Name { return Name{"eth0", noon, 1, 0, f} }
+func partialName(f pcap.Format) store.Name {
+	return store.Name{Interface: "eth0", Start: noon, Sequence: 1, Lane: 0, Format: f}
+}
 
 // recordFile returns a file of n numbered packets, each of a size, and where
 // its records end, the header first.
@@ -41,14 +45,23 @@ func recordFile(f pcap.Format, sizes ...int) (b []byte, ends []int64) {
 	return b, ends
 }
 
+// recoverIn recovers the directory of that path.
+func recoverIn(path string, checkpoints map[string]ledger.Entry) ([]Recovered, error) {
+	dir, err := store.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return Recover(dir, checkpoints)
+}
+
 // recovered recovers a directory with one unfinished file of these bytes.
-func recovered(t testing.TB, f pcap.Format, b []byte, checkpoints map[string]Entry) (Recovered, string) {
+func recovered(t testing.TB, f pcap.Format, b []byte, checkpoints map[string]ledger.Entry) (Recovered, string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, partialName(f).String()+Partial), b, 0o640); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, partialName(f).String()+store.Partial), b, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	all, err := Recover(dir, checkpoints)
+	all, err := recoverIn(dir, checkpoints)
 	if err != nil || len(all) != 1 {
 		t.Fatalf("%+v, %v", all, err)
 	}
@@ -101,7 +114,7 @@ func TestRecoverEmpty(t *testing.T) {
 			if r.Err != nil || r.Path != "" || r.Packets != 0 || len(names(t, dir)) != 0 || r.Why == "" {
 				t.Fatalf("%v cut at %d: %+v, %v", f, cut, r, names(t, dir))
 			}
-			if e := r.Entries(Entry{}); len(e) != 1 || e[0].Kind != KindSalvaged || e[0].Cut != cut {
+			if e := r.Entries(ledger.Entry{}); len(e) != 1 || e[0].Kind != ledger.KindSalvaged || e[0].Cut != cut {
 				t.Fatalf("entries %+v", e)
 			}
 			os.RemoveAll(dir)
@@ -133,7 +146,7 @@ func TestRecoverDamage(t *testing.T) {
 			}
 			if r.Damaged {
 				kept++
-				got, err := os.ReadFile(filepath.Join(dir, partialName(f).String()+DamagedExt))
+				got, err := os.ReadFile(filepath.Join(dir, partialName(f).String()+store.DamagedExt))
 				if err != nil || !bytes.Equal(got, torn) {
 					t.Fatalf("%v damaged at %d: not kept: %v", f, at, err)
 				}
@@ -163,18 +176,18 @@ func TestRecoverHole(t *testing.T) {
 		b, ends := recordFile(f, sizes...)
 		for _, hole := range []int64{4096, 8192, 20480} {
 			dir := t.TempDir()
-			path := filepath.Join(dir, partialName(f).String()+Partial)
+			path := filepath.Join(dir, partialName(f).String()+store.Partial)
 			h, err := os.Create(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			h.WriteAt(b[:hole], 0)
 			h.WriteAt(b[hole+8192:], hole+8192)
-			if nextHole(h, 0, int64(len(b))) != hole {
+			if store.NextHole(h, 0, int64(len(b))) != hole {
 				t.Skip("the file system has no holes of 8 KiB")
 			}
 			h.Close()
-			all, err := Recover(dir, nil)
+			all, err := recoverIn(dir, nil)
 			if err != nil || len(all) != 1 {
 				t.Fatal(err)
 			}
@@ -195,14 +208,14 @@ func TestRecoverFromCheckpoint(t *testing.T) {
 		b, ends := recordFile(f, 60, 61, 62, 63, 64)
 		name := partialName(f).String()
 		for i := range 6 {
-			ledger := []Entry{
-				{Kind: KindStart, Boot: "x"}, {Kind: KindCheckpoint, Name: name, Offset: 7},
-				{Kind: KindStart, Boot: "b"}, {Kind: KindCheckpoint, Name: "other", Offset: 7},
-				{Kind: KindCheckpoint, Name: name, Offset: ends[i], Tally: Tally{Packets: uint64(i), Bytes: 1000}, First: noon, Last: noon.Add(2)},
-				{Kind: KindFile, Name: "other"},
+			lines := []ledger.Entry{
+				{Kind: ledger.KindStart, Boot: "x"}, {Kind: ledger.KindCheckpoint, Name: name, Offset: 7},
+				{Kind: ledger.KindStart, Boot: "b"}, {Kind: ledger.KindCheckpoint, Name: "other", Offset: 7},
+				{Kind: ledger.KindCheckpoint, Name: name, Offset: ends[i], Tally: ledger.Tally{Packets: uint64(i), Bytes: 1000}, First: noon, Last: noon.Add(2)},
+				{Kind: ledger.KindFile, Name: "other"},
 			}
-			points := ReadUnfinished(listed(ledger...), "b").Checkpoints
-			if len(points) != 1 || len(ReadUnfinished(listed(ledger...), "c").Checkpoints) != 0 {
+			points := ledger.ReadUnfinished(listed(lines...), "b").Checkpoints
+			if len(points) != 1 || len(ledger.ReadUnfinished(listed(lines...), "c").Checkpoints) != 0 {
 				t.Fatalf("checkpoints %+v", points)
 			}
 			broken := slices.Clone(b[:len(b)-1])
@@ -224,7 +237,9 @@ func TestRecoverFromCheckpoint(t *testing.T) {
 func TestRecoverLeavesAlone(t *testing.T) {
 	dir := t.TempDir()
 	b, _ := recordFile(pcap.PCAP, 60, 61)
-	name := func(n uint64) string { return Name{"eth0", noon, n, 0, pcap.PCAP}.String() }
+	name := func(n uint64) string {
+		return store.Name{Interface: "eth0", Start: noon, Sequence: n, Lane: 0, Format: pcap.PCAP}.String()
+	}
 	write := func(name string, b []byte) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o640); err != nil {
@@ -232,25 +247,25 @@ func TestRecoverLeavesAlone(t *testing.T) {
 		}
 	}
 	write(name(1), []byte("taken"))
-	write(name(1)+Partial, b)
+	write(name(1)+store.Partial, b)
 	write("foreign.pcap.partial", b)
-	write(name(2)+".zst"+Partial, b)
-	write(name(4)+Partial, b)
-	write(name(5)+Partial, append(slices.Clone(b), "garbage behind it, long enough to be no record"...))
-	write(name(5)+DamagedExt, []byte("taken"))
-	if err := os.Symlink("foreign.pcap.partial", filepath.Join(dir, name(3)+Partial)); err != nil {
+	write(name(2)+".zst"+store.Partial, b)
+	write(name(4)+store.Partial, b)
+	write(name(5)+store.Partial, append(slices.Clone(b), "garbage behind it, long enough to be no record"...))
+	write(name(5)+store.DamagedExt, []byte("taken"))
+	if err := os.Symlink("foreign.pcap.partial", filepath.Join(dir, name(3)+store.Partial)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, name(6)+Partial), 0o750); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, name(6)+store.Partial), 0o750); err != nil {
 		t.Fatal(err)
 	}
 	before := names(t, dir)
-	all, err := Recover(dir, nil)
+	all, err := recoverIn(dir, nil)
 	if err != nil || len(all) != 5 {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	for _, r := range all {
-		if (r.Err == nil) != (r.Name.Sequence == 4) || (len(r.Entries(Entry{})) == 0) != (r.Err != nil) {
+		if (r.Err == nil) != (r.Name.Sequence == 4) || (len(r.Entries(ledger.Entry{})) == 0) != (r.Err != nil) {
 			t.Errorf("%v: %v", r.Name, r.Err)
 		}
 		if r.Name.Sequence == 1 && !errors.Is(r.Err, fs.ErrExist) {
@@ -258,17 +273,17 @@ func TestRecoverLeavesAlone(t *testing.T) {
 		}
 	}
 	after := names(t, dir)
-	before[slices.Index(before, name(4)+Partial)] = name(4)
+	before[slices.Index(before, name(4)+store.Partial)] = name(4)
 	slices.Sort(before)
 	if !slices.Equal(before, after) {
 		t.Errorf("%v became %v", before, after)
 	}
-	for _, s := range []string{name(1), name(5) + DamagedExt} {
+	for _, s := range []string{name(1), name(5) + store.DamagedExt} {
 		if b, _ := os.ReadFile(filepath.Join(dir, s)); string(b) != "taken" {
 			t.Errorf("%s was replaced", s)
 		}
 	}
-	if _, err := Recover(filepath.Join(dir, "no"), nil); err == nil {
+	if _, err := recoverIn(filepath.Join(dir, "no"), nil); err == nil {
 		t.Error("a missing directory was recovered")
 	}
 }
@@ -276,14 +291,14 @@ func TestRecoverLeavesAlone(t *testing.T) {
 func TestRecoveredEntries(t *testing.T) {
 	b, _ := recordFile(pcap.PCAP, 60, 61, 62)
 	r, _ := recovered(t, pcap.PCAP, b[:len(b)-1], nil)
-	e := r.Entries(Entry{})
-	if len(e) != 2 || e[0].Kind != KindSalvaged || e[0].Cut != 77 || e[1].Kind != KindFile || e[1].Clean || e[1].Reason != Salvaged ||
+	e := r.Entries(ledger.Entry{})
+	if len(e) != 2 || e[0].Kind != ledger.KindSalvaged || e[0].Cut != 77 || e[1].Kind != ledger.KindFile || e[1].Clean || e[1].Reason != ledger.ReasonSalvaged ||
 		e[1].Packets != 2 || e[1].Bytes != 121 || !e[1].Begin.Equal(noon) || !e[1].End.Equal(noon.Add(time.Second+1)) {
 		t.Errorf("%+v", e)
 	}
-	v, err := Judge(listed(append(e, Entry{Kind: KindStart, Time: minute(2)}, fileEntry(2, 5))...), Question{Until: minute(5)})
-	if err != nil || !strings.HasSuffix(tell(v[0]), "-2 capd not running") || len(v[0].Missing) != 2 {
-		t.Errorf("%s, %v", tell(v[0]), err)
+	v, err := ledger.Judge(listed(append(e, ledger.Entry{Kind: ledger.KindStart, Time: minute(2)}, fileEntry(2, 5))...), ledger.Question{Until: minute(5)})
+	if err != nil || len(v[0].Missing) != 2 || v[0].Missing[1].Cause != ledger.CauseStopped || !v[0].Missing[1].End.Equal(minute(2)) {
+		t.Errorf("%+v, %v", v[0].Missing, err)
 	}
 }
 
@@ -292,20 +307,20 @@ func TestRecoveredEntries(t *testing.T) {
 func TestRecoveredFailed(t *testing.T) {
 	b, _ := recordFile(pcap.PCAP, 60, 61, 62)
 	r, _ := recovered(t, pcap.PCAP, b[:len(b)-1], nil)
-	failed := Entry{
-		Kind: KindFile, Name: r.Name.String(), Interface: "eth0", Begin: minute(0), End: minute(3), Reason: Error,
-		Tally: Tally{Packets: 1, Received: 9, KernelDropped: 2, CapdDropped: 6, NICDropped: 4},
+	failed := ledger.Entry{
+		Kind: ledger.KindFile, Name: r.Name.String(), Interface: "eth0", Begin: minute(0), End: minute(3), Reason: ledger.ReasonError,
+		Tally: ledger.Tally{Packets: 1, Received: 9, KernelDropped: 2, CapdDropped: 6, NICDropped: 4},
 	}
-	u := ReadUnfinished(listed(fileEntry(9, 10), failed), "b")
+	u := ledger.ReadUnfinished(listed(fileEntry(9, 10), failed), "b")
 	if len(u.Failed) != 1 {
 		t.Errorf("failed: %+v", u.Failed)
 	}
 	e := r.Entries(u.Failed[failed.Name])[1]
-	want := Tally{Packets: 2, Bytes: 121, Size: e.Size, Received: 9, KernelDropped: 2, CapdDropped: 5, NICDropped: 4}
-	if e.Tally != want || e.Clean || e.Reason != Salvaged || !e.End.Equal(minute(3)) {
+	want := ledger.Tally{Packets: 2, Bytes: 121, Size: e.Size, Received: 9, KernelDropped: 2, CapdDropped: 5, NICDropped: 4}
+	if e.Tally != want || e.Clean || e.Reason != ledger.ReasonSalvaged || !e.End.Equal(minute(3)) {
 		t.Errorf("%+v", e)
 	}
-	if left := ReadUnfinished(listed(failed, e), "b").Failed; len(left) != 0 {
+	if left := ledger.ReadUnfinished(listed(failed, e), "b").Failed; len(left) != 0 {
 		t.Errorf("still failed: %+v", left)
 	}
 }
@@ -416,7 +431,7 @@ func TestCrash(t *testing.T) {
 		await(t, func() bool { return size(dir) > int64(1+i)<<20 })
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		all, err := Recover(dir, nil)
+		all, err := recoverIn(dir, nil)
 		if err != nil || len(all) > 20 {
 			t.Fatalf("%+v, %v", all, err)
 		}
@@ -473,25 +488,6 @@ func size(dir string) (n int64) {
 	return n
 }
 
-// TestContentsOfAllStates: a sequence number is in use in whatever state its
-// file is.
-func TestContentsOfAllStates(t *testing.T) {
-	for _, c := range []struct {
-		state string
-		files int
-	}{{"", 1}, {".zst", 1}, {".gz", 1}, {DamagedExt, 0}, {".zst" + Partial, 0}, {".deleting", 0}, {Partial, 0}} {
-		dir := t.TempDir()
-		s := partialName(pcap.PCAP).String() + c.state
-		if err := os.WriteFile(filepath.Join(dir, s), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := ReadContents(dir)
-		if err != nil || got.Last[Lane{"eth0", 0}] != 1 || got.Files != c.files || (len(got.Partials) == 1) != (c.state == Partial) {
-			t.Errorf("%s: %+v, %v", s, got, err)
-		}
-	}
-}
-
 func FuzzRecover(f *testing.F) {
 	for _, format := range bothFormats {
 		b, ends := recordFile(format, 60, 61)
@@ -502,16 +498,16 @@ func FuzzRecover(f *testing.F) {
 	dir := f.TempDir()
 	path := filepath.Join(dir, partialName(pcap.PCAP).String())
 	f.Fuzz(func(t *testing.T, b []byte, checkpoint int64) {
-		if err := os.WriteFile(path+Partial, b, 0o600); err != nil {
+		if err := os.WriteFile(path+store.Partial, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		all, err := Recover(dir, map[string]Entry{filepath.Base(path): {Offset: checkpoint}})
+		all, err := recoverIn(dir, map[string]ledger.Entry{filepath.Base(path): {Offset: checkpoint}})
 		if err != nil || len(all) != 1 || all[0].Err != nil {
 			t.Fatalf("%+v, %v", all, err)
 		}
 		r := all[0]
-		for _, e := range r.Entries(Entry{}) {
-			if line := e.appendLine(nil, noon); len(line) == 0 {
+		for _, e := range r.Entries(ledger.Entry{}) {
+			if line := e.AppendLine(nil, noon); len(line) == 0 {
 				t.Fatalf("%+v has no line", e)
 			}
 		}
@@ -524,4 +520,23 @@ func FuzzRecover(f *testing.F) {
 		}
 		os.Remove(r.Path)
 	})
+}
+
+func minute(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
+
+// fileEntry is the line of a clean file of eth0 with the minutes [from, to).
+func fileEntry(from, to int) ledger.Entry {
+	f := File{LinkType: pcap.LinkTypeEthernet, Name: store.Name{Interface: "eth0", Start: minute(from), Sequence: uint64(from + 1), Lane: 0, Format: pcap.PCAP}, Begin: minute(from), End: minute(to), Reason: ledger.ReasonInterval}
+	f.Packets = 10
+	return f.Entry()
+}
+
+func listed(entries ...ledger.Entry) iter.Seq2[ledger.Entry, error] {
+	return func(yield func(ledger.Entry, error) bool) {
+		for _, e := range entries {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
 }

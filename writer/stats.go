@@ -24,19 +24,19 @@ type Stats struct {
 func (w *Writer) publish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.current = w.file
-	w.published.Accepted = w.total.Packets
-	w.published.Bytes = w.total.Bytes
-	w.published.Truncated = w.total.Truncated
-	w.published.Lost = w.lost
-	w.published.Waits = w.waits
-	w.published.Suspended = w.resume != 0
+	w.open = w.file
+	w.seen.Accepted = w.total.Packets
+	w.seen.Bytes = w.total.Bytes
+	w.seen.Truncated = w.total.Truncated
+	w.seen.Lost = w.lost
+	w.seen.Waits = w.waits
+	w.seen.Suspended = w.resume != 0
 }
 
 // Stats returns the counters. It may be called from any goroutine.
 func (w *Writer) Stats() Stats {
 	w.mu.Lock()
-	s, f := w.published, w.current
+	s, f := w.seen, w.open
 	w.mu.Unlock()
 	d := &w.disk
 	s.Written = d.packets.Load()

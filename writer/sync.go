@@ -1,6 +1,9 @@
 package writer
 
-import "fmt"
+import (
+	"capd/store"
+	"fmt"
+)
 
 // sync asks for what the disk has of the current file to be made safe from a
 // power cut. Unless the disk is still busy with the last time.
@@ -39,7 +42,7 @@ func (d *disk) syncNow(f *file) {
 	if h == nil {
 		return
 	}
-	if err := d.syncs.time(func() error { return syncData(h) }); err != nil {
+	if err := d.syncs.time(func() error { return store.SyncData(h) }); err != nil {
 		f.doubted.Store(true)
 		d.fail(f, fmt.Errorf("sync: %w", err))
 	}

@@ -8,56 +8,92 @@ package writer
 
 import (
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"capd/pcap"
 )
 
 // reserveStep is how many bytes of a large file are preallocated at a time.
 const reserveStep = 64 << 20
 
 // A Writer records the packets of one interface. Its methods are for one
-// goroutine, but for Stats and Abort.
+// goroutine, but for Stats, Busy and Abort.
 type Writer struct {
 	opt      Options
 	enc      *pcap.Encoder
 	schedule schedule
 	disk     disk
-	sequence atomic.Uint64
+	sequence atomic.Uint64 // the last number in use; the disk's goroutines take the next where a name is taken
 
-	file    *file // nil while there is nothing to write
-	chunk   *chunk
-	index   int       // of chunk in file
-	begun   uint64    // files so far
-	judged  uint64    // how the disk fares is no longer told by files up to this one
-	ended   bool      // see End
-	final   *file     // the last one, by then
-	after   time.Time // when the Writer before this ended; zero without one
-	unended *file     // could not be handed over for its end before the abort; nil else
+	current
+	series
+	ending
+	totals
+	beats
+	outage
 
-	since   time.Time     // no file lies after this: the next one begins here or at its interval's start
-	last    time.Time     // of the last packet
-	drops   Drops         // as of the last file's end
-	total   Counts        // of all packets given to Write
-	ahead   Counts        // of these, of the packets that come after the file that is ended
-	lost    uint64        // packets never encoded: no file could be had
-	told    uint64        // of these, told with a gap
-	flushed time.Duration // when the last flush was, on the monotonic clock
-	synced  time.Duration // and the last sync
-	pause   time.Duration // before the next try after a failure
-	resume  time.Duration // when to try again, on the monotonic clock; 0: not suspended
-	gap     Entry         // that is open while suspended
-	waits   uint64
-	abort   chan struct{}
+	abort   chan struct{} // closed by Abort
 	aborted atomic.Bool
 
-	mu        sync.Mutex // guards what Stats reads
-	published Stats
-	current   *file
+	published
+}
+
+// current is the file that the recorder fills.
+type current struct {
+	file  *file // nil while there is nothing to write
+	chunk *chunk
+	index int // of chunk in file
+}
+
+// series is how the files of a Writer follow each other in time.
+type series struct {
+	begun uint64    // files so far
+	after time.Time // when the Writer before this one ended; zero without one
+	since time.Time // no file lies after this: the next one begins here or at its interval's start
+	last  time.Time // of the last packet
+}
+
+// ending is what End leaves for Close.
+type ending struct {
+	ended   bool  // End was called
+	final   *file // the last file, by then
+	unended *file // could not be handed over for its end before the abort; nil else
+}
+
+// totals are sums over the Writer's life.
+type totals struct {
+	total Counts // of all packets given to Write
+	ahead Counts // of these, of the packets that come after the file that is ended
+	drops Drops  // as of the last file's end
+	lost  uint64 // packets never encoded: no file could be had
+	told  uint64 // of these, in the ledger with a gap
+	waits uint64 // for a chunk, or for files to end
+}
+
+// beats are when something was done last, on the clock that never steps.
+type beats struct {
+	flushed time.Duration
+	synced  time.Duration
+}
+
+// An outage is a time in which the disk fails. It lasts while resume is not 0.
+type outage struct {
+	judged uint64        // files up to this one say nothing new of how the disk fares
+	pause  time.Duration // before the next try after a failure
+	resume time.Duration // when to try again, on the clock that never steps; 0: the disk works
+	gap    ledger.Entry  // the ledger's line of it, that has no end yet
+}
+
+// published is what other goroutines see of a Writer.
+type published struct {
+	mu   sync.Mutex // guards what follows; held for moments
+	seen Stats
+	open *file // the current file
 }
 
 // New makes a Writer and reserves its memory. Nothing is written before the
@@ -101,7 +137,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	}
 	w.look()
 	if w.schedule.over() {
-		w.rotate(Interval, earlier(wall, w.schedule.boundary()))
+		w.rotate(ledger.ReasonInterval, earlier(wall, w.schedule.boundary()))
 		w.schedule.begin(wall)
 	}
 	if w.opt.KeepEmpty && w.file == nil && w.ready() {
@@ -124,7 +160,7 @@ func (w *Writer) Write(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
 		n := w.count(pkts)
 		if n == 0 {
-			w.rotate(Interval, w.schedule.boundary())
+			w.rotate(ledger.ReasonInterval, w.schedule.boundary())
 			w.schedule.begin(pkts[0].Time())
 			continue
 		}
@@ -158,7 +194,7 @@ func (w *Writer) record(pkts []pcap.Packet) {
 		n := w.encode(pkts)
 		if n == 0 {
 			w.ahead = tally(pkts, pkts[0].Time(), everything)
-			w.rotate(Size, w.schedule.trusted(&pkts[0]))
+			w.rotate(ledger.ReasonSize, w.schedule.trusted(&pkts[0]))
 			w.ahead = Counts{}
 			continue
 		}
@@ -265,14 +301,14 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 		}
 	}
 	if start.After(w.since) && w.resume == 0 {
-		w.opt.Note(Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
+		w.opt.Note(ledger.Entry{Kind: ledger.KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
 	}
 	w.begun++
 	w.file = &file{
 		number: w.begun,
 		dir:    w.opt.Directory,
 		header: w.enc.Header(),
-		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Begin: start, Name: Name{
+		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Begin: start, Name: store.Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
 			Sequence:  w.sequence.Add(1),
@@ -319,7 +355,7 @@ func (w *Writer) Describe(h pcap.Header) {
 	if bytes.Equal(enc.Header(), w.enc.Header()) {
 		return
 	}
-	w.rotate(Link, w.schedule.wall)
+	w.rotate(ledger.ReasonLink, w.schedule.wall)
 	w.opt.Header, w.enc = h, enc
 }
 
@@ -327,11 +363,11 @@ func (w *Writer) Describe(h pcap.Header) {
 func (w *Writer) Sequence() uint64 { return w.sequence.Load() }
 
 // Rotate ends the current file; the next begins with the next packet.
-func (w *Writer) Rotate(reason Reason) { w.rotate(reason, w.schedule.wall) }
+func (w *Writer) Rotate(reason ledger.Reason) { w.rotate(reason, w.schedule.wall) }
 
 // rotate ends the current file, which holds what was met before end. It waits
 // while too many files wait for their end already.
-func (w *Writer) rotate(reason Reason, end time.Time) {
+func (w *Writer) rotate(reason ledger.Reason, end time.Time) {
 	f := w.cut(reason, end)
 	if f == nil {
 		return
@@ -352,7 +388,7 @@ func (w *Writer) rotate(reason Reason, end time.Time) {
 
 // cut hands the last of the current file over and returns the file, of which
 // only the end is left to be made; nil without a file.
-func (w *Writer) cut(reason Reason, end time.Time) *file {
+func (w *Writer) cut(reason ledger.Reason, end time.Time) *file {
 	f, c := w.file, w.chunk
 	if f == nil {
 		return nil
@@ -370,7 +406,7 @@ func (w *Writer) cut(reason Reason, end time.Time) *file {
 }
 
 // describe fills in a file's report at its end, but for what the disk says.
-func (w *Writer) describe(r *File, reason Reason, end time.Time) {
+func (w *Writer) describe(r *File, reason ledger.Reason, end time.Time) {
 	r.Reason, r.End = reason, end
 	r.Counts = w.total
 	r.Counts.subtract(w.ahead)
@@ -408,7 +444,7 @@ type End struct {
 func (w *Writer) End() End {
 	if !w.ended {
 		w.ended = true
-		w.final = w.cut(Shutdown, w.schedule.wall)
+		w.final = w.cut(ledger.ReasonShutdown, w.schedule.wall)
 		w.conclude()
 	}
 	return End{Time: w.schedule.wall, Sequence: w.sequence.Load()}
@@ -464,10 +500,10 @@ func (w *Writer) conclude() {
 		w.recovered(end)
 	}
 	d := w.newDrops()
-	quiet := Entry{Kind: KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
+	quiet := ledger.Entry{Kind: ledger.KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
 	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.untold()
 	quiet.Received, quiet.Freezes, quiet.NICDropped = quiet.KernelDropped+quiet.CapdDropped, d.Freezes, d.NIC
-	if quiet.Tally != (Tally{}) || end.After(w.since) && !w.since.IsZero() {
+	if quiet.Tally != (ledger.Tally{}) || end.After(w.since) && !w.since.IsZero() {
 		w.opt.Note(quiet)
 	}
 }

@@ -2,6 +2,9 @@ package writer
 
 import (
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,10 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"capd/pcap"
-
-	"golang.org/x/sys/unix"
 )
 
 // noon is when the tests' clocks begin.
@@ -193,7 +192,7 @@ func TestRotateBySize(t *testing.T) {
 			if err != nil || info.Size() > 20000 || info.Size() != f.Size || info.Mode() != 0o640 {
 				t.Fatalf("%s: %v, %v; reported %d", f.Path, info, err, f.Size)
 			}
-			if i < len(files)-1 && (info.Size() < 18500 || f.Reason != Size) {
+			if i < len(files)-1 && (info.Size() < 18500 || f.Reason != ledger.ReasonSize) {
 				t.Fatalf("%s ended at %d by %s", f.Path, info.Size(), f.Reason)
 			}
 		}
@@ -224,7 +223,7 @@ func TestRotateByTime(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("files %v, want %v", got, want)
 	}
-	if files[0].Packets != 3 || !files[0].End.Equal(noon.Add(time.Minute)) || files[0].Reason != Interval {
+	if files[0].Packets != 3 || !files[0].End.Equal(noon.Add(time.Minute)) || files[0].Reason != ledger.ReasonInterval {
 		t.Errorf("first file: %+v", files[0])
 	}
 }
@@ -314,7 +313,7 @@ func TestPartialIsReadable(t *testing.T) {
 			r.pass(time.Second)
 			await(t, func() bool { return r.Stats().Written == uint64(r.next) })
 			path := r.Stats().File
-			if !strings.HasSuffix(path, Partial) {
+			if !strings.HasSuffix(path, store.Partial) {
 				t.Fatalf("writing to %s", path)
 			}
 			if got := numbers(t, path); len(got) != int(r.next) {
@@ -338,14 +337,14 @@ func await(t *testing.T, ok func() bool) {
 // TestNamesNeverCollide: the sequence goes on, and what exists is left alone.
 func TestNamesNeverCollide(t *testing.T) {
 	r := newRig(t, Options{Sequence: 7})
-	taken := []string{"eth0-20260102T120000Z-000008.pcap", "eth0-20260102T120000Z-000009.pcap" + Partial}
+	taken := []string{"eth0-20260102T120000Z-000008.pcap", "eth0-20260102T120000Z-000009.pcap" + store.Partial}
 	for _, name := range taken {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte("foreign"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r.write(1, 100)
-	r.Rotate(Signal)
+	r.Rotate(ledger.ReasonSignal)
 	r.write(1, 100)
 	files := r.close()
 	r.verify(files)
@@ -358,8 +357,8 @@ func TestNamesNeverCollide(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
 	}
-	c, err := ReadContents(r.dir)
-	if err != nil || c.Last[Lane{"eth0", 0}] != 11 || c.Files != 3 || !slices.Equal(c.Partials, taken[1:]) {
+	c, err := store.ReadContents(r.dir)
+	if err != nil || c.Last[store.Lane{Interface: "eth0", Number: 0}] != 11 || c.Files != 3 || !slices.Equal(c.Partials, taken[1:]) {
 		t.Errorf("contents %+v, %v", c, err)
 	}
 }
@@ -412,7 +411,7 @@ func TestFileFails(t *testing.T) {
 	r.write(3, 1000)
 	files := r.close()
 	s := r.Stats()
-	if files[0].Err == nil || !strings.HasSuffix(files[0].Path, Partial) || files[0].Reason != Error {
+	if files[0].Err == nil || !strings.HasSuffix(files[0].Path, store.Partial) || files[0].Reason != ledger.ReasonError {
 		t.Fatalf("first file: %+v", files[0])
 	}
 	if s.Accepted != 63 || s.Written+s.Lost != 63 || s.Lost != files[0].Lost || files[0].Packets+files[0].Lost != 60 {
@@ -463,116 +462,11 @@ func TestCloseDeadline(t *testing.T) {
 	if err := r.Close(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("close: %v", err)
 	}
-	if got := names(t, r.dir); len(got) > 1 || len(got) == 1 && !strings.HasSuffix(got[0], Partial) {
+	if got := names(t, r.dir); len(got) > 1 || len(got) == 1 && !strings.HasSuffix(got[0], store.Partial) {
 		t.Errorf("files %v", got)
 	}
 	ended.pending.Done() // the disk comes back: the background work ends
 	<-r.disk.done
-}
-
-func TestLock(t *testing.T) {
-	dir := t.TempDir()
-	l, err := LockDirectory(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = LockDirectory(dir)
-	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), fmt.Sprintf("pid %d", os.Getpid())) {
-		t.Errorf("second lock: %v", err)
-	}
-	if err := l.Release(); err != nil {
-		t.Fatal(err)
-	}
-	if l, err = LockDirectory(dir); err != nil {
-		t.Fatal(err)
-	}
-	l.Release()
-}
-
-// TestInUse: to ask for the lock tells who has it, and keeps nobody out.
-func TestInUse(t *testing.T) {
-	dir := t.TempDir()
-	asked := func(want bool) {
-		t.Helper()
-		if in, err := InUse(dir); in != want || err != nil {
-			t.Errorf("in use: %v, %v", in, err)
-		}
-	}
-	asked(false)
-	l, err := LockDirectory(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	asked(true)
-	l.Release()
-	asked(false)
-	asker, err := os.Open(filepath.Join(dir, lockName)) // as InUse has it for a moment
-	if err := errors.Join(err, unix.Flock(int(asker.Fd()), unix.LOCK_SH)); err != nil {
-		t.Fatal(err)
-	}
-	locked := make(chan error)
-	go func() {
-		locked <- nil
-		l, err := LockDirectory(dir)
-		if err == nil {
-			defer l.Release()
-		}
-		locked <- err
-	}()
-	<-locked
-	asker.Close()
-	if err := <-locked; err != nil {
-		t.Errorf("while somebody asks: %v", err)
-	}
-}
-
-// TestLockOfRoot: what root's check leaves does not keep the directory's owner
-// out, and root follows no link that is there.
-func TestLockOfRoot(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root gives files to others")
-	}
-	dir := t.TempDir()
-	if err := os.Chown(dir, 65534, 65534); err != nil {
-		t.Skip("a namespace with one user: ", err)
-	}
-	l, err := LockDirectory(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Release()
-	var s unix.Stat_t
-	lock := filepath.Join(dir, lockName)
-	if err := unix.Stat(lock, &s); err != nil || s.Uid != 65534 || s.Gid != 65534 {
-		t.Errorf("the lock is of %d:%d, %v", s.Uid, s.Gid, err)
-	}
-	other := filepath.Join(t.TempDir(), "other")
-	if err := errors.Join(os.WriteFile(other, []byte("text"), 0o600), os.Remove(lock), os.Symlink(other, lock)); err != nil {
-		t.Fatal(err)
-	}
-	_, err = LockDirectory(dir)
-	if text, _ := os.ReadFile(other); err == nil || string(text) != "text" {
-		t.Errorf("a link: %v, and behind it %q", err, text)
-	}
-}
-
-func TestProve(t *testing.T) {
-	dir := t.TempDir()
-	s, err := Prove(filepath.Join(dir, "new"), 0o640)
-	if err != nil || s.Total == 0 || s.Free == 0 || s.FileSystem == "" {
-		t.Errorf("%+v, %v", s, err)
-	}
-	if left := names(t, filepath.Join(dir, "new")); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, bad := range []string{"file", "no/such", "file/x"} {
-		if _, err := Prove(filepath.Join(dir, bad), 0o640); err == nil {
-			t.Errorf("%s was proven", bad)
-		}
-	}
 }
 
 // TestWriteAllocates nothing in steady state.

@@ -20,8 +20,9 @@ import (
 	"capd/capture/bpf"
 	"capd/config"
 	"capd/internal/daemon"
+	"capd/ledger"
 	"capd/pcap"
-	"capd/writer"
+	"capd/store"
 )
 
 // A station is a daemon that records over a simulated system.
@@ -161,7 +162,7 @@ func (s *station) frames(name string) (files int, all []foundFrame) {
 	}
 	slices.Sort(paths)
 	for _, path := range paths {
-		if strings.HasSuffix(path, writer.Partial) {
+		if strings.HasSuffix(path, store.Partial) {
 			s.t.Errorf("%s is not finished", path)
 		}
 		f, err := os.Open(path)
@@ -279,8 +280,8 @@ func TestDaemonOverBPF(t *testing.T) {
 // verdict finds no loss in the ledger.
 func (s *station) verdict() {
 	s.t.Helper()
-	for e, err := range writer.ReadLedger(s.dir, nil) {
-		if err != nil || e.Kind == writer.KindGap || e.CapdDropped+e.KernelDropped > 0 {
+	for e, err := range ledger.Read(s.dir, nil) {
+		if err != nil || e.Kind == ledger.KindGap || e.CapdDropped+e.KernelDropped > 0 {
 			s.t.Errorf("the ledger has %+v, %v", e, err)
 		}
 	}
@@ -325,11 +326,11 @@ func TestDaemonOverBPFLinks(t *testing.T) {
 		if len(got) != n {
 			t.Errorf("%d frames of %d", len(got), n)
 		}
-		causes := map[writer.Cause]int{}
-		for e := range writer.ReadLedger(s.dir, nil) {
+		causes := map[ledger.Cause]int{}
+		for e := range ledger.Read(s.dir, nil) {
 			causes[e.Cause]++
 		}
-		if causes[writer.CauseAbsent] == 0 || causes[writer.CauseDown] == 0 {
+		if causes[ledger.CauseAbsent] == 0 || causes[ledger.CauseDown] == 0 {
 			t.Errorf("the ledger has %v", causes)
 		}
 	})

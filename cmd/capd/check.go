@@ -1,6 +1,11 @@
 package main
 
 import (
+	"capd/capture"
+	"capd/config"
+	"capd/internal/daemon"
+	"capd/pcap"
+	"capd/store"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,12 +16,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"capd/capture"
-	"capd/config"
-	"capd/internal/daemon"
-	"capd/pcap"
-	"capd/writer"
 
 	"github.com/spf13/cobra"
 )
@@ -155,14 +154,14 @@ func (c *checker) memory(taken, total int64) {
 // directory does in the directory what recording does.
 func (c *checker) directory(dir string, mode config.FileMode, cfg *config.Config) {
 	subject := "directory " + dir
-	space, err := writer.Prove(dir, fs.FileMode(mode))
+	space, err := store.Prove(dir, fs.FileMode(mode))
 	if err != nil {
 		c.refuse(subject, err)
 		return
 	}
-	lock, err := writer.LockDirectory(dir)
+	lock, err := store.LockDirectory(dir)
 	switch {
-	case errors.Is(err, writer.ErrInUse):
+	case errors.Is(err, store.ErrInUse):
 		c.add(levelWarn, subject, strings.Join(hints(err), "\n"), "%v", err)
 	case err != nil:
 		c.refuse(subject, err)
@@ -170,7 +169,7 @@ func (c *checker) directory(dir string, mode config.FileMode, cfg *config.Config
 	default:
 		_ = lock.Release()
 	}
-	contents, err := writer.ReadContents(dir)
+	contents, err := store.ReadContents(dir)
 	if err != nil {
 		c.refuse(subject, err)
 		return

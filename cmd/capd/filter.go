@@ -1,6 +1,10 @@
 package main
 
 import (
+	"capd/filter"
+	"capd/internal/after"
+	"capd/pcap"
+	"capd/store"
 	"errors"
 	"fmt"
 	"io"
@@ -9,11 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-
-	"capd/filter"
-	"capd/internal/after"
-	"capd/pcap"
-	"capd/writer"
 
 	"github.com/spf13/cobra"
 )
@@ -203,7 +202,7 @@ func openToRead(path string) (*os.File, error) {
 
 // hints says what to do about it.
 func (u unreadable) hints() []string {
-	finished, isPartial := strings.CutSuffix(u.Path, writer.Partial)
+	finished, isPartial := strings.CutSuffix(u.Path, store.Partial)
 	switch {
 	case errors.Is(u, fs.ErrNotExist) && isPartial:
 		for _, ext := range []string{"", after.Zstd.Ext(), after.Gzip.Ext()} {

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"capd/internal/testnet"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -12,10 +16,6 @@ import (
 	"strconv"
 	"testing"
 	"time"
-
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // flushBound is how old a frame may be when capd is killed and still be lost:
@@ -113,12 +113,12 @@ func (k *killer) awaitRecording() {
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		k.frame()
 		starts := 0
-		for e := range writer.ReadLedger(k.files(), nil) {
-			if e.Kind == writer.KindStart {
+		for e := range ledger.Read(k.files(), nil) {
+			if e.Kind == ledger.KindStart {
 				starts++
 			}
 		}
-		if c, err := writer.ReadContents(k.files()); err == nil && len(c.Partials) > 0 && starts == k.starts {
+		if c, err := store.ReadContents(k.files()); err == nil && len(c.Partials) > 0 && starts == k.starts {
 			return
 		}
 	}
@@ -153,18 +153,18 @@ func (k *killer) verify() {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	known := map[string]writer.Entry{} // the last line of each file
-	for e, err := range writer.ReadLedger(k.files(), nil) {
+	known := map[string]ledger.Entry{} // the last line of each file
+	for e, err := range ledger.Read(k.files(), nil) {
 		if err != nil {
 			k.t.Error(err)
 		}
-		if e.Kind == writer.KindFile {
+		if e.Kind == ledger.KindFile {
 			known[e.Name] = e
 		}
 	}
 	got := map[uint32]bool{}
 	for _, e := range entries {
-		switch _, err := writer.ParseName(e.Name()); {
+		switch _, err := store.ParseName(e.Name()); {
 		case err == nil:
 			before := len(got)
 			k.read(filepath.Join(k.files(), e.Name()), got)
@@ -172,7 +172,7 @@ func (k *killer) verify() {
 			if n := uint64(len(got) - before); line.Packets != n || line.Received != n+line.KernelDropped+line.CapdDropped {
 				k.t.Errorf("%s has %d packets; the ledger says %+v", e.Name(), n, line)
 			}
-		case !slices.Contains([]string{writer.LedgerName, ".capd.lock"}, e.Name()):
+		case !slices.Contains([]string{ledger.FileName, ".capd.lock"}, e.Name()):
 			k.t.Errorf("left behind: %s", e.Name())
 		}
 	}

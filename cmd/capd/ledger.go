@@ -1,6 +1,8 @@
 package main
 
 import (
+	"capd/config"
+	"capd/ledger"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,9 +13,6 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
-
-	"capd/config"
-	"capd/writer"
 
 	"github.com/spf13/cobra"
 )
@@ -27,8 +26,8 @@ type ledgerQuery struct {
 // ledgerJSON is what ledger --json prints.
 type ledgerJSON struct {
 	Complete bool             `json:"complete"`
-	Verdicts []writer.Verdict `json:"verdicts"`
-	Lines    []writer.Entry   `json:"lines"`
+	Verdicts []ledger.Verdict `json:"verdicts"`
+	Lines    []ledger.Entry   `json:"lines"`
 }
 
 func newLedger() *cobra.Command {
@@ -116,7 +115,7 @@ func moment(flag, s string) (time.Time, error) {
 }
 
 func (q *ledgerQuery) answer(w io.Writer, screen *screen, dir string) error {
-	question := writer.Question{Interface: q.iface}
+	question := ledger.Question{Interface: q.iface}
 	var err error
 	if question.Since, question.Until, err = q.times(); err != nil {
 		return err
@@ -134,12 +133,12 @@ func (q *ledgerQuery) answer(w io.Writer, screen *screen, dir string) error {
 	}
 	question.Names = append(question.Names, later...)
 	bar := newProgress(screen, dir, 0)
-	verdicts, err := writer.Judge(writer.ScanLedger(dir, bar.ledger()), question)
+	verdicts, err := ledger.Judge(ledger.ReadWith(dir, bar.ledger()), question)
 	bar.end()
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
 	}
-	verdicts = append([]writer.Verdict{}, slices.DeleteFunc(verdicts, ofNothing)...) // empty, but not nil
+	verdicts = append([]ledger.Verdict{}, slices.DeleteFunc(verdicts, ofNothing)...) // empty, but not nil
 	complete := q.iface == "" || len(verdicts) > 0
 	for i := range verdicts {
 		complete = complete && verdicts[i].Complete()
@@ -155,7 +154,7 @@ func (q *ledgerQuery) answer(w io.Writer, screen *screen, dir string) error {
 
 // ofNothing tells a verdict on an interface that the ledger does not know, or on
 // a time before its first line.
-func ofNothing(v writer.Verdict) bool {
+func ofNothing(v ledger.Verdict) bool {
 	return v.Files == 0 && len(v.Missing) == 0 && !v.Since.Before(v.Until)
 }
 
@@ -173,11 +172,11 @@ func fileNames(dir string) ([]string, error) {
 }
 
 // lines returns the entries on files and gaps within the time asked for.
-func (q *ledgerQuery) lines(dir string, question writer.Question, bar *progress) ([]writer.Entry, error) {
+func (q *ledgerQuery) lines(dir string, question ledger.Question, bar *progress) ([]ledger.Entry, error) {
 	defer bar.end()
-	lines := []writer.Entry{}
-	var damage *writer.LineError
-	for e, err := range writer.ScanLedger(dir, bar.ledger()) {
+	lines := []ledger.Entry{}
+	var damage *ledger.LineError
+	for e, err := range ledger.ReadWith(dir, bar.ledger()) {
 		switch {
 		case errors.As(err, &damage): // the verdict tells
 		case err != nil:
@@ -185,7 +184,7 @@ func (q *ledgerQuery) lines(dir string, question writer.Question, bar *progress)
 		case q.iface != "" && e.Interface != "" && e.Interface != q.iface:
 		case !question.Since.IsZero() && !e.End.IsZero() && e.End.Before(question.Since):
 		case !question.Until.IsZero() && !e.Begin.Before(question.Until):
-		case q.asJSON || e.Kind == writer.KindFile || e.Kind == writer.KindGap && !e.End.IsZero():
+		case q.asJSON || e.Kind == ledger.KindFile || e.Kind == ledger.KindGap && !e.End.IsZero():
 			lines = append(lines, e)
 		}
 	}
@@ -204,7 +203,7 @@ func (q *ledgerQuery) print(w io.Writer, all ledgerJSON) error {
 		for i := range all.Lines {
 			e := &all.Lines[i]
 			what, lost := e.Name, e.KernelDropped+e.CapdDropped
-			if e.Kind == writer.KindGap {
+			if e.Kind == ledger.KindGap {
 				what, lost = "gap: "+string(e.Cause), e.Frames
 			} else if !e.Clean {
 				what += " (not finished in order)"
@@ -232,7 +231,7 @@ func (q *ledgerQuery) print(w io.Writer, all ledgerJSON) error {
 	return nil
 }
 
-func printVerdict(w io.Writer, v *writer.Verdict) error {
+func printVerdict(w io.Writer, v *ledger.Verdict) error {
 	word := "complete"
 	if !v.Complete() {
 		word = "INCOMPLETE"

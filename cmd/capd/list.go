@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"capd/internal/inventory"
+	"capd/ledger"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,9 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
-
-	"capd/internal/inventory"
-	"capd/writer"
 
 	"github.com/spf13/cobra"
 )
@@ -136,7 +135,7 @@ func stateText(f *inventory.File) string {
 	}
 	switch {
 	case f.Told == nil, f.Clean, f.State == inventory.Damaged:
-	case f.Reason == writer.Salvaged:
+	case f.Reason == ledger.ReasonSalvaged:
 		s += ", salvaged"
 	default:
 		s += ", unclean"

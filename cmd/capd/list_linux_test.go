@@ -2,6 +2,11 @@ package main
 
 import (
 	"bytes"
+	"capd/internal/inventory"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,11 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"capd/internal/inventory"
-	"capd/internal/retain"
-	"capd/pcap"
-	"capd/writer"
-
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -34,7 +34,7 @@ const odd = "e\n\x1b[31m"
 type recordedDir struct {
 	t      *testing.T
 	path   string
-	ledger *writer.Ledger
+	ledger *ledger.Ledger
 }
 
 // record records minutes of one file each, of 10, 20, 30 and so on packets, and
@@ -67,11 +67,11 @@ func (d *recordedDir) record(iface string, begin time.Time, minutes int, ledger 
 }
 
 func (d *recordedDir) writer(iface string, begin time.Time, ended chan<- writer.File) *writer.Writer {
-	contents, err := writer.ReadContents(d.path)
+	contents, err := store.ReadContents(d.path)
 	d.must(err)
 	w, err := writer.New(writer.Options{
 		Directory: d.path, RotateInterval: time.Minute, FlushInterval: time.Second, NoDirect: true,
-		PoolSize: 64 << 10, ChunkSize: 8 << 10, Sequence: contents.Last[writer.Lane{Interface: iface}],
+		PoolSize: 64 << 10, ChunkSize: 8 << 10, Sequence: contents.Last[store.Lane{Interface: iface}],
 		Header:   pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Interface: iface},
 		Drops:    func() writer.Drops { return writer.Drops{Kernel: 3} },
 		Finished: func(f writer.File) { ended <- f },
@@ -93,27 +93,29 @@ func (d *recordedDir) must(err error) {
 func (d *recordedDir) crash(path string, change func(b []byte) []byte) {
 	b, err := os.ReadFile(path)
 	d.must(err)
-	d.must(os.WriteFile(path+writer.Partial, change(b), 0o640))
+	d.must(os.WriteFile(path+store.Partial, change(b), 0o640))
 	d.must(os.Remove(path))
 }
 
 // recorded makes the directory. It is being recorded into until stop is called.
 func recorded(t *testing.T) (path string, stop func()) {
 	d := &recordedDir{t: t, path: t.TempDir()}
-	lock, err := writer.LockDirectory(d.path)
+	lock, err := store.LockDirectory(d.path)
 	d.must(err)
-	d.ledger, err = writer.OpenLedger(d.path, writer.LedgerOptions{})
+	d.ledger, err = ledger.Open(d.path, ledger.Options{})
 	d.must(err)
-	d.must(d.ledger.Append(writer.Entry{Kind: writer.KindStart}))
+	d.must(d.ledger.Append(ledger.Entry{Kind: ledger.KindStart}))
 	d.record("older", noon.Add(-time.Hour), 1, false)
 	files := d.record("eth0", noon, 8, true)
 	d.crash(files[6], func(b []byte) []byte { return b[:len(b)-150] })
 	d.crash(files[7], func(b []byte) []byte { copy(b[2000:], bytes.Repeat([]byte{0xff}, 200)); return b })
-	mended, err := writer.Recover(d.path, nil)
+	dir, err := store.Open(d.path)
+	d.must(err)
+	mended, err := writer.Recover(dir, nil)
 	d.must(err)
 	for _, r := range mended {
 		d.must(r.Err)
-		d.must(d.ledger.Append(r.Entries(writer.Entry{})...))
+		d.must(d.ledger.Append(r.Entries(ledger.Entry{})...))
 	}
 	d.must(os.WriteFile(files[1]+".hold", nil, 0o640))
 	d.compress(files[2])
@@ -121,7 +123,7 @@ func recorded(t *testing.T) (path string, stop func()) {
 	d.must(os.WriteFile(files[3]+".hold", nil, 0o640))
 	d.must(os.Remove(files[4])) // by hand
 	d.must(os.Remove(files[5]))
-	d.must(d.ledger.Append(writer.Entry{Kind: writer.KindDeleted, Name: filepath.Base(files[5]), Interface: "eth0", Limit: "bytes"}))
+	d.must(d.ledger.Append(ledger.Entry{Kind: ledger.KindDeleted, Name: filepath.Base(files[5]), Interface: "eth0", Limit: "bytes"}))
 	d.record(odd, noon, 1, true)
 	for _, name := range []string{"\x1b[2Jfile\n.pcapng", "foreign.pcapng", filepath.Base(files[4]) + ".tmp"} {
 		d.must(os.WriteFile(filepath.Join(d.path, name), nil, 0o640))
@@ -131,7 +133,7 @@ func recorded(t *testing.T) (path string, stop func()) {
 	w.Write([]pcap.Packet{{Data: make([]byte, 60), Length: 60, Sec: uint32(noon.Add(time.Hour).Unix())}})
 	w.Tick(noon.Add(time.Hour+time.Second), time.Second)
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		if all, _ := filepath.Glob(filepath.Join(d.path, "*"+writer.Partial)); len(all) == 1 {
+		if all, _ := filepath.Glob(filepath.Join(d.path, "*"+store.Partial)); len(all) == 1 {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -156,8 +158,8 @@ func (d *recordedDir) compress(path string) {
 	d.must(errors.Join(err, z.Close(), h.Close(), os.Remove(path)))
 	info, err := os.Stat(path + ".zst")
 	d.must(err)
-	d.must(d.ledger.Append(writer.Entry{
-		Kind: writer.KindCompressed, Name: filepath.Base(path), Into: path + ".zst", Tally: writer.Tally{Size: uint64(info.Size())},
+	d.must(d.ledger.Append(ledger.Entry{
+		Kind: ledger.KindCompressed, Name: filepath.Base(path), Into: path + ".zst", Tally: ledger.Tally{Size: uint64(info.Size())},
 	}))
 }
 
@@ -276,7 +278,7 @@ func TestListChooses(t *testing.T) {
 	} {
 		var got []string
 		for _, f := range listJSON(t, append(strings.Fields(args), dir)...).Files {
-			n, err := retain.ParseName(f["name"].(string))
+			n, _, err := store.Parse(f["name"].(string))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -350,8 +352,8 @@ func TestListOption(t *testing.T) {
 func TestListTexts(t *testing.T) {
 	var b bytes.Buffer
 	l := &inventory.Listing{Missing: 2, Broken: 1, Files: []*inventory.File{
-		{Name: "a", State: inventory.Unfinished, Told: &inventory.Told{Packets: 1, Reason: writer.Error}},
-		{Name: "b", State: inventory.Finished, Held: true, Told: &inventory.Told{Reason: writer.Salvaged}},
+		{Name: "a", State: inventory.Unfinished, Told: &inventory.Told{Packets: 1, Reason: ledger.ReasonError}},
+		{Name: "b", State: inventory.Finished, Held: true, Told: &inventory.Told{Reason: ledger.ReasonSalvaged}},
 	}}
 	if err := printListing(&b, l); err != nil {
 		t.Fatal(err)

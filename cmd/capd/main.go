@@ -3,16 +3,6 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"runtime"
-	"strings"
-	"syscall"
-
 	"capd/capture"
 	"capd/config"
 	"capd/filter"
@@ -22,7 +12,16 @@ import (
 	"capd/internal/selftest"
 	"capd/internal/top"
 	"capd/pcap"
-	"capd/writer"
+	"capd/store"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -159,7 +158,7 @@ func hints(err error) []string {
 		return []string{"ip link set lo up, or ifconfig lo0 127.0.0.1 up, brings it up"}
 	case errors.Is(err, daemon.ErrNoInterfaces):
 		return []string{"name one with -i; capd interfaces lists them", "or in an [[interface]] of " + defaultConfig + ", or of the file that -c names"}
-	case errors.Is(err, writer.ErrInUse):
+	case errors.Is(err, store.ErrInUse):
 		return []string{"two recorders need two directories"}
 	case errors.Is(err, top.ErrTerminal):
 		return []string{"capd status prints the same once, and ssh -t gives a terminal"}

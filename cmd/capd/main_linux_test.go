@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"capd/internal/testnet"
+	"capd/store"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,9 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/internal/testnet"
-	"capd/writer"
 )
 
 // asCapd makes the test's own binary be capd.
@@ -161,7 +160,7 @@ func TestCheck(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &found); err != nil || code != 0 || len(found) < 4 {
 		t.Errorf("%v: %s", err, out)
 	}
-	if c, err := writer.ReadContents(dir); err != nil || c.Files != 0 || len(c.Partials) != 1 {
+	if c, err := store.ReadContents(dir); err != nil || c.Files != 0 || len(c.Partials) != 1 {
 		t.Errorf("check left %+v, %v", c, err)
 	}
 }
@@ -183,7 +182,7 @@ func recording(t *testing.T, s *testnet.Sender, dir string) {
 	frame[12], frame[13] = 0x88, 0xb5
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		s.Send(frame)
-		if c, err := writer.ReadContents(dir); err == nil && len(c.Partials)+c.Files > 0 {
+		if c, err := store.ReadContents(dir); err == nil && len(c.Partials)+c.Files > 0 {
 			return
 		}
 	}
@@ -207,7 +206,7 @@ func TestRunUntilSignal(t *testing.T) {
 			if err := cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}
-			for c, _ := writer.ReadContents(dir); c.Files == 0; c, _ = writer.ReadContents(dir) {
+			for c, _ := store.ReadContents(dir); c.Files == 0; c, _ = store.ReadContents(dir) {
 				s.Send(make([]byte, 60))
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -222,7 +221,7 @@ func TestRunUntilSignal(t *testing.T) {
 					t.Errorf("no %s in\n%s", want, errs)
 				}
 			}
-			if c, err := writer.ReadContents(dir); err != nil || c.Files == 0 || len(c.Partials) != 0 {
+			if c, err := store.ReadContents(dir); err != nil || c.Files == 0 || len(c.Partials) != 0 {
 				t.Errorf("left %+v, %v", c, err)
 			}
 		})

@@ -1,12 +1,11 @@
 package main
 
 import (
+	"capd/ledger"
 	"fmt"
 	"io"
 	"strings"
 	"time"
-
-	"capd/writer"
 )
 
 // barWidth is how many columns the bar has where there is room.
@@ -52,8 +51,8 @@ func (p *progress) end() { p.screen.clear() }
 func (p *progress) reader(src io.Reader) io.Reader { return progressReader{src, p} }
 
 // ledger counts what is read of ledgers.
-func (p *progress) ledger() writer.LedgerScan {
-	return writer.LedgerScan{Begin: func(n int64) { p.total += n }, Read: p.add}
+func (p *progress) ledger() ledger.ReadOptions {
+	return ledger.ReadOptions{Begin: func(n int64) { p.total += n }, Read: p.add}
 }
 
 type progressReader struct {

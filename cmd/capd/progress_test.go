@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/writer"
 	"io"
 	"os"
 	"path/filepath"
@@ -9,9 +12,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 // fakeTerminal is a screen of the width that keeps what is drawn.
@@ -152,12 +152,12 @@ func TestSalvageTellsReads(t *testing.T) {
 // TestProgressLedger: a ledger is read to its end, and told so.
 func TestProgressLedger(t *testing.T) {
 	dir := t.TempDir()
-	l, err := writer.OpenLedger(dir, writer.LedgerOptions{})
+	l, err := ledger.Open(dir, ledger.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 1000 {
-		if err := l.Append(writer.Entry{Kind: writer.KindQuiet, Interface: "eth0"}); err != nil {
+		if err := l.Append(ledger.Entry{Kind: ledger.KindQuiet, Interface: "eth0"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -167,13 +167,13 @@ func TestProgressLedger(t *testing.T) {
 	s, _ := fakeTerminal(80)
 	p := newProgress(s, dir, 0)
 	n := 0
-	for _, err := range writer.ScanLedger(dir, p.ledger()) {
+	for _, err := range ledger.ReadWith(dir, p.ledger()) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		n++
 	}
-	if info, err := os.Stat(filepath.Join(dir, writer.LedgerName)); err != nil || n != 1000 || p.done != info.Size() || p.total != p.done {
+	if info, err := os.Stat(filepath.Join(dir, ledger.FileName)); err != nil || n != 1000 || p.done != info.Size() || p.total != p.done {
 		t.Errorf("%d lines, %d of %d bytes, %v", n, p.done, p.total, err)
 	}
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"capd/internal/control"
+	"capd/internal/testnet"
+	"capd/store"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,10 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"capd/internal/control"
-	"capd/internal/testnet"
-	"capd/writer"
 
 	landlocksys "github.com/landlock-lsm/go-landlock/landlock/syscall"
 )
@@ -93,7 +92,7 @@ func TestReloadInSandbox(t *testing.T) {
 		t.Errorf("%v\n%s", err, said)
 	}
 	for _, dir := range []string{r.dir, below} {
-		if c, err := writer.ReadContents(dir); err != nil || len(c.Partials) > 0 {
+		if c, err := store.ReadContents(dir); err != nil || len(c.Partials) > 0 {
 			t.Errorf("%s: %+v, %v", dir, c, err)
 		}
 	}

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"capd/internal/after"
+	"capd/store"
+	"capd/writer"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,9 +12,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"capd/internal/after"
-	"capd/writer"
 
 	"github.com/spf13/cobra"
 )
@@ -134,7 +134,7 @@ func reason(why string) string {
 
 // salvaged is the name of the copy: tools go by its end.
 func salvaged(path string) string {
-	base := strings.TrimSuffix(strings.TrimSuffix(path, writer.Partial), writer.DamagedExt)
+	base := strings.TrimSuffix(strings.TrimSuffix(path, store.Partial), store.DamagedExt)
 	ext := filepath.Ext(base)
 	return strings.TrimSuffix(base, ext) + ".salvaged" + ext
 }

@@ -2,14 +2,13 @@ package main
 
 import (
 	"bytes"
+	"capd/internal/control"
+	"capd/internal/daemon"
+	"capd/ledger"
 	"io"
 	"strings"
 	"testing"
 	"time"
-
-	"capd/internal/control"
-	"capd/internal/daemon"
-	"capd/writer"
 )
 
 // The summary, the status and the verdict say what nobody has counted, where
@@ -25,7 +24,7 @@ func TestUnknownFiltered(t *testing.T) {
 				return printStatus(w, &control.Status{Interfaces: []control.Interface{{Name: "v0", Filter: filter}, {Name: "v1"}}}, nil)
 			},
 			"verdict": func(w io.Writer) error {
-				v := writer.Verdict{Interface: "v0"}
+				v := ledger.Verdict{Interface: "v0"}
 				if filter != "" {
 					v.Filters = []string{filter}
 				}

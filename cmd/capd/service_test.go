@@ -1,6 +1,9 @@
 package main
 
 import (
+	"capd/config"
+	"capd/internal/daemon"
+	"capd/store"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,10 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"capd/config"
-	"capd/internal/daemon"
-	"capd/writer"
 )
 
 func TestDescribe(t *testing.T) {
@@ -54,7 +53,7 @@ func TestLasting(t *testing.T) {
 // TestSizing takes the rate from the files that are there.
 func TestSizing(t *testing.T) {
 	dir := t.TempDir()
-	name := writer.Name{Interface: "eth0", Start: time.Now().Add(-1000 * time.Second).UTC().Truncate(time.Second), Sequence: 1}
+	name := store.Name{Interface: "eth0", Start: time.Now().Add(-1000 * time.Second).UTC().Truncate(time.Second), Sequence: 1}
 	if err := os.WriteFile(filepath.Join(dir, name.String()), make([]byte, 1_250_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +62,7 @@ func TestSizing(t *testing.T) {
 	cfg.Interfaces = []config.Interface{{Name: "eth0", Recording: cfg.Recording}}
 	cfg.Interfaces[0].Directory = dir
 	var c checker
-	c.sizing(dir, cfg, writer.Space{Total: 1 << 40, Free: 1 << 39})
+	c.sizing(dir, cfg, store.Space{Total: 1 << 40, Free: 1 << 39})
 	var out strings.Builder
 	if err := c.print(&out, false); err != nil {
 		t.Fatal(err)

@@ -1,18 +1,17 @@
 package main
 
 import (
-	"fmt"
-	"strings"
-	"time"
-
 	"capd/config"
 	"capd/internal/daemon"
 	"capd/internal/retain"
-	"capd/writer"
+	"capd/store"
+	"fmt"
+	"strings"
+	"time"
 )
 
 // sizing says for how long what is recorded stays in the directory.
-func (c *checker) sizing(dir string, cfg *config.Config, space writer.Space) {
+func (c *checker) sizing(dir string, cfg *config.Config, space store.Space) {
 	files, err := retain.Files(dir)
 	if err != nil {
 		c.add(levelWarn, "directory "+dir, "", "%v", err)

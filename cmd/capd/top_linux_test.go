@@ -1,6 +1,9 @@
 package main
 
 import (
+	"capd/internal/testnet"
+	"capd/internal/testterm"
+	"capd/store"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -15,10 +18,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/internal/testnet"
-	"capd/internal/testterm"
-	"capd/writer"
 )
 
 const topConfig = `
@@ -115,7 +114,7 @@ func TestTop(t *testing.T) {
 	term.Press("r")
 	screen += term.AwaitText("Z rotated lo: lo-")
 	held := regexp.MustCompile(`held until capd release: \d files?: .*\blo-`).MatchString(screen)
-	c, err := writer.ReadContents(w.files)
+	c, err := store.ReadContents(w.files)
 	holds, _ := filepath.Glob(filepath.Join(w.files, "lo-*.hold"))
 	if !held || err != nil || c.Files != 1 || len(holds) != 1 {
 		t.Errorf("files %+v, %v; holds %q; screen\n%s", c, err, holds, screen)

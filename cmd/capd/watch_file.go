@@ -1,6 +1,8 @@
 package main
 
 import (
+	"capd/pcap"
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 // file shows the packets of a file.
@@ -108,7 +107,7 @@ func (f *fileFeed) run() error {
 	switch {
 	case printed != nil, err == nil, err == io.EOF, f.stopped.Err() != nil:
 		return nil // the printer tells
-	case errors.Is(err, io.ErrUnexpectedEOF) && strings.HasSuffix(f.w.read, writer.Partial):
+	case errors.Is(err, io.ErrUnexpectedEOF) && strings.HasSuffix(f.w.read, store.Partial):
 		f.w.notice("read %s: after %s: %v: the file is not finished; -f follows it", quoted(f.w.read), plural(f.seen.Load(), "packet"), err)
 		return nil
 	}

@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"capd/internal/testnet"
+	"capd/pcap"
+	"capd/store"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,10 +20,6 @@ import (
 	"testing"
 	"time"
 	"unsafe"
-
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // patience is how long a test waits for what must come.
@@ -501,7 +500,7 @@ func TestWatchFollow(t *testing.T) {
 			}()
 			s := testnet.NewSender(t, "v0")
 			recording(t, s, dir)
-			c, err := writer.ReadContents(dir)
+			c, err := store.ReadContents(dir)
 			if err != nil || len(c.Partials) != 1 {
 				t.Fatalf("%+v, %v", c, err)
 			}
@@ -517,7 +516,7 @@ func TestWatchFollow(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.end(exitFine)
-			code, whole, stderr := capd("watch", "-r", filepath.Join(dir, strings.TrimSuffix(c.Partials[0], writer.Partial)))
+			code, whole, stderr := capd("watch", "-r", filepath.Join(dir, strings.TrimSuffix(c.Partials[0], store.Partial)))
 			if code != 0 || w.errs.String() != "" || w.all.String() != whole {
 				t.Errorf("exit %d, %s%s: %d bytes are shown of the growing file, %d of the finished one", code, stderr, w.errs.String(), w.all.Len(), len(whole))
 			}
@@ -530,7 +529,7 @@ func TestWatchFollow(t *testing.T) {
 func TestWatchFollowCounts(t *testing.T) {
 	b := encodeFrames(pcap.Header{LinkType: pcap.LinkTypeEthernet}, arpFrame(), udpFrame(1, 2, "x"), udpFrame(1, 3, "x"))
 	finished := filepath.Join(t.TempDir(), "x.pcap")
-	h, err := os.Create(finished + writer.Partial)
+	h, err := os.Create(finished + store.Partial)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@
 package after
 
 import (
+	"capd/store"
+	"capd/writer"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +27,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"capd/writer"
 )
 
 // A Compression is what finished files are compressed with.
@@ -97,7 +97,7 @@ const (
 // An Outcome is how a step with one file ended.
 type Outcome struct {
 	Step     Step
-	Name     writer.Name
+	Name     store.Name
 	Path     string        // where the file is now
 	Took     time.Duration // how long the step took
 	Err      error         // nil when the step is done; else it is tried again

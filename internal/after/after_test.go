@@ -2,6 +2,10 @@ package after
 
 import (
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -19,9 +23,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 func TestMain(m *testing.M) {
@@ -40,8 +41,8 @@ const patience = time.Minute
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func nameOf(i int, format pcap.Format) writer.Name {
-	return writer.Name{Interface: "eth0", Start: start.Add(time.Duration(i) * time.Minute), Sequence: uint64(i), Format: format}
+func nameOf(i int, format pcap.Format) store.Name {
+	return store.Name{Interface: "eth0", Start: start.Add(time.Duration(i) * time.Minute), Sequence: uint64(i), Format: format}
 }
 
 // capture writes a finished file and returns what the writer would report.
@@ -63,7 +64,7 @@ func capture(t testing.TB, dir string, i, packets int, format pcap.Format) write
 		t.Fatal(err)
 	}
 	return writer.File{
-		Name: name, Path: path, End: start.Add(time.Hour), Reason: writer.Size, Size: int64(len(content)),
+		Name: name, Path: path, End: start.Add(time.Hour), Reason: ledger.ReasonSize, Size: int64(len(content)),
 		Counts: writer.Counts{Packets: uint64(packets), Bytes: 12345, Lost: 3, KernelDrops: 4},
 	}
 }
@@ -204,7 +205,7 @@ func TestOptions(t *testing.T) {
 func TestUnfinishedFilesAreNotTaken(t *testing.T) {
 	dir := t.TempDir()
 	f := capture(t, dir, 1, 10, pcap.PCAP)
-	partial := f.Path + writer.Partial
+	partial := f.Path + store.Partial
 	if err := os.Rename(f.Path, partial); err != nil {
 		t.Fatal(err)
 	}
@@ -239,14 +240,14 @@ func TestOverflow(t *testing.T) {
 		t.Errorf("%d files in memory, want 2", got)
 	}
 	r.run()
-	done := make(map[Step]map[writer.Name]int)
+	done := make(map[Step]map[store.Name]int)
 	for range 2 * files {
 		o := r.outcome()
 		if o.Err != nil {
 			t.Fatalf("%s %s: %v", o.Step, o.Path, o.Err)
 		}
 		if done[o.Step] == nil {
-			done[o.Step] = make(map[writer.Name]int)
+			done[o.Step] = make(map[store.Name]int)
 		}
 		done[o.Step][o.Name]++
 	}
@@ -291,7 +292,7 @@ func TestFailuresDoNotSpin(t *testing.T) {
 			capture(t, dir, i, 1, pcap.PCAP)
 		}
 		go r.Run(t.Context())
-		tries := make(map[writer.Name]int)
+		tries := make(map[store.Name]int)
 		for range 9 * 5 {
 			o := <-r.outcomes
 			if tries[o.Name]++; o.Err == nil || tries[o.Name] > 6 {

@@ -2,6 +2,7 @@ package after
 
 import (
 	"bufio"
+	"capd/store"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,8 +16,6 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-
-	"capd/writer"
 )
 
 // A compressor replaces files by compressed ones. It uses no goroutine but the
@@ -156,26 +155,26 @@ func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (dige
 		err = unchanged(src.Name(), info)
 	}
 	if err == nil {
-		err = rename(tmp, target)
+		err = store.Rename(tmp, target)
 	}
 	if err != nil {
 		_ = os.Remove(tmp)
 		return digest{}, err
 	}
 	c.stage(stageRenamed)
-	return d, writer.SyncDirectory(c.opt.Directory)
+	return d, store.SyncDirectory(c.opt.Directory)
 }
 
 // room checks that the file fits beside its original, even if it can't be
 // made smaller: both formats then add less than 1/128 and a header.
 func (c *compressor) room(size int64) error {
-	free, err := freeSpace(c.opt.Directory)
+	space, err := store.FreeSpace(c.opt.Directory)
 	if err != nil {
-		return fmt.Errorf("free space of %s: %w", c.opt.Directory, err)
+		return err
 	}
 	need := uint64(size) + uint64(size)/128 + 4096 + c.opt.KeepFree
-	if free < need {
-		return fmt.Errorf("%s: %w: %d bytes free, %d needed", c.opt.Directory, errNoSpace, free, need)
+	if space.Free < need {
+		return fmt.Errorf("%s: %w: %d bytes free, %d needed", c.opt.Directory, errNoSpace, space.Free, need)
 	}
 	return nil
 }
@@ -239,7 +238,7 @@ func (c *compressor) verify(path string, kind Compression, want digest) error {
 		return err
 	}
 	defer h.Close()
-	dropCache(h, 0, 0)
+	store.DropCache(h, 0, 0)
 	dec, closeDecoder, err := decoder(kind, &dropReader{f: h, stop: c.stop})
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", path, err)
@@ -311,7 +310,7 @@ func (c *compressor) replace(path string, info fs.FileInfo) error {
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return writer.SyncDirectory(c.opt.Directory)
+	return store.SyncDirectory(c.opt.Directory)
 }
 
 // behindStep is how many bytes are read or written until the page cache is
@@ -338,7 +337,7 @@ func (r *dropReader) Read(p []byte) (int, error) {
 	}
 	r.off += int64(n)
 	if r.off-r.dropped >= behindStep || err != nil {
-		dropCache(r.f, r.dropped, r.off-r.dropped)
+		store.DropCache(r.f, r.dropped, r.off-r.dropped)
 		r.dropped = r.off
 	}
 	return n, err
@@ -358,7 +357,7 @@ func (w *behindWriter) Write(p []byte) (int, error) {
 	if err != nil || w.off-w.written < behindStep {
 		return n, err
 	}
-	if err := writeBehind(w.f, w.written, w.off-w.written); err != nil {
+	if err := store.WriteThrough(w.f, w.written, w.off-w.written); err != nil {
 		return n, err
 	}
 	w.written = w.off

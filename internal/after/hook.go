@@ -1,6 +1,7 @@
 package after
 
 import (
+	"capd/store"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -13,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"capd/writer"
 )
 
 // Environment of a hook. Those from CAPD_END on are absent when a crash has
@@ -84,7 +83,7 @@ func (q *Queue) find(name string) string {
 func hookEnvironment(name, path string, f *facts) (env []string, mark string) {
 	add := func(key, value string) { env = append(env, key+"="+value) }
 	count := func(key string, n uint64) { add(key, strconv.FormatUint(n, 10)) }
-	n, _ := writer.ParseName(name)
+	n, _ := store.ParseName(name)
 	mark = rand.Text()
 	search := os.Getenv("PATH")
 	if search == "" {

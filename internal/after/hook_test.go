@@ -3,6 +3,10 @@ package after
 import (
 	"bufio"
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 	"context"
 	"errors"
 	"fmt"
@@ -15,17 +19,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 func shell(script string) []string { return []string{"/bin/sh", "-c", script} }
 
 // finished is the report of a file that exists.
-func finished(dir string, n writer.Name) writer.File {
+func finished(dir string, n store.Name) writer.File {
 	return writer.File{
-		Name: n, Path: filepath.Join(dir, n.String()), End: start.Add(time.Hour), Reason: writer.Interval,
+		Name: n, Path: filepath.Join(dir, n.String()), End: start.Add(time.Hour), Reason: ledger.ReasonInterval,
 		Counts: writer.Counts{Packets: 10, Bytes: 12345, Lost: 3, KernelDrops: 4},
 	}
 }

@@ -3,6 +3,9 @@ package after
 import (
 	"bufio"
 	"bytes"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +15,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"capd/writer"
 )
 
 // journalName is the file that says for which files the hook is done. Its name
@@ -56,14 +57,14 @@ type facts struct {
 	Bytes       uint64        `json:"bytes"`
 	Lost        uint64        `json:"lost"`
 	KernelDrops uint64        `json:"kernel_drops"`
-	Reason      writer.Reason `json:"reason"`
+	Reason      ledger.Reason `json:"reason"`
 	Clean       bool          `json:"clean"`
 }
 
 func factsOf(f writer.File) facts {
 	return facts{
 		End: f.End, Packets: f.Packets, Bytes: f.Bytes, Lost: f.Lost, KernelDrops: f.KernelDrops,
-		Reason: f.Reason, Clean: f.Reason != "" && f.Reason != writer.Error,
+		Reason: f.Reason, Clean: f.Reason != "" && f.Reason != ledger.ReasonError,
 	}
 }
 
@@ -112,7 +113,7 @@ func readJournal(r io.Reader) (map[string]entry, error) {
 		if tooLong || json.Unmarshal(line, &e) != nil {
 			continue
 		}
-		if _, err := writer.ParseName(e.File); err == nil {
+		if _, err := store.ParseName(e.File); err == nil {
 			entries[e.File] = e
 		}
 	}
@@ -184,7 +185,7 @@ func (j *journal) compact(files map[string]presence) error {
 	defer j.io.Unlock()
 	b := j.keep(files)
 	tmp := j.path + Temporary
-	h, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, writer.DefaultFileMode)
+	h, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, store.DefaultFileMode)
 	if err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
@@ -200,7 +201,7 @@ func (j *journal) compact(files map[string]presence) error {
 		j.file.Close()
 	}
 	j.file, j.torn = h, false
-	return writer.SyncDirectory(filepath.Dir(j.path))
+	return store.SyncDirectory(filepath.Dir(j.path))
 }
 
 // keep forgets files that are not there and returns the lines of the others.

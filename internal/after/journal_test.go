@@ -2,13 +2,13 @@ package after
 
 import (
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 // present has the first n files.
@@ -27,7 +27,7 @@ func TestJournalOutlastsTears(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b, c := nameOf(0, pcap.PCAP).String(), nameOf(1, pcap.PCAP).String(), nameOf(2, pcap.PCAP).String()
-	known := facts{Packets: 7, Reason: writer.Size, Clean: true, End: start}
+	known := facts{Packets: 7, Reason: ledger.ReasonSize, Clean: true, End: start}
 	for _, err := range []error{j.todo(a, known), j.done(a), j.todo(b, known), j.todo(a, known), j.done(c), j.close()} {
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +106,7 @@ func FuzzJournal(f *testing.F) {
 		}
 		files := make(map[string]presence)
 		for name, e := range entries {
-			if _, err := writer.ParseName(name); err != nil || e.File != name {
+			if _, err := store.ParseName(name); err != nil || e.File != name {
 				t.Fatalf("%q: %+v: %v", name, e, err)
 			}
 			files[name] = plain

@@ -3,7 +3,6 @@
 package after
 
 import (
-	"os"
 	"os/exec"
 	"syscall"
 )
@@ -17,9 +16,3 @@ func separate() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true
 func awaitExit(cmd *exec.Cmd) { _ = cmd.Wait() }
 
 func killMarked(string) int { return 0 }
-
-func dropCache(*os.File, int64, int64) {}
-
-func writeBehind(*os.File, int64, int64) error { return nil }
-
-func rename(from, to string) error { return renameChecked(from, to) }

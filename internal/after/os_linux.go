@@ -2,7 +2,6 @@ package after
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -84,34 +83,4 @@ func killMarked(word string) int {
 		_ = p.Release()
 	}
 	return found
-}
-
-// dropCache drops a range of the file, to its end if n is 0, from the page
-// cache.
-func dropCache(f *os.File, off, n int64) {
-	_ = unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED) // advice
-}
-
-// writeBehind waits until the range is on the disk and drops it from the page
-// cache, before it is so full that others wait for the disk.
-func writeBehind(f *os.File, off, n int64) error {
-	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	err := unix.SyncFileRange(int(f.Fd()), off, n, wait)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) {
-		return err
-	}
-	dropCache(f, off, n)
-	return nil
-}
-
-// rename gives the file its final name and never replaces another.
-func rename(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		return renameChecked(from, to)
-	}
-	if err != nil {
-		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package after
 
 import (
+	"capd/store"
 	"context"
 	"errors"
 	"io"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"capd/writer"
 )
 
 // Run works until ctx is done or Close is called, and returns when all its
@@ -174,7 +173,7 @@ func list(dir string) (listing, error) {
 func (l *listing) add(s string) {
 	final, temporary := strings.CutSuffix(s, Temporary)
 	base, isPacked := baseName(final)
-	if _, err := writer.ParseName(base); err != nil {
+	if _, err := store.ParseName(base); err != nil {
 		return
 	}
 	switch {
@@ -244,15 +243,15 @@ func (q *Queue) forget(files map[string]presence) {
 
 // pending returns the files that may be worked on now, oldest first.
 func (q *Queue) pending(files map[string]presence) []string {
-	var all []writer.Name
+	var all []store.Name
 	for s, p := range files {
 		if q.needs(s, p) == "" || q.waits(s) {
 			continue
 		}
-		n, _ := writer.ParseName(s)
+		n, _ := store.ParseName(s)
 		all = append(all, n)
 	}
-	slices.SortFunc(all, func(a, b writer.Name) int {
+	slices.SortFunc(all, func(a, b store.Name) int {
 		if c := a.Start.Compare(b.Start); c != 0 {
 			return c
 		}
@@ -369,7 +368,7 @@ func (q *Queue) end(step Step, name string, do func(name string) (Outcome, error
 		return
 	}
 	out.Step, out.Took, out.Err = step, time.Since(start), err
-	out.Name, _ = writer.ParseName(name)
+	out.Name, _ = store.ParseName(name)
 	q.opt.Report(out)
 }
 

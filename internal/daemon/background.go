@@ -1,16 +1,16 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/after"
+	"capd/ledger"
+	"capd/writer"
 	"context"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"sync"
 	"time"
-
-	"capd/config"
-	"capd/internal/after"
-	"capd/writer"
 )
 
 // A workshop does with a directory's finished files what the configuration
@@ -175,7 +175,7 @@ func (w *workshop) close(ctx context.Context) {
 // report tells the ledger and retention what became of a file.
 func (d *directory) report(o after.Outcome, log *slog.Logger) {
 	if o.Step == after.RunHook {
-		e := writer.Entry{Kind: writer.KindHook, Name: o.Name.String(), Interface: o.Name.Interface, Exit: o.ExitCode}
+		e := ledger.Entry{Kind: ledger.KindHook, Name: o.Name.String(), Interface: o.Name.Interface, Exit: o.ExitCode}
 		if o.Err != nil {
 			e.Why = o.Err.Error()
 		}
@@ -186,11 +186,11 @@ func (d *directory) report(o after.Outcome, log *slog.Logger) {
 	}
 	switch o.Step {
 	case after.Compress:
-		d.book.note(writer.Entry{
-			Kind: writer.KindCompressed, Name: o.Name.String(), Interface: o.Name.Interface, Into: o.Path,
-			Tally: writer.Tally{Size: uint64(o.Packed)},
+		d.book.note(ledger.Entry{
+			Kind: ledger.KindCompressed, Name: o.Name.String(), Interface: o.Name.Interface, Into: o.Path,
+			Tally: ledger.Tally{Size: uint64(o.Packed)},
 		})
-		d.keeper.Add(o.Name, o.Packed)
+		d.store.Look(o.Name)
 	case after.RunHook:
 		log.Debug("hook has run", "file", o.Path, "took", o.Took)
 	}

@@ -1,28 +1,27 @@
 package daemon
 
 import (
+	"capd/ledger"
 	"log/slog"
 	"os"
 	"strings"
 	"sync"
-
-	"capd/writer"
 )
 
 // A book keeps the ledger of a directory, in the background: who tells it
 // something goes on at once, whatever the disk does.
 type book struct {
-	ledger *writer.Ledger
+	ledger *ledger.Ledger
 	log    *slog.Logger
 	done   chan struct{}
 
 	mu     sync.Mutex
 	wake   *sync.Cond
-	queue  []writer.Entry
+	queue  []ledger.Entry
 	closed bool
 }
 
-func openBook(l *writer.Ledger, log *slog.Logger) *book {
+func openBook(l *ledger.Ledger, log *slog.Logger) *book {
 	b := &book{ledger: l, log: log, done: make(chan struct{})}
 	b.wake = sync.NewCond(&b.mu)
 	go b.write()
@@ -30,7 +29,7 @@ func openBook(l *writer.Ledger, log *slog.Logger) *book {
 }
 
 // note hands entries over.
-func (b *book) note(entries ...writer.Entry) {
+func (b *book) note(entries ...ledger.Entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queue = append(b.queue, entries...)

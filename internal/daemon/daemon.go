@@ -4,6 +4,12 @@ package daemon
 
 import (
 	"bytes"
+	"capd/capture"
+	"capd/config"
+	"capd/internal/linkwatch"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -16,12 +22,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"capd/capture"
-	"capd/config"
-	"capd/internal/linkwatch"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // lookEvery is how often the list of interfaces is read when no change of one is
@@ -86,7 +86,7 @@ type Daemon struct {
 
 	mu        sync.Mutex         // guards what follows
 	leaving   map[*recorder]bool // that hand over to others
-	recorders map[writer.Lane]*recorder
+	recorders map[store.Lane]*recorder
 	ended     []Status // of recorders that are no more
 	running   sync.WaitGroup
 }
@@ -100,7 +100,7 @@ type links map[string]capture.Interface
 func New(opt Options) (*Daemon, error) {
 	d := &Daemon{
 		opt: opt, log: opt.Log, start: time.Now(),
-		count: newQuota(opt.Count), os: system(), memory: memory(), recorders: make(map[writer.Lane]*recorder),
+		count: newQuota(opt.Count), os: system(), memory: memory(), recorders: make(map[store.Lane]*recorder),
 		leaving: make(map[*recorder]bool), abort: make(chan struct{}),
 	}
 	if d.log == nil {
@@ -285,7 +285,7 @@ func (d *Daemon) compareClocks() {
 	expected := d.wall.Add(now.Sub(d.tick)).Round(0) // the difference is a monotonic one
 	if off := now.Round(0).Sub(expected); off > clockStep || off < -clockStep {
 		d.log.Warn("the system clock was set", "by", off.String())
-		d.dirs.note(writer.Entry{Begin: expected, End: now.Round(0)}, writer.KindClock)
+		d.dirs.note(ledger.Entry{Begin: expected, End: now.Round(0)}, ledger.KindClock)
 	}
 	d.tick, d.wall = now, now.Round(0)
 }

@@ -1,6 +1,12 @@
 package daemon
 
 import (
+	"capd/capture"
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +18,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"capd/capture"
-	"capd/config"
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // TestMillionFrames: every frame is in the files exactly once, in order, as it
@@ -231,7 +231,7 @@ func TestOverrun(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 65535)
 	r := newRig(t, func(c *config.Config) { c.RingSize = 4 * config.MiB }, "v1")
 	r.start(r.options())
-	r.d.recorders[writer.Lane{Interface: "v1"}].hold(t)
+	r.d.recorders[store.Lane{Interface: "v1"}].hold(t)
 	s := testnet.NewSender(t, "v0")
 	const flood = 20_000
 	var frame []byte
@@ -239,7 +239,7 @@ func TestOverrun(t *testing.T) {
 		frame = appendFrame(frame[:0], 1, n)
 		s.Send(frame)
 	}
-	r.d.recorders[writer.Lane{Interface: "v1"}].release()
+	r.d.recorders[store.Lane{Interface: "v1"}].release()
 	r.await("the ring's rest", func() bool {
 		s := r.status("v1")
 		return s.KernelDropped > 0 && s.Writer.Accepted+s.KernelDropped == flood
@@ -289,7 +289,7 @@ func TestRefuses(t *testing.T) {
 	first := newRig(t, nil, "v1")
 	first.start(first.options())
 	second := newRig(t, func(cfg *config.Config) { cfg.Directory = first.dir }, "v0")
-	if _, err := New(second.options()); !errors.Is(err, writer.ErrInUse) {
+	if _, err := New(second.options()); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("second daemon: %v", err)
 	}
 	first.end()
@@ -326,7 +326,7 @@ func TestPartialOfEarlierRun(t *testing.T) {
 		torn = append(torn, record[:size]...)
 	}
 	name := "v1-20260102T030405Z-000041.pcapng"
-	if err := os.WriteFile(filepath.Join(r.dir, name+writer.Partial), torn[:len(torn)-3], 0o640); err != nil {
+	if err := os.WriteFile(filepath.Join(r.dir, name+store.Partial), torn[:len(torn)-3], 0o640); err != nil {
 		t.Fatal(err)
 	}
 	r.start(r.options())
@@ -340,14 +340,14 @@ func TestPartialOfEarlierRun(t *testing.T) {
 	if !strings.Contains(r.log.String(), name) {
 		t.Error("not reported")
 	}
-	kinds := map[writer.Kind]int{}
-	for e := range writer.ReadLedger(r.dir, nil) {
+	kinds := map[ledger.Kind]int{}
+	for e := range ledger.Read(r.dir, nil) {
 		kinds[e.Kind]++
-		if e.Kind == writer.KindSalvaged && (e.Cut == 0 || e.Packets != 1) {
+		if e.Kind == ledger.KindSalvaged && (e.Cut == 0 || e.Packets != 1) {
 			t.Errorf("%+v", e)
 		}
 	}
-	if kinds[writer.KindSalvaged] != 1 || kinds[writer.KindGap] != 1 || kinds[writer.KindFile] != 2 {
+	if kinds[ledger.KindSalvaged] != 1 || kinds[ledger.KindGap] != 1 || kinds[ledger.KindFile] != 2 {
 		t.Errorf("ledger has %v", kinds)
 	}
 }
@@ -359,7 +359,7 @@ func TestAbort(t *testing.T) {
 	r.start(r.options())
 	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
 	r.await("a frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
-	rec := r.d.recorders[writer.Lane{Interface: "v1"}]
+	rec := r.d.recorders[store.Lane{Interface: "v1"}]
 	rec.hold(t)
 	r.stop()
 	r.d.Abort()
@@ -369,7 +369,7 @@ func TestAbort(t *testing.T) {
 	}
 	// This disk does finish, behind the daemon's back.
 	r.await("the disk", func() bool {
-		c, err := writer.ReadContents(r.dir)
+		c, err := store.ReadContents(r.dir)
 		return err == nil && c.Files == 1 && len(c.Partials) == 0
 	})
 }
@@ -404,11 +404,11 @@ func TestLedger(t *testing.T) {
 	r.await("down", func() bool { return r.status("v1").State == Down })
 	testnet.SetUp(t, "v1", true)
 	r.await("up", func() bool { return r.status("v1").State == Recording })
-	r.d.recorders[writer.Lane{Interface: "v1"}].hold(t)
+	r.d.recorders[store.Lane{Interface: "v1"}].hold(t)
 	for range 60_000 { // more than the ring holds
 		s.Send(appendFrame(nil, 1, 7)[:60])
 	}
-	r.d.recorders[writer.Lane{Interface: "v1"}].release()
+	r.d.recorders[store.Lane{Interface: "v1"}].release()
 	add()
 	r.start(r.options())
 	send(300)
@@ -416,11 +416,11 @@ func TestLedger(t *testing.T) {
 	send(300)
 	add()
 
-	var sum writer.Tally
+	var sum ledger.Tally
 	var frameGaps uint64
-	causes := map[writer.Cause]int{}
-	kinds := map[writer.Kind]int{}
-	for e, err := range writer.ReadLedger(r.dir, nil) {
+	causes := map[ledger.Cause]int{}
+	kinds := map[ledger.Kind]int{}
+	for e, err := range ledger.Read(r.dir, nil) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,22 +434,22 @@ func TestLedger(t *testing.T) {
 	if sum.Received+frameGaps != received || sum.Packets != written || sum.KernelDropped == 0 {
 		t.Errorf("ledger sums up to %+v, %d in gaps; want %d received, %d written", sum, frameGaps, received, written)
 	}
-	if kinds[writer.KindStart] != 2 || kinds[writer.KindStop] != 2 || kinds[writer.KindFile] < 3 || causes[writer.CauseDown] != 2 {
+	if kinds[ledger.KindStart] != 2 || kinds[ledger.KindStop] != 2 || kinds[ledger.KindFile] < 3 || causes[ledger.CauseDown] != 2 {
 		t.Errorf("lines %v, causes %v", kinds, causes)
 	}
 	var names []string
 	for _, path := range r.files("v1") {
 		names = append(names, filepath.Base(path))
 	}
-	verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{Names: names})
+	verdicts, err := ledger.Judge(ledger.Read(r.dir, nil), ledger.Question{Names: names})
 	if err != nil || len(verdicts) != 1 {
 		t.Fatalf("%v, %v", verdicts, err)
 	}
-	got := map[writer.Cause]bool{}
+	got := map[ledger.Cause]bool{}
 	for _, m := range verdicts[0].Missing {
 		got[m.Cause] = true
 	}
-	if len(got) != 3 || !got[writer.CauseDown] || !got[writer.CauseKernel] || !got[writer.CauseStopped] {
+	if len(got) != 3 || !got[ledger.CauseDown] || !got[ledger.CauseKernel] || !got[ledger.CauseStopped] {
 		t.Errorf("missing %+v", verdicts[0].Missing)
 	}
 }
@@ -477,22 +477,22 @@ func TestFinishedFiles(t *testing.T) {
 	if want := "v1 3 " + r.dir + "/v1-"; err != nil || !strings.HasPrefix(string(b), want) || !strings.HasSuffix(string(b), ".pcapng.zst\n") {
 		t.Errorf("the hook got %q, %v", b, err)
 	}
-	kinds := map[writer.Kind]int{}
-	for e := range writer.ReadLedger(r.dir, nil) {
+	kinds := map[ledger.Kind]int{}
+	for e := range ledger.Read(r.dir, nil) {
 		kinds[e.Kind]++
 	}
-	if kinds[writer.KindCompressed] != 1 || kinds[writer.KindFile] != 1 {
+	if kinds[ledger.KindCompressed] != 1 || kinds[ledger.KindFile] != 1 {
 		t.Errorf("ledger has %v", kinds)
 	}
-	if kinds[writer.KindHook] != 1 {
-		t.Errorf("%d lines of the hook", kinds[writer.KindHook])
+	if kinds[ledger.KindHook] != 1 {
+		t.Errorf("%d lines of the hook", kinds[ledger.KindHook])
 	}
 	var names []string
 	entries, _ := os.ReadDir(r.dir)
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{Names: names})
+	verdicts, err := ledger.Judge(ledger.Read(r.dir, nil), ledger.Question{Names: names})
 	if err != nil || len(verdicts) != 1 || !verdicts[0].Complete() {
 		t.Errorf("%+v, %v", verdicts, err)
 	}
@@ -507,10 +507,10 @@ func TestHookFails(t *testing.T) {
 	testnet.NewSender(t, "v0").Send(appendFrame(nil, 1, 0))
 	r.await("a frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
 	r.d.Rotate()
-	var line writer.Entry
+	var line ledger.Entry
 	r.await("the hook's line", func() bool {
-		for e, err := range writer.ReadLedger(r.dir, nil) {
-			if err == nil && e.Kind == writer.KindHook {
+		for e, err := range ledger.Read(r.dir, nil) {
+			if err == nil && e.Kind == ledger.KindHook {
 				line = e
 			}
 		}
@@ -544,10 +544,10 @@ func TestFinishedButUnlisted(t *testing.T) {
 		r.end()
 	}
 	lines := 0
-	for e := range writer.ReadLedger(r.dir, nil) {
+	for e := range ledger.Read(r.dir, nil) {
 		if e.Name == filepath.Base(lost) {
 			lines++
-			if e.Packets != 1 || e.Clean || e.Reason != writer.Salvaged {
+			if e.Packets != 1 || e.Clean || e.Reason != ledger.ReasonSalvaged {
 				t.Errorf("%+v", e)
 			}
 		}

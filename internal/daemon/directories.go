@@ -1,6 +1,11 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/retain"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 	"context"
 	"fmt"
 	"io/fs"
@@ -11,10 +16,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"capd/config"
-	"capd/internal/retain"
-	"capd/writer"
 )
 
 // directories are those that are recorded into, each proven and locked. A
@@ -22,7 +23,7 @@ import (
 type directories struct {
 	self    []string // see Options
 	log     *slog.Logger
-	run     writer.Entry    // what the ledgers say of this run
+	run     ledger.Entry    // what the ledgers say of this run
 	keeping context.Context // of retention; nil before retain
 	tasks   sync.WaitGroup  // of directories: retention, and the end of those that go
 
@@ -35,24 +36,21 @@ type directories struct {
 
 type directory struct {
 	path   string
-	files  int // finished, at the start
+	store  *store.Directory
 	keeper *retain.Keeper
 	after  *workshop
-	lock   *writer.Lock
+	lock   *store.Lock
 	book   *book
 	told   bool               // the ledger has this run's start
 	unkeep context.CancelFunc // ends retention; nil before it began
 	kept   chan struct{}      // closed: retention has ended
-
-	mu   sync.Mutex             // guards last
-	last map[writer.Lane]uint64 // highest sequence numbers
 }
 
 // openDirectories proves and locks every directory of the configuration.
 func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directories, error) {
 	all := &directories{
 		self: opt.Self, log: log, byPath: make(map[string]*directory),
-		run: writer.Entry{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
+		run: ledger.Entry{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
 	}
 	all.hurry, all.hurryNow = context.WithCancel(context.Background())
 	if err := all.add(c); err != nil {
@@ -94,7 +92,7 @@ func (all *directories) put(path string, d *directory) {
 }
 
 func (all *directories) open(path string, mode config.FileMode, c *config.Config) error {
-	space, err := writer.Prove(path, fs.FileMode(mode))
+	space, err := store.Prove(path, fs.FileMode(mode))
 	if err != nil {
 		return fmt.Errorf("directory %s: %w", path, err)
 	}
@@ -106,59 +104,57 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 			}
 		}
 	}
-	lock, err := writer.LockDirectory(path)
+	lock, err := store.LockDirectory(path)
 	if err != nil {
 		return err
 	}
 	d := &directory{path: path, lock: lock}
+	if d.store, err = store.OpenWatched(path); err != nil {
+		_ = lock.Release()
+		return err
+	}
 	// A hook that is new is for the files that come, salvaged ones too.
 	if err = d.openWorkshop(c, all.self, all.log); err == nil {
 		err = d.fill(path, all.log)
-	}
-	if err == nil {
-		err = d.keep(path, c, all.log)
 	}
 	if err != nil {
 		d.after.close(context.Background())
 		if d.book != nil {
 			d.book.close()
 		}
+		d.store.Close()
 		_ = lock.Release()
 		return err
 	}
+	d.keep(c, all.log)
 	d.after.begin()
 	all.put(path, d)
 	all.retainIn(d)
 	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
-		"free", config.Size(space.Free).String(), "files", d.files)
+		"free", config.Size(space.Free).String(), "files", d.store.Contents().Files)
 	return nil
 }
 
 // fill finishes what an earlier run left and reads the directory.
 func (d *directory) fill(path string, log *slog.Logger) error {
-	ledger, err := writer.OpenLedger(path, writer.LedgerOptions{})
+	ledger, err := ledger.Open(path, ledger.Options{})
 	if err != nil {
 		return err
 	}
 	d.book = openBook(ledger, log.With("directory", path))
-	lines, err := unlisted(path) // before salvage adds to what is finished
+	lines, err := unlisted(d.store) // before salvage adds to what is finished
 	if err != nil {
 		return err
 	}
 	d.book.note(lines...)
-	if err := d.salvage(path, log); err != nil {
-		return err
-	}
-	contents, err := writer.ReadContents(path)
-	d.last, d.files = contents.Last, contents.Files
-	return err
+	return d.salvage(path, log)
 }
 
 // salvage finishes the files that an earlier run left unfinished, and tells the
 // ledger what became of them.
 func (d *directory) salvage(path string, log *slog.Logger) error {
-	unfinished := writer.ReadUnfinished(writer.ReadLedger(path, nil), boot())
-	recovered, err := writer.Recover(path, unfinished.Checkpoints)
+	unfinished := ledger.ReadUnfinished(ledger.Read(path, nil), boot())
+	recovered, err := writer.Recover(d.store, unfinished.Checkpoints)
 	last := make(map[string]time.Time) // moment of which an interface has a packet
 	for i := range recovered {
 		r := &recovered[i]
@@ -180,24 +176,13 @@ func (d *directory) salvage(path string, log *slog.Logger) error {
 		}
 	}
 	for _, iface := range slices.Sorted(maps.Keys(last)) {
-		d.book.note(writer.Entry{Kind: writer.KindGap, Interface: iface, Begin: last[iface], End: time.Now(), Cause: writer.CauseStopped})
+		d.book.note(ledger.Entry{Kind: ledger.KindGap, Interface: iface, Begin: last[iface], End: time.Now(), Cause: ledger.CauseStopped})
 	}
 	return err
 }
 
-// sequence returns the lane's highest sequence number in the directory.
-func (d *directory) sequence(lane writer.Lane) uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.last[lane]
-}
-
 // remember keeps the sequence of a recorder that ended.
-func (d *directory) remember(r *recorder) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.last[r.lane] = max(d.last[r.lane], r.writer.Sequence()) // one that follows may be ahead
-}
+func (d *directory) remember(r *recorder) { d.store.Used(r.lane, r.writer.Sequence()) }
 
 // retain keeps all directories within their limits until the context ends.
 func (all *directories) retain(ctx context.Context) {
@@ -216,14 +201,17 @@ func (all *directories) retainIn(d *directory) {
 	d.unkeep, d.kept = cancel, make(chan struct{})
 	all.tasks.Go(func() {
 		defer close(d.kept)
+		var tasks sync.WaitGroup
+		tasks.Go(func() { d.store.Follow(ctx, 0, all.log) })
 		d.run(ctx, all.log)
+		tasks.Wait()
 	})
 }
 
 // began tells the ledgers that do not know it yet that capd records.
 func (all *directories) began(c *config.Config) {
 	start := all.run
-	start.Kind, start.Config = writer.KindStart, c.Digest()
+	start.Kind, start.Config = ledger.KindStart, c.Digest()
 	for _, d := range all.unique() {
 		if !d.told {
 			d.told = true
@@ -233,7 +221,7 @@ func (all *directories) began(c *config.Config) {
 }
 
 // note tells all ledgers.
-func (all *directories) note(e writer.Entry, kind writer.Kind) {
+func (all *directories) note(e ledger.Entry, kind ledger.Kind) {
 	e.Kind = kind
 	for _, d := range all.unique() {
 		d.book.note(e)
@@ -276,11 +264,13 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 	if d.unkeep != nil {
 		d.unkeep()
 		<-d.kept
+	} else {
+		d.store.Close() // nothing follows it
 	}
 	d.after.close(ctx)
 	if d.told {
 		last := all.run
-		last.Kind = writer.KindStop
+		last.Kind = ledger.KindStop
 		d.book.note(last)
 	}
 	d.book.close()

@@ -1,17 +1,17 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"encoding/binary"
 	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"capd/config"
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // udpFrame is a UDP datagram of one of many flows, numbered. A fragment is the
@@ -64,7 +64,7 @@ func TestFanout(t *testing.T) {
 	next := map[byte]uint32{}
 	used := map[int]bool{}
 	for _, path := range r.files("v1") {
-		name, _ := writer.ParseName(path[len(r.dir)+1:])
+		name, _ := store.ParseName(path[len(r.dir)+1:])
 		used[name.Lane] = true
 		walk(t, []string{path}, func(p pcap.Packet) {
 			flow := p.Data[42]
@@ -160,12 +160,12 @@ func TestFilter(t *testing.T) {
 			}
 			h.Close()
 		}
-		for e := range writer.ReadLedger(r.dir, nil) {
-			if e.Kind == writer.KindFile && e.Filter != expr {
+		for e := range ledger.Read(r.dir, nil) {
+			if e.Kind == ledger.KindFile && e.Filter != expr {
 				t.Errorf("ledger: filter %q", e.Filter)
 			}
 		}
-		verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{})
+		verdicts, err := ledger.Judge(ledger.Read(r.dir, nil), ledger.Question{})
 		if err != nil || len(verdicts) != 1 || !slices.Equal(verdicts[0].Filters, []string{expr}) {
 			t.Errorf("verdicts %+v, %v", verdicts, err)
 		}
@@ -229,7 +229,7 @@ func (f *flows) end(r *rig, names ...string) {
 	used := map[int]bool{}
 	for _, name := range names {
 		for _, path := range r.files(name) {
-			file, _ := writer.ParseName(path[len(r.dir)+1:])
+			file, _ := store.ParseName(path[len(r.dir)+1:])
 			used[file.Lane] = true
 			walk(r.t, []string{path}, func(p pcap.Packet) {
 				flow, n := p.Data[42], binary.BigEndian.Uint32(p.Data[43:])

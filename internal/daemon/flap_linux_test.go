@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/ledger"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,10 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/config"
-	"capd/internal/testnet"
-	"capd/writer"
 )
 
 // flaps is how often an interface changes, 50 times a second.
@@ -104,27 +103,27 @@ func TestFlapUpDown(t *testing.T) {
 			if n := len(r.files("v1")); n != 1 {
 				t.Errorf("%d files", n)
 			}
-			r.linesAndGaps(lanes*flaps, flaps, writer.CauseDown)
+			r.linesAndGaps(lanes*flaps, flaps, ledger.CauseDown)
 		})
 	}
 }
 
 // linesAndGaps checks that there are no more than so many.
-func (r *rig) linesAndGaps(lines, gaps int, cause writer.Cause) {
+func (r *rig) linesAndGaps(lines, gaps int, cause ledger.Cause) {
 	r.t.Helper()
 	const others = 20 // start, end, and what is not of links
 	if n := strings.Count(r.log.String(), "\n"); n > lines+others {
 		r.t.Errorf("%d lines for %d changes", n, lines)
 	}
 	n, of := 0, 0
-	for e, err := range writer.ReadLedger(r.dir, nil) {
+	for e, err := range ledger.Read(r.dir, nil) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if e.Kind == writer.KindGap {
+		if e.Kind == ledger.KindGap {
 			n++
 		}
-		if e.Kind == writer.KindGap && e.Cause == cause {
+		if e.Kind == ledger.KindGap && e.Cause == cause {
 			of++
 		}
 	}
@@ -169,7 +168,7 @@ func TestFlapRemoved(t *testing.T) {
 		t.Errorf("%d files", len(files))
 	}
 	verify(t, files, 1, times, 0)
-	r.linesAndGaps(6*times, 6*times, writer.CauseAbsent)
+	r.linesAndGaps(6*times, 6*times, ledger.CauseAbsent)
 }
 
 // TestFlapRenamed: one that gets a new name 50 times a second is recorded once,

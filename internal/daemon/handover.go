@@ -1,14 +1,14 @@
 package daemon
 
 import (
+	"capd/capture"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
-
-	"capd/capture"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // A handover lets recorders take an interface over from others without a frame
@@ -77,7 +77,7 @@ func (h *handover) arrive() {
 }
 
 // finish tells that an old recorder has read all.
-func (h *handover) finish(lane writer.Lane, end writer.End) {
+func (h *handover) finish(lane store.Lane, end writer.End) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.renamed {

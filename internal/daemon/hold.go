@@ -1,6 +1,10 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/control"
+	"capd/ledger"
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -10,17 +14,12 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"capd/config"
-	"capd/internal/control"
-	"capd/internal/retain"
-	"capd/writer"
 )
 
 // A chosen file is one of a selection.
 type chosen struct {
 	dir  *directory
-	name writer.Name
+	name store.Name
 }
 
 func (c chosen) path() string { return filepath.Join(c.dir.path, c.name.String()) }
@@ -36,7 +35,7 @@ func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error
 		return nil, fmt.Errorf("hold: %w", err)
 	}
 	defer d.kept.forget()
-	return each(ctx, files, writer.KindHold, (*retain.Keeper).Hold)
+	return each(ctx, files, ledger.KindHold, (*store.Directory).Hold)
 }
 
 // Release undoes Hold.
@@ -50,18 +49,18 @@ func (d *Daemon) Release(ctx context.Context, s control.Selection) ([]string, er
 		return nil, fmt.Errorf("release: %w", err)
 	}
 	defer d.kept.forget()
-	return each(ctx, files, writer.KindRelease, (*retain.Keeper).Release)
+	return each(ctx, files, ledger.KindRelease, (*store.Directory).Release)
 }
 
 // each does it to the files, and tells the ledgers of those that it changed. A
 // file that a limit deleted meanwhile is left out, unless it is the only one.
-func each(ctx context.Context, files []chosen, kind writer.Kind, do func(*retain.Keeper, writer.Name) (bool, error)) ([]string, error) {
+func each(ctx context.Context, files []chosen, kind ledger.Kind, do func(*store.Directory, store.Name) (bool, error)) ([]string, error) {
 	var done []string
 	for _, c := range files {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("%s: %w after %d of %d files", kind, err, len(done), len(files))
 		}
-		changed, err := do(c.dir.keeper, c.name)
+		changed, err := do(c.dir.store, c.name)
 		if errors.Is(err, fs.ErrNotExist) && len(files) > 1 {
 			continue
 		}
@@ -69,7 +68,7 @@ func each(ctx context.Context, files []chosen, kind writer.Kind, do func(*retain
 			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
 		if changed {
-			c.dir.book.note(writer.Entry{Kind: kind, Name: c.name.String(), Interface: c.name.Interface})
+			c.dir.book.note(ledger.Entry{Kind: kind, Name: c.name.String(), Interface: c.name.Interface})
 		}
 		done = append(done, c.path())
 	}
@@ -99,13 +98,13 @@ func (d *Daemon) choose(s control.Selection) ([]chosen, error) {
 
 // find finds a file by its path, or by its name in any directory.
 func (d *Daemon) find(path string) (chosen, error) {
-	name, err := retain.ParseName(filepath.Base(path))
+	name, _, err := store.Parse(filepath.Base(path))
 	if err != nil {
 		return chosen{}, control.Refused("%v", err)
 	}
 	place := filepath.Dir(path)
 	for _, dir := range d.dirs.unique() {
-		if (place == "." || sameDirectory(place, dir.path)) && dir.keeper.Has(name) {
+		if (place == "." || sameDirectory(place, dir.path)) && dir.store.Has(name) {
 			return chosen{dir, name}, nil
 		}
 	}
@@ -125,7 +124,7 @@ func (d *Daemon) since(s control.Selection) ([]chosen, error) {
 		return nil, control.Refused("%q is not a time above 0, as 10m", s.Last)
 	}
 	begin := time.Now().Add(-time.Duration(last))
-	return d.all(s.Interface, func(k *retain.Keeper) ([]writer.Name, error) { return k.Since(begin) })
+	return d.all(s.Interface, func(d *store.Directory) []store.Name { return d.Since(begin) })
 }
 
 // held finds the files that are held.
@@ -133,19 +132,15 @@ func (d *Daemon) held(s control.Selection) ([]chosen, error) {
 	if s.Last != "" || len(s.Files) > 0 {
 		return nil, control.Refused("name either files, how far back to go, or all")
 	}
-	return d.all(s.Interface, (*retain.Keeper).Held)
+	return d.all(s.Interface, (*store.Directory).Held)
 }
 
 // all asks each directory for its files, and returns those of the interface; of
 // the empty name, all.
-func (d *Daemon) all(iface string, ask func(*retain.Keeper) ([]writer.Name, error)) ([]chosen, error) {
+func (d *Daemon) all(iface string, ask func(*store.Directory) []store.Name) ([]chosen, error) {
 	var files []chosen
 	for _, dir := range d.dirs.unique() {
-		names, err := ask(dir.keeper)
-		if err != nil {
-			return nil, fmt.Errorf("directory %s: %w", dir.path, err)
-		}
-		for _, n := range names {
+		for _, n := range ask(dir.store) {
 			if iface == "" || n.Interface == iface {
 				files = append(files, chosen{dir, n})
 			}
@@ -177,7 +172,7 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 				return nil, fmt.Errorf("rotate: %s is not finished yet", c.path())
 			}
 		}
-		if c.dir.keeper.Has(name) {
+		if c.dir.store.Has(name) {
 			done = append(done, c.path())
 		}
 	}
@@ -188,17 +183,17 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 
 // rotate tells the recorders of the interface to begin new files, and returns
 // the present ones.
-func (d *Daemon) rotate(iface string) (map[*recorder]writer.Name, error) {
+func (d *Daemon) rotate(iface string) (map[*recorder]store.Name, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	current := make(map[*recorder]writer.Name)
+	current := make(map[*recorder]store.Name)
 	known := iface == ""
 	for _, r := range d.recorders {
 		if iface != "" && r.name != iface {
 			continue
 		}
 		known = true
-		name, err := writer.ParseName(strings.TrimSuffix(filepath.Base(r.writer.Stats().File), writer.Partial))
+		name, err := store.ParseName(strings.TrimSuffix(filepath.Base(r.writer.Stats().File), store.Partial))
 		if err == nil { // else there is none
 			current[r] = name
 		}

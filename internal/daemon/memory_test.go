@@ -1,12 +1,11 @@
 package daemon
 
 import (
-	"maps"
-	"testing"
-
 	"capd/capture"
 	"capd/config"
-	"capd/writer"
+	"capd/store"
+	"maps"
+	"testing"
 )
 
 // TestPoolSize has interfaces come to machines of different sizes, and adds up
@@ -39,7 +38,7 @@ func TestPoolSize(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := &Daemon{memory: c.memory, recorders: make(map[writer.Lane]*recorder)}
+			d := &Daemon{memory: c.memory, recorders: make(map[store.Lane]*recorder)}
 			d.current.Store(cfg)
 			there := make(links)
 			begin := func(names ...string) {
@@ -52,7 +51,7 @@ func TestPoolSize(t *testing.T) {
 					one := d.wanted()[name]
 					pool := d.poolSize(name, one)
 					for i := range one.Fanout {
-						lane := writer.Lane{Interface: name, Number: i}
+						lane := store.Lane{Interface: name, Number: i}
 						d.recorders[lane] = &recorder{lane: lane, pool: pool}
 					}
 				}
@@ -66,7 +65,7 @@ func TestPoolSize(t *testing.T) {
 				sum += r.pool
 			}
 			for i, name := range append(c.links, c.later...) {
-				r := d.recorders[writer.Lane{Interface: name}]
+				r := d.recorders[store.Lane{Interface: name}]
 				if r.pool != c.pools[i] {
 					t.Errorf("%s has %d MiB, want %d", name, r.pool/mib, c.pools[i]/mib)
 				}

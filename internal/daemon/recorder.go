@@ -1,6 +1,12 @@
 package daemon
 
 import (
+	"capd/capture"
+	"capd/config"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +16,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"capd/capture"
-	"capd/config"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // idle is how long a recorder waits for frames before it looks at the clock.
@@ -33,7 +34,7 @@ const group = 64
 type recorder struct {
 	d      *Daemon
 	name   string
-	lane   writer.Lane
+	lane   store.Lane
 	source *source
 	cfg    *config.Interface
 	dir    *directory
@@ -50,7 +51,7 @@ type recorder struct {
 	pool   int64         // bytes for packets on their way to the disk
 	born   time.Time     // when it was made
 	opened bool          // it has recorded once
-	gap    writer.Entry  // in the ledger, that is open; no Cause: none
+	gap    ledger.Entry  // in the ledger, that is open; no Cause: none
 	taken  uint64        // frames of the handle's batches given to the writer
 	ceased time.Time     // when reception was ended, while its last frames are read; zero else
 
@@ -86,7 +87,7 @@ func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, err
 	pool := d.poolSize(name, c)
 	lanes := make([]*recorder, 0, c.Fanout)
 	for i := range c.Fanout {
-		lane := writer.Lane{Interface: name}
+		lane := store.Lane{Interface: name}
 		if c.Fanout > 1 {
 			lane.Number = i + 1
 		}
@@ -99,7 +100,7 @@ func newRecorders(d *Daemon, name string, c *config.Interface) ([]*recorder, err
 	return lanes, nil
 }
 
-func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface, pool int64) (*recorder, error) {
+func newRecorder(d *Daemon, lane store.Lane, src *source, c *config.Interface, pool int64) (*recorder, error) {
 	name := lane.Interface
 	r := &recorder{d: d, name: name, lane: lane, source: src, cfg: c, pool: pool, state: Waiting, since: time.Now(), born: time.Now()}
 	r.dir, r.link.Name = d.dirs.at(c.Directory), name
@@ -122,9 +123,9 @@ func newRecorder(d *Daemon, lane writer.Lane, src *source, c *config.Interface, 
 		ChunkSize:      int(c.ChunkSize),
 		NoDirect:       c.Direct == config.DirectOff,
 		Lane:           lane.Number,
-		Sequence:       r.dir.sequence(lane),
+		Sequence:       r.dir.store.Sequence(lane),
 		Drops:          r.drops,
-		Note:           func(e writer.Entry) { r.book().note(e) },
+		Note:           func(e ledger.Entry) { r.book().note(e) },
 		Finished:       r.finished,
 		Log:            r.log,
 	})
@@ -204,7 +205,7 @@ func (r *recorder) tick() {
 	r.writer.Tick(r.time(), now)
 	r.adapt()
 	if r.rotate.Swap(false) {
-		r.writer.Rotate(writer.Signal)
+		r.writer.Rotate(ledger.ReasonSignal)
 	}
 }
 
@@ -345,7 +346,7 @@ func (r *recorder) capture(ctx context.Context) {
 		case errors.Is(err, capture.ErrDown):
 			r.downed = r.d.looks.Load()
 			r.setState(Down)
-			r.interrupt(writer.CauseDown)
+			r.interrupt(ledger.CauseDown)
 			r.log.Warn("interface is down")
 		case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
 			return
@@ -444,7 +445,7 @@ func (r *recorder) waitFor(ctx context.Context, err error) {
 	if r.setState(Waiting) || r.gone == 0 {
 		r.gone = r.now()
 		if !errors.Is(err, errHeld) {
-			r.interrupt(writer.CauseAbsent)
+			r.interrupt(ledger.CauseAbsent)
 		}
 		switch {
 		case errors.Is(err, errHeld):
@@ -487,7 +488,7 @@ func (r *recorder) finished(f writer.File) {
 	d.book.note(f.Entry())
 	defer r.filed.Store(max(f.Name.Sequence, r.filed.Load())) // when everybody knows it
 	if f.Err == nil {
-		d.keeper.Add(f.Name, f.Size)
+		d.store.Add(f.Name, f.Size)
 		d.after.add(f)
 	} else {
 		d.keeper.Wake() // more space may be what it wants
@@ -537,12 +538,12 @@ func (r *recorder) left() uint64 {
 }
 
 // interrupt begins a gap in the ledger, and ends the one before.
-func (r *recorder) interrupt(cause writer.Cause) {
+func (r *recorder) interrupt(cause ledger.Cause) {
 	if r.gap.Cause == cause || r.lane.Number > 1 {
 		return
 	}
 	r.resume()
-	r.gap = writer.Entry{Kind: writer.KindGap, Interface: r.name, Begin: r.time(), Cause: cause}
+	r.gap = ledger.Entry{Kind: ledger.KindGap, Interface: r.name, Begin: r.time(), Cause: cause}
 	if !r.opened {
 		r.gap.Begin = r.born
 	}
@@ -556,7 +557,7 @@ func (r *recorder) resume() {
 	}
 	r.gap.End = time.Now()
 	r.book().note(r.gap)
-	r.gap = writer.Entry{}
+	r.gap = ledger.Entry{}
 }
 
 func (r *recorder) current() State {

@@ -1,12 +1,12 @@
 package daemon
 
 import (
-	"errors"
-	"time"
-
 	"capd/capture"
 	"capd/config"
+	"capd/ledger"
 	"capd/writer"
+	"errors"
+	"time"
 )
 
 // ErrNotRunning is returned by a Reload before Run or after its end.
@@ -233,7 +233,7 @@ func (r *recorder) depart() {
 	r.departed = true
 	r.join(h)
 	if h.renamed {
-		r.writer.Rotate(writer.Link)
+		r.writer.Rotate(ledger.ReasonLink)
 	}
 	h.finish(r.lane, r.writer.End())
 }

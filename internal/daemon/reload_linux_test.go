@@ -1,6 +1,11 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,11 +14,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"capd/config"
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // change returns the configuration with settings of the first interface changed.
@@ -106,11 +106,11 @@ func (r *rig) handed() bool {
 
 func verifyVerdict(t *testing.T, dir string) {
 	t.Helper()
-	for e, err := range writer.ReadLedger(dir, nil) {
+	for e, err := range ledger.Read(dir, nil) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Kind == writer.KindGap || e.CapdDropped+e.KernelDropped > 0 {
+		if e.Kind == ledger.KindGap || e.CapdDropped+e.KernelDropped > 0 {
 			t.Errorf("the ledger has %+v", e)
 		}
 	}
@@ -124,14 +124,14 @@ func TestReloadInPlace(t *testing.T) {
 	s := testnet.NewSender(t, "v0")
 	s.Send(appendFrame(nil, 1, 0))
 	r.await("frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
-	before := r.d.recorders[writer.Lane{Interface: "v1"}]
+	before := r.d.recorders[store.Lane{Interface: "v1"}]
 	next := r.change(func(i *config.Interface) { i.RotateInterval = config.Duration(time.Second) })
 	if err := r.d.Reload(next); err != nil {
 		t.Fatal(err)
 	}
 	r.await("rotation", func() bool { return r.status("v1").Writer.Files == 1 })
 	r.d.mu.Lock()
-	after := r.d.recorders[writer.Lane{Interface: "v1"}]
+	after := r.d.recorders[store.Lane{Interface: "v1"}]
 	r.d.mu.Unlock()
 	if before != after {
 		t.Error("the interface was opened anew")
@@ -208,8 +208,8 @@ func TestReloadDirectories(t *testing.T) {
 	for _, dir := range dirs[:len(dirs)-1] {
 		found, _ := filepath.Glob(filepath.Join(dir, "v1-*.pcapng"))
 		files = append(files, found...)
-		kinds := map[writer.Kind]int{}
-		for e, err := range writer.ReadLedger(dir, nil) {
+		kinds := map[ledger.Kind]int{}
+		for e, err := range ledger.Read(dir, nil) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -219,7 +219,7 @@ func TestReloadDirectories(t *testing.T) {
 		if dir == r.dir {
 			runs = 2
 		}
-		if kinds[writer.KindStart] != runs || kinds[writer.KindStop] != runs || kinds[writer.KindGap] != 0 {
+		if kinds[ledger.KindStart] != runs || kinds[ledger.KindStop] != runs || kinds[ledger.KindGap] != 0 {
 			t.Errorf("%s: the ledger has %v", dir, kinds)
 		}
 	}
@@ -233,8 +233,8 @@ func locked(t *testing.T, dirs []string, but string) bool {
 		if dir == but {
 			continue
 		}
-		l, err := writer.LockDirectory(dir)
-		if errors.Is(err, writer.ErrInUse) {
+		l, err := store.LockDirectory(dir)
+		if errors.Is(err, store.ErrInUse) {
 			return true
 		}
 		if err == nil {

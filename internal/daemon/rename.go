@@ -1,14 +1,14 @@
 package daemon
 
 import (
+	"capd/capture"
+	"capd/config"
+	"capd/ledger"
+	"capd/writer"
 	"errors"
 	"net"
 	"slices"
 	"time"
-
-	"capd/capture"
-	"capd/config"
-	"capd/writer"
 )
 
 // A move is an interface that has another name than its recorders know it by.
@@ -176,11 +176,11 @@ func (r *recorder) strays() bool {
 // its name.
 func (r *recorder) letGo() {
 	r.stray = false
-	r.writer.Rotate(writer.Link)
+	r.writer.Rotate(ledger.ReasonLink)
 	r.log.Warn("interface was renamed, and nothing takes its new name: waiting for another", "to", r.link.Name)
 	r.link = capture.Interface{Name: r.name, LinkType: r.link.LinkType}
 	r.setState(Waiting)
 	r.gone = r.now()
-	r.interrupt(writer.CauseAbsent)
+	r.interrupt(ledger.CauseAbsent)
 	r.ceased = time.Time{}
 }

@@ -1,6 +1,12 @@
 package daemon
 
 import (
+	"capd/capture"
+	"capd/config"
+	"capd/internal/testnet"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -8,12 +14,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"capd/capture"
-	"capd/config"
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // A stream sends numbered frames until it is ended, as fast as they are
@@ -148,11 +148,11 @@ func TestRename(t *testing.T) {
 		t.Errorf("sent %d: %+v", sent, sum)
 	}
 	once(t, slices.Concat(r.files("v1"), r.files("v2"), r.files("v3"), r.files("lan")), 1, sent)
-	for e, err := range writer.ReadLedger(r.dir, nil) {
-		if err != nil || e.Kind == writer.KindGap && e.Interface != "lan" || e.CapdDropped+e.KernelDropped > 0 {
+	for e, err := range ledger.Read(r.dir, nil) {
+		if err != nil || e.Kind == ledger.KindGap && e.Interface != "lan" || e.CapdDropped+e.KernelDropped > 0 {
 			t.Errorf("%+v, %v", e, err)
 		}
-		if e.Kind == writer.KindFile && e.Reason != writer.Link && e.Reason != writer.Shutdown {
+		if e.Kind == ledger.KindFile && e.Reason != ledger.ReasonLink && e.Reason != ledger.ReasonShutdown {
 			t.Errorf("%s ended for %s", e.Name, e.Reason)
 		}
 	}
@@ -210,8 +210,8 @@ func TestRenameExchanged(t *testing.T) {
 	files := slices.Concat(r.files("v0"), r.files("v1"))
 	once(t, files, 1, sent[0])
 	once(t, files, 2, sent[1])
-	for e := range writer.ReadLedger(r.dir, nil) {
-		if e.Kind == writer.KindGap {
+	for e := range ledger.Read(r.dir, nil) {
+		if e.Kind == ledger.KindGap {
 			t.Errorf("%+v", e)
 		}
 	}
@@ -235,13 +235,13 @@ func TestRenameAway(t *testing.T) {
 	r.await("frame", func() bool { return r.status("v1").Writer.Accepted == 2 })
 	r.end()
 	verify(t, r.files("v1"), 1, 2, 0)
-	var causes []writer.Cause
-	for e := range writer.ReadLedger(r.dir, nil) {
-		if e.Kind == writer.KindGap && !e.End.IsZero() {
+	var causes []ledger.Cause
+	for e := range ledger.Read(r.dir, nil) {
+		if e.Kind == ledger.KindGap && !e.End.IsZero() {
 			causes = append(causes, e.Cause)
 		}
 	}
-	if len(causes) != 1 || causes[0] != writer.CauseAbsent {
+	if len(causes) != 1 || causes[0] != ledger.CauseAbsent {
 		t.Errorf("gaps for %q", causes)
 	}
 	if n := strings.Count(r.log.String(), "interface was renamed, and nothing takes its new name"); n != 1 {
@@ -288,7 +288,7 @@ func (r *rig) states(name string, want State) (n int) {
 func (r *rig) holds(name string, index int) bool {
 	r.d.mu.Lock()
 	defer r.d.mu.Unlock()
-	rec := r.d.recorders[writer.Lane{Interface: name}]
+	rec := r.d.recorders[store.Lane{Interface: name}]
 	return rec != nil && int(rec.index.Load()) == index && rec.current() == Recording
 }
 

@@ -1,6 +1,12 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/control"
+	"capd/internal/testdisk"
+	"capd/internal/testnet"
+	"capd/ledger"
+	"capd/pcap"
 	"context"
 	"errors"
 	"maps"
@@ -11,29 +17,22 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/config"
-	"capd/internal/control"
-	"capd/internal/testdisk"
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/writer"
 )
 
 // ledger adds up the lines of the interface. Of two lines of a file the later
 // one holds: see docs/ledger.md.
-func (r *rig) ledger(iface string) (sum writer.Tally, gaps uint64) {
+func (r *rig) ledger(iface string) (sum ledger.Tally, gaps uint64) {
 	r.t.Helper()
-	lines := make(map[string]writer.Entry)
-	for e, err := range writer.ReadLedger(r.dir, nil) {
+	lines := make(map[string]ledger.Entry)
+	for e, err := range ledger.Read(r.dir, nil) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
 		switch {
 		case e.Interface != iface:
-		case e.Kind == writer.KindFile:
+		case e.Kind == ledger.KindFile:
 			lines[e.Name] = e
-		case e.Kind == writer.KindGap, e.Kind == writer.KindQuiet:
+		case e.Kind == ledger.KindGap, e.Kind == ledger.KindQuiet:
 			lines[string(e.Kind)+e.Begin.String()] = e
 		}
 	}
@@ -91,7 +90,7 @@ func TestSums(t *testing.T) {
 	if read != total.Written {
 		t.Errorf("%d frames in the files, %d written", read, total.Written)
 	}
-	verdicts, err := writer.Judge(writer.ReadLedger(r.dir, nil), writer.Question{})
+	verdicts, err := ledger.Judge(ledger.Read(r.dir, nil), ledger.Question{})
 	if err != nil || len(verdicts) != 1 || verdicts[0].Lost() != total.Dropped {
 		t.Errorf("%d dropped: %+v, %v", total.Dropped, verdicts, err)
 	}
@@ -127,8 +126,8 @@ func TestEndIsTheEnd(t *testing.T) {
 	recorded := uint64(0)
 	walk(t, r.files("a1"), func(p pcap.Packet) { recorded = numberOf(p) + 1 })
 	var end time.Time
-	for e := range writer.ReadLedger(r.dir, nil) {
-		if e.Kind == writer.KindFile || e.Kind == writer.KindQuiet {
+	for e := range ledger.Read(r.dir, nil) {
+		if e.Kind == ledger.KindFile || e.Kind == ledger.KindQuiet {
 			end = e.End
 		}
 	}
@@ -234,8 +233,8 @@ func TestHold(t *testing.T) {
 		t.Errorf("of the last hour %q, %v", recent, err)
 	}
 	r.end()
-	told := map[writer.Kind]int{}
-	for e, err := range writer.ReadLedger(r.dir, nil) {
+	told := map[ledger.Kind]int{}
+	for e, err := range ledger.Read(r.dir, nil) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +242,7 @@ func TestHold(t *testing.T) {
 			told[e.Kind]++
 		}
 	}
-	if want := map[writer.Kind]int{writer.KindFile: 1, writer.KindHold: 1, writer.KindRelease: 1, writer.KindDeleted: 1}; !maps.Equal(told, want) {
+	if want := map[ledger.Kind]int{ledger.KindFile: 1, ledger.KindHold: 1, ledger.KindRelease: 1, ledger.KindDeleted: 1}; !maps.Equal(told, want) {
 		t.Errorf("the ledger tells %v of the file", told)
 	}
 }

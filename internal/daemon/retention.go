@@ -1,16 +1,15 @@
 package daemon
 
 import (
+	"capd/config"
+	"capd/internal/retain"
+	"capd/ledger"
+	"capd/store"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
-
-	"capd/config"
-	"capd/internal/retain"
-	"capd/writer"
 )
 
 // sweepEvery is how often old ledgers are looked at that speak of nothing any
@@ -37,26 +36,22 @@ func Policy(c *config.Config) retain.Policy {
 }
 
 // keep makes the keeper of a directory.
-func (d *directory) keep(path string, c *config.Config, log *slog.Logger) error {
-	opt := retain.Options{
-		Directory: path, Policy: Policy(c), Log: log,
-		Space: func() (writer.Space, error) { return writer.FreeSpace(path) },
+func (d *directory) keep(c *config.Config, log *slog.Logger) {
+	path := d.path
+	d.keeper = retain.New(retain.Options{
+		Directory: d.store, Policy: Policy(c), Log: log,
+		Space: func() (store.Space, error) { return store.FreeSpace(path) },
 		Deleted: func(del retain.Deletion, err error) {
 			if err != nil {
 				log.Error("can't delete a file", "directory", path, "file", del.Name.String(), "error", err)
 				return
 			}
 			log.Info("deleted a file", "directory", path, "file", del.Name.String(), "limit", string(del.Limit))
-			d.book.note(writer.Entry{
-				Kind: writer.KindDeleted, Name: del.Name.String(), Interface: del.Name.Interface, Limit: string(del.Limit),
+			d.book.note(ledger.Entry{
+				Kind: ledger.KindDeleted, Name: del.Name.String(), Interface: del.Name.Interface, Limit: string(del.Limit),
 			})
 		},
-	}
-	var err error
-	if d.keeper, err = retain.New(opt); err != nil {
-		return fmt.Errorf("directory %s: %w", path, err)
-	}
-	return nil
+	})
 }
 
 // run keeps the directory until the context ends.
@@ -81,19 +76,11 @@ func (d *directory) run(ctx context.Context, log *slog.Logger) {
 
 // sweep deletes old ledgers, when all files that they speak of are gone.
 func (d *directory) sweep(log *slog.Logger) {
-	spans, err := writer.LedgerSpans(d.path)
+	spans, err := ledger.Spans(d.path)
 	if err != nil || len(spans) == 0 {
 		return
 	}
-	entries, err := os.ReadDir(d.path)
-	if err != nil {
-		return
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	for _, name := range writer.SpentLedgers(spans, names) {
+	for _, name := range ledger.Spent(spans, d.store.First()) {
 		err := os.Remove(filepath.Join(d.path, name))
 		log.Info("deleted an old ledger: all files that it speaks of are gone", "file", filepath.Join(d.path, name), "error", err)
 	}

@@ -2,6 +2,11 @@ package daemon
 
 import (
 	"bytes"
+	"capd/config"
+	"capd/internal/testdisk"
+	"capd/internal/testnet"
+	"capd/pcap"
+	"capd/store"
 	"context"
 	"encoding/binary"
 	"hash/crc32"
@@ -16,12 +21,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"capd/config"
-	"capd/internal/testdisk"
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/writer"
 
 	"go.uber.org/goleak"
 )
@@ -195,9 +194,9 @@ func (r *rig) files(iface string) []string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var all []writer.Name
+	var all []store.Name
 	for _, e := range entries {
-		n, err := writer.ParseName(e.Name())
+		n, err := store.ParseName(e.Name())
 		switch {
 		case err == nil && n.Interface == iface:
 			all = append(all, n)
@@ -205,7 +204,7 @@ func (r *rig) files(iface string) []string {
 			r.t.Errorf("left behind: %s", e.Name())
 		}
 	}
-	slices.SortFunc(all, func(a, b writer.Name) int { return int(a.Sequence) - int(b.Sequence) })
+	slices.SortFunc(all, func(a, b store.Name) int { return int(a.Sequence) - int(b.Sequence) })
 	paths := make([]string, len(all))
 	for i, n := range all {
 		paths[i] = filepath.Join(r.dir, n.String())

@@ -1,13 +1,12 @@
 package inventory
 
 import (
+	"capd/ledger"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"capd/writer"
 )
 
 // BenchmarkRead lists 100,000 files: without a ledger, and of one that knows
@@ -18,7 +17,7 @@ func BenchmarkRead(b *testing.B) {
 	lines := fill(b, dir, files)
 	for _, known := range []bool{false, true} {
 		if known {
-			ledger, err := writer.OpenLedger(dir, writer.LedgerOptions{})
+			ledger, err := ledger.Open(dir, ledger.Options{})
 			if err := errors.Join(err, ledger.Append(lines...), ledger.Close()); err != nil {
 				b.Fatal(err)
 			}
@@ -35,15 +34,15 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // fill makes the files, and returns the lines of their ledger.
-func fill(b *testing.B, dir string, files int) []writer.Entry {
-	var lines []writer.Entry
+func fill(b *testing.B, dir string, files int) []ledger.Entry {
+	var lines []ledger.Entry
 	for i := range files {
 		name := nth(i)
 		lines = append(lines, line(name, 10))
 		s := name.String()
 		if i%10 == 0 {
 			s += ".zst"
-			lines = append(lines, writer.Entry{Kind: writer.KindCompressed, Name: name.String(), Into: filepath.Join(dir, s), Tally: writer.Tally{Size: 5}})
+			lines = append(lines, ledger.Entry{Kind: ledger.KindCompressed, Name: name.String(), Into: filepath.Join(dir, s), Tally: ledger.Tally{Size: 5}})
 		}
 		touch(b, dir, s)
 		if i%100 == 0 {

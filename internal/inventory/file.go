@@ -1,6 +1,8 @@
 package inventory
 
 import (
+	"capd/ledger"
+	"capd/store"
 	"errors"
 	"fmt"
 	"io"
@@ -9,9 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"capd/internal/retain"
-	"capd/writer"
 )
 
 // A State says how a file is there.
@@ -55,7 +54,7 @@ type Told struct {
 	KernelDropped uint64        `json:"kernel_dropped"`
 	CapdDropped   uint64        `json:"capd_dropped"`
 	NICDropped    uint64        `json:"nic_dropped"`
-	Reason        writer.Reason `json:"reason"` // why it ended
+	Reason        ledger.Reason `json:"reason"` // why it ended
 	Clean         bool          `json:"clean"`  // it was finished in order: nothing else is lost
 }
 
@@ -63,7 +62,7 @@ type Told struct {
 var states = [...]struct {
 	ext   string
 	state State
-}{{writer.Partial, Recording}, {writer.DamagedExt, Damaged}, {".zst", Compressed}, {".gz", Compressed}}
+}{{store.Partial, Recording}, {store.DamagedExt, Damaged}, {".zst", Compressed}, {".gz", Compressed}}
 
 // cut returns the name of the finished file, and the state that a name tells.
 func cut(s string) (base string, state State) {
@@ -86,7 +85,7 @@ func scan(dir string) (map[string]*File, error) {
 	for {
 		entries, err := h.ReadDir(4096)
 		for _, e := range entries {
-			if held, ok := strings.CutSuffix(e.Name(), retain.Hold); ok {
+			if held, ok := strings.CutSuffix(e.Name(), store.Hold.Ext()); ok {
 				held, _ = cut(held)
 				holds = append(holds, held)
 			} else if e.Type().IsRegular() {
@@ -115,13 +114,13 @@ func see(files map[string]*File, s string) {
 	if f := files[base]; f != nil && (f.State == Finished || state != Finished) {
 		return
 	}
-	if n, err := writer.ParseName(base); err == nil {
+	if n, err := store.ParseName(base); err == nil {
 		files[base] = &File{Name: s, Interface: n.Interface, Lane: n.Lane, State: state, Begin: n.Start, sequence: n.Sequence}
 	}
 }
 
 // end takes over what a line tells of a file that has ended.
-func (f *File) end(e *writer.Entry) {
+func (f *File) end(e *ledger.Entry) {
 	if !e.Begin.IsZero() {
 		f.Begin = e.Begin
 	}
@@ -139,7 +138,7 @@ func (f *File) end(e *writer.Entry) {
 
 // compress takes over what a line tells of a compression: of the one that
 // made this file, or that has replaced it since.
-func (f *File) compress(e *writer.Entry, since bool) {
+func (f *File) compress(e *ledger.Entry, since bool) {
 	into := filepath.Base(e.Into)
 	if since && f.State == Finished {
 		f.State, f.Name = Compressed, into

@@ -3,13 +3,13 @@
 package inventory
 
 import (
+	"capd/ledger"
+	"capd/store"
 	"cmp"
 	"errors"
 	"slices"
 	"strings"
 	"time"
-
-	"capd/writer"
 )
 
 // A Listing is what a directory holds.
@@ -25,7 +25,7 @@ type Query struct {
 	Interface    string    // empty: all
 	Since, Until time.Time // zero: no bound
 
-	Ledger writer.LedgerScan // told how far the reading has come
+	Ledger ledger.ReadOptions // told how far the reading has come
 }
 
 // Read lists a directory. It may be in use.
@@ -35,7 +35,7 @@ func Read(dir string, q Query) (*Listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := reading{files: files, looked: looked, gone: make(map[string]writer.Entry)}
+	r := reading{files: files, looked: looked, gone: make(map[string]ledger.Entry)}
 	if err := r.ledger(dir, q.Ledger); err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func Read(dir string, q Query) (*Listing, error) {
 // inUse reports whether somebody records into the directory. Where that can't
 // be known, names are believed.
 func inUse(dir string) bool {
-	busy, err := writer.InUse(dir)
+	busy, err := store.InUse(dir)
 	return busy || err != nil
 }
 
@@ -86,13 +86,13 @@ func (q *Query) wants(iface string, begin, end time.Time) bool {
 type reading struct {
 	files  map[string]*File // by name of the finished file
 	looked time.Time        // into the directory
-	gone   map[string]writer.Entry
+	gone   map[string]ledger.Entry
 	broken int
 }
 
-func (r *reading) ledger(dir string, s writer.LedgerScan) error {
-	for e, err := range writer.ScanLedger(dir, s) {
-		var damage *writer.LineError
+func (r *reading) ledger(dir string, s ledger.ReadOptions) error {
+	for e, err := range ledger.ReadWith(dir, s) {
+		var damage *ledger.LineError
 		switch {
 		case err == nil:
 			r.hear(&e)
@@ -107,24 +107,24 @@ func (r *reading) ledger(dir string, s writer.LedgerScan) error {
 
 // hear takes note of a line. One that was written after the directory was
 // looked into tells what happened since.
-func (r *reading) hear(e *writer.Entry) {
+func (r *reading) hear(e *ledger.Entry) {
 	f, since := r.files[e.Name], e.Time.After(r.looked)
 	switch {
-	case e.Kind == writer.KindDeleted:
+	case e.Kind == ledger.KindDeleted:
 		delete(r.gone, e.Name)
 		if since {
 			delete(r.files, e.Name)
 		}
-	case e.Kind == writer.KindFile && f == nil:
+	case e.Kind == ledger.KindFile && f == nil:
 		if e.Packets > 0 && !since {
-			r.gone[e.Name] = writer.Entry{Interface: e.Interface, Begin: e.Begin, End: e.End}
+			r.gone[e.Name] = ledger.Entry{Interface: e.Interface, Begin: e.Begin, End: e.End}
 		}
 	case f == nil:
-	case e.Kind == writer.KindFile:
+	case e.Kind == ledger.KindFile:
 		f.end(e)
-	case e.Kind == writer.KindCheckpoint && f.Told == nil:
+	case e.Kind == ledger.KindCheckpoint && f.Told == nil:
 		f.End = e.End
-	case e.Kind == writer.KindCompressed:
+	case e.Kind == ledger.KindCompressed:
 		f.compress(e, since)
 	}
 }

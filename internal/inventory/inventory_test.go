@@ -1,6 +1,10 @@
 package inventory
 
 import (
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,33 +12,30 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // nth is the name of the file of the n-th minute.
-func nth(n int) writer.Name {
-	return writer.Name{Interface: "eth0", Start: noon.Add(time.Duration(n) * time.Minute), Sequence: uint64(n), Format: pcap.PCAPNG}
+func nth(n int) store.Name {
+	return store.Name{Interface: "eth0", Start: noon.Add(time.Duration(n) * time.Minute), Sequence: uint64(n), Format: pcap.PCAPNG}
 }
 
 // line is the ledger's line for a file of a minute.
-func line(n writer.Name, packets uint64) writer.Entry {
-	f := writer.File{Name: n, LinkType: pcap.LinkTypeEthernet, Begin: n.Start, End: n.Start.Add(time.Minute), Size: 1000, Reason: writer.Interval}
+func line(n store.Name, packets uint64) ledger.Entry {
+	f := writer.File{Name: n, LinkType: pcap.LinkTypeEthernet, Begin: n.Start, End: n.Start.Add(time.Minute), Size: 1000, Reason: ledger.ReasonInterval}
 	f.Packets = packets
 	return f.Entry()
 }
 
 // directory makes one of files and of a ledger's lines.
-func directory(t *testing.T, files []string, lines ...writer.Entry) string {
+func directory(t *testing.T, files []string, lines ...ledger.Entry) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, s := range files {
 		touch(t, dir, s)
 	}
-	ledger, err := writer.OpenLedger(dir, writer.LedgerOptions{})
+	ledger, err := ledger.Open(dir, ledger.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,37 +66,37 @@ func TestRead(t *testing.T) {
 	a, b := nth(1).String(), nth(2).String()
 	// Lines of things that happen while the directory is read are of a later time.
 	later := time.Now().Add(time.Hour)
-	deleted := writer.Entry{Kind: writer.KindDeleted, Name: a}
-	packed := writer.Entry{Kind: writer.KindCompressed, Name: a, Into: "/captures/" + a + ".zst", Tally: writer.Tally{Size: 50}}
+	deleted := ledger.Entry{Kind: ledger.KindDeleted, Name: a}
+	packed := ledger.Entry{Kind: ledger.KindCompressed, Name: a, Into: "/captures/" + a + ".zst", Tally: ledger.Tally{Size: 50}}
 	unclean := line(nth(1), 5)
 	unclean.Clean = false
-	at := func(e writer.Entry) writer.Entry { e.Time = later; return e }
+	at := func(e ledger.Entry) ledger.Entry { e.Time = later; return e }
 	for what, c := range map[string]struct {
 		files []string
-		lines []writer.Entry
+		lines []ledger.Entry
 		want  string
 	}{
 		"nothing":              {nil, nil, ""},
-		"files":                {[]string{b, a}, []writer.Entry{line(nth(2), 3), line(nth(1), 5)}, "1 finished 1000 5, 2 finished 1000 3"},
-		"no line":              {[]string{a, b}, []writer.Entry{line(nth(2), 3)}, "1 finished 1, 2 finished 1000 3"},
-		"deleted":              {[]string{b}, []writer.Entry{line(nth(1), 5), line(nth(2), 3), deleted}, "2 finished 1000 3"},
-		"deleted, and back":    {[]string{a}, []writer.Entry{line(nth(1), 5), deleted}, "1 finished 1000 5"},
-		"deleted meanwhile":    {[]string{a}, []writer.Entry{line(nth(1), 5), at(deleted)}, ""},
-		"removed by hand":      {[]string{b}, []writer.Entry{line(nth(1), 5), line(nth(2), 3)}, "2 finished 1000 3, missing"},
-		"was never a file":     {nil, []writer.Entry{line(nth(1), 0)}, ""},
-		"finished meanwhile":   {nil, []writer.Entry{at(line(nth(1), 5))}, ""},
-		"compressed":           {[]string{a + ".zst"}, []writer.Entry{line(nth(1), 5), packed}, "1 compressed 50 5"},
-		"by hand":              {[]string{a + ".gz"}, []writer.Entry{line(nth(1), 5)}, "1 compressed 1 5"},
-		"compressed meanwhile": {[]string{a}, []writer.Entry{line(nth(1), 5), at(packed)}, "1 compressed 50 5"},
-		"being compressed":     {[]string{a + ".zst", a, a + ".zst.tmp"}, []writer.Entry{line(nth(1), 5)}, "1 finished 1000 5"},
+		"files":                {[]string{b, a}, []ledger.Entry{line(nth(2), 3), line(nth(1), 5)}, "1 finished 1000 5, 2 finished 1000 3"},
+		"no line":              {[]string{a, b}, []ledger.Entry{line(nth(2), 3)}, "1 finished 1, 2 finished 1000 3"},
+		"deleted":              {[]string{b}, []ledger.Entry{line(nth(1), 5), line(nth(2), 3), deleted}, "2 finished 1000 3"},
+		"deleted, and back":    {[]string{a}, []ledger.Entry{line(nth(1), 5), deleted}, "1 finished 1000 5"},
+		"deleted meanwhile":    {[]string{a}, []ledger.Entry{line(nth(1), 5), at(deleted)}, ""},
+		"removed by hand":      {[]string{b}, []ledger.Entry{line(nth(1), 5), line(nth(2), 3)}, "2 finished 1000 3, missing"},
+		"was never a file":     {nil, []ledger.Entry{line(nth(1), 0)}, ""},
+		"finished meanwhile":   {nil, []ledger.Entry{at(line(nth(1), 5))}, ""},
+		"compressed":           {[]string{a + ".zst"}, []ledger.Entry{line(nth(1), 5), packed}, "1 compressed 50 5"},
+		"by hand":              {[]string{a + ".gz"}, []ledger.Entry{line(nth(1), 5)}, "1 compressed 1 5"},
+		"compressed meanwhile": {[]string{a}, []ledger.Entry{line(nth(1), 5), at(packed)}, "1 compressed 50 5"},
+		"being compressed":     {[]string{a + ".zst", a, a + ".zst.tmp"}, []ledger.Entry{line(nth(1), 5)}, "1 finished 1000 5"},
 		"held":                 {[]string{a, a + ".hold", b + ".gz", b + ".gz.hold"}, nil, "1 finished 1 held, 2 compressed 1 held"},
 		"held while written":   {[]string{a + ".partial", a + ".hold"}, nil, "1 unfinished 1 held"},
 		"hold alone":           {[]string{a + ".hold"}, nil, ""},
 		"left behind":          {[]string{a + ".partial"}, nil, "1 unfinished 1"},
-		"failed":               {[]string{a + ".partial"}, []writer.Entry{unclean}, "1 unfinished 1 5"},
-		"became finished":      {[]string{a + ".partial"}, []writer.Entry{line(nth(1), 5)}, "1 finished 1000 5"},
-		"damaged":              {[]string{a + ".damaged"}, []writer.Entry{unclean}, "1 damaged 1 5"},
-		"mended":               {[]string{a}, []writer.Entry{line(nth(1), 7), unclean}, "1 finished 1000 5"},
+		"failed":               {[]string{a + ".partial"}, []ledger.Entry{unclean}, "1 unfinished 1 5"},
+		"became finished":      {[]string{a + ".partial"}, []ledger.Entry{line(nth(1), 5)}, "1 finished 1000 5"},
+		"damaged":              {[]string{a + ".damaged"}, []ledger.Entry{unclean}, "1 damaged 1 5"},
+		"mended":               {[]string{a}, []ledger.Entry{line(nth(1), 7), unclean}, "1 finished 1000 5"},
 		"foreign":              {[]string{"a.pcap", "eth0-20260102T120000Z-1.pcap", a + ".deleting", a + ".partial.gz.hold", "x\n\x1b[2J"}, nil, ""},
 	} {
 		l, err := Read(directory(t, c.files, c.lines...), Query{})
@@ -110,10 +111,10 @@ func TestReadInUse(t *testing.T) {
 	a := nth(1).String()
 	unclean := line(nth(1), 5)
 	unclean.Clean = false
-	checkpoint := writer.Entry{Kind: writer.KindCheckpoint, Name: nth(2).String(), Interface: "eth0", Begin: noon, End: noon.Add(time.Hour)}
+	checkpoint := ledger.Entry{Kind: ledger.KindCheckpoint, Name: nth(2).String(), Interface: "eth0", Begin: noon, End: noon.Add(time.Hour)}
 	dir := directory(t, []string{a + ".partial", nth(2).String() + ".partial"}, unclean, checkpoint)
 	for _, want := range []string{"1 unfinished 1 5, 2 recording 1", "1 unfinished 1 5, 2 unfinished 1"} {
-		lock, err := writer.LockDirectory(dir)
+		lock, err := store.LockDirectory(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +136,7 @@ func TestReadInUse(t *testing.T) {
 // last line is being written.
 func TestReadBrokenLedger(t *testing.T) {
 	dir := directory(t, []string{nth(1).String(), nth(2).String()}, line(nth(1), 5))
-	h, err := os.OpenFile(filepath.Join(dir, writer.LedgerName), os.O_APPEND|os.O_WRONLY, 0)
+	h, err := os.OpenFile(filepath.Join(dir, ledger.FileName), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,8 @@
 package retain
 
 import (
-	"fmt"
-	"maps"
-	"slices"
+	"capd/store"
 	"time"
-
-	"capd/writer"
 )
 
 // ByDisk is what ends a Reach where no limit does: the disk is full.
@@ -14,11 +10,11 @@ const ByDisk Limit = "disk"
 
 // Files returns the capture files in a directory.
 func Files(dir string) ([]File, error) {
-	found, err := readDirectory(dir)
+	d, err := store.Open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read directory %s: %w", dir, err)
+		return nil, err
 	}
-	return slices.Collect(maps.Values(found.files)), nil
+	return filesOf(d), nil
 }
 
 // A Rotation says when files end.
@@ -30,7 +26,7 @@ type Rotation struct {
 // Reach returns how far back the files of a directory will reach if so many
 // bytes a second come into it, and what ends that. Used is how much of the disk
 // its files have already.
-func Reach(rate float64, limits Limits, rotation Rotation, used int64, space writer.Space) (time.Duration, Limit) {
+func Reach(rate float64, limits Limits, rotation Rotation, used int64, space store.Space) (time.Duration, Limit) {
 	p := pace{bytes: rate}
 	if rotation.Size > 0 {
 		p.files = rate / float64(rotation.Size)

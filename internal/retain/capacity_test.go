@@ -1,17 +1,16 @@
 package retain
 
 import (
+	"capd/store"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"capd/writer"
 )
 
 func TestReach(t *testing.T) {
 	const mib = 1 << 20
-	space := writer.Space{Total: 1000 * mib, Free: 600 * mib}
+	space := store.Space{Total: 1000 * mib, Free: 600 * mib}
 	rotation := Rotation{Size: 10 * mib, Interval: time.Minute}
 	for name, c := range map[string]struct {
 		limits Limits

@@ -1,148 +1,44 @@
 package retain
 
 import (
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
-
-	"capd/writer"
 )
-
-// Ends of names beside that of a finished file.
-const (
-	// Hold is what the name of a file ends with that keeps the one without it
-	// from being deleted.
-	Hold = ".hold"
-
-	deleting = ".deleting" // a large file on its way out
-)
-
-// compressed are the ends of names that a finished file may have too.
-var compressed = [...]string{".zst", ".gz"}
 
 var errHeld = errors.New("held")
 
-// A leftover is a file whose deletion did not end.
-type leftover struct {
-	path string // with deleting
-	name writer.Name
-}
-
-// found is what a directory holds.
-type found struct {
-	files      map[string]File
-	held       []string
-	leftovers  []leftover
-	unreadable uint64
-}
-
-func readDirectory(dir string) (found, error) {
-	f := found{files: make(map[string]File)}
-	h, err := os.Open(dir)
-	if err != nil {
-		return f, err
-	}
-	defer h.Close()
-	for {
-		entries, err := h.ReadDir(4096)
-		for _, e := range entries {
-			f.add(dir, e)
+// filesOf returns the files of a directory as a plan sees them: one that is
+// finished and one that is not are two, as limits delete only the one.
+func filesOf(d *store.Directory) []File {
+	all := make([]File, 0, d.Len())
+	for f := range d.All() {
+		if f.HasData() {
+			all = append(all, File{Name: f.Name, Size: f.Size(), Held: f.Held})
 		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return f, err
+		if size, ok := f.Unfinished(); ok {
+			all = append(all, File{Name: f.Name, Size: size, Partial: true, Held: f.Held})
 		}
 	}
-	for _, s := range f.held {
-		for _, s := range []string{finished(s), finished(s) + writer.Partial} {
-			if file, ok := f.files[s]; ok {
-				file.Held = true
-				f.files[s] = file
-			}
-		}
-	}
-	return f, nil
-}
-
-// add takes note of an entry, if it is one of capd's. Links, directories and
-// devices are not.
-func (f *found) add(dir string, e fs.DirEntry) {
-	s := e.Name()
-	if held, ok := strings.CutSuffix(s, Hold); ok {
-		f.held = append(f.held, held)
-		return
-	}
-	name, ext, ok := parse(s)
-	if !ok || !e.Type().IsRegular() {
-		return
-	}
-	info, err := e.Info()
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			f.unreadable++
-		}
-		return
-	}
-	switch ext {
-	case deleting:
-		f.leftovers = append(f.leftovers, leftover{filepath.Join(dir, s), name})
-	case writer.Partial, writer.DamagedExt:
-		f.files[s] = File{Name: name, Size: info.Size(), Partial: true}
-	default:
-		s = strings.TrimSuffix(s, ext)
-		f.files[s] = File{Name: name, Size: f.files[s].Size + info.Size()}
-	}
-}
-
-// parse parses the name of a file of capd's, in whatever state it is.
-func parse(s string) (name writer.Name, ext string, ok bool) {
-	if name, err := writer.ParseName(s); err == nil {
-		return name, "", true
-	}
-	ext = filepath.Ext(s)
-	switch ext {
-	case deleting, writer.Partial, writer.DamagedExt, compressed[0], compressed[1]:
-	default:
-		return name, "", false
-	}
-	s = strings.TrimSuffix(s, ext)
-	if ext == deleting {
-		s = finished(s)
-	}
-	name, err := writer.ParseName(s)
-	return name, ext, err == nil
-}
-
-// finished cuts off what compression adds to a name.
-func finished(s string) string {
-	for _, ext := range compressed {
-		s = strings.TrimSuffix(s, ext)
-	}
-	return s
+	return all
 }
 
 // unlink deletes a finished file and its compressed likes, and returns how many
 // bytes that freed.
-func (k *Keeper) unlink(ctx context.Context, s string) (freed int64, err error) {
-	path := filepath.Join(k.opt.Directory, s)
-	states := append([]string{""}, compressed[:]...)
-	for _, ext := range states {
-		if _, err := os.Lstat(path + ext + Hold); !errors.Is(err, fs.ErrNotExist) {
-			return 0, errHeld // or nobody knows: then it stays too
-		}
+func (k *Keeper) unlink(ctx context.Context, name store.Name) (freed int64, err error) {
+	path := filepath.Join(k.dir.Path(), name.String())
+	if k.dir.IsHeld(name) {
+		return 0, errHeld // or it can't be known: then it stays too
 	}
-	missing := 0
-	for _, ext := range states {
-		n, err := k.remove(ctx, path+ext)
+	missing, states := 0, store.WithData()
+	for _, state := range states {
+		n, err := k.remove(ctx, path+state.Ext())
 		freed += n
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -171,10 +67,10 @@ func (k *Keeper) remove(ctx context.Context, path string) (freed int64, err erro
 	if info.Size() <= k.opt.Step || links(info) != 1 {
 		return info.Size(), os.Remove(path)
 	}
-	if err := os.Rename(path, path+deleting); err != nil {
+	if err := os.Rename(path, path+store.Deleting.Ext()); err != nil {
 		return 0, err
 	}
-	return info.Size(), k.shrink(ctx, path+deleting)
+	return info.Size(), k.shrink(ctx, path+store.Deleting.Ext())
 }
 
 // shrink cuts a file that is out of sight step by step, and removes it. What a
@@ -213,21 +109,36 @@ func links(info fs.FileInfo) uint64 {
 	return 0
 }
 
-// finishLeftovers deletes what an earlier run was about to.
-func (k *Keeper) finishLeftovers(ctx context.Context) {
-	for len(k.leftovers) > 0 && ctx.Err() == nil {
-		l := k.leftovers[0]
-		k.leftovers = k.leftovers[1:]
-		info, err := os.Lstat(l.path)
-		if err != nil || !info.Mode().IsRegular() {
-			continue
+// finishDeletions goes on with what an earlier run was about to delete.
+func (k *Keeper) finishDeletions(ctx context.Context) {
+	for _, name := range k.interrupted() {
+		for _, state := range store.WithData() {
+			path := filepath.Join(k.dir.Path(), name.String()+state.Ext()+store.Deleting.Ext())
+			info, err := os.Lstat(path)
+			if err != nil || !info.Mode().IsRegular() {
+				continue
+			}
+			if err = k.shrink(ctx, path); err != nil {
+				err = fmt.Errorf("retain: %w", err)
+				k.leave(name)
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			if k.opt.Deleted != nil {
+				k.opt.Deleted(Deletion{name, info.Size(), Resumed}, err)
+			}
 		}
-		err = k.shrink(ctx, l.path)
-		if err != nil {
-			err = fmt.Errorf("retain: %w", err)
-		}
-		if ctx.Err() == nil && k.opt.Deleted != nil {
-			k.opt.Deleted(Deletion{l.name, info.Size(), Resumed}, err)
+		k.dir.Look(name)
+	}
+}
+
+// interrupted returns the files whose deletion has begun and not ended.
+func (k *Keeper) interrupted() (names []store.Name) {
+	for f := range k.dir.All() {
+		if f.Is(store.Deleting) && !k.left(f.Name) {
+			names = append(names, f.Name)
 		}
 	}
+	return names
 }

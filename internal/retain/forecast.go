@@ -1,11 +1,10 @@
 package retain
 
 import (
+	"capd/store"
 	"maps"
 	"slices"
 	"time"
-
-	"capd/writer"
 )
 
 // A Forecast says how far back the files of an interface will reach.
@@ -22,7 +21,7 @@ const lately = time.Hour
 
 // Predict returns a forecast for each interface, in order of their names. What
 // floors and held files keep beyond the limits is not looked at.
-func Predict(now time.Time, files []File, policy Policy, space writer.Space) []Forecast {
+func Predict(now time.Time, files []File, policy Policy, space store.Space) []Forecast {
 	rows := make(map[string][]*queued)
 	var used int64
 	var total pace

@@ -1,37 +1,34 @@
 package retain
 
 import (
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
-
-	"capd/writer"
 )
 
 // Defaults of an Options' zero values.
 const (
 	DefaultInterval = 5 * time.Second
-	DefaultRescan   = 5 * time.Minute
+	DefaultRetry    = 5 * time.Minute
 	DefaultStep     = 256 << 20
 	DefaultPause    = 100 * time.Millisecond
 )
 
 // Options say how to keep a directory. Zero values are defaults.
 type Options struct {
-	Directory string
+	Directory *store.Directory
 	Policy    Policy
-	Space     func() (writer.Space, error) // of the file system; nil: no limit looks at it
-	Deleted   func(Deletion, error)        // told of each deletion, and of what failed; may be nil
-	Log       *slog.Logger                 // may be nil
+	Space     func() (store.Space, error) // of the file system; nil: no limit looks at it
+	Deleted   func(Deletion, error)       // told of each deletion, and of what failed; may be nil
+	Log       *slog.Logger                // may be nil
 
 	Interval time.Duration // between looks at the clock and the file system
-	Rescan   time.Duration // between looks at what others do in the directory
+	Retry    time.Duration // after which a file is tried again that could not be deleted
 	Step     int64         // bytes of a large file that go at once
 	Pause    time.Duration // between such steps, in which the disk writes
 }
@@ -40,20 +37,18 @@ type Options struct {
 // count with the size that they had at the last look.
 type Keeper struct {
 	opt   Options
+	dir   *store.Directory
 	wake  chan struct{}
 	clock clock
 
 	// Only Run touches these.
-	leftovers []leftover
-	settled   time.Time     // until then the file system may not tell what was freed
-	planning  time.Duration // that the last plan took
-	spaceErr  bool
-	scanErr   bool
+	settled  time.Time                // until then the file system may not tell what was freed
+	planning time.Duration            // that the last plan took
+	failed   map[store.Name]time.Time // files that could not be deleted, and when to try again
+	spaceErr bool
 
-	mu    sync.Mutex
-	files map[string]File // by their names in the directory
-	added map[string]File // since the last look began
-	stats Stats
+	mu    sync.Mutex // guards what follows
+	stats Stats      // but for what the directory knows
 }
 
 // Stats say what a Keeper has and did.
@@ -64,17 +59,17 @@ type Stats struct {
 	Deleted      uint64
 	DeletedBytes int64
 	Failures     uint64 // deletions that failed, and entries that could not be read
-	Space        writer.Space
+	Space        store.Space
 	Floor        bool // limits want files gone that the floor keeps
 }
 
-// New reads the directory.
-func New(opt Options) (*Keeper, error) {
+// New makes a Keeper.
+func New(opt Options) *Keeper {
 	if opt.Interval == 0 {
 		opt.Interval = DefaultInterval
 	}
-	if opt.Rescan == 0 {
-		opt.Rescan = DefaultRescan
+	if opt.Retry == 0 {
+		opt.Retry = DefaultRetry
 	}
 	if opt.Step == 0 {
 		opt.Step = DefaultStep
@@ -85,22 +80,7 @@ func New(opt Options) (*Keeper, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{opt: opt, wake: make(chan struct{}, 1)}
-	if err := k.rescan(); err != nil {
-		return nil, fmt.Errorf("retain: %w", err)
-	}
-	return k, nil
-}
-
-// Add tells of a file that was finished, or whose size is another now.
-func (k *Keeper) Add(name writer.Name, size int64) {
-	s := name.String()
-	k.mu.Lock()
-	f := File{Name: name, Size: size, Held: k.files[s].Held || k.files[s+writer.Partial].Held}
-	k.files[s], k.added[s] = f, f
-	delete(k.files, s+writer.Partial)
-	k.mu.Unlock()
-	k.Wake()
+	return &Keeper{opt: opt, dir: opt.Directory, wake: make(chan struct{}, 1), failed: make(map[store.Name]time.Time)}
 }
 
 // SetPolicy changes what is kept, from now on.
@@ -125,26 +105,22 @@ func (k *Keeper) Wake() {
 	}
 }
 
-// Run keeps the limits until the context ends.
+// Run keeps the limits until the context ends. It looks at the files at each
+// interval, when the directory changes, and when it is woken.
 func (k *Keeper) Run(ctx context.Context) {
 	look := time.NewTicker(k.opt.Interval)
 	defer look.Stop()
-	rescan := time.NewTicker(k.opt.Rescan)
-	defer rescan.Stop()
 	for ctx.Err() == nil {
-		k.finishLeftovers(ctx)
+		changed := k.dir.Changed()
+		k.dir.Measure()
+		k.finishDeletions(ctx)
 		k.look(ctx)
 		k.rest(ctx)
 		select {
 		case <-ctx.Done():
 		case <-look.C:
 		case <-k.wake:
-		case <-rescan.C:
-			err := k.rescan()
-			if (err != nil) != k.scanErr {
-				k.scanErr = err != nil
-				k.opt.Log.Warn("look at the directory", "directory", k.opt.Directory, "error", err)
-			}
+		case <-changed:
 		}
 	}
 }
@@ -195,18 +171,18 @@ func (k *Keeper) pass(ctx context.Context) (done bool) {
 
 // space asks the file system. Right after files were deleted for its sake it
 // may not know yet, and more would go than has to.
-func (k *Keeper) space(now time.Time) writer.Space {
+func (k *Keeper) space(now time.Time) store.Space {
 	const enough = 1 << 62
 	if k.opt.Space == nil {
-		return writer.Space{Free: enough}
+		return store.Space{Free: enough}
 	}
 	s, err := k.opt.Space()
 	if (err != nil) != k.spaceErr {
 		k.spaceErr = err != nil
-		k.opt.Log.Warn("ask the file system for its space", "directory", k.opt.Directory, "error", err)
+		k.opt.Log.Warn("ask the file system for its space", "directory", k.dir.Path(), "error", err)
 	}
 	if err != nil {
-		return writer.Space{Free: enough}
+		return store.Space{Free: enough}
 	}
 	k.mu.Lock()
 	k.stats.Space = s
@@ -218,15 +194,17 @@ func (k *Keeper) space(now time.Time) writer.Space {
 }
 
 // delete deletes a file, tells, and reports whether it is gone. One that stays
-// is left alone until the next rescan.
+// is left alone for a while.
 func (k *Keeper) delete(ctx context.Context, d Deletion) (gone bool) {
-	s := d.Name.String()
-	size, err := k.unlink(ctx, s)
+	size, err := k.unlink(ctx, d.Name)
 	d.Size = size
 	if d.Limit == ByMinFree {
 		k.settled = time.Now().Add(k.opt.Interval)
 	}
-	k.note(s, d.Size, err)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errHeld) {
+		k.dir.Look(d.Name)
+	}
+	k.note(d.Name, d.Size, err)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true // somebody else did
 	}
@@ -240,54 +218,43 @@ func (k *Keeper) delete(ctx context.Context, d Deletion) (gone bool) {
 }
 
 // note counts what came of a deletion.
-func (k *Keeper) note(s string, size int64, err error) {
+func (k *Keeper) note(name store.Name, size int64, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
 	case err == nil:
 		k.stats.Deleted++
 		k.stats.DeletedBytes += size
-		delete(k.files, s)
-	case errors.Is(err, fs.ErrNotExist):
-		delete(k.files, s)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errHeld): // the directory knows by now
 	default:
-		f := k.files[s]
-		f.Held = true
-		k.files[s] = f
-		if !errors.Is(err, errHeld) {
-			k.stats.Failures++
-		}
+		k.stats.Failures++
+		k.leave(name)
 	}
 }
 
-// rescan takes over what is in the directory now.
-func (k *Keeper) rescan() error {
-	k.mu.Lock()
-	k.added = make(map[string]File)
-	k.mu.Unlock()
-	found, err := readDirectory(k.opt.Directory)
-	if err != nil {
-		return err
+// leave leaves a file alone for a while.
+func (k *Keeper) leave(name store.Name) { k.failed[name] = time.Now().Add(k.opt.Retry) }
+
+// left reports whether the file is left alone, and forgets when that is over.
+func (k *Keeper) left(name store.Name) bool {
+	until, ok := k.failed[name]
+	if ok && !time.Now().Before(until) {
+		delete(k.failed, name)
+		return false
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for s, f := range k.added { // it may have come after the look at its place
-		if _, ok := found.files[s]; !ok {
-			found.files[s] = f
-		}
-		delete(found.files, s+writer.Partial)
-	}
-	k.files = found.files
-	k.leftovers = found.leftovers
-	k.stats.Failures += found.unreadable
-	return nil
+	return ok
 }
 
-// list returns the files as they are known.
+// list returns the files as they are known. One that is left alone counts, and
+// stays, as if it were held.
 func (k *Keeper) list() []File {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.Collect(maps.Values(k.files))
+	all := filesOf(k.dir)
+	if len(k.failed) > 0 {
+		for i := range all {
+			all[i].Held = all[i].Held || k.left(all[i].Name)
+		}
+	}
+	return all
 }
 
 // Stats returns the counters. It may be called from any goroutine.
@@ -295,7 +262,8 @@ func (k *Keeper) Stats() Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.stats
-	for _, f := range k.files {
+	s.Failures += k.dir.Unreadable()
+	for _, f := range filesOf(k.dir) {
 		s.Bytes += f.Size
 		if !f.Partial {
 			s.Files++
@@ -309,12 +277,12 @@ func (k *Keeper) Stats() Stats {
 
 // Files returns all files as they are known. It may be called from any
 // goroutine.
-func (k *Keeper) Files() []File { return k.list() }
+func (k *Keeper) Files() []File { return filesOf(k.dir) }
 
 // Forecast says, by interface, how far back the files will reach at the present
 // rate. It may be called from any goroutine.
 func (k *Keeper) Forecast() []Forecast {
-	return Predict(time.Now(), k.list(), k.policy(), k.Stats().Space)
+	return Predict(time.Now(), filesOf(k.dir), k.policy(), k.Stats().Space)
 }
 
 // settleTime is how long a clock that jumped ahead has to go on from there

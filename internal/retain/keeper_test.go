@@ -1,10 +1,12 @@
 package retain
 
 import (
+	"capd/ledger"
+	"capd/store"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,8 +16,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"capd/writer"
 
 	"go.uber.org/goleak"
 )
@@ -64,36 +64,43 @@ func (l *told) String() string {
 	return sequences(l.all)
 }
 
+func newKeeper(t testing.TB, dir string, opt Options) *Keeper {
+	t.Helper()
+	var err error
+	if opt.Directory, err = store.Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	return New(opt)
+}
+
 // keep runs a Keeper while f does things to it; the clocks are the bubble's.
-func keep(t *testing.T, opt Options, f func(k *Keeper, l *told)) {
+func keep(t *testing.T, dir string, opt Options, f func(k *Keeper, l *told)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := &told{}
 		opt.Deleted = l.add
-		k, err := New(opt)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := newKeeper(t, dir, opt)
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { k.Run(ctx); close(done) }()
+		var tasks sync.WaitGroup
+		tasks.Go(func() { k.Run(ctx) })
+		tasks.Go(func() { k.dir.Follow(ctx, 0, slog.New(slog.DiscardHandler)) })
 		synctest.Wait()
 		f(k, l)
 		cancel()
-		<-done
+		tasks.Wait()
 	})
 }
 
 // at is a name of now, as the bubble has it.
-func at(iface string, seq int) writer.Name { return nameOf(iface, seq, time.Now().UTC()) }
+func at(iface string, seq int) store.Name { return nameOf(iface, seq, time.Now().UTC()) }
 
 func TestKeeper(t *testing.T) {
 	dir := t.TempDir()
-	keep(t, Options{Directory: dir, Policy: directory(Limits{Bytes: 1000})}, func(k *Keeper, l *told) {
+	keep(t, dir, Options{Policy: directory(Limits{Bytes: 1000})}, func(k *Keeper, l *told) {
 		for i := range 20 {
 			n := at("eth0", i+1)
 			put(t, dir, n.String(), 100)
-			k.Add(n, 100)
+			k.dir.Add(n, 100)
 			synctest.Wait()
 			time.Sleep(time.Minute)
 		}
@@ -109,7 +116,7 @@ func TestKeeper(t *testing.T) {
 		if len(l.all) != 10 || l.all[9].Name.Sequence != 10 {
 			t.Errorf("told %v", l)
 		}
-		if e := l.all[0].Entry(); e.Kind != writer.KindDeleted || e.Name != l.all[0].Name.String() || e.Limit != "bytes" || e.Size != 100 {
+		if e := l.all[0].Entry(); e.Kind != ledger.KindDeleted || e.Name != l.all[0].Name.String() || e.Limit != "bytes" || e.Size != 100 {
 			t.Errorf("line %+v", e)
 		}
 	})
@@ -148,7 +155,7 @@ func TestKeeperLeavesAlone(t *testing.T) {
 	}
 	// After it was listed, a name becomes a link.
 	put(t, dir, n(24), 100)
-	keep(t, Options{Directory: dir, Policy: directory(Limits{Bytes: 1, Age: 1}), Step: 5}, func(k *Keeper, l *told) {
+	keep(t, dir, Options{Policy: directory(Limits{Bytes: 1, Age: 1}), Step: 5}, func(k *Keeper, l *told) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if after := listNames(t, dir); !slices.Equal(before, after) {
@@ -175,7 +182,7 @@ func TestKeeperSlices(t *testing.T) {
 	name := nameOf("eth0", 1, noon)
 	put(t, dir, name.String(), 1000)
 	gone := filepath.Join(dir, name.String()+".deleting")
-	opt := Options{Directory: dir, Policy: directory(Limits{Bytes: 1}), Step: 300, Pause: time.Second}
+	opt := Options{Policy: directory(Limits{Bytes: 1}), Step: 300, Pause: time.Second}
 	size := func() int64 {
 		info, err := os.Stat(gone)
 		if err != nil {
@@ -184,10 +191,7 @@ func TestKeeperSlices(t *testing.T) {
 		return info.Size()
 	}
 	synctest.Test(t, func(t *testing.T) {
-		k, err := New(opt)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := newKeeper(t, dir, opt)
 		ctx, cancel := context.WithCancel(t.Context())
 		go k.Run(ctx)
 		synctest.Wait()
@@ -203,7 +207,7 @@ func TestKeeperSlices(t *testing.T) {
 		synctest.Wait()
 	})
 	// The next run goes on.
-	keep(t, opt, func(k *Keeper, l *told) {
+	keep(t, dir, opt, func(k *Keeper, l *told) {
 		if size() != 100 {
 			t.Errorf("after a restart: %d bytes", size())
 		}
@@ -225,18 +229,18 @@ func TestKeeperForeignDisk(t *testing.T) {
 	free, broken := uint64(500), false
 	set := func(n uint64, b bool) { mu.Lock(); free, broken = n, b; mu.Unlock() }
 	opt := Options{
-		Directory: dir, Policy: directory(Limits{MinFree: 500, KeepAtLeast: Floor{Count: 7}}),
-		Space: func() (writer.Space, error) {
+		Policy: directory(Limits{MinFree: 500, KeepAtLeast: Floor{Count: 7}}),
+		Space: func() (store.Space, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if broken {
-				return writer.Space{}, errors.New("broken")
+				return store.Space{}, errors.New("broken")
 			}
-			return writer.Space{Free: free, Total: 10000}, nil
+			return store.Space{Free: free, Total: 10000}, nil
 		},
 	}
 	files := func() int { return len(listNames(t, dir)) }
-	keep(t, opt, func(k *Keeper, l *told) {
+	keep(t, dir, opt, func(k *Keeper, l *told) {
 		time.Sleep(time.Hour)
 		if files() != 50 {
 			t.Fatalf("%d files while there was room", files())
@@ -273,27 +277,27 @@ func TestKeeperForeignDisk(t *testing.T) {
 // TestKeeperOthers: what others delete, add and hold is met by the next rescan.
 func TestKeeperOthers(t *testing.T) {
 	dir := t.TempDir()
-	n := func(i int) writer.Name { return nameOf("eth0", i, noon) }
+	n := func(i int) store.Name { return nameOf("eth0", i, noon) }
 	for i := range 10 {
 		put(t, dir, n(i+1).String(), 100)
 	}
-	keep(t, Options{Directory: dir, Policy: directory(Limits{Count: 10})}, func(k *Keeper, l *told) {
+	keep(t, dir, Options{Policy: directory(Limits{Count: 10})}, func(k *Keeper, l *told) {
 		os.Remove(filepath.Join(dir, n(3).String()))
-		put(t, dir, n(1).String()+Hold, 0) // before a rescan
+		put(t, dir, n(1).String()+store.Hold.Ext(), 0) // before a rescan
 		put(t, dir, n(11).String(), 100)
 		put(t, dir, n(12).String(), 100)
-		k.Add(n(13), 100) // but it is not there
+		k.dir.Add(n(13), 100) // but it is not there
 		synctest.Wait()
 		if got := l.String(); got != "eth02:count" {
 			t.Errorf("at first: %s", got)
 		}
-		time.Sleep(DefaultRescan + time.Minute)
+		time.Sleep(store.ListEvery + time.Minute)
 		if got := l.String(); got != "eth02:count" || k.Stats().Files != 10 {
 			t.Errorf("told %s; %+v", got, k.Stats())
 		}
-		os.Remove(filepath.Join(dir, n(1).String()+Hold))
+		os.Remove(filepath.Join(dir, n(1).String()+store.Hold.Ext()))
 		put(t, dir, n(14).String(), 100)
-		time.Sleep(DefaultRescan + time.Minute)
+		time.Sleep(store.ListEvery + time.Minute)
 		if got := l.String(); got != "eth02:count eth01:count" {
 			t.Errorf("no longer held: %s", got)
 		}
@@ -304,19 +308,16 @@ func TestKeeperOthers(t *testing.T) {
 // tried again after the next rescan.
 func TestKeeperFailures(t *testing.T) {
 	dir := t.TempDir()
-	n := func(i int) writer.Name { return nameOf("eth0", i, noon) }
+	n := func(i int) store.Name { return nameOf("eth0", i, noon) }
 	for i := range 4 {
 		put(t, dir, n(i+1).String(), 100)
 	}
-	opt := Options{Directory: dir, Policy: directory(Limits{Count: 2})}
+	opt := Options{Policy: directory(Limits{Count: 2})}
 	// A directory came in its place.
 	synctest.Test(t, func(t *testing.T) {
 		l := &told{}
 		opt.Deleted = l.add
-		k, err := New(opt)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := newKeeper(t, dir, opt)
 		os.Remove(filepath.Join(dir, n(1).String()))
 		os.Mkdir(filepath.Join(dir, n(1).String()), 0o700)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -333,25 +334,6 @@ func TestKeeperFailures(t *testing.T) {
 	})
 }
 
-type brokenEntry struct{ name string }
-
-func (e brokenEntry) Name() string               { return e.name }
-func (e brokenEntry) IsDir() bool                { return false }
-func (e brokenEntry) Type() fs.FileMode          { return 0 }
-func (e brokenEntry) Info() (fs.FileInfo, error) { return nil, fs.ErrPermission }
-
-func TestUnreadableEntries(t *testing.T) {
-	f := found{files: make(map[string]File)}
-	f.add("", brokenEntry{nameOf("eth0", 1, noon).String()})
-	f.add("", brokenEntry{"foreign"})
-	if f.unreadable != 1 || len(f.files) != 0 {
-		t.Errorf("%+v", f)
-	}
-	if _, err := New(Options{Directory: filepath.Join(t.TempDir(), "no")}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a missing directory: %v", err)
-	}
-}
-
 // TestKeeperMany: ten thousand files, over a restart.
 func TestKeeperMany(t *testing.T) {
 	dir := t.TempDir()
@@ -359,7 +341,7 @@ func TestKeeperMany(t *testing.T) {
 		put(t, dir, nameOf(fmt.Sprint("eth", i%2), i/2+1, noon.Add(time.Duration(i)*time.Second)).String(), 10)
 	}
 	for _, limit := range []int64{60_000, 40_000} {
-		keep(t, Options{Directory: dir, Policy: directory(Limits{Bytes: limit})}, func(k *Keeper, l *told) {
+		keep(t, dir, Options{Policy: directory(Limits{Bytes: limit})}, func(k *Keeper, l *told) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			if s := k.Stats(); s.Bytes != limit || s.Failures != 0 {
@@ -382,9 +364,9 @@ func TestKeeperRests(t *testing.T) {
 		plans.Add(1)
 		return Limits{}
 	}
-	keep(t, Options{Directory: t.TempDir(), Policy: Policy{Interface: slow}}, func(k *Keeper, _ *told) {
+	keep(t, t.TempDir(), Options{Policy: Policy{Interface: slow}}, func(k *Keeper, _ *told) {
 		for begun, i := time.Now(), 1; time.Since(begun) < 20*time.Second; i++ {
-			k.Add(at("eth0", i), 100)
+			k.dir.Add(at("eth0", i), 100)
 			time.Sleep(plan / 10)
 		}
 		if n := plans.Load(); n < 15 || n > 21 {

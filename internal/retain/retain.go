@@ -7,12 +7,12 @@
 package retain
 
 import (
+	"capd/ledger"
+	"capd/store"
 	"cmp"
 	"math"
 	"slices"
 	"time"
-
-	"capd/writer"
 )
 
 // Limits bound what is kept of an interface or of a directory. A limit of 0 is
@@ -49,7 +49,7 @@ func (p *Policy) of(name string) Limits {
 
 // A File is what a directory holds of one capture file, compressed or not.
 type File struct {
-	Name    writer.Name
+	Name    store.Name
 	Size    int64 // bytes on disk
 	Partial bool  // not finished: it counts, but stays
 	Held    bool  // may not be deleted: it counts, but stays
@@ -69,27 +69,27 @@ const (
 
 // A Deletion says which file has to go.
 type Deletion struct {
-	Name  writer.Name
+	Name  store.Name
 	Size  int64
 	Limit Limit // that wants it
 }
 
 // Entry returns the ledger's line for the deletion.
-func (d *Deletion) Entry() writer.Entry {
-	return writer.Entry{
-		Kind: writer.KindDeleted, Name: d.Name.String(), Interface: d.Name.Interface, Limit: string(d.Limit),
-		Tally: writer.Tally{Size: uint64(d.Size)},
+func (d *Deletion) Entry() ledger.Entry {
+	return ledger.Entry{
+		Kind: ledger.KindDeleted, Name: d.Name.String(), Interface: d.Name.Interface, Limit: string(d.Limit),
+		Tally: ledger.Tally{Size: uint64(d.Size)},
 	}
 }
 
 // Plan returns which files have to go, in that order. An interface's limits
 // come first, then the directory's. The space is the file system's, as it is
 // before.
-func Plan(now time.Time, files []File, policy Policy, space writer.Space) []Deletion {
+func Plan(now time.Time, files []File, policy Policy, space store.Space) []Deletion {
 	return newPlan(now, files, policy, space).plan
 }
 
-func newPlan(now time.Time, files []File, policy Policy, space writer.Space) *planner {
+func newPlan(now time.Time, files []File, policy Policy, space store.Space) *planner {
 	queue := order(now, files)
 	p := &planner{space: space, all: newScope(policy.Directory), ifaces: make(map[string]*scope)}
 	for _, q := range queue {
@@ -107,7 +107,7 @@ func newPlan(now time.Time, files []File, policy Policy, space writer.Space) *pl
 }
 
 type planner struct {
-	space  writer.Space
+	space  store.Space
 	freed  uint64
 	all    *scope
 	ifaces map[string]*scope
@@ -166,7 +166,7 @@ func (s *scope) remove(q *queued) {
 
 // exceeded returns a limit that the oldest file is to be deleted for; empty if
 // all hold.
-func (s *scope) exceeded(q *queued, space writer.Space, freed uint64) Limit {
+func (s *scope) exceeded(q *queued, space store.Space, freed uint64) Limit {
 	l := &s.limits
 	switch {
 	case l.Age > 0 && q.age > l.Age:

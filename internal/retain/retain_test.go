@@ -1,21 +1,20 @@
 package retain
 
 import (
+	"capd/pcap"
+	"capd/store"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-func nameOf(iface string, seq int, start time.Time) writer.Name {
-	return writer.Name{Interface: iface, Start: start.Truncate(time.Second), Sequence: uint64(seq), Format: pcap.PCAP}
+func nameOf(iface string, seq int, start time.Time) store.Name {
+	return store.Name{Interface: iface, Start: start.Truncate(time.Second), Sequence: uint64(seq), Format: pcap.PCAP}
 }
 
 // row is n files of a size, a minute each, the last of which ended now.
@@ -52,25 +51,25 @@ func TestPlan(t *testing.T) {
 	for what, c := range map[string]struct {
 		files  []File
 		policy Policy
-		space  writer.Space
+		space  store.Space
 		want   string
 	}{
-		"no limit":        {two, Policy{}, writer.Space{}, ""},
-		"bytes":           {two, directory(Limits{Bytes: 30}), writer.Space{}, "a1:bytes a2:bytes"},
-		"bytes hold":      {two, directory(Limits{Bytes: 50}), writer.Space{}, ""},
-		"age":             {two, directory(Limits{Age: 90 * time.Second}), writer.Space{}, "a1:age a2:age b1:age"},
-		"count":           {two, directory(Limits{Count: 2}), writer.Space{}, "a1:count a2:count b1:count"},
-		"free":            {two, directory(Limits{MinFree: 100}), writer.Space{Free: 81, Total: 1000}, "a1:min_free a2:min_free"},
-		"free part":       {two, directory(Limits{MinFreePart: 0.1}), writer.Space{Free: 90, Total: 1000}, "a1:min_free"},
-		"free holds":      {two, directory(Limits{MinFreePart: 0.1, MinFree: 50}), writer.Space{Free: 100, Total: 1000}, ""},
-		"of an interface": {two, both(Limits{}, Limits{Bytes: 15}), writer.Space{}, "a1:bytes a2:bytes"},
-		"both":            {two, both(Limits{Count: 2}, Limits{Count: 2}), writer.Space{}, "a1:count a2:count b1:count"},
-		"interface floor": {two, both(Limits{Bytes: 1}, Limits{KeepAtLeast: Floor{Count: 2}}), writer.Space{}, "a1:bytes b1:bytes b2:bytes"},
-		"floor count":     {two, directory(Limits{Bytes: 1, KeepAtLeast: Floor{Count: 4}}), writer.Space{}, "a1:bytes"},
-		"floor bytes":     {two, directory(Limits{MinFree: 1 << 60, KeepAtLeast: Floor{Bytes: 21}}), writer.Space{Free: 0, Total: 1000}, "a1:min_free a2:min_free"},
-		"floor age":       {two, directory(Limits{Count: 1, KeepAtLeast: Floor{Age: 2 * time.Minute}}), writer.Space{}, "a1:count a2:count b1:count"},
-		"held":            {held, directory(Limits{Bytes: 25}), writer.Space{}, "a3:bytes a4:bytes"},
-		"nothing":         {nil, directory(Limits{Bytes: 1, Age: 1, Count: 1, MinFree: 1}), writer.Space{}, ""},
+		"no limit":        {two, Policy{}, store.Space{}, ""},
+		"bytes":           {two, directory(Limits{Bytes: 30}), store.Space{}, "a1:bytes a2:bytes"},
+		"bytes hold":      {two, directory(Limits{Bytes: 50}), store.Space{}, ""},
+		"age":             {two, directory(Limits{Age: 90 * time.Second}), store.Space{}, "a1:age a2:age b1:age"},
+		"count":           {two, directory(Limits{Count: 2}), store.Space{}, "a1:count a2:count b1:count"},
+		"free":            {two, directory(Limits{MinFree: 100}), store.Space{Free: 81, Total: 1000}, "a1:min_free a2:min_free"},
+		"free part":       {two, directory(Limits{MinFreePart: 0.1}), store.Space{Free: 90, Total: 1000}, "a1:min_free"},
+		"free holds":      {two, directory(Limits{MinFreePart: 0.1, MinFree: 50}), store.Space{Free: 100, Total: 1000}, ""},
+		"of an interface": {two, both(Limits{}, Limits{Bytes: 15}), store.Space{}, "a1:bytes a2:bytes"},
+		"both":            {two, both(Limits{Count: 2}, Limits{Count: 2}), store.Space{}, "a1:count a2:count b1:count"},
+		"interface floor": {two, both(Limits{Bytes: 1}, Limits{KeepAtLeast: Floor{Count: 2}}), store.Space{}, "a1:bytes b1:bytes b2:bytes"},
+		"floor count":     {two, directory(Limits{Bytes: 1, KeepAtLeast: Floor{Count: 4}}), store.Space{}, "a1:bytes"},
+		"floor bytes":     {two, directory(Limits{MinFree: 1 << 60, KeepAtLeast: Floor{Bytes: 21}}), store.Space{Free: 0, Total: 1000}, "a1:min_free a2:min_free"},
+		"floor age":       {two, directory(Limits{Count: 1, KeepAtLeast: Floor{Age: 2 * time.Minute}}), store.Space{}, "a1:count a2:count b1:count"},
+		"held":            {held, directory(Limits{Bytes: 25}), store.Space{}, "a3:bytes a4:bytes"},
+		"nothing":         {nil, directory(Limits{Bytes: 1, Age: 1, Count: 1, MinFree: 1}), store.Space{}, ""},
 	} {
 		if got := sequences(Plan(noon, c.files, c.policy, c.space)); got != c.want {
 			t.Errorf("%s: %q, want %q", what, got, c.want)
@@ -100,7 +99,7 @@ func TestPlanClockSet(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 1))
 		r.Shuffle(len(files), func(i, j int) { files[i], files[j] = files[j], files[i] })
 		var got []string
-		for _, d := range Plan(now, files, directory(l), writer.Space{}) {
+		for _, d := range Plan(now, files, directory(l), store.Space{}) {
 			got = append(got, fmt.Sprint(d.Name.Interface, d.Name.Sequence))
 		}
 		if strings.Join(got, " ") != want {
@@ -156,7 +155,7 @@ func TestPlanProperties(t *testing.T) {
 		files := randomFiles(r)
 		limits := map[string]Limits{"a": randomLimits(r), "b": randomLimits(r)}
 		p := Policy{randomLimits(r), func(s string) Limits { return limits[s] }}
-		space := writer.Space{Free: r.Uint64N(600), Total: 5000}
+		space := store.Space{Free: r.Uint64N(600), Total: 5000}
 		plan := Plan(noon, files, p, space)
 		left := remaining(t, files, plan)
 		checkOrder(t, files, plan)
@@ -173,7 +172,7 @@ func TestPlanProperties(t *testing.T) {
 	}
 }
 
-func freed(s writer.Space, plan []Deletion) writer.Space {
+func freed(s store.Space, plan []Deletion) store.Space {
 	for _, d := range plan {
 		s.Free += uint64(d.Size)
 	}
@@ -211,7 +210,7 @@ func checkOrder(t *testing.T, files []File, plan []Deletion) {
 
 // checkScope wants limits and floor to hold for the files of an interface or
 // the directory.
-func checkScope(t *testing.T, what string, files, left []File, plan []Deletion, p Policy, l Limits, space writer.Space) {
+func checkScope(t *testing.T, what string, files, left []File, plan []Deletion, p Policy, l Limits, space store.Space) {
 	t.Helper()
 	sum := func(all []File) (used, finished int64, count int) {
 		for _, f := range all {
@@ -246,7 +245,7 @@ func checkScope(t *testing.T, what string, files, left []File, plan []Deletion, 
 
 func TestPlanMany(t *testing.T) {
 	files := slices.Concat(row("a", 5000, 10), row("b", 5000, 10))
-	plan := Plan(noon, files, directory(Limits{Bytes: 50_000}), writer.Space{})
+	plan := Plan(noon, files, directory(Limits{Bytes: 50_000}), store.Space{})
 	if len(plan) != 5000 || plan[0].Name.Sequence != 1 || plan[4999].Name.Sequence != 2500 {
 		t.Errorf("%d of 10,000 files go", len(plan))
 	}
@@ -260,7 +259,7 @@ func BenchmarkPlan(b *testing.B) {
 		rand.Shuffle(n, func(i, j int) { files[i], files[j] = files[j], files[i] })
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for b.Loop() {
-				Plan(noon, files, directory(Limits{Bytes: 1 << 40}), writer.Space{})
+				Plan(noon, files, directory(Limits{Bytes: 1 << 40}), store.Space{})
 			}
 		})
 	}
@@ -280,13 +279,13 @@ func TestPredict(t *testing.T) {
 		"free":      {directory(Limits{MinFree: 96000}), 5000 * time.Second, ByMinFree}, // 216000 used
 		"interface": {Policy{Limits{Bytes: 3000}, func(string) Limits { return Limits{Bytes: 100} }}, 10 * time.Second, ByBytes},
 	} {
-		got := Predict(noon, files, c.policy, writer.Space{Free: 30000, Total: 1e6})
+		got := Predict(noon, files, c.policy, store.Space{Free: 30000, Total: 1e6})
 		if len(got) != 2 || got[0].Interface != "a" || got[0].Rate != 10 || got[1].Rate != 20 ||
 			got[0].Limit != c.limit || (got[0].Reach-c.want).Abs() > time.Second || !got[0].Oldest.Equal(noon.Add(-2*time.Hour)) {
 			t.Errorf("%s: %+v, want %v by %s", what, got, c.want, c.limit)
 		}
 	}
-	if got := Predict(noon, row("a", 1, 0), directory(Limits{Bytes: 1}), writer.Space{}); len(got) != 1 || got[0].Reach != 0 {
+	if got := Predict(noon, row("a", 1, 0), directory(Limits{Bytes: 1}), store.Space{}); len(got) != 1 || got[0].Reach != 0 {
 		t.Errorf("without a rate: %+v", got)
 	}
 }

@@ -25,6 +25,7 @@ const (
 	Allocate   Op = "allocate"
 	Truncate   Op = "truncate"
 	Close      Op = "close"
+	List       Op = "list directory" // only counted: the first entry was asked for
 )
 
 // A Fault is what becomes of the requests of a kind.
@@ -49,7 +50,8 @@ type faults struct {
 	set     map[Op]*fault
 	count   map[Op]int
 	waiting map[Op]int
-	dead    bool // the power is cut
+	opened  map[string]int // by name in the directory
+	dead    bool           // the power is cut
 }
 
 // Set lets the requests of a kind go wrong from now on.
@@ -77,6 +79,20 @@ func (d *Disk) Count(op Op) int {
 	d.faults.mu.Lock()
 	defer d.faults.mu.Unlock()
 	return d.faults.count[op]
+}
+
+// Opened returns how often the file of that name was opened that was there.
+func (d *Disk) Opened(name string) int {
+	d.faults.mu.Lock()
+	defer d.faults.mu.Unlock()
+	return d.faults.opened[name]
+}
+
+// open counts an Open of a file.
+func (s *faults) open(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opened[name]++
 }
 
 // Stalled returns how many requests of the kind wait.

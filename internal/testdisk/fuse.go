@@ -37,6 +37,7 @@ func New(tb testing.TB) *Disk {
 	Need(tb)
 	d := &Disk{Dir: tb.TempDir(), Backing: tb.TempDir()}
 	d.faults.set, d.faults.count, d.faults.waiting = make(map[Op]*fault), make(map[Op]int), make(map[Op]int)
+	d.faults.opened = make(map[string]int)
 	d.kept.live, d.kept.names = make(map[uint64]*inode), make(map[string]*inode)
 	root, err := fs.NewLoopbackRoot(d.Backing)
 	if err != nil {
@@ -91,6 +92,12 @@ func (h *handle) PassthroughFd() (int, bool) { return 0, false }
 type listing struct {
 	fs.FileReaddirenter
 	fs.FileReleasedirer
+	begun func() // called at the first entry
+}
+
+func (l *listing) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	l.begun()
+	return l.FileReaddirenter.Readdirent(ctx)
 }
 
 func (n *node) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
@@ -127,6 +134,7 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 		return nil, 0, errno
 	}
 	defer leave()
+	n.d.faults.open(filepath.Base(n.Path(n.Root())))
 	direct := flags&unix.O_DIRECT != 0
 	if direct {
 		if _, errno := n.d.faults.admit(OpenDirect); errno != 0 {
@@ -145,7 +153,8 @@ func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, 
 	if errno != 0 {
 		return nil, 0, errno
 	}
-	return &listing{f.(fs.FileReaddirenter), f.(fs.FileReleasedirer)}, fuseFlags, 0
+	begun := sync.OnceFunc(func() { _, _ = n.d.faults.admit(List) })
+	return &listing{f.(fs.FileReaddirenter), f.(fs.FileReleasedirer), begun}, fuseFlags, 0
 }
 
 func (n *node) Write(ctx context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {

@@ -317,3 +317,35 @@ func TestKilled(t *testing.T) {
 	}
 	_ = c.Wait()
 }
+
+// TestCounts: listings and openings are counted; a directory's sync is no listing.
+func TestCounts(t *testing.T) {
+	testdisk.Need(t)
+	d := testdisk.New(t)
+	path := filepath.Join(d.Dir, "file")
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syncDirectory(d.Dir); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+		if all, err := os.ReadDir(d.Dir); err != nil || len(all) != 1 {
+			t.Fatalf("%v, %v", all, err)
+		}
+	}
+	if list, open := d.Count(testdisk.List), d.Opened("file"); list != 2 || open != 2 {
+		t.Errorf("%d listings, %d openings", list, open)
+	}
+}
+
+func syncDirectory(dir string) error {
+	h, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.Sync(), h.Close())
+}

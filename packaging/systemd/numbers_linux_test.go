@@ -2,6 +2,9 @@ package systemd_test
 
 import (
 	"bytes"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -9,9 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"capd/pcap"
-	"capd/writer"
 )
 
 // A count sends numbered frames, from 0, until it is ended.
@@ -146,7 +146,7 @@ func testReloadUnderLoad(r *rig) {
 	r.recorded(send, dir, "limited")
 	r.lab.Await(r.T, "old files are deleted", func() bool {
 		_, _ = send.Write(frame("more", 60))
-		c, err := writer.ReadContents(r.lab.Path(dir))
+		c, err := store.ReadContents(r.lab.Path(dir))
 		return err == nil && c.Files <= 2
 	})
 }
@@ -176,8 +176,8 @@ func testRenamed(r *rig) {
 	sent := c.end()
 	r.sh("systemctl stop %s", unit)
 	r.once(dir, sent)
-	for e := range writer.ReadLedger(r.lab.Path(dir), nil) {
-		if e.Kind == writer.KindGap {
+	for e := range ledger.Read(r.lab.Path(dir), nil) {
+		if e.Kind == ledger.KindGap {
 			r.Errorf("%+v", e)
 		}
 	}

@@ -3,6 +3,9 @@ package systemd_test
 
 import (
 	"bytes"
+	"capd/internal/testsystemd"
+	"capd/ledger"
+	"capd/store"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -13,9 +16,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"capd/internal/testsystemd"
-	"capd/writer"
 )
 
 // A rig is a lab with capd installed.
@@ -139,12 +139,12 @@ func (r *rig) restarted(unit, dir string, before int, send *os.File) {
 // allFinished fails if a file is not whole, or the ledger misses a frame.
 func (r *rig) allFinished(path string) {
 	r.Helper()
-	c, err := writer.ReadContents(path)
+	c, err := store.ReadContents(path)
 	if err != nil || len(c.Partials) > 0 || c.Files == 0 {
 		r.Errorf("%s: %+v, %v", path, c, err)
 	}
-	for e, err := range writer.ReadLedger(path, nil) {
-		if err != nil || e.Kind == writer.KindFile && (!e.Clean || e.Received != e.Packets+e.KernelDropped+e.CapdDropped) {
+	for e, err := range ledger.Read(path, nil) {
+		if err != nil || e.Kind == ledger.KindFile && (!e.Clean || e.Received != e.Packets+e.KernelDropped+e.CapdDropped) {
 			r.Errorf("%+v, %v", e, err)
 		}
 	}
@@ -219,7 +219,7 @@ func (r *rig) reload(dir string) {
 // partial is the name of the one file that is being written.
 func (r *rig) partial(dir string) string {
 	r.Helper()
-	c, err := writer.ReadContents(r.lab.Path(dir))
+	c, err := store.ReadContents(r.lab.Path(dir))
 	if err != nil || len(c.Partials) != 1 {
 		r.Errorf("%+v, %v", c, err)
 		return ""
@@ -361,7 +361,7 @@ func testStalledDisk(r *rig) {
 	}
 	r.sh("systemctl stop %s", unit)
 	r.allFinished(r.lab.Path(dir))
-	for e := range writer.ReadLedger(r.lab.Path(dir), nil) {
+	for e := range ledger.Read(r.lab.Path(dir), nil) {
 		if e.KernelDropped+e.CapdDropped > 0 {
 			r.Errorf("lost: %+v", e)
 		}
@@ -434,7 +434,7 @@ func testStopUnderLoad(r *rig) {
 	r.recorded(send, dir, "before")
 	r.load(send)
 	r.lab.Await(r.T, "files", func() bool {
-		c, err := writer.ReadContents(r.lab.Path(dir))
+		c, err := store.ReadContents(r.lab.Path(dir))
 		return err == nil && c.Files > 20
 	})
 	r.sh("systemctl stop %s", unit)

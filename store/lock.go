@@ -1,4 +1,4 @@
-package writer
+package store
 
 import (
 	"errors"
@@ -14,9 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockName is the file that says that a directory is in use. Its name does not
+// LockName is the file that says that a directory is in use. Its name does not
 // parse as a capture file's.
-const lockName = ".capd.lock"
+const LockName = ".capd.lock"
+
+// DefaultFileMode is the mode of the files that capd makes in a directory.
+const DefaultFileMode = 0o640
 
 // How often, and after which pause, a lock that another holds is tried again.
 const (
@@ -66,7 +69,7 @@ func LockDirectory(dir string) (*Lock, error) {
 // service's first start, belongs to the directory's owner: else that one could
 // not record. A link that is in its place is not followed.
 func openLock(dir string) (*os.File, error) {
-	path := filepath.Join(dir, lockName)
+	path := filepath.Join(dir, LockName)
 	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, DefaultFileMode)
 	if errors.Is(err, fs.ErrExist) {
 		return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, DefaultFileMode)
@@ -93,7 +96,7 @@ func writePid(h *os.File) error {
 // InUse reports whether a process holds the directory's lock. It keeps nobody
 // from taking it. The error says why that can't be known.
 func InUse(dir string) (bool, error) {
-	h, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	h, err := os.OpenFile(filepath.Join(dir, LockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -114,108 +117,3 @@ func InUse(dir string) (bool, error) {
 // Release gives the directory back. The lock's file stays: to remove it would
 // race with the next holder.
 func (l *Lock) Release() error { return l.file.Close() }
-
-// Contents is what a directory holds of capd's.
-type Contents struct {
-	Last     map[Lane]uint64 // highest sequence numbers
-	Files    int             // finished files
-	Partials []string        // names of files that a recorder left unfinished
-}
-
-// ReadContents lists a directory. Names that are not capd's are passed over.
-func ReadContents(dir string) (Contents, error) {
-	c := Contents{Last: make(map[Lane]uint64)}
-	h, err := os.Open(dir)
-	if err != nil {
-		return c, fmt.Errorf("read directory: %w", err)
-	}
-	defer h.Close()
-	for {
-		names, err := h.Readdirnames(4096)
-		for _, s := range names {
-			c.add(s)
-		}
-		if errors.Is(err, io.EOF) {
-			return c, nil
-		}
-		if err != nil {
-			return c, fmt.Errorf("read directory %s: %w", dir, err)
-		}
-	}
-}
-
-func (c *Contents) add(s string) {
-	n, finished, err := parseState(s)
-	if err != nil {
-		return
-	}
-	lane := n.lane()
-	c.Last[lane] = max(c.Last[lane], n.Sequence)
-	switch state := s[len(finished):]; {
-	case state == Partial:
-		c.Partials = append(c.Partials, s)
-	case isData(state):
-		c.Files++
-	}
-}
-
-// A Space describes a directory's file system.
-type Space struct {
-	FileSystem string // such as ext4; or the number of an unknown type
-	Direct     bool   // files can be written past the page cache
-	Free       uint64 // bytes that an ordinary user may still write
-	Total      uint64 // bytes
-}
-
-// Prove does in the directory all that recording does: create, write, rename,
-// delete. A missing directory is created, if its parent exists.
-func Prove(dir string, mode fs.FileMode) (Space, error) {
-	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
-		return Space{}, fmt.Errorf("create directory: %w", err)
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return Space{}, err
-	}
-	if !info.IsDir() {
-		return Space{}, &fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
-	}
-	s, err := space(dir)
-	if err != nil {
-		return s, fmt.Errorf("file system of %s: %w", dir, err)
-	}
-	s.Direct, err = proveFile(dir, mode)
-	return s, err
-}
-
-func proveFile(dir string, mode fs.FileMode) (direct bool, err error) {
-	path := filepath.Join(dir, fmt.Sprintf(".capd-check-%d", os.Getpid()))
-	moved := path + "-renamed"
-	defer os.Remove(path)
-	defer os.Remove(moved)
-	const flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	h, err := openDirect(path, flags, mode)
-	if err != nil {
-		if !refusesDirect(err) {
-			return false, err
-		}
-		if h, err = os.OpenFile(path, flags, mode); err != nil {
-			return false, err
-		}
-	} else {
-		direct = true
-	}
-	defer h.Close()
-	page, err := mapMemory(align)
-	if err != nil {
-		return direct, err
-	}
-	defer func() { _ = unmapMemory(page) }()
-	if _, err := h.Write(page); err != nil {
-		return direct, err
-	}
-	if err := rename(path, moved); err != nil {
-		return direct, err
-	}
-	return direct, os.Remove(moved)
-}

@@ -1,4 +1,7 @@
-package writer
+// Package store is a directory of recordings: the names of its files and the
+// states that the names tell, what is in it, its lock and its space, and the
+// operations on files that every system does in its own way.
+package store
 
 import (
 	"fmt"
@@ -9,9 +12,6 @@ import (
 
 	"capd/pcap"
 )
-
-// Partial is what the name of a file ends with until it is finished.
-const Partial = ".partial"
 
 // stamp is how a name writes the time from which its file holds every frame.
 const stamp = "20060102T150405Z"
@@ -26,8 +26,8 @@ type Name struct {
 	Format    pcap.Format
 }
 
-// lane returns what the sequence is of.
-func (n Name) lane() Lane { return Lane{n.Interface, n.Lane} }
+// Of returns the lane whose files the sequence number counts.
+func (n Name) Of() Lane { return Lane{n.Interface, n.Lane} }
 
 // A Lane is what has a sequence of its own.
 type Lane struct {

@@ -1,4 +1,4 @@
-package writer
+package store
 
 import (
 	"os"
@@ -6,17 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nextHole returns where the file's first hole at or after the offset begins;
+// NextHole returns where the file's first hole at or after the offset begins;
 // its size if there is none, or none can be found. Space that is reserved but
 // not written is a hole, unless someone has read it: pages in the cache pass
 // for data. So they are dropped first.
-func nextHole(h *os.File, off, size int64) int64 {
+func NextHole(h *os.File, off, size int64) int64 {
 	_ = unix.Fadvise(int(h.Fd()), 0, 0, unix.FADV_DONTNEED)
-	return seekHole(h, off, size)
+	return SeekHole(h, off, size)
 }
 
-// seekHole is nextHole as the cache has it, which it leaves alone.
-func seekHole(h *os.File, off, size int64) int64 {
+// SeekHole is NextHole as the cache has it, which it leaves alone.
+func SeekHole(h *os.File, off, size int64) int64 {
 	hole, err := unix.Seek(int(h.Fd()), off, unix.SEEK_HOLE)
 	if err != nil || hole > size {
 		return size

@@ -1,13 +1,15 @@
-package writer
+// Package ledger keeps and reads what was recorded into a directory and what was
+// lost: lines of JSON, docs/ledger.md, and the verdict on them.
+package ledger
 
 import (
 	"encoding/json"
 	"time"
 )
 
-// LedgerVersion is the version of the ledger's format, docs/ledger.md. It rises
+// Version is the version of the ledger's format, docs/ledger.md. It rises
 // when a field changes its meaning, not when one is added.
-const LedgerVersion = 1
+const Version = 1
 
 // A Kind says what a line of the ledger is about.
 type Kind string
@@ -42,12 +44,19 @@ const (
 	CauseDiskError Cause = "disk error"
 )
 
-// DamagedExt is what the name of a file ends with that is corrupt in the middle:
-// it is kept for who wants to look.
-const DamagedExt = ".damaged"
+// A Reason says why a file ended.
+type Reason string
 
-// Salvaged is the reason of a file that ended with its recorder.
-const Salvaged Reason = "salvaged"
+// Reasons.
+const (
+	ReasonSize     Reason = "size"
+	ReasonInterval Reason = "interval"
+	ReasonSignal   Reason = "signal"
+	ReasonShutdown Reason = "shutdown"
+	ReasonLink     Reason = "link"
+	ReasonError    Reason = "error"
+	ReasonSalvaged Reason = "salvaged" // the file ended with its recorder
+)
 
 // A Tally adds up what is known of frames over an interval of time. Received
 // is the sum of Packets, Filtered, KernelDropped and CapdDropped.
@@ -117,22 +126,6 @@ type Entry struct {
 	PID      int    `json:"pid,omitempty"`
 }
 
-// Entry returns the ledger's line for a file that ended. What only the kernel
-// knows, such as what the filter kept out, is for the caller to add.
-func (f *File) Entry() Entry {
-	return Entry{
-		Kind: KindFile, Name: f.Name.String(), Interface: f.Name.Interface, Link: f.LinkType.String(), Filter: f.Filter, Clock: "system",
-		Begin: f.Begin, End: f.End, First: f.First, Last: f.Last,
-		Tally: Tally{
-			Packets: f.Packets, Bytes: f.Bytes, Size: uint64(f.Size),
-			Received:      f.Packets + f.Lost + f.KernelDrops,
-			KernelDropped: f.KernelDrops, CapdDropped: f.Lost, Freezes: f.Freezes, NICDropped: f.NICDrops,
-			Truncated: f.Truncated, NotSummed: f.NotSummed, Inversions: f.Inversions,
-		},
-		Reason: f.Reason, Clean: f.Err == nil,
-	}
-}
-
 // maxLine is the longest line in bytes, its end included, that is written or
 // read.
 const maxLine = 64 << 10
@@ -140,10 +133,10 @@ const maxLine = 64 << 10
 // maxTextInLine is the longest text in bytes that an entry keeps.
 const maxTextInLine = 512
 
-// appendLine appends the entry as a line. It may not fail: every text and every
+// AppendLine appends the entry as a line. It may not fail: every text and every
 // number has a spelling, and times that have none are left out.
-func (e Entry) appendLine(b []byte, now time.Time) []byte {
-	e.Version = LedgerVersion
+func (e Entry) AppendLine(b []byte, now time.Time) []byte {
+	e.Version = Version
 	if e.Time.IsZero() {
 		e.Time = now
 	}

@@ -1,4 +1,4 @@
-package writer
+package store
 
 import (
 	"math/rand/v2"

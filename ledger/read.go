@@ -1,7 +1,8 @@
-package writer
+package ledger
 
 import (
 	"bufio"
+	"capd/store"
 	"errors"
 	"fmt"
 	"io"
@@ -29,26 +30,26 @@ func (e *LineError) Error() string {
 // Unwrap returns the cause.
 func (e *LineError) Unwrap() error { return e.Err }
 
-// ReadLedger returns the entries of all ledgers of the directory that keep
+// Read returns the entries of all ledgers of the directory that keep
 // accepts, nil accepts all, oldest first. It may run while another process
 // records. A line that can't be read is a *LineError and the next one follows;
 // after any other error there is none. Lines of unknown kinds are returned as
 // they are, unknown fields passed over.
-func ReadLedger(dir string, keep func(*Entry) bool) iter.Seq2[Entry, error] {
-	return ScanLedger(dir, LedgerScan{Keep: keep})
+func Read(dir string, keep func(*Entry) bool) iter.Seq2[Entry, error] {
+	return ReadWith(dir, ReadOptions{Keep: keep})
 }
 
-// A LedgerScan says what to do while ledgers are read. Its functions may be nil.
-type LedgerScan struct {
+// A ReadOptions says what to do while ledgers are read. Its functions may be nil.
+type ReadOptions struct {
 	Keep  func(*Entry) bool // whether to return the entry
 	Begin func(bytes int64) // told how many bytes there are to read
 	Read  func(bytes int)   // told how many more have been read
 }
 
-// ScanLedger is ReadLedger that tells how far it has come.
-func ScanLedger(dir string, s LedgerScan) iter.Seq2[Entry, error] {
+// ReadWith is Read that tells how far it has come.
+func ReadWith(dir string, s ReadOptions) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		files, err := openLedgers(dir)
+		files, err := openAll(dir)
 		defer func() {
 			for _, h := range files {
 				h.Close()
@@ -66,7 +67,7 @@ func ScanLedger(dir string, s LedgerScan) iter.Seq2[Entry, error] {
 			if s.Read != nil {
 				src = telling{h, s.Read}
 			}
-			if !readLedger(src, filepath.Base(h.Name()), s.Keep, yield) {
+			if !readFile(src, filepath.Base(h.Name()), s.Keep, yield) {
 				return
 			}
 		}
@@ -94,10 +95,10 @@ func (t telling) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// openLedgers opens all ledgers, the present one last. That is opened first and
+// openAll opens all ledgers, the present one last. That is opened first and
 // the directory read then: when it becomes an old one meanwhile, it is in both.
-func openLedgers(dir string) ([]*os.File, error) {
-	present, err := os.OpenFile(filepath.Join(dir, LedgerName), os.O_RDONLY|unix.O_NONBLOCK, 0)
+func openAll(dir string) ([]*os.File, error) {
+	present, err := os.OpenFile(filepath.Join(dir, FileName), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func openLedgers(dir string) ([]*os.File, error) {
 			files = append(files, h)
 		}
 	}
-	old, err := oldLedgers(dir)
+	old, err := oldNames(dir)
 	if err != nil {
 		add(present)
 		return files, err
@@ -137,8 +138,8 @@ func sameFile(a, b *os.File) bool {
 	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
-// readLedger yields one ledger's entries and reports whether to go on.
-func readLedger(src io.Reader, name string, keep func(*Entry) bool, yield func(Entry, error) bool) bool {
+// readFile yields one ledger's entries and reports whether to go on.
+func readFile(src io.Reader, name string, keep func(*Entry) bool, yield func(Entry, error) bool) bool {
 	r := bufio.NewReaderSize(src, maxLine)
 	var e Entry
 	for n := 1; ; n++ {
@@ -182,23 +183,23 @@ func readLedger(src io.Reader, name string, keep func(*Entry) bool, yield func(E
 	}
 }
 
-// LedgerSpans reads the directory's old ledgers, oldest first, for
-// SpentLedgers. They do not change any more: what is known of one may be kept.
-func LedgerSpans(dir string) ([]LedgerSpan, error) {
-	old, err := oldLedgers(dir)
+// Spans reads the directory's old ledgers, oldest first, for
+// Spent. They do not change any more: what is known of one may be kept.
+func Spans(dir string) ([]Span, error) {
+	old, err := oldNames(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read ledger: %w", err)
 	}
-	var spans []LedgerSpan
+	var spans []Span
 	for _, name := range old {
-		span := LedgerSpan{Ledger: name, Last: make(map[Lane]uint64)}
+		span := Span{Ledger: name, Last: make(map[store.Lane]uint64)}
 		h, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return spans, fmt.Errorf("read ledger: %w", err)
 		}
-		readLedger(h, name, nil, func(e Entry, lineErr error) bool {
-			if n, parseErr := ParseName(e.Name); parseErr == nil {
-				span.Last[n.lane()] = max(span.Last[n.lane()], n.Sequence)
+		readFile(h, name, nil, func(e Entry, lineErr error) bool {
+			if n, parseErr := store.ParseName(e.Name); parseErr == nil {
+				span.Last[n.Of()] = max(span.Last[n.Of()], n.Sequence)
 			}
 			var damaged *LineError
 			if lineErr != nil && !errors.As(lineErr, &damaged) {

@@ -1,4 +1,4 @@
-package writer
+package store
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ func space(dir string) (Space, error) {
 		return Space{}, err
 	}
 	size := uint64(st.Bsize)
-	return Space{FileSystem: fileSystem(int64(st.Type)), Free: st.Bavail * size, Total: st.Blocks * size}, nil
+	return Space{FileSystem: fileSystem(int64(st.Type)), Free: st.Bavail * size, Total: st.Blocks * size, FreeFiles: st.Ffree, Files: st.Files}, nil
 }
 
 // fileSystem names a file system by its magic number (statfs(2)).

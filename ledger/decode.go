@@ -1,4 +1,4 @@
-package writer
+package ledger
 
 import (
 	"encoding/json"
@@ -19,7 +19,7 @@ func (e *Entry) parseLine(line []byte) error {
 			return err
 		}
 	}
-	if e.Version != LedgerVersion {
+	if e.Version != Version {
 		return fmt.Errorf("version %d of the format is unknown", e.Version)
 	}
 	if e.Kind == "" {
@@ -28,7 +28,7 @@ func (e *Entry) parseLine(line []byte) error {
 	return nil
 }
 
-// parsePlain parses a line as appendLine writes it: no spaces, escapes, unknown
+// parsePlain parses a line as AppendLine writes it: no spaces, escapes, unknown
 // keys or nested values. It reports whether it could; if not, encoding/json
 // has the word. It is ten times as fast, and a ledger has a line for each file
 // of a long time.

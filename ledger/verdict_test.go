@@ -1,6 +1,8 @@
-package writer
+package ledger
 
 import (
+	"capd/pcap"
+	"capd/store"
 	"errors"
 	"fmt"
 	"iter"
@@ -11,17 +13,19 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"capd/pcap"
 )
+
+// noon is when the tests' clocks begin.
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 func minute(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
 
 // fileEntry is a clean file of eth0 with the minutes [from, to).
 func fileEntry(from, to int, change ...func(*Entry)) Entry {
-	f := File{LinkType: pcap.LinkTypeEthernet, Name: Name{"eth0", minute(from), uint64(from + 1), 0, pcap.PCAP}, Begin: minute(from), End: minute(to), Reason: Interval}
-	f.Packets = 10
-	e := f.Entry()
+	e := Entry{
+		Kind: KindFile, Name: store.Name{Interface: "eth0", Start: minute(from), Sequence: uint64(from + 1), Lane: 0, Format: pcap.PCAP}.String(), Interface: "eth0", Link: "EN10MB", Clock: "system",
+		Begin: minute(from), End: minute(to), Tally: Tally{Packets: 10, Received: 10}, Reason: ReasonInterval, Clean: true,
+	}
 	for _, c := range change {
 		c(&e)
 	}
@@ -62,7 +66,7 @@ func tell(v Verdict) string {
 func TestJudge(t *testing.T) {
 	name := func(from int, state string) string { return fileEntry(from, from).Name + state }
 	drops := func(e *Entry) { e.KernelDropped, e.CapdDropped, e.NICDropped = 1, 2, 4 }
-	unclean := func(e *Entry) { e.Clean, e.Reason = false, Salvaged }
+	unclean := func(e *Entry) { e.Clean, e.Reason = false, ReasonSalvaged }
 	deleted := Entry{Kind: KindDeleted, Name: name(0, ""), Limit: "bytes"}
 	for what, c := range map[string]struct {
 		entries []Entry
@@ -94,12 +98,12 @@ func TestJudge(t *testing.T) {
 		"deleted":         {[]Entry{fileEntry(0, 5), fileEntry(5, 10), deleted}, []string{name(5, "")}, ""},
 		"file missing":    {[]Entry{fileEntry(0, 5), fileEntry(5, 10)}, []string{name(5, ""), "foreign"}, "0-5 file missing 10"},
 		"no packets":      {[]Entry{fileEntry(0, 10, func(e *Entry) { e.Packets = 0 })}, []string{}, ""},
-		"damaged":         {[]Entry{fileEntry(0, 10)}, []string{name(0, DamagedExt)}, "0-10 file damaged"},
+		"damaged":         {[]Entry{fileEntry(0, 10)}, []string{name(0, store.DamagedExt)}, "0-10 file damaged"},
 		"held":            {[]Entry{fileEntry(0, 10)}, []string{name(0, ".hold"), name(0, ""), name(0, ".idx")}, ""},
 		"hold alone":      {[]Entry{fileEntry(0, 10)}, []string{name(0, ".hold")}, "0-10 file missing 10"},
-		"unlisted":        {[]Entry{fileEntry(0, 5)}, []string{name(0, ""), name(5, ".gz"), name(8, Partial)}, "5-10 unknown, 5-5 not in the ledger"},
+		"unlisted":        {[]Entry{fileEntry(0, 5)}, []string{name(0, ""), name(5, ".gz"), name(8, store.Partial)}, "5-10 unknown, 5-5 not in the ledger"},
 		"unlisted before": {[]Entry{fileEntry(0, 10)}, []string{name(0, ""), name(-3, "")}, ""},
-		"being written":   {[]Entry{fileEntry(0, 5), {Kind: KindCheckpoint, Interface: "eth0", Name: name(5, ""), Begin: minute(5), End: minute(10)}}, []string{name(0, ""), name(5, Partial)}, ""},
+		"being written":   {[]Entry{fileEntry(0, 5), {Kind: KindCheckpoint, Interface: "eth0", Name: name(5, ""), Begin: minute(5), End: minute(10)}}, []string{name(0, ""), name(5, store.Partial)}, ""},
 		"clock forward":   {[]Entry{fileEntry(0, 5), {Kind: KindClock, Begin: minute(5), End: minute(8)}, fileEntry(8, 10)}, nil, ""},
 		"clock back":      {[]Entry{fileEntry(0, 10), {Kind: KindClock, Begin: minute(10), End: minute(3)}, fileEntry(3, 12)}, nil, ""},
 		"clock back within": {[]Entry{fileEntry(0, 5), fileEntry(5, 2, func(e *Entry) { e.Last = minute(7) }), fileEntry(2, 6), fileEntry(6, 10)}, nil,
@@ -143,7 +147,7 @@ func TestJudgeTotals(t *testing.T) {
 }
 
 func TestJudgeDamage(t *testing.T) {
-	errs := []error{&LineError{File: LedgerName, Line: 3, Err: errors.New("x")}, &LineError{File: LedgerName, Line: 9, Torn: true}}
+	errs := []error{&LineError{File: FileName, Line: 3, Err: errors.New("x")}, &LineError{File: FileName, Line: 9, Torn: true}}
 	seq := func(yield func(Entry, error) bool) {
 		_ = yield(fileEntry(0, 5), nil) && yield(Entry{}, errs[0]) && yield(Entry{}, errs[1])
 	}
@@ -203,15 +207,15 @@ func BenchmarkJudge(b *testing.B) {
 			e.Packets, e.Bytes, e.Size, e.Received = 1234567, 123456789, 1234567890, 1234567
 		})
 		names = append(names, e.Name)
-		text = e.appendLine(text, noon)
+		text = e.AppendLine(text, noon)
 	}
-	if err := os.WriteFile(filepath.Join(dir, LedgerName), text, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName), text, 0o600); err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		v, err := Judge(ReadLedger(dir, nil), Question{Names: names})
+		v, err := Judge(Read(dir, nil), Question{Names: names})
 		if err != nil || len(v) != 1 || !v[0].Complete() || v[0].Files != 100_000 {
 			b.Fatalf("%v", err)
 		}

@@ -1,7 +1,9 @@
-package writer
+package ledger
 
 import (
 	"bytes"
+	"capd/pcap"
+	"capd/store"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,8 +18,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"capd/pcap"
 )
 
 // sampleEntry has every field set, or a random part of them.
@@ -26,7 +26,7 @@ func sampleEntry(r *rand.Rand) Entry {
 		Version: 1, Kind: KindFile, Time: noon, Name: "eth0-20260102T120000Z-000001.pcap", Interface: "eth0",
 		Link: "ETHERNET", Clock: "system", Begin: noon, End: noon.Add(time.Minute), First: noon.Add(1), Last: noon.Add(2e9),
 		Tally:  Tally{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
-		Reason: Interval, Clean: true, Cause: CauseDown, Frames: 13, Limit: "bytes", Cut: 14, Why: "torn", Into: "x.zst",
+		Reason: ReasonInterval, Clean: true, Cause: CauseDown, Frames: 13, Limit: "bytes", Cut: 14, Why: "torn", Into: "x.zst",
 		Offset: 15, Lines: 16, Software: "1.0", Boot: "b", Config: "c", PID: 17,
 	}
 	if r == nil {
@@ -43,7 +43,7 @@ func sampleEntry(r *rand.Rand) Entry {
 }
 
 func TestEntryRoundTrip(t *testing.T) {
-	line := sampleEntry(nil).appendLine(nil, noon)
+	line := sampleEntry(nil).AppendLine(nil, noon)
 	var plain Entry
 	if !plain.parsePlain(bytes.TrimSpace(line), new(Entry)) || plain != sampleEntry(nil) {
 		t.Errorf("%s: %+v", line, plain)
@@ -51,7 +51,7 @@ func TestEntryRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 500 {
 		e := sampleEntry(r)
-		line := e.appendLine(nil, noon)
+		line := e.AppendLine(nil, noon)
 		var got Entry
 		err := got.parseLine(bytes.TrimSpace(line))
 		if err != nil || got != e || bytes.Count(line, []byte("\n")) != 1 {
@@ -59,14 +59,14 @@ func TestEntryRoundTrip(t *testing.T) {
 		}
 	}
 	hostile := Entry{Kind: KindSalvaged, Why: strings.Repeat("\x00\xff\"", 1e5), Begin: time.Unix(1<<55, 0), End: time.Unix(-1<<55, 0)}
-	if line := hostile.appendLine(nil, noon); len(line) > maxLine || !json.Valid(line) {
+	if line := hostile.AppendLine(nil, noon); len(line) > maxLine || !json.Valid(line) {
 		t.Errorf("%d bytes", len(line))
 	}
 }
 
 // The fast parser says what encoding/json says, or nothing.
 func FuzzParseLine(f *testing.F) {
-	f.Add(sampleEntry(nil).appendLine(nil, noon))
+	f.Add(sampleEntry(nil).AppendLine(nil, noon))
 	f.Add([]byte(`{"v":1,"kind":"gap","time":"2026-01-02T12:00:00Z","cut":-5,"clean":false}`))
 	f.Add([]byte(`{"v":2,"kind":"x","new":{"a":[1]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -81,9 +81,9 @@ func FuzzParseLine(f *testing.F) {
 	})
 }
 
-func openTestLedger(t *testing.T, dir string, opt LedgerOptions) *Ledger {
+func openTest(t *testing.T, dir string, opt Options) *Ledger {
 	t.Helper()
-	l, err := OpenLedger(dir, opt)
+	l, err := Open(dir, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func openTestLedger(t *testing.T, dir string, opt LedgerOptions) *Ledger {
 
 // pids returns the PIDs of all entries, and the errors met.
 func pids(dir string) (all []int, errs []error) {
-	for e, err := range ReadLedger(dir, func(e *Entry) bool { return e.PID != 0 }) {
+	for e, err := range Read(dir, func(e *Entry) bool { return e.PID != 0 }) {
 		if err != nil {
 			errs = append(errs, err)
 		} else {
@@ -118,7 +118,7 @@ func wantPIDs(t *testing.T, dir string, from, to int) {
 func TestLedgerRotates(t *testing.T) {
 	dir := t.TempDir()
 	for i := 1; i <= 300; i += 100 {
-		l := openTestLedger(t, dir, LedgerOptions{RotateSize: 2000})
+		l := openTest(t, dir, Options{RotateSize: 2000})
 		for j := range 100 {
 			if err := l.Append(Entry{Kind: KindStart, PID: i + j}); err != nil {
 				t.Fatal(err)
@@ -132,7 +132,7 @@ func TestLedgerRotates(t *testing.T) {
 		}
 	}
 	wantPIDs(t, dir, 1, 300)
-	old, err := oldLedgers(dir)
+	old, err := oldNames(dir)
 	if err != nil || len(old) < 8 || old[0] != "ledger-000001.jsonl" {
 		t.Errorf("old ledgers %v, %v", old, err)
 	}
@@ -140,7 +140,7 @@ func TestLedgerRotates(t *testing.T) {
 
 func TestLedgerConcurrent(t *testing.T) {
 	dir := t.TempDir()
-	l := openTestLedger(t, dir, LedgerOptions{RotateSize: 5000, Sync: true})
+	l := openTest(t, dir, Options{RotateSize: 5000, Sync: true})
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
@@ -163,7 +163,7 @@ func TestLedgerConcurrent(t *testing.T) {
 func TestLedgerRepair(t *testing.T) {
 	var whole []byte
 	for i := range 3 {
-		whole = Entry{Kind: KindStart, PID: i + 1}.appendLine(whole, noon)
+		whole = Entry{Kind: KindStart, PID: i + 1}.AppendLine(whole, noon)
 	}
 	for cut := range len(whole) + 1 {
 		for _, zeros := range []int{0, 1, 200_000} {
@@ -171,7 +171,7 @@ func TestLedgerRepair(t *testing.T) {
 				continue
 			}
 			dir := t.TempDir()
-			path := filepath.Join(dir, LedgerName)
+			path := filepath.Join(dir, FileName)
 			torn := append(slices.Clone(whole[:cut]), make([]byte, zeros)...)
 			if err := os.WriteFile(path, torn, 0o600); err != nil {
 				t.Fatal(err)
@@ -180,15 +180,15 @@ func TestLedgerRepair(t *testing.T) {
 			if cut < len(whole) && whole[cut] == '\n' && zeros == 0 {
 				lines++ // nothing but its end was missing
 			}
-			l := openTestLedger(t, dir, LedgerOptions{})
+			l := openTest(t, dir, Options{})
 			if err := l.Append(Entry{Kind: KindStop, PID: lines + 1}); err != nil {
 				t.Fatal(err)
 			}
 			l.Close()
 			wantPIDs(t, dir, 1, lines+1)
 			told := false
-			for e := range ReadLedger(dir, nil) {
-				told = told || e.Kind == KindSalvaged && e.Name == LedgerName
+			for e := range Read(dir, nil) {
+				told = told || e.Kind == KindSalvaged && e.Name == FileName
 			}
 			if want := len(torn) > 0 && torn[len(torn)-1] != '\n'; told != want {
 				t.Fatalf("cut at %d, %d zeros: told %v, want %v", cut, zeros, told, want)
@@ -199,10 +199,10 @@ func TestLedgerRepair(t *testing.T) {
 
 func TestLedgerRefusesLink(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.Symlink("/dev/null", filepath.Join(dir, LedgerName)); err != nil {
+	if err := os.Symlink("/dev/null", filepath.Join(dir, FileName)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenLedger(dir, LedgerOptions{}); err == nil {
+	if _, err := Open(dir, Options{}); err == nil {
 		t.Error("a link was opened")
 	}
 }
@@ -229,8 +229,8 @@ func TestLedgerOnFullDisk(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			dir := t.TempDir()
 			left := room
-			l, err := openLedger(dir, LedgerOptions{}, func(path string, mode fs.FileMode) (ledgerFile, error) {
-				f, err := openLedgerFile(path, mode)
+			l, err := open(dir, Options{}, func(path string, mode fs.FileMode) (file, error) {
+				f, err := openFile(path, mode)
 				if err != nil {
 					return nil, err
 				}
@@ -268,14 +268,14 @@ func TestLedgerOnFullDisk(t *testing.T) {
 // TestOpenLedgerOnFullDisk: a full disk is no reason not to start, whatever the
 // last line lacks.
 func TestOpenLedgerOnFullDisk(t *testing.T) {
-	line := Entry{Kind: KindStart, PID: 1}.appendLine(nil, noon)
+	line := Entry{Kind: KindStart, PID: 1}.AppendLine(nil, noon)
 	for _, lack := range []int{0, 1, 2} {
 		dir, left := t.TempDir(), 0
-		if err := os.WriteFile(filepath.Join(dir, LedgerName), append(line[:len(line):len(line)], line[:len(line)-lack]...), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, FileName), append(line[:len(line):len(line)], line[:len(line)-lack]...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, err := openLedger(dir, LedgerOptions{}, func(path string, mode fs.FileMode) (ledgerFile, error) {
-			f, err := openLedgerFile(path, mode)
+		l, err := open(dir, Options{}, func(path string, mode fs.FileMode) (file, error) {
+			f, err := openFile(path, mode)
 			return fullDisk{f.(*os.File), &left}, err
 		})
 		if err != nil {
@@ -302,8 +302,8 @@ func TestOpenLedgerOnFullDisk(t *testing.T) {
 func TestLedgerOverflow(t *testing.T) {
 	dir := t.TempDir()
 	left := 0
-	l, err := openLedger(dir, LedgerOptions{Pending: 1000}, func(path string, mode fs.FileMode) (ledgerFile, error) {
-		f, err := openLedgerFile(path, mode)
+	l, err := open(dir, Options{Pending: 1000}, func(path string, mode fs.FileMode) (file, error) {
+		f, err := openFile(path, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -332,7 +332,7 @@ func TestLedgerOverflow(t *testing.T) {
 	l.Close()
 	var lines, kept uint64
 	var last Entry
-	for e, err := range ReadLedger(dir, nil) {
+	for e, err := range Read(dir, nil) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -350,11 +350,11 @@ func TestLedgerOverflow(t *testing.T) {
 // TestLedgerReplaced: a ledger that was removed is made again.
 func TestLedgerReplaced(t *testing.T) {
 	dir := t.TempDir()
-	l := openTestLedger(t, dir, LedgerOptions{})
+	l := openTest(t, dir, Options{})
 	if err := l.Append(Entry{Kind: KindStart, PID: 9}); err != nil {
 		t.Fatal(err)
 	}
-	os.Remove(filepath.Join(dir, LedgerName))
+	os.Remove(filepath.Join(dir, FileName))
 	if err := l.Append(Entry{Kind: KindStart, PID: 1}); err != nil {
 		t.Fatal(err)
 	}
@@ -364,10 +364,10 @@ func TestLedgerReplaced(t *testing.T) {
 // TestReadLedgerDamage: a damaged line costs that line, and is told.
 func TestReadLedgerDamage(t *testing.T) {
 	dir := t.TempDir()
-	line := func(pid int) string { return string(Entry{Kind: KindStart, PID: pid}.appendLine(nil, noon)) }
+	line := func(pid int) string { return string(Entry{Kind: KindStart, PID: pid}.AppendLine(nil, noon)) }
 	text := line(1) + "garbage\n" + line(2) + strings.Repeat("x", 3*maxLine) + "\n" + line(3) +
 		`{"v":7,"kind":"file","pid":8}` + "\n" + `{ "v":1, "kind":"new", "pid":4, "unknown":{"a":1} }` + "\n" + line(5) + `{"v":1,"ki`
-	if err := os.WriteFile(filepath.Join(dir, LedgerName), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	got, errs := pids(dir)
@@ -396,10 +396,10 @@ func TestReadLedgerDamage(t *testing.T) {
 
 func FuzzReadLedger(f *testing.F) {
 	f.Add([]byte("{}\n{\"v\":1}\n\n"), 1)
-	f.Add(sampleEntry(nil).appendLine(nil, noon), 0)
+	f.Add(sampleEntry(nil).AppendLine(nil, noon), 0)
 	f.Fuzz(func(t *testing.T, b []byte, _ int) {
 		lines := 0
-		readLedger(bytes.NewReader(b), LedgerName, nil, func(e Entry, err error) bool { lines++; return true })
+		readFile(bytes.NewReader(b), FileName, nil, func(e Entry, err error) bool { lines++; return true })
 		want := 0
 		for line := range bytes.Lines(b) {
 			if len(line) != 1 || line[0] != '\n' {
@@ -413,14 +413,14 @@ func FuzzReadLedger(f *testing.F) {
 }
 
 func TestSpentLedgers(t *testing.T) {
-	spans := []LedgerSpan{
-		{"ledger-000001.jsonl", map[Lane]uint64{{"eth0", 0}: 10, {"eth1", 0}: 5}},
-		{"ledger-000002.jsonl", map[Lane]uint64{}},
-		{"ledger-000003.jsonl", map[Lane]uint64{{"eth0", 0}: 20}},
-		{"ledger-000004.jsonl", map[Lane]uint64{{"eth0", 0}: 25, {"eth1", 0}: 9}},
+	spans := []Span{
+		{"ledger-000001.jsonl", map[store.Lane]uint64{{Interface: "eth0", Number: 0}: 10, {Interface: "eth1", Number: 0}: 5}},
+		{"ledger-000002.jsonl", map[store.Lane]uint64{}},
+		{"ledger-000003.jsonl", map[store.Lane]uint64{{Interface: "eth0", Number: 0}: 20}},
+		{"ledger-000004.jsonl", map[store.Lane]uint64{{Interface: "eth0", Number: 0}: 25, {Interface: "eth1", Number: 0}: 9}},
 	}
 	file := func(iface string, seq uint64, state string) string {
-		return Name{iface, noon, seq, 0, pcap.PCAP}.String() + state
+		return store.Name{Interface: iface, Start: noon, Sequence: seq, Lane: 0, Format: pcap.PCAP}.String() + state
 	}
 	for _, c := range []struct {
 		names []string
@@ -431,21 +431,31 @@ func TestSpentLedgers(t *testing.T) {
 		{[]string{file("eth0", 30, ""), file("eth1", 6, "")}, 3},
 		{[]string{file("eth0", 11, ".zst")}, 2},
 		{[]string{file("eth1", 5, ".partial")}, 0},
-		{[]string{file("eth0", 20, DamagedExt), file("eth0", 40, "")}, 2},
+		{[]string{file("eth0", 20, store.DamagedExt), file("eth0", 40, "")}, 2},
 		{[]string{file("eth0", 3, ".hold"), file("eth0", 40, "")}, 0},
 	} {
-		if got := SpentLedgers(spans, c.names); len(got) != c.want {
+		dir := t.TempDir()
+		for _, s := range c.names {
+			if err := os.WriteFile(filepath.Join(dir, s), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, err := store.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Spent(spans, d.First()); len(got) != c.want {
 			t.Errorf("%v: %v, want %d", c.names, got, c.want)
 		}
 	}
 	dir := t.TempDir()
-	l := openTestLedger(t, dir, LedgerOptions{RotateSize: 1})
+	l := openTest(t, dir, Options{RotateSize: 1})
 	for _, seq := range []uint64{3, 7} {
 		l.Append(Entry{Kind: KindFile, Name: file("eth0", seq, "")}, Entry{Kind: KindDeleted, Name: file("eth1", 1, "")})
 	}
-	got, err := LedgerSpans(dir)
-	want := fmt.Sprint([]LedgerSpan{
-		{"ledger-000001.jsonl", map[Lane]uint64{{"eth0", 0}: 3, {"eth1", 0}: 1}}, {"ledger-000002.jsonl", map[Lane]uint64{{"eth0", 0}: 7, {"eth1", 0}: 1}},
+	got, err := Spans(dir)
+	want := fmt.Sprint([]Span{
+		{"ledger-000001.jsonl", map[store.Lane]uint64{{Interface: "eth0", Number: 0}: 3, {Interface: "eth1", Number: 0}: 1}}, {"ledger-000002.jsonl", map[store.Lane]uint64{{Interface: "eth0", Number: 0}: 7, {Interface: "eth1", Number: 0}: 1}},
 	})
 	if err != nil || fmt.Sprint(got) != want {
 		t.Errorf("%v, %v", got, err)

@@ -1,13 +1,13 @@
-package writer
+package ledger
 
 import (
+	"capd/store"
 	"cmp"
 	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -75,7 +75,7 @@ func (v *Verdict) Lost() (frames uint64) {
 	return frames
 }
 
-// Judge answers the question from a ledger's entries, as ReadLedger returns
+// Judge answers the question from a ledger's entries, as Read returns
 // them, with a verdict for each interface, in order of their names. Counters
 // are those of whole files: a file that overlaps the time counts in full.
 func Judge(entries iter.Seq2[Entry, error], q Question) ([]Verdict, error) {
@@ -107,7 +107,7 @@ func Judge(entries iter.Seq2[Entry, error], q Question) ([]Verdict, error) {
 // A heardFile is what a verdict needs of a line.
 type heardFile struct {
 	name   string
-	at     span
+	at     interval
 	tally  Tally
 	clean  bool
 	filter string
@@ -116,15 +116,15 @@ type heardFile struct {
 // heard is what the ledger says of an interface.
 type heard struct {
 	files       []heardFile
-	covered     []span      // beside the files
+	covered     []interval  // beside the files
 	lossy       []heardFile // of these, times in which all that came was lost: no file has a name
 	gaps        []gap
-	checkpoints map[string]span
-	unlisted    []Name
+	checkpoints map[string]interval
+	unlisted    []store.Name
 }
 
 type gap struct {
-	at     span
+	at     interval
 	open   bool // has no end yet
 	cause  Cause
 	frames uint64
@@ -139,7 +139,7 @@ type evidence struct {
 	files   map[string]place  // of a file in ifaces, by name
 	deleted map[string]string // limit by name
 	damage  []Missing
-	present map[string]string // state by name of the finished file
+	present map[string]store.State // by name of the finished file
 }
 
 type place struct {
@@ -152,35 +152,24 @@ func newEvidence(q Question) *evidence {
 	if q.Names == nil {
 		return c
 	}
-	c.present = make(map[string]string, len(q.Names))
+	c.present = make(map[string]store.State, len(q.Names))
 	for _, s := range q.Names {
-		finished, state := cutState(s)
-		if known, ok := c.present[finished]; !ok || !isData(known) {
+		name, state, err := store.Parse(s)
+		if err != nil || !state.HasData() && state != store.Recording && state != store.Damaged {
+			continue
+		}
+		finished := name.String()
+		if known, ok := c.present[finished]; !ok || !known.HasData() {
 			c.present[finished] = state
 		}
 	}
 	return c
 }
 
-// cutState cuts off what the name of a file ends with that is not finished, or
-// not as it was.
-func cutState(s string) (finished, state string) {
-	for _, ext := range [...]string{".zst", ".gz", Partial, DamagedExt} {
-		if finished, ok := strings.CutSuffix(s, ext); ok {
-			return finished, ext
-		}
-	}
-	return s, ""
-}
-
-// isData reports whether a file's state, the end of its name, holds packets
-// for a reader.
-func isData(state string) bool { return state == "" || state == ".zst" || state == ".gz" }
-
 func (c *evidence) of(iface string) *heard {
 	h := c.ifaces[iface]
 	if h == nil {
-		h = &heard{checkpoints: make(map[string]span)}
+		h = &heard{checkpoints: make(map[string]interval)}
 		c.ifaces[iface] = h
 	}
 	return h
@@ -188,7 +177,7 @@ func (c *evidence) of(iface string) *heard {
 
 // hear takes note of an entry.
 func (c *evidence) hear(e *Entry) {
-	at := spanOf(e.Begin, e.End)
+	at := intervalOf(e.Begin, e.End)
 	switch e.Kind {
 	case KindFile:
 		if at.end < at.begin { // the clock was set back meanwhile
@@ -225,7 +214,7 @@ func (c *evidence) hear(e *Entry) {
 	case KindDeleted:
 		c.deleted[e.Name] = e.Limit
 	case KindUnwritten:
-		t := span{nano(e.Time), nano(e.Time)}
+		t := interval{nano(e.Time), nano(e.Time)}
 		c.damage = append(c.damage, Missing{Begin: t.from(), End: t.to(), Cause: CauseLedger, Where: fmt.Sprintf("%d lines not written", e.Lines)})
 	}
 }
@@ -269,7 +258,7 @@ func (c *evidence) judge(name string) Verdict {
 	}
 	c.unlisted(&v, window, h)
 	for _, m := range c.damage {
-		if t := spanOf(m.Begin, m.End); m.Begin.IsZero() || t.overlaps(window) {
+		if t := intervalOf(m.Begin, m.End); m.Begin.IsZero() || t.overlaps(window) {
 			v.Missing = append(v.Missing, m)
 		}
 	}
@@ -280,16 +269,16 @@ func (c *evidence) judge(name string) Verdict {
 }
 
 // window is the time asked for, or all that is known.
-func (c *evidence) window(covered []span, gaps []gap) span {
+func (c *evidence) window(covered []interval, gaps []gap) interval {
 	for _, g := range gaps {
 		covered = append(covered, g.at)
 	}
-	all := span{}
+	all := interval{}
 	for i, s := range covered {
 		if i == 0 {
 			all = s
 		}
-		all = span{min(all.begin, s.begin), max(all.end, s.end)}
+		all = interval{min(all.begin, s.begin), max(all.end, s.end)}
 	}
 	if !c.q.Since.IsZero() {
 		all.begin = nano(c.q.Since)
@@ -302,13 +291,13 @@ func (c *evidence) window(covered []span, gaps []gap) span {
 
 // closeGaps lets gaps that were never told to end last until the next thing
 // that was recorded.
-func closeGaps(gaps []gap, covered []span, window span) []gap {
+func closeGaps(gaps []gap, covered []interval, window interval) []gap {
 	for i := range gaps {
 		g := &gaps[i]
 		if !g.open {
 			continue
 		}
-		next, _ := slices.BinarySearchFunc(covered, g.at.begin, func(s span, t int64) int { return cmp.Compare(s.begin, t+1) })
+		next, _ := slices.BinarySearchFunc(covered, g.at.begin, func(s interval, t int64) int { return cmp.Compare(s.begin, t+1) })
 		g.at.end = max(window.end, g.at.begin)
 		if next < len(covered) {
 			g.at.end = covered[next].begin
@@ -319,7 +308,7 @@ func closeGaps(gaps []gap, covered []span, window span) []gap {
 
 // uncovered tells of a time of which nothing is known: before a start, capd did
 // not run.
-func (c *evidence) uncovered(v *Verdict, s span) {
+func (c *evidence) uncovered(v *Verdict, s interval) {
 	up := s.begin
 	for _, t := range c.starts {
 		// A file's name, and so its begin, has whole seconds.
@@ -328,15 +317,15 @@ func (c *evidence) uncovered(v *Verdict, s span) {
 		}
 	}
 	if up > s.begin {
-		v.miss(s, span{s.begin, up}, Missing{Cause: CauseStopped})
+		v.miss(s, interval{s.begin, up}, Missing{Cause: CauseStopped})
 	}
 	if up < s.end {
-		v.miss(s, span{up, s.end}, Missing{Cause: CauseUnknown})
+		v.miss(s, interval{up, s.end}, Missing{Cause: CauseUnknown})
 	}
 }
 
 // judgeFile adds up a file and tells what it lacks.
-func (c *evidence) judgeFile(v *Verdict, window span, f *heardFile) {
+func (c *evidence) judgeFile(v *Verdict, window interval, f *heardFile) {
 	v.Files++
 	v.Total.add(&f.tally)
 	v.missDrops(window, f)
@@ -354,13 +343,13 @@ func (c *evidence) judgeFile(v *Verdict, window span, f *heardFile) {
 	case c.present == nil || f.tally.Packets == 0:
 	case !ok:
 		v.miss(window, f.at, Missing{Cause: CauseNoFile, Frames: f.tally.Packets, Where: f.name})
-	case state == DamagedExt:
+	case state == store.Damaged:
 		v.miss(window, f.at, Missing{Cause: CauseDamaged, Where: f.name})
 	}
 }
 
 // missDrops tells of frames that were dropped while the file was recorded.
-func (v *Verdict) missDrops(window span, f *heardFile) {
+func (v *Verdict) missDrops(window interval, f *heardFile) {
 	for _, m := range []Missing{
 		{Cause: CauseKernel, Frames: f.tally.KernelDropped},
 		{Cause: CauseCapd, Frames: f.tally.CapdDropped},
@@ -376,10 +365,10 @@ func (v *Verdict) missDrops(window span, f *heardFile) {
 // findUnlisted finds the finished files that no line speaks of.
 func (c *evidence) findUnlisted() {
 	for finished, state := range c.present {
-		if _, ok := c.files[finished]; ok || state == Partial {
+		if _, ok := c.files[finished]; ok || state == store.Recording {
 			continue
 		}
-		if n, err := ParseName(finished); err == nil {
+		if n, err := store.ParseName(finished); err == nil {
 			h := c.of(n.Interface)
 			h.unlisted = append(h.unlisted, n)
 		}
@@ -387,9 +376,9 @@ func (c *evidence) findUnlisted() {
 }
 
 // unlisted tells of them.
-func (c *evidence) unlisted(v *Verdict, window span, h *heard) {
+func (c *evidence) unlisted(v *Verdict, window interval, h *heard) {
 	for _, n := range h.unlisted {
-		at := span{nano(n.Start), nano(n.Start)}
+		at := interval{nano(n.Start), nano(n.Start)}
 		if at.overlaps(window) || c.q.Since.IsZero() && c.q.Until.IsZero() {
 			v.Missing = append(v.Missing, Missing{Begin: at.from(), End: at.to(), Cause: CauseNoLine, Where: n.String()})
 		}
@@ -397,11 +386,11 @@ func (c *evidence) unlisted(v *Verdict, window span, h *heard) {
 }
 
 // miss adds what is missing within the window.
-func (v *Verdict) miss(window, at span, m Missing) {
+func (v *Verdict) miss(window, at interval, m Missing) {
 	if !at.overlaps(window) {
 		return
 	}
-	at = span{max(at.begin, window.begin), min(at.end, window.end)}
+	at = interval{max(at.begin, window.begin), min(at.end, window.end)}
 	m.Begin, m.End = at.from(), at.to()
 	v.Missing = append(v.Missing, m)
 }
@@ -422,9 +411,9 @@ func (d *Deleted) add(f *heardFile, limit string) {
 
 // A span is an interval of time in nanoseconds since 1970, the end not
 // included.
-type span struct{ begin, end int64 }
+type interval struct{ begin, end int64 }
 
-func spanOf(begin, end time.Time) span { return span{nano(begin), nano(end)} }
+func intervalOf(begin, end time.Time) interval { return interval{nano(begin), nano(end)} }
 
 // nano is the time in nanoseconds; those that have no such number are 0.
 func nano(t time.Time) int64 {
@@ -434,19 +423,19 @@ func nano(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-func (s span) from() time.Time { return time.Unix(0, s.begin).UTC() }
-func (s span) to() time.Time   { return time.Unix(0, s.end).UTC() }
+func (s interval) from() time.Time { return time.Unix(0, s.begin).UTC() }
+func (s interval) to() time.Time   { return time.Unix(0, s.end).UTC() }
 
 // overlaps reports whether the spans share a moment; one without length is
 // where it begins.
-func (s span) overlaps(t span) bool {
+func (s interval) overlaps(t interval) bool {
 	return s.begin < t.end && t.begin < s.end || s.begin == s.end && t.begin <= s.begin && s.begin < t.end
 }
 
 // merge returns the spans in order, those that touch as one. It reorders its
 // argument.
-func merge(spans []span) []span {
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.begin, b.begin) })
+func merge(spans []interval) []interval {
+	slices.SortFunc(spans, func(a, b interval) int { return cmp.Compare(a.begin, b.begin) })
 	out := spans[:0]
 	for _, s := range spans {
 		if n := len(out); n > 0 && s.begin <= out[n-1].end {
@@ -459,8 +448,8 @@ func merge(spans []span) []span {
 }
 
 // without returns the parts of s that none of the merged spans covers.
-func (s span) without(covered []span) []span {
-	var out []span
+func (s interval) without(covered []interval) []interval {
+	var out []interval
 	for _, c := range covered {
 		if c.end <= s.begin {
 			continue
@@ -469,7 +458,7 @@ func (s span) without(covered []span) []span {
 			break
 		}
 		if s.begin < c.begin {
-			out = append(out, span{s.begin, c.begin})
+			out = append(out, interval{s.begin, c.begin})
 		}
 		s.begin = c.end
 	}

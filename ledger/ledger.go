@@ -1,7 +1,8 @@
-package writer
+package ledger
 
 import (
 	"bytes"
+	"capd/store"
 	"cmp"
 	"errors"
 	"fmt"
@@ -18,18 +19,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LedgerName is the name of a directory's ledger. Older parts of it are called
-// ledger-000001.jsonl and so on.
-const LedgerName = "ledger.jsonl"
-
-// Defaults of a LedgerOptions' zero values.
+// Pause after a write that failed until the next try: it doubles from the first
+// to the last.
 const (
-	DefaultLedgerRotateSize = 64 << 20
-	DefaultLedgerPending    = 1 << 20
+	firstPause = time.Second
+	lastPause  = 30 * time.Second
 )
 
-// LedgerOptions say how to keep a ledger. Zero values are defaults.
-type LedgerOptions struct {
+// FileName is the name of a directory's ledger. Older parts of it are called
+// ledger-000001.jsonl and so on.
+const FileName = "ledger.jsonl"
+
+// Defaults of a Options' zero values.
+const (
+	DefaultRotateSize = 64 << 20
+	DefaultPending    = 1 << 20
+)
+
+// Options say how to keep a ledger. Zero values are defaults.
+type Options struct {
 	RotateSize int64       // bytes from which on the ledger goes on in a new file
 	Pending    int         // most bytes of lines that wait for a disk that fails
 	Sync       bool        // Append waits until its lines are on the disk
@@ -41,10 +49,10 @@ type LedgerOptions struct {
 // goroutines.
 type Ledger struct {
 	dir string
-	opt LedgerOptions
+	opt Options
 
 	mu      sync.Mutex
-	file    ledgerFile
+	file    file
 	size    int64
 	pending []byte        // lines that are not, or not wholly, in the file
 	sent    int           // bytes of pending that are
@@ -53,17 +61,17 @@ type Ledger struct {
 	retry   *time.Timer   // nil: nothing failed
 	closed  bool
 
-	open func(path string, mode fs.FileMode) (ledgerFile, error)
+	open func(path string, mode fs.FileMode) (file, error)
 }
 
-// A ledgerFile is what a Ledger needs of an *os.File.
-type ledgerFile interface {
+// A file is what a Ledger needs of an *os.File.
+type file interface {
 	io.WriteCloser
 	Stat() (fs.FileInfo, error)
 	Sync() error
 }
 
-func openLedgerFile(path string, mode fs.FileMode) (ledgerFile, error) {
+func openFile(path string, mode fs.FileMode) (file, error) {
 	const flags = os.O_RDWR | os.O_APPEND | os.O_CREATE | unix.O_NOFOLLOW | unix.O_NONBLOCK
 	h, err := os.OpenFile(path, flags, mode)
 	if err != nil {
@@ -76,25 +84,25 @@ func openLedgerFile(path string, mode fs.FileMode) (ledgerFile, error) {
 	return h, nil
 }
 
-// OpenLedger opens the directory's ledger, or makes it. A last line that a
+// Open opens the directory's ledger, or makes it. A last line that a
 // crash has torn is cut off, or gets its end if nothing else is missing; a
 // line of KindSalvaged tells it.
-func OpenLedger(dir string, opt LedgerOptions) (*Ledger, error) {
-	return openLedger(dir, opt, openLedgerFile)
+func Open(dir string, opt Options) (*Ledger, error) {
+	return open(dir, opt, openFile)
 }
 
-func openLedger(dir string, opt LedgerOptions, open func(string, fs.FileMode) (ledgerFile, error)) (*Ledger, error) {
+func open(dir string, opt Options, open func(string, fs.FileMode) (file, error)) (*Ledger, error) {
 	if opt.RotateSize == 0 {
-		opt.RotateSize = DefaultLedgerRotateSize
+		opt.RotateSize = DefaultRotateSize
 	}
 	if opt.Pending == 0 {
-		opt.Pending = DefaultLedgerPending
+		opt.Pending = DefaultPending
 	}
 	if opt.FileMode == 0 {
-		opt.FileMode = DefaultFileMode
+		opt.FileMode = store.DefaultFileMode
 	}
 	l := &Ledger{dir: dir, opt: opt, open: open}
-	cut, unended, err := repairLedger(l.path(), opt.FileMode)
+	cut, unended, err := repair(l.path(), opt.FileMode)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
@@ -106,17 +114,17 @@ func openLedger(dir string, opt LedgerOptions, open func(string, fs.FileMode) (l
 		l.pending = []byte{'\n'}
 	}
 	if unended || cut > 0 {
-		_ = l.Append(Entry{Kind: KindSalvaged, Name: LedgerName, Cut: cut, Why: "torn line"})
+		_ = l.Append(Entry{Kind: KindSalvaged, Name: FileName, Cut: cut, Why: "torn line"})
 	}
 	return l, nil
 }
 
-func (l *Ledger) path() string { return filepath.Join(l.dir, LedgerName) }
+func (l *Ledger) path() string { return filepath.Join(l.dir, FileName) }
 
-// repairLedger cuts off a torn last line and returns how many bytes that were.
+// repair cuts off a torn last line and returns how many bytes that were.
 // It leaves one that lacks its end only.
-func repairLedger(path string, mode fs.FileMode) (cut int64, unended bool, err error) {
-	f, err := openLedgerFile(path, mode)
+func repair(path string, mode fs.FileMode) (cut int64, unended bool, err error) {
+	f, err := openFile(path, mode)
 	if err != nil {
 		return 0, false, err
 	}
@@ -174,7 +182,7 @@ func (l *Ledger) Append(entries ...Entry) error {
 		return fmt.Errorf("write ledger: %w", fs.ErrClosed)
 	}
 	for i := range entries {
-		l.keep(entries[i].appendLine(nil, now))
+		l.keep(entries[i].AppendLine(nil, now))
 	}
 	return l.drain()
 }
@@ -229,7 +237,7 @@ func (l *Ledger) write() error {
 		return err
 	}
 	if l.lost > 0 {
-		l.pending = Entry{Kind: KindUnwritten, Lines: l.lost}.appendLine(nil, time.Now())
+		l.pending = Entry{Kind: KindUnwritten, Lines: l.lost}.AppendLine(nil, time.Now())
 		l.lost = 0
 		if err := l.writePending(); err != nil {
 			return err
@@ -288,24 +296,24 @@ func (l *Ledger) rotate() error {
 	if l.size < l.opt.RotateSize {
 		return nil
 	}
-	old, err := oldLedgers(l.dir)
+	old, err := oldNames(l.dir)
 	if err != nil {
 		return fmt.Errorf("rotate ledger: %w", err)
 	}
 	last := uint64(0)
 	if len(old) > 0 {
-		last, _ = parseLedgerName(old[len(old)-1])
+		last, _ = parseOldName(old[len(old)-1])
 	}
 	if err := l.file.Sync(); err != nil {
 		return fmt.Errorf("rotate ledger: %w", err)
 	}
-	if err := rename(l.path(), filepath.Join(l.dir, oldLedgerName(last+1))); err != nil {
+	if err := store.Rename(l.path(), filepath.Join(l.dir, oldName(last+1))); err != nil {
 		return fmt.Errorf("rotate ledger: %w", err)
 	}
 	if err := l.follow(); err != nil {
 		return err
 	}
-	if err := SyncDirectory(l.dir); err != nil {
+	if err := store.SyncDirectory(l.dir); err != nil {
 		return fmt.Errorf("rotate ledger: %w", err)
 	}
 	return nil
@@ -335,18 +343,18 @@ func (l *Ledger) Pending() int {
 	return len(l.pending) - l.sent
 }
 
-func oldLedgerName(n uint64) string { return fmt.Sprintf("ledger-%06d.jsonl", n) }
+func oldName(n uint64) string { return fmt.Sprintf("ledger-%06d.jsonl", n) }
 
-// parseLedgerName returns the number of an old ledger.
-func parseLedgerName(s string) (uint64, bool) {
+// parseOldName returns the number of an old ledger.
+func parseOldName(s string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(s, "ledger-")
 	digits, ok2 := strings.CutSuffix(digits, ".jsonl")
 	n, err := strconv.ParseUint(digits, 10, 64)
-	return n, ok && ok2 && err == nil && oldLedgerName(n) == s
+	return n, ok && ok2 && err == nil && oldName(n) == s
 }
 
-// oldLedgers returns the names of the directory's old ledgers, oldest first.
-func oldLedgers(dir string) ([]string, error) {
+// oldNames returns the names of the directory's old ledgers, oldest first.
+func oldNames(dir string) ([]string, error) {
 	h, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -356,36 +364,26 @@ func oldLedgers(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(s string) bool { _, ok := parseLedgerName(s); return !ok })
+	all = slices.DeleteFunc(all, func(s string) bool { _, ok := parseOldName(s); return !ok })
 	slices.SortFunc(all, func(a, b string) int {
-		x, _ := parseLedgerName(a)
-		y, _ := parseLedgerName(b)
+		x, _ := parseOldName(a)
+		y, _ := parseOldName(b)
 		return cmp.Compare(x, y)
 	})
 	return all, nil
 }
 
-// A LedgerSpan says which files an old ledger speaks of.
-type LedgerSpan struct {
-	Ledger string          // its name
-	Last   map[Lane]uint64 // highest sequence numbers
+// A Span says which files an old ledger speaks of.
+type Span struct {
+	Ledger string                // its name
+	Last   map[store.Lane]uint64 // highest sequence numbers
 }
 
-// SpentLedgers returns the names of the old ledgers that are no longer needed,
-// given their spans, oldest first, and the names in the directory: none of the
-// files that they speak of is left. A needed one keeps all that come after it,
-// so that what is left has no hole.
-func SpentLedgers(spans []LedgerSpan, names []string) []string {
-	first := make(map[Lane]uint64)
-	for _, s := range names {
-		n, _, err := parseState(s)
-		if err != nil {
-			continue
-		}
-		if least, ok := first[n.lane()]; !ok || n.Sequence < least {
-			first[n.lane()] = n.Sequence
-		}
-	}
+// Spent returns the names of the old ledgers that are no longer needed, given
+// their spans, oldest first, and the lowest sequence number of each lane of which
+// the directory has a file: none of the files that they speak of is left. A
+// needed one keeps all that come after it, so that what is left has no hole.
+func Spent(spans []Span, first map[store.Lane]uint64) []string {
 	var spent []string
 	for _, span := range spans {
 		for lane, last := range span.Last {
@@ -396,18 +394,4 @@ func SpentLedgers(spans []LedgerSpan, names []string) []string {
 		spent = append(spent, span.Ledger)
 	}
 	return spent
-}
-
-// parseState parses the name of a file in any of its states: finished,
-// unfinished, damaged, compressed, being deleted or held. It also returns the
-// finished file's.
-func parseState(s string) (n Name, finished string, err error) {
-	for n, err = ParseName(s); err != nil; n, err = ParseName(s) {
-		ext := filepath.Ext(s)
-		if ext == "" {
-			return n, s, err
-		}
-		s = strings.TrimSuffix(s, ext)
-	}
-	return n, s, nil
 }

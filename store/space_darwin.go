@@ -1,4 +1,4 @@
-package writer
+package store
 
 import "golang.org/x/sys/unix"
 
@@ -8,5 +8,5 @@ func space(dir string) (Space, error) {
 		return Space{}, err
 	}
 	size := uint64(st.Bsize)
-	return Space{FileSystem: unix.ByteSliceToString(st.Fstypename[:]), Free: st.Bavail * size, Total: st.Blocks * size}, nil
+	return Space{FileSystem: unix.ByteSliceToString(st.Fstypename[:]), Free: st.Bavail * size, Total: st.Blocks * size, FreeFiles: st.Ffree, Files: st.Files}, nil
 }

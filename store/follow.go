@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"time"
+)
+
+// How often a directory is listed again: where the system tells of changes, for
+// those that it can't know of (of another host in a network file system), and
+// where it does not.
+const (
+	ListEvery        = 5 * time.Minute
+	listEveryWatched = time.Hour
+)
+
+// watchPause is the least time between two looks at what changed: a recorder
+// that ends files often changes several names for each.
+const watchPause = 100 * time.Millisecond
+
+// A watcher tells of changes in a directory.
+type watcher interface {
+	// next waits for changes and returns the names that changed, in no order.
+	// All says that there may be more: the directory has to be listed. An error
+	// says that it tells of nothing any more.
+	next() (names []string, all bool, err error)
+	close() error
+}
+
+// Follow keeps d current until the context ends, or Close: by the system's word
+// if it was opened with OpenWatched, else, and where the system has none, by
+// listing the directory every so often; an interval of 0 is ListEvery.
+func (d *Directory) Follow(ctx context.Context, every time.Duration, log *slog.Logger) {
+	if every == 0 {
+		every = ListEvery
+	}
+	defer d.Close()
+	failing := false
+	w := d.watcher
+	for ctx.Err() == nil {
+		if w != nil {
+			d.followWatcher(ctx, w, max(every, listEveryWatched))
+			w = nil
+		} else {
+			wait(ctx, every)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if d.watched {
+			w, _ = watch(d.path) // before the listing: nothing falls between the two
+		}
+		err := d.List()
+		if (err != nil) != failing {
+			failing = err != nil
+			log.Warn("list the directory", "directory", d.path, "error", err)
+		}
+	}
+	if w != nil {
+		_ = w.close()
+	}
+}
+
+// followWatcher takes in changes until the context ends, the watcher fails, or
+// the directory has to be listed again. It closes the watcher.
+func (d *Directory) followWatcher(ctx context.Context, w watcher, most time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		_ = w.close()
+	})
+	defer func() {
+		if stop() {
+			_ = w.close()
+		} else {
+			<-closed
+		}
+	}()
+	for ctx.Err() == nil {
+		names, all, err := w.next()
+		if err != nil || all {
+			return
+		}
+		for _, s := range names {
+			d.LookAt(s)
+		}
+		wait(ctx, watchPause)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// From linux/inotify.h: struct inotify_event is an i32 watch, a u32 mask, a u32
+// cookie and a u32 length of the name that follows, padded with zeros, in host
+// byte order.
+const (
+	eventMask   = 4
+	eventLen    = 12
+	eventHeader = 16
+
+	inUnmount    = 0x2000
+	inOverflow   = 0x4000
+	inIgnored    = 0x8000
+	inDeleteSelf = 0x400
+	inMoveSelf   = 0x800
+)
+
+// parseEvents reads inotify(7) events. It returns the names in them, each once,
+// whether there were more than the kernel kept, and whether the watch has ended.
+func parseEvents(b []byte) (names []string, overflow, ended bool) {
+	seen := make(map[string]bool)
+	for len(b) >= eventHeader {
+		mask := binary.NativeEndian.Uint32(b[eventMask:])
+		n := binary.NativeEndian.Uint32(b[eventLen:])
+		b = b[eventHeader:]
+		if uint64(n) > uint64(len(b)) {
+			return names, true, ended // torn: the kernel does not do that
+		}
+		overflow = overflow || mask&inOverflow != 0
+		ended = ended || mask&(inUnmount|inIgnored|inDeleteSelf|inMoveSelf) != 0
+		name := b[:n]
+		b = b[n:]
+		for len(name) > 0 && name[len(name)-1] == 0 {
+			name = name[:len(name)-1]
+		}
+		if s := string(name); s != "" && !seen[s] {
+			seen[s] = true
+			names = append(names, s)
+		}
+	}
+	return names, overflow, ended
+}

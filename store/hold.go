@@ -1,0 +1,124 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Hold keeps a file from being deleted until Release, over restarts. It reports
+// whether it was not held before. An unfinished file stays held when it is
+// finished. The error wraps fs.ErrNotExist if there is no such file.
+func (d *Directory) Hold(name Name) (changed bool, err error) {
+	path := filepath.Join(d.path, name.String())
+	h, err := os.OpenFile(path+Hold.Ext(), os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, DefaultFileMode)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
+	}
+	if changed = err == nil; changed {
+		err = errors.Join(h.Close(), SyncDirectory(d.path))
+	} else {
+		err = nil
+	}
+	// Only now: it may have been deleted just before.
+	if err == nil && !d.Has(name) {
+		err = &fs.PathError{Op: "hold", Path: path, Err: fs.ErrNotExist}
+	}
+	if err != nil && changed {
+		_ = os.Remove(path + Hold.Ext())
+	}
+	d.LookAt(name.String() + Hold.Ext())
+	return changed && err == nil, err
+}
+
+// Release lets a file be deleted again, and reports whether it was held.
+func (d *Directory) Release(name Name) (changed bool, err error) {
+	base := name.String()
+	for _, above := range append(WithData(), Recording) {
+		s := base + above.Ext() + Hold.Ext()
+		switch err := os.Remove(filepath.Join(d.path, s)); {
+		case err == nil:
+			changed = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return changed, err
+		}
+	}
+	d.LookAt(base + Hold.Ext())
+	return changed, SyncDirectory(d.path)
+}
+
+// IsHeld asks the disk whether a Hold keeps the file, also where that can't be
+// known.
+func (d *Directory) IsHeld(name Name) bool {
+	for _, above := range append(WithData(), Recording) {
+		if _, err := os.Lstat(filepath.Join(d.path, name.String()+above.Ext()+Hold.Ext())); !errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+	}
+	return false
+}
+
+// Has asks the disk whether the file is there: finished, unfinished or damaged.
+func (d *Directory) Has(name Name) bool {
+	for _, s := range [...]State{Finished, Recording, Damaged, Zstd, Gzip} {
+		if _, err := os.Lstat(filepath.Join(d.path, name.String()+s.Ext())); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Held returns the names that are held, of files that are there or not.
+func (d *Directory) Held() (names []Name) {
+	for f := range d.All() {
+		if f.Held {
+			names = append(names, f.Name)
+		}
+	}
+	slices.SortFunc(names, compareNames)
+	return names
+}
+
+// Since returns the names of the files that hold what came since a time by the
+// recorder's clock, unfinished ones too, in the order of their interfaces, lanes
+// and sequence numbers. A file reaches up to the begin of the one after it.
+func (d *Directory) Since(t time.Time) (names []Name) {
+	var all []Name
+	for f := range d.All() {
+		if _, unfinished := f.Unfinished(); unfinished || f.HasData() {
+			all = append(all, f.Name)
+		}
+	}
+	slices.SortFunc(all, compareNames)
+	for i, n := range all {
+		last := i+1 == len(all) || all[i+1].Of() != n.Of()
+		// Names have whole seconds: the next file may begin up to one later.
+		if last || all[i+1].Start.Add(time.Second).After(t) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// Partials returns the names of the files that a recorder writes or has left
+// unfinished, in the order of their names.
+func (d *Directory) Partials() (names []Name) {
+	for f := range d.All() {
+		if f.Is(Recording) {
+			names = append(names, f.Name)
+		}
+	}
+	slices.SortFunc(names, func(a, b Name) int { return strings.Compare(a.String(), b.String()) })
+	return names
+}
+
+// compareNames orders names by interface, lane and sequence number.
+func compareNames(a, b Name) int {
+	return cmp.Or(strings.Compare(a.Interface, b.Interface), cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Sequence, b.Sequence))
+}

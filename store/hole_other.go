@@ -1,0 +1,11 @@
+//go:build unix && !(linux || freebsd || darwin)
+
+package store
+
+import "os"
+
+// NextHole finds none: these systems do not tell.
+func NextHole(_ *os.File, _, size int64) int64 { return size }
+
+// SeekHole finds none: these systems do not tell.
+func SeekHole(_ *os.File, _, size int64) int64 { return size }

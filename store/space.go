@@ -1,0 +1,91 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Space describes a directory's file system.
+type Space struct {
+	FileSystem string // such as ext4; or the number of an unknown type
+	Direct     bool   // files can be written past the page cache
+	Free       uint64 // bytes that an ordinary user may still write
+	Total      uint64 // bytes
+	FreeFiles  uint64 // files that an ordinary user may still make; see Files
+	Files      uint64 // files that there can be; 0 where the file system has no such limit
+}
+
+// Prove does in the directory all that recording does: create, write, rename,
+// delete. A missing directory is created, if its parent exists.
+func Prove(dir string, mode fs.FileMode) (Space, error) {
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return Space{}, fmt.Errorf("create directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return Space{}, err
+	}
+	if !info.IsDir() {
+		return Space{}, &fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
+	}
+	s, err := space(dir)
+	if err != nil {
+		return s, fmt.Errorf("file system of %s: %w", dir, err)
+	}
+	s.Direct, err = proveFile(dir, mode)
+	return s, err
+}
+
+func proveFile(dir string, mode fs.FileMode) (direct bool, err error) {
+	path := filepath.Join(dir, fmt.Sprintf(".capd-check-%d", os.Getpid()))
+	moved := path + "-renamed"
+	defer os.Remove(path)
+	defer os.Remove(moved)
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	h, err := OpenDirect(path, flags, mode)
+	if err != nil {
+		if !RefusesDirect(err) {
+			return false, err
+		}
+		if h, err = os.OpenFile(path, flags, mode); err != nil {
+			return false, err
+		}
+	} else {
+		direct = true
+	}
+	defer h.Close()
+	if _, err := h.Write(alignedPage()); err != nil {
+		return direct, err
+	}
+	if err := Rename(path, moved); err != nil {
+		return direct, err
+	}
+	return direct, os.Remove(moved)
+}
+
+// pageSize is what O_DIRECT wants of addresses, lengths and offsets, in bytes: the
+// largest logical block size in use.
+const pageSize = 4096
+
+// alignedPage returns a page of zeros at an address that O_DIRECT takes.
+func alignedPage() []byte {
+	mem := make([]byte, 2*pageSize)
+	skip := int(-uintptr(unsafe.Pointer(&mem[0])) % pageSize)
+	return mem[skip : skip+pageSize : skip+pageSize]
+}
+
+// FreeSpace describes the directory's file system, without what only Prove
+// finds out by writing.
+func FreeSpace(dir string) (Space, error) {
+	s, err := space(dir)
+	if err != nil {
+		return s, fmt.Errorf("file system of %s: %w", dir, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,151 @@
+package store
+
+import (
+	"capd/pcap"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestLock(t *testing.T) {
+	dir := t.TempDir()
+	l, err := LockDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = LockDirectory(dir)
+	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), fmt.Sprintf("pid %d", os.Getpid())) {
+		t.Errorf("second lock: %v", err)
+	}
+	if err := l.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = LockDirectory(dir); err != nil {
+		t.Fatal(err)
+	}
+	l.Release()
+}
+
+// TestInUse: to ask for the lock tells who has it, and keeps nobody out.
+func TestInUse(t *testing.T) {
+	dir := t.TempDir()
+	asked := func(want bool) {
+		t.Helper()
+		if in, err := InUse(dir); in != want || err != nil {
+			t.Errorf("in use: %v, %v", in, err)
+		}
+	}
+	asked(false)
+	l, err := LockDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked(true)
+	l.Release()
+	asked(false)
+	asker, err := os.Open(filepath.Join(dir, LockName)) // as InUse has it for a moment
+	if err := errors.Join(err, unix.Flock(int(asker.Fd()), unix.LOCK_SH)); err != nil {
+		t.Fatal(err)
+	}
+	locked := make(chan error)
+	go func() {
+		locked <- nil
+		l, err := LockDirectory(dir)
+		if err == nil {
+			defer l.Release()
+		}
+		locked <- err
+	}()
+	<-locked
+	asker.Close()
+	if err := <-locked; err != nil {
+		t.Errorf("while somebody asks: %v", err)
+	}
+}
+
+// TestLockOfRoot: what root's check leaves does not keep the directory's owner
+// out, and root follows no link that is there.
+func TestLockOfRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files to others")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 65534, 65534); err != nil {
+		t.Skip("a namespace with one user: ", err)
+	}
+	l, err := LockDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Release()
+	var s unix.Stat_t
+	lock := filepath.Join(dir, LockName)
+	if err := unix.Stat(lock, &s); err != nil || s.Uid != 65534 || s.Gid != 65534 {
+		t.Errorf("the lock is of %d:%d, %v", s.Uid, s.Gid, err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := errors.Join(os.WriteFile(other, []byte("text"), 0o600), os.Remove(lock), os.Symlink(other, lock)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = LockDirectory(dir)
+	if text, _ := os.ReadFile(other); err == nil || string(text) != "text" {
+		t.Errorf("a link: %v, and behind it %q", err, text)
+	}
+}
+
+func TestProve(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Prove(filepath.Join(dir, "new"), 0o640)
+	if err != nil || s.Total == 0 || s.Free == 0 || s.FileSystem == "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if left := entries(t, filepath.Join(dir, "new")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"file", "no/such", "file/x"} {
+		if _, err := Prove(filepath.Join(dir, bad), 0o640); err == nil {
+			t.Errorf("%s was proven", bad)
+		}
+	}
+}
+
+// TestContentsOfAllStates: a sequence number is in use in whatever state its
+// file is.
+func TestContentsOfAllStates(t *testing.T) {
+	for _, c := range []struct {
+		state string
+		files int
+	}{{"", 1}, {".zst", 1}, {".gz", 1}, {DamagedExt, 0}, {".zst" + Partial, 0}, {".deleting", 0}, {Partial, 0}} {
+		dir := t.TempDir()
+		s := Name{"eth0", time.Unix(0, 0), 1, 0, pcap.PCAP}.String() + c.state
+		if err := os.WriteFile(filepath.Join(dir, s), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadContents(dir)
+		if err != nil || got.Last[Lane{"eth0", 0}] != 1 || got.Files != c.files || (len(got.Partials) == 1) != (c.state == Partial) {
+			t.Errorf("%s: %+v, %v", s, got, err)
+		}
+	}
+}
+
+// entries returns the names in a directory.
+func entries(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	found, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range found {
+		all = append(all, e.Name())
+	}
+	return all
+}
