@@ -1,6 +1,7 @@
 package capture_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 	"sync"
@@ -240,8 +241,8 @@ func checkAny(t *testing.T, r rig) {
 	r.send(sample(0, 1)...)
 	all := finish(t, h)
 	f := sample(0, 1)[0]
-	want := append([]byte{0x88, 0xb5, 0, 0, 0, 0, 0, byte(r.index()), 0, 1, 3, 6}, f[6:12]...)
-	want = append(append(want, 0, 0), f[14:]...)
+	want := binary.BigEndian.AppendUint32([]byte{0x88, 0xb5, 0, 0}, uint32(r.index()))
+	want = slices.Concat(want, []byte{0, 1, 3, 6}, f[6:12], []byte{0, 0}, f[14:])
 	wantSame(t, frames(all), [][]byte{want})
 	if h.LinkType() != pcap.LinkTypeLinuxSLL2 || d.Index() != 0 || int(all[0].packets[0].Length) != len(want) {
 		t.Errorf("link type %v, index %d, length %d", h.LinkType(), d.Index(), all[0].packets[0].Length)

@@ -317,7 +317,6 @@ func checkAllHeld(t *testing.T, r rig) {
 	}
 	all.Wait()
 	r.send(sample(sent, 30)...)
-	sent += 30
 	one := <-next
 	if one.Batch == nil {
 		t.Fatal("Next does not see the Release")
