@@ -226,8 +226,9 @@ func setFilter(fd int, program []device.Instruction) error {
 	return err
 }
 
-// lockFilter forbids to change the filter, whoever has the socket. Those of a
-// fanout group stay without: they end with a filter that takes nothing.
+// lockFilter forbids every process that has the socket to change the filter.
+// Sockets of a fanout group stay unlocked, because a filter that takes nothing
+// is what ends their reception.
 func lockFilter(fd int) error {
 	group, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
 	if err == nil && group == 0 {

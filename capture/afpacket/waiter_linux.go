@@ -10,9 +10,9 @@ import (
 
 // A waiter waits for events of a socket, and can be woken.
 //
-// It is told of each event once (EPOLLET): poll(2) would take a ring for readable
-// as long as the block that the kernel filled last is not given back, which may
-// be held for long, and Next would not sleep.
+// Each event ends one wait only (EPOLLET). To poll(2) a ring is readable as long
+// as the block that the kernel filled last is not given back: while that is
+// held, Next would not sleep.
 type waiter struct {
 	epoll int
 	wake  int // eventfd that ends a wait

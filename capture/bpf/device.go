@@ -12,9 +12,9 @@ import (
 	"capd/pcap"
 )
 
-// A source is a BPF device bound to an interface. From the first Attach on
-// it has a goroutine that reads it, because a read waits as long as it likes:
-// whoever calls Next waits for that goroutine, and not in the kernel.
+// A source is a BPF device bound to an interface. From the first Attach on a
+// goroutine reads it, because the kernel decides how long a read waits: Next
+// waits for that goroutine, for no longer than its timeout.
 type source struct {
 	node
 	setup
@@ -50,11 +50,11 @@ type queue struct {
 	corrupt atomic.Uint64
 }
 
-// Drops are what the kernel dropped.
+// Drops are the frames that the kernel dropped.
 type drops struct {
 	dropped uint64
-	last    uint64 // the kernel's count of them
-	over    bool   // it counts frames now that are not for us
+	last    uint64 // the kernel's counter when it was read last
+	over    bool   // reception has ended: what the counter gains from now on is not ours
 }
 
 // A filled is a buffer that the kernel filled, or an event.
@@ -240,7 +240,7 @@ func (d *source) drop() error {
 	if d.users > 0 {
 		return nil
 	}
-	_ = d.sample() // the last counters, if the device still tells them
+	_ = d.sample() // the last counters, if the device still has them
 	fd := d.fd
 	d.fd = -1
 	return d.sys.close(fd)
@@ -271,7 +271,7 @@ func (d *source) Stop() error {
 	return nil
 }
 
-// Refresh does nothing: no BPF system tells the interface's counter to this.
+// Refresh does nothing: on no BPF system is the interface's counter read.
 func (*source) Refresh() {}
 
 // sample adds what the kernel dropped since the last time to the total, which

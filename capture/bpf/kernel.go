@@ -134,8 +134,7 @@ func prefixes(i *net.Interface) []netip.Prefix {
 	return ips
 }
 
-// Inspect knows nothing of an interface but that it is there: no BPF device
-// tells more.
+// Inspect reports only that the interface exists: a BPF device knows no details.
 func Inspect(name string) (device.Details, error) {
 	d := device.Details{ClockIndex: -1}
 	if _, err := (kernel{}).link(name); err != nil {

@@ -95,8 +95,8 @@ func (a *abi) guess(interfaceType int) (t pcap.LinkType, sure bool) {
 	return a.loopback, false
 }
 
-// fillLinkTypes sets the interfaces' link types: those that their hardware
-// types do not tell it asks the kernel for, if it may.
+// fillLinkTypes sets the interfaces' link types. Where the hardware type does
+// not determine it, it asks the kernel, if it has the privilege.
 func fillLinkTypes(s sys, a abi, all []device.Interface) {
 	var unsure []*device.Interface
 	for i := range all {

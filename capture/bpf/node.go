@@ -58,7 +58,7 @@ func openNode(s sys, a abi) (node, error) {
 	return node{}, allInUse(maxNodes)
 }
 
-// allInUse is what happens to those who come late, as each device is one user's.
+// allInUse is the error when no device is left: each has one user.
 func allInUse(n int) error {
 	return fmt.Errorf("all %d BPF devices are in use: %w: end a program that has one; \"lsof /dev/bpf*\" lists them", n, syscall.EBUSY)
 }
@@ -305,8 +305,8 @@ func (n *node) setTimeout(d time.Duration) error {
 	return nil
 }
 
-// setLock forbids all further changes but of what ends a capture: whoever gets
-// hold of the descriptor can't point it elsewhere.
+// setLock forbids all further changes but those that end a capture, so that no
+// process that gets the descriptor can bind it to another interface.
 func (n *node) setLock() error {
 	if n.lock == 0 {
 		return nil

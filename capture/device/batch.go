@@ -37,8 +37,8 @@ type Contents interface {
 func NewBatch(c Contents) *Batch { return &Batch{contents: c} }
 
 // Read fills dst with the next packets and returns how many; 0 when the batch
-// has no more. Their Data points into the kernel's memory. As backends read in
-// their own way, dst is allocated on the heap: who reads many batches keeps one.
+// has no more. Their Data points into the kernel's memory. As Read is a
+// call through an interface, dst escapes to the heap: use one for many batches.
 func (b *Batch) Read(dst []pcap.Packet) int { return b.contents.Read(dst) }
 
 // Err returns a CorruptError if Read returned 0 because the rest of the batch

@@ -12,7 +12,7 @@ import (
 
 // Any is the name that stands for all interfaces together. Its packets have
 // the link type pcap.LinkTypeLinuxSLL2, which keeps the interface's index. Of
-// several VLAN tags in a frame the kernel tells the outermost only.
+// several VLAN tags in a frame the kernel reports the outermost only.
 const Any = "any"
 
 // Defaults of a Config's zero values.

@@ -211,9 +211,10 @@ func (h *Handle) Mode() Mode { return h.dev.info.Mode }
 func (h *Handle) Layout() Layout { return h.reader.Layout() }
 
 // Stop ends the device's reception. When it returns no further frame enters;
-// Next returns those that did and ErrClosed after the last of them, which does
-// not wait for batches that are held. From a BPF device of FreeBSD, NetBSD or
-// OpenBSD a few more may come that arrived while the rest was read.
+// Next returns those that did and ErrClosed after the last of them. Batches that
+// are held do not delay that, unless they leave no buffer to read the rest into.
+// From a BPF device of FreeBSD, NetBSD or OpenBSD a few more may come that
+// arrived while the rest was read.
 func (h *Handle) Stop() error {
 	if err := h.dev.backend.Stop(); err != nil {
 		return fmt.Errorf("stop: %w", err)

@@ -22,7 +22,7 @@ type Interface struct {
 	NICDropped   uint64 // frames that it dropped before any capture, since it exists
 }
 
-// Details of an interface, as far as its driver tells them.
+// Details of an interface, as far as its driver reports them.
 type Details struct {
 	Driver     string   // "" if unknown
 	SpeedMbps  int      // 0 if unknown

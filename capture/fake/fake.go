@@ -81,7 +81,7 @@ func (s *System) find(name string) *Link {
 	return nil
 }
 
-// changed tells of a change of some interface. The caller holds mu.
+// changed reports a change of some interface. The caller holds mu.
 func (s *System) changed() {
 	select {
 	case s.changes <- struct{}{}:
