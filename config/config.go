@@ -141,7 +141,7 @@ type Control struct {
 	Metrics string `toml:"metrics" reload:"restart"` // host:port for metrics over TCP; empty is none
 }
 
-// Log is where and how capd tells of itself.
+// Log is where and how capd logs.
 type Log struct {
 	Level      string   `toml:"level" reload:"in place"` // debug, info, warn or error
 	Format     string   `toml:"format" reload:"restart"`

@@ -80,7 +80,8 @@ func (c *Config) check() Errors {
 	return errs
 }
 
-// checkInterface leaves out mistakes that are inherited: they are told once.
+// checkInterface leaves out mistakes that the interface inherits from the top level:
+// they are reported there, once.
 func (c *Config) checkInterface(i int, seen map[string]int, inherited Errors) Errors {
 	in := &c.Interfaces[i]
 	k := checker{table: tableName(i), prefix: interfacePrefix(in.Name, i)}

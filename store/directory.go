@@ -52,12 +52,12 @@ func (f *File) unset(s State) {
 }
 
 // A Directory knows what files a directory of recordings holds. It lists the
-// directory once, when it is opened, and is told or sees what changes: by Add
-// and Look from those who change files, and by Follow whatever others do. It is
-// safe for use by several goroutines.
+// directory once, when it is opened, and stays current from then on: code of capd
+// that changes a file calls Add or Look, and Follow sees what other programs
+// change. It is safe for use by several goroutines.
 type Directory struct {
 	path    string
-	watched bool    // the system is to tell of changes
+	watched bool    // Follow asks the system for changes
 	watcher watcher // that was made before the first listing; nil without one
 
 	// mu guards what follows. It is held for moments only, never while the disk
@@ -67,16 +67,16 @@ type Directory struct {
 	last       map[Lane]uint64  // highest sequence numbers, in whatever state the file was
 	others     []string         // names that are no capture files', as of the last listing
 	unreadable uint64           // entries that could not be asked for their size
-	listing    int              // listings under way
-	touched    map[string]bool  // names of files that changed while a listing is under way
+	listing    int              // calls of List that have not returned
+	touched    map[string]bool  // names of files that changed since the oldest of these began
 	changed    chan struct{}    // closed and replaced at a change
 }
 
 // Open lists a directory. The caller holds its lock, unless it only reads.
 func Open(path string) (*Directory, error) { return open(path, false) }
 
-// OpenWatched lists a directory, for Follow to keep current by what the system
-// tells of changes from before the listing on. Close it, or call Follow.
+// OpenWatched is Open for a Directory that Follow will keep current: the system
+// reports changes from before the listing on. Call Follow or Close afterwards.
 func OpenWatched(path string) (*Directory, error) { return open(path, true) }
 
 func open(path string, watched bool) (*Directory, error) {
@@ -103,7 +103,7 @@ func (d *Directory) Close() {
 // Path returns the path of the directory.
 func (d *Directory) Path() string { return d.path }
 
-// List lists the directory again, for what nobody told.
+// List lists the directory again, to see changes that nothing has reported.
 func (d *Directory) List() error {
 	d.mu.Lock()
 	d.listing++
@@ -311,15 +311,15 @@ func (d *Directory) Forget(name Name) {
 	d.tell()
 }
 
-// touch notes that more is known of a file than a listing under way may have
-// seen. The caller holds mu.
+// touch notes that a file has changed, so that a List that began before does not
+// undo the change. The caller holds mu.
 func (d *Directory) touch(finished string) {
 	if d.touched != nil {
 		d.touched[finished] = true
 	}
 }
 
-// tell wakes those who wait for a change. The caller holds mu.
+// tell wakes the callers of Changed. The caller holds mu.
 func (d *Directory) tell() {
 	close(d.changed)
 	d.changed = make(chan struct{})

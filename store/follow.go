@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// How often a directory is listed again: where the system tells of changes, for
-// those that it can't know of (of another host in a network file system), and
-// where it does not.
+// How often Follow lists a directory again. Where the system reports changes, a
+// listing is still needed for those that it can't see: of another host in a
+// network file system.
 const (
 	ListEvery        = 5 * time.Minute
 	listEveryWatched = time.Hour
@@ -19,18 +19,18 @@ const (
 // that ends files often changes several names for each.
 const watchPause = 100 * time.Millisecond
 
-// A watcher tells of changes in a directory.
+// A watcher reports changes in a directory.
 type watcher interface {
 	// next waits for changes and returns the names that changed, in no order.
 	// All says that there may be more: the directory has to be listed. An error
-	// says that it tells of nothing any more.
+	// says that no more changes will be reported.
 	next() (names []string, all bool, err error)
 	close() error
 }
 
-// Follow keeps d current until the context ends, or Close: by the system's word
-// if it was opened with OpenWatched, else, and where the system has none, by
-// listing the directory every so often; an interval of 0 is ListEvery.
+// Follow keeps d current until the context ends. After OpenWatched it uses what
+// the system reports. After Open, and on systems that report nothing, it lists the
+// directory at the interval; 0 is ListEvery.
 func (d *Directory) Follow(ctx context.Context, every time.Duration, log *slog.Logger) {
 	if every == 0 {
 		every = ListEvery

@@ -42,7 +42,7 @@ func LockDirectory(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("lock directory: %w", err)
 	}
 	err = unix.Flock(int(h.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	for range lockTries { // who calls InUse has it for a moment
+	for range lockTries { // InUse of another process has it for a moment
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			break
 		}

@@ -30,8 +30,8 @@ func StartWrite(f *os.File, off, n int64) error {
 }
 
 // WriteThrough waits until n bytes from the offset on are on the disk, and drops
-// them from the page cache: without that the cache fills, evicts what others
-// use, and stalls who writes when it overflows.
+// them from the page cache. Without that the cache fills, evicts what other
+// programs use, and stalls writers when it is full.
 func WriteThrough(f *os.File, off, n int64) error {
 	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 	if err := ignoreRefusal(unix.SyncFileRange(int(f.Fd()), off, n, wait)); err != nil {

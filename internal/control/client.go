@@ -38,8 +38,8 @@ func (c *Client) Path() string { return c.path }
 // Close ends the connection.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Status asks how it goes. A looker is a name of who asks; capd remembers when
-// it asked last. It may be empty.
+// Status asks capd for its status. A looker is a name that the caller chooses:
+// capd remembers when that name asked last. It may be empty.
 func (c *Client) Status(ctx context.Context, looker string) (*Status, error) {
 	query := ""
 	if looker != "" {

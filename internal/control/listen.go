@@ -103,7 +103,7 @@ func ownDirectory() (string, error) {
 	dir := directories()[1]
 	mode := fs.FileMode(0o700)
 	if os.Geteuid() == 0 {
-		mode = 0o755 // the socket's own mode says who may use it
+		mode = 0o755 // the socket's own mode decides which users may connect
 	}
 	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err

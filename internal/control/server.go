@@ -32,7 +32,7 @@ type Backend interface {
 	Release(ctx context.Context, s Selection) ([]string, error)
 }
 
-// A RefusedError is an order that makes no sense: the client is told so.
+// A RefusedError is the answer to an order that makes no sense.
 type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return e.Reason }
@@ -82,7 +82,8 @@ func newHTTP(h http.Handler) *http.Server {
 	}
 }
 
-// Serve answers until the context ends; then requests under way have a moment.
+// Serve answers requests until the context ends. Requests that are being answered
+// then have a second more.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error { return serve(ctx, s.http, l) }
 
 // ServeMetrics answers GET /metrics, and nothing else, until the context ends.
@@ -113,8 +114,8 @@ func serve(ctx context.Context, h *http.Server, l net.Listener) error {
 	return nil
 }
 
-// status answers with the backend's report. Who gives the name of a looker is
-// told when that one looked before.
+// status answers with the backend's report. If the request names a looker, the
+// answer says when that looker asked before.
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	report := s.backend.Report()
 	if name := r.URL.Query().Get("looker"); name != "" {

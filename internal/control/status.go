@@ -1,7 +1,7 @@
-// Package control tells of a running capd and gives it orders, over HTTP with
-// JSON on a unix socket; docs/control.md has the format.
+// Package control asks a running capd for its status and gives it orders, over
+// HTTP with JSON on a unix socket; docs/control.md has the format.
 //
-// It knows nothing of recording: a Backend does.
+// The package does not record: a Backend does.
 package control
 
 import "time"
@@ -19,7 +19,7 @@ const (
 	Suspended = "suspended" // frames are counted and dropped: the disk fails
 )
 
-// A Status tells of a capd.
+// A Status is the state of a running capd.
 type Status struct {
 	Version     int         `json:"v"`
 	Software    string      `json:"software"`
@@ -32,7 +32,7 @@ type Status struct {
 	Directories []Directory `json:"directories"`     // by path
 }
 
-// An Interface tells of one that is recorded, of all its rings together.
+// An Interface is the state of a recorded interface, over all its rings.
 type Interface struct {
 	Name      string    `json:"interface"`
 	State     string    `json:"state"` // the worst of its rings
@@ -93,7 +93,7 @@ type Fill struct {
 	Size int64   `json:"size"` // bytes, of all rings or pools together; 0 without one
 }
 
-// A Latency tells how long operations of the disk took, in seconds.
+// A Latency says how long operations of the disk took, in seconds.
 type Latency struct {
 	Summary
 	Sum     float64  `json:"sum"`
@@ -116,8 +116,8 @@ type Bucket struct {
 	Count   uint64  `json:"count"`
 }
 
-// Kept tells of the files that a directory holds of an interface. It may be
-// some seconds old.
+// Kept sums up the files that a directory holds of one interface. It may be some
+// seconds old.
 type Kept struct {
 	Files  int       `json:"files"`           // finished
 	Bytes  int64     `json:"bytes"`           // of all files
@@ -128,7 +128,8 @@ type Kept struct {
 	Limit  string    `json:"limit,omitempty"` // that is reached first: bytes, age, count or min_free
 }
 
-// A Directory tells of one that is recorded into. It may be some seconds old.
+// A Directory is the state of a directory of recordings. It may be some seconds
+// old.
 type Directory struct {
 	Path         string `json:"directory"`
 	Files        int    `json:"files"` // finished

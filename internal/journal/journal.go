@@ -20,7 +20,7 @@ import (
 // socket is where the journal takes entries (systemd.io/JOURNAL_NATIVE_PROTOCOL).
 const socket = "/run/systemd/journal/socket"
 
-// patience is how long a journal that is busy may hold up who logs.
+// patience is how long a busy journal may hold up the writer of an entry.
 const patience = 100 * time.Millisecond
 
 // Takes reports whether what is written to the file goes to the journal, by the

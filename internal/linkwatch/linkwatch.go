@@ -1,9 +1,9 @@
-// Package linkwatch tells that network interfaces have changed, as soon as the
+// Package linkwatch reports that network interfaces have changed, as soon as the
 // system says so.
 //
-// It does not tell what has changed: a message may be lost when there are many,
-// and a list of the interfaces, read after the news, can't be. So nothing is
-// kept of a message but that there was one.
+// It does not report what has changed. The system may drop messages when there are
+// many, so the caller reads the list of interfaces after each report: that list is
+// always complete.
 package linkwatch
 
 import (
@@ -18,7 +18,7 @@ type Watcher struct {
 	// Changed has a value when an interface appeared, went away, up or down, was
 	// renamed, moved to or from another network namespace, or has another
 	// address, MTU or flag. Changes that come before the value is taken are one
-	// with it. It is closed when nothing more can be heard.
+	// with it. It is closed when the system sends no more messages.
 	Changed <-chan struct{}
 
 	socket *os.File

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A page is a man page under way, in the man(7) language.
+// A page is a man page that is being written, in the man(7) language.
 type page struct {
 	b     strings.Builder
 	fresh bool // right after a heading, where formatters want no paragraph begun

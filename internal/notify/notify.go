@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a manager that is busy may hold up who tells it.
+// patience is how long a busy manager may hold up the sender of a message.
 const patience = time.Second
 
-// A Manager is told of the service. A nil one stands for none that listens: all
-// methods then do nothing.
+// A Manager receives the state of the service. A nil Manager stands for none: its
+// methods do nothing.
 type Manager struct {
 	conn     *net.UnixConn
 	watchdog time.Duration
@@ -80,7 +80,7 @@ func (m *Manager) Alive() { m.send("WATCHDOG=1") }
 // Stopping tells that the service ends.
 func (m *Manager) Stopping() { m.send("STOPPING=1") }
 
-// Extend asks for so much more time for the stop or the start under way.
+// Extend asks for that much more time for the start or stop that goes on now.
 func (m *Manager) Extend(d time.Duration) {
 	m.send("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(d.Microseconds(), 10))
 }

@@ -93,7 +93,7 @@ type run struct {
 	check checker
 }
 
-// mostWrong is after how many differences no more are told.
+// mostWrong is how many differences a report lists at most.
 const mostWrong = 5
 
 func (r *run) wrong(format string, args ...any) {

@@ -33,7 +33,7 @@ func (s sorting) String() string { return [...]string{"name", "rate", "loss"}[s]
 
 // A model is all that is shown.
 type model struct {
-	ctx    context.Context // of the orders under way
+	ctx    context.Context // of the orders that have no answer yet
 	capd   Capd
 	glyphs glyphs
 
@@ -49,7 +49,7 @@ type model struct {
 	err       error           // why none came; nil: it did
 	histories map[string]*history
 
-	busy bool // an order is under way
+	busy bool // an order has no answer yet
 	said note
 }
 
@@ -207,7 +207,7 @@ func (m *model) hold() tea.Cmd {
 	})
 }
 
-// order gives an order, unless one is under way.
+// order gives an order, unless an earlier one has no answer yet.
 func (m *model) order(what string, give func() (string, error)) tea.Cmd {
 	if m.busy {
 		return nil

@@ -32,7 +32,7 @@ type Capd interface {
 var ErrTerminal = errors.New("top: it needs a terminal that can move its cursor")
 
 // Run shows how capd does on the terminal, until the user quits, the context
-// ends, or the process is told to. Then the terminal is as it was, after a
+// ends, or a signal ends the process. Then the terminal is as it was, after a
 // panic too.
 func Run(ctx context.Context, capd Capd, terminal *os.File) error {
 	if term := os.Getenv("TERM"); term == "" || term == "dumb" {

@@ -184,7 +184,7 @@ func fill(f *control.Fill) string {
 	return fmt.Sprintf("%s high %s of %s", percent(f.Now), percent(f.High), size(float64(f.Size)))
 }
 
-// written names the files under way.
+// written names the files that are being written.
 func written(in *control.Interface) string {
 	text := "none yet, in " + clean(in.Directory)
 	if n := len(in.Files); n > 0 {
