@@ -310,22 +310,23 @@ func BenchmarkRing(b *testing.B) {
 				}
 				all = append(all, raw{data: make([]byte, size)})
 			}
-			ring := bytes.Repeat(build(blockSize, macEthernet, all...), blocks)
+			mem := bytes.Repeat(build(blockSize, macEthernet, all...), blocks)
+			ring := newRing(mem, blockSize, ethernet, new(atomic.Uint64), func() {})
 			enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Snaplen: pcap.MaxSnaplen})
 			out := make([]byte, 2*blockSize)
 			var pkts [64]pcap.Packet
-			lent := slot{corrupt: new(atomic.Uint64)}
-			batch := device.NewBatch(&lent)
 			b.ReportAllocs()
 			n := 0
-			for at := 0; b.Loop(); at = (at + blockSize) % len(ring) {
-				lent.block = newBlock(ring[at:at+blockSize], ethernet)
+			for b.Loop() {
+				lent := ring.next()
 				end := 0
-				for k := batch.Read(pkts[:]); k > 0; k = batch.Read(pkts[:]) {
+				for k := lent.batch.Read(pkts[:]); k > 0; k = lent.batch.Read(pkts[:]) {
 					size, count := enc.Encode(out[end:], pkts[:k])
 					end += size
 					n += count
 				}
+				lent.Release()
+				*ring.status(lent.index) = ownerUser // as the kernel hands it over again
 			}
 			if n != b.N*len(all) {
 				b.Fatalf("read %d frames of %d", n, b.N*len(all))
