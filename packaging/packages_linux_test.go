@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -151,8 +152,8 @@ func testReproducible(t *testing.T, first made) {
 	}
 }
 
-func testDeb(t *testing.T, path string) {
-	all := unpack(t, bytes.NewReader(command(t, "dpkg-deb", "--fsys-tarfile", path)))
+func testDeb(t *testing.T, deb string) {
+	all := unpack(t, bytes.NewReader(command(t, "dpkg-deb", "--fsys-tarfile", deb)))
 	holds(t, all, "/usr/bin/capd", "/etc/capd/capd.toml",
 		"/usr/lib/systemd/system/capd.service", "/usr/lib/systemd/system/capd@.service",
 		"/usr/lib/sysusers.d/capd.conf", "/usr/lib/tmpfiles.d/capd.conf",
@@ -172,8 +173,18 @@ func testDeb(t *testing.T, path string) {
 			t.Errorf("%s is the package's, which purge deletes", name)
 		}
 	}
-	program(t, all["/usr/bin/capd"].data, all["/usr/share/doc/capd/modules.txt"].data, string(command(t, "dpkg-deb", "-f", path, "Version")))
-	if got := string(command(t, "dpkg-deb", "-I", path, "conffiles")); got != "/etc/capd/capd.toml\n" {
+	for name, e := range all {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		for _, link := range links(string(e.data)) {
+			if to := path.Join(path.Dir(name), link); len(all[to].data) == 0 {
+				t.Errorf("%s links to %s, which is not installed", name, link)
+			}
+		}
+	}
+	program(t, all["/usr/bin/capd"].data, all["/usr/share/doc/capd/modules.txt"].data, string(command(t, "dpkg-deb", "-f", deb, "Version")))
+	if got := string(command(t, "dpkg-deb", "-I", deb, "conffiles")); got != "/etc/capd/capd.toml\n" {
 		t.Errorf("configuration files: %q", got)
 	}
 	for _, shell := range []string{"/usr/share/bash-completion/completions/capd", "/usr/share/zsh/vendor-completions/_capd"} {

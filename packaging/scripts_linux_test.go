@@ -31,15 +31,6 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-// tree is the root of the source, or skips the test where there is none.
-func tree(t *testing.T) string {
-	t.Helper()
-	if _, err := os.Stat("../scripts/test"); err != nil {
-		t.Skip("away from the source tree")
-	}
-	return ".."
-}
-
 // TestSteps: scripts/test lists its steps, runs those that are named, and no
 // others.
 func TestSteps(t *testing.T) {
