@@ -121,6 +121,23 @@ func TestFuzzTargetsAreListed(t *testing.T) {
 	}
 }
 
+// TestActionsArePinned: what runs in a workflow is a commit, not a tag that others
+// can move; the tag is beside it.
+func TestActionsArePinned(t *testing.T) {
+	names, err := filepath.Glob(filepath.Join(tree(t), ".github/workflows/*.yml"))
+	if err != nil || len(names) < 2 {
+		t.Fatalf("%q, %v", names, err)
+	}
+	pinned := regexp.MustCompile(`uses: [\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	for _, name := range names {
+		for line := range strings.Lines(string(read(t, name))) {
+			if line = strings.TrimSpace(line); strings.Contains(line, "uses:") && !pinned.MatchString(line) {
+				t.Errorf("%s: %s", filepath.Base(name), line)
+			}
+		}
+	}
+}
+
 // TestReuse: the program of README.md is built in a module of its own, which
 // replaces capd, and does what it is said to do.
 func TestReuse(t *testing.T) {
