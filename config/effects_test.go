@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestDocsHaveEveryKey: docs/capd.toml.md says of each key what a reload does.
+// TestDocsHaveEveryKey: docs/reload.md says of each key what a reload does.
 func TestDocsHaveEveryKey(t *testing.T) {
-	text, err := os.ReadFile("../docs/capd.toml.md")
+	text, err := os.ReadFile("../docs/reload.md")
 	if os.IsNotExist(err) {
 		t.Skip("not beside the source")
 	}

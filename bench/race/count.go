@@ -15,7 +15,7 @@ import (
 	"slices"
 	"strings"
 
-	"capd/internal/inject"
+	"capd/bench/inject"
 
 	"github.com/klauspost/compress/zstd"
 )

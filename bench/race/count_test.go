@@ -12,7 +12,7 @@ import (
 	"slices"
 	"testing"
 
-	"capd/internal/inject"
+	"capd/bench/inject"
 )
 
 var le = binary.LittleEndian

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"capd/internal/inject"
+	"capd/bench/inject"
 )
 
 // A load is what a heat injects.

@@ -5,9 +5,9 @@
 // recorder run in turn on a CPU of its own, and counts the numbers in the files
 // that it wrote. It needs root, two CPUs and a disk with O_DIRECT.
 //
-//	go run ./bench/race                                  # all recorders, all sizes
-//	go run ./bench/race -sizes 1514@3.6,64@1Mpps -json race.json
-//	go run ./bench/race -find-limit -recorders capd,tcpdump
+//	go run -C bench ./race                               # all recorders, all sizes
+//	go run -C bench ./race -sizes 1514@3.6,64@1Mpps -json race.json
+//	go run -C bench ./race -find-limit -recorders capd,tcpdump
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 	"syscall"
 	"time"
 
-	"capd/internal/inject"
+	"capd/bench/inject"
 )
 
 func main() {
@@ -60,8 +60,8 @@ func run(args []string, stdout, stderr io.Writer) (int, error) {
 
 // prepare builds capd where its source is here, and enters the namespace.
 func prepare(o options, args []string) (int, error) {
-	const source = "./cmd/capd"
-	files, _ := filepath.Glob(source + "/*.go")
+	const root = ".." // of capd's module: go run -C bench runs this program in bench
+	files, _ := filepath.Glob(root + "/cmd/capd/*.go")
 	if o.capd == "" && len(files) > 0 {
 		dir, err := os.MkdirTemp("", "race-capd-")
 		if err != nil {
@@ -69,7 +69,7 @@ func prepare(o options, args []string) (int, error) {
 		}
 		defer os.RemoveAll(dir)
 		o.capd = filepath.Join(dir, "capd")
-		if text, err := exec.Command("go", "build", "-o", o.capd, source).CombinedOutput(); err != nil {
+		if text, err := exec.Command("go", "build", "-C", root, "-o", o.capd, "./cmd/capd").CombinedOutput(); err != nil {
 			return 1, fmt.Errorf("build capd: %w: %s", err, text)
 		}
 	}

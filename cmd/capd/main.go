@@ -112,6 +112,7 @@ pcapng files, rotates them by size and time, and counts every loss.`,
 	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newList(), newVersion(),
 		newStatus(), newTop(), newRotate(), newReload(), newHold(), newRelease(), newWatch())
 	root.SetHelpCommand(newHelp(root))
+	addVersionFlag(root)
 	return root
 }
 

@@ -10,22 +10,38 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// release is the newest release of CHANGELOG.md.
+const release = "0.1.0"
+
 func newVersion() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  noArgs,
+		Long: `Print the version, that of Go, and the system. 0.1.0 is that release,
+0.1.0+COMMIT a later commit, 0.1.0+devel what was built without knowing one.`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), versionJSON{version(), runtime.Version(), runtime.GOOS, runtime.GOARCH})
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "capd %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine())
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
 	return cmd
+}
+
+// addVersionFlag adds what most programs have. It prints what the command does.
+func addVersionFlag(root *cobra.Command) {
+	root.Version = versionLine()
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version")
+}
+
+func versionLine() string {
+	return fmt.Sprintf("capd %s %s %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // versionJSON is what version --json prints.
@@ -43,23 +59,30 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// version is the module's, or the commit's where it was built from a checkout.
+// version is the version of this program.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		info = &debug.BuildInfo{}
 	}
-	v, modified := info.Main.Version, ""
+	return versionOf(info)
+}
+
+// versionOf is the release for what was built from its tag. Else it is the
+// newest release and, as metadata of semantic versions, the commit: a clone may
+// have no tags, so that what Go makes of them is not used.
+func versionOf(info *debug.BuildInfo) string {
+	if info.Main.Version == "v"+release {
+		return release
+	}
+	commit, modified := "devel", ""
 	for _, s := range info.Settings {
 		switch {
-		case s.Key == "vcs.revision" && (v == "" || v == "(devel)"):
-			v = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.revision":
+			commit = s.Value[:min(12, len(s.Value))]
 		case s.Key == "vcs.modified" && s.Value == "true":
-			modified = "+modified"
+			modified = ".modified"
 		}
 	}
-	if v == "" || v == "(devel)" {
-		return "devel"
-	}
-	return v + modified
+	return release + "+" + commit + modified
 }

@@ -1,4 +1,4 @@
-package metrics
+package prometheus_test
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-const dashboardFile = "packaging/grafana/capd.json"
+const dashboardFile = "../grafana/capd.json"
 
 // A dashboard is what the test looks at of Grafana's format.
 type dashboard struct {
@@ -50,7 +50,7 @@ var variables = strings.NewReplacer("$__rate_interval", "5m", "$__range", "6h")
 // that is there, and no panel covers another.
 func TestDashboard(t *testing.T) {
 	var d dashboard
-	if err := json.Unmarshal([]byte(readTree(t, dashboardFile)), &d); err != nil {
+	if err := json.Unmarshal([]byte(readFile(t, dashboardFile)), &d); err != nil {
 		t.Fatal(err)
 	}
 	s := newScrape(t)

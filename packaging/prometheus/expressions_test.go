@@ -1,13 +1,23 @@
-package metrics
+// Package prometheus_test checks the alert rules and the dashboard against the
+// metrics that capd has. It is a module of its own, so that a parser of
+// Prometheus's language is no dependency of capd.
+package prometheus_test
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"capd/internal/control"
+	"capd/internal/metrics"
 
 	"github.com/VictoriaMetrics/metricsql"
+	client "github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // A scrape is what expressions can be about: labels by metric, and the values of
@@ -23,32 +33,61 @@ var ofTarget = []string{"job", "instance"}
 func newScrape(t *testing.T) *scrape {
 	t.Helper()
 	s := &scrape{labels: map[string][]string{"up": ofTarget}, values: make(map[string][]string)}
-	for name, k := range scraped(t) {
-		labels := slices.Concat(k.labels, ofTarget)
-		if k.kind == "histogram" {
-			s.labels[name+"_bucket"] = append([]string{"le"}, labels...)
-			s.labels[name+"_sum"], s.labels[name+"_count"] = labels, labels
-			continue
-		}
-		s.labels[name] = labels
-	}
 	for _, name := range []string{"process_cpu_seconds_total", "process_resident_memory_bytes"} {
-		s.labels[name] = ofTarget // not on every system
+		s.labels[name] = ofTarget // of client_golang's own collector
 	}
-	gathered, err := registry(report).Gather()
+	registry := client.NewRegistry()
+	registry.MustRegister(metrics.New(report))
+	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range gathered {
-		for _, m := range f.GetMetric() {
-			for _, l := range m.GetLabel() {
-				if n := l.GetName(); n == "outcome" || n == "state" {
-					s.values[n] = append(s.values[n], l.GetValue())
-				}
+	for _, f := range families {
+		s.add(f)
+	}
+	return s
+}
+
+// report is a status with a value for everything, so that every metric is scraped.
+func report() control.Status {
+	return control.Status{
+		Interfaces: []control.Interface{{
+			Name: "eth0", State: control.Recording, Since: time.Unix(1001, 0),
+			Writes: control.Latency{Buckets: []control.Bucket{{Seconds: 0.1, Count: 2}}},
+			Kept:   control.Kept{Files: 4, Reach: 3600, Limit: "bytes"},
+		}},
+		Directories: []control.Directory{{Path: "/captures", Files: 4, Free: 1 << 30, Total: 2 << 30}},
+	}
+}
+
+// add adds a metric by the names that queries know it by.
+func (s *scrape) add(f *dto.MetricFamily) {
+	labels := slices.Clone(ofTarget)
+	for _, l := range f.GetMetric()[0].GetLabel() {
+		labels = append(labels, l.GetName())
+	}
+	if name := f.GetName(); f.GetType() == dto.MetricType_HISTOGRAM {
+		s.labels[name+"_bucket"] = append([]string{"le"}, labels...)
+		s.labels[name+"_sum"], s.labels[name+"_count"] = labels, labels
+	} else {
+		s.labels[name] = labels
+	}
+	for _, m := range f.GetMetric() {
+		for _, l := range m.GetLabel() {
+			if n := l.GetName(); n == "outcome" || n == "state" {
+				s.values[n] = append(s.values[n], l.GetValue())
 			}
 		}
 	}
-	return s
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // check parses an expression and returns the labels that its metrics have, and
