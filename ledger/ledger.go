@@ -144,7 +144,7 @@ func repair(path string, mode fs.FileMode) (cut int64, unended bool, err error) 
 		if _, err := h.ReadAt(line, end); err != nil {
 			return 0, false, err
 		}
-		if new(Entry).parseLine(line) == nil {
+		if newDecoder().decode(line) == nil {
 			return 0, true, nil
 		}
 	}

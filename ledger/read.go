@@ -141,7 +141,7 @@ func sameFile(a, b *os.File) bool {
 // readFile yields one ledger's entries and reports whether to go on.
 func readFile(src io.Reader, name string, keep func(*Entry) bool, yield func(Entry, error) bool) bool {
 	r := bufio.NewReaderSize(src, maxLine)
-	var e Entry
+	d := newDecoder()
 	for n := 1; ; n++ {
 		line, err := r.ReadSlice('\n')
 		damage := error(nil)
@@ -165,15 +165,15 @@ func readFile(src io.Reader, name string, keep func(*Entry) bool, yield func(Ent
 			continue
 		}
 		if damage == nil {
-			damage = e.parseLine(line)
+			damage = d.decode(line)
 		}
 		switch {
 		case damage != nil:
 			if !yield(Entry{}, &LineError{File: name, Line: n, Torn: err == io.EOF, Err: damage}) {
 				return false
 			}
-		case keep == nil || keep(&e):
-			if !yield(e, nil) {
+		case keep == nil || keep(&d.entry):
+			if !yield(d.entry, nil) {
 				return false
 			}
 		}
