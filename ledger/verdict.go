@@ -52,11 +52,11 @@ type Verdict struct {
 	Files     int       `json:"files"`             // that overlap the time
 	Filters   []string  `json:"filters,omitempty"` // that these were recorded with: what did not pass is neither missing nor counted
 	Total     Tally     `json:"total"`             // of these files, as a whole
-	Deleted   Deleted   `json:"deleted"`
+	Deleted   Deletions `json:"deleted"`
 }
 
-// Deleted sums up the files that limits have deleted: no loss, but told.
-type Deleted struct {
+// Deletions sum up the files that limits have deleted. They are no loss.
+type Deletions struct {
 	Files   int       `json:"files"`
 	Packets uint64    `json:"packets"`
 	First   time.Time `json:"first,omitzero"`   // begin of the first
@@ -395,7 +395,7 @@ func (v *Verdict) miss(window, at interval, m Missing) {
 	v.Missing = append(v.Missing, m)
 }
 
-func (d *Deleted) add(f *heardFile, limit string) {
+func (d *Deletions) add(f *heardFile, limit string) {
 	if d.Files == 0 || f.at.from().Before(d.First) {
 		d.First = f.at.from()
 	}

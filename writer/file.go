@@ -316,8 +316,8 @@ func (f *file) release() {
 // Entry returns the ledger's line for a file that ended. What only the kernel
 // knows, such as what the filter kept out, is for the caller to add.
 func (f *File) Entry() ledger.Entry {
-	return ledger.Entry{
-		Kind: ledger.KindFile, Name: f.Name.String(), Interface: f.Name.Interface, Link: f.LinkType.String(), Filter: f.Filter, Clock: "system",
+	line := ledger.File{
+		Name: f.Name, Link: f.LinkType.String(), Filter: f.Filter,
 		Begin: f.Begin, End: f.End, First: f.First, Last: f.Last,
 		Tally: ledger.Tally{
 			Packets: f.Packets, Bytes: f.Bytes, Size: uint64(f.Size),
@@ -327,4 +327,5 @@ func (f *File) Entry() ledger.Entry {
 		},
 		Reason: f.Reason, Clean: f.Err == nil,
 	}
+	return line.Entry()
 }

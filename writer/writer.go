@@ -301,7 +301,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 		}
 	}
 	if start.After(w.since) && w.resume == 0 {
-		w.opt.Note(ledger.Entry{Kind: ledger.KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
+		w.opt.Note(ledger.Quiet(w.opt.Header.Interface, w.since, start, ledger.Drops{}))
 	}
 	w.begun++
 	w.file = &file{
@@ -500,11 +500,9 @@ func (w *Writer) conclude() {
 		w.recovered(end)
 	}
 	d := w.newDrops()
-	quiet := ledger.Entry{Kind: ledger.KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
-	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.untold()
-	quiet.Received, quiet.Freezes, quiet.NICDropped = quiet.KernelDropped+quiet.CapdDropped, d.Freezes, d.NIC
-	if quiet.Tally != (ledger.Tally{}) || end.After(w.since) && !w.since.IsZero() {
-		w.opt.Note(quiet)
+	drops := ledger.Drops{Kernel: d.Kernel, Capd: d.Unread + w.untold(), Freezes: d.Freezes, NIC: d.NIC}
+	if drops != (ledger.Drops{}) || end.After(w.since) && !w.since.IsZero() {
+		w.opt.Note(ledger.Quiet(w.opt.Header.Interface, w.since, end, drops))
 	}
 }
 

@@ -543,7 +543,7 @@ func (r *recorder) interrupt(cause ledger.Cause) {
 		return
 	}
 	r.resume()
-	r.gap = ledger.Entry{Kind: ledger.KindGap, Interface: r.name, Begin: r.time(), Cause: cause}
+	r.gap = ledger.GapOpened(r.name, r.time(), cause)
 	if !r.opened {
 		r.gap.Begin = r.born
 	}
@@ -555,8 +555,7 @@ func (r *recorder) resume() {
 	if r.gap.Cause == "" {
 		return
 	}
-	r.gap.End = time.Now()
-	r.book().note(r.gap)
+	r.book().note(ledger.GapClosed(r.gap, time.Now(), 0))
 	r.gap = ledger.Entry{}
 }
 
