@@ -124,6 +124,7 @@ func newRecorder(d *Daemon, lane store.Lane, src *source, c *config.Interface, p
 		NoDirect:       c.Direct == config.DirectOff,
 		Lane:           lane.Number,
 		Sequence:       r.dir.store.Sequence(lane),
+		Boot:           d.dirs.run.Boot,
 		Drops:          r.drops,
 		Note:           func(e ledger.Entry) { r.book().note(e) },
 		Finished:       r.finished,
