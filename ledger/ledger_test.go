@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +44,12 @@ func sampleEntry(r *rand.Rand) Entry {
 }
 
 func TestEntryRoundTrip(t *testing.T) {
+	sample := sampleEntry(nil)
+	for i := range fields {
+		if f := &fields[i]; reflect.ValueOf(f.in(&sample)).Elem().IsZero() {
+			t.Errorf("the sample has no %s", f.key)
+		}
+	}
 	line := sampleEntry(nil).AppendLine(nil, noon)
 	d := newDecoder()
 	if !d.decodeWritten(bytes.TrimSpace(line)) || d.entry != sampleEntry(nil) {
@@ -68,7 +75,11 @@ func TestEntryRoundTrip(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(sampleEntry(nil).AppendLine(nil, noon))
 	f.Add([]byte(`{"v":1,"kind":"gap","time":"2026-01-02T12:00:00Z","cut":-5,"clean":false}`))
-	f.Add([]byte(`{"v":1,"kind":"hook","time":"2026-01-02T12:00:00Z","filter":"tcp","exit_code":-1}`))
+	f.Add([]byte(`{"v":1,"kind":"file","kind":"gap","time":"2026-01-02T12:00:00Z","exit_code":-0,"cut":1e3}`))
+	for _, e := range constructed() {
+		f.Add(e.AppendLine(nil, noon))
+		f.Add(bytes.TrimSpace(e.AppendLine(nil, noon)))
+	}
 	f.Add([]byte(`{"v":2,"kind":"x","new":{"a":[1]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := newDecoder()
