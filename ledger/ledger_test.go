@@ -70,6 +70,19 @@ func TestEntryRoundTrip(t *testing.T) {
 	}
 }
 
+// TestTallyAdd: no counter is left out of sums.
+func TestTallyAdd(t *testing.T) {
+	one := sampleEntry(nil).Tally
+	sum := one
+	sum.add(&one)
+	for i := range reflect.TypeFor[Tally]().NumField() {
+		a, b := reflect.ValueOf(one).Field(i).Uint(), reflect.ValueOf(sum).Field(i).Uint()
+		if a == 0 || b != 2*a {
+			t.Errorf("%s: %d and %d are %d", reflect.TypeFor[Tally]().Field(i).Name, a, a, b)
+		}
+	}
+}
+
 // FuzzDecode: a line that decodeWritten accepts means to encoding/json what it
 // means to decodeWritten, whatever the decoder decoded before.
 func FuzzDecode(f *testing.F) {
