@@ -216,12 +216,12 @@ func TestLedgerRepair(t *testing.T) {
 			}
 			l.Close()
 			wantPIDs(t, dir, 1, lines+1)
-			told := false
+			noted := false
 			for e := range Read(dir, nil) {
-				told = told || e.Kind == KindSalvaged && e.Name == FileName
+				noted = noted || e.Kind == KindSalvaged && e.Name == FileName
 			}
-			if want := len(torn) > 0 && torn[len(torn)-1] != '\n'; told != want {
-				t.Fatalf("cut at %d, %d zeros: told %v, want %v", cut, zeros, told, want)
+			if want := len(torn) > 0 && torn[len(torn)-1] != '\n'; noted != want {
+				t.Fatalf("cut at %d, %d zeros: noted %v, want %v", cut, zeros, noted, want)
 			}
 		}
 	}
@@ -328,7 +328,7 @@ func TestOpenLedgerOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestLedgerOverflow: what waits is bounded, and what is lost is told.
+// TestLedgerOverflow: lines that wait take bounded memory, and lost lines are counted in a line.
 func TestLedgerOverflow(t *testing.T) {
 	dir := t.TempDir()
 	left := 0
@@ -391,7 +391,7 @@ func TestLedgerReplaced(t *testing.T) {
 	wantPIDs(t, dir, 1, 1)
 }
 
-// TestReadLedgerDamage: a damaged line costs that line, and is told.
+// TestReadLedgerDamage: a damaged line is an error, and the lines around it are read.
 func TestReadLedgerDamage(t *testing.T) {
 	dir := t.TempDir()
 	line := func(pid int) string { return string(Entry{Kind: KindStart, PID: pid}.AppendLine(nil, noon)) }

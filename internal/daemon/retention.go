@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// sweepEvery is how often old ledgers are looked at that speak of nothing any
-// more.
+// sweepEvery is the time between two attempts to delete old ledgers that are no
+// longer needed.
 const sweepEvery = time.Hour
 
 // Policy returns what the configuration lets a directory keep.
@@ -70,14 +70,14 @@ func (d *directory) run(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// sweep deletes old ledgers, when all files that they speak of are gone.
+// sweep deletes the old ledgers that have lines only of files that are gone.
 func (d *directory) sweep(log *slog.Logger) {
 	if len(d.book.ledger.Old()) == 0 {
 		return
 	}
 	removed, err := d.book.ledger.RemoveSpent(d.store.First())
 	for _, name := range removed {
-		log.Info("deleted an old ledger: all files that it speaks of are gone", "file", filepath.Join(d.path, name))
+		log.Info("deleted an old ledger: all files that it has lines of are gone", "file", filepath.Join(d.path, name))
 	}
 	if err != nil {
 		log.Error("can't delete an old ledger", "directory", d.path, "error", err)
