@@ -70,6 +70,7 @@ var testsMayImport = map[string][]string{
 	"filter":             {unix},             // the kernel is the judge of its programs
 	"ledger":             {"pcap"},           // for the formats in names
 	"internal/after":     {"pcap"},           // for the formats in names
+	"internal/daemon":    {unix},             // watches which files a start reads
 	"internal/journal":   {unix},             // asks the system what a file is
 	"internal/retain":    {"pcap"},           // for the same
 	"internal/inventory": {"pcap", "writer"}, // for files
@@ -195,6 +196,31 @@ func TestOnlyMainExits(t *testing.T) {
 			pkg, ok := call.X.(*ast.Ident)
 			if ok && exits(pkg.Name, call.Sel.Name) {
 				t.Errorf("%v: %s.%s outside main.go", s.at(n), pkg.Name, call.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+// TestLedgerLinesAreConstructed: only package ledger decides which fields a line
+// has. Elsewhere an Entry is made by one of its constructors.
+func TestLedgerLinesAreConstructed(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test() {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			lit, ok := n.(*ast.CompositeLit)
+			if !ok || len(lit.Elts) == 0 {
+				return true
+			}
+			sel, ok := lit.Type.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, ok := sel.X.(*ast.Ident)
+			if ok && pkg.Name == "ledger" && sel.Sel.Name == "Entry" {
+				t.Errorf("%v: a literal ledger.Entry outside package ledger", s.at(n))
 			}
 			return true
 		})

@@ -1,41 +1,49 @@
-// Package ledger keeps and reads what was recorded into a directory and what was
-// lost: lines of JSON, docs/ledger.md, and the verdict on them.
+// Package ledger keeps the ledger of a directory of recordings: one line of JSON
+// for each thing that happened to its files and to the recording. It reads
+// ledgers and judges from them whether all frames are there.
+//
+// docs/ledger.md describes the format for its users. In this package it is
+// declared once, by the type Entry: the encoder and the decoder follow its tags,
+// and tests hold the constructors and the documents to them.
 package ledger
 
 import (
+	"bytes"
 	"encoding/json"
+	"reflect"
+	"strings"
 	"time"
 )
 
-// Version is the version of the ledger's format, docs/ledger.md. It rises
-// when a field changes its meaning, not when one is added.
+// Version is the version of the format. It rises when a field changes its
+// meaning, not when a field or a kind is added.
 const Version = 1
 
-// A Kind says what a line of the ledger is about.
+// A Kind is the kind of a line.
 type Kind string
 
-// Kinds.
+// The kinds of lines.
 const (
 	KindFile       Kind = "file"       // a file ended
-	KindQuiet      Kind = "quiet"      // recorded, but no frame came: there is no file
-	KindGap        Kind = "gap"        // not recorded
-	KindStart      Kind = "start"      // capd began
+	KindQuiet      Kind = "quiet"      // an interface was recorded, and there is no file because no frame was written
+	KindGap        Kind = "gap"        // an interface was not recorded
+	KindStart      Kind = "start"      // capd began to record
 	KindStop       Kind = "stop"       // capd ended in order
 	KindDeleted    Kind = "deleted"    // a limit deleted a file
-	KindSalvaged   Kind = "salvaged"   // a file that was left unfinished is finished now
-	KindCompressed Kind = "compressed" // a file was replaced by a compressed one
-	KindHook       Kind = "hook"       // a command was run for a finished file
-	KindHold       Kind = "hold"       // limits may not delete the file from now on
-	KindRelease    Kind = "release"    // they may again
-	KindClock      Kind = "clock"      // the system clock stepped
+	KindSalvaged   Kind = "salvaged"   // capd finished a file that an earlier run had left unfinished
+	KindCompressed Kind = "compressed" // a compressed file replaced a file
+	KindHook       Kind = "hook"       // a hook was run for a finished file
+	KindHold       Kind = "hold"       // limits may not delete a file from now on
+	KindRelease    Kind = "release"    // limits may delete the file again
+	KindClock      Kind = "clock"      // the system clock was set
 	KindCheckpoint Kind = "checkpoint" // an unfinished file is whole up to an offset
-	KindUnwritten  Kind = "unwritten"  // lines were lost: the disk failed for too long
+	KindUnwritten  Kind = "unwritten"  // lines were lost because the disk failed for too long
 )
 
-// A Cause says why frames are missing.
+// A Cause is why frames are missing.
 type Cause string
 
-// Causes of gaps.
+// The causes of gaps.
 const (
 	CauseDown      Cause = "interface down"
 	CauseAbsent    Cause = "interface absent"
@@ -44,10 +52,10 @@ const (
 	CauseDiskError Cause = "disk error"
 )
 
-// A Reason says why a file ended.
+// A Reason is why a file ended.
 type Reason string
 
-// Reasons.
+// The reasons for which files end.
 const (
 	ReasonSize     Reason = "size"
 	ReasonInterval Reason = "interval"
@@ -55,24 +63,24 @@ const (
 	ReasonShutdown Reason = "shutdown"
 	ReasonLink     Reason = "link"
 	ReasonError    Reason = "error"
-	ReasonSalvaged Reason = "salvaged" // the file ended with its recorder
+	ReasonSalvaged Reason = "salvaged" // an earlier run left the file unfinished
 )
 
 // A Tally adds up what is known of frames over an interval of time. Received
 // is the sum of Packets, Filtered, KernelDropped and CapdDropped.
 type Tally struct {
-	Packets       uint64 `json:"packets,omitempty"`        // written
-	Bytes         uint64 `json:"bytes,omitempty"`          // of the packets
-	Size          uint64 `json:"size,omitempty"`           // bytes on disk
-	Received      uint64 `json:"received,omitempty"`       // frames that the kernel met
-	Filtered      uint64 `json:"filtered,omitempty"`       // of these, kept out by the filter
-	KernelDropped uint64 `json:"kernel_dropped,omitempty"` // of these, dropped because the ring was full
-	CapdDropped   uint64 `json:"capd_dropped,omitempty"`   // of these, not written by capd
-	Freezes       uint64 `json:"freezes,omitempty"`        // times that the ring was full
-	NICDropped    uint64 `json:"nic_dropped,omitempty"`    // dropped by the interface: not received
-	Truncated     uint64 `json:"truncated,omitempty"`      // packets cut by the snaplen
-	NotSummed     uint64 `json:"not_summed,omitempty"`     // packets with an unfinished checksum
-	Inversions    uint64 `json:"inversions,omitempty"`     // packets older than the one before
+	Packets       uint64 `json:"packets,omitempty" in:"file salvaged checkpoint"`      // packets written
+	Bytes         uint64 `json:"bytes,omitempty" in:"file checkpoint"`                 // bytes of captured data in these packets
+	Size          uint64 `json:"size,omitempty" in:"file deleted salvaged compressed"` // bytes of the file
+	Received      uint64 `json:"received,omitempty" in:"file quiet gap"`               // frames that reached the kernel's filter
+	Filtered      uint64 `json:"filtered,omitempty" in:"file"`                         // received frames that did not pass the filter
+	KernelDropped uint64 `json:"kernel_dropped,omitempty" in:"file quiet"`             // received frames that the kernel dropped because the ring was full
+	CapdDropped   uint64 `json:"capd_dropped,omitempty" in:"file quiet gap"`           // received frames that capd did not write
+	Freezes       uint64 `json:"freezes,omitempty" in:"file quiet"`                    // times that the ring became full
+	NICDropped    uint64 `json:"nic_dropped,omitempty" in:"file quiet"`                // frames that the interface dropped; they were not received
+	Truncated     uint64 `json:"truncated,omitempty" in:"file"`                        // packets that the snaplen cut
+	NotSummed     uint64 `json:"not_summed,omitempty" in:"file"`                       // packets whose checksum the interface was to fill in
+	Inversions    uint64 `json:"inversions,omitempty" in:"file"`                       // packets older than the one before
 }
 
 func (t *Tally) add(u *Tally) {
@@ -90,68 +98,112 @@ func (t *Tally) add(u *Tally) {
 	t.Inversions += u.Inversions
 }
 
-// An Entry is a line of the ledger. Which fields are set depends on the kind;
-// docs/ledger.md has the table. What is zero is left out of the line.
+// An Entry is a line of the ledger. Its constructors make one of each kind.
+//
+// The type declares the format: json is a field's key, and in are the kinds of
+// lines that have the field; without it all have it. Lines hold the fields in
+// this order. Fields that are zero are left out.
 type Entry struct {
 	Version int       `json:"v"`
 	Kind    Kind      `json:"kind"`
 	Time    time.Time `json:"time"` // when the line was made
 
-	Name      string    `json:"name,omitempty"`      // of the file, once finished
-	Interface string    `json:"interface,omitempty"` // of a gap, empty: all
-	Link      string    `json:"link,omitempty"`      // type, as pcap.LinkType.String
-	Filter    string    `json:"filter,omitempty"`    // that the packets passed
-	Clock     string    `json:"clock,omitempty"`     // that stamped the packets: "system"
-	Begin     time.Time `json:"begin,omitzero"`      // of what the line speaks of
-	End       time.Time `json:"end,omitzero"`        // and its end, not included
-	First     time.Time `json:"first,omitzero"`      // time of the first packet
-	Last      time.Time `json:"last,omitzero"`       // and of the last
+	Name      string    `json:"name,omitempty" in:"file deleted salvaged compressed hook hold release checkpoint"`                // name of the finished file
+	Interface string    `json:"interface,omitempty" in:"file quiet gap deleted salvaged compressed hook hold release checkpoint"` // empty in a gap of all interfaces
+	Link      string    `json:"link,omitempty" in:"file"`                                                                         // link type, as pcap.LinkType.String returns it
+	Filter    string    `json:"filter,omitempty" in:"file"`                                                                       // expression that the packets passed
+	Clock     string    `json:"clock,omitempty" in:"file"`                                                                        // clock that stamped the packets: "system"
+	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap clock checkpoint"`                                              // of the interval that the line is about
+	End       time.Time `json:"end,omitzero" in:"file quiet gap clock checkpoint"`                                                // of the interval; not included in it
+	First     time.Time `json:"first,omitzero" in:"file checkpoint"`                                                              // time of the first packet
+	Last      time.Time `json:"last,omitzero" in:"file checkpoint"`                                                               // time of the last packet
 	Tally
-	Reason Reason `json:"reason,omitempty"` // why the file ended
-	Clean  bool   `json:"clean,omitempty"`  // the file holds all but what the counters say
+	Reason Reason `json:"reason,omitempty" in:"file"` // why the file ended
+	Clean  bool   `json:"clean,omitempty" in:"file"`  // the file holds all packets that the counters do not tell to be lost
 
-	Cause  Cause  `json:"cause,omitempty"`     // of a gap
-	Frames uint64 `json:"frames,omitempty"`    // lost in a gap, where they could be counted
-	Limit  string `json:"limit,omitempty"`     // that deleted the file
-	Cut    int64  `json:"cut,omitempty"`       // bytes that salvage removed
-	Why    string `json:"why,omitempty"`       // it removed them
-	Into   string `json:"into,omitempty"`      // name after compression
-	Exit   int    `json:"exit_code,omitempty"` // of a hook; -1 is none: it was killed, or could not be started
-	Offset int64  `json:"offset,omitempty"`    // bytes: a checkpoint's record ends here
-	Lines  uint64 `json:"lines,omitempty"`     // that were never written
+	Cause  Cause  `json:"cause,omitempty" in:"gap"`         // of the gap
+	Frames uint64 `json:"frames,omitempty" in:"gap"`        // frames lost in the gap, where they could be counted
+	Limit  string `json:"limit,omitempty" in:"deleted"`     // limit that deleted the file
+	Cut    int64  `json:"cut,omitempty" in:"salvaged"`      // bytes that were removed
+	Why    string `json:"why,omitempty" in:"salvaged hook"` // why they were removed; what went wrong with the hook
+	Into   string `json:"into,omitempty" in:"compressed"`   // path of the compressed file
+	Exit   int    `json:"exit_code,omitempty" in:"hook"`    // -1 for a hook that was killed or could not be started
+	Offset int64  `json:"offset,omitempty" in:"checkpoint"` // bytes up to which the file is whole, at the end of a record
+	Lines  uint64 `json:"lines,omitempty" in:"unwritten"`   // lines that were never written
 
-	Software string `json:"software,omitempty"` // version of capd
-	Boot     string `json:"boot,omitempty"`     // id of the system's boot
-	Config   string `json:"config,omitempty"`   // digest of the configuration
-	PID      int    `json:"pid,omitempty"`
+	Software string `json:"software,omitempty" in:"start stop"`        // version of capd
+	Boot     string `json:"boot,omitempty" in:"start stop checkpoint"` // id of the system's boot
+	Config   string `json:"config,omitempty" in:"start stop"`          // digest of the configuration
+	PID      int    `json:"pid,omitempty" in:"start stop"`
 }
 
-// maxLine is the longest line in bytes, its end included, that is written or
-// read.
+// A field is a field of Entry as its tags declare it.
+type field struct {
+	key   string
+	kinds []string // that have it; nil: all
+	index []int
+}
+
+// fields are those of Entry, in the order in which lines hold them.
+var fields = declaredFields()
+
+func declaredFields() []field {
+	var all []field
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Entry]()) {
+		if f.Anonymous {
+			continue
+		}
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		all = append(all, field{key: key, kinds: strings.Fields(f.Tag.Get("in")), index: f.Index})
+	}
+	return all
+}
+
+// in returns a pointer to the field of the entry: a *string, *int, *int64,
+// *uint64, *bool or *time.Time.
+func (f *field) in(e *Entry) any {
+	v := reflect.ValueOf(e).Elem().FieldByIndex(f.index)
+	if v.Kind() == reflect.String {
+		return v.Addr().Convert(reflect.TypeFor[*string]()).Interface() // of a Kind too
+	}
+	return v.Addr().Interface()
+}
+
+// maxLine is the largest number of bytes of a line, its newline included, that
+// capd writes or reads.
 const maxLine = 64 << 10
 
-// maxTextInLine is the longest text in bytes that an entry keeps.
+// maxTextInLine is the largest number of bytes of a text in a line.
 const maxTextInLine = 512
 
-// AppendLine appends the entry as a line. It may not fail: every text and every
-// number has a spelling, and times that have none are left out.
+// AppendLine appends the entry as a line that was made at the time now, unless
+// the entry has a time. It can't fail: longer texts are cut, and times that
+// RFC 3339 can't spell are left out.
 func (e Entry) AppendLine(b []byte, now time.Time) []byte {
 	e.Version = Version
 	if e.Time.IsZero() {
 		e.Time = now
 	}
-	for _, t := range []*time.Time{&e.Time, &e.Begin, &e.End, &e.First, &e.Last} {
-		*t = t.UTC().Round(0)
-		if y := t.Year(); y < 1 || y > 9999 { // what RFC 3339 can spell
-			*t = time.Time{}
+	all := reflect.ValueOf(&e).Elem()
+	for i := range fields {
+		switch v := all.FieldByIndex(fields[i].index); v.Kind() {
+		case reflect.String:
+			if v.Len() > maxTextInLine {
+				v.SetString(v.String()[:maxTextInLine])
+			}
+		case reflect.Struct:
+			t := v.Addr().Interface().(*time.Time)
+			*t = t.UTC().Round(0)
+			if y := t.Year(); y < 1 || y > 9999 {
+				*t = time.Time{}
+			}
 		}
 	}
-	for _, s := range []*string{&e.Name, &e.Interface, &e.Link, &e.Filter, &e.Why, &e.Into, &e.Limit, &e.Software, &e.Boot, &e.Config} {
-		*s = (*s)[:min(len(*s), maxTextInLine)]
+	line := bytes.NewBuffer(b)
+	enc := json.NewEncoder(line)
+	enc.SetEscapeHTML(false) // filters have < and &, and the decoder is slow at escapes
+	if err := enc.Encode(&e); err != nil {
+		return b // no value of these types lacks a spelling
 	}
-	line, err := json.Marshal(e)
-	if err != nil {
-		return b
-	}
-	return append(append(b, line...), '\n')
+	return line.Bytes()
 }

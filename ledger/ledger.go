@@ -10,56 +10,58 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Pause after a write that failed until the next try: it doubles from the first
-// to the last.
+// Pauses between a write that failed and the next attempt: the pause doubles
+// with each failure, from the first to the last.
 const (
 	firstPause = time.Second
 	lastPause  = 30 * time.Second
 )
 
-// FileName is the name of a directory's ledger. Older parts of it are called
+// FileName is the name of a directory's present ledger. Old ledgers are called
 // ledger-000001.jsonl and so on.
 const FileName = "ledger.jsonl"
 
-// Defaults of a Options' zero values.
+// What Options' zero values stand for.
 const (
 	DefaultRotateSize = 64 << 20
 	DefaultPending    = 1 << 20
 )
 
-// Options say how to keep a ledger. Zero values are defaults.
+// Options say how to keep a ledger.
 type Options struct {
-	RotateSize int64       // bytes from which on the ledger goes on in a new file
-	Pending    int         // most bytes of lines that wait for a disk that fails
+	RotateSize int64       // a file of this many bytes is renamed, and a new one begun; 0: DefaultRotateSize
+	Pending    int         // most bytes of lines that wait in memory while the disk fails; 0: DefaultPending
 	Sync       bool        // Append waits until its lines are on the disk
-	FileMode   fs.FileMode // 0: DefaultFileMode
+	FileMode   fs.FileMode // 0: store.DefaultFileMode
+
+	// History is what Recall returned just before. With it, nothing that Recall
+	// has read is read again. Without it, RemoveSpent looks after the ledgers
+	// only that this Ledger rotates away.
+	History *History
 }
 
-// A Ledger says what was recorded into a directory and what was lost. Only who
-// holds the directory's lock may open it. It is safe for use by several
-// goroutines.
+// A Ledger appends to the ledger of a directory. Whoever opens one holds the
+// directory's lock. It is safe for use by several goroutines.
 type Ledger struct {
 	dir string
 	opt Options
 
-	mu      sync.Mutex
-	file    file
-	size    int64
-	pending []byte        // lines that are not, or not wholly, in the file
-	sent    int           // bytes of pending that are
-	lost    uint64        // lines since pending was full
-	pause   time.Duration // before the next try after a failure
-	retry   *time.Timer   // nil: nothing failed
-	closed  bool
+	mu       sync.Mutex // guards what follows
+	file     file
+	size     int64         // bytes of the file
+	pending  []byte        // lines that are not, or not wholly, in the file
+	sent     int           // bytes of pending that are in the file
+	lost     uint64        // lines dropped because pending was full
+	pause    time.Duration // between the last failure and the next attempt
+	retry    *time.Timer   // of the next attempt; nil if the last one succeeded
+	closed   bool
+	rotation rotation
 
 	open func(path string, mode fs.FileMode) (file, error)
 }
@@ -84,9 +86,9 @@ func openFile(path string, mode fs.FileMode) (file, error) {
 	return h, nil
 }
 
-// Open opens the directory's ledger, or makes it. A last line that a
-// crash has torn is cut off, or gets its end if nothing else is missing; a
-// line of KindSalvaged tells it.
+// Open opens the directory's ledger, or creates it. If a crash has torn the last
+// line, Open cuts it off, or adds the newline if nothing else is missing, and
+// appends a line of KindSalvaged.
 func Open(dir string, opt Options) (*Ledger, error) {
 	return open(dir, opt, openFile)
 }
@@ -101,7 +103,8 @@ func open(dir string, opt Options, open func(string, fs.FileMode) (file, error))
 	if opt.FileMode == 0 {
 		opt.FileMode = store.DefaultFileMode
 	}
-	l := &Ledger{dir: dir, opt: opt, open: open}
+	l := &Ledger{dir: dir, opt: opt, open: open, rotation: newRotation(opt.History)}
+	l.opt.History = nil // it may be large
 	cut, unended, err := repair(l.path(), opt.FileMode)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
@@ -109,20 +112,20 @@ func open(dir string, opt Options, open func(string, fs.FileMode) (file, error))
 	if err := l.follow(); err != nil {
 		return nil, err
 	}
-	// A disk that takes nothing now will take it later.
+	// If the disk fails now, the lines wait in memory.
 	if unended {
 		l.pending = []byte{'\n'}
 	}
 	if unended || cut > 0 {
-		_ = l.Append(Entry{Kind: KindSalvaged, Name: FileName, Cut: cut, Why: "torn line"})
+		_ = l.Append(salvagedLedger(cut))
 	}
 	return l, nil
 }
 
 func (l *Ledger) path() string { return filepath.Join(l.dir, FileName) }
 
-// repair cuts off a torn last line and returns how many bytes that were.
-// It leaves one that lacks its end only.
+// repair cuts off a torn last line and returns how many bytes it cut. It leaves
+// a line that lacks only its newline, and reports that as unended.
 func repair(path string, mode fs.FileMode) (cut int64, unended bool, err error) {
 	f, err := openFile(path, mode)
 	if err != nil {
@@ -144,7 +147,7 @@ func repair(path string, mode fs.FileMode) (cut int64, unended bool, err error) 
 		if _, err := h.ReadAt(line, end); err != nil {
 			return 0, false, err
 		}
-		if new(Entry).parseLine(line) == nil {
+		if newDecoder().decode(line) == nil {
 			return 0, true, nil
 		}
 	}
@@ -154,7 +157,7 @@ func repair(path string, mode fs.FileMode) (cut int64, unended bool, err error) 
 	return size - end, false, h.Sync()
 }
 
-// lastLineEnd returns the offset behind the last newline.
+// lastLineEnd returns the offset behind the last newline, 0 without one.
 func lastLineEnd(r io.ReaderAt, size int64) (int64, error) {
 	buf := make([]byte, maxLine)
 	for end := size; end > 0; {
@@ -171,9 +174,9 @@ func lastLineEnd(r io.ReaderAt, size int64) (int64, error) {
 	return 0, nil
 }
 
-// Append adds lines, in order, with one write. Entries without a Time get the
-// present one. After an error, what was not written waits in memory: it is
-// written as soon as the disk takes it, before all that comes after.
+// Append appends lines, in order, with one write. Entries without a Time get the
+// present one. After an error, the lines that were not written wait in memory;
+// they are written as soon as the disk works again, before any later line.
 func (l *Ledger) Append(entries ...Entry) error {
 	now := time.Now()
 	l.mu.Lock()
@@ -182,14 +185,16 @@ func (l *Ledger) Append(entries ...Entry) error {
 		return fmt.Errorf("write ledger: %w", fs.ErrClosed)
 	}
 	for i := range entries {
-		l.keep(entries[i].AppendLine(nil, now))
+		l.rotation.present.add(entries[i].Name)
+		l.enqueue(entries[i].AppendLine(nil, now))
 	}
 	return l.drain()
 }
 
-// keep puts a line behind those that wait. When there is no room for it, the
-// later ones are lost too, so that the loss is in one place.
-func (l *Ledger) keep(line []byte) {
+// enqueue makes a line wait for the next write. When the memory is full, the line
+// and all later ones are dropped until a write succeeds, so that the ledger lacks
+// lines in one place only.
+func (l *Ledger) enqueue(line []byte) {
 	if l.lost > 0 || l.retry != nil && len(l.pending)+len(line) > l.opt.Pending {
 		l.lost++
 		return
@@ -197,7 +202,7 @@ func (l *Ledger) keep(line []byte) {
 	l.pending = append(l.pending, line...)
 }
 
-// drain writes all that waits. If it can't, a timer tries again.
+// drain writes the lines that wait. If that fails, a timer tries again.
 func (l *Ledger) drain() error {
 	err := l.write()
 	if err == nil {
@@ -212,7 +217,7 @@ func (l *Ledger) drain() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.retry = nil; !l.closed {
-			_ = l.drain() // it arms the timer again
+			_ = l.drain() // sets the timer again if it fails
 		}
 	})
 	return err
@@ -225,7 +230,7 @@ func (l *Ledger) stopRetry() {
 	l.retry, l.pause = nil, 0
 }
 
-// write hands what waits to the system.
+// write writes the lines that wait to the file.
 func (l *Ledger) write() error {
 	if len(l.pending) == 0 && l.lost == 0 {
 		return nil
@@ -237,7 +242,7 @@ func (l *Ledger) write() error {
 		return err
 	}
 	if l.lost > 0 {
-		l.pending = Entry{Kind: KindUnwritten, Lines: l.lost}.AppendLine(nil, time.Now())
+		l.pending = unwritten(l.lost).AppendLine(nil, time.Now())
 		l.lost = 0
 		if err := l.writePending(); err != nil {
 			return err
@@ -251,8 +256,8 @@ func (l *Ledger) write() error {
 	return nil
 }
 
-// writePending makes one write. Of a line that does not fit, the rest is
-// written the next time: nothing is cut and nothing is written twice.
+// writePending makes one write. If only a part of a line is written, the next
+// call writes the rest: no line is torn and none is written twice.
 func (l *Ledger) writePending() error {
 	n, err := l.file.Write(l.pending[l.sent:])
 	l.size += int64(n)
@@ -266,8 +271,8 @@ func (l *Ledger) writePending() error {
 	return nil
 }
 
-// follow makes sure that the open file is the one with the name: it may have
-// been removed, or the file system under it unmounted.
+// follow makes sure that the open file is the one that has the name: somebody
+// may have removed it, or unmounted its file system.
 func (l *Ledger) follow() error {
 	if l.file != nil {
 		open, err := l.file.Stat()
@@ -291,36 +296,8 @@ func (l *Ledger) follow() error {
 	return nil
 }
 
-// rotate goes on in a new file when this one is large.
-func (l *Ledger) rotate() error {
-	if l.size < l.opt.RotateSize {
-		return nil
-	}
-	old, err := oldNames(l.dir)
-	if err != nil {
-		return fmt.Errorf("rotate ledger: %w", err)
-	}
-	last := uint64(0)
-	if len(old) > 0 {
-		last, _ = parseOldName(old[len(old)-1])
-	}
-	if err := l.file.Sync(); err != nil {
-		return fmt.Errorf("rotate ledger: %w", err)
-	}
-	if err := store.Rename(l.path(), filepath.Join(l.dir, oldName(last+1))); err != nil {
-		return fmt.Errorf("rotate ledger: %w", err)
-	}
-	if err := l.follow(); err != nil {
-		return err
-	}
-	if err := store.SyncDirectory(l.dir); err != nil {
-		return fmt.Errorf("rotate ledger: %w", err)
-	}
-	return nil
-}
-
-// Close writes what waits, if it can, and closes the file. The error says what
-// is lost.
+// Close writes the lines that wait and closes the file. After an error, lines
+// are lost.
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -336,62 +313,9 @@ func (l *Ledger) Close() error {
 	return err
 }
 
-// Pending returns how many bytes of lines wait for the disk.
+// Pending returns how many bytes of lines wait in memory.
 func (l *Ledger) Pending() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.pending) - l.sent
-}
-
-func oldName(n uint64) string { return fmt.Sprintf("ledger-%06d.jsonl", n) }
-
-// parseOldName returns the number of an old ledger.
-func parseOldName(s string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(s, "ledger-")
-	digits, ok2 := strings.CutSuffix(digits, ".jsonl")
-	n, err := strconv.ParseUint(digits, 10, 64)
-	return n, ok && ok2 && err == nil && oldName(n) == s
-}
-
-// oldNames returns the names of the directory's old ledgers, oldest first.
-func oldNames(dir string) ([]string, error) {
-	h, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer h.Close()
-	all, err := h.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	all = slices.DeleteFunc(all, func(s string) bool { _, ok := parseOldName(s); return !ok })
-	slices.SortFunc(all, func(a, b string) int {
-		x, _ := parseOldName(a)
-		y, _ := parseOldName(b)
-		return cmp.Compare(x, y)
-	})
-	return all, nil
-}
-
-// A Span says which files an old ledger speaks of.
-type Span struct {
-	Ledger string                // its name
-	Last   map[store.Lane]uint64 // highest sequence numbers
-}
-
-// Spent returns the names of the old ledgers that are no longer needed, given
-// their spans, oldest first, and the lowest sequence number of each lane of which
-// the directory has a file: none of the files that they speak of is left. A
-// needed one keeps all that come after it, so that what is left has no hole.
-func Spent(spans []Span, first map[store.Lane]uint64) []string {
-	var spent []string
-	for _, span := range spans {
-		for lane, last := range span.Last {
-			if least, ok := first[lane]; ok && least <= last {
-				return spent
-			}
-		}
-		spent = append(spent, span.Ledger)
-	}
-	return spent
 }

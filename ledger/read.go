@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"bufio"
-	"capd/store"
 	"errors"
 	"fmt"
 	"io"
@@ -16,13 +15,13 @@ import (
 
 // A LineError says that a line of a ledger can't be read.
 type LineError struct {
-	File string // name in the directory
+	File string // name of the ledger in its directory
 	Line int    // from 1 on
-	Torn bool   // the file ends within the line: it may be about to be written
+	Torn bool   // the file ends within the line: another process may be writing it
 	Err  error
 }
 
-// Error says where and why.
+// Error says which line, and why.
 func (e *LineError) Error() string {
 	return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err)
 }
@@ -30,26 +29,32 @@ func (e *LineError) Error() string {
 // Unwrap returns the cause.
 func (e *LineError) Unwrap() error { return e.Err }
 
-// Read returns the entries of all ledgers of the directory that keep
-// accepts, nil accepts all, oldest first. It may run while another process
-// records. A line that can't be read is a *LineError and the next one follows;
-// after any other error there is none. Lines of unknown kinds are returned as
-// they are, unknown fields passed over.
+// Read returns the entries of all ledgers of the directory that keep accepts,
+// oldest first; a nil keep accepts all. It may run while another process
+// records. The error of a line that can't be read is a *LineError, and the next
+// line follows; after any other error nothing follows. Lines of unknown kinds
+// are returned, and unknown fields passed over.
 func Read(dir string, keep func(*Entry) bool) iter.Seq2[Entry, error] {
 	return ReadWith(dir, ReadOptions{Keep: keep})
 }
 
-// A ReadOptions says what to do while ledgers are read. Its functions may be nil.
+// ReadOptions say what to do while ledgers are read. Their functions may be nil.
 type ReadOptions struct {
-	Keep  func(*Entry) bool // whether to return the entry
-	Begin func(bytes int64) // told how many bytes there are to read
-	Read  func(bytes int)   // told how many more have been read
+	Keep  func(*Entry) bool // reports whether to return the entry
+	Begin func(bytes int64) // is called with the number of bytes that will be read
+	Read  func(bytes int)   // is called with the number of bytes of each read
+
+	// Names are those in the directory, of ledgers and of other files. If nil, the
+	// directory is listed, as it has to be where another process records.
+	Names []string
+
+	ledger func(name string) // is called before the entries of each ledger
 }
 
-// ReadWith is Read that tells how far it has come.
-func ReadWith(dir string, s ReadOptions) iter.Seq2[Entry, error] {
+// ReadWith is Read with options.
+func ReadWith(dir string, opt ReadOptions) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		files, err := openAll(dir)
+		files, err := openAll(dir, opt.Names)
 		defer func() {
 			for _, h := range files {
 				h.Close()
@@ -59,15 +64,19 @@ func ReadWith(dir string, s ReadOptions) iter.Seq2[Entry, error] {
 			yield(Entry{}, fmt.Errorf("read ledger: %w", err))
 			return
 		}
-		if s.Begin != nil {
-			s.Begin(sizeOf(files))
+		if opt.Begin != nil {
+			opt.Begin(sizeOf(files))
 		}
 		for _, h := range files {
-			var src io.Reader = h
-			if s.Read != nil {
-				src = telling{h, s.Read}
+			name := filepath.Base(h.Name())
+			if opt.ledger != nil {
+				opt.ledger(name)
 			}
-			if !readFile(src, filepath.Base(h.Name()), s.Keep, yield) {
+			var src io.Reader = h
+			if opt.Read != nil {
+				src = countingReader{h, opt.Read}
+			}
+			if !readFile(src, name, opt.Keep, yield) {
 				return
 			}
 		}
@@ -83,21 +92,22 @@ func sizeOf(files []*os.File) (n int64) {
 	return n
 }
 
-// telling is a reader that tells how much was read.
-type telling struct {
+// A countingReader calls read with the number of bytes of each Read.
+type countingReader struct {
 	io.Reader
 	read func(int)
 }
 
-func (t telling) Read(b []byte) (int, error) {
-	n, err := t.Reader.Read(b)
-	t.read(n)
+func (r countingReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.read(n)
 	return n, err
 }
 
-// openAll opens all ledgers, the present one last. That is opened first and
-// the directory read then: when it becomes an old one meanwhile, it is in both.
-func openAll(dir string) ([]*os.File, error) {
+// openAll opens all ledgers, the present one last in the result. It opens that
+// one first and lists the directory then: if the present ledger becomes an old
+// one in between, openAll finds the file under both names, and drops one.
+func openAll(dir string, names []string) ([]*os.File, error) {
 	present, err := os.OpenFile(filepath.Join(dir, FileName), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -108,15 +118,16 @@ func openAll(dir string) ([]*os.File, error) {
 			files = append(files, h)
 		}
 	}
-	old, err := oldNames(dir)
-	if err != nil {
-		add(present)
-		return files, err
+	if names == nil {
+		if names, err = listNames(dir); err != nil {
+			add(present)
+			return files, err
+		}
 	}
-	for _, name := range old {
+	for _, name := range oldNames(names) {
 		h, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // no longer needed
+			continue // the recording process removed it
 		}
 		if err != nil {
 			add(present)
@@ -138,10 +149,10 @@ func sameFile(a, b *os.File) bool {
 	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
-// readFile yields one ledger's entries and reports whether to go on.
+// readFile yields the entries of one ledger and reports whether to go on.
 func readFile(src io.Reader, name string, keep func(*Entry) bool, yield func(Entry, error) bool) bool {
 	r := bufio.NewReaderSize(src, maxLine)
-	var e Entry
+	d := newDecoder()
 	for n := 1; ; n++ {
 		line, err := r.ReadSlice('\n')
 		damage := error(nil)
@@ -165,15 +176,15 @@ func readFile(src io.Reader, name string, keep func(*Entry) bool, yield func(Ent
 			continue
 		}
 		if damage == nil {
-			damage = e.parseLine(line)
+			damage = d.decode(line)
 		}
 		switch {
 		case damage != nil:
 			if !yield(Entry{}, &LineError{File: name, Line: n, Torn: err == io.EOF, Err: damage}) {
 				return false
 			}
-		case keep == nil || keep(&e):
-			if !yield(e, nil) {
+		case keep == nil || keep(&d.entry):
+			if !yield(d.entry, nil) {
 				return false
 			}
 		}
@@ -181,37 +192,4 @@ func readFile(src io.Reader, name string, keep func(*Entry) bool, yield func(Ent
 			return true
 		}
 	}
-}
-
-// Spans reads the directory's old ledgers, oldest first, for
-// Spent. They do not change any more: what is known of one may be kept.
-func Spans(dir string) ([]Span, error) {
-	old, err := oldNames(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read ledger: %w", err)
-	}
-	var spans []Span
-	for _, name := range old {
-		span := Span{Ledger: name, Last: make(map[store.Lane]uint64)}
-		h, err := os.Open(filepath.Join(dir, name))
-		if err != nil {
-			return spans, fmt.Errorf("read ledger: %w", err)
-		}
-		readFile(h, name, nil, func(e Entry, lineErr error) bool {
-			if n, parseErr := store.ParseName(e.Name); parseErr == nil {
-				span.Last[n.Of()] = max(span.Last[n.Of()], n.Sequence)
-			}
-			var damaged *LineError
-			if lineErr != nil && !errors.As(lineErr, &damaged) {
-				err = lineErr
-			}
-			return err == nil
-		})
-		h.Close()
-		if err != nil {
-			return spans, err
-		}
-		spans = append(spans, span)
-	}
-	return spans, nil
 }

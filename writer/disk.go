@@ -21,12 +21,13 @@ const writers = 3
 type operation struct {
 	file  *file
 	chunk *chunk
-	index int       // of the chunk in its file
-	from  int       // bytes of the chunk before this are on disk
-	to    int       // end of the bytes to write
-	whole bool      // nothing comes after: the chunk goes back to the pool
-	mark  mark      // the last record's end at or before to
-	last  time.Time // of the packets before the mark, about
+	index int  // of the chunk in its file
+	from  int  // bytes of the chunk before this are on disk
+	to    int  // end of the bytes to write
+	whole bool // nothing comes after: the chunk goes back to the pool
+	mark  mark // the last record's end at or before to
+
+	checkpoint *ledger.Checkpoint // what the file holds before the mark; nil: none is due there
 }
 
 // A disk carries chunks to files in the background: the recorder hands over
@@ -125,8 +126,8 @@ func (d *disk) do(op operation) {
 	d.packets.Add(op.file.complete(op))
 	for n := d.wrote.Load(); n < op.file.number && !d.wrote.CompareAndSwap(n, op.file.number); n = d.wrote.Load() {
 	}
-	if e, due := op.file.checkpoint(op.last); due {
-		d.note(e)
+	if c := op.file.reachedCheckpoint(); c != nil {
+		d.note(c.Entry())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,7 @@ type file struct {
 	encoded mark           // what the recorder has put into chunks
 	before  Counts         // of all packets before this file
 	dropped uint64         // frames left unread since the file before
+	checked int64          // offset of the last checkpoint that the recorder made
 	pending sync.WaitGroup // operations in the disk's hands
 	failed  atomic.Bool    // err is set; for the recorder to look at
 	doubted atomic.Bool    // a sync failed: the next one could succeed and yet have lost bytes (fsync(2))
@@ -75,13 +77,13 @@ type descriptors struct {
 
 // progress is how much of a file is on the disk.
 type progress struct {
-	mu      sync.Mutex // guards what follows, and the report's name; held for moments
-	err     error
-	next    int          // index of the first chunk that is not wholly on disk
-	good    mark         // what is on disk without a hole
-	done    map[int]mark // chunks on disk behind one that is not
-	tail    tail
-	checked int64 // bytes up to the last checkpoint
+	mu    sync.Mutex // guards what follows, and the report's name; held for moments
+	err   error
+	next  int          // index of the first chunk that is not wholly on disk
+	good  mark         // what is on disk without a hole
+	done  map[int]mark // chunks on disk behind one that is not
+	tail  tail
+	ahead []*ledger.Checkpoint // that the recorder made and that are not on disk
 }
 
 // path is where the file is until it is finished.
@@ -197,6 +199,9 @@ func (f *file) complete(op operation) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.good.packets
+	if op.checkpoint != nil {
+		f.ahead = append(f.ahead, op.checkpoint)
+	}
 	if !op.whole {
 		f.tail = tail{op.index, op.mark}
 	} else {
@@ -216,22 +221,25 @@ func (f *file) complete(op operation) uint64 {
 	return f.good.packets - before
 }
 
-// checkpointEvery is how many bytes of a large file lie between two
-// checkpoints: what salvage reads of it after a crash, at most.
-const checkpointEvery = 256 << 20
-
-// checkpoint returns a note of how far the file is whole, when one is due.
-func (f *file) checkpoint(last time.Time) (ledger.Entry, bool) {
+// reachedCheckpoint returns the last checkpoint that the file has on disk without
+// a hole, if there is a new one; nil if not.
+func (f *file) reachedCheckpoint() *ledger.Checkpoint {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.good.bytes-f.checked < checkpointEvery {
-		return ledger.Entry{}, false
+	var last *ledger.Checkpoint
+	f.ahead = slices.DeleteFunc(f.ahead, func(c *ledger.Checkpoint) bool {
+		if c.Offset > f.good.bytes {
+			return false
+		}
+		if last == nil || c.Offset > last.Offset {
+			last = c
+		}
+		return true
+	})
+	if last != nil {
+		last.Name = f.report.Name
 	}
-	f.checked = f.good.bytes
-	n := f.report.Name
-	return ledger.Entry{
-		Kind: ledger.KindCheckpoint, Name: n.String(), Interface: n.Interface, Begin: n.Start, End: last, Offset: f.good.bytes,
-	}, true
+	return last
 }
 
 func later(a, b mark) mark {
@@ -316,8 +324,8 @@ func (f *file) release() {
 // Entry returns the ledger's line for a file that ended. What only the kernel
 // knows, such as what the filter kept out, is for the caller to add.
 func (f *File) Entry() ledger.Entry {
-	return ledger.Entry{
-		Kind: ledger.KindFile, Name: f.Name.String(), Interface: f.Name.Interface, Link: f.LinkType.String(), Filter: f.Filter, Clock: "system",
+	line := ledger.File{
+		Name: f.Name, Link: f.LinkType.String(), Filter: f.Filter,
 		Begin: f.Begin, End: f.End, First: f.First, Last: f.Last,
 		Tally: ledger.Tally{
 			Packets: f.Packets, Bytes: f.Bytes, Size: uint64(f.Size),
@@ -327,4 +335,5 @@ func (f *File) Entry() ledger.Entry {
 		},
 		Reason: f.Reason, Clean: f.Err == nil,
 	}
+	return line.Entry()
 }

@@ -37,10 +37,7 @@ func (w *Writer) recovered(end time.Time) {
 	if w.file != nil {
 		end = w.file.report.Begin
 	}
-	w.gap.End = end
-	w.gap.Frames = w.untold()
-	w.gap.Received, w.gap.CapdDropped = w.gap.Frames, w.gap.Frames
-	w.opt.Note(w.gap)
+	w.opt.Note(ledger.GapClosed(w.gap, end, w.untold()))
 	w.resume, w.pause = 0, 0
 }
 
@@ -50,7 +47,7 @@ func (w *Writer) recovered(end time.Time) {
 func (w *Writer) suspend(err error) {
 	if w.resume == 0 {
 		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again", "error", err)
-		w.gap = ledger.Entry{Kind: ledger.KindGap, Interface: w.opt.Header.Interface, Begin: w.schedule.wall, Cause: diskCause(err)}
+		w.gap = ledger.GapOpened(w.opt.Header.Interface, w.schedule.wall, diskCause(err))
 		w.opt.Note(w.gap)
 	}
 	w.judged = w.begun

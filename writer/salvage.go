@@ -36,21 +36,17 @@ func (r *Recovered) Entries(failed ledger.Entry) []ledger.Entry {
 	if r.Err != nil {
 		return nil
 	}
-	e := ledger.Entry{
-		Kind: ledger.KindSalvaged, Name: r.Name.String(), Interface: r.Name.Interface,
-		Tally: ledger.Tally{Packets: r.Packets, Size: uint64(r.Size)}, Cut: r.Cut, Why: r.Why,
-	}
+	e := ledger.Salvaged(r.Name, r.Packets, r.Size, r.Cut, r.Why)
 	if r.Path == "" {
 		return []ledger.Entry{e}
 	}
-	f := ledger.Entry{
-		Kind: ledger.KindFile, Name: e.Name, Interface: e.Interface, Link: r.Link, Clock: "system", Begin: r.Name.Start, End: r.Name.Start,
-	}
+	found := ledger.File{Name: r.Name, Link: r.Link, Begin: r.Name.Start, End: r.Name.Start}
 	// The last packet is the last moment of which anything is known, unless the
 	// packets have a clock of their own.
 	if d := r.Last.Sub(r.Name.Start); d > 0 && d < longestFile {
-		f.End = r.Last
+		found.End = r.Last
 	}
+	f := found.Entry()
 	if failed.Kind == ledger.KindFile {
 		f = failed
 	}

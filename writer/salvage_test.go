@@ -206,18 +206,9 @@ func TestRecoverHole(t *testing.T) {
 func TestRecoverFromCheckpoint(t *testing.T) {
 	for _, f := range bothFormats {
 		b, ends := recordFile(f, 60, 61, 62, 63, 64)
-		name := partialName(f).String()
 		for i := range 6 {
-			lines := []ledger.Entry{
-				{Kind: ledger.KindStart, Boot: "x"}, {Kind: ledger.KindCheckpoint, Name: name, Offset: 7},
-				{Kind: ledger.KindStart, Boot: "b"}, {Kind: ledger.KindCheckpoint, Name: "other", Offset: 7},
-				{Kind: ledger.KindCheckpoint, Name: name, Offset: ends[i], Tally: ledger.Tally{Packets: uint64(i), Bytes: 1000}, First: noon, Last: noon.Add(2)},
-				{Kind: ledger.KindFile, Name: "other"},
-			}
-			points := ledger.ReadUnfinished(listed(lines...), "b").Checkpoints
-			if len(points) != 1 || len(ledger.ReadUnfinished(listed(lines...), "c").Checkpoints) != 0 {
-				t.Fatalf("checkpoints %+v", points)
-			}
+			c := ledger.Checkpoint{Name: partialName(f), Offset: ends[i], Packets: uint64(i), Bytes: 1000, First: noon, Last: noon.Add(2)}
+			points := map[string]ledger.Entry{partialName(f).String(): c.Entry()}
 			broken := slices.Clone(b[:len(b)-1])
 			if f == pcap.PCAP && (i == 2 || i == 3) {
 				broken[ends[0]+12] = 1 // before the checkpoint: not looked at
@@ -311,17 +302,10 @@ func TestRecoveredFailed(t *testing.T) {
 		Kind: ledger.KindFile, Name: r.Name.String(), Interface: "eth0", Begin: minute(0), End: minute(3), Reason: ledger.ReasonError,
 		Tally: ledger.Tally{Packets: 1, Received: 9, KernelDropped: 2, CapdDropped: 6, NICDropped: 4},
 	}
-	u := ledger.ReadUnfinished(listed(fileEntry(9, 10), failed), "b")
-	if len(u.Failed) != 1 {
-		t.Errorf("failed: %+v", u.Failed)
-	}
-	e := r.Entries(u.Failed[failed.Name])[1]
+	e := r.Entries(failed)[1]
 	want := ledger.Tally{Packets: 2, Bytes: 121, Size: e.Size, Received: 9, KernelDropped: 2, CapdDropped: 5, NICDropped: 4}
 	if e.Tally != want || e.Clean || e.Reason != ledger.ReasonSalvaged || !e.End.Equal(minute(3)) {
 		t.Errorf("%+v", e)
-	}
-	if left := ledger.ReadUnfinished(listed(failed, e), "b").Failed; len(left) != 0 {
-		t.Errorf("still failed: %+v", left)
 	}
 }
 

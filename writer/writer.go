@@ -220,12 +220,13 @@ func (w *Writer) encode(pkts []pcap.Packet) int {
 	if count == 0 && w.file.encoded.packets == 0 {
 		n, count = w.enc.Encode(c.buf[c.fill:], pkts[:1]) // a frame larger than a file
 	}
-	whole := w.file.encoded
+	before := position{w.file.encoded, w.file.report.Last, pkts}
 	c.fill += n
 	w.file.encoded.bytes += int64(n)
 	w.file.encoded.packets += uint64(count)
 	w.file.report.note(pkts[:count])
-	for w.chunk.fill >= size && w.handOver(whole) {
+	after := position{w.file.encoded, w.file.report.Last, pkts[count:]}
+	for w.chunk.fill >= size && w.handOver(before, after) {
 	}
 	return count
 }
@@ -241,21 +242,49 @@ func (r *File) note(pkts []pcap.Packet) {
 	r.Last = pkts[len(pkts)-1].Time()
 }
 
-// handOver gives a full chunk to the disk and goes on in the next, with what
-// was beyond the end. The mark is the last record's end before that.
-func (w *Writer) handOver(whole mark) bool {
+// A position is a record's end in the current file.
+type position struct {
+	mark
+	last time.Time     // of the packet before it
+	rest []pcap.Packet // packets after it that are counted already
+}
+
+// handOver gives a full chunk to the disk and goes on in the next, with the bytes
+// beyond the end of the full one. The last record ends at the position after; if
+// it crosses the end of the chunk, the record before it ends at the position
+// before.
+func (w *Writer) handOver(before, after position) bool {
 	full, size := w.chunk, w.disk.pool.size
+	at := before
 	if full.fill == size {
-		whole = w.file.encoded
+		at = after
 	}
 	if !w.nextChunk() {
 		return false
 	}
 	w.chunk.fill = copy(w.chunk.buf, full.buf[size:full.fill])
 	w.disk.submit(operation{
-		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: whole, last: w.file.report.Last,
+		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: at.mark,
+		checkpoint: w.checkpoint(at),
 	})
 	return true
+}
+
+// checkpoint returns what the current file holds before the position, if a
+// checkpoint is due there; nil if not. It counts the bytes of packets only then,
+// so that checkpoints cost the recorder nothing for each packet.
+func (w *Writer) checkpoint(at position) *ledger.Checkpoint {
+	f := w.file
+	if at.bytes-f.checked < w.opt.CheckpointEvery {
+		return nil
+	}
+	f.checked = at.bytes
+	held := w.total
+	held.subtract(f.before)
+	held.subtract(tally(at.rest, at.last, everything))
+	return &ledger.Checkpoint{
+		End: f.report.Last, First: f.report.First, Last: at.last, Packets: at.packets, Bytes: held.Bytes, Offset: at.bytes, Boot: w.opt.Boot,
+	}
 }
 
 // nextChunk takes a free chunk for the file and reports whether there is one:
@@ -301,7 +330,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 		}
 	}
 	if start.After(w.since) && w.resume == 0 {
-		w.opt.Note(ledger.Entry{Kind: ledger.KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: start})
+		w.opt.Note(ledger.Quiet(w.opt.Header.Interface, w.since, start, ledger.Drops{}))
 	}
 	w.begun++
 	w.file = &file{
@@ -342,7 +371,8 @@ func (w *Writer) flush() {
 	}
 	w.flushed = w.schedule.mono
 	w.disk.submit(operation{
-		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded, last: w.file.report.Last,
+		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded,
+		checkpoint: w.checkpoint(position{w.file.encoded, w.file.report.Last, nil}),
 	})
 	c.flushed = c.fill
 }
@@ -398,7 +428,7 @@ func (w *Writer) cut(reason ledger.Reason, end time.Time) *file {
 	c.fill += len(trailer)
 	f.encoded.bytes += int64(len(trailer))
 	w.disk.submit(operation{
-		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, mark: f.encoded, last: f.report.Last,
+		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, mark: f.encoded,
 	})
 	w.file, w.chunk, w.since = nil, nil, end
 	w.publish()
@@ -500,11 +530,9 @@ func (w *Writer) conclude() {
 		w.recovered(end)
 	}
 	d := w.newDrops()
-	quiet := ledger.Entry{Kind: ledger.KindQuiet, Interface: w.opt.Header.Interface, Begin: w.since, End: end}
-	quiet.KernelDropped, quiet.CapdDropped = d.Kernel, d.Unread+w.untold()
-	quiet.Received, quiet.Freezes, quiet.NICDropped = quiet.KernelDropped+quiet.CapdDropped, d.Freezes, d.NIC
-	if quiet.Tally != (ledger.Tally{}) || end.After(w.since) && !w.since.IsZero() {
-		w.opt.Note(quiet)
+	drops := ledger.Drops{Kernel: d.Kernel, Capd: d.Unread + w.untold(), Freezes: d.Freezes, NIC: d.NIC}
+	if drops != (ledger.Drops{}) || end.After(w.since) && !w.since.IsZero() {
+		w.opt.Note(ledger.Quiet(w.opt.Header.Interface, w.since, end, drops))
 	}
 }
 

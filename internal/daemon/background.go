@@ -175,21 +175,14 @@ func (w *workshop) close(ctx context.Context) {
 // report tells the ledger and retention what became of a file.
 func (d *directory) report(o after.Outcome, log *slog.Logger) {
 	if o.Step == after.RunHook {
-		e := ledger.Entry{Kind: ledger.KindHook, Name: o.Name.String(), Interface: o.Name.Interface, Exit: o.ExitCode}
-		if o.Err != nil {
-			e.Why = o.Err.Error()
-		}
-		d.book.note(e)
+		d.book.note(ledger.Hook(o.Name, o.ExitCode, o.Err))
 	}
 	if o.Err != nil {
 		return // the queue logs it, and tries again
 	}
 	switch o.Step {
 	case after.Compress:
-		d.book.note(ledger.Entry{
-			Kind: ledger.KindCompressed, Name: o.Name.String(), Interface: o.Name.Interface, Into: o.Path,
-			Tally: ledger.Tally{Size: uint64(o.Packed)},
-		})
+		d.book.note(ledger.Compressed(o.Name, o.Path, o.Packed))
 		d.store.Look(o.Name)
 	case after.RunHook:
 		log.Debug("hook has run", "file", o.Path, "took", o.Took)

@@ -285,7 +285,7 @@ func (d *Daemon) compareClocks() {
 	expected := d.wall.Add(now.Sub(d.tick)).Round(0) // the difference is a monotonic one
 	if off := now.Round(0).Sub(expected); off > clockStep || off < -clockStep {
 		d.log.Warn("the system clock was set", "by", off.String())
-		d.dirs.note(ledger.Entry{Begin: expected, End: now.Round(0)}, ledger.KindClock)
+		d.dirs.note(ledger.ClockSet(expected, now.Round(0)))
 	}
 	d.tick, d.wall = now, now.Round(0)
 }

@@ -23,7 +23,7 @@ import (
 type directories struct {
 	self    []string // see Options
 	log     *slog.Logger
-	run     ledger.Entry    // what the ledgers say of this run
+	run     ledger.Run      // what the ledgers say of this run
 	keeping context.Context // of retention; nil before retain
 	tasks   sync.WaitGroup  // of directories: retention, and the end of those that go
 
@@ -50,7 +50,7 @@ type directory struct {
 func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directories, error) {
 	all := &directories{
 		self: opt.Self, log: log, byPath: make(map[string]*directory),
-		run: ledger.Entry{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
+		run: ledger.Run{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
 	}
 	all.hurry, all.hurryNow = context.WithCancel(context.Background())
 	if err := all.add(c); err != nil {
@@ -137,28 +137,31 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 
 // fill finishes what an earlier run left and reads the directory.
 func (d *directory) fill(path string, log *slog.Logger) error {
-	ledger, err := ledger.Open(path, ledger.Options{})
+	history, err := ledger.Recall(path, d.store.Others(), boot())
 	if err != nil {
 		return err
 	}
-	d.book = openBook(ledger, log.With("directory", path))
-	lines, err := unlisted(d.store) // before salvage adds to what is finished
+	l, err := ledger.Open(path, ledger.Options{History: history})
+	if err != nil {
+		return err
+	}
+	d.book = openBook(l, log.With("directory", path))
+	lines, err := unlisted(d.store, history) // before salvage adds to what is finished
 	if err != nil {
 		return err
 	}
 	d.book.note(lines...)
-	return d.salvage(path, log)
+	return d.salvage(history, log)
 }
 
 // salvage finishes the files that an earlier run left unfinished, and tells the
 // ledger what became of them.
-func (d *directory) salvage(path string, log *slog.Logger) error {
-	unfinished := ledger.ReadUnfinished(ledger.Read(path, nil), boot())
-	recovered, err := writer.Recover(d.store, unfinished.Checkpoints)
+func (d *directory) salvage(history *ledger.History, log *slog.Logger) error {
+	recovered, err := writer.Recover(d.store, history.Checkpoints)
 	last := make(map[string]time.Time) // moment of which an interface has a packet
 	for i := range recovered {
 		r := &recovered[i]
-		failed, told := unfinished.Failed[r.Name.String()]
+		failed, told := history.Failed[r.Name.String()]
 		d.book.note(r.Entries(failed)...)
 		switch {
 		case r.Err != nil:
@@ -176,7 +179,7 @@ func (d *directory) salvage(path string, log *slog.Logger) error {
 		}
 	}
 	for _, iface := range slices.Sorted(maps.Keys(last)) {
-		d.book.note(ledger.Entry{Kind: ledger.KindGap, Interface: iface, Begin: last[iface], End: time.Now(), Cause: ledger.CauseStopped})
+		d.book.note(ledger.GapClosed(ledger.GapOpened(iface, last[iface], ledger.CauseStopped), time.Now(), 0))
 	}
 	return err
 }
@@ -210,19 +213,18 @@ func (all *directories) retainIn(d *directory) {
 
 // began tells the ledgers that do not know it yet that capd records.
 func (all *directories) began(c *config.Config) {
-	start := all.run
-	start.Kind, start.Config = ledger.KindStart, c.Digest()
+	run := all.run
+	run.Config = c.Digest()
 	for _, d := range all.unique() {
 		if !d.told {
 			d.told = true
-			d.book.note(start)
+			d.book.note(ledger.Start(run))
 		}
 	}
 }
 
 // note tells all ledgers.
-func (all *directories) note(e ledger.Entry, kind ledger.Kind) {
-	e.Kind = kind
+func (all *directories) note(e ledger.Entry) {
 	for _, d := range all.unique() {
 		d.book.note(e)
 	}
@@ -269,9 +271,7 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 	}
 	d.after.close(ctx)
 	if d.told {
-		last := all.run
-		last.Kind = ledger.KindStop
-		d.book.note(last)
+		d.book.note(ledger.Stop(all.run))
 	}
 	d.book.close()
 	_ = d.lock.Release()

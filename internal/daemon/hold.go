@@ -35,7 +35,7 @@ func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error
 		return nil, fmt.Errorf("hold: %w", err)
 	}
 	defer d.kept.forget()
-	return each(ctx, files, ledger.KindHold, (*store.Directory).Hold)
+	return each(ctx, files, ledger.KindHold, ledger.Hold, (*store.Directory).Hold)
 }
 
 // Release undoes Hold.
@@ -49,12 +49,14 @@ func (d *Daemon) Release(ctx context.Context, s control.Selection) ([]string, er
 		return nil, fmt.Errorf("release: %w", err)
 	}
 	defer d.kept.forget()
-	return each(ctx, files, ledger.KindRelease, (*store.Directory).Release)
+	return each(ctx, files, ledger.KindRelease, ledger.Release, (*store.Directory).Release)
 }
 
 // each does it to the files, and tells the ledgers of those that it changed. A
 // file that a limit deleted meanwhile is left out, unless it is the only one.
-func each(ctx context.Context, files []chosen, kind ledger.Kind, do func(*store.Directory, store.Name) (bool, error)) ([]string, error) {
+func each(
+	ctx context.Context, files []chosen, kind ledger.Kind, line func(store.Name) ledger.Entry, do func(*store.Directory, store.Name) (bool, error),
+) ([]string, error) {
 	var done []string
 	for _, c := range files {
 		if err := ctx.Err(); err != nil {
@@ -68,7 +70,7 @@ func each(ctx context.Context, files []chosen, kind ledger.Kind, do func(*store.
 			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
 		if changed {
-			c.dir.book.note(ledger.Entry{Kind: kind, Name: c.name.String(), Interface: c.name.Interface})
+			c.dir.book.note(line(c.name))
 		}
 		done = append(done, c.path())
 	}

@@ -4,40 +4,27 @@ import (
 	"capd/ledger"
 	"capd/pcap"
 	"capd/store"
-	"errors"
 	"os"
 	"path/filepath"
 	"time"
 )
 
-// unlisted returns lines for the files that the last run finished and did not
-// live to tell the ledger of. What they lack is unknown, so they are not clean.
-func unlisted(d *store.Directory) ([]ledger.Entry, error) {
-	known := make(map[string]bool)
-	var start time.Time // of the last run
-	for e, err := range ledger.Read(d.Path(), nil) {
-		if line := (*ledger.LineError)(nil); err != nil && !errors.As(err, &line) {
-			return nil, err
-		}
-		switch e.Kind {
-		case ledger.KindFile:
-			known[e.Name] = true
-		case ledger.KindStart:
-			start = e.Time
-		}
-	}
-	if start.IsZero() {
+// unlisted returns lines for the files that the last run finished just before it
+// crashed: the ledger has none of them. What they lack is unknown, so the lines
+// are not clean.
+func unlisted(d *store.Directory, history *ledger.History) ([]ledger.Entry, error) {
+	if history.Started.IsZero() {
 		return nil, nil // no run kept a ledger here
 	}
 	var lines []ledger.Entry
 	for _, f := range d.Files() {
 		name := f.Name.String()
-		if !f.Is(store.Finished) || known[name] {
+		if !f.Is(store.Finished) || history.Files[name] {
 			continue
 		}
 		path := filepath.Join(d.Path(), name)
 		info, err := os.Lstat(path)
-		if err != nil || info.ModTime().Before(start.Add(-time.Second)) {
+		if err != nil || info.ModTime().Before(history.Started.Add(-time.Second)) {
 			continue
 		}
 		if line, err := describe(path, f.Name, info.Size()); err == nil {
@@ -58,16 +45,15 @@ func describe(path string, name store.Name, size int64) (ledger.Entry, error) {
 	if err != nil {
 		return ledger.Entry{}, err
 	}
-	e := ledger.Entry{
-		Kind: ledger.KindFile, Name: name.String(), Interface: name.Interface, Clock: "system",
-		Begin: name.Start, End: name.Start, First: s.First, Last: s.Last, Reason: ledger.ReasonSalvaged,
+	f := ledger.File{
+		Name: name, Begin: name.Start, End: name.Start, First: s.First, Last: s.Last, Reason: ledger.ReasonSalvaged,
 		Tally: ledger.Tally{Packets: s.Packets, Bytes: s.Bytes, Size: uint64(size), Received: s.Packets},
 	}
 	if len(s.Interfaces) > 0 {
-		e.Link = s.Interfaces[0].LinkType.String()
+		f.Link = s.Interfaces[0].LinkType.String()
 	}
-	if s.Last.After(e.End) {
-		e.End = s.Last
+	if s.Last.After(f.End) {
+		f.End = s.Last
 	}
-	return e, nil
+	return f.Entry(), nil
 }

@@ -124,6 +124,7 @@ func newRecorder(d *Daemon, lane store.Lane, src *source, c *config.Interface, p
 		NoDirect:       c.Direct == config.DirectOff,
 		Lane:           lane.Number,
 		Sequence:       r.dir.store.Sequence(lane),
+		Boot:           d.dirs.run.Boot,
 		Drops:          r.drops,
 		Note:           func(e ledger.Entry) { r.book().note(e) },
 		Finished:       r.finished,
@@ -543,7 +544,7 @@ func (r *recorder) interrupt(cause ledger.Cause) {
 		return
 	}
 	r.resume()
-	r.gap = ledger.Entry{Kind: ledger.KindGap, Interface: r.name, Begin: r.time(), Cause: cause}
+	r.gap = ledger.GapOpened(r.name, r.time(), cause)
 	if !r.opened {
 		r.gap.Begin = r.born
 	}
@@ -555,8 +556,7 @@ func (r *recorder) resume() {
 	if r.gap.Cause == "" {
 		return
 	}
-	r.gap.End = time.Now()
-	r.book().note(r.gap)
+	r.book().note(ledger.GapClosed(r.gap, time.Now(), 0))
 	r.gap = ledger.Entry{}
 }
 

@@ -3,17 +3,15 @@ package daemon
 import (
 	"capd/config"
 	"capd/internal/retain"
-	"capd/ledger"
 	"capd/store"
 	"context"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 )
 
-// sweepEvery is how often old ledgers are looked at that speak of nothing any
-// more.
+// sweepEvery is the time between two attempts to delete old ledgers that are no
+// longer needed.
 const sweepEvery = time.Hour
 
 // Policy returns what the configuration lets a directory keep.
@@ -47,9 +45,7 @@ func (d *directory) keep(c *config.Config, log *slog.Logger) {
 				return
 			}
 			log.Info("deleted a file", "directory", path, "file", del.Name.String(), "limit", string(del.Limit))
-			d.book.note(ledger.Entry{
-				Kind: ledger.KindDeleted, Name: del.Name.String(), Interface: del.Name.Interface, Limit: string(del.Limit),
-			})
+			d.book.note(del.Entry())
 		},
 	})
 }
@@ -74,14 +70,16 @@ func (d *directory) run(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// sweep deletes old ledgers, when all files that they speak of are gone.
+// sweep deletes the old ledgers that have lines only of files that are gone.
 func (d *directory) sweep(log *slog.Logger) {
-	spans, err := ledger.Spans(d.path)
-	if err != nil || len(spans) == 0 {
+	if len(d.book.ledger.Old()) == 0 {
 		return
 	}
-	for _, name := range ledger.Spent(spans, d.store.First()) {
-		err := os.Remove(filepath.Join(d.path, name))
-		log.Info("deleted an old ledger: all files that it speaks of are gone", "file", filepath.Join(d.path, name), "error", err)
+	removed, err := d.book.ledger.RemoveSpent(d.store.First())
+	for _, name := range removed {
+		log.Info("deleted an old ledger: all files that it has lines of are gone", "file", filepath.Join(d.path, name))
+	}
+	if err != nil {
+		log.Error("can't delete an old ledger", "directory", d.path, "error", err)
 	}
 }

@@ -35,13 +35,13 @@ func Read(dir string, q Query) (*Listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := reading{files: files, looked: looked, gone: make(map[string]ledger.Entry)}
+	r := reading{files: files, looked: looked, gone: make(map[string]gone)}
 	if err := r.ledger(dir, q.Ledger); err != nil {
 		return nil, err
 	}
 	l := &Listing{Directory: dir, Files: []*File{}, Broken: r.broken}
 	for _, e := range r.gone {
-		if q.wants(e.Interface, e.Begin, e.End) {
+		if q.wants(e.iface, e.begin, e.end) {
 			l.Missing++
 		}
 	}
@@ -86,8 +86,14 @@ func (q *Query) wants(iface string, begin, end time.Time) bool {
 type reading struct {
 	files  map[string]*File // by name of the finished file
 	looked time.Time        // into the directory
-	gone   map[string]ledger.Entry
+	gone   map[string]gone
 	broken int
+}
+
+// A gone file has a line in the ledger, and the directory does not have it.
+type gone struct {
+	iface      string
+	begin, end time.Time
 }
 
 func (r *reading) ledger(dir string, s ledger.ReadOptions) error {
@@ -117,7 +123,7 @@ func (r *reading) hear(e *ledger.Entry) {
 		}
 	case e.Kind == ledger.KindFile && f == nil:
 		if e.Packets > 0 && !since {
-			r.gone[e.Name] = ledger.Entry{Interface: e.Interface, Begin: e.Begin, End: e.End}
+			r.gone[e.Name] = gone{e.Interface, e.Begin, e.End}
 		}
 	case f == nil:
 	case e.Kind == ledger.KindFile:

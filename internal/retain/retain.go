@@ -76,10 +76,7 @@ type Deletion struct {
 
 // Entry returns the ledger's line for the deletion.
 func (d *Deletion) Entry() ledger.Entry {
-	return ledger.Entry{
-		Kind: ledger.KindDeleted, Name: d.Name.String(), Interface: d.Name.Interface, Limit: string(d.Limit),
-		Tally: ledger.Tally{Size: uint64(d.Size)},
-	}
+	return ledger.Deleted(d.Name, d.Size, string(d.Limit))
 }
 
 // Plan returns which files have to go, in that order. An interface's limits

@@ -1,0 +1,151 @@
+package ledger
+
+import (
+	"capd/store"
+	"time"
+)
+
+// A File says how a file ended, for a line of KindFile.
+type File struct {
+	Name        store.Name
+	Link        string // link type, as pcap.LinkType.String returns it
+	Filter      string // expression that the packets passed
+	Begin, End  time.Time
+	First, Last time.Time // times of the first and the last packet
+	Tally
+	Reason Reason
+	Clean  bool // it was finished in order
+}
+
+// Entry returns the line.
+func (f *File) Entry() Entry {
+	e := ofFile(KindFile, f.Name)
+	e.Link, e.Filter, e.Clock = f.Link, f.Filter, "system"
+	e.Begin, e.End, e.First, e.Last = f.Begin, f.End, f.First, f.Last
+	e.Tally, e.Reason, e.Clean = f.Tally, f.Reason, f.Clean
+	return e
+}
+
+// ofFile returns a line about a file.
+func ofFile(kind Kind, name store.Name) Entry {
+	return Entry{Kind: kind, Name: name.String(), Interface: name.Interface}
+}
+
+// Drops count frames that no file has.
+type Drops struct {
+	Kernel  uint64 // dropped by the kernel because the ring was full
+	Capd    uint64 // not written by capd
+	Freezes uint64 // times that the ring became full
+	NIC     uint64 // dropped by the interface
+}
+
+// Quiet says that the interface was recorded from begin to end, and that there
+// is no file because no frame was written.
+func Quiet(iface string, begin, end time.Time, d Drops) Entry {
+	e := Entry{Kind: KindQuiet, Interface: iface, Begin: begin, End: end}
+	e.Received, e.KernelDropped, e.CapdDropped = d.Kernel+d.Capd, d.Kernel, d.Capd
+	e.Freezes, e.NICDropped = d.Freezes, d.NIC
+	return e
+}
+
+// GapOpened says that the interface is not recorded from begin on.
+func GapOpened(iface string, begin time.Time, cause Cause) Entry {
+	return Entry{Kind: KindGap, Interface: iface, Begin: begin, Cause: cause}
+}
+
+// GapClosed says that a gap, as GapOpened returned it, has ended and that lost
+// frames were counted in it.
+func GapClosed(gap Entry, end time.Time, lost uint64) Entry {
+	gap.End = end
+	gap.Frames, gap.Received, gap.CapdDropped = lost, lost, lost
+	return gap
+}
+
+// A Run is one run of capd, from its start to its stop.
+type Run struct {
+	Software string // version of capd
+	Boot     string // id of the system's boot; empty where the system has none
+	Config   string // digest of the configuration
+	PID      int
+}
+
+func (r *Run) entry(kind Kind) Entry {
+	return Entry{Kind: kind, Software: r.Software, Boot: r.Boot, Config: r.Config, PID: r.PID}
+}
+
+// Start says that the run has begun.
+func Start(r Run) Entry { return r.entry(KindStart) }
+
+// Stop says that the run has ended in order.
+func Stop(r Run) Entry { return r.entry(KindStop) }
+
+// Deleted says that the limit deleted the file, which had size bytes.
+func Deleted(name store.Name, size int64, limit string) Entry {
+	e := ofFile(KindDeleted, name)
+	e.Size, e.Limit = uint64(size), limit
+	return e
+}
+
+// Salvaged says that the file, which an earlier run left unfinished, has
+// packets and size bytes now, after cut bytes were removed.
+func Salvaged(name store.Name, packets uint64, size, cut int64, why string) Entry {
+	e := ofFile(KindSalvaged, name)
+	e.Packets, e.Size, e.Cut, e.Why = packets, uint64(size), cut, why
+	return e
+}
+
+// salvagedLedger says that cut bytes of a torn line were removed from the ledger
+// itself; with 0, that the line lacked its newline only.
+func salvagedLedger(cut int64) Entry {
+	return Entry{Kind: KindSalvaged, Name: FileName, Cut: cut, Why: "torn line"}
+}
+
+// Compressed says that the file at the path into, which has size bytes, replaced
+// the file.
+func Compressed(name store.Name, into string, size int64) Entry {
+	e := ofFile(KindCompressed, name)
+	e.Into, e.Size = into, uint64(size)
+	return e
+}
+
+// Hook says that a hook was run for the file. A hook that was killed, or could
+// not be started, has the exit code -1; err is what went wrong.
+func Hook(name store.Name, exitCode int, err error) Entry {
+	e := ofFile(KindHook, name)
+	e.Exit = exitCode
+	if err != nil {
+		e.Why = err.Error()
+	}
+	return e
+}
+
+// Hold says that limits may not delete the file from now on.
+func Hold(name store.Name) Entry { return ofFile(KindHold, name) }
+
+// Release says that limits may delete the file again.
+func Release(name store.Name) Entry { return ofFile(KindRelease, name) }
+
+// ClockSet says that the system clock was set from one time to another.
+func ClockSet(from, to time.Time) Entry { return Entry{Kind: KindClock, Begin: from, End: to} }
+
+// A Checkpoint says how far an unfinished file is whole.
+type Checkpoint struct {
+	Name        store.Name
+	End         time.Time // the file has all frames from Name.Start up to here before Offset
+	First, Last time.Time // times of the first and the last packet before Offset
+	Packets     uint64    // before Offset
+	Bytes       uint64    // of captured data in these
+	Offset      int64     // in bytes, at the end of a record
+	Boot        string    // id of the system's boot
+}
+
+// Entry returns the line.
+func (c *Checkpoint) Entry() Entry {
+	e := ofFile(KindCheckpoint, c.Name)
+	e.Begin, e.End, e.First, e.Last = c.Name.Start, c.End, c.First, c.Last
+	e.Packets, e.Bytes, e.Offset, e.Boot = c.Packets, c.Bytes, c.Offset, c.Boot
+	return e
+}
+
+// unwritten says that lines were lost.
+func unwritten(lines uint64) Entry { return Entry{Kind: KindUnwritten, Lines: lines} }
