@@ -2,26 +2,31 @@ package decode
 
 import "net/netip"
 
-func (d *Decoder) arp(x data, name string) {
-	if !d.enter(name) {
+// arp returns ARP, or RARP, which differs in the name alone.
+func arp(name string) protocol {
+	return func(s *sink, x data) { arpMessage(s, name, x) }
+}
+
+func arpMessage(s *sink, name string, x data) {
+	if !s.enter(name) {
 		return
 	}
 	c := read(x)
 	hardware, proto, hlen, plen, op := c.u16(), c.u16(), c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("hardware", "%d", hardware)
-	d.field("protocol", "0x%04x", proto)
-	d.field("hardware length", "%d", hlen)
-	d.field("protocol length", "%d", plen)
-	d.field("operation", "%d (%s)", op, pick(arpOps, int(op)))
-	f := &d.frame
-	f.ARP = &f.room.arp
+	s.field("hardware", "%d", hardware)
+	s.field("protocol", "0x%04x", proto)
+	s.field("hardware length", "%d", hlen)
+	s.field("protocol length", "%d", plen)
+	s.field("operation", "%d (%s)", op, pick(arpOps, int(op)))
+	f := s.frame
+	f.ARP = &s.room.arp
 	*f.ARP = ARP{Operation: op}
 	if hlen != 6 || plen != 4 || proto != etherIPv4 {
-		d.field("addresses", "0x%s", hexBytes(c.limit(2*int(hlen)+2*int(plen)).b))
-		d.say("%s, hardware %d, protocol 0x%04x, length %d", pick(arpOps, int(op)), hardware, proto, x.n)
+		s.field("addresses", "0x%s", hexBytes(c.limit(2*int(hlen)+2*int(plen)).b))
+		s.say("%s, hardware %d, protocol 0x%04x, length %d", pick(arpOps, int(op)), hardware, proto, x.n)
 		return
 	}
 	a := f.ARP
@@ -29,32 +34,32 @@ func (d *Decoder) arp(x data, name string) {
 	if c.short {
 		f.Src, f.Dst = netip.Addr{}, netip.Addr{}
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("sender", "%s (%s)", f.Src, a.SenderMAC)
-	d.field("target", "%s (%s)", f.Dst, a.TargetMAC)
-	d.arpWords(op)
-	d.say("length %d", x.n)
+	s.field("sender", "%s (%s)", f.Src, a.SenderMAC)
+	s.field("target", "%s (%s)", f.Dst, a.TargetMAC)
+	arpWords(s, op)
+	s.say("length %d", x.n)
 }
 
-func (d *Decoder) arpWords(op uint16) {
-	f := &d.frame
+func arpWords(s *sink, op uint16) {
+	f := s.frame
 	a := f.ARP
 	switch {
 	case op == 1 && f.Src == f.Dst:
-		d.say("announcement %s is-at %s", f.Src, a.SenderMAC)
+		s.say("announcement %s is-at %s", f.Src, a.SenderMAC)
 	case op == 1 && f.Src.IsUnspecified():
-		d.say("probe who-has %s", f.Dst)
+		s.say("probe who-has %s", f.Dst)
 	case op == 1:
-		d.say("who-has %s tell %s", f.Dst, f.Src)
+		s.say("who-has %s tell %s", f.Dst, f.Src)
 	case op == 2:
-		d.say("reply %s is-at %s", f.Src, a.SenderMAC)
+		s.say("reply %s is-at %s", f.Src, a.SenderMAC)
 	case op == 3 || op == 8:
-		d.say("who-is %s tell %s", a.TargetMAC, a.SenderMAC)
+		s.say("who-is %s tell %s", a.TargetMAC, a.SenderMAC)
 	case op == 4 || op == 9:
-		d.say("%s at %s", a.TargetMAC, f.Dst)
+		s.say("%s at %s", a.TargetMAC, f.Dst)
 	default:
-		d.say("%s %s", pick(arpOps, int(op)), f.Src)
+		s.say("%s %s", pick(arpOps, int(op)), f.Src)
 	}
 }

@@ -34,34 +34,34 @@ type pseudo struct {
 }
 
 // plainSum judges the sum over a message alone.
-func (d *Decoder) plainSum(x data) Checksum {
-	if !x.whole() || d.pseudo.fragment {
+func (s *sink) plainSum(x data) Checksum {
+	if !x.whole() || s.pseudo.fragment {
 		return ChecksumUnknown
 	}
-	return d.verdict(sum(0, x.b) == 0xffff)
+	return s.verdict(sum(0, x.b) == 0xffff)
 }
 
 // checksum judges the sum over a message with its pseudo header. Systems leave
 // the sum over that header alone in its place when the NIC has to go on; so not
 // only the capture tells of such packets, they do themselves.
-func (d *Decoder) checksum(x data, proto uint8, check uint16) Checksum {
-	if !x.whole() || d.pseudo.fragment {
+func (s *sink) checksum(x data, proto uint8, check uint16) Checksum {
+	if !x.whole() || s.pseudo.fragment {
 		return ChecksumUnknown
 	}
-	s := sum(d.pseudo.addresses, []byte{0, proto, byte(x.n >> 24), byte(x.n >> 16), byte(x.n >> 8), byte(x.n)})
-	c := d.verdict(sum(s, x.b) == 0xffff)
-	if c == ChecksumWrong && uint32(check) == s {
+	partial := sum(s.pseudo.addresses, []byte{0, proto, byte(x.n >> 24), byte(x.n >> 16), byte(x.n >> 8), byte(x.n)})
+	c := s.verdict(sum(partial, x.b) == 0xffff)
+	if c == ChecksumWrong && uint32(check) == partial {
 		return ChecksumNotYet
 	}
 	return c
 }
 
 // verdict: what is wrong may be what the NIC has still to fill in.
-func (d *Decoder) verdict(right bool) Checksum {
+func (s *sink) verdict(right bool) Checksum {
 	switch {
 	case right:
 		return ChecksumRight
-	case d.packet.Flags&pcap.FlagChecksumNotReady != 0:
+	case s.flags&pcap.FlagChecksumNotReady != 0:
 		return ChecksumNotYet
 	}
 	return ChecksumWrong

@@ -27,11 +27,11 @@ func routingSamples(add func(string, raw)) {
 	add("pim hello", eth(0x0800, ip4(103, cat(raw{0x20, 0}, slowSum(raw{0x20, 0, 0, 0, 0, 1, 0, 2, 0, 105}), be16(1, 2, 105)))))
 	add("eigrp hello", eth(0x0800, ip4(88, cat(raw{2, 5}, be16(0), be32(0, 0, 0), be16(0, 100)))))
 	add("rsvp path", eth(0x0800, ip4(46, cat(raw{0x10, 1, 0, 0, 64, 0}, be16(8)))))
-	add("igmp query", eth(0x0800, ip4With(2, 0, nil, igmp(0x11, 100, zeros(4)))))
-	add("igmp query v1", eth(0x0800, ip4With(2, 0, nil, igmp(0x11, 0, zeros(4)))))
-	add("igmp report v2", eth(0x0800, ip4With(2, 0, nil, igmp(0x16, 0, raw{239, 1, 1, 1}))))
-	add("igmp leave", eth(0x0800, ip4With(2, 0, nil, igmp(0x17, 0, raw{239, 1, 1, 1}))))
-	add("igmp report v3", eth(0x0800, ip4With(2, 0, nil, igmp(0x22, 0, cat(be16(0, 1), raw{4, 0, 0, 0}, raw{239, 1, 1, 1})))))
+	add("igmp query", eth(0x0800, ip4With(2, 0, nil, igmpBytes(0x11, 100, zeros(4)))))
+	add("igmp query v1", eth(0x0800, ip4With(2, 0, nil, igmpBytes(0x11, 0, zeros(4)))))
+	add("igmp report v2", eth(0x0800, ip4With(2, 0, nil, igmpBytes(0x16, 0, raw{239, 1, 1, 1}))))
+	add("igmp leave", eth(0x0800, ip4With(2, 0, nil, igmpBytes(0x17, 0, raw{239, 1, 1, 1}))))
+	add("igmp report v3", eth(0x0800, ip4With(2, 0, nil, igmpBytes(0x22, 0, cat(be16(0, 1), raw{4, 0, 0, 0}, raw{239, 1, 1, 1})))))
 	add("hsrp", eth(0x0800, udp4(1985, 1985, cat(raw{0, 0, 16, 3, 10, 110, 1, 0}, str("cisco\x00\x00\x00"), addrB))))
 	add("rip", eth(0x0800, udp4(520, 520, cat(raw{2, 2, 0, 0}, be16(2, 0), raw{10, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0}, be32(3)))))
 	add("ripng", eth(0x86dd, udp6(521, 521, cat(raw{2, 1, 0, 0}, addrA6, be16(0), raw{64, 1}))))
@@ -135,7 +135,7 @@ func datagramSamples(add func(string, raw)) {
 	add("esp through nat", eth(0x0800, udp4(4500, 4500, cat(be32(0x1234, 9), zeros(32)))))
 	add("nat keepalive", eth(0x0800, udp4(4500, 4500, raw{0xff})))
 	add("wake on lan", eth(0x0800, udp4(40000, 9, wake())))
-	add("ptp over udp", eth(0x0800, udp4(319, 319, ptp())))
+	add("ptp over udp", eth(0x0800, udp4(319, 319, ptpBytes())))
 	add("openvpn", eth(0x0800, udp4(40000, 1194, zeros(30))))
 }
 
@@ -147,7 +147,7 @@ func wake() raw {
 	return b
 }
 
-func ptp() raw {
+func ptpBytes() raw {
 	return cat(raw{0, 2}, be16(44), raw{0, 0, 2, 0}, zeros(8), zeros(4), raw{1, 2, 3, 4, 5, 6, 7, 8}, be16(1, 99), raw{0, 0}, zeros(10))
 }
 
@@ -223,7 +223,7 @@ func hello(name string, datagram bool) raw {
 	return cat(be16(version), zeros(32), raw{0}, cookie, be16(4, 0x1301, 0xc02f), raw{1, 0}, be16(len(extensions)), extensions)
 }
 
-func tlsRecord(kind, version int, body raw) raw {
+func tlsRecordBytes(kind, version int, body raw) raw {
 	return cat(raw{byte(kind)}, be16(version, len(body)), body)
 }
 
@@ -234,16 +234,16 @@ func handshake(kind int, body raw) raw {
 func tlsSamples(add func(string, raw)) {
 	to := func(b raw) raw { return eth(0x0800, tcp4(40000, 443, 0x18, nil, b)) }
 	client := handshake(1, hello("secret.example.org", false))
-	add("tls client hello", to(tlsRecord(22, 0x0301, client)))
-	add("tls client hello at another port", eth(0x0800, tcp4(40000, 993, 0x18, nil, tlsRecord(22, 0x0301, client))))
-	long := tlsRecord(22, 0x0301, client)
+	add("tls client hello", to(tlsRecordBytes(22, 0x0301, client)))
+	add("tls client hello at another port", eth(0x0800, tcp4(40000, 993, 0x18, nil, tlsRecordBytes(22, 0x0301, client))))
+	long := tlsRecordBytes(22, 0x0301, client)
 	add("tls hello in two segments", to(long[:len(long)-9]))
 	server := cat(be16(0x0303), zeros(32), raw{0}, be16(0x1301), raw{0}, be16(6), tlsExtension(43, be16(0x0304)))
-	add("tls server hello", eth(0x0800, tcp4(443, 40000, 0x18, nil, tlsRecord(22, 0x0303, handshake(2, server)))))
-	add("tls certificate", eth(0x0800, tcp4(443, 40000, 0x18, nil, tlsRecord(22, 0x0303, handshake(11, zeros(30))))))
-	add("tls alert", to(tlsRecord(21, 0x0303, raw{2, 40})))
-	add("tls data", to(tlsRecord(23, 0x0303, zeros(40))))
-	add("tls change cipher", to(tlsRecord(20, 0x0303, raw{1})))
+	add("tls server hello", eth(0x0800, tcp4(443, 40000, 0x18, nil, tlsRecordBytes(22, 0x0303, handshake(2, server)))))
+	add("tls certificate", eth(0x0800, tcp4(443, 40000, 0x18, nil, tlsRecordBytes(22, 0x0303, handshake(11, zeros(30))))))
+	add("tls alert", to(tlsRecordBytes(21, 0x0303, raw{2, 40})))
+	add("tls data", to(tlsRecordBytes(23, 0x0303, zeros(40))))
+	add("tls change cipher", to(tlsRecordBytes(20, 0x0303, raw{1})))
 	body := hello("dtls.example.org", true)
 	message := cat(raw{1}, be32(len(body))[1:], be16(0), zeros(3), be32(len(body))[1:], body)
 	add("dtls client hello", eth(0x0800, udp4(40000, 4433, cat(raw{22}, be16(0xfefd, 0), zeros(6), be16(len(message)), message))))
@@ -311,7 +311,7 @@ func linkSamples(add func(string, raw)) {
 	state := func(m MAC) raw { return cat(be16(0x8000), m[:], be16(1, 0x8000, 1), raw{0x3d, 0, 0, 0}) }
 	add("lacp", ethTo(MAC{1, 0x80, 0xc2, 0, 0, 2}, 0x8809, cat(raw{1, 1, 1, 20}, state(macA), raw{2, 20}, state(macB), raw{3, 16}, zeros(66))))
 	add("oam", ethTo(MAC{1, 0x80, 0xc2, 0, 0, 2}, 0x8809, cat(raw{3, 0, 0x50, 0}, zeros(42))))
-	add("ptp", ethTo(MAC{1, 0x1b, 0x19}, 0x88f7, ptp()))
+	add("ptp", ethTo(MAC{1, 0x1b, 0x19}, 0x88f7, ptpBytes()))
 	add("macsec", eth(0x88e5, cat(raw{0x2c, 0}, be32(5), macA[:], be16(1), zeros(40))))
 	add("wake on lan ethernet", ethTo(broadcast, 0x0842, wake()))
 	add("cfm", eth(0x8902, cat(raw{0xa0, 1, 4, 70}, be32(9), zeros(66))))

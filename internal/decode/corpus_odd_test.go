@@ -93,7 +93,7 @@ func oddNames(add func(string, raw)) {
 	add("odd dns counts", eth(0x0800, udp4(53, 40000, cat(dnsHeader(0x8180, 65535, 65535, 65535, 65535), dnsName("a"), be16(1, 1)))))
 	add("odd dns name with escapes", eth(0x0800, udp4(40000, 53, cat(dnsHeader(0x0100, 1, 0, 0, 0), dnsName("\x1b[31mred\x07", "\u202eabc\xff\\"), be16(1, 1)))))
 	add("odd http with escapes", eth(0x0800, tcp4(40000, 80, 0x18, nil, str("GET /\x1b]0;title\x07\x9b31m HTTP/1.1\r\nHost: \x1b[2J\r\n\r\n"))))
-	add("odd tls name with escapes", eth(0x0800, tcp4(40443, 443, 0x18, nil, tlsRecord(22, 0x0301, handshake(1, hello("\x1b[2J\nfake", false))))))
+	add("odd tls name with escapes", eth(0x0800, tcp4(40443, 443, 0x18, nil, tlsRecordBytes(22, 0x0301, handshake(1, hello("\x1b[2J\nfake", false))))))
 }
 
 func oddControl(add func(string, raw)) {

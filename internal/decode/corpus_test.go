@@ -206,7 +206,7 @@ func ipSamples(add func(string, raw)) {
 	add("udp over ipv6", eth(0x86dd, udp6(40000, 40001, payload)))
 	options := raw{7, 11, 8, 10, 0, 0, 1, 0, 0, 0, 0, 1}
 	add("ipv4 record route", eth(0x0800, ip4With(17, 0, options, udpHeader(40000, 40001, payload))))
-	add("ipv4 router alert", eth(0x0800, ip4With(2, 0, raw{148, 4, 0, 0}, igmp(0x16, 0, raw{239, 1, 1, 1}))))
+	add("ipv4 router alert", eth(0x0800, ip4With(2, 0, raw{148, 4, 0, 0}, igmpBytes(0x16, 0, raw{239, 1, 1, 1}))))
 	add("ipv4 timestamp option", eth(0x0800, ip4With(17, 0, raw{68, 12, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0}, udpHeader(40000, 40001, nil))))
 	whole := udpHeader(40000, 40001, zeros(64))
 	add("fragment first", eth(0x0800, ip4With(17, 0x2000, nil, whole[:32])))
@@ -309,7 +309,7 @@ func icmp6Samples(add func(string, raw)) {
 	add("icmpv6 type 200", sixth(addrB6, 200, 0, be32(0)))
 }
 
-func igmp(kind, code int, group raw) raw {
+func igmpBytes(kind, code int, group raw) raw {
 	m := cat(raw{byte(kind), byte(code), 0, 0}, group)
 	copy(m[2:], slowSum(m))
 	return m

@@ -106,7 +106,7 @@ func FuzzHello(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := New(pcap.LinkTypeEthernet, Options{Layers: true})
 		d.frame.reset()
-		d.guarded(func(x data) { d.quicHello(x.b) }, data{cryptoFrames(b), maxHello})
+		d.guarded(func(s *sink, x data) { quicHello(s, x.b) }, data{cryptoFrames(b), maxHello})
 		if d.Panics() > 0 {
 			t.Fatalf("%s", d.Stack())
 		}
@@ -162,7 +162,7 @@ func TestMemoryIsFlat(t *testing.T) {
 // TestPanicCostsAFrame: a mistake is survived and counted.
 func TestPanicCostsAFrame(t *testing.T) {
 	d := New(pcap.LinkTypeEthernet, Options{})
-	d.guarded(func(x data) { d.ethernet(x); panic("a mistake") }, data{corpus()[0].Data, 60})
+	d.guarded(func(s *sink, x data) { ethernet(s, x); panic("a mistake") }, data{corpus()[0].Data, 60})
 	if d.Panics() != 1 || d.frame.Malformed == "" || !strings.Contains(string(d.Stack()), "TestPanicCostsAFrame") {
 		t.Errorf("%d panics, %q, %s", d.Panics(), d.frame.Malformed, d.Stack())
 	}

@@ -19,20 +19,20 @@ var (
 	}
 )
 
-func (d *Decoder) dhcp(x data) {
-	if !d.enter("dhcp") {
+func dhcp(s *sink, x data) {
+	if !s.enter("dhcp") {
 		return
 	}
-	f := &d.frame
+	f := s.frame
 	c := read(x)
 	op, hardware, hlen, hops, xid := c.u8(), c.u8(), c.u8(), c.u8(), c.u32()
 	secs, flags, client, yours, server, relay := c.u16(), c.u16(), c.ip4(), c.ip4(), c.ip4(), c.ip4()
 	address := c.take(16)
 	sname, file := c.take(64), c.take(128)
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	m := &f.room.dhcp
+	m := &s.room.dhcp
 	*m = DHCP{Message: pick([]string{1: "bootp request", 2: "bootp reply"}, int(op)), Transaction: xid}
 	f.DHCP = m
 	if hlen == 6 {
@@ -41,20 +41,20 @@ func (d *Decoder) dhcp(x data) {
 	set(&m.Client, client)
 	set(&m.Yours, yours)
 	set(&m.Server, server)
-	d.field("operation", "%d", op)
-	d.field("hardware", "%d length %d", hardware, hlen)
-	d.field("hops", "%d", hops)
-	d.field("transaction", "0x%08x", xid)
-	d.field("seconds", "%d", secs)
-	d.field("flags", "0x%04x", flags)
-	d.field("addresses", "client %s yours %s server %s relay %s", client, yours, server, relay)
-	d.field("client", "%s", hexBytes(address[:min(hlen, 16)]))
-	d.field("server name", "%s", printable(cString(sname)))
-	d.field("file", "%s", printable(cString(file)))
+	s.field("operation", "%d", op)
+	s.field("hardware", "%d length %d", hardware, hlen)
+	s.field("hops", "%d", hops)
+	s.field("transaction", "0x%08x", xid)
+	s.field("seconds", "%d", secs)
+	s.field("flags", "0x%04x", flags)
+	s.field("addresses", "client %s yours %s server %s relay %s", client, yours, server, relay)
+	s.field("client", "%s", hexBytes(address[:min(hlen, 16)]))
+	s.field("server name", "%s", printable(cString(sname)))
+	s.field("file", "%s", printable(cString(file)))
 	if c.u32() == 0x63825363 {
-		d.dhcpOptions(m, c)
+		dhcpOptionList(s, m, c)
 	}
-	d.dhcpWords(m, relay)
+	dhcpWords(s, m, relay)
 }
 
 // set sets an address, unless it is all zeroes.
@@ -64,29 +64,29 @@ func set(to *netip.Addr, a netip.Addr) {
 	}
 }
 
-func (d *Decoder) dhcpWords(m *DHCP, relay netip.Addr) {
-	d.say("%s", m.Message)
+func dhcpWords(s *sink, m *DHCP, relay netip.Addr) {
+	s.say("%s", m.Message)
 	if m.ClientMAC != (MAC{}) {
-		d.say("client %s", m.ClientMAC)
+		s.say("client %s", m.ClientMAC)
 	}
-	d.say("xid 0x%08x", m.Transaction)
+	s.say("xid 0x%08x", m.Transaction)
 	for _, a := range []struct {
 		name string
 		addr netip.Addr
 	}{{"has", m.Client}, {"gets", m.Yours}, {"wants", m.Requested}, {"server", m.Server}} {
 		if a.addr.IsValid() {
-			d.say("%s %s", a.name, a.addr)
+			s.say("%s %s", a.name, a.addr)
 		}
 	}
 	if !relay.IsUnspecified() {
-		d.say("relay %s", relay)
+		s.say("relay %s", relay)
 	}
 	if m.Hostname != "" {
-		d.say("hostname %s", m.Hostname)
+		s.say("hostname %s", m.Hostname)
 	}
 }
 
-func (d *Decoder) dhcpOptions(m *DHCP, c *cursor) {
+func dhcpOptionList(s *sink, m *DHCP, c *cursor) {
 	for i := 0; c.n > 0 && i < 4*maxItems; i++ {
 		kind := c.u8()
 		if kind == 0 && !c.short {
@@ -96,14 +96,14 @@ func (d *Decoder) dhcpOptions(m *DHCP, c *cursor) {
 			return
 		}
 		b := c.take(int(c.u8()))
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.dhcpOption(m, kind, b)
+		dhcpOption(s, m, kind, b)
 	}
 }
 
-func (d *Decoder) dhcpOption(m *DHCP, kind uint8, b []byte) {
+func dhcpOption(s *sink, m *DHCP, kind uint8, b []byte) {
 	name, ok := dhcpOptions[kind]
 	if !ok {
 		name = "option " + number(int(kind))
@@ -118,8 +118,8 @@ func (d *Decoder) dhcpOption(m *DHCP, kind uint8, b []byte) {
 	case kind == 12:
 		m.Hostname = printable(b)
 	}
-	if d.verbose {
-		d.field(name, "%s", dhcpValue(kind, b))
+	if s.verbose {
+		s.field(name, "%s", dhcpValue(kind, b))
 	}
 }
 
@@ -167,54 +167,54 @@ var (
 	}
 )
 
-func (d *Decoder) dhcp6(x data) {
-	if !d.enter("dhcpv6") {
+func dhcp6(s *sink, x data) {
+	if !s.enter("dhcpv6") {
 		return
 	}
-	f := &d.frame
-	m := &f.room.dhcp
+	f := s.frame
+	m := &s.room.dhcp
 	c := read(x)
 	kind := c.u8()
 	*m = DHCP{Message: pick(dhcp6Messages, int(kind))}
 	f.DHCP = m
 	if kind == 12 || kind == 13 {
 		hops, link, peer := c.u8(), c.ip6(), c.ip6()
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.field("hops", "%d", hops)
-		d.say("%s, link %s, peer %s", m.Message, link, peer)
+		s.field("hops", "%d", hops)
+		s.say("%s, link %s, peer %s", m.Message, link, peer)
 	} else {
 		m.Transaction = c.u24()
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.field("transaction", "0x%06x", m.Transaction)
-		d.say("%s, xid 0x%06x", m.Message, m.Transaction)
+		s.field("transaction", "0x%06x", m.Transaction)
+		s.say("%s, xid 0x%06x", m.Message, m.Transaction)
 	}
-	d.dhcp6Options(m, c, 0)
+	dhcp6OptionList(s, m, c, 0)
 }
 
-// dhcp6Options reads options, and those in an identity's option: no deeper.
-func (d *Decoder) dhcp6Options(m *DHCP, c *cursor, depth int) {
+// dhcp6OptionList reads options, and those in an identity's option: no deeper.
+func dhcp6OptionList(s *sink, m *DHCP, c *cursor, depth int) {
 	for i := 0; c.n > 0 && i < maxItems; i++ {
 		kind := c.u16()
 		b := c.take(int(c.u16()))
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.field(pick(dhcp6Options, int(kind)), "0x%s", hexBytes(b))
+		s.field(pick(dhcp6Options, int(kind)), "0x%s", hexBytes(b))
 		switch {
 		case (kind == 3 || kind == 25) && len(b) >= 12 && depth == 0:
-			d.dhcp6Options(m, read(data{b[12:], len(b) - 12}), 1)
+			dhcp6OptionList(s, m, read(data{b[12:], len(b) - 12}), 1)
 		case kind == 5 && len(b) >= 24:
 			m.Yours = netip.AddrFrom16([16]byte(b))
-			d.say("address %s", m.Yours)
+			s.say("address %s", m.Yours)
 		case kind == 26 && len(b) >= 25:
-			d.say("prefix %s/%d", netip.AddrFrom16([16]byte(b[9:])), b[8])
+			s.say("prefix %s/%d", netip.AddrFrom16([16]byte(b[9:])), b[8])
 		case kind == 39 && len(b) > 1:
 			m.Hostname = searchList(append(b[1:len(b):len(b)], 0))
-			d.say("fqdn %s", m.Hostname)
+			s.say("fqdn %s", m.Hostname)
 		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 )
 
 // lldp is a station's word on itself, in parts of type, length and value.
-func (d *Decoder) lldp(x data) {
-	if !d.enter("lldp") {
+func lldp(s *sink, x data) {
+	if !s.enter("lldp") {
 		return
 	}
 	c := read(x)
@@ -17,45 +17,45 @@ func (d *Decoder) lldp(x data) {
 		}
 		head := c.u16()
 		b := c.take(int(head & 0x1ff))
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
 		if head>>9 == 0 {
 			break
 		}
-		d.lldpPart(int(head>>9), b)
+		lldpPart(s, int(head>>9), b)
 	}
-	d.say("length %d", x.n)
+	s.say("length %d", x.n)
 }
 
-func (d *Decoder) lldpPart(kind int, b []byte) {
+func lldpPart(s *sink, kind int, b []byte) {
 	var value string
 	be := binary.BigEndian
 	switch {
 	case kind == 1 && len(b) > 1:
 		value = lldpID(b, 4, 5)
-		d.say("chassis %s", value)
+		s.say("chassis %s", value)
 	case kind == 2 && len(b) > 1:
 		value = lldpID(b, 3, 4)
-		d.say("port %s", value)
+		s.say("port %s", value)
 	case kind == 3 && len(b) >= 2:
 		value = number(int(be.Uint16(b)))
-		d.say("ttl %s", value)
+		s.say("ttl %s", value)
 	case kind == 5:
 		value = printable(b)
-		d.say("system %s", value)
+		s.say("system %s", value)
 	case kind == 4 || kind == 6:
 		value = printable(b)
 	case kind == 7 && len(b) >= 4:
 		value = lldpCapabilities(be.Uint16(b)) + ", enabled " + lldpCapabilities(be.Uint16(b[2:]))
 	case kind == 8 && len(b) >= 6 && b[1] == 1 && b[0] == 5:
 		value = netip.AddrFrom4([4]byte(b[2:6])).String()
-		d.say("management %s", value)
+		s.say("management %s", value)
 	default:
 		value = "0x" + hexBytes(b)
 	}
 	names := []string{1: "chassis", 2: "port", 3: "ttl", 4: "port description", 5: "system name", 6: "system description", 7: "capabilities", 8: "management address", 127: "organization"}
-	d.field(pick(names, kind), "%s", value)
+	s.field(pick(names, kind), "%s", value)
 }
 
 func lldpCapabilities(bits uint16) string {
@@ -77,38 +77,38 @@ func lldpID(b []byte, mac, addr byte) string {
 }
 
 // cdp is Cisco's discovery protocol.
-func (d *Decoder) cdp(x data) {
-	if !d.enter("cdp") {
+func cdp(s *sink, x data) {
+	if !s.enter("cdp") {
 		return
 	}
 	c := read(x)
 	version, ttl, check := c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", version)
-	d.field("ttl", "%d", ttl)
-	d.field("checksum", "0x%04x", check)
-	d.say("v%d, ttl %d", version, ttl)
+	s.field("version", "%d", version)
+	s.field("ttl", "%d", ttl)
+	s.field("checksum", "0x%04x", check)
+	s.say("v%d, ttl %d", version, ttl)
 	names := []string{1: "device", 2: "addresses", 3: "port", 4: "capabilities", 5: "software", 6: "platform", 9: "vtp domain", 10: "native vlan", 11: "duplex"}
 	for i := 0; c.n > 0 && i < maxItems*2; i++ {
 		kind, n := c.u16(), int(c.u16())
 		if !c.short && n < 4 {
-			d.bad("cdp part of %d bytes", n)
+			s.bad("cdp part of %d bytes", n)
 			return
 		}
 		b := c.take(n - 4)
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
 		value := "0x" + hexBytes(b)
 		if kind == 1 || kind == 3 || kind == 5 || kind == 6 || kind == 9 {
 			value = printable(b)
 		}
-		d.field(pick(names, int(kind)), "%s", value)
+		s.field(pick(names, int(kind)), "%s", value)
 		if kind == 1 || kind == 3 || kind == 6 {
-			d.say("%s %s", names[kind], value)
+			s.say("%s %s", names[kind], value)
 		}
 	}
-	d.say("length %d", x.n)
+	s.say("length %d", x.n)
 }

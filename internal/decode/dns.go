@@ -23,22 +23,26 @@ var (
 
 const maxTexts = 8 // of one record
 
-// dns is a message of DNS, or of one of those that took over its form.
-func (d *Decoder) dns(name string, x data) {
-	if !d.enter(name) {
+// dns returns DNS, or one of those that took over the form of its messages.
+func dns(name string) protocol {
+	return func(s *sink, x data) { dnsMessage(s, name, x) }
+}
+
+func dnsMessage(s *sink, name string, x data) {
+	if !s.enter(name) {
 		return
 	}
-	f := &d.frame
+	f := s.frame
 	c := read(x)
 	id, flags := c.u16(), c.u16()
 	var counts [4]int
 	for i := range counts {
 		counts[i] = int(c.u16())
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	m := &f.room.dns
+	m := &s.room.dns
 	*m = DNS{
 		ID: id, Response: flags&0x8000 != 0, Opcode: uint8(flags >> 11 & 15), RCode: uint8(flags & 15), Counts: counts,
 		Questions: m.Questions[:0], Answers: m.Answers[:0],
@@ -46,28 +50,28 @@ func (d *Decoder) dns(name string, x data) {
 	f.DNS = m
 	words := flagWords("", uint64(flags>>4), "cd", "ad", "", "ra", "rd", "tc", "aa")
 	m.Flags = strings.Fields(words)
-	d.field("id", "%d", id)
-	d.field("flags", "0x%04x (%s)", flags, words)
-	d.field("opcode", "%d (%s)", m.Opcode, pick(dnsOpcodes, int(m.Opcode)))
-	d.field("rcode", "%d (%s)", m.RCode, pick(dnsRCodes, int(m.RCode)))
-	d.field("counts", "%d/%d/%d/%d", counts[0], counts[1], counts[2], counts[3])
+	s.field("id", "%d", id)
+	s.field("flags", "0x%04x (%s)", flags, words)
+	s.field("opcode", "%d (%s)", m.Opcode, pick(dnsOpcodes, int(m.Opcode)))
+	s.field("rcode", "%d (%s)", m.RCode, pick(dnsRCodes, int(m.RCode)))
+	s.field("counts", "%d/%d/%d/%d", counts[0], counts[1], counts[2], counts[3])
 	p := &dnsReader{cursor: read(c.data), message: x.b, netbios: name == "nbns"}
 	ok := p.questions(m, counts[0]) && p.records(&m.Answers, counts[1])
-	d.dnsWords(m)
+	dnsWords(s, m)
 	if !ok {
-		d.dnsCut(p)
+		dnsCut(s, p)
 	}
 }
 
-func (d *Decoder) dnsCut(p *dnsReader) {
+func dnsCut(s *sink, p *dnsReader) {
 	if p.bad {
-		d.bad("a name that does not end")
+		s.bad("a name that does not end")
 		return
 	}
-	d.ended(p.cursor)
+	s.ended(p.cursor)
 }
 
-func (d *Decoder) dnsWords(m *DNS) {
+func dnsWords(s *sink, m *DNS) {
 	what := "query"
 	if m.Response {
 		what = "answer"
@@ -75,23 +79,23 @@ func (d *Decoder) dnsWords(m *DNS) {
 	if m.Opcode != 0 {
 		what = pick(dnsOpcodes, int(m.Opcode)) + " " + what
 	}
-	d.say("%s %d", what, m.ID)
+	s.say("%s %d", what, m.ID)
 	if m.Response {
 		if m.RCode != 0 {
-			d.more(" %s", pick(dnsRCodes, int(m.RCode)))
+			s.more(" %s", pick(dnsRCodes, int(m.RCode)))
 		}
-		d.more(" %d/%d/%d", m.Counts[1], m.Counts[2], m.Counts[3])
+		s.more(" %d/%d/%d", m.Counts[1], m.Counts[2], m.Counts[3])
 	}
 	for _, w := range m.Flags {
-		d.more(" %s", w)
+		s.more(" %s", w)
 	}
 	for _, q := range m.Questions {
-		d.field("question", "%s %s", q.Type, q.Name)
-		d.say("%s? %s", q.Type, q.Name)
+		s.field("question", "%s %s", q.Type, q.Name)
+		s.say("%s? %s", q.Type, q.Name)
 	}
 	for _, a := range m.Answers {
-		d.field("answer", "%s %s %d %s", a.Name, a.Type, a.TTL, a.Data)
-		d.say("%s %s", a.Type, a.Data)
+		s.field("answer", "%s %s %d %s", a.Name, a.Type, a.TTL, a.Data)
+		s.say("%s %s", a.Type, a.Data)
 	}
 }
 
@@ -273,33 +277,33 @@ func searchList(b []byte) string {
 }
 
 // dnsTCP is DNS over TCP: a length before each message.
-func (d *Decoder) dnsTCP(x data) {
+func dnsTCP(s *sink, x data) {
 	c := read(x)
 	n := int(c.u16())
 	if c.short || n < 12 {
 		return
 	}
-	d.dns("dns", c.limit(n))
+	dnsMessage(s, "dns", c.limit(n))
 }
 
 // nbdgm is a NetBIOS datagram.
-func (d *Decoder) nbdgm(x data) {
-	if !d.enter("nbdgm") {
+func nbdgm(s *sink, x data) {
+	if !s.enter("nbdgm") {
 		return
 	}
 	c := read(x)
 	kind, flags, id, src, port := c.u8(), c.u8(), c.u16(), c.ip4(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("flags", "0x%02x", flags)
-	d.field("id", "%d", id)
-	d.say("type 0x%02x, source %s", kind, netip.AddrPortFrom(src, port))
+	s.field("flags", "0x%02x", flags)
+	s.field("id", "%d", id)
+	s.say("type 0x%02x, source %s", kind, netip.AddrPortFrom(src, port))
 	c.u32()
 	p := &dnsReader{cursor: read(c.data), message: x.b, netbios: true}
 	from := p.name()
 	to := p.name()
 	if !p.short && !p.bad {
-		d.say("%s > %s", from, to)
+		s.say("%s > %s", from, to)
 	}
 }

@@ -34,33 +34,19 @@ type Frame struct {
 	SrcPort uint16     `json:"src_port,omitempty"`
 	DstPort uint16     `json:"dst_port,omitempty"`
 
-	IP        *IP        `json:"ip,omitempty"`
-	ARP       *ARP       `json:"arp,omitempty"`
-	TCP       *TCP       `json:"tcp,omitempty"`
-	UDP       *UDP       `json:"udp,omitempty"`
-	ICMP      *ICMP      `json:"icmp,omitempty"` // of ICMPv6 too
-	DNS       *DNS       `json:"dns,omitempty"`
-	DHCP      *DHCP      `json:"dhcp,omitempty"`
-	TLS       *TLS       `json:"tls,omitempty"`
-	HTTP      *HTTP      `json:"http,omitempty"`
-	Truncated bool       `json:"truncated,omitempty"` // the capture ends before a header does
-	Malformed string     `json:"malformed,omitempty"` // what is wrong with it
-	Layers    []Layer    `json:"layers,omitempty"`    // with Options.Layers, or after AppendLayers
-	d         *Decoder   //
-	room      frameParts // what the pointers point to
-}
-
-// frameParts are kept from frame to frame, so that a frame costs no memory.
-type frameParts struct {
-	ip   IP
-	arp  ARP
-	tcp  TCP
-	udp  UDP
-	icmp ICMP
-	dns  DNS
-	dhcp DHCP
-	tls  TLS
-	http HTTP
+	IP        *IP      `json:"ip,omitempty"`
+	ARP       *ARP     `json:"arp,omitempty"`
+	TCP       *TCP     `json:"tcp,omitempty"`
+	UDP       *UDP     `json:"udp,omitempty"`
+	ICMP      *ICMP    `json:"icmp,omitempty"` // of ICMPv6 too
+	DNS       *DNS     `json:"dns,omitempty"`
+	DHCP      *DHCP    `json:"dhcp,omitempty"`
+	TLS       *TLS     `json:"tls,omitempty"`
+	HTTP      *HTTP    `json:"http,omitempty"`
+	Truncated bool     `json:"truncated,omitempty"` // the capture ends before a header does
+	Malformed string   `json:"malformed,omitempty"` // what is wrong with it
+	Layers    []Layer  `json:"layers,omitempty"`    // with Options.Layers, or after AppendLayers
+	d         *Decoder // that decodes it again for AppendLayers
 }
 
 // A Tunnel is a packet that holds another.
@@ -216,10 +202,7 @@ func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // reset keeps the memory of lists.
 func (f *Frame) reset() {
-	room := f.room
-	*f = Frame{
-		d: f.d, room: room, Path: f.Path[:0], VLANs: f.VLANs[:0], MPLS: f.MPLS[:0], Tunnels: f.Tunnels[:0],
-	}
+	*f = Frame{d: f.d, Path: f.Path[:0], VLANs: f.VLANs[:0], MPLS: f.MPLS[:0], Tunnels: f.Tunnels[:0]}
 }
 
 // MarshalJSON returns the object that the exported fields describe.

@@ -14,7 +14,8 @@ var httpMethods = []string{
 }
 
 // isHTTP says whether a payload begins as a request or an answer does.
-func isHTTP(b []byte) bool {
+func isHTTP(x data) bool {
+	b := x.b
 	for _, m := range httpMethods {
 		if len(b) >= len(m) && string(b[:len(m)]) == m {
 			return strings.Contains(m, "/") || bytes.Contains(firstLine(b), []byte(" HTTP/")) || len(b) > maxText
@@ -32,16 +33,21 @@ func firstLine(b []byte) []byte {
 	return bytes.TrimSuffix(b, []byte("\r"))
 }
 
-func (d *Decoder) http(name string, x data) {
-	if !d.enter(name) {
+// http returns HTTP, or SSDP, which took over the form of its messages.
+func http(name string) protocol {
+	return func(s *sink, x data) { httpMessage(s, name, x) }
+}
+
+func httpMessage(s *sink, name string, x data) {
+	if !s.enter(name) {
 		return
 	}
-	f := &d.frame
-	f.HTTP = &f.room.http
+	f := s.frame
+	f.HTTP = &s.room.http
 	*f.HTTP = HTTP{}
 	h := f.HTTP
 	words := strings.SplitN(string(firstLine(x.b)), " ", 3)
-	shown := d.startLine(x)
+	shown := startLine(s, x)
 	if f.Truncated { // the last word may not be whole
 		words = words[:len(words)-1]
 	}
@@ -55,24 +61,24 @@ func (d *Decoder) http(name string, x data) {
 	} else {
 		h.Method, h.Target, h.Version = words[0], words[1], words[2]
 	}
-	d.field("line", "%s", shown)
-	d.say("%s", shown)
-	d.headers(x.b, h)
+	s.field("line", "%s", shown)
+	s.say("%s", shown)
+	httpHeaders(s, x.b, h)
 }
 
 // startLine is the first line of a message, marked where it was cut.
-func (d *Decoder) startLine(x data) string {
+func startLine(s *sink, x data) string {
 	line := firstLine(x.b)
-	s := printable(line)
+	shown := printable(line)
 	if len(line) == len(x.b) && !x.whole() {
-		d.frame.Truncated = true
-		s += "..."
+		s.frame.Truncated = true
+		shown += "..."
 	}
-	return s
+	return shown
 }
 
 // headers shows the headers, and keeps the host's name.
-func (d *Decoder) headers(b []byte, h *HTTP) {
+func httpHeaders(s *sink, b []byte, h *HTTP) {
 	b = b[:min(len(b), maxHead)]
 	for i := 0; i < 2*maxItems; i++ {
 		end := bytes.IndexByte(b, '\n')
@@ -87,25 +93,27 @@ func (d *Decoder) headers(b []byte, h *HTTP) {
 		value = bytes.TrimSpace(value)
 		if bytes.EqualFold(name, []byte("host")) {
 			h.Host = printable(value)
-			d.say("host %s", h.Host)
+			s.say("host %s", h.Host)
 		}
-		d.field(printable(name), "%s", printable(value))
+		s.field(printable(name), "%s", printable(value))
 	}
 }
 
-// text is a protocol whose messages are lines: its first line says enough.
-func (d *Decoder) text(name string, x data) {
-	if !d.enter(name) {
-		return
+// lines returns a protocol whose messages are lines: the first one says enough.
+func lines(name string) protocol {
+	return func(s *sink, x data) {
+		if !s.enter(name) {
+			return
+		}
+		line := startLine(s, x)
+		s.field("line", "%s", line)
+		s.say("%s", line)
 	}
-	line := d.startLine(x)
-	d.field("line", "%s", line)
-	d.say("%s", line)
 }
 
 // isText says whether what begins a payload may be shown as a line.
-func isText(b []byte) bool {
-	line := firstLine(b)
+func isText(x data) bool {
+	line := firstLine(x.b)
 	for _, c := range line[:min(len(line), 16)] {
 		if c < 0x20 && c != '\t' || c == 0x7f {
 			return false

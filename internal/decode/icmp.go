@@ -21,103 +21,103 @@ var (
 	icmpTime     = []string{"time exceeded in transit", "time exceeded in reassembly"}
 )
 
-func (d *Decoder) icmp(x data) {
-	if !d.enter("icmp") {
+func icmp(s *sink, x data) {
+	if !s.enter("icmp") {
 		return
 	}
 	c := read(x)
-	m := d.icmpHeader(c, d.plainSum(x))
+	m := icmpHeader(s, c, s.plainSum(x))
 	if m == nil {
 		return
 	}
 	rest := c.u32()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	switch m.Type {
 	case 3:
-		d.say("%s", pick(icmpUnreachable, int(m.Code)))
+		s.say("%s", pick(icmpUnreachable, int(m.Code)))
 		if m.Code == 4 {
-			d.more(" (mtu %d)", rest&0xffff)
-			d.field("mtu", "%d", rest&0xffff)
+			s.more(" (mtu %d)", rest&0xffff)
+			s.field("mtu", "%d", rest&0xffff)
 		}
-		d.quote(c.data)
+		icmpQuote(s, c.data)
 	case 5:
 		gw := netip.AddrFrom4([4]byte{byte(rest >> 24), byte(rest >> 16), byte(rest >> 8), byte(rest)})
 		m.Target = gw
-		d.field("gateway", "%s", gw)
-		d.say("%s to %s", pick(icmpRedirect, int(m.Code)), gw)
-		d.quote(c.data)
+		s.field("gateway", "%s", gw)
+		s.say("%s to %s", pick(icmpRedirect, int(m.Code)), gw)
+		icmpQuote(s, c.data)
 	case 11:
-		d.say("%s", pick(icmpTime, int(m.Code)))
-		d.quote(c.data)
+		s.say("%s", pick(icmpTime, int(m.Code)))
+		icmpQuote(s, c.data)
 	case 12:
-		d.say("parameter problem at byte %d", rest>>24)
-		d.field("pointer", "%d", rest>>24)
-		d.quote(c.data)
+		s.say("parameter problem at byte %d", rest>>24)
+		s.field("pointer", "%d", rest>>24)
+		icmpQuote(s, c.data)
 	default:
-		d.icmpQuery(m, rest, c)
+		icmpQuery(s, m, rest, c)
 	}
-	d.say("length %d", x.n)
+	s.say("length %d", x.n)
 }
 
 // icmpHeader reads what ICMP and ICMPv6 have in common.
-func (d *Decoder) icmpHeader(c *cursor, sum Checksum) *ICMP {
-	f := &d.frame
+func icmpHeader(s *sink, c *cursor, sum Checksum) *ICMP {
+	f := s.frame
 	kind, code, check := c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return nil
 	}
-	f.ICMP = &f.room.icmp
+	f.ICMP = &s.room.icmp
 	*f.ICMP = ICMP{Type: kind, Code: code, Checksum: sum}
-	d.field("type", "%d", kind)
-	d.field("code", "%d", code)
-	d.field("checksum", "0x%04x (%s)", check, sum)
+	s.field("type", "%d", kind)
+	s.field("code", "%d", code)
+	s.field("checksum", "0x%04x (%s)", check, sum)
 	return f.ICMP
 }
 
-func (d *Decoder) icmpQuery(m *ICMP, rest uint32, c *cursor) {
+func icmpQuery(s *sink, m *ICMP, rest uint32, c *cursor) {
 	name := pick(icmpTypes, int(m.Type))
 	if name == number(int(m.Type)) {
 		name = "type " + name
 	}
 	switch m.Type {
 	case 0, 8, 13, 14, 15, 16, 17, 18:
-		d.echo(m, name, rest)
+		icmpEcho(s, m, name, rest)
 	case 9:
-		d.say("%s, lifetime %d, addresses %d", name, rest&0xffff, rest>>24)
+		s.say("%s, lifetime %d, addresses %d", name, rest&0xffff, rest>>24)
 	default:
-		d.say("%s, code %d", name, m.Code)
+		s.say("%s, code %d", name, m.Code)
 	}
 	switch m.Type {
 	case 13, 14:
 		original, received, sent := c.u32(), c.u32(), c.u32()
-		if !d.ended(c) {
-			d.field("original", "%d", original)
-			d.field("received", "%d", received)
-			d.field("sent", "%d", sent)
+		if !s.ended(c) {
+			s.field("original", "%d", original)
+			s.field("received", "%d", received)
+			s.field("sent", "%d", sent)
 		}
 	case 17, 18:
 		mask := c.ip4()
-		if !d.ended(c) {
-			d.say("mask %s", mask)
+		if !s.ended(c) {
+			s.say("mask %s", mask)
 		}
 	}
 }
 
-func (d *Decoder) echo(m *ICMP, name string, rest uint32) {
+func icmpEcho(s *sink, m *ICMP, name string, rest uint32) {
 	m.ID, m.Seq = uint16(rest>>16), uint16(rest)
-	d.field("id", "%d", m.ID)
-	d.field("sequence", "%d", m.Seq)
-	d.say("%s, id %d, seq %d", name, m.ID, m.Seq)
+	s.field("id", "%d", m.ID)
+	s.field("sequence", "%d", m.Seq)
+	s.say("%s, id %d, seq %d", name, m.ID, m.Seq)
 }
 
 // quote says which packet an error is about. It is only looked at, so that the
 // frame keeps the facts of the error itself.
-func (d *Decoder) quote(x data) {
-	if s := quoted(x); s != "" {
-		d.say("for %s", s)
-		d.field("about", "%s", s)
+func icmpQuote(s *sink, x data) {
+	if packet := quoted(x); packet != "" {
+		s.say("for %s", packet)
+		s.field("about", "%s", packet)
 	}
 }
 

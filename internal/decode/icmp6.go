@@ -25,46 +25,46 @@ var (
 	icmp6Problem = []string{"erroneous header", "unrecognized next header", "unrecognized option", "incomplete first fragment"}
 )
 
-func (d *Decoder) icmp6(x data) {
-	if !d.enter("icmpv6") {
+func icmp6(s *sink, x data) {
+	if !s.enter("icmpv6") {
 		return
 	}
 	c := read(x)
-	m := d.icmpHeader(c, d.checksum(x, 58, 0))
+	m := icmpHeader(s, c, s.checksum(x, 58, 0))
 	if m == nil {
 		return
 	}
 	if m.Type < 128 {
-		d.icmp6Error(m, c)
+		icmp6Error(s, m, c)
 	} else {
-		d.icmp6Message(m, c)
+		icmp6Message(s, m, c)
 	}
-	d.say("length %d", x.n)
+	s.say("length %d", x.n)
 }
 
-func (d *Decoder) icmp6Error(m *ICMP, c *cursor) {
+func icmp6Error(s *sink, m *ICMP, c *cursor) {
 	rest := c.u32()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	switch m.Type {
 	case 1:
-		d.say("unreachable, %s", pick(icmp6Unreachable, int(m.Code)))
+		s.say("unreachable, %s", pick(icmp6Unreachable, int(m.Code)))
 	case 2:
-		d.say("packet too big, mtu %d", rest)
-		d.field("mtu", "%d", rest)
+		s.say("packet too big, mtu %d", rest)
+		s.field("mtu", "%d", rest)
 	case 3:
-		d.say("%s", pick(icmp6Time, int(m.Code)))
+		s.say("%s", pick(icmp6Time, int(m.Code)))
 	case 4:
-		d.say("parameter problem, %s at byte %d", pick(icmp6Problem, int(m.Code)), rest)
-		d.field("pointer", "%d", rest)
+		s.say("parameter problem, %s at byte %d", pick(icmp6Problem, int(m.Code)), rest)
+		s.field("pointer", "%d", rest)
 	default:
-		d.say("type %d, code %d", m.Type, m.Code)
+		s.say("type %d, code %d", m.Type, m.Code)
 	}
-	d.quote(c.data)
+	icmpQuote(s, c.data)
 }
 
-func (d *Decoder) icmp6Message(m *ICMP, c *cursor) {
+func icmp6Message(s *sink, m *ICMP, c *cursor) {
 	name, ok := icmp6Types[m.Type]
 	if !ok {
 		name = "type " + number(int(m.Type))
@@ -72,98 +72,98 @@ func (d *Decoder) icmp6Message(m *ICMP, c *cursor) {
 	switch m.Type {
 	case 128, 129:
 		rest := c.u32()
-		if !d.ended(c) {
-			d.echo(m, name, rest)
+		if !s.ended(c) {
+			icmpEcho(s, m, name, rest)
 		}
 	case 130, 131, 132:
-		d.mld(m, name, c)
+		mld(s, m, name, c)
 	case 133:
-		d.say("%s", name)
+		s.say("%s", name)
 		c.u32()
-		d.ndOptions(c)
+		ndOptions(s, c)
 	case 134:
-		d.routerAdvertisement(name, c)
+		ndRouterAdvertisement(s, name, c)
 	case 135, 136, 137:
-		d.neighbor(m, name, c)
+		ndNeighbor(s, m, name, c)
 	case 143:
-		d.mld2(name, c)
+		mldReport(s, name, c)
 	default:
-		d.say("%s, code %d", name, m.Code)
+		s.say("%s, code %d", name, m.Code)
 	}
 }
 
-func (d *Decoder) routerAdvertisement(name string, c *cursor) {
+func ndRouterAdvertisement(s *sink, name string, c *cursor) {
 	hops, flags, life, reach, retrans := c.u8(), c.u8(), c.u16(), c.u32(), c.u32()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	words := flagWords("none", uint64(flags>>2), "proxy", "", "", "home-agent", "other", "managed")
-	d.field("hop limit", "%d", hops)
-	d.field("flags", "0x%02x (%s)", flags, words)
-	d.field("preference", "%s", []string{"medium", "high", "reserved", "low"}[flags>>3&3])
-	d.field("lifetime", "%ds", life)
-	d.field("reachable", "%dms", reach)
-	d.field("retransmit", "%dms", retrans)
-	d.say("%s, hop limit %d, flags [%s], lifetime %ds", name, hops, words, life)
-	d.ndOptions(c)
+	s.field("hop limit", "%d", hops)
+	s.field("flags", "0x%02x (%s)", flags, words)
+	s.field("preference", "%s", []string{"medium", "high", "reserved", "low"}[flags>>3&3])
+	s.field("lifetime", "%ds", life)
+	s.field("reachable", "%dms", reach)
+	s.field("retransmit", "%dms", retrans)
+	s.say("%s, hop limit %d, flags [%s], lifetime %ds", name, hops, words, life)
+	ndOptions(s, c)
 }
 
-func (d *Decoder) neighbor(m *ICMP, name string, c *cursor) {
+func ndNeighbor(s *sink, m *ICMP, name string, c *cursor) {
 	flags := c.u32()
 	target := c.ip6()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	m.Target = target
-	d.field("target", "%s", target)
+	s.field("target", "%s", target)
 	switch m.Type {
 	case 135:
-		d.say("%s, who has %s", name, target)
+		s.say("%s, who has %s", name, target)
 	case 136:
 		words := flagWords("none", uint64(flags>>29), "override", "solicited", "router")
-		d.field("flags", "%s", words)
-		d.say("%s, target is %s, flags [%s]", name, target, words)
+		s.field("flags", "%s", words)
+		s.say("%s, target is %s, flags [%s]", name, target, words)
 	case 137:
 		to := c.ip6()
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.field("destination", "%s", to)
-		d.say("%s, %s to %s", name, to, target)
+		s.field("destination", "%s", to)
+		s.say("%s, %s to %s", name, to, target)
 	}
-	d.ndOptions(c)
+	ndOptions(s, c)
 }
 
 // ndOptions are options of neighbour discovery: type, and length in 8 bytes.
-func (d *Decoder) ndOptions(c *cursor) {
+func ndOptions(s *sink, c *cursor) {
 	for i := 0; c.n > 0 && i < maxItems; i++ {
 		kind, n := c.u8(), int(c.u8())
 		if !c.short && n == 0 {
-			d.bad("option %d of no length", kind)
+			s.bad("option %d of no length", kind)
 			return
 		}
 		b := c.take(n*8 - 2)
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.ndOption(kind, b)
+		ndOption(s, kind, b)
 	}
 }
 
 // ndOption shows an option; b has at least 6 bytes.
-func (d *Decoder) ndOption(kind uint8, b []byte) {
+func ndOption(s *sink, kind uint8, b []byte) {
 	be := binary.BigEndian
 	value := ""
 	switch {
 	case kind == 1 || kind == 2:
 		name := []string{"source", "target"}[kind-1]
-		d.field(name+" link address", "%s", MAC(b[:6]))
-		d.say("%s link address %s", name, MAC(b[:6]))
+		s.field(name+" link address", "%s", MAC(b[:6]))
+		s.say("%s link address %s", name, MAC(b[:6]))
 		return
 	case kind == 3 && len(b) == 30:
 		value = fmt.Sprintf("prefix %s/%d", netip.AddrFrom16([16]byte(b[14:])), b[0])
-		d.field("prefix flags", "%s", flagWords("none", uint64(b[1]>>5), "router", "auto", "on-link"))
-		d.field("prefix lifetimes", "%ds %ds", be.Uint32(b[2:]), be.Uint32(b[6:]))
+		s.field("prefix flags", "%s", flagWords("none", uint64(b[1]>>5), "router", "auto", "on-link"))
+		s.field("prefix lifetimes", "%ds %ds", be.Uint32(b[2:]), be.Uint32(b[6:]))
 	case kind == 5:
 		value = fmt.Sprintf("mtu %d", be.Uint32(b[2:]))
 	case kind == 25:
@@ -175,65 +175,65 @@ func (d *Decoder) ndOption(kind uint8, b []byte) {
 		value = "dnssl " + searchList(b[6:])
 	}
 	if value == "" {
-		d.field("option", "%d 0x%s", kind, hexBytes(b))
+		s.field("option", "%d 0x%s", kind, hexBytes(b))
 		return
 	}
-	d.field("option", "%s", value)
-	d.say("%s", value)
+	s.field("option", "%s", value)
+	s.say("%s", value)
 }
 
-func (d *Decoder) mld(m *ICMP, name string, c *cursor) {
+func mld(s *sink, m *ICMP, name string, c *cursor) {
 	delay := c.u16()
 	c.u16()
 	group := c.ip6()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	m.Target = group
-	d.field("max delay", "%dms", delay)
-	d.field("group", "%s", group)
-	d.say("%s, group %s", name, group)
+	s.field("max delay", "%dms", delay)
+	s.field("group", "%s", group)
+	s.say("%s, group %s", name, group)
 }
 
 var groupRecords = []string{1: "is-in", 2: "is-ex", 3: "to-in", 4: "to-ex", 5: "allow", 6: "block"}
 
-func (d *Decoder) mld2(name string, c *cursor) {
+func mldReport(s *sink, name string, c *cursor) {
 	c.u16()
 	n := int(c.u16())
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("records", "%d", n)
-	d.say("%s, %d groups", name, n)
+	s.field("records", "%d", n)
+	s.say("%s, %d groups", name, n)
 	for range min(n, maxItems) {
 		kind, aux, sources, group := c.u8(), c.u8(), int(c.u16()), c.ip6()
 		c.take(sources*16 + int(aux)*4)
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.field("record", "%s %s %d sources", group, pick(groupRecords, int(kind)), sources)
-		d.say("[%s %s {%d sources}]", group, pick(groupRecords, int(kind)), sources)
+		s.field("record", "%s %s %d sources", group, pick(groupRecords, int(kind)), sources)
+		s.say("[%s %s {%d sources}]", group, pick(groupRecords, int(kind)), sources)
 	}
 }
 
-func (d *Decoder) igmp(x data) {
-	if !d.enter("igmp") {
+func igmp(s *sink, x data) {
+	if !s.enter("igmp") {
 		return
 	}
 	c := read(x)
-	kind, code, check, sum := c.u8(), c.u8(), c.u16(), d.plainSum(x)
+	kind, code, check, sum := c.u8(), c.u8(), c.u16(), s.plainSum(x)
 	if kind == 0x22 {
-		d.igmp3(x, c)
+		igmp3(s, x, c)
 		return
 	}
 	group := c.ip4()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("type", "0x%02x", kind)
-	d.field("max response", "%d", code)
-	d.field("checksum", "0x%04x (%s)", check, sum)
-	d.field("group", "%s", group)
+	s.field("type", "0x%02x", kind)
+	s.field("max response", "%d", code)
+	s.field("checksum", "0x%04x (%s)", check, sum)
+	s.field("group", "%s", group)
 	switch kind {
 	case 0x11:
 		version := 2
@@ -242,37 +242,37 @@ func (d *Decoder) igmp(x data) {
 		} else if code == 0 {
 			version = 1
 		}
-		d.say("query v%d, group %s", version, group)
+		s.say("query v%d, group %s", version, group)
 	case 0x12:
-		d.say("report v1, group %s", group)
+		s.say("report v1, group %s", group)
 	case 0x16:
-		d.say("report v2, group %s", group)
+		s.say("report v2, group %s", group)
 	case 0x17:
-		d.say("leave, group %s", group)
+		s.say("leave, group %s", group)
 	case 0x13:
-		d.say("dvmrp, length %d", x.n)
+		s.say("dvmrp, length %d", x.n)
 	default:
-		d.say("type 0x%02x, length %d", kind, x.n)
+		s.say("type 0x%02x, length %d", kind, x.n)
 	}
 }
 
-func (d *Decoder) igmp3(x data, c *cursor) {
+func igmp3(s *sink, x data, c *cursor) {
 	c.u16()
 	n := int(c.u16())
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("type", "0x22")
-	d.field("records", "%d", n)
-	d.say("report v3, %d groups", n)
+	s.field("type", "0x22")
+	s.field("records", "%d", n)
+	s.say("report v3, %d groups", n)
 	for range min(n, maxItems) {
 		kind, aux, sources, group := c.u8(), c.u8(), int(c.u16()), c.ip4()
 		c.take(sources*4 + int(aux)*4)
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.field("record", "%s %s %d sources", group, pick(groupRecords, int(kind)), sources)
-		d.say("[%s %s {%d sources}]", group, pick(groupRecords, int(kind)), sources)
+		s.field("record", "%s %s %d sources", group, pick(groupRecords, int(kind)), sources)
+		s.say("[%s %s {%d sources}]", group, pick(groupRecords, int(kind)), sources)
 	}
-	d.say("length %d", x.n)
+	s.say("length %d", x.n)
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // ipv4Options shows options of IPv4 where there are any.
-func (d *Decoder) ipv4Options(x data) {
+func ipv4Options(s *sink, x data) {
 	if x.n == 0 {
 		return
 	}
@@ -15,27 +15,27 @@ func (d *Decoder) ipv4Options(x data) {
 	for i := 0; len(c.b) > 0 && i < maxItems; i++ {
 		kind := c.u8()
 		if kind == 0 {
-			d.option("eol")
+			ipv4OptionField(s, "eol")
 			return
 		}
 		if kind == 1 {
-			d.option("nop")
+			ipv4OptionField(s, "nop")
 			continue
 		}
 		n := int(c.u8())
 		b := c.take(n - 2)
 		if c.short || n < 2 {
-			d.option(fmt.Sprintf("option %d of bad length %d", kind, n))
+			ipv4OptionField(s, fmt.Sprintf("option %d of bad length %d", kind, n))
 			return
 		}
-		d.option(ipv4Option(kind, b))
+		ipv4OptionField(s, ipv4Option(kind, b))
 	}
 	if !x.whole() {
-		d.frame.Truncated = true
+		s.frame.Truncated = true
 	}
 }
 
-func (d *Decoder) option(s string) { d.field("option", "%s", s) }
+func ipv4OptionField(s *sink, text string) { s.field("option", "%s", text) }
 
 var ipv4OptionNames = map[uint8]string{
 	7: "record route", 68: "timestamp", 82: "traceroute", 130: "security", 131: "loose source route", 133: "extended security",

@@ -1,8 +1,8 @@
 package decode
 
 // llc is an 802.2 frame.
-func (d *Decoder) llc(x data) {
-	if !d.enter("llc") {
+func llc(s *sink, x data) {
+	if !s.enter("llc") {
 		return
 	}
 	c := read(x)
@@ -11,62 +11,55 @@ func (d *Decoder) llc(x data) {
 	if control&3 != 3 {
 		control = control<<8 | uint16(c.u8())
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("dsap", "0x%02x", dsap)
-	d.field("ssap", "0x%02x", ssap)
-	d.field("control", "0x%02x", control)
+	s.field("dsap", "0x%02x", dsap)
+	s.field("ssap", "0x%02x", ssap)
+	s.field("control", "0x%02x", control)
 	switch {
 	case dsap == 0xaa && ssap == 0xaa && control == 3:
-		d.snap(c)
+		snap(s, c)
 	case dsap == 0xff && ssap == 0xff, dsap == 0xe0:
-		d.named("ipx", x)
+		s.named("ipx", x)
 	case dsap == 0x42 && control == 3:
-		d.stp(c.data)
+		stp(s, c.data)
 	case dsap == 0xf0:
-		d.named("netbeui", c.data)
+		s.named("netbeui", c.data)
 	case dsap == 0xfe && control == 3:
-		d.iso(c.data)
+		osi(s, c.data)
 	case dsap == 0x06 && control == 3:
-		d.ip(c.data)
+		ip(s, c.data)
 	default:
-		d.say("dsap 0x%02x, ssap 0x%02x, control 0x%02x, length %d", dsap, ssap, control, x.n)
+		s.say("dsap 0x%02x, ssap 0x%02x, control 0x%02x, length %d", dsap, ssap, control, x.n)
 	}
 }
 
-// named is a protocol of which only the name is told.
-func (d *Decoder) named(name string, x data) {
-	if d.enter(name) {
-		d.say("length %d", x.n)
-	}
-}
-
-func (d *Decoder) snap(c *cursor) {
+func snap(s *sink, c *cursor) {
 	oui, t := c.u24(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("oui", "%06x", oui)
-	d.field("protocol", "0x%04x", t)
+	s.field("oui", "%06x", oui)
+	s.field("protocol", "0x%04x", t)
 	switch {
 	case oui == 0 || oui == 0x0000f8:
-		d.frame.EtherType = t
-		d.etherType(t, c.data)
+		s.frame.EtherType = t
+		etherType(s, t, c.data)
 	case oui == 0x00000c && t == 0x2000:
-		d.cdp(c.data)
+		cdp(s, c.data)
 	case oui == 0x00000c && t == 0x010b:
-		d.stp(c.data)
+		stp(s, c.data)
 	case oui == 0x00000c:
-		d.named(pickCisco(t), c.data)
+		s.named(pickCisco(t), c.data)
 	case oui == 0x080007 && t == 0x809b:
-		d.named("appletalk", c.data)
+		s.named("appletalk", c.data)
 	case oui == 0x0080c2 && (t == 1 || t == 7): // bridged Ethernet, with its checksum and without
-		if d.tunnel("bridged", nil) {
-			d.ethernet(c.data)
+		if s.tunnel("bridged", nil) {
+			ethernet(s, c.data)
 		}
 	default:
-		d.say("oui %06x, protocol 0x%04x, length %d", oui, t, c.n)
+		s.say("oui %06x, protocol 0x%04x, length %d", oui, t, c.n)
 	}
 }
 
@@ -84,26 +77,26 @@ func pickCisco(t uint16) string {
 	return "cisco"
 }
 
-func (d *Decoder) stp(x data) {
-	if !d.enter("stp") {
+func stp(s *sink, x data) {
+	if !s.enter("stp") {
 		return
 	}
 	c := read(x)
 	proto, version, kind := c.u16(), c.u8(), c.u8()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("protocol", "%d", proto)
-	d.field("version", "%d", version)
-	d.field("type", "0x%02x", kind)
+	s.field("protocol", "%d", proto)
+	s.field("version", "%d", version)
+	s.field("type", "0x%02x", kind)
 	name := pick([]string{"config", 2: "rstp", 3: "mstp", 4: "spt"}, int(version))
 	if kind == 0x80 {
-		d.say("topology change")
+		s.say("topology change")
 		return
 	}
 	flags, rootPrio, root, cost := c.u8(), c.u16(), c.mac(), c.u32()
 	prio, bridge, port := c.u16(), c.mac(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	role := ""
@@ -111,20 +104,20 @@ func (d *Decoder) stp(x data) {
 		role = " " + []string{"master", "alternate", "root", "designated"}[flags>>2&3]
 	}
 	words := flagWords("none", uint64(flags), "topology-change", "proposal", "", "", "learn", "forward", "agreement", "topology-change-ack")
-	d.say("%s%s, flags [%s], root %04x.%s, cost %d, bridge %04x.%s, port 0x%04x", name, role, words, rootPrio, root, cost, prio, bridge, port)
+	s.say("%s%s, flags [%s], root %04x.%s, cost %d, bridge %04x.%s, port 0x%04x", name, role, words, rootPrio, root, cost, prio, bridge, port)
 	age, maxAge, hello, delay := c.u16(), c.u16(), c.u16(), c.u16()
 	if c.short {
 		return
 	}
-	d.field("flags", "0x%02x (%s)", flags, words)
-	d.field("root", "%04x.%s", rootPrio, root)
-	d.field("cost", "%d", cost)
-	d.field("bridge", "%04x.%s", prio, bridge)
-	d.field("port", "0x%04x", port)
-	d.field("age", "%ds", age>>8)
-	d.field("max age", "%ds", maxAge>>8)
-	d.field("hello", "%ds", hello>>8)
-	d.field("forward delay", "%ds", delay>>8)
+	s.field("flags", "0x%02x (%s)", flags, words)
+	s.field("root", "%04x.%s", rootPrio, root)
+	s.field("cost", "%d", cost)
+	s.field("bridge", "%04x.%s", prio, bridge)
+	s.field("port", "0x%04x", port)
+	s.field("age", "%ds", age>>8)
+	s.field("max age", "%ds", maxAge>>8)
+	s.field("hello", "%ds", hello>>8)
+	s.field("forward delay", "%ds", delay>>8)
 }
 
 var isisNames = []string{
@@ -132,7 +125,7 @@ var isisNames = []string{
 }
 
 // iso is one of OSI's protocols, by its first byte.
-func (d *Decoder) iso(x data) {
+func osi(s *sink, x data) {
 	c := read(x)
 	id := c.u8()
 	name := "iso"
@@ -144,36 +137,36 @@ func (d *Decoder) iso(x data) {
 	case 0x83:
 		name = "is-is"
 	}
-	if !d.enter(name) || d.ended(c) {
+	if !s.enter(name) || s.ended(c) {
 		return
 	}
 	if id != 0x83 {
-		d.say("length %d", x.n)
+		s.say("length %d", x.n)
 		return
 	}
 	n, version, idLen, pdu := c.u8(), c.u8(), c.u8(), c.u8()&31
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("header length", "%d", n)
-	d.field("version", "%d", version)
-	d.field("id length", "%d", idLen)
-	d.say("%s", pick(isisNames, int(pdu)))
+	s.field("header length", "%d", n)
+	s.field("version", "%d", version)
+	s.field("id length", "%d", idLen)
+	s.say("%s", pick(isisNames, int(pdu)))
 	c.take(3)
-	d.isisSource(pdu, c)
-	d.say("length %d", x.n)
+	isisSource(s, pdu, c)
+	s.say("length %d", x.n)
 }
 
 // isisSource tells whose word a message is.
-func (d *Decoder) isisSource(pdu uint8, c *cursor) {
+func isisSource(s *sink, pdu uint8, c *cursor) {
 	if pdu == 18 || pdu == 20 {
 		c.u32() // length, lifetime
 		id := c.take(8)
 		seq := c.u32()
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.say("lsp %s, seq 0x%08x", hexBytes(id), seq)
+		s.say("lsp %s, seq 0x%08x", hexBytes(id), seq)
 	} else {
 		if pdu < 18 {
 			c.u8() // the circuit's type
@@ -182,9 +175,9 @@ func (d *Decoder) isisSource(pdu uint8, c *cursor) {
 			c.u16()
 		}
 		source := c.take(6)
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.say("from %s", hexBytes(source))
+		s.say("from %s", hexBytes(source))
 	}
 }

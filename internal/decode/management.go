@@ -4,8 +4,8 @@ import "encoding/binary"
 
 var snmpPDUs = []string{"get", "get-next", "response", "set", "trap", "get-bulk", "inform", "trap-v2", "report"}
 
-// ber reads the head of an element of BER.
-func (c *cursor) ber() (tag uint8, content *cursor) {
+// berElement reads the head of an element of BER.
+func berElement(c *cursor) (tag uint8, content *cursor) {
 	tag = c.u8()
 	n := int(c.u8())
 	if n&0x80 != 0 {
@@ -21,8 +21,8 @@ func (c *cursor) ber() (tag uint8, content *cursor) {
 	return tag, c.sub(n)
 }
 
-// integer is the content of an INTEGER of up to 8 bytes.
-func (c *cursor) integer() int64 {
+// berInteger is the content of an INTEGER of up to 8 bytes.
+func berInteger(c *cursor) int64 {
 	var v int64
 	for i, b := range c.b[:min(len(c.b), 8)] {
 		if i == 0 {
@@ -34,46 +34,46 @@ func (c *cursor) integer() int64 {
 	return v
 }
 
-func (d *Decoder) snmp(x data) {
-	if !d.enter("snmp") {
+func snmp(s *sink, x data) {
+	if !s.enter("snmp") {
 		return
 	}
 	c := read(x)
-	tag, message := c.ber()
-	_, version := message.ber()
+	tag, message := berElement(c)
+	_, version := berElement(message)
 	if c.short || message.short || tag != 0x30 {
 		return
 	}
-	v := version.integer()
+	v := berInteger(version)
 	name := pick([]string{"v1", "v2c", 3: "v3"}, int(v))
-	d.field("version", "%s", name)
+	s.field("version", "%s", name)
 	if v == 3 {
-		d.say("v3")
+		s.say("v3")
 		return
 	}
-	_, community := message.ber()
-	kind, pdu := message.ber()
-	_, id := pdu.ber()
+	_, community := berElement(message)
+	kind, pdu := berElement(message)
+	_, id := berElement(pdu)
 	if message.short || pdu.short {
-		d.say("%s", name)
+		s.say("%s", name)
 		return
 	}
-	d.field("community", "%s", printable(community.b))
+	s.field("community", "%s", printable(community.b))
 	what := pick(snmpPDUs, int(kind&31))
-	d.say("%s %s, community %s", name, what, printable(community.b))
+	s.say("%s %s, community %s", name, what, printable(community.b))
 	if kind&31 != 4 {
-		d.say("id %d", id.integer())
+		s.say("id %d", berInteger(id))
 	}
-	d.snmpName(pdu)
+	snmpName(s, pdu)
 }
 
 // snmpName shows the first object's name.
-func (d *Decoder) snmpName(pdu *cursor) {
-	pdu.ber()
-	pdu.ber()
-	_, list := pdu.ber()
-	_, first := list.ber()
-	tag, oid := first.ber()
+func snmpName(s *sink, pdu *cursor) {
+	berElement(pdu)
+	berElement(pdu)
+	_, list := berElement(pdu)
+	_, first := berElement(list)
+	tag, oid := berElement(first)
 	if pdu.short || list.short || first.short || tag != 6 || len(oid.b) == 0 {
 		return
 	}
@@ -87,85 +87,85 @@ func (d *Decoder) snmpName(pdu *cursor) {
 			v = 0
 		}
 	}
-	d.field("object", "%s", dst)
-	d.say("%s", dst)
+	s.field("object", "%s", dst)
+	s.say("%s", dst)
 }
 
-func (d *Decoder) sflow(x data) {
-	if !d.enter("sflow") {
+func sflow(s *sink, x data) {
+	if !s.enter("sflow") {
 		return
 	}
 	c := read(x)
 	version, family := c.u32(), c.u32()
 	if family == 2 {
-		d.field("agent", "%s", c.ip6())
+		s.field("agent", "%s", c.ip6())
 	} else {
-		d.field("agent", "%s", c.ip4())
+		s.field("agent", "%s", c.ip4())
 	}
 	sub, seq, uptime, samples := c.u32(), c.u32(), c.u32(), c.u32()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("sub-agent", "%d", sub)
-	d.field("uptime", "%dms", uptime)
-	d.say("v%d, seq %d, %d samples", version, seq, samples)
+	s.field("sub-agent", "%d", sub)
+	s.field("uptime", "%dms", uptime)
+	s.say("v%d, seq %d, %d samples", version, seq, samples)
 }
 
-func (d *Decoder) netflow(x data) {
+func netflow(s *sink, x data) {
 	name := "netflow"
 	if len(x.b) >= 2 && binary.BigEndian.Uint16(x.b) == 10 {
 		name = "ipfix"
 	}
-	if !d.enter(name) {
+	if !s.enter(name) {
 		return
 	}
 	c := read(x)
 	version, count := c.u16(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	if name == "ipfix" {
 		time, seq, domain := c.u32(), c.u32(), c.u32()
-		if !d.ended(c) {
-			d.field("time", "%d", time)
-			d.say("seq %d, domain %d", seq, domain)
+		if !s.ended(c) {
+			s.field("time", "%d", time)
+			s.say("seq %d, domain %d", seq, domain)
 		}
 		return
 	}
-	d.say("v%d, %d records", version, count)
+	s.say("v%d, %d records", version, count)
 }
 
 var wireguardTypes = []string{1: "handshake initiation", 2: "handshake response", 3: "cookie reply", 4: "transport data"}
 
-func (d *Decoder) wireguard(x data) {
-	if !d.enter("wireguard") {
+func wireguard(s *sink, x data) {
+	if !s.enter("wireguard") {
 		return
 	}
 	c := read(x)
 	kind := c.u8()
 	c.take(3)
 	who := c.take(4)
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.say("%s, %s 0x%08x", pick(wireguardTypes, int(kind)), pick([]string{1: "sender", 2: "sender", 3: "receiver", 4: "receiver"}, int(kind)), binary.LittleEndian.Uint32(who))
+	s.say("%s, %s 0x%08x", pick(wireguardTypes, int(kind)), pick([]string{1: "sender", 2: "sender", 3: "receiver", 4: "receiver"}, int(kind)), binary.LittleEndian.Uint32(who))
 	if kind == 4 {
 		counter := c.take(8)
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.say("counter %d", binary.LittleEndian.Uint64(counter))
+		s.say("counter %d", binary.LittleEndian.Uint64(counter))
 	}
 }
 
 // natpmp is NAT-PMP, or its successor PCP.
-func (d *Decoder) natpmp(x data) {
-	if !d.enter("nat-pmp") {
+func natpmp(s *sink, x data) {
+	if !s.enter("nat-pmp") {
 		return
 	}
 	c := read(x)
 	version, op := c.u8(), c.u8()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	names := []string{"external address", "map udp", "map tcp"}
@@ -176,23 +176,23 @@ func (d *Decoder) natpmp(x data) {
 	if op&0x80 != 0 {
 		what = "response"
 	}
-	d.say("v%d %s %s", version, pick(names, int(op&0x7f)), what)
+	s.say("v%d %s %s", version, pick(names, int(op&0x7f)), what)
 }
 
-func (d *Decoder) bacnet(x data) {
-	if !d.enter("bacnet") {
+func bacnet(s *sink, x data) {
+	if !s.enter("bacnet") {
 		return
 	}
 	c := read(x)
 	kind, function, n := c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	names := []string{
 		0: "result", 1: "write bdt", 2: "read bdt", 3: "read bdt ack", 4: "forwarded npdu", 5: "register foreign device", 6: "read fdt",
 		9: "distribute broadcast", 10: "unicast npdu", 11: "broadcast npdu",
 	}
-	d.field("type", "0x%02x", kind)
-	d.field("length", "%d", n)
-	d.say("%s", pick(names, int(function)))
+	s.field("type", "0x%02x", kind)
+	s.field("length", "%d", n)
+	s.say("%s", pick(names, int(function)))
 }

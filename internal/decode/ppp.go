@@ -2,146 +2,133 @@ package decode
 
 import "fmt"
 
-func (d *Decoder) mpls(x data) {
-	if !d.enter("mpls") {
+func mpls(s *sink, x data) {
+	if !s.enter("mpls") {
 		return
 	}
-	f := &d.frame
+	f := s.frame
 	c := read(x)
 	for {
 		if len(f.MPLS) >= maxItems {
-			d.bad("more than %d labels", maxItems)
+			s.bad("more than %d labels", maxItems)
 			return
 		}
 		e := c.u32()
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
 		f.MPLS = append(f.MPLS, e>>12)
-		d.field("label", "%d class %d bottom %d ttl %d", e>>12, e>>9&7, e>>8&1, e&0xff)
+		s.field("label", "%d class %d bottom %d ttl %d", e>>12, e>>9&7, e>>8&1, e&0xff)
 		if e&0x100 != 0 {
 			break
 		}
 	}
-	d.labelled(c.data)
+	mplsPayload(s, c.data)
 }
 
 // labelled guesses what is behind the last label, as everybody must.
-func (d *Decoder) labelled(x data) {
+func mplsPayload(s *sink, x data) {
 	if len(x.b) == 0 {
-		d.say("length %d", x.n)
+		s.say("length %d", x.n)
 		return
 	}
 	switch x.b[0] >> 4 {
 	case 4:
-		d.ipv4(x)
+		ipv4(s, x)
 	case 6:
-		d.ipv6(x)
+		ipv6(s, x)
 	case 0: // a pseudowire's control word
-		if d.tunnel("pseudowire", nil) {
-			d.ethernet(x.from(4))
+		if s.tunnel("pseudowire", nil) {
+			ethernet(s, x.from(4))
 		}
 	case 1:
-		d.named("pw-ach", x)
+		s.named("pw-ach", x)
 	default:
-		d.say("length %d", x.n)
+		s.say("length %d", x.n)
 	}
 }
 
-func (d *Decoder) pppoe(x data, discovery bool) {
-	if !d.enter("pppoe") {
-		return
+// pppoe is a session: PPP without HDLC's address and control.
+func pppoe(s *sink, x data) {
+	_, session, rest, ok := pppoeHeader(s, x)
+	if id := uint32(session); ok && s.tunnel("pppoe", &id) {
+		pppProto(s, read(rest))
+	}
+}
+
+func pppoeDiscovery(s *sink, x data) {
+	if code, session, rest, ok := pppoeHeader(s, x); ok {
+		pppoeTags(s, code, session, read(rest))
+	}
+}
+
+func pppoeHeader(s *sink, x data) (code uint8, session uint16, rest data, ok bool) {
+	if !s.enter("pppoe") {
+		return 0, 0, data{}, false
 	}
 	c := read(x)
-	version, code, session, n := c.u8(), c.u8(), c.u16(), int(c.u16())
-	if d.ended(c) {
-		return
+	version := c.u8()
+	code, session = c.u8(), c.u16()
+	n := int(c.u16())
+	if s.ended(c) {
+		return 0, 0, data{}, false
 	}
-	d.field("version", "%d", version>>4)
-	d.field("type", "%d", version&15)
-	d.field("code", "0x%02x", code)
-	d.field("session", "%d", session)
-	d.field("length", "%d", n)
-	c.data = c.limit(n)
-	if discovery {
-		d.pppoeTags(code, session, c)
-		return
-	}
-	id := uint32(session)
-	if d.tunnel("pppoe", &id) {
-		d.pppProto(c)
-	}
+	s.field("version", "%d", version>>4)
+	s.field("type", "%d", version&15)
+	s.field("code", "0x%02x", code)
+	s.field("session", "%d", session)
+	s.field("length", "%d", n)
+	return code, session, c.limit(n), true
 }
 
 var pppoeCodes = map[uint8]string{0x09: "PADI", 0x07: "PADO", 0x19: "PADR", 0x65: "PADS", 0xa7: "PADT"}
 
-func (d *Decoder) pppoeTags(code uint8, session uint16, c *cursor) {
+func pppoeTags(s *sink, code uint8, session uint16, c *cursor) {
 	name, ok := pppoeCodes[code]
 	if !ok {
 		name = fmt.Sprintf("code 0x%02x", code)
 	}
-	d.say("%s, session %d", name, session)
+	s.say("%s, session %d", name, session)
 	for i := 0; c.n > 0 && i < maxItems; i++ {
 		tag := c.u16()
 		b := c.take(int(c.u16()))
-		if d.ended(c) || tag == 0 {
+		if s.ended(c) || tag == 0 {
 			return
 		}
 		switch tag {
 		case 0x0101:
-			d.field("service", "%s", printable(b))
-			d.say(`service "%s"`, printable(b))
+			s.field("service", "%s", printable(b))
+			s.say(`service "%s"`, printable(b))
 		case 0x0102:
-			d.field("concentrator", "%s", printable(b))
-			d.say("concentrator %s", printable(b))
+			s.field("concentrator", "%s", printable(b))
+			s.say("concentrator %s", printable(b))
 		default:
-			d.field("tag", "0x%04x 0x%s", tag, hexBytes(b))
+			s.field("tag", "0x%04x 0x%s", tag, hexBytes(b))
 		}
 	}
 }
 
 // ppp is a frame of PPP, with or without HDLC's address and control.
-func (d *Decoder) ppp(x data) {
-	if !d.enter("ppp") {
+func ppp(s *sink, x data) {
+	if !s.enter("ppp") {
 		return
 	}
 	if len(x.b) >= 2 && x.b[0] == 0xff && x.b[1] == 3 {
 		x = x.from(2)
 	}
-	d.pppProto(read(x))
+	pppProto(s, read(x))
 }
 
-func (d *Decoder) pppProto(c *cursor) {
+func pppProto(s *sink, c *cursor) {
 	proto := uint16(c.u8())
 	if proto&1 == 0 {
 		proto = proto<<8 | uint16(c.u8())
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("protocol", "0x%04x", proto)
-	switch proto {
-	case 0x0021:
-		d.ipv4(c.data)
-	case 0x0057:
-		d.ipv6(c.data)
-	case 0x0281, 0x0283:
-		d.mpls(c.data)
-	case 0xc021:
-		d.pppControl("lcp", c.data)
-	case 0x8021:
-		d.pppControl("ipcp", c.data)
-	case 0x8057:
-		d.pppControl("ipv6cp", c.data)
-	case 0x80fd:
-		d.pppControl("ccp", c.data)
-	case 0xc023:
-		d.pppControl("pap", c.data)
-	case 0xc223:
-		d.pppControl("chap", c.data)
-	default:
-		d.say("ppp protocol 0x%04x, length %d", proto, c.n)
-	}
+	s.field("protocol", "0x%04x", proto)
+	pppPayload(s, proto, c.data)
 }
 
 var (
@@ -153,15 +140,8 @@ var (
 	chapCodes = []string{1: "challenge", 2: "response", 3: "success", 4: "failure"}
 )
 
-func (d *Decoder) pppControl(name string, x data) {
-	if !d.enter(name) {
-		return
-	}
-	c := read(x)
-	code, id, n := c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
-		return
-	}
+// pppControl is one of PPP's control protocols, which share a header.
+func pppControl(name string) protocol {
 	codes := lcpCodes
 	switch name {
 	case "pap":
@@ -169,8 +149,18 @@ func (d *Decoder) pppControl(name string, x data) {
 	case "chap":
 		codes = chapCodes
 	}
-	d.field("code", "%d", code)
-	d.field("id", "%d", id)
-	d.field("length", "%d", n)
-	d.say("%s, id %d, length %d", pick(codes, int(code)), id, n)
+	return func(s *sink, x data) {
+		if !s.enter(name) {
+			return
+		}
+		c := read(x)
+		code, id, n := c.u8(), c.u8(), c.u16()
+		if s.ended(c) {
+			return
+		}
+		s.field("code", "%d", code)
+		s.field("id", "%d", id)
+		s.field("length", "%d", n)
+		s.say("%s, id %d, length %d", pick(codes, int(code)), id, n)
+	}
 }

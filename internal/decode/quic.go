@@ -42,49 +42,50 @@ func quicVersions(v uint32) *quicVersion {
 }
 
 // isQUIC says whether a datagram begins with a long header of a known version.
-func isQUIC(b []byte) bool {
+func isQUIC(x data) bool {
+	b := x.b
 	return len(b) >= 7 && b[0]&0xc0 == 0xc0 && quicVersions(binary.BigEndian.Uint32(b[1:])) != nil
 }
 
-func (d *Decoder) quic(x data) {
-	if !d.enter("quic") {
+func quic(s *sink, x data) {
+	if !s.enter("quic") {
 		return
 	}
 	c := read(x)
 	first := c.u8()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	if first&0x80 == 0 {
-		d.say("protected payload")
+		s.say("protected payload")
 		return
 	}
 	v := c.u32()
 	dcid := c.take(int(c.u8()))
 	scid := c.take(int(c.u8()))
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "0x%08x", v)
-	d.field("destination id", "%s", identity(dcid))
-	d.field("source id", "%s", identity(scid))
+	s.field("version", "0x%08x", v)
+	s.field("destination id", "%s", identity(dcid))
+	s.field("source id", "%s", identity(scid))
 	version := quicVersions(v)
 	switch {
 	case v == 0:
-		d.say("version negotiation, dcid %s, scid %s", identity(dcid), identity(scid))
+		s.say("version negotiation, dcid %s, scid %s", identity(dcid), identity(scid))
 		return
 	case version == nil:
-		d.say("version 0x%08x, dcid %s, scid %s", v, identity(dcid), identity(scid))
+		s.say("version 0x%08x, dcid %s, scid %s", v, identity(dcid), identity(scid))
 		return
 	}
 	kind := version.types[first>>4&3]
-	d.field("type", "%s", kind)
-	d.say("%s %s, dcid %s, scid %s", version.name, kind, identity(dcid), identity(scid))
+	s.field("type", "%s", kind)
+	s.say("%s %s, dcid %s, scid %s", version.name, kind, identity(dcid), identity(scid))
 	if kind != "initial" {
 		return
 	}
 	if hello := version.hello(x.b, dcid, c); hello != nil {
-		d.quicHello(hello)
+		quicHello(s, hello)
 	}
 }
 
@@ -97,21 +98,21 @@ func identity(b []byte) string {
 }
 
 // quicHello reads the client's hello, as far as the first packet has it.
-func (d *Decoder) quicHello(b []byte) {
+func quicHello(s *sink, b []byte) {
 	if len(b) < 4 || b[0] != 1 {
 		return
 	}
-	f := &d.frame
-	f.TLS = &f.room.tls
+	f := s.frame
+	f.TLS = &s.room.tls
 	*f.TLS = TLS{Record: "handshake", ALPN: f.TLS.ALPN[:0]}
-	d.handshake(1, data{b, len(b)}, 4)
+	tlsHandshake(s, 1, data{b, len(b)}, 4)
 }
 
 // hello returns what of the hello is in an initial packet of a client, or nil.
 // c is behind the identities.
 func (v *quicVersion) hello(packet, dcid []byte, c *cursor) []byte {
-	c.take(int(c.varint())) // the token
-	n := c.varint()
+	c.take(int(varint(c))) // the token
+	n := varint(c)
 	if c.short || n < 20 || n > uint64(len(c.b)) || len(dcid) > 20 {
 		return nil
 	}
@@ -178,10 +179,10 @@ func cryptoFrames(p []byte) []byte {
 	var have [maxHello]bool
 	c := read(data{p, len(p)})
 	for len(c.b) > 0 && !c.short {
-		switch kind := c.varint(); kind {
+		switch kind := varint(c); kind {
 		case 0, 1: // padding, ping
 		case 6:
-			at, n := c.varint(), c.varint()
+			at, n := varint(c), varint(c)
 			b := c.take(int(min(n, maxHello+1)))
 			if c.short || at > maxHello || n > maxHello {
 				continue
@@ -202,7 +203,7 @@ func cryptoFrames(p []byte) []byte {
 }
 
 // varint reads an integer of QUIC: its first two bits say how long it is.
-func (c *cursor) varint() uint64 {
+func varint(c *cursor) uint64 {
 	first := c.u8()
 	v := uint64(first & 63)
 	for range 1<<(first>>6) - 1 {

@@ -7,8 +7,8 @@ import (
 
 var ospfTypes = []string{1: "hello", 2: "database description", 3: "ls-request", 4: "ls-update", 5: "ls-ack"}
 
-func (d *Decoder) ospf(x data) {
-	if !d.enter("ospf") {
+func ospf(s *sink, x data) {
+	if !s.enter("ospf") {
 		return
 	}
 	c := read(x)
@@ -19,63 +19,63 @@ func (d *Decoder) ospf(x data) {
 	} else {
 		c.u16()
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", version)
-	d.field("type", "%d", kind)
-	d.field("length", "%d", n)
-	d.field("router", "%s", router)
-	d.field("area", "%s", area)
-	d.field("checksum", "0x%04x", check)
-	d.say("v%d %s, router %s, area %s", version, pick(ospfTypes, int(kind)), router, area)
+	s.field("version", "%d", version)
+	s.field("type", "%d", kind)
+	s.field("length", "%d", n)
+	s.field("router", "%s", router)
+	s.field("area", "%s", area)
+	s.field("checksum", "0x%04x", check)
+	s.say("v%d %s, router %s, area %s", version, pick(ospfTypes, int(kind)), router, area)
 	switch {
 	case kind == 1:
-		d.ospfHello(version, c)
+		ospfHello(s, version, c)
 	case kind == 4:
-		if count := c.u32(); !d.ended(c) {
-			d.say("%d lsas", count)
+		if count := c.u32(); !s.ended(c) {
+			s.say("%d lsas", count)
 		}
 	}
-	d.say("length %d", n)
+	s.say("length %d", n)
 }
 
-func (d *Decoder) ospfHello(version uint8, c *cursor) {
+func ospfHello(s *sink, version uint8, c *cursor) {
 	if version < 3 {
 		mask, interval, options, priority, dead := c.ip4(), c.u16(), c.u8(), c.u8(), c.u32()
-		d.field("mask", "%s", mask)
-		d.field("hello", "%ds", interval)
-		d.field("options", "0x%02x", options)
-		d.field("priority", "%d", priority)
-		d.field("dead", "%ds", dead)
+		s.field("mask", "%s", mask)
+		s.field("hello", "%ds", interval)
+		s.field("options", "0x%02x", options)
+		s.field("priority", "%d", priority)
+		s.field("dead", "%ds", dead)
 	} else {
 		id, options, interval, dead := c.u32(), c.u32(), c.u16(), c.u16()
-		d.field("interface", "%d", id)
-		d.field("options", "0x%08x", options)
-		d.field("hello", "%ds", interval)
-		d.field("dead", "%ds", dead)
+		s.field("interface", "%d", id)
+		s.field("options", "0x%08x", options)
+		s.field("hello", "%ds", interval)
+		s.field("dead", "%ds", dead)
 	}
 	dr, backup := c.ip4(), c.ip4()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.say("dr %s, backup %s, %d neighbors", dr, backup, c.n/4)
+	s.say("dr %s, backup %s, %d neighbors", dr, backup, c.n/4)
 }
 
 // vrrp shares its number with OpenBSD's CARP, whose header has a length of
 // authentication where VRRP counts addresses.
-func (d *Decoder) vrrp(x data) {
+func vrrp(s *sink, x data) {
 	c := read(x)
 	first, id, priority, count := c.u8(), c.u8(), c.u8(), c.u8()
 	if first == 0x21 && count == 7 && x.n == 36 {
-		d.carp(x)
+		carp(s, x)
 		return
 	}
-	if !d.enter("vrrp") {
+	if !s.enter("vrrp") {
 		return
 	}
 	interval, check := c.u16(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	unit := "s"
@@ -84,97 +84,97 @@ func (d *Decoder) vrrp(x data) {
 	} else {
 		interval &= 0xff
 	}
-	d.field("version", "%d", first>>4)
-	d.field("type", "%d", first&15)
-	d.field("checksum", "0x%04x", check)
-	d.say("v%d advertisement, vrid %d, prio %d, interval %d%s", first>>4, id, priority, interval, unit)
+	s.field("version", "%d", first>>4)
+	s.field("type", "%d", first&15)
+	s.field("checksum", "0x%04x", check)
+	s.say("v%d advertisement, vrid %d, prio %d, interval %d%s", first>>4, id, priority, interval, unit)
 	for range min(int(count), maxItems) {
 		var a netip.Addr
-		if d.frame.Src.Is4() {
+		if s.frame.Src.Is4() {
 			a = c.ip4()
 		} else {
 			a = c.ip6()
 		}
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.say("%s", a)
+		s.say("%s", a)
 	}
-	d.say("length %d", x.n)
+	s.say("length %d", x.n)
 }
 
-func (d *Decoder) carp(x data) {
-	if !d.enter("carp") {
+func carp(s *sink, x data) {
+	if !s.enter("carp") {
 		return
 	}
 	c := read(x)
 	first, id, skew, auth, demote, base, check := c.u8(), c.u8(), c.u8(), c.u8(), c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", first>>4)
-	d.field("authentication length", "%d", auth)
-	d.field("checksum", "0x%04x", check)
-	d.say("advertisement, vhid %d, advbase %d, advskew %d, demote %d, length %d", id, base, skew, demote, x.n)
+	s.field("version", "%d", first>>4)
+	s.field("authentication length", "%d", auth)
+	s.field("checksum", "0x%04x", check)
+	s.say("advertisement, vhid %d, advbase %d, advskew %d, demote %d, length %d", id, base, skew, demote, x.n)
 }
 
 var pimTypes = []string{
 	"hello", "register", "register-stop", "join/prune", "bootstrap", "assert", "graft", "graft-ack", "candidate rp", "state refresh", "df election",
 }
 
-func (d *Decoder) pim(x data) {
-	if !d.enter("pim") {
+func pim(s *sink, x data) {
+	if !s.enter("pim") {
 		return
 	}
 	c := read(x)
 	first, _, check := c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", first>>4)
-	d.field("type", "%d", first&15)
-	d.field("checksum", "0x%04x", check)
-	d.say("v%d %s, length %d", first>>4, pick(pimTypes, int(first&15)), x.n)
+	s.field("version", "%d", first>>4)
+	s.field("type", "%d", first&15)
+	s.field("checksum", "0x%04x", check)
+	s.say("v%d %s, length %d", first>>4, pick(pimTypes, int(first&15)), x.n)
 }
 
 var eigrpOps = []string{1: "update", 2: "request", 3: "query", 4: "reply", 5: "hello", 10: "sia-query", 11: "sia-reply"}
 
-func (d *Decoder) eigrp(x data) {
-	if !d.enter("eigrp") {
+func eigrp(s *sink, x data) {
+	if !s.enter("eigrp") {
 		return
 	}
 	c := read(x)
 	version, op, check, flags, seq, ack, _, as := c.u8(), c.u8(), c.u16(), c.u32(), c.u32(), c.u32(), c.u16(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", version)
-	d.field("checksum", "0x%04x", check)
-	d.field("flags", "0x%08x", flags)
-	d.say("v%d %s, as %d, seq %d, ack %d, length %d", version, pick(eigrpOps, int(op)), as, seq, ack, x.n)
+	s.field("version", "%d", version)
+	s.field("checksum", "0x%04x", check)
+	s.field("flags", "0x%08x", flags)
+	s.say("v%d %s, as %d, seq %d, ack %d, length %d", version, pick(eigrpOps, int(op)), as, seq, ack, x.n)
 }
 
 var rsvpTypes = []string{1: "path", 2: "resv", 3: "path error", 4: "resv error", 5: "path tear", 6: "resv tear", 7: "resv confirm", 12: "bundle", 13: "ack", 15: "srefresh", 20: "hello"}
 
-func (d *Decoder) rsvp(x data) {
-	if !d.enter("rsvp") {
+func rsvp(s *sink, x data) {
+	if !s.enter("rsvp") {
 		return
 	}
 	c := read(x)
 	first, kind, check, ttl, _, n := c.u8(), c.u8(), c.u16(), c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("flags", "%d", first&15)
-	d.field("checksum", "0x%04x", check)
-	d.field("ttl", "%d", ttl)
-	d.say("v%d %s, length %d", first>>4, pick(rsvpTypes, int(kind)), n)
+	s.field("flags", "%d", first&15)
+	s.field("checksum", "0x%04x", check)
+	s.field("ttl", "%d", ttl)
+	s.say("v%d %s, length %d", first>>4, pick(rsvpTypes, int(kind)), n)
 }
 
 var hsrpStates = map[uint8]string{0: "initial", 1: "learn", 2: "listen", 4: "speak", 8: "standby", 16: "active"}
 
-func (d *Decoder) hsrp(x data) {
-	if !d.enter("hsrp") {
+func hsrp(s *sink, x data) {
+	if !s.enter("hsrp") {
 		return
 	}
 	c := read(x)
@@ -182,77 +182,82 @@ func (d *Decoder) hsrp(x data) {
 	c.u8()
 	c.u64() // the password
 	addr := c.ip4()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	if version != 0 {
-		d.say("v2")
+		s.say("v2")
 		return
 	}
 	name, ok := hsrpStates[state]
 	if !ok {
 		name = number(int(state))
 	}
-	d.field("hello", "%ds", hello)
-	d.field("hold", "%ds", hold)
-	d.say("%s, state %s, group %d, prio %d, address %s", pick([]string{"hello", "coup", "resign"}, int(op)), name, group, priority, addr)
+	s.field("hello", "%ds", hello)
+	s.field("hold", "%ds", hold)
+	s.say("%s, state %s, group %d, prio %d, address %s", pick([]string{"hello", "coup", "resign"}, int(op)), name, group, priority, addr)
 }
 
-func (d *Decoder) rip(x data) {
-	if !d.enter("rip") {
+func rip(s *sink, x data) {
+	if !s.enter("rip") {
 		return
 	}
 	c := read(x)
 	command, version, _ := c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.say("v%d %s", version, pick([]string{1: "request", 2: "response"}, int(command)))
+	s.say("v%d %s", version, pick([]string{1: "request", 2: "response"}, int(command)))
 	for i := 0; c.n > 0 && i < maxItems; i++ {
 		family, tag, addr, mask, next, metric := c.u16(), c.u16(), c.ip4(), c.ip4(), c.ip4(), c.u32()
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.field("route", "family %d tag %d %s mask %s next %s metric %d", family, tag, addr, mask, next, metric)
-		d.say("%s metric %d", addr, metric)
+		s.field("route", "family %d tag %d %s mask %s next %s metric %d", family, tag, addr, mask, next, metric)
+		s.say("%s metric %d", addr, metric)
 	}
 }
 
-func (d *Decoder) ripng(x data) {
-	if !d.enter("ripng") {
+func ripng(s *sink, x data) {
+	if !s.enter("ripng") {
 		return
 	}
 	c := read(x)
 	command, version, _ := c.u8(), c.u8(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.say("v%d %s", version, pick([]string{1: "request", 2: "response"}, int(command)))
+	s.say("v%d %s", version, pick([]string{1: "request", 2: "response"}, int(command)))
 	for i := 0; c.n > 0 && i < maxItems; i++ {
 		prefix, tag, bits, metric := c.ip6(), c.u16(), c.u8(), c.u8()
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.field("route", "%s/%d tag %d metric %d", prefix, bits, tag, metric)
-		d.say("%s/%d metric %d", prefix, bits, metric)
+		s.field("route", "%s/%d tag %d metric %d", prefix, bits, tag, metric)
+		s.say("%s/%d metric %d", prefix, bits, metric)
 	}
 }
 
 var bgpTypes = []string{1: "open", 2: "update", 3: "notification", 4: "keepalive", 5: "route-refresh"}
 
-func (d *Decoder) bgp(x data) {
-	if !d.enter("bgp") {
+// isBGP says whether a payload begins with the marker, which is all ones.
+func isBGP(x data) bool {
+	return len(x.b) >= 19 && string(x.b[:16]) == "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+}
+
+func bgp(s *sink, x data) {
+	if !s.enter("bgp") {
 		return
 	}
 	c := read(x)
 	for i := 0; c.n > 0 && i < maxItems; i++ {
 		c.take(16)
 		n, kind := int(c.u16()), c.u8()
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
 		if n < 19 {
-			d.bad("bgp message of %d bytes", n)
+			s.bad("bgp message of %d bytes", n)
 			return
 		}
 		name := pick(bgpTypes, int(kind))
@@ -261,29 +266,29 @@ func (d *Decoder) bgp(x data) {
 			version, as, hold, id := o.u8(), o.u16(), o.u16(), o.ip4()
 			name = fmt.Sprintf("open v%d as %d hold %ds id %s", version, as, hold, id)
 		}
-		d.field("message", "%s length %d", name, n)
-		d.say("%s", name)
+		s.field("message", "%s length %d", name, n)
+		s.say("%s", name)
 		c.data = c.from(n - 19)
 	}
 }
 
 var bfdStates = []string{"admin-down", "down", "init", "up"}
 
-func (d *Decoder) bfd(x data) {
-	if !d.enter("bfd") {
+func bfd(s *sink, x data) {
+	if !s.enter("bfd") {
 		return
 	}
 	c := read(x)
 	first, flags, multiplier, n := c.u8(), c.u8(), c.u8(), c.u8()
 	mine, yours, tx, rx, echo := c.u32(), c.u32(), c.u32(), c.u32(), c.u32()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", first>>5)
-	d.field("diagnostic", "%d", first&31)
-	d.field("length", "%d", n)
-	d.field("multiplier", "%d", multiplier)
-	d.field("flags", "%s", flagWords("none", uint64(flags), "multipoint", "demand", "authentication", "control-plane-independent", "final", "poll"))
-	d.field("echo interval", "%dus", echo)
-	d.say("v%d %s, discriminators 0x%08x 0x%08x, tx %dus, rx %dus", first>>5, bfdStates[flags>>6], mine, yours, tx, rx)
+	s.field("version", "%d", first>>5)
+	s.field("diagnostic", "%d", first&31)
+	s.field("length", "%d", n)
+	s.field("multiplier", "%d", multiplier)
+	s.field("flags", "%s", flagWords("none", uint64(flags), "multipoint", "demand", "authentication", "control-plane-independent", "final", "poll"))
+	s.field("echo interval", "%dus", echo)
+	s.say("v%d %s, discriminators 0x%08x 0x%08x, tx %dus, rx %dus", first>>5, bfdStates[flags>>6], mine, yours, tx, rx)
 }

@@ -6,76 +6,76 @@ import (
 	"strings"
 )
 
-func (d *Decoder) tcp(x data) {
-	if !d.enter("tcp") {
+func tcp(s *sink, x data) {
+	if !s.enter("tcp") {
 		return
 	}
-	f := &d.frame
+	f := s.frame
 	c := read(x)
 	src, dst := c.u16(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.ports(src, dst)
-	t := &f.room.tcp
+	s.ports(src, dst)
+	t := &s.room.tcp
 	*t = TCP{Options: t.Options[:0]}
 	t.Seq, t.Ack = c.u32(), c.u32()
 	bits := c.u16()
 	t.Window = c.u16()
 	check := c.u16()
 	t.Urgent = c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	f.TCP = t
 	header := int(bits>>12) * 4
 	t.Bits = bits & 0xfff
 	t.Flags = tcpFlags(t.Bits)
-	t.Checksum = d.checksum(x, 6, check)
+	t.Checksum = s.checksum(x, 6, check)
 	t.Length = max(x.n-header, 0)
-	d.tcpFields(t, header, check)
-	d.say("[%s]", t.Flags)
+	tcpFields(s, t, header, check)
+	s.say("[%s]", t.Flags)
 	if header < 20 || header > x.n {
-		d.bad("header of %d bytes", header)
+		s.bad("header of %d bytes", header)
 		return
 	}
-	d.tcpSeq(t)
-	d.tcpOptions(c.limit(header - 20))
-	d.say("length %d", t.Length)
+	tcpSeq(s, t)
+	tcpOptions(s, c.limit(header-20))
+	s.say("length %d", t.Length)
 	if t.Length > 0 {
-		d.tcpPayload(x.from(header))
+		tcpPayload(s, x.from(header))
 	}
 }
 
 // tcpSeq tells sequence numbers as they are on the wire: a decoder that knew
 // the first ones would have to remember flows.
-func (d *Decoder) tcpSeq(t *TCP) {
+func tcpSeq(s *sink, t *TCP) {
 	if t.Length > 0 || t.Bits&7 != 0 {
-		d.say("seq %d", t.Seq)
+		s.say("seq %d", t.Seq)
 	}
 	if t.Length > 0 {
-		d.more(":%d", t.Seq+uint32(t.Length))
+		s.more(":%d", t.Seq+uint32(t.Length))
 	}
 	if t.Bits&0x10 != 0 {
-		d.say("ack %d", t.Ack)
+		s.say("ack %d", t.Ack)
 	}
-	d.say("win %d", t.Window)
+	s.say("win %d", t.Window)
 	if t.Bits&0x20 != 0 {
-		d.say("urg %d", t.Urgent)
+		s.say("urg %d", t.Urgent)
 	}
 }
 
-func (d *Decoder) tcpFields(t *TCP, header int, check uint16) {
-	if !d.verbose {
+func tcpFields(s *sink, t *TCP, header int, check uint16) {
+	if !s.verbose {
 		return
 	}
-	d.field("sequence", "%d", t.Seq)
-	d.field("acknowledgment", "%d", t.Ack)
-	d.field("header length", "%d", header)
-	d.field("flags", "0x%03x (%s)", t.Bits, flagWords("none", uint64(t.Bits), "FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE"))
-	d.field("window", "%d", t.Window)
-	d.field("checksum", "0x%04x (%s)", check, t.Checksum)
-	d.field("urgent", "%d", t.Urgent)
+	s.field("sequence", "%d", t.Seq)
+	s.field("acknowledgment", "%d", t.Ack)
+	s.field("header length", "%d", header)
+	s.field("flags", "0x%03x (%s)", t.Bits, flagWords("none", uint64(t.Bits), "FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE"))
+	s.field("window", "%d", t.Window)
+	s.field("checksum", "0x%04x (%s)", check, t.Checksum)
+	s.field("urgent", "%d", t.Urgent)
 }
 
 // tcpFlags are the flags in tcpdump's letters, in its order.
@@ -93,8 +93,8 @@ func tcpFlags(bits uint16) string {
 	return string(b)
 }
 
-func (d *Decoder) tcpOptions(x data) {
-	t := d.frame.TCP
+func tcpOptions(s *sink, x data) {
+	t := s.frame.TCP
 	c := read(x)
 	for len(c.b) > 0 && len(t.Options) < maxItems {
 		kind := c.u8()
@@ -116,8 +116,8 @@ func (d *Decoder) tcpOptions(x data) {
 	}
 	if len(t.Options) > 0 {
 		all := strings.Join(t.Options, ",")
-		d.say("options [%s]", all)
-		d.field("options", "[%s]", all)
+		s.say("options [%s]", all)
+		s.field("options", "[%s]", all)
 	}
 }
 

@@ -2,116 +2,20 @@ package decode
 
 import "encoding/binary"
 
-// tcpPayload decodes a segment that begins a message. What it is shows in its
-// first bytes where that is certain, and else in the ports.
-func (d *Decoder) tcpPayload(x data) {
-	b := x.b
-	switch {
-	case isTLS(b):
-		d.tls(x)
-	case isHTTP(b):
-		d.http("http", x)
-	case len(b) > 4 && string(b[:4]) == "SSH-":
-		d.text("ssh", x)
-	case len(b) >= 19 && string(b[:16]) == "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff":
-		d.bgp(x)
-	case len(b) >= 8 && (string(b[4:8]) == "\xfeSMB" || string(b[4:8]) == "\xffSMB"):
-		d.smb(x)
-	default:
-		f := &d.frame
-		low, high := min(f.SrcPort, f.DstPort), max(f.SrcPort, f.DstPort)
-		if !d.tcpPort(low, x) && !d.tcpText(low, x) && !d.tcpPort(high, x) {
-			d.tcpText(high, x)
-		}
-	}
-}
-
-// tcpPort decodes by a port. What can't begin a message of its protocol stays
-// TCP: most segments of a long message begin in its middle.
-func (d *Decoder) tcpPort(port uint16, x data) bool {
-	switch port {
-	case 53:
-		d.dnsTCP(x)
-	case 102:
-		d.tpkt("iso-tsap", x)
-	case 502:
-		d.modbus(x)
-	case 646:
-		d.ldp(x)
-	case 1723:
-		d.pptpControl(x)
-	case 1883:
-		d.mqtt(x)
-	case 3260:
-		d.iscsi(x)
-	case 3306:
-		d.mysql(x)
-	case 3389:
-		d.tpkt("rdp", x)
-	case 3868:
-		d.diameter(x)
-	case 5432:
-		d.postgres(x)
-	case 6653, 6633:
-		d.openflow(x)
-	default:
-		return false
-	}
-	return true
-}
-
-func (d *Decoder) tcpText(port uint16, x data) bool {
-	name := textPort(port)
-	if name == "" || !isText(x.b) {
-		return false
-	}
-	d.text(name, x)
-	return true
-}
-
-// textPort is the protocol of lines that is spoken at a port.
-func textPort(port uint16) string {
-	switch port {
-	case 21:
-		return "ftp"
-	case 25, 587:
-		return "smtp"
-	case 43:
-		return "whois"
-	case 79:
-		return "finger"
-	case 110:
-		return "pop3"
-	case 119:
-		return "nntp"
-	case 143:
-		return "imap"
-	case 514:
-		return "syslog"
-	case 554:
-		return "rtsp"
-	case 5060:
-		return "sip"
-	case 5222, 5269:
-		return "xmpp"
-	case 6379:
-		return "redis"
-	case 6667:
-		return "irc"
-	case 11211:
-		return "memcache"
-	}
-	return ""
-}
-
 var smbCommands = []string{
 	"negotiate", "session-setup", "logoff", "tree-connect", "tree-disconnect", "create", "close", "flush", "read", "write", "lock",
 	"ioctl", "cancel", "echo", "query-directory", "change-notify", "query-info", "set-info", "oplock-break",
 }
 
+func isSSH(x data) bool { return len(x.b) > 4 && string(x.b[:4]) == "SSH-" }
+
+func isSMB(x data) bool {
+	return len(x.b) >= 8 && (string(x.b[4:8]) == "\xfeSMB" || string(x.b[4:8]) == "\xffSMB")
+}
+
 // smb is SMB in NetBIOS's frame; version 2 has little-endian numbers.
-func (d *Decoder) smb(x data) {
-	if !d.enter("smb") {
+func smb(s *sink, x data) {
+	if !s.enter("smb") {
 		return
 	}
 	c := read(x.from(4))
@@ -119,8 +23,8 @@ func (d *Decoder) smb(x data) {
 	c.take(3)
 	if first == 0xff {
 		command := c.u8()
-		if !d.ended(c) {
-			d.say("v1, command 0x%02x", command)
+		if !s.ended(c) {
+			s.say("v1, command 0x%02x", command)
 		}
 		return
 	}
@@ -128,30 +32,35 @@ func (d *Decoder) smb(x data) {
 	command := c.take(2)
 	c.u16()
 	flags := c.take(4)
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	what := "request"
 	if flags[0]&1 != 0 {
 		what = "response"
 	}
-	d.say("v2 %s %s", pick(smbCommands, int(binary.LittleEndian.Uint16(command))), what)
+	s.say("v2 %s %s", pick(smbCommands, int(binary.LittleEndian.Uint16(command))), what)
 }
 
 var cotpNames = []string{6: "credit", 8: "disconnect request", 12: "disconnect confirm", 13: "connect confirm", 14: "connect request", 15: "data"}
 
-func (d *Decoder) tpkt(name string, x data) {
+// tpkt returns a protocol on top of ISO's transport.
+func tpkt(name string) protocol {
+	return func(s *sink, x data) { tpktMessage(s, name, x) }
+}
+
+func tpktMessage(s *sink, name string, x data) {
 	c := read(x)
 	version, _, n, header, kind := c.u8(), c.u8(), c.u16(), c.u8(), c.u8()
 	if version != 3 && len(x.b) > 0 {
 		return // a message's later segment
 	}
-	if !d.enter(name) || d.ended(c) {
+	if !s.enter(name) || s.ended(c) {
 		return
 	}
-	d.field("length", "%d", n)
-	d.field("header length", "%d", header)
-	d.say("%s", pick(cotpNames, int(kind>>4)))
+	s.field("length", "%d", n)
+	s.field("header length", "%d", header)
+	s.say("%s", pick(cotpNames, int(kind>>4)))
 }
 
 var modbusFunctions = []string{
@@ -159,19 +68,19 @@ var modbusFunctions = []string{
 	7: "read exception status", 8: "diagnostics", 15: "write coils", 16: "write registers", 22: "mask write register", 23: "read/write registers", 43: "device identification",
 }
 
-func (d *Decoder) modbus(x data) {
+func modbus(s *sink, x data) {
 	c := read(x)
 	id, proto, n, unit, function := c.u16(), c.u16(), c.u16(), c.u8(), c.u8()
 	if proto != 0 {
 		return
 	}
-	if !d.enter("modbus") || d.ended(c) {
+	if !s.enter("modbus") || s.ended(c) {
 		return
 	}
-	d.field("length", "%d", n)
-	d.say("id %d, unit %d, %s", id, unit, pick(modbusFunctions, int(function&0x7f)))
+	s.field("length", "%d", n)
+	s.say("id %d, unit %d, %s", id, unit, pick(modbusFunctions, int(function&0x7f)))
 	if function&0x80 != 0 {
-		d.say("exception %d", c.u8())
+		s.say("exception %d", c.u8())
 	}
 }
 
@@ -180,20 +89,20 @@ var ldpNames = map[uint16]string{
 	0x400: "label mapping", 0x401: "label request", 0x402: "label withdraw", 0x403: "label release", 0x404: "label abort",
 }
 
-func (d *Decoder) ldp(x data) {
+func ldp(s *sink, x data) {
 	c := read(x)
 	version, n, router, space := c.u16(), c.u16(), c.ip4(), c.u16()
 	if version != 1 && len(x.b) > 1 {
 		return
 	}
-	if !d.enter("ldp") || d.ended(c) {
+	if !s.enter("ldp") || s.ended(c) {
 		return
 	}
-	d.field("length", "%d", n)
-	d.say("router %s:%d", router, space)
+	s.field("length", "%d", n)
+	s.say("router %s:%d", router, space)
 	kind := c.u16() & 0x7fff
 	if name, ok := ldpNames[kind]; ok && !c.short {
-		d.say("%s", name)
+		s.say("%s", name)
 	}
 }
 
@@ -202,18 +111,18 @@ var pptpNames = []string{
 	8: "call reply", 9: "incoming request", 10: "incoming reply", 11: "incoming connected", 12: "call clear", 13: "call disconnect", 14: "error", 15: "set link",
 }
 
-func (d *Decoder) pptpControl(x data) {
+func pptpControl(s *sink, x data) {
 	c := read(x)
 	n, kind, cookie, message := c.u16(), c.u16(), c.u32(), c.u16()
 	if len(x.b) >= 8 && cookie != 0x1a2b3c4d {
 		return
 	}
-	if !d.enter("pptp") || d.ended(c) {
+	if !s.enter("pptp") || s.ended(c) {
 		return
 	}
-	d.field("length", "%d", n)
-	d.field("type", "%d", kind)
-	d.say("%s", pick(pptpNames, int(message)))
+	s.field("length", "%d", n)
+	s.field("type", "%d", kind)
+	s.say("%s", pick(pptpNames, int(message)))
 }
 
 var mqttTypes = []string{
@@ -221,10 +130,10 @@ var mqttTypes = []string{
 	10: "unsubscribe", 11: "unsuback", 12: "pingreq", 13: "pingresp", 14: "disconnect", 15: "auth",
 }
 
-func (d *Decoder) mqtt(x data) {
+func mqtt(s *sink, x data) {
 	c := read(x)
 	first := c.u8()
-	if !c.short && first>>4 == 0 || !d.enter("mqtt") {
+	if !c.short && first>>4 == 0 || !s.enter("mqtt") {
 		return
 	}
 	n, shift := 0, 0
@@ -236,16 +145,16 @@ func (d *Decoder) mqtt(x data) {
 			break
 		}
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("flags", "0x%x", first&15)
-	d.field("length", "%d", n)
-	d.say("%s", pick(mqttTypes, int(first>>4)))
+	s.field("flags", "0x%x", first&15)
+	s.field("length", "%d", n)
+	s.say("%s", pick(mqttTypes, int(first>>4)))
 	if first>>4 == 1 || first>>4 == 3 {
 		b := c.take(int(c.u16()))
 		if !c.short {
-			d.more(" %s", printable(b))
+			s.more(" %s", printable(b))
 		}
 	}
 }
@@ -256,63 +165,63 @@ var iscsiNames = map[uint8]string{
 	0x26: "logout response", 0x31: "r2t", 0x32: "async", 0x3f: "reject",
 }
 
-func (d *Decoder) iscsi(x data) {
+func iscsi(s *sink, x data) {
 	c := read(x)
 	name, ok := iscsiNames[c.u8()&0x3f]
-	if !c.short && !ok || !d.enter("iscsi") || d.ended(c) {
+	if !c.short && !ok || !s.enter("iscsi") || s.ended(c) {
 		return
 	}
-	d.say("%s", name)
+	s.say("%s", name)
 }
 
 // mysql shows a server's greeting and a client's query.
-func (d *Decoder) mysql(x data) {
+func mysql(s *sink, x data) {
 	c := read(x)
 	size, seq, first := c.take(3), c.u8(), c.u8()
-	if !c.short && (size[2] > 15 || string(size) == "\x00\x00\x00") || !d.enter("mysql") || d.ended(c) {
+	if !c.short && (size[2] > 15 || string(size) == "\x00\x00\x00") || !s.enter("mysql") || s.ended(c) {
 		return
 	}
-	d.field("length", "%d", int(size[2])<<16|int(size[1])<<8|int(size[0]))
-	d.field("sequence", "%d", seq)
+	s.field("length", "%d", int(size[2])<<16|int(size[1])<<8|int(size[0]))
+	s.field("sequence", "%d", seq)
 	switch {
-	case seq == 0 && first == 10 && d.frame.SrcPort == 3306:
-		d.say("greeting %s", printable(cString(c.b)))
+	case seq == 0 && first == 10 && s.frame.SrcPort == 3306:
+		s.say("greeting %s", printable(cString(c.b)))
 	case seq == 0 && first == 3:
-		d.say("query %s", printable(firstLine(c.b)))
+		s.say("query %s", printable(firstLine(c.b)))
 	default:
-		d.say("packet %d, 0x%02x", seq, first)
+		s.say("packet %d, 0x%02x", seq, first)
 	}
 }
 
-func (d *Decoder) postgres(x data) {
+func postgres(s *sink, x data) {
 	c := read(x)
 	kind := c.u8()
-	if kind != 0 && (kind < '1' || kind > 'z') || !d.enter("postgresql") || d.ended(c) {
+	if kind != 0 && (kind < '1' || kind > 'z') || !s.enter("postgresql") || s.ended(c) {
 		return
 	}
 	switch {
 	case kind == 0:
 		c.take(3)
-		if v := c.u32(); !d.ended(c) {
-			d.say("start 0x%08x", v)
+		if v := c.u32(); !s.ended(c) {
+			s.say("start 0x%08x", v)
 		}
 	case kind == 'Q':
 		c.u32()
-		d.say("query %s", printable(cString(firstLine(c.b))))
+		s.say("query %s", printable(cString(firstLine(c.b))))
 	default:
-		d.say("message %s", printable([]byte{kind}))
+		s.say("message %s", printable([]byte{kind}))
 	}
 }
 
 var diameterNames = map[uint32]string{257: "capabilities exchange", 258: "re-auth", 272: "credit control", 274: "abort session", 275: "session termination", 280: "watchdog", 282: "disconnect peer"}
 
-func (d *Decoder) diameter(x data) {
+func diameter(s *sink, x data) {
 	c := read(x)
 	version, n, flags, code, app := c.u8(), c.u24(), c.u8(), c.u24(), c.u32()
 	if version != 1 {
 		return
 	}
-	if !d.enter("diameter") || d.ended(c) {
+	if !s.enter("diameter") || s.ended(c) {
 		return
 	}
 	what := "answer"
@@ -323,18 +232,18 @@ func (d *Decoder) diameter(x data) {
 	if !ok {
 		name = "command " + number(int(code))
 	}
-	d.field("length", "%d", n)
-	d.say("%s %s, application %d", name, what, app)
+	s.field("length", "%d", n)
+	s.say("%s %s, application %d", name, what, app)
 }
 
 var openflowNames = []string{0: "hello", 1: "error", 2: "echo request", 3: "echo reply", 4: "experimenter", 5: "features request", 6: "features reply", 10: "packet in", 13: "packet out", 14: "flow mod"}
 
-func (d *Decoder) openflow(x data) {
+func openflow(s *sink, x data) {
 	c := read(x)
 	version, kind, n, xid := c.u8(), c.u8(), c.u16(), c.u32()
-	if !c.short && (version == 0 || version > 6 || n < 8) || !d.enter("openflow") || d.ended(c) {
+	if !c.short && (version == 0 || version > 6 || n < 8) || !s.enter("openflow") || s.ended(c) {
 		return
 	}
-	d.field("length", "%d", n)
-	d.say("v%d %s, xid %d", version, pick(openflowNames, int(kind)), xid)
+	s.field("length", "%d", n)
+	s.say("v%d %s, xid %d", version, pick(openflowNames, int(kind)), xid)
 }

@@ -35,101 +35,105 @@ func tlsVersion(v uint16) string {
 }
 
 // isTLS says whether a payload begins as a record does.
-func isTLS(b []byte) bool {
+func isTLS(x data) bool {
+	b := x.b
 	return len(b) >= 3 && b[0] >= 20 && b[0] <= 24 && b[1] == 3 && b[2] <= 4
 }
 
-func isDTLS(b []byte) bool {
+func isDTLS(x data) bool {
+	b := x.b
 	return len(b) >= 3 && b[0] >= 20 && b[0] <= 25 && b[1] == 0xfe && b[2] >= 0xfc
 }
 
+func notDTLS(x data) bool { return !isDTLS(x) }
+
 // tls is the first record of a segment.
-func (d *Decoder) tls(x data) {
-	if !d.enter("tls") {
+func tls(s *sink, x data) {
+	if !s.enter("tls") {
 		return
 	}
 	c := read(x)
 	kind, version, n := c.u8(), c.u16(), int(c.u16())
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.tlsRecord(kind, version, c.limit(n), 4)
+	tlsRecord(s, kind, version, c.limit(n), 4)
 }
 
-func (d *Decoder) dtls(x data) {
-	if !d.enter("dtls") {
+func dtls(s *sink, x data) {
+	if !s.enter("dtls") {
 		return
 	}
 	c := read(x)
 	kind, version, epoch, seq, n := c.u8(), c.u16(), c.u16(), c.take(6), int(c.u16())
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("epoch", "%d", epoch)
-	d.field("sequence", "0x%s", hexBytes(seq))
+	s.field("epoch", "%d", epoch)
+	s.field("sequence", "0x%s", hexBytes(seq))
 	if epoch > 0 && kind == 22 {
-		d.tlsRecord(23, version, c.limit(n), 12)
+		tlsRecord(s, 23, version, c.limit(n), 12)
 		return
 	}
-	d.tlsRecord(kind, version, c.limit(n), 12)
+	tlsRecord(s, kind, version, c.limit(n), 12)
 }
 
 // tlsRecord is the content of a record; header is how long that of a message of
 // a handshake is.
-func (d *Decoder) tlsRecord(kind uint8, version uint16, x data, header int) {
-	f := &d.frame
-	f.TLS = &f.room.tls
+func tlsRecord(s *sink, kind uint8, version uint16, x data, header int) {
+	f := s.frame
+	f.TLS = &s.room.tls
 	*f.TLS = TLS{Record: pick(tlsRecords, int(kind)), Version: tlsVersion(version), ALPN: f.TLS.ALPN[:0]}
-	d.field("record", "%s", f.TLS.Record)
-	d.field("version", "%s", f.TLS.Version)
-	d.field("length", "%d", x.n)
+	s.field("record", "%s", f.TLS.Record)
+	s.field("version", "%s", f.TLS.Version)
+	s.field("length", "%d", x.n)
 	switch {
 	case kind == 22 && len(x.b) >= header && int(x.b[1])<<16|int(x.b[2])<<8|int(x.b[3]) <= 1<<17:
-		d.handshake(x.b[0], x, header)
+		tlsHandshake(s, x.b[0], x, header)
 	case kind == 22: // one that is encrypted looks like any
-		d.say("handshake, length %d", x.n)
+		s.say("handshake, length %d", x.n)
 	case kind == 21 && x.n == 2 && len(x.b) == 2:
 		name, ok := tlsAlerts[x.b[1]]
 		if !ok {
 			name = number(int(x.b[1]))
 		}
-		d.say("alert %s %s", pick([]string{1: "warning", 2: "fatal"}, int(x.b[0])), name)
+		s.say("alert %s %s", pick([]string{1: "warning", 2: "fatal"}, int(x.b[0])), name)
 	default:
-		d.say("%s, length %d", f.TLS.Record, x.n)
+		s.say("%s, length %d", f.TLS.Record, x.n)
 	}
 }
 
-func (d *Decoder) handshake(kind uint8, x data, header int) {
-	t := d.frame.TLS
+func tlsHandshake(s *sink, kind uint8, x data, header int) {
+	t := s.frame.TLS
 	t.Handshake = pick(tlsHandshakes, int(kind))
 	if t.Handshake == number(int(kind)) {
 		t.Handshake = "handshake"
 	}
-	d.field("message", "%s", t.Handshake)
+	s.field("message", "%s", t.Handshake)
 	c := read(x.from(header))
 	switch kind {
 	case 1:
-		d.clientHello(c, header > 4)
+		tlsClientHello(s, c, header > 4)
 	case 2:
-		d.serverHello(c)
+		tlsServerHello(s, c)
 	}
-	d.say("%s %s", t.Version, t.Handshake)
+	s.say("%s %s", t.Version, t.Handshake)
 	if t.ServerName != "" {
-		d.say("server name %s", t.ServerName)
+		s.say("server name %s", t.ServerName)
 	}
 	for i, p := range t.ALPN {
 		if i == 0 {
-			d.say("alpn %s", p)
+			s.say("alpn %s", p)
 		} else {
-			d.more(" %s", p)
+			s.more(" %s", p)
 		}
 	}
 }
 
 // clientHello reads a hello as far as it is there: a long one goes on in the
 // next segment.
-func (d *Decoder) clientHello(c *cursor, datagram bool) {
-	t := d.frame.TLS
+func tlsClientHello(s *sink, c *cursor, datagram bool) {
+	t := s.frame.TLS
 	version := c.u16()
 	c.take(32)
 	c.take(int(c.u8()))
@@ -142,23 +146,23 @@ func (d *Decoder) clientHello(c *cursor, datagram bool) {
 		return
 	}
 	t.Version = tlsVersion(version)
-	d.field("hello version", "%s", t.Version)
-	d.field("cipher suites", "%d", len(suites)/2)
-	d.tlsExtensions(c, func(kind uint16, e *cursor) {
+	s.field("hello version", "%s", t.Version)
+	s.field("cipher suites", "%d", len(suites)/2)
+	tlsExtensions(s, c, func(kind uint16, e *cursor) {
 		switch kind {
 		case 0:
-			d.serverName(e)
+			tlsServerName(s, e)
 		case 16:
-			d.alpn(e)
+			tlsALPN(s, e)
 		case 43:
-			d.highest(e)
+			tlsHighest(s, e)
 		}
 	})
 }
 
 // highest is the best version that a client offers, but for those that are
 // there to try the server.
-func (d *Decoder) highest(e *cursor) {
+func tlsHighest(s *sink, e *cursor) {
 	n := int(e.u8())
 	var best uint16
 	for i := 0; i < n/2 && e.left(2); i++ {
@@ -167,11 +171,11 @@ func (d *Decoder) highest(e *cursor) {
 		}
 	}
 	if best != 0 {
-		d.frame.TLS.Version = tlsVersion(best)
+		s.frame.TLS.Version = tlsVersion(best)
 	}
 }
 
-func (d *Decoder) serverHello(c *cursor) {
+func tlsServerHello(s *sink, c *cursor) {
 	version := c.u16()
 	c.take(32)
 	c.take(int(c.u8()))
@@ -180,13 +184,13 @@ func (d *Decoder) serverHello(c *cursor) {
 	if c.short {
 		return
 	}
-	t := d.frame.TLS
+	t := s.frame.TLS
 	t.Version = tlsVersion(version)
-	d.field("cipher suite", "0x%04x", suite)
-	d.tlsExtensions(c, func(kind uint16, e *cursor) {
+	s.field("cipher suite", "0x%04x", suite)
+	tlsExtensions(s, c, func(kind uint16, e *cursor) {
 		switch kind {
 		case 16:
-			d.alpn(e)
+			tlsALPN(s, e)
 		case 43:
 			if v := e.u16(); !e.short {
 				t.Version = tlsVersion(v)
@@ -195,7 +199,7 @@ func (d *Decoder) serverHello(c *cursor) {
 	})
 }
 
-func (d *Decoder) tlsExtensions(c *cursor, each func(uint16, *cursor)) {
+func tlsExtensions(s *sink, c *cursor, each func(uint16, *cursor)) {
 	c.data = c.limit(int(c.u16()))
 	for range 2 * maxItems {
 		if c.n == 0 || c.short {
@@ -209,19 +213,19 @@ func (d *Decoder) tlsExtensions(c *cursor, each func(uint16, *cursor)) {
 	}
 }
 
-func (d *Decoder) serverName(e *cursor) {
+func tlsServerName(s *sink, e *cursor) {
 	e.u16()
 	kind := e.u8()
 	name := e.take(int(e.u16()))
 	if e.short || kind != 0 {
 		return
 	}
-	d.frame.TLS.ServerName = printable(name)
-	d.field("server name", "%s", d.frame.TLS.ServerName)
+	s.frame.TLS.ServerName = printable(name)
+	s.field("server name", "%s", s.frame.TLS.ServerName)
 }
 
-func (d *Decoder) alpn(e *cursor) {
-	t := d.frame.TLS
+func tlsALPN(s *sink, e *cursor) {
+	t := s.frame.TLS
 	e.u16()
 	for len(e.b) > 0 && len(t.ALPN) < maxItems {
 		b := e.take(int(e.u8()))

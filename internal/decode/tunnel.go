@@ -2,99 +2,99 @@ package decode
 
 import "encoding/binary"
 
-func (d *Decoder) gre(x data) {
-	if !d.enter("gre") {
+func gre(s *sink, x data) {
+	if !s.enter("gre") {
 		return
 	}
 	c := read(x)
 	flags, proto := c.u16(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("flags", "0x%04x (%s)", flags, flagWords("none", uint64(flags>>11), "strict", "sequence", "key", "routing", "checksum"))
-	d.field("version", "%d", flags&7)
-	d.field("protocol", "0x%04x (%s)", proto, etherName(proto))
+	s.field("flags", "0x%04x (%s)", flags, flagWords("none", uint64(flags>>11), "strict", "sequence", "key", "routing", "checksum"))
+	s.field("version", "%d", flags&7)
+	s.field("protocol", "0x%04x (%s)", proto, etherName(proto))
 	if flags&7 == 1 {
-		d.pptp(flags, c)
+		grePPTP(s, flags, c)
 		return
 	}
 	if flags&0xc000 != 0 {
-		d.field("checksum", "0x%04x", c.u16())
+		s.field("checksum", "0x%04x", c.u16())
 		c.u16() // the offset of routing
 	}
 	var key *uint32
 	if flags&0x2000 != 0 {
 		k := c.u32()
 		key = &k
-		d.field("key", "%d", k)
+		s.field("key", "%d", k)
 	}
 	sequence := flags&0x1000 != 0
 	if sequence {
-		d.field("sequence", "%d", c.u32())
+		s.field("sequence", "%d", c.u32())
 	}
-	if d.ended(c) || !d.tunnel("gre", key) {
+	if s.ended(c) || !s.tunnel("gre", key) {
 		return
 	}
-	d.greInner(proto, sequence, c)
+	greInner(s, proto, sequence, c)
 }
 
-func (d *Decoder) greInner(proto uint16, sequence bool, c *cursor) {
+func greInner(s *sink, proto uint16, sequence bool, c *cursor) {
 	switch {
 	case proto == 0x88be && sequence:
-		d.erspan(c)
+		erspan(s, c)
 	case proto == 0x88be: // without a header
-		d.ethernet(c.data)
+		ethernet(s, c.data)
 	case proto == 0x22eb:
-		d.erspan3(c)
+		erspan3(s, c)
 	case proto == 0x880b:
-		d.ppp(c.data)
+		ppp(s, c.data)
 	case proto == 0:
-		d.say("keepalive")
+		s.say("keepalive")
 	default:
-		d.etherType(proto, c.data)
+		etherType(s, proto, c.data)
 	}
 }
 
 // pptp is version 1 of GRE: the key is a length and a call.
-func (d *Decoder) pptp(flags uint16, c *cursor) {
+func grePPTP(s *sink, flags uint16, c *cursor) {
 	n, call := int(c.u16()), uint32(c.u16())
 	if flags&0x1000 != 0 {
-		d.field("sequence", "%d", c.u32())
+		s.field("sequence", "%d", c.u32())
 	}
 	if flags&0x80 != 0 {
-		d.field("acknowledgment", "%d", c.u32())
+		s.field("acknowledgment", "%d", c.u32())
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("call", "%d", call)
-	d.field("payload length", "%d", n)
+	s.field("call", "%d", call)
+	s.field("payload length", "%d", n)
 	if n == 0 {
-		d.say("v1, call %d, acknowledgment", call)
+		s.say("v1, call %d, acknowledgment", call)
 		return
 	}
-	if d.tunnel("pptp", &call) {
-		d.ppp(c.limit(n))
+	if s.tunnel("pptp", &call) {
+		ppp(s, c.limit(n))
 	}
 }
 
-func (d *Decoder) erspan(c *cursor) {
-	if !d.enter("erspan") {
+func erspan(s *sink, c *cursor) {
+	if !s.enter("erspan") {
 		return
 	}
 	vlan, id := c.u16(), c.u16()
 	c.u32()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", vlan>>12)
-	d.field("vlan", "%d", vlan&0xfff)
-	d.field("session", "%d", id&0x3ff)
-	d.ethernet(c.data)
+	s.field("version", "%d", vlan>>12)
+	s.field("vlan", "%d", vlan&0xfff)
+	s.field("session", "%d", id&0x3ff)
+	ethernet(s, c.data)
 }
 
-func (d *Decoder) erspan3(c *cursor) {
-	if !d.enter("erspan") {
+func erspan3(s *sink, c *cursor) {
+	if !s.enter("erspan") {
 		return
 	}
 	vlan, id := c.u16(), c.u16()
@@ -104,70 +104,70 @@ func (d *Decoder) erspan3(c *cursor) {
 	if more&1 != 0 {
 		c.u64()
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", vlan>>12)
-	d.field("vlan", "%d", vlan&0xfff)
-	d.field("session", "%d", id&0x3ff)
-	d.ethernet(c.data)
+	s.field("version", "%d", vlan>>12)
+	s.field("vlan", "%d", vlan&0xfff)
+	s.field("session", "%d", id&0x3ff)
+	ethernet(s, c.data)
 }
 
-func (d *Decoder) etherIP(x data) {
-	if !d.enter("etherip") {
+func etherIP(s *sink, x data) {
+	if !s.enter("etherip") {
 		return
 	}
 	c := read(x)
 	version := c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", version>>12)
-	if d.tunnel("etherip", nil) {
-		d.ethernet(c.data)
+	s.field("version", "%d", version>>12)
+	if s.tunnel("etherip", nil) {
+		ethernet(s, c.data)
 	}
 }
 
 // vxlan has the generic extension where a bit says that the type of the payload
 // is told.
-func (d *Decoder) vxlan(x data) {
-	if !d.enter("vxlan") {
+func vxlan(s *sink, x data) {
+	if !s.enter("vxlan") {
 		return
 	}
 	c := read(x)
 	flags, _, next, id := c.u8(), c.u16(), c.u8(), c.u32()>>8
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("flags", "0x%02x", flags)
-	d.field("vni", "%d", id)
-	if !d.tunnel("vxlan", &id) {
+	s.field("flags", "0x%02x", flags)
+	s.field("vni", "%d", id)
+	if !s.tunnel("vxlan", &id) {
 		return
 	}
 	if flags&4 != 0 {
-		d.gpe(next, c.data)
+		gpe(s, next, c.data)
 		return
 	}
-	d.ethernet(c.data)
+	ethernet(s, c.data)
 }
 
-func (d *Decoder) geneve(x data) {
-	if !d.enter("geneve") {
+func geneve(s *sink, x data) {
+	if !s.enter("geneve") {
 		return
 	}
 	c := read(x)
 	first, flags, proto, id := c.u8(), c.u8(), c.u16(), c.u32()>>8
 	options := c.take(int(first&63) * 4)
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", first>>6)
-	d.field("flags", "0x%02x", flags)
-	d.field("protocol", "0x%04x (%s)", proto, etherName(proto))
-	d.field("vni", "%d", id)
-	d.field("options", "%d bytes", len(options))
-	if d.tunnel("geneve", &id) {
-		d.etherType(proto, c.data)
+	s.field("version", "%d", first>>6)
+	s.field("flags", "0x%02x", flags)
+	s.field("protocol", "0x%04x (%s)", proto, etherName(proto))
+	s.field("vni", "%d", id)
+	s.field("options", "%d bytes", len(options))
+	if s.tunnel("geneve", &id) {
+		etherType(s, proto, c.data)
 	}
 }
 
@@ -179,8 +179,8 @@ var gtpTypes = map[uint8]string{
 }
 
 // gtp is GTP version 1 of users, or the control protocol in versions 1 and 2.
-func (d *Decoder) gtp(x data) {
-	if !d.enter("gtp") {
+func gtp(s *sink, x data) {
+	if !s.enter("gtp") {
 		return
 	}
 	c := read(x)
@@ -194,34 +194,34 @@ func (d *Decoder) gtp(x data) {
 		id = c.u32()
 	}
 	if flags>>5 == 1 && flags&7 != 0 {
-		d.gtpExtensions(flags, c)
+		gtpExtensions(s, flags, c)
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("version", "%d", flags>>5)
-	d.field("type", "%d", kind)
-	d.field("length", "%d", n)
-	d.field("teid", "0x%08x", id)
+	s.field("version", "%d", flags>>5)
+	s.field("type", "%d", kind)
+	s.field("length", "%d", n)
+	s.field("teid", "0x%08x", id)
 	if kind == 255 && flags>>5 == 1 {
-		if d.tunnel("gtp", &id) {
-			d.ip(c.data)
+		if s.tunnel("gtp", &id) {
+			ip(s, c.data)
 		}
 		return
 	}
-	d.say("v%d %s, teid 0x%08x", flags>>5, name, id)
+	s.say("v%d %s, teid 0x%08x", flags>>5, name, id)
 }
 
-func (d *Decoder) gtpExtensions(flags uint8, c *cursor) {
+func gtpExtensions(s *sink, flags uint8, c *cursor) {
 	seq := c.u16()
 	c.u8()
 	next := c.u8()
-	d.field("sequence", "%d", seq)
+	s.field("sequence", "%d", seq)
 	for i := 0; flags&4 != 0 && next != 0 && i < maxItems && !c.short; i++ {
-		d.field("extension", "0x%02x", next)
+		s.field("extension", "0x%02x", next)
 		n := int(c.u8())*4 - 2
 		if n < 0 {
-			d.bad("gtp extension of no length")
+			s.bad("gtp extension of no length")
 			return
 		}
 		c.take(n)
@@ -229,69 +229,69 @@ func (d *Decoder) gtpExtensions(flags uint8, c *cursor) {
 	}
 }
 
-func (d *Decoder) l2tp(x data) {
-	if !d.enter("l2tp") {
+func l2tp(s *sink, x data) {
+	if !s.enter("l2tp") {
 		return
 	}
 	c := read(x)
 	flags := c.u16()
 	if flags&15 != 2 {
-		if !d.ended(c) {
-			d.say("version %d", flags&15)
+		if !s.ended(c) {
+			s.say("version %d", flags&15)
 		}
 		return
 	}
 	if flags&0x4000 != 0 {
-		d.field("length", "%d", c.u16())
+		s.field("length", "%d", c.u16())
 	}
 	tunnel, session := c.u16(), c.u16()
 	if flags&0x0800 != 0 {
-		d.field("sequence", "%d", c.u16())
-		d.field("expected", "%d", c.u16())
+		s.field("sequence", "%d", c.u16())
+		s.field("expected", "%d", c.u16())
 	}
 	if flags&0x0200 != 0 {
 		c.take(int(c.u16()))
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("flags", "0x%04x", flags)
-	d.field("tunnel", "%d", tunnel)
-	d.field("session", "%d", session)
+	s.field("flags", "0x%04x", flags)
+	s.field("tunnel", "%d", tunnel)
+	s.field("session", "%d", session)
 	if flags&0x8000 != 0 {
-		d.l2tpControl(tunnel, session, c)
+		l2tpControl(s, tunnel, session, c)
 		return
 	}
 	id := uint32(session)
-	if d.tunnel("l2tp", &id) {
-		d.ppp(c.data)
+	if s.tunnel("l2tp", &id) {
+		ppp(s, c.data)
 	}
 }
 
 var l2tpTypes = []string{1: "SCCRQ", 2: "SCCRP", 3: "SCCCN", 4: "StopCCN", 6: "HELLO", 7: "OCRQ", 8: "OCRP", 9: "OCCN", 10: "ICRQ", 11: "ICRP", 12: "ICCN", 14: "CDN", 15: "WEN", 16: "SLI"}
 
-func (d *Decoder) l2tpControl(tunnel, session uint16, c *cursor) {
-	d.say("control, tunnel %d, session %d", tunnel, session)
+func l2tpControl(s *sink, tunnel, session uint16, c *cursor) {
+	s.say("control, tunnel %d, session %d", tunnel, session)
 	if c.n == 0 {
-		d.say("ZLB")
+		s.say("ZLB")
 		return
 	}
 	avp := c.take(8)
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.say("%s", pick(l2tpTypes, int(binary.BigEndian.Uint16(avp[6:]))))
+	s.say("%s", pick(l2tpTypes, int(binary.BigEndian.Uint16(avp[6:]))))
 }
 
-func (d *Decoder) l2tp3(x data) {
-	if !d.enter("l2tp") {
+func l2tp3(s *sink, x data) {
+	if !s.enter("l2tp") {
 		return
 	}
 	c := read(x)
 	session := c.u32()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.field("session", "%d", session)
-	d.say("v3, session %d, length %d", session, c.n)
+	s.field("session", "%d", session)
+	s.say("v3, session %d, length %d", session, c.n)
 }

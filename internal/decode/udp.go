@@ -5,25 +5,25 @@ import (
 	"strings"
 )
 
-func (d *Decoder) udp(x data) {
-	if !d.enter("udp") {
+func udp(s *sink, x data) {
+	if !s.enter("udp") {
 		return
 	}
-	f := &d.frame
+	f := s.frame
 	c := read(x)
 	src, dst := c.u16(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	d.ports(src, dst)
+	s.ports(src, dst)
 	n, check := c.u16(), c.u16()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
-	f.UDP = &f.room.udp
+	f.UDP = &s.room.udp
 	*f.UDP = UDP{Length: int(n)}
-	d.field("length", "%d", n)
-	if !d.udpLength(&x, int(n)) {
+	s.field("length", "%d", n)
+	if !udpLength(s, &x, int(n)) {
 		return
 	}
 	switch {
@@ -32,27 +32,27 @@ func (d *Decoder) udp(x data) {
 	case int(n) > x.n:
 		f.UDP.Checksum = ChecksumUnknown
 	default:
-		f.UDP.Checksum = d.checksum(x, 17, check)
+		f.UDP.Checksum = s.checksum(x, 17, check)
 	}
-	d.field("checksum", "0x%04x (%s)", check, f.UDP.Checksum)
-	before := d.tunnels
+	s.field("checksum", "0x%04x (%s)", check, f.UDP.Checksum)
+	before := s.tunnels
 	payload := x.from(8)
-	d.udpPayload(payload)
+	udpPayload(s, payload)
 	length := fmt.Sprintf("length %d", payload.n)
-	if d.tunnels == before && !strings.HasSuffix(string(d.info), length) {
-		d.say("%s", length)
+	if s.tunnels == before && !strings.HasSuffix(string(s.info), length) {
+		s.say("%s", length)
 	}
 }
 
 // udpLength cuts the datagram to its length, and says whether that can be.
-func (d *Decoder) udpLength(x *data, n int) bool {
+func udpLength(s *sink, x *data, n int) bool {
 	switch {
 	case n == 0 && x.n > 0xffff: // a jumbogram
 	case n < 8:
-		d.bad("udp length %d", n)
+		s.bad("udp length %d", n)
 		return false
-	case n > x.n && !d.pseudo.fragment:
-		d.bad("udp length %d, only %d there", n, x.n)
+	case n > x.n && !s.pseudo.fragment:
+		s.bad("udp length %d, only %d there", n, x.n)
 	default:
 		*x = x.limit(n)
 	}

@@ -4,126 +4,126 @@ import "encoding/binary"
 
 // radiotap reads the header before the frame: it is little-endian, and each
 // field begins at a multiple of its size.
-func (d *Decoder) radiotap(x data) {
-	if !d.enter("radiotap") {
+func radiotap(s *sink, x data) {
+	if !s.enter("radiotap") {
 		return
 	}
 	c := read(x)
 	c.u16()
 	length, present := c.take(2), c.take(4)
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	le := binary.LittleEndian
 	n, bits := int(le.Uint16(length)), le.Uint32(present)
 	if n < 8 {
-		d.bad("radiotap header of %d bytes", n)
+		s.bad("radiotap header of %d bytes", n)
 		return
 	}
-	d.field("length", "%d", n)
-	d.field("present", "0x%08x", bits)
+	s.field("length", "%d", n)
+	s.field("present", "0x%08x", bits)
 	at := 8
 	for more := bits; more&(1<<31) != 0 && at+4 <= min(n, len(x.b)); at += 4 {
 		more = le.Uint32(x.b[at:])
 	}
-	flags := d.radiotapFields(x.limit(n).b, at, bits)
+	flags := radiotapFields(s, x.limit(n).b, at, bits)
 	x = x.from(n)
 	if flags&0x10 != 0 { // a checksum is behind the frame
 		x = x.limit(x.n - 4)
 	}
-	d.dot11(x)
+	dot11(s, x)
 }
 
-func (d *Decoder) radiotapFields(b []byte, at int, bits uint32) (flags uint8) {
+func radiotapFields(s *sink, b []byte, at int, bits uint32) (flags uint8) {
 	sizes := []struct{ align, size int }{{8, 8}, {1, 1}, {1, 1}, {2, 4}, {1, 2}, {1, 1}, {1, 1}}
-	for i, s := range sizes {
+	for i, f := range sizes {
 		if bits&(1<<i) == 0 {
 			continue
 		}
-		at = (at + s.align - 1) / s.align * s.align
-		if at+s.size > len(b) {
+		at = (at + f.align - 1) / f.align * f.align
+		if at+f.size > len(b) {
 			break
 		}
-		v := b[at : at+s.size]
-		at += s.size
+		v := b[at : at+f.size]
+		at += f.size
 		switch i {
 		case 1:
 			flags = v[0]
-			d.field("flags", "0x%02x", flags)
+			s.field("flags", "0x%02x", flags)
 		case 2:
-			d.field("rate", "%d.%d Mbit/s", v[0]/2, v[0]%2*5)
+			s.field("rate", "%d.%d Mbit/s", v[0]/2, v[0]%2*5)
 		case 3:
 			mhz := binary.LittleEndian.Uint16(v)
-			d.field("frequency", "%d MHz", mhz)
-			d.say("%d MHz", mhz)
+			s.field("frequency", "%d MHz", mhz)
+			s.say("%d MHz", mhz)
 		case 5:
-			d.field("signal", "%d dBm", int8(v[0]))
-			d.say("%d dBm", int8(v[0]))
+			s.field("signal", "%d dBm", int8(v[0]))
+			s.say("%d dBm", int8(v[0]))
 		case 6:
-			d.field("noise", "%d dBm", int8(v[0]))
+			s.field("noise", "%d dBm", int8(v[0]))
 		}
 	}
 	return flags
 }
 
 var (
-	dot11Management = []string{
+	dot11ManagementNames = []string{
 		"association request", "association response", "reassociation request", "reassociation response", "probe request", "probe response",
 		"timing advertisement", 8: "beacon", 9: "atim", 10: "disassociation", 11: "authentication", 12: "deauthentication", 13: "action", 14: "action no ack",
 	}
-	dot11Control = []string{
+	dot11ControlNames = []string{
 		4: "beamforming report poll", 5: "vht ndp announcement", 7: "control wrapper", 8: "block ack request", 9: "block ack", 10: "ps-poll",
 		11: "rts", 12: "cts", 13: "ack", 14: "cf-end", 15: "cf-end ack",
 	}
 )
 
-func (d *Decoder) dot11(x data) {
-	if !d.enter("802.11") {
+func dot11(s *sink, x data) {
+	if !s.enter("802.11") {
 		return
 	}
-	f := &d.frame
+	f := s.frame
 	c := read(x)
 	control, flags := c.u8(), c.u8()
 	duration := c.take(2)
 	f.DstMAC = c.mac()
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	kind, sub := control>>2&3, control>>4
 	words := flagWords("none", uint64(flags), "to-ds", "from-ds", "more-fragments", "retry", "power", "more-data", "protected", "order")
-	d.field("type", "%d", kind)
-	d.field("subtype", "%d", sub)
-	d.field("flags", "0x%02x (%s)", flags, words)
-	d.field("duration", "%d", binary.LittleEndian.Uint16(duration))
-	d.field("receiver", "%s", f.DstMAC)
+	s.field("type", "%d", kind)
+	s.field("subtype", "%d", sub)
+	s.field("flags", "0x%02x (%s)", flags, words)
+	s.field("duration", "%d", binary.LittleEndian.Uint16(duration))
+	s.field("receiver", "%s", f.DstMAC)
 	if kind == 1 {
 		if sub == 11 || sub == 8 || sub == 9 || sub == 10 {
 			f.SrcMAC = c.mac()
 		}
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
-		d.say("%s", pick(dot11Control, int(sub)))
+		s.say("%s", pick(dot11ControlNames, int(sub)))
 		return
 	}
 	two, three, seq := c.mac(), c.mac(), c.take(2)
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	f.SrcMAC = two
-	d.field("transmitter", "%s", two)
-	d.field("address 3", "%s", three)
-	d.field("sequence", "%d", binary.LittleEndian.Uint16(seq)>>4)
+	s.field("transmitter", "%s", two)
+	s.field("address 3", "%s", three)
+	s.field("sequence", "%d", binary.LittleEndian.Uint16(seq)>>4)
 	if kind == 0 {
-		d.dot11Management(sub, three, c)
+		dot11Management(s, sub, three, c)
 		return
 	}
-	d.dot11Data(sub, flags, three, c)
+	dot11Data(s, sub, flags, three, c)
 }
 
 // dot11Data finds the addresses of the stations behind those of the radios.
-func (d *Decoder) dot11Data(sub, flags uint8, three MAC, c *cursor) {
-	f := &d.frame
+func dot11Data(s *sink, sub, flags uint8, three MAC, c *cursor) {
+	f := s.frame
 	switch flags & 3 {
 	case 1:
 		f.DstMAC = three
@@ -138,28 +138,28 @@ func (d *Decoder) dot11Data(sub, flags uint8, three MAC, c *cursor) {
 			c.u32()
 		}
 	}
-	if d.ended(c) {
+	if s.ended(c) {
 		return
 	}
 	switch {
 	case sub&4 != 0:
-		d.say("no data")
+		s.say("no data")
 	case flags&0x40 != 0:
-		d.say("protected data, length %d", c.n)
+		s.say("protected data, length %d", c.n)
 	default:
-		d.llc(c.data)
+		llc(s, c.data)
 	}
 }
 
 // dot11Fixed is how long what is before the elements is.
 var dot11Fixed = map[uint8]int{0: 4, 1: 6, 2: 10, 3: 6, 4: 0, 5: 12, 8: 12}
 
-func (d *Decoder) dot11Management(sub uint8, bssid MAC, c *cursor) {
-	d.say("%s, bssid %s", pick(dot11Management, int(sub)), bssid)
+func dot11Management(s *sink, sub uint8, bssid MAC, c *cursor) {
+	s.say("%s, bssid %s", pick(dot11ManagementNames, int(sub)), bssid)
 	n, ok := dot11Fixed[sub]
 	if !ok {
 		if (sub == 10 || sub == 12) && c.left(2) {
-			d.say("reason %d", binary.LittleEndian.Uint16(c.take(2)))
+			s.say("reason %d", binary.LittleEndian.Uint16(c.take(2)))
 		}
 		return
 	}
@@ -167,18 +167,18 @@ func (d *Decoder) dot11Management(sub uint8, bssid MAC, c *cursor) {
 	for i := 0; c.n > 0 && i < 2*maxItems; i++ {
 		id := c.u8()
 		b := c.take(int(c.u8()))
-		if d.ended(c) {
+		if s.ended(c) {
 			return
 		}
 		switch {
 		case id == 0:
-			d.field("ssid", "%s", printable(b))
-			d.say(`ssid "%s"`, printable(b))
+			s.field("ssid", "%s", printable(b))
+			s.say(`ssid "%s"`, printable(b))
 		case id == 3 && len(b) == 1:
-			d.field("channel", "%d", b[0])
-			d.say("channel %d", b[0])
+			s.field("channel", "%d", b[0])
+			s.say("channel %d", b[0])
 		default:
-			d.field("element", "%d 0x%s", id, hexBytes(b))
+			s.field("element", "%d 0x%s", id, hexBytes(b))
 		}
 	}
 }

@@ -1,0 +1,232 @@
+package decode
+
+import (
+	"sync"
+
+	"capd/pcap"
+)
+
+// A protocol decodes the bytes of one protocol into the sink.
+type protocol func(*sink, data)
+
+// A payload is a protocol that a transport may carry.
+type payload struct {
+	decode protocol
+	begins func(data) bool // whether it can begin with these bytes; nil: with any
+}
+
+// protocols are the tables by which the bytes behind a header find their
+// protocol. They never change. They are reached through the sink, as variables
+// of the package would refer to themselves: vlan asks for an Ethernet type and
+// is one.
+type protocols struct {
+	links      map[pcap.LinkType]protocol
+	etherTypes map[uint16]protocol
+	families   map[uint32]protocol // address families, of all BSDs and Linux
+	ppp        map[uint16]protocol
+	gpe        map[uint8]protocol // of VXLAN-GPE and NSH
+	ip         [256]protocol
+
+	tcpPorts, udpPorts   map[uint16]payload
+	tcpStarts, udpStarts []payload // those that their first bytes give away
+}
+
+// allProtocols builds the tables at the first need.
+var allProtocols = sync.OnceValue(func() *protocols {
+	p := &protocols{links: linkTypes(), etherTypes: etherTypes(), ip: ipProtocols()}
+	p.tcpPorts, p.udpPorts = tcpPorts(), udpPorts()
+	p.families = map[uint32]protocol{2: ipv4, 7: llc, 10: ipv6, 24: ipv6, 28: ipv6, 30: ipv6}
+	p.gpe = map[uint8]protocol{1: ipv4, 2: ipv6, 3: ethernet, 4: nsh, 5: mpls}
+	p.ppp = map[uint16]protocol{
+		0x0021: ipv4, 0x0057: ipv6, 0x0281: mpls, 0x0283: mpls, 0x8021: pppControl("ipcp"), 0x8057: pppControl("ipv6cp"),
+		0x80fd: pppControl("ccp"), 0xc021: pppControl("lcp"), 0xc023: pppControl("pap"), 0xc223: pppControl("chap"),
+	}
+	p.tcpStarts = []payload{{tls, isTLS}, {http("http"), isHTTP}, {lines("ssh"), isSSH}, {bgp, isBGP}, {smb, isSMB}}
+	p.udpStarts = []payload{{dtls, isDTLS}, {stun, isSTUN}, {quic, isQUIC}, {wakeOnLAN, isMagicRepeated}}
+	return p
+})
+
+func linkTypes() map[pcap.LinkType]protocol {
+	return map[pcap.LinkType]protocol{
+		pcap.LinkTypeEthernet:  ethernet,
+		pcap.LinkTypeNull:      loopback,
+		pcap.LinkTypeLoop:      loopback,
+		pcap.LinkTypeEnc:       enc,
+		pcap.LinkTypeRaw:       ip,
+		pcap.LinkTypePPP:       ppp,
+		pcap.LinkTypeLinuxSLL:  sll,
+		pcap.LinkTypeLinuxSLL2: sll2,
+		pcap.LinkTypePFLog:     pflog,
+		pcap.LinkTypeIEEE80211: dot11,
+		pcap.LinkTypeRadiotap:  radiotap,
+		pcap.LinkTypePKTAP:     pktap,
+	}
+}
+
+func etherTypes() map[uint16]protocol {
+	return map[uint16]protocol{
+		etherIPv4: ipv4, etherIPv6: ipv6, etherARP: arp("arp"), etherRARP: arp("rarp"), etherTEB: ethernet,
+		0x8100: vlan, 0x88a8: vlan, 0x9100: vlan, 0x9200: vlan, 0x8847: mpls, 0x8848: mpls, 0x8863: pppoeDiscovery, 0x8864: pppoe,
+		0x88cc: lldp, 0x888e: eapol, 0x8808: pause, 0x8809: slowProtocol, 0x88f7: ptp, 0x88e5: macsec, 0x88e7: pbb,
+		0x894f: nsh, 0x0842: wakeOnLAN, 0x8902: cfm, 0x9000: ctp,
+	}
+}
+
+func ipProtocols() [256]protocol {
+	return [256]protocol{
+		0: nameOnly("hop-by-hop"), // not first, where it has no place
+		1: icmp, 2: igmp, 4: inTunnel("ipip", ipv4), 6: tcp, 17: udp, 33: dccp, 41: inTunnel("ipip", ipv6), 46: rsvp, 47: gre,
+		50: esp, 51: ah, 58: icmp6, 59: nameOnly("no-next-header"), 88: eigrp, 89: ospf, 94: inTunnel("ipip", ipv4), 97: etherIP,
+		103: pim, 108: ipcomp, 112: vrrp, 115: l2tp3, 132: sctp, 136: udplite, 137: inTunnel("mpls-in-ip", mpls),
+		143: inTunnel("srv6", ethernet), // of segment routing
+	}
+}
+
+// tcpPorts has the ports of which segments are decoded. What can't begin a
+// message of its protocol stays TCP: most segments of a long message begin in
+// its middle.
+func tcpPorts() map[uint16]payload {
+	ports := map[uint16]payload{
+		53: {decode: dnsTCP}, 102: {decode: tpkt("iso-tsap")}, 502: {decode: modbus}, 646: {decode: ldp}, 1723: {decode: pptpControl},
+		1883: {decode: mqtt}, 3260: {decode: iscsi}, 3306: {decode: mysql}, 3389: {decode: tpkt("rdp")}, 3868: {decode: diameter},
+		5432: {decode: postgres}, 6633: {decode: openflow}, 6653: {decode: openflow},
+	}
+	for port, name := range map[uint16]string{
+		21: "ftp", 25: "smtp", 43: "whois", 79: "finger", 110: "pop3", 119: "nntp", 143: "imap", 514: "syslog", 554: "rtsp", 587: "smtp",
+		5060: "sip", 5222: "xmpp", 5269: "xmpp", 6379: "redis", 6667: "irc", 11211: "memcache",
+	} {
+		ports[port] = payload{lines(name), isText}
+	}
+	return ports
+}
+
+func udpPorts() map[uint16]payload {
+	ports := map[uint16]payload{7: {wakeOnLAN, isMagic}, 9: {wakeOnLAN, isMagic}, 443: {quic, notDTLS}} // later packets of QUIC hide everything
+	for port, p := range map[uint16]protocol{
+		53: dns("dns"), 137: dns("nbns"), 5353: dns("mdns"), 5355: dns("llmnr"), 138: nbdgm, 67: dhcp, 68: dhcp, 546: dhcp6, 547: dhcp6,
+		69: tftp, 123: ntp, 161: snmp, 162: snmp, 319: ptp, 320: ptp, 500: ike, 4500: ikeNAT, 514: lines("syslog"), 520: rip, 521: ripng,
+		646: ldp, 1645: radius, 1646: radius, 1812: radius, 1813: radius, 1900: http("ssdp"), 1985: hsrp, 2029: hsrp,
+		2055: netflow, 4739: netflow, 9995: netflow, 3784: bfd, 4784: bfd, 5060: lines("sip"), 5351: natpmp, 5683: coap, 6343: sflow,
+		47808: bacnet, 51820: wireguard,
+		1701: l2tp, 2123: gtp, 2152: gtp, 3544: teredo, 4789: vxlan, 4790: vxlan, 8472: vxlan, 6081: geneve, 6635: inTunnel("mpls-in-udp", mpls),
+	} {
+		ports[port] = payload{decode: p}
+	}
+	return ports
+}
+
+// nameOnly is a protocol of which only the name and the length are shown.
+func nameOnly(name string) protocol {
+	return func(s *sink, x data) { s.named(name, x) }
+}
+
+// inTunnel is a protocol that begins a packet in a packet, with no header
+// between the two.
+func inTunnel(name string, inner protocol) protocol {
+	return func(s *sink, x data) {
+		if s.tunnel(name, nil) {
+			inner(s, x)
+		}
+	}
+}
+
+// linkLayer decodes a frame from its first byte on.
+func linkLayer(s *sink, link pcap.LinkType, x data) {
+	if p := s.protocols.links[link]; p != nil {
+		p(s, x)
+		return
+	}
+	s.frame.Protocol = printable([]byte(link.String()))
+	s.say("length %d", x.n)
+}
+
+func etherType(s *sink, t uint16, x data) {
+	if p := s.protocols.etherTypes[t]; p != nil {
+		p(s, x)
+		return
+	}
+	s.enter(etherName(t))
+	s.say("length %d", x.n)
+}
+
+func addressFamily(s *sink, family uint32, x data) {
+	if p := s.protocols.families[family]; p != nil {
+		p(s, x)
+		return
+	}
+	s.say("family %d, length %d", family, x.n)
+}
+
+// pppPayload decodes what is behind the number of a protocol of PPP.
+func pppPayload(s *sink, proto uint16, x data) {
+	if p := s.protocols.ppp[proto]; p != nil {
+		p(s, x)
+		return
+	}
+	s.say("ppp protocol 0x%04x, length %d", proto, x.n)
+}
+
+// gpe decodes by the numbers of next protocols that VXLAN-GPE and NSH share.
+func gpe(s *sink, next uint8, x data) {
+	if p := s.protocols.gpe[next]; p != nil {
+		p(s, x)
+		return
+	}
+	s.say("next protocol %d, length %d", next, x.n)
+}
+
+// ipProtocol decodes what is behind the last header of an IP packet that is no
+// later fragment.
+func ipProtocol(s *sink, proto uint8, x data) {
+	if p := s.protocols.ip[proto]; p != nil {
+		p(s, x)
+		return
+	}
+	s.named(protoName(proto), x)
+}
+
+// tcpPayload decodes a segment that begins a message: by its first bytes where
+// they are certain, else by the ports.
+func tcpPayload(s *sink, x data) {
+	p := s.protocols
+	for i := range p.tcpStarts {
+		if p.tcpStarts[i].take(s, x) {
+			return
+		}
+	}
+	byPort(s, p.tcpPorts, x)
+}
+
+// udpPayload decodes a datagram by its ports, else by its first bytes.
+func udpPayload(s *sink, x data) {
+	p := s.protocols
+	if x.n == 0 || byPort(s, p.udpPorts, x) {
+		return
+	}
+	for i := range p.udpStarts {
+		if p.udpStarts[i].take(s, x) {
+			return
+		}
+	}
+}
+
+// byPort decodes by the ports, the lower one first. It is false where neither
+// is of a protocol that begins so.
+func byPort(s *sink, ports map[uint16]payload, x data) bool {
+	src, dst := s.frame.SrcPort, s.frame.DstPort
+	for _, port := range [2]uint16{min(src, dst), max(src, dst)} {
+		if p, ok := ports[port]; ok && p.take(s, x) {
+			return true
+		}
+	}
+	return false
+}
+
+// take decodes what begins as the protocol does.
+func (p *payload) take(s *sink, x data) bool {
+	if p.begins != nil && !p.begins(x) {
+		return false
+	}
+	p.decode(s, x)
+	return true
+}
