@@ -26,6 +26,7 @@ require (
 // internal/daemon, need disks that fail: they see what is not exported.
 require (
 	github.com/google/gopacket v1.1.19
+	github.com/gopacket/gopacket v1.7.7
 	github.com/hanwen/go-fuse/v2 v2.12.1
 	go.uber.org/goleak v1.3.0
 )

@@ -33,7 +33,7 @@ type pseudo struct {
 	fragment  bool // the transport's message is not whole
 }
 
-// plainSum judges the sum over a message alone.
+// plainSum checks the sum over a message alone.
 func (s *sink) plainSum(x data) Checksum {
 	if !x.whole() || s.pseudo.fragment {
 		return ChecksumUnknown
@@ -41,9 +41,9 @@ func (s *sink) plainSum(x data) Checksum {
 	return s.verdict(sum(0, x.b) == 0xffff)
 }
 
-// checksum judges the sum over a message with its pseudo header. Systems leave
-// the sum over that header alone in its place when the NIC has to go on; so not
-// only the capture tells of such packets, they do themselves.
+// checksum checks the sum over a message with its pseudo header. A system that
+// leaves the rest to the NIC puts the sum over that header alone in its place:
+// such packets are recognized even where the capture has no flag for them.
 func (s *sink) checksum(x data, proto uint8, check uint16) Checksum {
 	if !x.whole() || s.pseudo.fragment {
 		return ChecksumUnknown
@@ -56,7 +56,8 @@ func (s *sink) checksum(x data, proto uint8, check uint16) Checksum {
 	return c
 }
 
-// verdict: what is wrong may be what the NIC has still to fill in.
+// verdict is the state of a checksum. A wrong one may be one that the NIC has
+// still to fill in.
 func (s *sink) verdict(right bool) Checksum {
 	switch {
 	case right:

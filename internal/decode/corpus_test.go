@@ -61,7 +61,7 @@ func snapFrame(oui int, t int, payload raw) raw {
 	return llcFrame(cat(raw{0xaa, 0xaa, 3, byte(oui >> 16), byte(oui >> 8), byte(oui)}, be16(t), payload))
 }
 
-// slowSum is the checksum as RFC 1071 tells it, unlike that of the package.
+// slowSum is the checksum as RFC 1071 defines it, unlike that of the package.
 func slowSum(parts ...raw) raw {
 	b := cat(parts...)
 	if len(b)%2 != 0 {

@@ -172,7 +172,7 @@ func TestPanicCostsAFrame(t *testing.T) {
 	}
 }
 
-// TestChecksums tells the states of one apart.
+// TestChecksums distinguishes the states of a checksum.
 func TestChecksums(t *testing.T) {
 	wrong := eth(0x0800, tcp4(1000, 2000, 0x10, nil, str("abc")))
 	wrong[50]++

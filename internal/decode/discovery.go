@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// lldp is a station's word on itself, in parts of type, length and value.
+// lldp describes the station that sends it, in parts of type, length and value.
 func lldp(s *sink, x data) {
 	if !s.enter("lldp") {
 		return

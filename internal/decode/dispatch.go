@@ -115,9 +115,16 @@ func udpPorts() map[uint16]payload {
 	return ports
 }
 
-// nameOnly is a protocol of which only the name and the length are shown.
+// named is a protocol of which only the name and the length are shown; nameOnly
+// is it for the tables.
+func named(s *sink, name string, x data) {
+	if s.enter(name) {
+		s.say("length %d", x.n)
+	}
+}
+
 func nameOnly(name string) protocol {
-	return func(s *sink, x data) { s.named(name, x) }
+	return func(s *sink, x data) { named(s, name, x) }
 }
 
 // inTunnel is a protocol that begins a packet in a packet, with no header
@@ -182,7 +189,7 @@ func ipProtocol(s *sink, proto uint8, x data) {
 		p(s, x)
 		return
 	}
-	s.named(protoName(proto), x)
+	named(s, protoName(proto), x)
 }
 
 // tcpPayload decodes a segment that begins a message: by its first bytes where

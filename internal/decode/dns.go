@@ -50,11 +50,13 @@ func dnsMessage(s *sink, name string, x data) {
 	f.DNS = m
 	words := flagWords("", uint64(flags>>4), "cd", "ad", "", "ra", "rd", "tc", "aa")
 	m.Flags = strings.Fields(words)
-	s.field("id", "%d", id)
-	s.field("flags", "0x%04x (%s)", flags, words)
-	s.field("opcode", "%d (%s)", m.Opcode, pick(dnsOpcodes, int(m.Opcode)))
-	s.field("rcode", "%d (%s)", m.RCode, pick(dnsRCodes, int(m.RCode)))
-	s.field("counts", "%d/%d/%d/%d", counts[0], counts[1], counts[2], counts[3])
+	if s.verbose {
+		s.field("id", "%d", id)
+		s.field("flags", "0x%04x (%s)", flags, words)
+		s.field("opcode", "%d (%s)", m.Opcode, pick(dnsOpcodes, int(m.Opcode)))
+		s.field("rcode", "%d (%s)", m.RCode, pick(dnsRCodes, int(m.RCode)))
+		s.field("counts", "%d/%d/%d/%d", counts[0], counts[1], counts[2], counts[3])
+	}
 	p := &dnsReader{cursor: read(c.data), message: x.b, netbios: name == "nbns"}
 	ok := p.questions(m, counts[0]) && p.records(&m.Answers, counts[1])
 	dnsWords(s, m)

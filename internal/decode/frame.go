@@ -241,7 +241,7 @@ func (f *Frame) AppendLine(dst []byte) []byte {
 	return dst
 }
 
-// appendEnds appends who sends to whom.
+// appendEnds appends the sender and the receiver.
 func (f *Frame) appendEnds(dst []byte) []byte {
 	switch {
 	case f.ARP == nil && f.Src.IsValid():

@@ -58,7 +58,7 @@ func icmp(s *sink, x data) {
 	default:
 		icmpQuery(s, m, rest, c)
 	}
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 // icmpHeader reads what ICMP and ICMPv6 have in common.
@@ -70,9 +70,11 @@ func icmpHeader(s *sink, c *cursor, sum Checksum) *ICMP {
 	}
 	f.ICMP = &s.room.icmp
 	*f.ICMP = ICMP{Type: kind, Code: code, Checksum: sum}
-	s.field("type", "%d", kind)
-	s.field("code", "%d", code)
-	s.field("checksum", "0x%04x (%s)", check, sum)
+	if s.verbose {
+		s.field("type", "%d", kind)
+		s.field("code", "%d", code)
+		s.field("checksum", "0x%04x (%s)", check, sum)
+	}
 	return f.ICMP
 }
 

@@ -63,9 +63,11 @@ func vlan(s *sink, x data) {
 		return
 	}
 	s.frame.VLANs = append(s.frame.VLANs, tag&0xfff)
-	s.field("id", "%d", tag&0xfff)
-	s.field("priority", "%d", tag>>13)
-	s.field("drop-eligible", "%d", tag>>12&1)
+	if s.verbose {
+		s.field("id", "%d", tag&0xfff)
+		s.field("priority", "%d", tag>>13)
+		s.field("drop-eligible", "%d", tag>>12&1)
+	}
 	typeOrLength(s, c)
 }
 

@@ -21,11 +21,11 @@ func llc(s *sink, x data) {
 	case dsap == 0xaa && ssap == 0xaa && control == 3:
 		snap(s, c)
 	case dsap == 0xff && ssap == 0xff, dsap == 0xe0:
-		s.named("ipx", x)
+		named(s, "ipx", x)
 	case dsap == 0x42 && control == 3:
 		stp(s, c.data)
 	case dsap == 0xf0:
-		s.named("netbeui", c.data)
+		named(s, "netbeui", c.data)
 	case dsap == 0xfe && control == 3:
 		osi(s, c.data)
 	case dsap == 0x06 && control == 3:
@@ -51,9 +51,9 @@ func snap(s *sink, c *cursor) {
 	case oui == 0x00000c && t == 0x010b:
 		stp(s, c.data)
 	case oui == 0x00000c:
-		s.named(pickCisco(t), c.data)
+		named(s, pickCisco(t), c.data)
 	case oui == 0x080007 && t == 0x809b:
-		s.named("appletalk", c.data)
+		named(s, "appletalk", c.data)
 	case oui == 0x0080c2 && (t == 1 || t == 7): // bridged Ethernet, with its checksum and without
 		if s.tunnel("bridged", nil) {
 			ethernet(s, c.data)
@@ -157,7 +157,7 @@ func osi(s *sink, x data) {
 	s.say("length %d", x.n)
 }
 
-// isisSource tells whose word a message is.
+// isisSource shows the system that a message comes from.
 func isisSource(s *sink, pdu uint8, c *cursor) {
 	if pdu == 18 || pdu == 20 {
 		c.u32() // length, lifetime

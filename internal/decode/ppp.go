@@ -26,7 +26,8 @@ func mpls(s *sink, x data) {
 	mplsPayload(s, c.data)
 }
 
-// labelled guesses what is behind the last label, as everybody must.
+// mplsPayload guesses what is behind the last label by its first bits: MPLS has
+// no field for it.
 func mplsPayload(s *sink, x data) {
 	if len(x.b) == 0 {
 		s.say("length %d", x.n)
@@ -42,7 +43,7 @@ func mplsPayload(s *sink, x data) {
 			ethernet(s, x.from(4))
 		}
 	case 1:
-		s.named("pw-ach", x)
+		named(s, "pw-ach", x)
 	default:
 		s.say("length %d", x.n)
 	}

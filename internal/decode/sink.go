@@ -3,6 +3,7 @@ package decode
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"capd/pcap"
 )
@@ -21,7 +22,8 @@ type sink struct {
 
 	flags   pcap.Flags // of the packet
 	tunnels int
-	pseudo  pseudo // of the IP header that was read last
+	ids     [maxTunnels]uint32 // of the tunnels
+	pseudo  pseudo             // of the IP header that was read last
 }
 
 // frameParts are kept from frame to frame, so that they cost no memory.
@@ -65,6 +67,10 @@ func (s *sink) tunnel(name string, id *uint32) bool {
 		s.bad("more than %d packets in each other", maxTunnels)
 		return false
 	}
+	if id != nil { // a copy, so that those of the callers need not be allocated
+		s.ids[s.tunnels-1] = *id
+		id = &s.ids[s.tunnels-1]
+	}
 	f.Tunnels = append(f.Tunnels, Tunnel{name, f.Src, f.Dst, id})
 	f.Src, f.Dst, f.SrcPort, f.DstPort = netip.Addr{}, netip.Addr{}, 0, 0
 	f.IP, f.TCP, f.UDP, f.ARP = nil, nil, nil, nil
@@ -87,10 +93,18 @@ func (s *sink) more(format string, args ...any) {
 	}
 }
 
-// named is a protocol of which only the name and the length are shown.
-func (s *sink) named(name string, x data) {
-	if s.enter(name) {
-		s.say("length %d", x.n)
+// sayNumber adds a word and a number to the line, as say does, and moreNumber as
+// more does. They cost no memory, where arguments of a format are allocated.
+func (s *sink) sayNumber(word string, n uint64) {
+	if len(s.info) > 0 {
+		s.info = append(s.info, ", "...)
+	}
+	s.moreNumber(word, n)
+}
+
+func (s *sink) moreNumber(word string, n uint64) {
+	if len(s.info) <= maxInfo {
+		s.info = strconv.AppendUint(append(s.info, word...), n, 10)
 	}
 }
 

@@ -41,27 +41,27 @@ func tcp(s *sink, x data) {
 	}
 	tcpSeq(s, t)
 	tcpOptions(s, c.limit(header-20))
-	s.say("length %d", t.Length)
+	s.sayNumber("length ", uint64(t.Length))
 	if t.Length > 0 {
 		tcpPayload(s, x.from(header))
 	}
 }
 
-// tcpSeq tells sequence numbers as they are on the wire: a decoder that knew
-// the first ones would have to remember flows.
+// tcpSeq shows sequence numbers as they are on the wire: relative ones would need
+// a memory of flows.
 func tcpSeq(s *sink, t *TCP) {
 	if t.Length > 0 || t.Bits&7 != 0 {
-		s.say("seq %d", t.Seq)
+		s.sayNumber("seq ", uint64(t.Seq))
 	}
 	if t.Length > 0 {
-		s.more(":%d", t.Seq+uint32(t.Length))
+		s.moreNumber(":", uint64(t.Seq+uint32(t.Length)))
 	}
 	if t.Bits&0x10 != 0 {
-		s.say("ack %d", t.Ack)
+		s.sayNumber("ack ", uint64(t.Ack))
 	}
-	s.say("win %d", t.Window)
+	s.sayNumber("win ", uint64(t.Window))
 	if t.Bits&0x20 != 0 {
-		s.say("urg %d", t.Urgent)
+		s.sayNumber("urg ", uint64(t.Urgent))
 	}
 }
 

@@ -84,9 +84,11 @@ func tlsRecord(s *sink, kind uint8, version uint16, x data, header int) {
 	f := s.frame
 	f.TLS = &s.room.tls
 	*f.TLS = TLS{Record: pick(tlsRecords, int(kind)), Version: tlsVersion(version), ALPN: f.TLS.ALPN[:0]}
-	s.field("record", "%s", f.TLS.Record)
-	s.field("version", "%s", f.TLS.Version)
-	s.field("length", "%d", x.n)
+	if s.verbose {
+		s.field("record", "%s", f.TLS.Record)
+		s.field("version", "%s", f.TLS.Version)
+		s.field("length", "%d", x.n)
+	}
 	switch {
 	case kind == 22 && len(x.b) >= header && int(x.b[1])<<16|int(x.b[2])<<8|int(x.b[3]) <= 1<<17:
 		tlsHandshake(s, x.b[0], x, header)

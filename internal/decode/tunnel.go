@@ -128,8 +128,8 @@ func etherIP(s *sink, x data) {
 	}
 }
 
-// vxlan has the generic extension where a bit says that the type of the payload
-// is told.
+// vxlan is VXLAN, or its generic extension where a bit says that the header has
+// the type of the payload.
 func vxlan(s *sink, x data) {
 	if !s.enter("vxlan") {
 		return
@@ -139,8 +139,10 @@ func vxlan(s *sink, x data) {
 	if s.ended(c) {
 		return
 	}
-	s.field("flags", "0x%02x", flags)
-	s.field("vni", "%d", id)
+	if s.verbose {
+		s.field("flags", "0x%02x", flags)
+		s.field("vni", "%d", id)
+	}
 	if !s.tunnel("vxlan", &id) {
 		return
 	}

@@ -1,8 +1,8 @@
 package decode
 
 import (
-	"fmt"
-	"strings"
+	"bytes"
+	"strconv"
 )
 
 func udp(s *sink, x data) {
@@ -22,7 +22,9 @@ func udp(s *sink, x data) {
 	}
 	f.UDP = &s.room.udp
 	*f.UDP = UDP{Length: int(n)}
-	s.field("length", "%d", n)
+	if s.verbose {
+		s.field("length", "%d", n)
+	}
 	if !udpLength(s, &x, int(n)) {
 		return
 	}
@@ -34,13 +36,18 @@ func udp(s *sink, x data) {
 	default:
 		f.UDP.Checksum = s.checksum(x, 17, check)
 	}
-	s.field("checksum", "0x%04x (%s)", check, f.UDP.Checksum)
+	if s.verbose {
+		s.field("checksum", "0x%04x (%s)", check, f.UDP.Checksum)
+	}
 	before := s.tunnels
 	payload := x.from(8)
 	udpPayload(s, payload)
-	length := fmt.Sprintf("length %d", payload.n)
-	if s.tunnels == before && !strings.HasSuffix(string(s.info), length) {
-		s.say("%s", length)
+	if s.tunnels > before {
+		return
+	}
+	var room [32]byte
+	if length := strconv.AppendInt(append(room[:0], "length "...), int64(payload.n), 10); !bytes.HasSuffix(s.info, length) {
+		s.sayNumber("length ", uint64(payload.n))
 	}
 }
 

@@ -116,7 +116,7 @@ var ikeExchanges = []string{
 // no zeroes.
 func ikeNAT(s *sink, x data) {
 	if x.n == 1 {
-		s.named("nat-keepalive", x)
+		named(s, "nat-keepalive", x)
 		return
 	}
 	c := read(x)
