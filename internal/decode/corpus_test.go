@@ -168,7 +168,9 @@ func corpus() []sample {
 	linkSamples(add)
 	discoverySamples(add)
 	oddSamples(add)
-	return append(all, otherLinks()...)
+	all = append(all, otherLinks()...)
+	moreSamples(add) // at the end, so that those before are cut as ever
+	return append(all, moreLinks()...)
 }
 
 // cutSamples are samples of which the capture has only a part.

@@ -36,7 +36,7 @@ func dhcp(s *sink, x data) {
 	*m = DHCP{Message: pick([]string{1: "bootp request", 2: "bootp reply"}, int(op)), Transaction: xid}
 	f.DHCP = m
 	if hlen == 6 {
-		m.ClientMAC = MAC(address[:6])
+		m.ClientMAC = keep(&s.room.clientMAC, MAC(address[:6]))
 	}
 	set(&m.Client, client)
 	set(&m.Yours, yours)
@@ -66,7 +66,7 @@ func set(to *netip.Addr, a netip.Addr) {
 
 func dhcpWords(s *sink, m *DHCP, relay netip.Addr) {
 	s.say("%s", m.Message)
-	if m.ClientMAC != (MAC{}) {
+	if m.ClientMAC != nil {
 		s.say("client %s", m.ClientMAC)
 	}
 	s.say("xid 0x%08x", m.Transaction)

@@ -25,6 +25,7 @@ type protocols struct {
 	families   map[uint32]protocol // address families, of all BSDs and Linux
 	ppp        map[uint16]protocol
 	gpe        map[uint8]protocol // of VXLAN-GPE and NSH
+	gre        map[uint16]protocol
 	ip         [256]protocol
 
 	tcpPorts, udpPorts   map[uint16]payload
@@ -36,7 +37,8 @@ var allProtocols = sync.OnceValue(func() *protocols {
 	p := &protocols{links: linkTypes(), etherTypes: etherTypes(), ip: ipProtocols()}
 	p.tcpPorts, p.udpPorts = tcpPorts(), udpPorts()
 	p.families = map[uint32]protocol{2: ipv4, 7: llc, 10: ipv6, 24: ipv6, 28: ipv6, 30: ipv6}
-	p.gpe = map[uint8]protocol{1: ipv4, 2: ipv6, 3: ethernet, 4: nsh, 5: mpls}
+	p.gpe = map[uint8]protocol{1: ipv4, 2: ipv6, gpeEthernet: ethernet, 4: nsh, 5: mpls}
+	p.gre = map[uint16]protocol{0x22eb: erspan, 0x880b: ppp, 0x88be: erspan}
 	p.ppp = map[uint16]protocol{
 		0x0021: ipv4, 0x0057: ipv6, 0x0281: mpls, 0x0283: mpls, 0x8021: pppControl("ipcp"), 0x8057: pppControl("ipv6cp"),
 		0x80fd: pppControl("ccp"), 0xc021: pppControl("lcp"), 0xc023: pppControl("pap"), 0xc223: pppControl("chap"),
@@ -46,6 +48,7 @@ var allProtocols = sync.OnceValue(func() *protocols {
 	return p
 })
 
+// linkTypes are numbers of the list at https://www.tcpdump.org/linktypes.html.
 func linkTypes() map[pcap.LinkType]protocol {
 	return map[pcap.LinkType]protocol{
 		pcap.LinkTypeEthernet:  ethernet,
@@ -60,6 +63,18 @@ func linkTypes() map[pcap.LinkType]protocol {
 		pcap.LinkTypeIEEE80211: dot11,
 		pcap.LinkTypeRadiotap:  radiotap,
 		pcap.LinkTypePKTAP:     pktap,
+		12:                     ip, 14: ip, // raw IP by the numbers that systems have for it; files have 101
+		50:  hdlc,       // PPP_HDLC
+		51:  pppoeAny,   // PPP_ETHER
+		104: ciscoHDLC,  // C_HDLC
+		107: frameRelay, // FRELAY
+		192: ppi,
+		227: can, // CAN_SOCKETCAN
+		228: ipv4,
+		229: ipv6,
+		239: nflog,
+		242: ipoib,
+		253: sll, // NETLINK: a cooked header whose hardware type says what it is
 	}
 }
 
@@ -101,7 +116,7 @@ func tcpPorts() map[uint16]payload {
 }
 
 func udpPorts() map[uint16]payload {
-	ports := map[uint16]payload{7: {wakeOnLAN, isMagic}, 9: {wakeOnLAN, isMagic}, 443: {quic, notDTLS}} // later packets of QUIC hide everything
+	ports := map[uint16]payload{7: {wakeOnLAN, isMagic}, 9: {wakeOnLAN, isMagic}, 443: {https, notDTLS}}
 	for port, p := range map[uint16]protocol{
 		53: dns("dns"), 137: dns("nbns"), 5353: dns("mdns"), 5355: dns("llmnr"), 138: nbdgm, 67: dhcp, 68: dhcp, 546: dhcp6, 547: dhcp6,
 		69: tftp, 123: ntp, 161: snmp, 162: snmp, 319: ptp, 320: ptp, 500: ike, 4500: ikeNAT, 514: lines("syslog"), 520: rip, 521: ripng,
@@ -173,13 +188,31 @@ func pppPayload(s *sink, proto uint16, x data) {
 	s.say("ppp protocol 0x%04x, length %d", proto, x.n)
 }
 
-// gpe decodes by the numbers of next protocols that VXLAN-GPE and NSH share.
-func gpe(s *sink, next uint8, x data) {
-	if p := s.protocols.gpe[next]; p != nil {
-		p(s, x)
+const gpeEthernet = 3
+
+// gpe decodes what a tunnel carries by the numbers of next protocols that
+// VXLAN-GPE and NSH share.
+func gpe(s *sink, tunnel string, id uint32, next uint8, x data) {
+	p := s.protocols.gpe[next]
+	if p == nil { // no other packet is seen: the addresses stay
+		s.say("id %d, next protocol %d, length %d", id, next, x.n)
 		return
 	}
-	s.say("next protocol %d, length %d", next, x.n)
+	if s.tunnel(tunnel, &id) {
+		p(s, x)
+	}
+}
+
+// grePayload is what GRE carries by its number, which is an Ethernet type but for
+// a few, or nil.
+func (p *protocols) grePayload(proto uint16, sequence bool) protocol {
+	if proto == 0x88be && !sequence { // ERSPAN's type I, which has no header
+		return ethernet
+	}
+	if inner := p.gre[proto]; inner != nil {
+		return inner
+	}
+	return p.etherTypes[proto]
 }
 
 // ipProtocol decodes what is behind the last header of an IP packet that is no

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -278,14 +279,61 @@ func searchList(b []byte) string {
 	return strings.Join(all, " ")
 }
 
-// dnsTCP is DNS over TCP: a length before each message.
+// dnsTCP is the message that a segment begins with, behind its length (RFC 1035,
+// 4.2.2). Nothing is kept of a message that goes on in the next segment: what is
+// here of it is decoded, and in a later segment of it nothing is taken for a
+// message.
 func dnsTCP(s *sink, x data) {
 	c := read(x)
 	n := int(c.u16())
-	if c.short || n < 12 {
+	if c.short || n < 12 || !beginsDNS(c.b, n) {
 		return
 	}
+	more := n > c.n
 	dnsMessage(s, "dns", c.limit(n))
+	if more && !s.frame.Truncated && !bytes.HasSuffix(s.info, []byte("[continues]")) {
+		s.say("[continues]")
+	}
+}
+
+// beginsDNS says whether bytes can be the beginning of a message of a length: an
+// operation that there is, and a length that all that it counts has room in.
+func beginsDNS(b []byte, n int) bool {
+	c := read(data{b, max(len(b), n)})
+	c.u16()
+	flags, questions := c.u16(), int(c.u16())
+	records := int(c.u16()) + int(c.u16()) + int(c.u16())
+	switch {
+	case c.short:
+		return true // the end of the header is missing: nothing speaks against it
+	case flags>>11&15 > 6 || flags&0x40 != 0:
+		return false
+	}
+	return 12+5*questions+11*records <= n
+}
+
+// isDNS says for certain whether a datagram is a message, at a port where others
+// are expected: it has one question, whose name ends and whose class is the
+// Internet's, and few records.
+func isDNS(x data) bool {
+	c := read(x)
+	c.u16()
+	flags, questions, answers, authorities, more := c.u16(), c.u16(), c.u16(), c.u16(), c.u16()
+	if flags&0x7800 != 0 || flags&0x40 != 0 || questions != 1 || more > 8 {
+		return false
+	}
+	if flags&0x8000 == 0 && answers|authorities != 0 {
+		return false
+	}
+	for range 128 { // labels; a name has fewer
+		n := int(c.u8())
+		if n == 0 || n > 63 {
+			c.u16()
+			return n == 0 && c.u16() == 1 && !c.short
+		}
+		c.take(n)
+	}
+	return false
 }
 
 // nbdgm is a NetBIOS datagram.

@@ -152,10 +152,7 @@ func nsh(s *sink, x data) {
 	s.field("length", "%d", n)
 	s.field("service path", "%d", path>>8)
 	s.field("service index", "%d", path&0xff)
-	id := path >> 8
-	if s.tunnel("nsh", &id) {
-		gpe(s, uint8(first), x.from(n))
-	}
+	gpe(s, "nsh", path>>8, uint8(first), x.from(n))
 }
 
 const wakeLength = 102 // six times ff, then sixteen times the address

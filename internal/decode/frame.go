@@ -22,8 +22,8 @@ type Frame struct {
 	Path     []string `json:"path"`     // the protocols, outermost first: "ethernet", "ipv4", "tcp", "http"
 	Info     string   `json:"info"`     // what the line says behind addresses and protocol
 
-	SrcMAC    MAC      `json:"src_mac,omitzero"`    // of the innermost link layer
-	DstMAC    MAC      `json:"dst_mac,omitzero"`    //
+	SrcMAC    *MAC     `json:"src_mac,omitempty"`   // of the innermost link layer; all zeroes is an address like others
+	DstMAC    *MAC     `json:"dst_mac,omitempty"`   //
 	EtherType uint16   `json:"ethertype,omitempty"` // the last one, behind tags
 	VLANs     []uint16 `json:"vlans,omitempty"`     // outermost first, of all layers
 	MPLS      []uint32 `json:"mpls,omitempty"`      // labels, outermost first
@@ -145,7 +145,7 @@ type DNSRR struct {
 type DHCP struct {
 	Message     string     `json:"message"` // "discover", "offer" ...
 	Transaction uint32     `json:"transaction"`
-	ClientMAC   MAC        `json:"client_mac,omitzero"`
+	ClientMAC   *MAC       `json:"client_mac,omitempty"`
 	Client      netip.Addr `json:"client,omitzero"`    // the address that the client has
 	Yours       netip.Addr `json:"yours,omitzero"`     // the address that it is given
 	Requested   netip.Addr `json:"requested,omitzero"` // the address that it asks for
@@ -248,14 +248,14 @@ func (f *Frame) appendEnds(dst []byte) []byte {
 		dst = f.appendEnd(dst, f.Src, f.SrcPort)
 		dst = append(dst, " > "...)
 		dst = f.appendEnd(dst, f.Dst, f.DstPort)
-	case f.DstMAC != MAC{} && f.SrcMAC == MAC{} && !f.has("ethernet"): // an acknowledgment has only this one
+	case f.DstMAC != nil && f.SrcMAC == nil: // an acknowledgment has only this one
 		dst = append(dst, "> "...)
 		dst = append(dst, f.DstMAC.String()...)
-	case f.DstMAC != MAC{}:
+	case f.DstMAC != nil:
 		dst = append(dst, f.SrcMAC.String()...)
 		dst = append(dst, " > "...)
 		dst = append(dst, f.DstMAC.String()...)
-	case f.SrcMAC != MAC{}:
+	case f.SrcMAC != nil:
 		dst = append(dst, f.SrcMAC.String()...)
 	default:
 		return dst

@@ -21,15 +21,15 @@ func ethernet(s *sink, x data) {
 	}
 	c := read(x)
 	f := s.frame
-	f.DstMAC, f.SrcMAC = MAC{}, MAC{} // those of an outer frame
+	f.DstMAC, f.SrcMAC = nil, nil // those of an outer frame
 	dst, src := c.mac(), c.mac()
 	if s.ended(c) {
 		return
 	}
-	f.DstMAC, f.SrcMAC = dst, src
+	f.DstMAC, f.SrcMAC = keep(&s.room.dstMAC, dst), keep(&s.room.srcMAC, src)
 	if s.verbose {
-		s.field("destination", "%s", f.DstMAC)
-		s.field("source", "%s", f.SrcMAC)
+		s.field("destination", "%s", dst)
+		s.field("source", "%s", src)
 	}
 	typeOrLength(s, c)
 }
@@ -162,6 +162,26 @@ func pktap(s *sink, x data) {
 	linkLayer(s, pcap.LinkType(min(le.Uint32(link), 0xffff)), x.from(int(le.Uint32(length))))
 }
 
+// ipoib is IP over InfiniBand: the global routing header of 40 bytes, of which
+// there may be none but zeroes, then an Ethernet type (RFC 4391, 6).
+func ipoib(s *sink, x data) {
+	if !s.enter("ipoib") {
+		return
+	}
+	c := read(x)
+	c.take(8)
+	src, dst, t := c.ip6(), c.ip6(), c.u16()
+	c.u16()
+	if s.ended(c) {
+		return
+	}
+	s.field("source gid", "%s", src)
+	s.field("destination gid", "%s", dst)
+	s.field("type", "0x%04x (%s)", t, etherName(t))
+	s.frame.EtherType = t
+	etherType(s, t, c.data)
+}
+
 func sll(s *sink, x data) {
 	if !s.enter("sll") {
 		return
@@ -193,7 +213,7 @@ func sll2(s *sink, x data) {
 
 func sllSource(s *sink, kind uint8, hardware, n uint16, addr []byte) {
 	if n == 6 {
-		s.frame.SrcMAC = MAC(addr[:6])
+		s.frame.SrcMAC = keep(&s.room.srcMAC, MAC(addr[:6]))
 	}
 	if s.frame.Direction == "" {
 		s.frame.Direction = "in"
@@ -211,9 +231,8 @@ func sllPayload(s *sink, proto, hardware uint16, x data) {
 	switch {
 	case hardware == 778: // GRE: its payload's protocol is none of Ethernet's
 		ip(s, x)
-	case hardware == 824: // netlink
-		s.enter("netlink")
-		s.say("family %d, length %d", proto, x.n)
+	case hardware == 824:
+		netlink(s, proto, x)
 	case proto == 1: // Novell's raw 802.3
 		s.enter("ipx")
 		s.say("length %d", x.n)

@@ -47,6 +47,19 @@ func isQUIC(x data) bool {
 	return len(b) >= 7 && b[0]&0xc0 == 0xc0 && quicVersions(binary.BigEndian.Uint32(b[1:])) != nil
 }
 
+// https is QUIC, of which later packets hide everything; what gives itself away
+// as something else is that.
+func https(s *sink, x data) {
+	switch {
+	case isGQUIC(x):
+		gquic(s, x)
+	case isDNS(x):
+		dnsMessage(s, "dns", x)
+	default:
+		quic(s, x)
+	}
+}
+
 func quic(s *sink, x data) {
 	if !s.enter("quic") {
 		return

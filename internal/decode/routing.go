@@ -178,15 +178,23 @@ func hsrp(s *sink, x data) {
 		return
 	}
 	c := read(x)
-	version, op, state, hello, hold, priority, group := c.u8(), c.u8(), c.u8(), c.u8(), c.u8(), c.u8(), c.u8()
-	c.u8()
-	c.u64() // the password
-	addr := c.ip4()
+	version, op := c.u8(), c.u8()
 	if s.ended(c) {
 		return
 	}
 	if version != 0 {
 		s.say("v2")
+		return
+	}
+	if op == 3 {
+		hsrpAdvertise(s, c)
+		return
+	}
+	state, hello, hold, priority, group := c.u8(), c.u8(), c.u8(), c.u8(), c.u8()
+	c.u8()
+	c.u64() // the password
+	addr := c.ip4()
+	if s.ended(c) {
 		return
 	}
 	name, ok := hsrpStates[state]
@@ -196,6 +204,21 @@ func hsrp(s *sink, x data) {
 	s.field("hello", "%ds", hello)
 	s.field("hold", "%ds", hold)
 	s.say("%s, state %s, group %d, prio %d, address %s", pick([]string{"hello", "coup", "resign"}, int(op)), name, group, priority, addr)
+}
+
+// hsrpAdvertise says how many groups a router is in on the interface. RFC 2281
+// does not have it; the layout is that of Cisco's routers.
+func hsrpAdvertise(s *sink, c *cursor) {
+	kind, n, state := c.u16(), c.u16(), c.u8()
+	c.u8()
+	active, passive := c.u16(), c.u16()
+	c.u32()
+	if s.ended(c) {
+		return
+	}
+	s.field("type", "%d", kind)
+	s.field("length", "%d", n)
+	s.say("advertise, state %s, active groups %d, passive groups %d", pick([]string{1: "dormant", 2: "passive", 3: "active"}, int(state)), active, passive)
 }
 
 func rip(s *sink, x data) {
@@ -209,6 +232,12 @@ func rip(s *sink, x data) {
 	}
 	s.say("v%d %s", version, pick([]string{1: "request", 2: "response"}, int(command)))
 	for i := 0; c.n > 0 && i < maxItems; i++ {
+		if version == 2 && c.left(2) && c.b[0] == 0xff && c.b[1] == 0xff {
+			if !ripAuthentication(s, c) {
+				return
+			}
+			continue
+		}
 		family, tag, addr, mask, next, metric := c.u16(), c.u16(), c.ip4(), c.ip4(), c.ip4(), c.u32()
 		if s.ended(c) {
 			return
@@ -216,6 +245,44 @@ func rip(s *sink, x data) {
 		s.field("route", "family %d tag %d %s mask %s next %s metric %d", family, tag, addr, mask, next, metric)
 		s.say("%s metric %d", addr, metric)
 	}
+}
+
+// ripAuthentication is an entry of RIPv2 with a password (RFC 2453, 4.1) or with
+// what a digest needs (RFC 4822, 2.1), or the digest itself, which is the rest of
+// the message.
+func ripAuthentication(s *sink, c *cursor) bool {
+	c.u16()
+	kind := c.u16()
+	switch kind {
+	case 1:
+		b := c.take(c.n)
+		if s.ended(c) {
+			return false
+		}
+		s.field("authentication data", "0x%s", hexBytes(b))
+	case 2:
+		password := c.take(16)
+		if s.ended(c) {
+			return false
+		}
+		s.field("authentication", "password %s", printable(cString(password)))
+		s.say("authentication password %s", printable(cString(password)))
+	case 3:
+		offset, key, n, seq := c.u16(), c.u8(), c.u8(), c.u32()
+		c.u64()
+		if s.ended(c) {
+			return false
+		}
+		s.field("authentication", "digest at %d, key %d, length %d, sequence %d", offset, key, n, seq)
+		s.say("authentication key %d seq %d", key, seq)
+	default:
+		c.take(16)
+		if s.ended(c) {
+			return false
+		}
+		s.say("authentication type %d", kind)
+	}
+	return true
 }
 
 func ripng(s *sink, x data) {

@@ -28,6 +28,8 @@ type sink struct {
 
 // frameParts are kept from frame to frame, so that they cost no memory.
 type frameParts struct {
+	srcMAC, dstMAC, clientMAC MAC
+
 	ip   IP
 	arp  ARP
 	tcp  TCP
@@ -37,6 +39,12 @@ type frameParts struct {
 	dhcp DHCP
 	tls  TLS
 	http HTTP
+}
+
+// keep puts a value into its room and returns the pointer for the frame.
+func keep[T any](room *T, v T) *T {
+	*room = v
+	return room
 }
 
 // reset begins a frame. The memory of the line and of the parts stays.

@@ -32,30 +32,31 @@ func gre(s *sink, x data) {
 	if sequence {
 		s.field("sequence", "%d", c.u32())
 	}
-	if s.ended(c) || !s.tunnel("gre", key) {
+	if s.ended(c) {
 		return
 	}
-	greInner(s, proto, sequence, c)
-}
-
-func greInner(s *sink, proto uint16, sequence bool, c *cursor) {
-	switch {
-	case proto == 0x88be && sequence:
-		erspan(s, c)
-	case proto == 0x88be: // without a header
-		ethernet(s, c.data)
-	case proto == 0x22eb:
-		erspan3(s, c)
-	case proto == 0x880b:
-		ppp(s, c.data)
-	case proto == 0:
-		s.say("keepalive")
-	default:
-		etherType(s, proto, c.data)
+	inner := s.protocols.grePayload(proto, sequence)
+	if inner == nil { // no other packet is seen: the addresses stay
+		greUnknown(s, proto, key, c.n)
+		return
+	}
+	if s.tunnel("gre", key) {
+		inner(s, c.data)
 	}
 }
 
-// pptp is version 1 of GRE: the key is a length and a call.
+func greUnknown(s *sink, proto uint16, key *uint32, n int) {
+	if key != nil {
+		s.sayNumber("key ", uint64(*key))
+	}
+	if proto == 0 {
+		s.say("keepalive")
+		return
+	}
+	s.say("%s, length %d", etherName(proto), n)
+}
+
+// grePPTP is version 1 of GRE: the key is a length and a call.
 func grePPTP(s *sink, flags uint16, c *cursor) {
 	n, call := int(c.u16()), uint32(c.u16())
 	if flags&0x1000 != 0 {
@@ -78,39 +79,51 @@ func grePPTP(s *sink, flags uint16, c *cursor) {
 	}
 }
 
-func erspan(s *sink, c *cursor) {
+// erspan is a mirrored frame behind a header of type II or III, which are
+// versions 1 and 2 of it (draft-foschiano-erspan-03, 4.2 and 4.3).
+func erspan(s *sink, x data) {
 	if !s.enter("erspan") {
 		return
 	}
+	c := read(x)
 	vlan, id := c.u16(), c.u16()
-	c.u32()
-	if s.ended(c) {
-		return
-	}
 	s.field("version", "%d", vlan>>12)
 	s.field("vlan", "%d", vlan&0xfff)
 	s.field("session", "%d", id&0x3ff)
-	ethernet(s, c.data)
+	inner := protocol(ethernet)
+	switch vlan >> 12 {
+	case 1:
+		c.u32() // the port
+	case 2:
+		inner = erspan3(s, c)
+	default:
+		if !s.ended(c) {
+			s.say("erspan version %d, length %d", vlan>>12, c.n)
+		}
+		return
+	}
+	if !s.ended(c) {
+		inner(s, c.data)
+	}
 }
 
-func erspan3(s *sink, c *cursor) {
-	if !s.enter("erspan") {
-		return
+// erspan3 reads the rest of a header of type III, and returns the protocol of
+// what was mirrored.
+func erspan3(s *sink, c *cursor) protocol {
+	time, group, bits := c.u32(), c.u16(), c.u16()
+	if bits&1 != 0 {
+		s.field("platform", "0x%016x", c.u64())
 	}
-	vlan, id := c.u16(), c.u16()
-	c.u32() // a time
-	c.u16()
-	more := c.u16()
-	if more&1 != 0 {
-		c.u64()
+	kind := bits >> 10 & 31
+	s.field("time", "%d", time)
+	s.field("security group", "%d", group)
+	s.field("frame type", "%d", kind)
+	s.field("hardware", "%d", bits>>4&63)
+	s.field("direction", "%s", []string{"ingress", "egress"}[bits>>3&1])
+	if kind == 2 {
+		return ip
 	}
-	if s.ended(c) {
-		return
-	}
-	s.field("version", "%d", vlan>>12)
-	s.field("vlan", "%d", vlan&0xfff)
-	s.field("session", "%d", id&0x3ff)
-	ethernet(s, c.data)
+	return ethernet
 }
 
 func etherIP(s *sink, x data) {
@@ -143,14 +156,10 @@ func vxlan(s *sink, x data) {
 		s.field("flags", "0x%02x", flags)
 		s.field("vni", "%d", id)
 	}
-	if !s.tunnel("vxlan", &id) {
-		return
+	if flags&4 == 0 {
+		next = gpeEthernet
 	}
-	if flags&4 != 0 {
-		gpe(s, next, c.data)
-		return
-	}
-	ethernet(s, c.data)
+	gpe(s, "vxlan", id, next, c.data)
 }
 
 func geneve(s *sink, x data) {
@@ -168,6 +177,10 @@ func geneve(s *sink, x data) {
 	s.field("protocol", "0x%04x (%s)", proto, etherName(proto))
 	s.field("vni", "%d", id)
 	s.field("options", "%d bytes", len(options))
+	if s.protocols.etherTypes[proto] == nil { // as in GRE
+		s.say("vni %d, %s, length %d", id, etherName(proto), c.n)
+		return
+	}
 	if s.tunnel("geneve", &id) {
 		etherType(s, proto, c.data)
 	}

@@ -1,6 +1,10 @@
 package decode
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"capd/pcap"
+)
 
 // radiotap reads the header before the frame: it is little-endian, and each
 // field begins at a multiple of its size.
@@ -66,6 +70,59 @@ func radiotapFields(s *sink, b []byte, at int, bits uint32) (flags uint8) {
 	return flags
 }
 
+// ppi is a header of parts before a frame, all little-endian, with the link type
+// of the frame (https://www.tcpdump.org/linktypes/LINKTYPE_PPI.html).
+func ppi(s *sink, x data) {
+	if !s.enter("ppi") {
+		return
+	}
+	c := read(x)
+	version, flags, length, link := c.u8(), c.u8(), c.take(2), c.take(4)
+	if s.ended(c) {
+		return
+	}
+	le := binary.LittleEndian
+	n, kind := int(le.Uint16(length)), le.Uint32(link)
+	if n < 8 {
+		s.bad("ppi header of %d bytes", n)
+		return
+	}
+	s.field("version", "%d", version)
+	s.field("flags", "0x%02x", flags)
+	s.field("link type", "%d", kind)
+	checksum := ppiParts(s, read(x.limit(n).from(8)))
+	x = x.from(n)
+	if checksum { // it is behind the frame
+		x = x.limit(x.n - 4)
+	}
+	linkLayer(s, pcap.LinkType(min(kind, 0xffff)), x)
+}
+
+// ppiParts shows the part that all 802.11 frames have, and says whether it tells
+// of a checksum.
+func ppiParts(s *sink, c *cursor) (checksum bool) {
+	le := binary.LittleEndian
+	for i := 0; c.left(4) && i < maxItems; i++ {
+		kind, n := le.Uint16(c.take(2)), int(le.Uint16(c.take(2)))
+		b := c.take(n)
+		if c.short {
+			return checksum
+		}
+		if kind != 2 || n < 20 {
+			s.field("part", "%d 0x%s", kind, hexBytes(b))
+			continue
+		}
+		checksum = b[8]&1 != 0
+		mhz, signal, noise := le.Uint16(b[12:]), int8(b[18]), int8(b[19])
+		s.field("frequency", "%d MHz", mhz)
+		s.field("signal", "%d dBm", signal)
+		s.field("noise", "%d dBm", noise)
+		s.say("%d MHz", mhz)
+		s.say("%d dBm", signal)
+	}
+	return checksum
+}
+
 var (
 	dot11ManagementNames = []string{
 		"association request", "association response", "reassociation request", "reassociation response", "probe request", "probe response",
@@ -85,23 +142,25 @@ func dot11(s *sink, x data) {
 	c := read(x)
 	control, flags := c.u8(), c.u8()
 	duration := c.take(2)
-	f.DstMAC = c.mac()
+	receiver := c.mac()
 	if s.ended(c) {
 		return
 	}
+	f.DstMAC = keep(&s.room.dstMAC, receiver)
 	kind, sub := control>>2&3, control>>4
 	words := flagWords("none", uint64(flags), "to-ds", "from-ds", "more-fragments", "retry", "power", "more-data", "protected", "order")
 	s.field("type", "%d", kind)
 	s.field("subtype", "%d", sub)
 	s.field("flags", "0x%02x (%s)", flags, words)
 	s.field("duration", "%d", binary.LittleEndian.Uint16(duration))
-	s.field("receiver", "%s", f.DstMAC)
+	s.field("receiver", "%s", receiver)
 	if kind == 1 {
 		if sub == 11 || sub == 8 || sub == 9 || sub == 10 {
-			f.SrcMAC = c.mac()
-		}
-		if s.ended(c) {
-			return
+			transmitter := c.mac()
+			if s.ended(c) {
+				return
+			}
+			f.SrcMAC = keep(&s.room.srcMAC, transmitter)
 		}
 		s.say("%s", pick(dot11ControlNames, int(sub)))
 		return
@@ -110,7 +169,7 @@ func dot11(s *sink, x data) {
 	if s.ended(c) {
 		return
 	}
-	f.SrcMAC = two
+	f.SrcMAC = keep(&s.room.srcMAC, two)
 	s.field("transmitter", "%s", two)
 	s.field("address 3", "%s", three)
 	s.field("sequence", "%d", binary.LittleEndian.Uint16(seq)>>4)
@@ -126,11 +185,14 @@ func dot11Data(s *sink, sub, flags uint8, three MAC, c *cursor) {
 	f := s.frame
 	switch flags & 3 {
 	case 1:
-		f.DstMAC = three
+		f.DstMAC = keep(&s.room.dstMAC, three)
 	case 2:
-		f.SrcMAC = three
+		f.SrcMAC = keep(&s.room.srcMAC, three)
 	case 3:
-		f.DstMAC, f.SrcMAC = three, c.mac()
+		f.DstMAC, f.SrcMAC = keep(&s.room.dstMAC, three), nil
+		if four := c.mac(); !c.short {
+			f.SrcMAC = keep(&s.room.srcMAC, four)
+		}
 	}
 	if sub&8 != 0 { // quality of service, and more behind it with the order bit
 		c.u16()
