@@ -40,7 +40,7 @@ func arpMessage(s *sink, name string, x data) {
 	s.field("sender", "%s (%s)", f.Src, a.SenderMAC)
 	s.field("target", "%s (%s)", f.Dst, a.TargetMAC)
 	arpWords(s, op)
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 func arpWords(s *sink, op uint16) {

@@ -65,7 +65,7 @@ func set(to *netip.Addr, a netip.Addr) {
 }
 
 func dhcpWords(s *sink, m *DHCP, relay netip.Addr) {
-	s.say("%s", m.Message)
+	s.sayText(m.Message)
 	if m.ClientMAC != nil {
 		s.say("client %s", m.ClientMAC)
 	}
@@ -82,7 +82,7 @@ func dhcpWords(s *sink, m *DHCP, relay netip.Addr) {
 		s.say("relay %s", relay)
 	}
 	if m.Hostname != "" {
-		s.say("hostname %s", m.Hostname)
+		s.sayText("hostname ", m.Hostname)
 	}
 }
 
@@ -214,7 +214,7 @@ func dhcp6OptionList(s *sink, m *DHCP, c *cursor, depth int) {
 			s.say("prefix %s/%d", netip.AddrFrom16([16]byte(b[9:])), b[8])
 		case kind == 39 && len(b) > 1:
 			m.Hostname = searchList(append(b[1:len(b):len(b)], 0))
-			s.say("fqdn %s", m.Hostname)
+			s.sayText("fqdn ", m.Hostname)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func lldp(s *sink, x data) {
 		}
 		lldpPart(s, int(head>>9), b)
 	}
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 func lldpPart(s *sink, kind int, b []byte) {
@@ -34,23 +34,23 @@ func lldpPart(s *sink, kind int, b []byte) {
 	switch {
 	case kind == 1 && len(b) > 1:
 		value = lldpID(b, 4, 5)
-		s.say("chassis %s", value)
+		s.sayText("chassis ", value)
 	case kind == 2 && len(b) > 1:
 		value = lldpID(b, 3, 4)
-		s.say("port %s", value)
+		s.sayText("port ", value)
 	case kind == 3 && len(b) >= 2:
 		value = number(int(be.Uint16(b)))
-		s.say("ttl %s", value)
+		s.sayText("ttl ", value)
 	case kind == 5:
 		value = printable(b)
-		s.say("system %s", value)
+		s.sayText("system ", value)
 	case kind == 4 || kind == 6:
 		value = printable(b)
 	case kind == 7 && len(b) >= 4:
 		value = lldpCapabilities(be.Uint16(b)) + ", enabled " + lldpCapabilities(be.Uint16(b[2:]))
 	case kind == 8 && len(b) >= 6 && b[1] == 1 && b[0] == 5:
 		value = netip.AddrFrom4([4]byte(b[2:6])).String()
-		s.say("management %s", value)
+		s.sayText("management ", value)
 	default:
 		value = "0x" + hexBytes(b)
 	}
@@ -110,5 +110,5 @@ func cdp(s *sink, x data) {
 			s.say("%s %s", names[kind], value)
 		}
 	}
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }

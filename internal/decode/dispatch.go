@@ -134,7 +134,7 @@ func udpPorts() map[uint16]payload {
 // is it for the tables.
 func named(s *sink, name string, x data) {
 	if s.enter(name) {
-		s.say("length %d", x.n)
+		s.sayNumber("length ", uint64(x.n))
 	}
 }
 
@@ -159,7 +159,7 @@ func linkLayer(s *sink, link pcap.LinkType, x data) {
 		return
 	}
 	s.frame.Protocol = printable([]byte(link.String()))
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 func etherType(s *sink, t uint16, x data) {
@@ -168,7 +168,7 @@ func etherType(s *sink, t uint16, x data) {
 		return
 	}
 	s.enter(etherName(t))
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 func addressFamily(s *sink, family uint32, x data) {

@@ -94,11 +94,11 @@ func dnsWords(s *sink, m *DNS) {
 	}
 	for _, q := range m.Questions {
 		s.field("question", "%s %s", q.Type, q.Name)
-		s.say("%s? %s", q.Type, q.Name)
+		s.sayText(q.Type, "? ", q.Name)
 	}
 	for _, a := range m.Answers {
 		s.field("answer", "%s %s %d %s", a.Name, a.Type, a.TTL, a.Data)
-		s.say("%s %s", a.Type, a.Data)
+		s.sayText(a.Type, " ", a.Data)
 	}
 }
 

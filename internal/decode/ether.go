@@ -114,7 +114,7 @@ func macsec(s *sink, x data) {
 	if tci&8 != 0 {
 		s.say("encrypted")
 	}
-	s.say("length %d", c.n)
+	s.sayNumber("length ", uint64(c.n))
 }
 
 // pbb is a provider's backbone: a tag, and the customer's frame.
@@ -262,7 +262,7 @@ func eap(s *sink, x data) {
 	if s.ended(c) {
 		return
 	}
-	s.say("%s", pick(eapTypes, int(kind)))
+	s.sayText(pick(eapTypes, int(kind)))
 	if kind == 1 && len(c.b) > 0 {
 		s.more(" %s", printable(c.limit(int(n)-5).b))
 	}

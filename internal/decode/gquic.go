@@ -58,14 +58,14 @@ func gquic(s *sink, x data) {
 	id := c.take(8)
 	if first&gquicReset != 0 {
 		if !s.ended(c) {
-			s.say("reset, cid %s", hexBytes(id))
+			s.sayText("reset, cid ", hexBytes(id))
 		}
 		return
 	}
 	version := c.take(4)
 	if c.n%4 == 0 && isVersionList(c.b) { // a server that knows others
 		s.field("version", "%s", printable(version))
-		s.say("version negotiation, cid %s", hexBytes(id))
+		s.sayText("version negotiation, cid ", hexBytes(id))
 		return
 	}
 	number := c.take([]int{1, 2, 4, 6}[first>>4&3])
@@ -138,7 +138,7 @@ func gquicHello(s *sink, c *cursor) {
 			t.ServerName = printable(c.b[from:to])
 			s.frame.TLS = t
 			s.field("server name", "%s", t.ServerName)
-			s.say("server name %s", t.ServerName)
+			s.sayText("server name ", t.ServerName)
 		}
 		from = to
 	}

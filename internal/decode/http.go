@@ -62,7 +62,7 @@ func httpMessage(s *sink, name string, x data) {
 		h.Method, h.Target, h.Version = words[0], words[1], words[2]
 	}
 	s.field("line", "%s", shown)
-	s.say("%s", shown)
+	s.sayText(shown)
 	httpHeaders(s, x.b, h)
 }
 
@@ -93,7 +93,7 @@ func httpHeaders(s *sink, b []byte, h *HTTP) {
 		value = bytes.TrimSpace(value)
 		if bytes.EqualFold(name, []byte("host")) {
 			h.Host = printable(value)
-			s.say("host %s", h.Host)
+			s.sayText("host ", h.Host)
 		}
 		s.field(printable(name), "%s", printable(value))
 	}
@@ -107,7 +107,7 @@ func lines(name string) protocol {
 		}
 		line := startLine(s, x)
 		s.field("line", "%s", line)
-		s.say("%s", line)
+		s.sayText(line)
 	}
 }
 

@@ -36,7 +36,7 @@ func icmp(s *sink, x data) {
 	}
 	switch m.Type {
 	case 3:
-		s.say("%s", pick(icmpUnreachable, int(m.Code)))
+		s.sayText(pick(icmpUnreachable, int(m.Code)))
 		if m.Code == 4 {
 			s.more(" (mtu %d)", rest&0xffff)
 			s.field("mtu", "%d", rest&0xffff)
@@ -49,7 +49,7 @@ func icmp(s *sink, x data) {
 		s.say("%s to %s", pick(icmpRedirect, int(m.Code)), gw)
 		icmpQuote(s, c.data)
 	case 11:
-		s.say("%s", pick(icmpTime, int(m.Code)))
+		s.sayText(pick(icmpTime, int(m.Code)))
 		icmpQuote(s, c.data)
 	case 12:
 		s.say("parameter problem at byte %d", rest>>24)
@@ -118,7 +118,7 @@ func icmpEcho(s *sink, m *ICMP, name string, rest uint32) {
 // frame keeps the facts of the error itself.
 func icmpQuote(s *sink, x data) {
 	if packet := quoted(x); packet != "" {
-		s.say("for %s", packet)
+		s.sayText("for ", packet)
 		s.field("about", "%s", packet)
 	}
 }

@@ -39,7 +39,7 @@ func icmp6(s *sink, x data) {
 	} else {
 		icmp6Message(s, m, c)
 	}
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 func icmp6Error(s *sink, m *ICMP, c *cursor) {
@@ -54,7 +54,7 @@ func icmp6Error(s *sink, m *ICMP, c *cursor) {
 		s.say("packet too big, mtu %d", rest)
 		s.field("mtu", "%d", rest)
 	case 3:
-		s.say("%s", pick(icmp6Time, int(m.Code)))
+		s.sayText(pick(icmp6Time, int(m.Code)))
 	case 4:
 		s.say("parameter problem, %s at byte %d", pick(icmp6Problem, int(m.Code)), rest)
 		s.field("pointer", "%d", rest)
@@ -78,7 +78,7 @@ func icmp6Message(s *sink, m *ICMP, c *cursor) {
 	case 130, 131, 132:
 		mld(s, m, name, c)
 	case 133:
-		s.say("%s", name)
+		s.sayText(name)
 		c.u32()
 		ndOptions(s, c)
 	case 134:
@@ -179,7 +179,7 @@ func ndOption(s *sink, kind uint8, b []byte) {
 		return
 	}
 	s.field("option", "%s", value)
-	s.say("%s", value)
+	s.sayText(value)
 }
 
 func mld(s *sink, m *ICMP, name string, c *cursor) {
@@ -274,5 +274,5 @@ func igmp3(s *sink, x data, c *cursor) {
 		s.field("record", "%s %s %d sources", group, pick(groupRecords, int(kind)), sources)
 		s.say("[%s %s {%d sources}]", group, pick(groupRecords, int(kind)), sources)
 	}
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }

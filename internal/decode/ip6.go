@@ -96,7 +96,7 @@ func otherExtension(s *sink, proto uint8, x data) (uint8, data, bool) {
 	next, rest, after, ok := extensionHeader(s, protoName(proto), x)
 	if ok {
 		s.field("data", "%s", hexBytes(rest.b))
-		s.say("%s", protoName(proto))
+		s.sayText(protoName(proto))
 	}
 	return next, after, ok
 }

@@ -235,7 +235,7 @@ func sllPayload(s *sink, proto, hardware uint16, x data) {
 		netlink(s, proto, x)
 	case proto == 1: // Novell's raw 802.3
 		s.enter("ipx")
-		s.say("length %d", x.n)
+		s.sayNumber("length ", uint64(x.n))
 	case proto == 4:
 		llc(s, x)
 	case proto > 1500:

@@ -42,7 +42,7 @@ func can(s *sink, x data) {
 		}
 		s.field("data", "0x%s", hexBytes(b))
 		if len(b) > 0 {
-			s.say("data %s", hexBytes(b))
+			s.sayText("data ", hexBytes(b))
 		}
 	}
 	s.say("length %d", n)
@@ -91,7 +91,7 @@ func netlink(s *sink, family uint16, x data) {
 		return
 	}
 	s.field("family", "%d (%s)", family, pick(netlinkFamilies, int(family)))
-	s.say("%s", pick(netlinkFamilies, int(family)))
+	s.sayText(pick(netlinkFamilies, int(family)))
 	c := read(x)
 	for i := 0; family != netlinkUevent && c.left(4) && i < maxItems; i++ {
 		order := hostOrder(c.b, c.n)
@@ -107,7 +107,7 @@ func netlink(s *sink, family uint16, x data) {
 		netlinkMessage(s, family, order, b)
 		c.data = c.from((n+3)&^3 - 16)
 	}
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 func netlinkMessage(s *sink, family uint16, order binary.ByteOrder, b []byte) {
@@ -175,7 +175,7 @@ func nflog(s *sink, x data) {
 		nflogPart(s, kind, part)
 		c.data = c.from(-n & 3)
 	}
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 func nflogPart(s *sink, kind uint16, b []byte) {
@@ -193,7 +193,7 @@ func nflogPart(s *sink, kind uint16, b []byte) {
 	case kind == 10:
 		s.field("prefix", "%s", printable(cString(b)))
 		if text := cString(b); len(text) > 0 {
-			s.say("prefix %s", printable(text))
+			s.sayText("prefix ", printable(text))
 		}
 	case kind == 11 && len(b) == 4:
 		s.field("user", "%d", be.Uint32(b))

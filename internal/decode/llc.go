@@ -141,7 +141,7 @@ func osi(s *sink, x data) {
 		return
 	}
 	if id != 0x83 {
-		s.say("length %d", x.n)
+		s.sayNumber("length ", uint64(x.n))
 		return
 	}
 	n, version, idLen, pdu := c.u8(), c.u8(), c.u8(), c.u8()&31
@@ -151,10 +151,10 @@ func osi(s *sink, x data) {
 	s.field("header length", "%d", n)
 	s.field("version", "%d", version)
 	s.field("id length", "%d", idLen)
-	s.say("%s", pick(isisNames, int(pdu)))
+	s.sayText(pick(isisNames, int(pdu)))
 	c.take(3)
 	isisSource(s, pdu, c)
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 // isisSource shows the system that a message comes from.
@@ -178,6 +178,6 @@ func isisSource(s *sink, pdu uint8, c *cursor) {
 		if s.ended(c) {
 			return
 		}
-		s.say("from %s", hexBytes(source))
+		s.sayText("from ", hexBytes(source))
 	}
 }

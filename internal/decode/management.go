@@ -55,7 +55,7 @@ func snmp(s *sink, x data) {
 	kind, pdu := berElement(message)
 	_, id := berElement(pdu)
 	if message.short || pdu.short {
-		s.say("%s", name)
+		s.sayText(name)
 		return
 	}
 	s.field("community", "%s", printable(community.b))
@@ -194,5 +194,5 @@ func bacnet(s *sink, x data) {
 	}
 	s.field("type", "0x%02x", kind)
 	s.field("length", "%d", n)
-	s.say("%s", pick(names, int(function)))
+	s.sayText(pick(names, int(function)))
 }

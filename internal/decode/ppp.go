@@ -30,7 +30,7 @@ func mpls(s *sink, x data) {
 // no field for it.
 func mplsPayload(s *sink, x data) {
 	if len(x.b) == 0 {
-		s.say("length %d", x.n)
+		s.sayNumber("length ", uint64(x.n))
 		return
 	}
 	switch x.b[0] >> 4 {
@@ -45,7 +45,7 @@ func mplsPayload(s *sink, x data) {
 	case 1:
 		named(s, "pw-ach", x)
 	default:
-		s.say("length %d", x.n)
+		s.sayNumber("length ", uint64(x.n))
 	}
 }
 
@@ -102,7 +102,7 @@ func pppoeTags(s *sink, code uint8, session uint16, c *cursor) {
 			s.say(`service "%s"`, printable(b))
 		case 0x0102:
 			s.field("concentrator", "%s", printable(b))
-			s.say("concentrator %s", printable(b))
+			s.sayText("concentrator ", printable(b))
 		default:
 			s.field("tag", "0x%04x 0x%s", tag, hexBytes(b))
 		}

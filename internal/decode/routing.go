@@ -100,7 +100,7 @@ func vrrp(s *sink, x data) {
 		}
 		s.say("%s", a)
 	}
-	s.say("length %d", x.n)
+	s.sayNumber("length ", uint64(x.n))
 }
 
 func carp(s *sink, x data) {
@@ -266,7 +266,7 @@ func ripAuthentication(s *sink, c *cursor) bool {
 			return false
 		}
 		s.field("authentication", "password %s", printable(cString(password)))
-		s.say("authentication password %s", printable(cString(password)))
+		s.sayText("authentication password ", printable(cString(password)))
 	case 3:
 		offset, key, n, seq := c.u16(), c.u8(), c.u8(), c.u32()
 		c.u64()
@@ -334,7 +334,7 @@ func bgp(s *sink, x data) {
 			name = fmt.Sprintf("open v%d as %d hold %ds id %s", version, as, hold, id)
 		}
 		s.field("message", "%s length %d", name, n)
-		s.say("%s", name)
+		s.sayText(name)
 		c.data = c.from(n - 19)
 	}
 }

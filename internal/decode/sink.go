@@ -88,10 +88,15 @@ func (s *sink) tunnel(name string, id *uint32) bool {
 
 // say adds to the line, separated from what is there by a comma.
 func (s *sink) say(format string, args ...any) {
-	if len(s.info) > 0 {
-		s.info = append(s.info, ", "...)
-	}
+	s.info = separated(s.info)
 	s.more(format, args...)
+}
+
+func separated(info []byte) []byte {
+	if len(info) > 0 {
+		info = append(info, ", "...)
+	}
+	return info
 }
 
 // more adds to the line.
@@ -101,12 +106,21 @@ func (s *sink) more(format string, args ...any) {
 	}
 }
 
-// sayNumber adds a word and a number to the line, as say does, and moreNumber as
-// more does. They cost no memory, where arguments of a format are allocated.
-func (s *sink) sayNumber(word string, n uint64) {
-	if len(s.info) > 0 {
-		s.info = append(s.info, ", "...)
+// sayText adds texts to the line, sayNumber a word and a number, both as say
+// does, and moreNumber as more does. They cost no memory, where the arguments of
+// a format are allocated.
+func (s *sink) sayText(parts ...string) {
+	s.info = separated(s.info)
+	if len(s.info) > maxInfo {
+		return
 	}
+	for _, part := range parts {
+		s.info = append(s.info, part...)
+	}
+}
+
+func (s *sink) sayNumber(word string, n uint64) {
+	s.info = separated(s.info)
 	s.moreNumber(word, n)
 }
 

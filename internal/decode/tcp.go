@@ -34,7 +34,7 @@ func tcp(s *sink, x data) {
 	t.Checksum = s.checksum(x, 6, check)
 	t.Length = max(x.n-header, 0)
 	tcpFields(s, t, header, check)
-	s.say("[%s]", t.Flags)
+	s.sayText("[", t.Flags, "]")
 	if header < 20 || header > x.n {
 		s.bad("header of %d bytes", header)
 		return

@@ -60,7 +60,7 @@ func tpktMessage(s *sink, name string, x data) {
 	}
 	s.field("length", "%d", n)
 	s.field("header length", "%d", header)
-	s.say("%s", pick(cotpNames, int(kind>>4)))
+	s.sayText(pick(cotpNames, int(kind>>4)))
 }
 
 var modbusFunctions = []string{
@@ -102,7 +102,7 @@ func ldp(s *sink, x data) {
 	s.say("router %s:%d", router, space)
 	kind := c.u16() & 0x7fff
 	if name, ok := ldpNames[kind]; ok && !c.short {
-		s.say("%s", name)
+		s.sayText(name)
 	}
 }
 
@@ -122,7 +122,7 @@ func pptpControl(s *sink, x data) {
 	}
 	s.field("length", "%d", n)
 	s.field("type", "%d", kind)
-	s.say("%s", pick(pptpNames, int(message)))
+	s.sayText(pick(pptpNames, int(message)))
 }
 
 var mqttTypes = []string{
@@ -150,7 +150,7 @@ func mqtt(s *sink, x data) {
 	}
 	s.field("flags", "0x%x", first&15)
 	s.field("length", "%d", n)
-	s.say("%s", pick(mqttTypes, int(first>>4)))
+	s.sayText(pick(mqttTypes, int(first>>4)))
 	if first>>4 == 1 || first>>4 == 3 {
 		b := c.take(int(c.u16()))
 		if !c.short {
@@ -171,7 +171,7 @@ func iscsi(s *sink, x data) {
 	if !c.short && !ok || !s.enter("iscsi") || s.ended(c) {
 		return
 	}
-	s.say("%s", name)
+	s.sayText(name)
 }
 
 // mysql shows a server's greeting and a client's query.
@@ -185,9 +185,9 @@ func mysql(s *sink, x data) {
 	s.field("sequence", "%d", seq)
 	switch {
 	case seq == 0 && first == 10 && s.frame.SrcPort == 3306:
-		s.say("greeting %s", printable(cString(c.b)))
+		s.sayText("greeting ", printable(cString(c.b)))
 	case seq == 0 && first == 3:
-		s.say("query %s", printable(firstLine(c.b)))
+		s.sayText("query ", printable(firstLine(c.b)))
 	default:
 		s.say("packet %d, 0x%02x", seq, first)
 	}
@@ -207,9 +207,9 @@ func postgres(s *sink, x data) {
 		}
 	case kind == 'Q':
 		c.u32()
-		s.say("query %s", printable(cString(firstLine(c.b))))
+		s.sayText("query ", printable(cString(firstLine(c.b))))
 	default:
-		s.say("message %s", printable([]byte{kind}))
+		s.sayText("message ", printable([]byte{kind}))
 	}
 }
 

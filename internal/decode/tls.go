@@ -121,11 +121,11 @@ func tlsHandshake(s *sink, kind uint8, x data, header int) {
 	}
 	s.say("%s %s", t.Version, t.Handshake)
 	if t.ServerName != "" {
-		s.say("server name %s", t.ServerName)
+		s.sayText("server name ", t.ServerName)
 	}
 	for i, p := range t.ALPN {
 		if i == 0 {
-			s.say("alpn %s", p)
+			s.sayText("alpn ", p)
 		} else {
 			s.more(" %s", p)
 		}

@@ -295,7 +295,7 @@ func l2tpControl(s *sink, tunnel, session uint16, c *cursor) {
 	if s.ended(c) {
 		return
 	}
-	s.say("%s", pick(l2tpTypes, int(binary.BigEndian.Uint16(avp[6:]))))
+	s.sayText(pick(l2tpTypes, int(binary.BigEndian.Uint16(avp[6:]))))
 }
 
 func l2tp3(s *sink, x data) {

@@ -91,7 +91,7 @@ func tftp(s *sink, x data) {
 	if s.ended(c) {
 		return
 	}
-	s.say("%s", pick(tftpOps, int(op)))
+	s.sayText(pick(tftpOps, int(op)))
 	switch op {
 	case 1, 2:
 		file := cString(c.b)
@@ -176,7 +176,7 @@ func radius(s *sink, x data) {
 		switch kind {
 		case 1:
 			s.field("user", "%s", printable(b))
-			s.say("user %s", printable(b))
+			s.sayText("user ", printable(b))
 		case 2:
 			s.field("password", "%d bytes", len(b))
 		default:

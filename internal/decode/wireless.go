@@ -162,7 +162,7 @@ func dot11(s *sink, x data) {
 			}
 			f.SrcMAC = keep(&s.room.srcMAC, transmitter)
 		}
-		s.say("%s", pick(dot11ControlNames, int(sub)))
+		s.sayText(pick(dot11ControlNames, int(sub)))
 		return
 	}
 	two, three, seq := c.mac(), c.mac(), c.take(2)
