@@ -4,7 +4,7 @@
 // Each protocol is a function that takes its bytes and a sink. Through the sink
 // it names itself, fills in the Frame and adds fields to its layer. What it
 // carries it hands on by a number, such as an Ethernet type or a port, to the
-// tables of dispatch.go: no protocol knows which others there are.
+// tables of tables.go: no protocol knows which others there are.
 //
 // gopacket's layers are not used here. On more than a third of the samples they
 // end before headers that this package names, they give up a header of which the
@@ -54,7 +54,7 @@ type Decoder struct {
 // is shown as its length.
 func New(link pcap.LinkType, o Options) *Decoder {
 	d := &Decoder{link: link, opts: o}
-	d.frame.d = d
+	d.frame.names, d.frame.again = o.Names, func() { d.run(true) }
 	d.sink.frame, d.sink.protocols = &d.frame, allProtocols()
 	return d
 }

@@ -34,19 +34,20 @@ type Frame struct {
 	SrcPort uint16     `json:"src_port,omitempty"`
 	DstPort uint16     `json:"dst_port,omitempty"`
 
-	IP        *IP      `json:"ip,omitempty"`
-	ARP       *ARP     `json:"arp,omitempty"`
-	TCP       *TCP     `json:"tcp,omitempty"`
-	UDP       *UDP     `json:"udp,omitempty"`
-	ICMP      *ICMP    `json:"icmp,omitempty"` // of ICMPv6 too
-	DNS       *DNS     `json:"dns,omitempty"`
-	DHCP      *DHCP    `json:"dhcp,omitempty"`
-	TLS       *TLS     `json:"tls,omitempty"`
-	HTTP      *HTTP    `json:"http,omitempty"`
-	Truncated bool     `json:"truncated,omitempty"` // the capture ends before a header does
-	Malformed string   `json:"malformed,omitempty"` // what is wrong with it
-	Layers    []Layer  `json:"layers,omitempty"`    // with Options.Layers, or after AppendLayers
-	d         *Decoder // that decodes it again for AppendLayers
+	IP        *IP     `json:"ip,omitempty"`
+	ARP       *ARP    `json:"arp,omitempty"`
+	TCP       *TCP    `json:"tcp,omitempty"`
+	UDP       *UDP    `json:"udp,omitempty"`
+	ICMP      *ICMP   `json:"icmp,omitempty"` // of ICMPv6 too
+	DNS       *DNS    `json:"dns,omitempty"`
+	DHCP      *DHCP   `json:"dhcp,omitempty"`
+	TLS       *TLS    `json:"tls,omitempty"`
+	HTTP      *HTTP   `json:"http,omitempty"`
+	Truncated bool    `json:"truncated,omitempty"` // the capture ends before a header does
+	Malformed string  `json:"malformed,omitempty"` // what is wrong with it
+	Layers    []Layer `json:"layers,omitempty"`    // with Options.Layers, or after AppendLayers
+	names     bool    // of ports, in place of numbers
+	again     func()  // decodes it once more, with its layers
 }
 
 // A Tunnel is a packet that holds another.
@@ -202,7 +203,7 @@ func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // reset keeps the memory of lists.
 func (f *Frame) reset() {
-	*f = Frame{d: f.d, Path: f.Path[:0], VLANs: f.VLANs[:0], MPLS: f.MPLS[:0], Tunnels: f.Tunnels[:0]}
+	*f = Frame{names: f.names, again: f.again, Path: f.Path[:0], VLANs: f.VLANs[:0], MPLS: f.MPLS[:0], Tunnels: f.Tunnels[:0]}
 }
 
 // MarshalJSON returns the object that the exported fields describe.
@@ -289,7 +290,7 @@ func (f *Frame) appendEnd(dst []byte, a netip.Addr, port uint16) []byte {
 }
 
 func (f *Frame) appendPort(dst []byte, port uint16) []byte {
-	if f.d != nil && f.d.opts.Names {
+	if f.names {
 		if name := portName(port, f.has("tcp")); name != "" {
 			return append(dst, name...)
 		}
@@ -317,8 +318,8 @@ func (t *Tunnel) append(dst []byte) []byte {
 // indented, each with a newline. It decodes the packet again where the layers
 // were not asked for, so the packet's data must still be valid.
 func (f *Frame) AppendLayers(dst []byte) []byte {
-	if f.Layers == nil && f.d != nil {
-		f.d.run(true)
+	if f.Layers == nil && f.again != nil {
+		f.again()
 	}
 	for _, l := range f.Layers {
 		dst = append(dst, "    "...)

@@ -261,21 +261,3 @@ func ip(s *sink, x data) {
 		s.bad("version %d of IP", x.b[0]>>4)
 	}
 }
-
-// pick returns the name at the index, or the index.
-func pick(names []string, i int) string {
-	if i >= 0 && i < len(names) && names[i] != "" {
-		return names[i]
-	}
-	return number(i)
-}
-
-// cString is what is before the first zero byte.
-func cString(b []byte) []byte {
-	for i, c := range b {
-		if c == 0 {
-			return b[:i]
-		}
-	}
-	return b
-}

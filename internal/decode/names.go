@@ -8,6 +8,14 @@ import (
 
 func number(i int) string { return strconv.Itoa(i) }
 
+// pick returns the name at the index, or the index.
+func pick(names []string, i int) string {
+	if i >= 0 && i < len(names) && names[i] != "" {
+		return names[i]
+	}
+	return number(i)
+}
+
 // flagWords are the names of the bits that are set, lowest first.
 func flagWords(none string, bits uint64, names ...string) string {
 	var all []string

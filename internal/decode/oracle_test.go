@@ -428,7 +428,7 @@ func TestGeneratedAgainstGopacket(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	d := New(pcap.LinkTypeEthernet, Options{})
 	claims := 0
-	for i := range *packets {
+	for i := range *packets / 4 {
 		b := generated(r)
 		if i%2 == 1 {
 			damage(r, b)
@@ -441,7 +441,7 @@ func TestGeneratedAgainstGopacket(t *testing.T) {
 		}
 	}
 	t.Logf("%d fields", claims)
-	if claims < 10**packets {
+	if claims < 2**packets {
 		t.Errorf("only %d fields were compared", claims)
 	}
 }
@@ -458,7 +458,7 @@ func TestDamagedAgainstGopacket(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	all := corpus()
 	decoders := map[pcap.LinkType]*Decoder{}
-	for i := range *packets {
+	for i := range *packets / 4 {
 		s := &all[i%len(all)]
 		if decoders[s.link] == nil {
 			decoders[s.link] = New(s.link, Options{})

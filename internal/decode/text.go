@@ -57,6 +57,16 @@ func hexBytes(b []byte) string {
 	return string(dst)
 }
 
+// cString is what is before the first zero byte.
+func cString(b []byte) []byte {
+	for i, c := range b {
+		if c == 0 {
+			return b[:i]
+		}
+	}
+	return b
+}
+
 // AppendHex appends the bytes in hexadecimal and as text, 16 a line, each line
 // with its offset and a newline.
 func AppendHex(dst, data []byte) []byte {
