@@ -169,7 +169,7 @@ func corpus() []sample {
 	discoverySamples(add)
 	oddSamples(add)
 	all = append(all, otherLinks()...)
-	moreSamples(add) // at the end, so that those before are cut as ever
+	moreSamples(add) // last, so that the random cuts of those before stay the same
 	return append(all, moreLinks()...)
 }
 

@@ -134,7 +134,7 @@ func gquicHello(s *sink, c *cursor) {
 			return
 		}
 		if string(table[:4]) == "SNI\x00" {
-			t := keep(&s.room.tls, TLS{Record: "handshake", Handshake: "client-hello", Version: "gquic", ALPN: s.room.tls.ALPN[:0]})
+			t := keep(&s.room.tls, TLS{Handshake: "client-hello", ALPN: s.room.tls.ALPN[:0]})
 			t.ServerName = printable(c.b[from:to])
 			s.frame.TLS = t
 			s.field("server name", "%s", t.ServerName)

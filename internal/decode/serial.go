@@ -10,7 +10,7 @@ func hdlc(s *sink, x data) {
 	ppp(s, x)
 }
 
-// pppoeAny is a session or a discovery, which differ in the code (RFC 2516).
+// pppoeAny is a packet of a session, whose code is 0, or of discovery (RFC 2516, 4).
 func pppoeAny(s *sink, x data) {
 	if len(x.b) > 1 && x.b[1] != 0 {
 		pppoeDiscovery(s, x)
@@ -39,7 +39,7 @@ func ciscoHDLC(s *sink, x data) {
 	case 0x2000:
 		cdp(s, c.data)
 	case 0xfefe:
-		if len(c.b) > 1 && c.b[0]&0xf0 != 0x80 { // some pad it
+		if len(c.b) > 1 && c.b[0]&0xf0 != 0x80 { // a byte that some put there for alignment
 			c.u8()
 		}
 		osi(s, c.data)

@@ -98,8 +98,8 @@ func ppi(s *sink, x data) {
 	linkLayer(s, pcap.LinkType(min(kind, 0xffff)), x)
 }
 
-// ppiParts shows the part that all 802.11 frames have, and says whether it tells
-// of a checksum.
+// ppiParts shows the part that all 802.11 frames have. It returns whether that
+// says that a checksum is behind the frame.
 func ppiParts(s *sink, c *cursor) (checksum bool) {
 	le := binary.LittleEndian
 	for i := 0; c.left(4) && i < maxItems; i++ {
