@@ -9,7 +9,8 @@
 // gopacket's layers are not used here. On more than a third of the samples they
 // end before headers that this package names, they give up a header of which the
 // end is missing, where half of it is worth showing, and the line would still
-// have to be written. They are the oracle of the tests where both speak.
+// have to be written. Most frames cost no memory here (TestNoAllocations); names
+// and options do. gopacket is the oracle of the tests where both speak.
 //
 // The bytes come from strangers. So no layer is read past its end, the
 // number of layers is bounded, what is shown passes through printable, and a
@@ -82,7 +83,7 @@ func (d *Decoder) run(verbose bool) {
 	f.Direction = direction(d.packet.Flags)
 	d.guarded(func(s *sink, x data) { linkLayer(s, d.link, x) }, data{d.packet.Data, f.Length})
 	s.info = bounded(s.info, maxInfo)
-	f.Info = string(s.info)
+	f.Info = s.info
 	if f.Protocol == "" && len(f.Path) > 0 {
 		f.Protocol = f.Path[len(f.Path)-1]
 	}

@@ -159,6 +159,22 @@ func TestMemoryIsFlat(t *testing.T) {
 	runtime.KeepAlive(decoders)
 }
 
+// TestNoAllocations: what most frames are costs no memory, line included.
+func TestNoAllocations(t *testing.T) {
+	for name, b := range map[string]raw{
+		"tcp":   eth(0x8100, cat(be16(5, 0x0800), tcp4(40000, 40001, 0x18, nil, str("anything")))),
+		"udp":   eth(0x86dd, udp6(40000, 40001, str("anything"))),
+		"gre":   eth(0x0800, ip4(47, cat(be16(0x2000, 0x6558), be32(77777), eth(0x0800, udp4(40000, 40001, nil))))),
+		"vxlan": eth(0x0800, udp4(50000, 4789, cat(raw{8, 0, 0, 0}, be32(5<<8), eth(0x0800, tcp4(40000, 40001, 0x18, nil, nil))))),
+	} {
+		d := New(pcap.LinkTypeEthernet, Options{})
+		p, line := packetOf(b), []byte(nil)
+		if n := testing.AllocsPerRun(100, func() { line = d.Decode(p).AppendLine(line[:0]) }); n > 0 {
+			t.Errorf("%s: %v allocations for %s", name, n, line)
+		}
+	}
+}
+
 // TestPanicCostsAFrame: a mistake is survived and counted.
 func TestPanicCostsAFrame(t *testing.T) {
 	d := New(pcap.LinkTypeEthernet, Options{})

@@ -26,6 +26,7 @@ type protocols struct {
 
 	tcpPorts, udpPorts   map[uint16]payload
 	tcpStarts, udpStarts []payload // those that their first bytes give away
+	tcpFlags             [512]string
 }
 
 // named is a protocol of which only the name and the length are shown; nameOnly

@@ -20,7 +20,7 @@ type Frame struct {
 
 	Protocol string   `json:"protocol"` // the innermost one, as in Path
 	Path     []string `json:"path"`     // the protocols, outermost first: "ethernet", "ipv4", "tcp", "http"
-	Info     string   `json:"info"`     // what the line says behind addresses and protocol
+	Info     Text     `json:"info"`     // what the line says behind addresses and protocol
 
 	SrcMAC    *MAC     `json:"src_mac,omitempty"`   // of the innermost link layer; all zeroes is an address like others
 	DstMAC    *MAC     `json:"dst_mac,omitempty"`   //
@@ -184,6 +184,12 @@ type Field struct {
 	Value string `json:"value"`
 }
 
+// A Text is a text in memory that the next Decode takes over.
+type Text []byte
+
+// MarshalText makes it a string in JSON.
+func (t Text) MarshalText() ([]byte, error) { return t, nil }
+
 // A MAC is a hardware address.
 type MAC [6]byte
 
@@ -235,7 +241,7 @@ func (f *Frame) AppendLine(dst []byte) []byte {
 		dst = f.Tunnels[i].append(dst)
 	}
 	dst = append(dst, f.Protocol...)
-	if f.Info != "" {
+	if len(f.Info) > 0 {
 		dst = append(dst, ' ')
 		dst = append(dst, f.Info...)
 	}

@@ -75,11 +75,11 @@ func (s *sink) tunnel(name string, id *uint32) bool {
 		s.bad("more than %d packets in each other", maxTunnels)
 		return false
 	}
+	var kept *uint32
 	if id != nil { // a copy, so that those of the callers need not be allocated
-		s.ids[s.tunnels-1] = *id
-		id = &s.ids[s.tunnels-1]
+		kept = keep(&s.ids[s.tunnels-1], *id)
 	}
-	f.Tunnels = append(f.Tunnels, Tunnel{name, f.Src, f.Dst, id})
+	f.Tunnels = append(f.Tunnels, Tunnel{name, f.Src, f.Dst, kept})
 	f.Src, f.Dst, f.SrcPort, f.DstPort = netip.Addr{}, netip.Addr{}, 0, 0
 	f.IP, f.TCP, f.UDP, f.ARP = nil, nil, nil, nil
 	s.pseudo = pseudo{}

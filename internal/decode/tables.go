@@ -19,6 +19,9 @@ var allProtocols = sync.OnceValue(func() *protocols {
 	}
 	p.tcpStarts = []payload{{tls, isTLS}, {http("http"), isHTTP}, {lines("ssh"), isSSH}, {bgp, isBGP}, {smb, isSMB}}
 	p.udpStarts = []payload{{dtls, isDTLS}, {stun, isSTUN}, {quic, isQUIC}, {wakeOnLAN, isMagicRepeated}}
+	for bits := range p.tcpFlags {
+		p.tcpFlags[bits] = tcpFlags(uint16(bits))
+	}
 	return p
 })
 

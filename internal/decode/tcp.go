@@ -30,7 +30,7 @@ func tcp(s *sink, x data) {
 	f.TCP = t
 	header := int(bits>>12) * 4
 	t.Bits = bits & 0xfff
-	t.Flags = tcpFlags(t.Bits)
+	t.Flags = s.protocols.tcpFlags[t.Bits&0x1ff]
 	t.Checksum = s.checksum(x, 6, check)
 	t.Length = max(x.n-header, 0)
 	tcpFields(s, t, header, check)
@@ -78,7 +78,8 @@ func tcpFields(s *sink, t *TCP, header int, check uint16) {
 	s.field("urgent", "%d", t.Urgent)
 }
 
-// tcpFlags are the flags in tcpdump's letters, in its order.
+// tcpFlags are the flags in tcpdump's letters, in its order. Those of all bits
+// are in a table.
 func tcpFlags(bits uint16) string {
 	const letters = "FSRP.UEWe"
 	if bits&0x1ff == 0 {

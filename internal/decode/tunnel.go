@@ -11,9 +11,11 @@ func gre(s *sink, x data) {
 	if s.ended(c) {
 		return
 	}
-	s.field("flags", "0x%04x (%s)", flags, flagWords("none", uint64(flags>>11), "strict", "sequence", "key", "routing", "checksum"))
-	s.field("version", "%d", flags&7)
-	s.field("protocol", "0x%04x (%s)", proto, etherName(proto))
+	if s.verbose {
+		s.field("flags", "0x%04x (%s)", flags, flagWords("none", uint64(flags>>11), "strict", "sequence", "key", "routing", "checksum"))
+		s.field("version", "%d", flags&7)
+		s.field("protocol", "0x%04x (%s)", proto, etherName(proto))
+	}
 	if flags&7 == 1 {
 		grePPTP(s, flags, c)
 		return
@@ -26,7 +28,9 @@ func gre(s *sink, x data) {
 	if flags&0x2000 != 0 {
 		k := c.u32()
 		key = &k
-		s.field("key", "%d", k)
+		if s.verbose {
+			s.field("key", "%d", k)
+		}
 	}
 	sequence := flags&0x1000 != 0
 	if sequence {
