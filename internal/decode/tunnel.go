@@ -102,7 +102,7 @@ func erspan(s *sink, x data) {
 		inner = erspan3(s, c)
 	default:
 		if !s.ended(c) {
-			s.say("erspan version %d, length %d", vlan>>12, c.n)
+			s.say("version %d, length %d", vlan>>12, c.n)
 		}
 		return
 	}
