@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"capd/capture"
 	"capd/config"
+	"capd/internal/device"
 	"capd/internal/linkwatch"
 	"capd/ledger"
 	"capd/pcap"
@@ -111,7 +112,7 @@ func New(opt Options) (*Daemon, error) {
 	}
 	d.current.Store(opt.Config)
 	if len(opt.Config.Interfaces) == 0 {
-		return nil, ErrNoInterfaces
+		return nil, device.ErrNoInterfaces
 	}
 	if err := d.look(); err != nil {
 		return nil, err
@@ -171,7 +172,7 @@ func sameLink(a, b capture.Interface) bool {
 		bytes.Equal(a.Address, b.Address)
 }
 
-// missing returns a MissingError for the first interface that is not there and
+// missing returns a device.MissingError for the first interface that is not there and
 // must be.
 func (d *Daemon) missing(c *config.Config) error {
 	l := *d.links.Load()
@@ -185,7 +186,7 @@ func (d *Daemon) missing(c *config.Config) error {
 			found = found || one.Match(name)
 		}
 		if !found {
-			return &MissingError{Name: one.Name, There: slices.Sorted(l.names())}
+			return &device.MissingError{Name: one.Name, There: slices.Sorted(l.names())}
 		}
 	}
 	return nil
@@ -199,9 +200,9 @@ func checkFilters(c *config.Config) error {
 		if c.Interfaces[i].Name == capture.Any {
 			link = pcap.LinkTypeLinuxSLL2
 		}
-		link, err := LinkType(c.Interfaces[i].LinkType, link)
+		link, err := device.LinkType(c.Interfaces[i].LinkType, link)
 		if err == nil {
-			_, err = Program(c.Interfaces[i].Filter, link)
+			_, err = device.Program(c.Interfaces[i].Filter, link)
 		}
 		if err != nil {
 			return fmt.Errorf("interface %s: %w", c.Interfaces[i].Name, err)
@@ -497,18 +498,6 @@ func (d *Daemon) Rotate() { _, _ = d.rotate("") }
 
 // Abort makes Run return at once, whatever the disk does. Files stay partial.
 func (d *Daemon) Abort() { d.abortOnce.Do(func() { close(d.abort) }) }
-
-// ErrNoInterfaces is returned for a configuration that names none.
-var ErrNoInterfaces = errors.New("no interface to record")
-
-// A MissingError names an interface that is not there and may not be waited
-// for.
-type MissingError struct {
-	Name  string
-	There []string // the interfaces that are there
-}
-
-func (e *MissingError) Error() string { return fmt.Sprintf("interface %s: no such interface", e.Name) }
 
 // A quota is a number of packets that recorders share.
 type quota struct {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"capd/config"
 	"capd/internal/retain"
+	"capd/internal/text"
 	"capd/ledger"
 	"capd/store"
 	"capd/writer"
@@ -131,7 +132,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	all.put(path, d)
 	all.retainIn(d)
 	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
-		"free", config.Size(space.Free).String(), "files", d.store.Contents().Files)
+		"free", text.Size(space.Free), "files", d.store.Contents().Files)
 	return nil
 }
 

@@ -3,6 +3,8 @@ package daemon
 import (
 	"capd/capture"
 	"capd/config"
+	"capd/internal/device"
+	"capd/internal/text"
 	"capd/ledger"
 	"capd/pcap"
 	"capd/store"
@@ -171,16 +173,6 @@ func (r *recorder) open() error {
 // for: it has been replaced just now.
 var errChanged = errors.New("the link type changed while the interface was opened")
 
-func direction(s string) capture.Direction {
-	switch s {
-	case config.DirectionIn:
-		return capture.In
-	case config.DirectionOut:
-		return capture.Out
-	}
-	return capture.Both
-}
-
 // discard gives back what a recorder holds that never ran.
 func (r *recorder) discard() {
 	r.closeDevice()
@@ -283,7 +275,7 @@ func (r *recorder) attach() error {
 		r.closeDevice()
 		return err
 	}
-	if link, err := LinkType(r.cfg.LinkType, r.link.LinkType); r.cfg.Filter != "" && (err != nil || h.LinkType() != link) {
+	if link, err := device.LinkType(r.cfg.LinkType, r.link.LinkType); r.cfg.Filter != "" && (err != nil || h.LinkType() != link) {
 		_ = h.Close()
 		r.closeDevice()
 		return errChanged
@@ -299,11 +291,11 @@ func (r *recorder) attach() error {
 	r.setState(Recording)
 	r.resume()
 	r.log.Info("recording", "directory", r.cfg.Directory, "link_type", h.LinkType().String(), "mode", string(h.Mode()),
-		"ring", config.Size(r.device.RingSize()).String())
+		"ring", text.Size(r.device.RingSize()))
 	for _, w := range r.device.Warnings() {
 		r.log.Warn(w)
 	}
-	if w := doubt(r.cfg.Filter, h.LinkType()); w != "" {
+	if w := device.Remark(r.cfg.Filter, h.LinkType()); w != "" {
 		r.log.Warn(w, "filter", r.cfg.Filter)
 	}
 	return nil

@@ -2,15 +2,12 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"net"
-	"runtime"
 	"sync"
-	"time"
 
 	"capd/capture"
 	"capd/config"
-	"capd/filter"
+	"capd/internal/device"
 	"capd/pcap"
 )
 
@@ -22,10 +19,7 @@ var errHeld = errors.New("other lanes have not let go of the interface yet")
 // finds them closed, and the others find theirs.
 type source struct {
 	system System
-	cfg    capture.Config
-	expr   string // of the filter
-	lanes  int
-	spread capture.Spread
+	plan   device.Plan
 
 	mu      sync.Mutex
 	devices []*capture.Device // opened and not yet taken
@@ -34,25 +28,7 @@ type source struct {
 }
 
 func newSource(system System, name string, c *config.Interface) *source {
-	s := &source{
-		system: system,
-		expr:   c.Filter,
-		lanes:  c.Fanout,
-		cfg: capture.Config{
-			Interface:    name,
-			Snaplen:      c.Snaplen,
-			Promiscuous:  c.Promiscuous,
-			Direction:    direction(c.Direction),
-			LinkType:     c.LinkType,
-			RingSize:     int(c.RingSize),
-			BlockSize:    int(c.BlockSize),
-			BlockTimeout: int(time.Duration(c.BlockTimeout) / time.Millisecond),
-		},
-	}
-	if c.FanoutMode == config.FanoutCPU {
-		s.spread = capture.ByCPU
-	}
-	return s
+	return &source{system: system, plan: device.For(name, c)}
 }
 
 // take returns the device of a lane, from 0, and opens all if none is open. The
@@ -66,14 +42,11 @@ func (s *source) take(lane int, link pcap.LinkType) (*capture.Device, error) {
 			return nil, errHeld
 		}
 		s.closeLocked()
-		link, err := LinkType(s.cfg.LinkType, link)
-		if err == nil {
-			s.cfg.Filter, err = Program(s.expr, link)
-		}
+		cfg, err := s.plan.Compile(link)
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", s.cfg.Interface, err)
+			return nil, err
 		}
-		devices, err := s.system.OpenGroup(s.cfg, s.lanes, s.spread)
+		devices, err := s.system.OpenGroup(cfg, s.plan.Lanes, s.plan.Spread)
 		if err != nil {
 			return nil, err
 		}
@@ -83,66 +56,6 @@ func (s *source) take(lane int, link pcap.LinkType) (*capture.Device, error) {
 	s.devices[lane] = nil
 	s.held++
 	return d, nil
-}
-
-// LinkType returns the link type of that name, or the interface's own if there is
-// no name.
-func LinkType(name string, own pcap.LinkType) (pcap.LinkType, error) {
-	if name == "" {
-		return own, nil
-	}
-	return pcap.ParseLinkType(name)
-}
-
-// Program compiles a filter for an interface of the link type; the empty one is
-// no program.
-func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
-	if expr == "" {
-		return nil, nil
-	}
-	p, err := Compile(expr, link)
-	if err == nil {
-		err = fits(runtime.GOOS, len(p.Instructions))
-	}
-	if err != nil {
-		return nil, err
-	}
-	code := make([]capture.Instruction, len(p.Instructions))
-	for i, in := range p.Instructions {
-		code[i] = capture.Instruction{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	return code, nil
-}
-
-// Compile compiles a filter for what capture gives of the link type here.
-func Compile(expr string, link pcap.LinkType) (*filter.Program, error) {
-	return filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
-}
-
-// doubt returns what is odd about a filter; "" is nothing.
-func doubt(expr string, link pcap.LinkType) string {
-	if expr == "" {
-		return ""
-	}
-	p, err := Compile(expr, link)
-	switch {
-	case err != nil: // told where it is used
-	case p.NeverMatches():
-		return "the filter can never match: nothing will be recorded"
-	case p.AlwaysMatches():
-		return "the filter lets every frame pass"
-	}
-	return ""
-}
-
-// fits returns an error for a program that is too long for the BPF devices of
-// the system (BPF_MAXINSNS of net/bpf.h). What Linux takes is checked already.
-func fits(system string, instructions int) error {
-	const most = 512
-	if system == "linux" || instructions <= most {
-		return nil
-	}
-	return fmt.Errorf("compile filter: the program has %d instructions; the kernel takes %d", instructions, most)
 }
 
 // done tells that a lane has closed its device.
@@ -156,7 +69,7 @@ func (s *source) done() {
 func (s *source) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone++; s.gone == s.lanes {
+	if s.gone++; s.gone == s.plan.Lanes {
 		s.closeLocked()
 	}
 }

@@ -1,10 +1,8 @@
-package main
+package terminal
 
 import (
 	"bytes"
 	"capd/ledger"
-	"capd/pcap"
-	"capd/writer"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,9 +13,9 @@ import (
 )
 
 // fakeTerminal is a screen of the width that keeps what is drawn.
-func fakeTerminal(width int) (*screen, *bytes.Buffer) {
+func fakeTerminal(width int) (*Screen, *bytes.Buffer) {
 	var b bytes.Buffer
-	return &screen{w: &b, width: func() int { return width }}, &b
+	return &Screen{w: &b, width: func() int { return width }}, &b
 }
 
 // pictures are the living lines in the order in which they were drawn.
@@ -33,20 +31,20 @@ func pictures(t *testing.T, drawn string) []string {
 func TestProgressDraws(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, b := fakeTerminal(120)
-		p := newProgress(s, "eth0.pcapng", 1000<<20)
+		p := NewProgress(s, "eth0.pcapng", 1000<<20)
 		for range 1000 {
 			time.Sleep(10 * time.Millisecond)
-			p.add(1 << 20)
+			p.Add(1 << 20)
 		}
-		p.end()
+		p.End()
 		lines := pictures(t, b.String())
 		if len(lines) != 100 {
 			t.Errorf("%d pictures in 10 s", len(lines))
 		}
 		for at, want := range map[int]string{
-			0:  "eth0.pcapng [------------------------------]   1% of 1000.0 MiB, 100.0 MiB/s, 10s left",
-			49: "eth0.pcapng [###############---------------]  50% of 1000.0 MiB, 100.0 MiB/s, 5s left",
-			99: "eth0.pcapng [##############################] 100% of 1000.0 MiB, 100.0 MiB/s, 0s left",
+			0:  "eth0.pcapng [------------------------------]   1% of 1000 MiB, 100 MiB/s, 10s left",
+			49: "eth0.pcapng [###############---------------]  50% of 1000 MiB, 100 MiB/s, 5s left",
+			99: "eth0.pcapng [##############################] 100% of 1000 MiB, 100 MiB/s, 0s left",
 		} {
 			if lines[at] != want {
 				t.Errorf("%q, want %q", lines[at], want)
@@ -62,15 +60,15 @@ func TestProgressWidth(t *testing.T) {
 		for width := range 200 {
 			synctest.Test(t, func(t *testing.T) {
 				s, b := fakeTerminal(width)
-				p := newProgress(s, name, 4<<30)
+				p := NewProgress(s, name, 4<<30)
 				time.Sleep(time.Second)
-				p.add(1 << 30)
-				p.end()
+				p.Add(1 << 30)
+				p.End()
 				line := pictures(t, b.String())[0]
 				switch {
 				case width > 0 && len(line) >= width:
 					t.Errorf("%d columns: %q", width, line)
-				case width > 45 && !strings.Contains(line, " 25% of 4.0 GiB, 1.0 GiB/s, 3s left"):
+				case width > 45 && !strings.Contains(line, " 25% of 4 GiB, 1 GiB/s, 3s left"):
 					t.Errorf("%d columns: %q", width, line)
 				case strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' }):
 					t.Errorf("%q", line)
@@ -85,18 +83,18 @@ func TestProgressWidth(t *testing.T) {
 func TestProgressUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, b := fakeTerminal(80)
-		p := newProgress(s, "-", 0)
+		p := NewProgress(s, "-", 0)
 		time.Sleep(2 * time.Second)
-		p.add(4 << 20)
-		p.end()
-		if got := pictures(t, b.String())[0]; got != "-: 4.0 MiB, 2.0 MiB/s" {
+		p.Add(4 << 20)
+		p.End()
+		if got := pictures(t, b.String())[0]; got != "-: 4 MiB, 2 MiB/s" {
 			t.Errorf("%q", got)
 		}
 		var pipe bytes.Buffer
-		p = newProgress(newScreen(&pipe), "x", 10)
+		p = NewProgress(NewScreen(&pipe), "x", 10)
 		time.Sleep(2 * time.Second)
-		p.add(10)
-		p.end()
+		p.Add(10)
+		p.End()
 		if pipe.Len() > 0 {
 			t.Errorf("in a pipe: %q", &pipe)
 		}
@@ -114,39 +112,15 @@ func (r slowReader) Read(b []byte) (int, error) {
 func TestProgressReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, b := fakeTerminal(80)
-		p := newProgress(s, "x", 1000)
-		if n, err := io.Copy(io.Discard, p.reader(slowReader{strings.NewReader(strings.Repeat("x", 1000))})); n != 1000 || err != nil {
+		p := NewProgress(s, "x", 1000)
+		if n, err := io.Copy(io.Discard, p.Reader(slowReader{strings.NewReader(strings.Repeat("x", 1000))})); n != 1000 || err != nil {
 			t.Fatal(n, err)
 		}
-		p.end()
+		p.End()
 		if lines := pictures(t, b.String()); len(lines) != 11 || !strings.Contains(lines[9], "100% of 1000 B, 100 B/s") {
 			t.Errorf("%q", lines)
 		}
 	})
-}
-
-// TestSalvageTellsReads: the bar of salvage comes to its end.
-func TestSalvageTellsReads(t *testing.T) {
-	enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet})
-	b := enc.Header()
-	record := make([]byte, enc.MaxRecord())
-	for len(b) < 3<<20 {
-		n, _ := enc.Encode(record, []pcap.Packet{{Data: make([]byte, 1400), Length: 1400, Sec: 1}})
-		b = append(b, record[:n]...)
-	}
-	path := filepath.Join(t.TempDir(), "x.pcapng")
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	reads, told := 0, 0
-	read := func(n int) { reads, told = reads+1, told+n }
-	if _, err := writer.Salvage(path, salvaged(path), read); err != nil || told != 2*len(b) || reads < 6 {
-		t.Errorf("%v; told of %d bytes in %d reads, twice the file is %d", err, told, reads, 2*len(b))
-	}
-	reads, told = 0, 0
-	if _, err := writer.SalvageInPlace(path, read); err != nil || told != len(b) || reads < 3 {
-		t.Errorf("%v; told of %d bytes in %d reads, the file is %d", err, told, reads, len(b))
-	}
 }
 
 // TestProgressLedger: a ledger is read to its end, and told so.
@@ -165,9 +139,9 @@ func TestProgressLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, _ := fakeTerminal(80)
-	p := newProgress(s, dir, 0)
+	p := NewProgress(s, dir, 0)
 	n := 0
-	for _, err := range ledger.ReadWith(dir, p.ledger()) {
+	for _, err := range ledger.ReadWith(dir, ledger.ReadOptions{Begin: p.Expect, Read: p.Add}) {
 		if err != nil {
 			t.Fatal(err)
 		}

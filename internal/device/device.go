@@ -1,0 +1,128 @@
+// Package device says how an interface is opened: which devices its configuration asks for, with its filter compiled for
+// what they capture.
+package device
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+	"capd/filter"
+	"capd/pcap"
+)
+
+// A Plan says which devices one interface is recorded from.
+type Plan struct {
+	Config capture.Config // without its filter: see Compile
+	Filter string         // expression; empty: all frames
+	Lanes  int            // devices that share the frames
+	Spread capture.Spread // how they share them
+}
+
+// For returns the plan that a configuration has for an interface.
+func For(name string, c *config.Interface) Plan {
+	p := Plan{
+		Config: capture.Config{
+			Interface:    name,
+			Snaplen:      c.Snaplen,
+			Promiscuous:  c.Promiscuous,
+			Direction:    direction(c.Direction),
+			LinkType:     c.LinkType,
+			RingSize:     int(c.RingSize),
+			BlockSize:    int(c.BlockSize),
+			BlockTimeout: int(time.Duration(c.BlockTimeout) / time.Millisecond),
+		},
+		Filter: c.Filter,
+		Lanes:  c.Fanout,
+	}
+	if c.FanoutMode == config.FanoutCPU {
+		p.Spread = capture.ByCPU
+	}
+	return p
+}
+
+func direction(s string) capture.Direction {
+	switch s {
+	case config.DirectionIn:
+		return capture.In
+	case config.DirectionOut:
+		return capture.Out
+	}
+	return capture.Both
+}
+
+// Compile returns what to open. The filter is compiled for the link type that the configuration chooses, or for the
+// interface's own.
+func (p *Plan) Compile(own pcap.LinkType) (capture.Config, error) {
+	c := p.Config
+	link, err := LinkType(c.LinkType, own)
+	if err == nil {
+		c.Filter, err = Program(p.Filter, link)
+	}
+	if err != nil {
+		return c, fmt.Errorf("open %s: %w", c.Interface, err)
+	}
+	return c, nil
+}
+
+// LinkType returns the link type of that name, or the interface's own if there is
+// no name.
+func LinkType(name string, own pcap.LinkType) (pcap.LinkType, error) {
+	if name == "" {
+		return own, nil
+	}
+	return pcap.ParseLinkType(name)
+}
+
+// Compile compiles a filter for what capture gives of the link type on this system.
+func Compile(expr string, link pcap.LinkType) (*filter.Program, error) {
+	return filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
+}
+
+// Program compiles a filter for an interface of the link type; the empty one is
+// no program.
+func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
+	if expr == "" {
+		return nil, nil
+	}
+	p, err := Compile(expr, link)
+	if err == nil {
+		err = fits(runtime.GOOS, len(p.Instructions))
+	}
+	if err != nil {
+		return nil, err
+	}
+	code := make([]capture.Instruction, len(p.Instructions))
+	for i, in := range p.Instructions {
+		code[i] = capture.Instruction{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	return code, nil
+}
+
+// fits returns an error for a program that is too long for the BPF devices of
+// the system (BPF_MAXINSNS of net/bpf.h). Compile knows what Linux takes.
+func fits(system string, instructions int) error {
+	const most = 512
+	if system == "linux" || instructions <= most {
+		return nil
+	}
+	return fmt.Errorf("compile filter: the program has %d instructions; the kernel takes %d", instructions, most)
+}
+
+// Remark returns what is odd about a filter that can be compiled; "" is nothing.
+func Remark(expr string, link pcap.LinkType) string {
+	if expr == "" {
+		return ""
+	}
+	p, err := Compile(expr, link)
+	switch {
+	case err != nil: // reported where the device is opened
+	case p.NeverMatches():
+		return "the filter can never match: nothing will be recorded"
+	case p.AlwaysMatches():
+		return "the filter lets every frame pass"
+	}
+	return ""
+}

@@ -1,0 +1,35 @@
+package device
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"capd/capture"
+	"capd/internal/hint"
+)
+
+// ErrNoInterfaces is returned for a configuration that names none.
+var ErrNoInterfaces = hint.New("no interface to record",
+	"name one with -i; capd interfaces lists them", "or in an [[interface]] of /etc/capd/capd.toml, or of the file that -c names")
+
+// A MissingError names an interface that is not there and may not be waited
+// for.
+type MissingError struct {
+	Name  string
+	There []string // the interfaces that are there
+}
+
+func (e *MissingError) Error() string { return fmt.Sprintf("interface %s: no such interface", e.Name) }
+
+// Hints lists the interfaces that are there.
+func (e *MissingError) Hints() []string {
+	there := e.There
+	if runtime.GOOS == "linux" {
+		there = append(there[:len(there):len(there)], capture.Any)
+	}
+	return []string{
+		"there are: " + strings.Join(there, ", "),
+		"--wait, or wait = true in the configuration, waits for one that comes later",
+	}
+}

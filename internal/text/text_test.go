@@ -1,0 +1,62 @@
+package text
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSpelling(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.FixedZone("", 3600))
+	for _, c := range []struct{ got, want string }{
+		{Size(0), "0 B"}, {Size(1023), "1023 B"}, {Size(1024), "1 KiB"}, {Size(1536), "1.5 KiB"}, {Size(128 << 20), "128 MiB"},
+		{Size(99.96 * (1 << 20)), "100 MiB"}, {Size(1023.9 * (1 << 20)), "1.0 GiB"}, {Size(uint64(math.MaxUint64)), "16 EiB"},
+		{Metric(0), "0"}, {Metric(999.4), "999"}, {Metric(999.6), "1.0k"}, {Metric(9960), "10k"}, {Metric(123e6), "123M"}, {Metric(1e18), "999T"},
+		{BitRate(0), "0 bit/s"}, {BitRate(999.7e3), "1.0 Mbit/s"}, {BitRate(1.25e9), "1.2 Gbit/s"}, {BitRate(10e9), "10 Gbit/s"},
+		{Percent(0.424), "42%"}, {Percent(1.5), "100%"}, {Percent(-1), "0%"},
+		{Count(1, "file"), "1 file"}, {Count(uint64(0), "file"), "0 files"},
+		{Name("eth0"), "eth0"}, {Name("a b"), "a b"}, {Name("\x1b[2J"), `"\x1b[2J"`}, {Name("été"), "été"}, {ASCII("été"), `"\u00e9t\u00e9"`},
+		{Line("a\x1b\n\"é\u202e"), `a\x1b\n"é\u202e`},
+		{Latency(0), "-"}, {Latency(850e-6), "850us"}, {Latency(0.00096), "960us"}, {Latency(0.00151), "1.5ms"}, {Latency(0.0151), "15ms"}, {Latency(2), "2.0s"},
+		{Latency(1e9), "9999s"},
+		{Ago(now, time.Time{}), "never"}, {Ago(now, now.Add(-time.Hour)), "1h ago"}, {Ago(now, now.Add(time.Hour)), "0s ago"},
+		{Time(now), "2026-01-02T02:04:05.678Z"}, {Time(time.Time{}), "-"}, {Second(now), "2026-01-02T02:04:05Z"}, {Clock(now), "02:04:05Z"},
+		{Duration(Seconds(math.Inf(1))), "106751d 23h"}, {Duration(Seconds(math.NaN())), "0s"}, {Duration(Seconds(-1)), "0s"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%q, want %q", c.got, c.want)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m 1s", time.Hour: "1h", 51*time.Hour + time.Minute: "2d 3h", -time.Second: "0s",
+	} {
+		if got := Duration(d); got != want {
+			t.Errorf("%v: %s", d, got)
+		}
+	}
+	for d, want := range map[time.Duration]string{119 * time.Second: "119s", 119 * time.Minute: "119m", 47 * time.Hour: "47h", math.MaxInt64: "99999d"} {
+		if got := Short(d); got != want {
+			t.Errorf("%v: %s", d, got)
+		}
+	}
+}
+
+func TestParseTime(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for s, want := range map[string]time.Time{
+		"2026-01-01T00:00:00+01:00": now.Add(-28*time.Hour - 4*time.Minute - 5*time.Second), "90m": now.Add(-90 * time.Minute), "1w": now.AddDate(0, 0, -7),
+	} {
+		if got, err := ParseTime(s, now); err != nil || !got.Equal(want) {
+			t.Errorf("%s: %v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "yesteryear", "5"} {
+		if got, err := ParseTime(s, now); err == nil || !strings.Contains(err.Error(), "neither a time") {
+			t.Errorf("%q: %v, %v", s, got, err)
+		}
+	}
+}
