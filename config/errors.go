@@ -55,6 +55,11 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Hints says where the keys are described.
+func (e Errors) Hints() []string {
+	return []string{"capd.toml(5) and capd.toml.example have every key with its unit and default"}
+}
+
 // Unwrap returns each mistake, for errors.As.
 func (e Errors) Unwrap() []error {
 	errs := make([]error, len(e))

@@ -123,6 +123,11 @@ func (e *SyntaxError) Error() string {
 	return s
 }
 
+// Hints says where the language is described.
+func (e *SyntaxError) Hints() []string {
+	return []string{"docs/filters.md and pcap-filter(7) have the language; quote what the shell would take"}
+}
+
 // A Program is a compiled filter.
 type Program struct {
 	// Instructions are what a kernel takes. A program whose target is not live

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"capd/internal/hint"
 )
 
 // LockName is the file that says that a directory is in use. Its name does not
@@ -33,13 +35,13 @@ type Lock struct{ file *os.File }
 
 // ErrInUse is what LockDirectory's error wraps when another process records
 // into the directory.
-var ErrInUse = errors.New("another capd records here")
+var ErrInUse = hint.New("another capd records here", "two recorders need two directories")
 
 // LockDirectory takes the directory for this process alone.
 func LockDirectory(dir string) (*Lock, error) {
 	h, err := openLock(dir)
 	if err != nil {
-		return nil, fmt.Errorf("lock directory: %w", err)
+		return nil, &UnfitError{fmt.Errorf("lock directory: %w", err)}
 	}
 	err = unix.Flock(int(h.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	for range lockTries { // InUse of another process has it for a moment

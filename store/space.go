@@ -22,8 +22,17 @@ type Space struct {
 }
 
 // Prove does in the directory all that recording does: create, write, rename,
-// delete. A missing directory is created, if its parent exists.
+// delete. A missing directory is created, if its parent exists. The error is an
+// *UnfitError.
 func Prove(dir string, mode fs.FileMode) (Space, error) {
+	s, err := prove(dir, mode)
+	if err != nil {
+		return s, &UnfitError{err}
+	}
+	return s, nil
+}
+
+func prove(dir string, mode fs.FileMode) (Space, error) {
 	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Space{}, fmt.Errorf("create directory: %w", err)
 	}

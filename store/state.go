@@ -58,6 +58,18 @@ func (s State) HasData() bool { return table[s].data }
 // first.
 func WithData() []State { return []State{Finished, Zstd, Gzip} }
 
+// Cut cuts what stands behind the name of a finished file, whoever's it is, and
+// returns the state that this says. It looks at the last end alone.
+func Cut(path string) (finished string, s State) {
+	ext := filepath.Ext(path)
+	for s := Recording; s < Foreign; s++ {
+		if table[s].ext == ext {
+			return strings.TrimSuffix(path, ext), s
+		}
+	}
+	return path, Finished
+}
+
 // Parse parses the name of a file in a directory, in any of its states. Base
 // names it without the directory.
 func Parse(base string) (Name, State, error) {

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 )
 
@@ -124,3 +126,14 @@ type UnreachableError struct {
 
 func (e *UnreachableError) Error() string { return fmt.Sprintf("ask capd on %s: %v", e.Path, e.Err) }
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Hints says how to reach a capd.
+func (e *UnreachableError) Hints() []string {
+	switch {
+	case errors.Is(e, fs.ErrPermission):
+		return []string{"the socket is for capd's user and the group control.group of capd.toml"}
+	case errors.Is(e, syscall.ECONNREFUSED), errors.Is(e, fs.ErrNotExist):
+		return []string{"no capd listens there: without --socket the one that runs here is found"}
+	}
+	return nil
+}

@@ -17,13 +17,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"capd/internal/hint"
 )
 
 // Auto is the socket's path that leaves it to capd: see Listen.
 const Auto = "auto"
 
 // ErrInUse is returned for a socket on which another program listens.
-var ErrInUse = errors.New("another capd listens there")
+var ErrInUse = hint.New("another capd listens there", `two capds need two sockets: control.socket in capd.toml; "auto" finds a free one`)
 
 // maxAuto is how many capds find a socket by themselves in one directory.
 const maxAuto = 64

@@ -6,12 +6,13 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/user"
 	"strconv"
 	"syscall"
+
+	"capd/internal/hint"
 )
 
 // A Policy says what the process needs from now on. Paths that are not there
@@ -30,7 +31,7 @@ type Report struct {
 
 // ErrUnsupported is returned by Enter where the system can't hold the process
 // to files. All else of the policy holds then.
-var ErrUnsupported = errors.New("the system has no Landlock, or does not let capd use it")
+var ErrUnsupported = hint.New("the system has no Landlock, or does not let capd use it", `sandbox = "auto" does without what the system lacks`)
 
 // Enter holds the process to the policy, in all of its threads. What is open
 // already stays open.

@@ -4,13 +4,13 @@ package selftest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"time"
 
 	"capd/capture"
+	"capd/internal/hint"
 	"capd/pcap"
 )
 
@@ -35,7 +35,7 @@ type Report struct {
 func (r *Report) Read() uint64 { return uint64(r.Captured) + r.Others }
 
 // ErrNoLoopback is returned where no interface can carry the datagrams.
-var ErrNoLoopback = errors.New("no loopback interface with 127.0.0.1 is up")
+var ErrNoLoopback = hint.New("no loopback interface with 127.0.0.1 is up", "ip link set lo up, or ifconfig lo0 127.0.0.1 up, brings it up")
 
 // Run sends and captures for that long. Differences are in the report; an
 // error says that there was nothing to compare.

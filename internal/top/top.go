@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"capd/internal/control"
+	"capd/internal/hint"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
@@ -29,7 +30,7 @@ type Capd interface {
 }
 
 // ErrTerminal is returned where there is no terminal that could show it.
-var ErrTerminal = errors.New("top: it needs a terminal that can move its cursor")
+var ErrTerminal = hint.New("top: it needs a terminal that can move its cursor", "capd status prints the same once, and ssh -t gives a terminal")
 
 // Run shows how capd does on the terminal, until the user quits, the context
 // ends, or a signal ends the process. Then the terminal is as it was, after a

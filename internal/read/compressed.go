@@ -1,4 +1,4 @@
-package main
+package read
 
 import (
 	"bufio"
@@ -17,7 +17,7 @@ const maxWindow = 128 << 20
 // compressed by capd or another tool.
 func uncompressed(src io.Reader) (io.Reader, error) {
 	b := bufio.NewReaderSize(src, 64<<10)
-	magic, _ := b.Peek(4) // of a file that is shorter the reader tells
+	magic, _ := b.Peek(4) // a file that is shorter is for the parser to refuse
 	switch {
 	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878, 3.1.1
 		d, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))

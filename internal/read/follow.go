@@ -1,4 +1,4 @@
-package main
+package read
 
 import (
 	"context"
@@ -18,9 +18,9 @@ const (
 	followPatience = 10 * time.Second
 )
 
-// A follower reads a capture file as it grows, whole records at a time. At the
-// end of the file there is none until the file has lost its name, as a .partial
-// does when it is finished, or the context ends.
+// A follower reads a capture file as it grows, whole records at a time. It waits
+// at the end of the file until the file has lost its name, as a .partial does when
+// it is finished, or the context ends.
 type follower struct {
 	stopped  context.Context
 	h        *os.File
@@ -36,8 +36,8 @@ func newFollower(stopped context.Context, h *os.File) *follower {
 
 func (f *follower) Read(b []byte) (int, error) {
 	for f.stopped.Err() == nil {
-		// The look at the name comes first: what was written before it went, is
-		// there after.
+		// The name is looked at first: what was written before the file lost it can
+		// be read after that.
 		f.last = f.last || f.renamed()
 		if f.off >= f.frontier.End {
 			if err := f.frontier.Advance(f.h); err != nil {
@@ -53,7 +53,7 @@ func (f *follower) Read(b []byte) (int, error) {
 			}
 			return n, err
 		case f.last, f.isDamaged():
-			// What is no whole record is the reader's to judge.
+			// Whether the rest is damaged or torn is for the parser to say.
 			n, err := f.h.ReadAt(b, f.off)
 			f.off += int64(n)
 			return n, err

@@ -1,4 +1,4 @@
-package main
+package watch
 
 import (
 	"context"
@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"capd/capture"
-	"capd/internal/daemon"
+	"capd/internal/device"
+	"capd/internal/text"
 	"capd/pcap"
 )
 
@@ -20,48 +21,45 @@ import (
 const watchPatience = 20
 
 // live shows the packets of interfaces.
-func (w *watchCommand) live(ctx context.Context, p *printer) error {
-	if len(w.interfaces) == 0 {
-		if runtime.GOOS != "linux" {
-			return usageError{errors.New("name an interface with -i: only Linux shows all together; capd interfaces lists them")}
-		}
-		w.interfaces = []string{capture.Any}
-	}
+func (w *watcher) live(ctx context.Context) error {
 	var rings rings
 	defer func() { rings.close() }()
 	var feeds []feed
-	for _, name := range w.interfaces {
-		r, err := w.open(name, p)
+	for _, name := range w.Interfaces {
+		r, err := w.open(name)
 		if err != nil {
 			return err
 		}
 		rings = append(rings, r)
 		feeds = append(feeds, r)
 	}
-	stop := alongside(ctx, func(ctx context.Context) { w.tellDrops(ctx, rings) })
-	_, err := w.attend(ctx, p, feeds)
+	counting, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var reporter sync.WaitGroup
+	reporter.Go(func() { w.reportDrops(counting, rings) })
+	_, err := w.attend(ctx, feeds)
 	stop()
-	p.leave()
-	if why := p.why(); !errors.Is(why, errReaderGone) {
-		w.summary(p, rings)
+	reporter.Wait()
+	w.printer.leave()
+	if why := w.printer.why(); !errors.Is(why, errReaderGone) {
+		w.summary(rings)
 		err = errors.Join(err, why)
 	}
 	return err
 }
 
 // open opens an interface as a recorder does, with a ring of its own.
-func (w *watchCommand) open(name string, p *printer) (*ring, error) {
+func (w *watcher) open(name string) (*ring, error) {
 	link, err := linkTypeOf(name)
 	if err != nil {
 		return nil, err
 	}
-	code, err := daemon.Program(w.expr, link)
+	code, err := device.Program(w.Filter, link)
 	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w", quoted(name), err)
+		return nil, fmt.Errorf("watch %s: %w", text.Name(name), err)
 	}
 	dev, err := capture.Open(capture.Config{
-		Interface: name, Snaplen: w.snaplen, Promiscuous: !w.noPromisc,
-		RingSize: int(w.ring), BlockTimeout: watchPatience, Filter: code,
+		Interface: name, Snaplen: w.Snaplen, Promiscuous: !w.NoPromiscuous,
+		RingSize: int(w.Ring), BlockTimeout: watchPatience, Filter: code,
 	})
 	if err != nil {
 		return nil, err
@@ -72,16 +70,16 @@ func (w *watchCommand) open(name string, p *printer) (*ring, error) {
 	}
 	if err != nil {
 		dev.Close()
-		return nil, fmt.Errorf("watch %s: %w", quoted(name), err)
+		return nil, fmt.Errorf("watch %s: %w", text.Name(name), err)
 	}
 	for _, warning := range dev.Warnings() {
-		w.notice("%s: %s", quoted(name), warning)
+		w.notice("%s: %s", text.Name(name), warning)
 	}
-	return &ring{w: w, p: p, dev: dev, h: h, origin: newOrigin(name, link), others: make(map[uint32]*origin)}, nil
+	return &ring{watcher: w, dev: dev, h: h, origin: newOrigin(name, link), others: make(map[uint32]*origin)}, nil
 }
 
-// linkTypeOf is what the interface's packets will have. Of one that is not
-// there, opening it tells.
+// linkTypeOf is the link type of the interface's packets. If there is no such
+// interface, opening it fails later.
 func linkTypeOf(name string) (pcap.LinkType, error) {
 	if name == capture.Any {
 		return pcap.LinkTypeLinuxSLL2, nil
@@ -100,8 +98,7 @@ func linkTypeOf(name string) (pcap.LinkType, error) {
 
 // A ring is the feed of one interface.
 type ring struct {
-	w      *watchCommand
-	p      *printer
+	*watcher
 	dev    *capture.Device
 	h      *capture.Handle
 	origin *origin
@@ -120,7 +117,7 @@ func (all rings) close() {
 func (all rings) stats() []capture.Stats {
 	list := make([]capture.Stats, len(all))
 	for i, r := range all {
-		list[i], _ = r.h.Stats() // what is not to be had is nothing
+		list[i], _ = r.h.Stats() // counters that can't be read count as zero
 	}
 	return list
 }
@@ -136,19 +133,19 @@ func (r *ring) run() error {
 	for {
 		b, err := r.h.Next(0)
 		if b == nil && err == nil {
-			if r.p.flush() != nil {
-				return nil // the printer tells
+			if r.printer.flush() != nil {
+				return nil // the printer knows why
 			}
 			b, err = r.h.Next(time.Second)
 		}
 		switch {
 		case errors.Is(err, capture.ErrDown):
-			r.w.notice("%s is down; it is waited for", r.origin.label)
+			r.notice("%s is down; it is waited for", r.origin.label)
 		case errors.Is(err, capture.ErrClosed):
-			_ = r.p.flush()
+			_ = r.printer.flush()
 			return nil
 		case err != nil:
-			_ = r.p.flush()
+			_ = r.printer.flush()
 			return fmt.Errorf("watch %s: %w", r.origin.label, err)
 		case b != nil && r.batch(b, group) != nil:
 			return nil
@@ -161,7 +158,7 @@ func (r *ring) batch(b *capture.Batch, group []pcap.Packet) error {
 	defer b.Release()
 	for n := b.Read(group); n > 0; n = b.Read(group) {
 		for i := range group[:n] {
-			if err := r.p.show(r.of(&group[i]), &group[i]); err != nil {
+			if err := r.printer.show(r.of(&group[i]), &group[i]); err != nil {
 				return err
 			}
 		}
@@ -210,8 +207,8 @@ func cookedIndex(link pcap.LinkType, data []byte) (uint32, bool) {
 // unnamed stands for the name of an interface of which only the index is known.
 func unnamed(index uint32) string { return fmt.Sprintf("if%d", index) }
 
-// tellDrops says, at most once a second, that packets were lost since.
-func (w *watchCommand) tellDrops(ctx context.Context, rings rings) {
+// reportDrops says, at most once a second, that packets were lost since.
+func (w *watcher) reportDrops(ctx context.Context, rings rings) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	var before uint64
@@ -226,14 +223,14 @@ func (w *watchCommand) tellDrops(ctx context.Context, rings rings) {
 			dropped += s.Dropped
 		}
 		if dropped > before {
-			w.notice("%s dropped by the kernel, %d in all: they come faster than they are shown", plural(dropped-before, "packet"), dropped)
+			w.notice("%s dropped by the kernel, %d in all: they come faster than they are shown", text.Count(dropped-before, "packet"), dropped)
 			before = dropped
 		}
 	}
 }
 
 // summary prints the counts at the end, each apart.
-func (w *watchCommand) summary(p *printer, rings rings) {
+func (w *watcher) summary(rings rings) {
 	var t capture.Stats
 	all := rings.stats()
 	for _, s := range all {
@@ -241,16 +238,16 @@ func (w *watchCommand) summary(p *printer, rings rings) {
 		t.Dropped += s.Dropped
 		t.NICDropped += s.NICDropped
 	}
-	shown, captured := p.shown.Load(), t.Received-t.Dropped
+	shown, captured := w.printer.shown.Load(), t.Received-t.Dropped
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s shown\n%s captured\n%s dropped by the kernel\n", plural(shown, "packet"), plural(captured, "packet"), plural(t.Dropped, "packet"))
+	fmt.Fprintf(&b, "%s shown\n%s captured\n%s dropped by the kernel\n", text.Count(shown, "packet"), text.Count(captured, "packet"), text.Count(t.Dropped, "packet"))
 	if captured > shown {
-		fmt.Fprintf(&b, "%s captured and not shown before the end\n", plural(captured-shown, "packet"))
+		fmt.Fprintf(&b, "%s captured and not shown before the end\n", text.Count(captured-shown, "packet"))
 	}
 	if t.NICDropped > 0 {
 		fmt.Fprintf(&b, "%d packets dropped by the interface\n", t.NICDropped)
 	}
-	b.WriteString(p.oddities())
+	b.WriteString(w.printer.oddities())
 	for i, s := range all {
 		if len(all) > 1 {
 			fmt.Fprintf(&b, "%s: %d captured, %d dropped by the kernel\n", rings[i].origin.label, s.Received-s.Dropped, s.Dropped)

@@ -1,4 +1,4 @@
-package main
+package watch
 
 import (
 	"encoding/hex"
@@ -16,13 +16,10 @@ import (
 	"unicode/utf8"
 
 	"capd/internal/decode"
+	"capd/internal/terminal"
+	"capd/internal/text"
 	"capd/pcap"
 )
-
-// A style says how packets are shown.
-type style struct {
-	names, verbose, hex, date, json bool
-}
 
 // An origin is where packets come from.
 type origin struct {
@@ -32,7 +29,7 @@ type origin struct {
 }
 
 func newOrigin(name string, link pcap.LinkType) *origin {
-	o := &origin{name: name, label: quoted(name), link: link}
+	o := &origin{name: name, label: text.Name(name), link: link}
 	if strings.Contains(o.label, " ") && o.label == name {
 		o.label = strconv.Quote(name)
 	}
@@ -48,7 +45,7 @@ const printAt = 64 << 10
 type printer struct {
 	out    io.Writer
 	colour bool
-	style  style
+	style  Style
 	limit  uint64        // packets to show; 0: all
 	done   chan struct{} // closed when no more are shown
 
@@ -67,8 +64,8 @@ var (
 	errReaderGone = errors.New("nobody reads")
 )
 
-func newPrinter(out io.Writer, s style, limit uint64) *printer {
-	_, isTerminal := terminal(out)
+func newPrinter(out io.Writer, s Style, limit uint64) *printer {
+	_, isTerminal := terminal.Is(out)
 	return &printer{
 		out: out, style: s, limit: limit, colour: isTerminal && os.Getenv("NO_COLOR") == "",
 		done: make(chan struct{}), decoders: make(map[pcap.LinkType]*decode.Decoder),
@@ -146,7 +143,7 @@ func (p *printer) why() error {
 func (p *printer) oddities() string {
 	var b strings.Builder
 	if n := p.malformed.Load(); n > 0 {
-		fmt.Fprintf(&b, "%s malformed: shown as far as it makes sense\n", plural(n, "packet"))
+		fmt.Fprintf(&b, "%s malformed: shown as far as it makes sense\n", text.Count(n, "packet"))
 	}
 	if n := p.failed.Load(); n > 0 {
 		fmt.Fprintf(&b, "%d of them for a mistake of capd: please report it with the packets\n", n)
@@ -160,7 +157,7 @@ func (p *printer) leave() { p.aside.Store(true) }
 func (p *printer) decoder(link pcap.LinkType) *decode.Decoder {
 	d := p.decoders[link]
 	if d == nil {
-		d = decode.New(link, decode.Options{Names: p.style.names, Layers: p.style.verbose})
+		d = decode.New(link, decode.Options{Names: p.style.Names, Layers: p.style.Verbose})
 		p.decoders[link] = d
 	}
 	return d
@@ -175,7 +172,7 @@ func (p *printer) add(o *origin, pkt *pcap.Packet) error {
 	if f.Malformed != "" {
 		p.malformed.Add(1)
 	}
-	if p.style.json {
+	if p.style.JSON {
 		return p.addJSON(o, pkt, f)
 	}
 	p.addTime(pkt)
@@ -187,10 +184,10 @@ func (p *printer) add(o *origin, pkt *pcap.Packet) error {
 	p.buf = f.AppendLine(p.buf)
 	p.reset(t)
 	p.buf = append(p.buf, '\n')
-	if p.style.verbose {
+	if p.style.Verbose {
 		p.buf = f.AppendLayers(p.buf)
 	}
-	if p.style.hex {
+	if p.style.Hex {
 		p.buf = decode.AppendHex(p.buf, pkt.Data)
 	}
 	return nil
@@ -198,7 +195,7 @@ func (p *printer) add(o *origin, pkt *pcap.Packet) error {
 
 func (p *printer) addTime(pkt *pcap.Packet) {
 	layout := "15:04:05.000000"
-	if p.style.date {
+	if p.style.Date {
 		layout = "2006-01-02T15:04:05.000000Z"
 	}
 	t := p.begin(tintTime)
@@ -268,7 +265,7 @@ type packetJSON struct {
 
 func (p *printer) addJSON(o *origin, pkt *pcap.Packet, f *decode.Frame) error {
 	head := packetJSON{Interface: o.name, LinkType: o.link.String(), Time: pkt.Time().UTC().Format("2006-01-02T15:04:05.000000000Z07:00")}
-	if p.style.hex {
+	if p.style.Hex {
 		head.Data = hex.EncodeToString(pkt.Data)
 	}
 	first, err := json.Marshal(&head)

@@ -1,0 +1,167 @@
+// Package check proves that a configuration can be recorded: it does all that recording does, but record. It leaves
+// nothing behind.
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"capd/capture"
+	"capd/config"
+	"capd/internal/device"
+	"capd/internal/hint"
+	"capd/internal/retain"
+	"capd/internal/sandbox"
+	"capd/internal/text"
+	"capd/pcap"
+)
+
+// A Level says how grave a finding is.
+type Level string
+
+// Levels.
+const (
+	OK   Level = "ok"
+	Warn Level = "warn"
+	Fail Level = "fail" // it can't be recorded
+)
+
+// A Finding is one thing that was looked at.
+type Finding struct {
+	Level   Level  `json:"level"`
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+	Hint    string `json:"hint,omitempty"` // lines
+}
+
+// A Checker collects findings. Its functions say what capd would do by a configuration.
+type Checker struct {
+	// Memory returns what the rings and pools of the interfaces take, and what there is; 0 is not known.
+	Memory func(cfg *config.Config, there []capture.Interface) (taken, total int64)
+	// Policy returns what limits a directory.
+	Policy func(*config.Config) retain.Policy
+
+	Findings []Finding
+}
+
+func (c *Checker) add(level Level, subject, hint, format string, args ...any) {
+	c.Findings = append(c.Findings, Finding{level, subject, fmt.Sprintf(format, args...), hint})
+}
+
+// Refuse adds what run would say of the error: a finding for each line.
+func (c *Checker) Refuse(subject string, err error) {
+	hints := hints(err)
+	for line := range strings.Lines(err.Error()) {
+		c.add(Fail, subject, hints, "%s", strings.TrimSuffix(line, "\n"))
+		hints = ""
+	}
+}
+
+func hints(err error) string { return strings.Join(hint.Of(err), "\n") }
+
+// Failed reports whether something can't be recorded.
+func (c *Checker) Failed() bool {
+	return slices.ContainsFunc(c.Findings, func(f Finding) bool { return f.Level == Fail })
+}
+
+// Check looks at all that the configuration names.
+func (c *Checker) Check(cfg *config.Config) {
+	if len(cfg.Interfaces) == 0 {
+		c.Refuse("configuration", device.ErrNoInterfaces)
+		return
+	}
+	c.add(OK, "configuration", "", "interfaces by %s, digest %.12s", text.Count(len(cfg.Interfaces), "name"), cfg.Digest())
+	c.names(cfg)
+	dirs := make(map[string]config.FileMode)
+	for i := range cfg.Interfaces {
+		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode
+	}
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		c.directory(dir, dirs[dir], cfg)
+	}
+	all, err := capture.Interfaces()
+	if err != nil {
+		c.Refuse("interfaces", err)
+		return
+	}
+	c.memory(c.Memory(cfg, all))
+	for i := range cfg.Interfaces {
+		c.entry(&cfg.Interfaces[i], all)
+	}
+}
+
+// names looks at the user, group, paths and programs that the configuration names.
+func (c *Checker) names(cfg *config.Config) {
+	if cfg.User != "" {
+		if _, err := sandbox.Lookup(cfg.User); err != nil {
+			c.add(Fail, "user", "", "user = %q: %v", cfg.User, err)
+		}
+	}
+	if err := knownGroup(cfg.Control.Group); err != nil {
+		c.add(Fail, "control", "", "control.group = %q: %v", cfg.Control.Group, err)
+	}
+	if s := cfg.Control.Socket; s != "" && s != config.ControlAuto {
+		if _, err := os.Stat(filepath.Dir(s)); errors.Is(err, fs.ErrNotExist) {
+			c.add(Fail, "control", "create the directory first", "control.socket = %q: %v", s, err)
+		}
+	}
+	if len(cfg.Finished.Hook) > 0 {
+		if _, err := exec.LookPath(cfg.Finished.Hook[0]); err != nil {
+			c.add(Warn, "hook", "files are recorded all the same, and the hook is tried again later", "%v", err)
+		}
+	}
+}
+
+// knownGroup returns an error for a group's name that the system does not know.
+func knownGroup(name string) error {
+	if _, err := strconv.ParseUint(name, 10, 32); err == nil || name == "" {
+		return nil
+	}
+	_, err := user.LookupGroup(name)
+	return err
+}
+
+// memory says what rings and pools take, of what there is.
+func (c *Checker) memory(taken, total int64) {
+	level, hint, of := OK, "", ""
+	if total > 0 {
+		of = " of " + text.Size(total)
+		if taken > total/2 {
+			level, hint = Warn, "set ring_size and pool_size lower, or record fewer interfaces"
+		}
+	}
+	c.add(level, "memory", hint, "rings and pools take %s%s", text.Size(taken), of)
+}
+
+// entry looks at the interfaces of one [[interface]].
+func (c *Checker) entry(i *config.Interface, all []capture.Interface) {
+	if i.Name == capture.Any {
+		c.open(capture.Interface{Name: capture.Any, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}, i)
+		return
+	}
+	found := false
+	names := []string{}
+	for _, link := range all {
+		names = append(names, link.Name)
+		if i.Match(link.Name) {
+			found = true
+			c.link(link, i)
+		}
+	}
+	switch {
+	case found:
+	case i.Wait:
+		c.add(Warn, i.Name, "run waits for it", "no such interface")
+	default:
+		c.Refuse(i.Name, &device.MissingError{Name: i.Name, There: names})
+	}
+}

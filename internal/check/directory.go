@@ -1,0 +1,106 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"capd/config"
+	"capd/internal/retain"
+	"capd/internal/text"
+	"capd/store"
+)
+
+// directory does in the directory what recording does.
+func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config) {
+	subject := "directory " + dir
+	space, err := store.Prove(dir, fs.FileMode(mode))
+	if err != nil {
+		c.Refuse(subject, err)
+		return
+	}
+	lock, err := store.LockDirectory(dir)
+	switch {
+	case errors.Is(err, store.ErrInUse):
+		c.add(Warn, subject, hints(err), "%v", err)
+	case err != nil:
+		c.Refuse(subject, err)
+		return
+	default:
+		_ = lock.Release()
+	}
+	contents, err := store.ReadContents(dir)
+	if err != nil {
+		c.Refuse(subject, err)
+		return
+	}
+	how := "writes go past the page cache"
+	if !space.Direct {
+		how = "writes go through the page cache"
+	}
+	c.add(OK, subject, "", "create, write, rename and delete work; %s, %s free of %s, %s; %s", space.FileSystem,
+		text.Size(space.Free), text.Size(space.Total), how, text.Count(contents.Files, "finished file"))
+	if n := len(contents.Partials); n > 0 {
+		c.add(Warn, subject, "run finishes what is whole of them", "%s of an earlier run, such as %s",
+			text.Count(n, "unfinished file"), contents.Partials[0])
+	}
+	c.capacity(dir, cfg, space)
+	if space.Free < 1<<30 {
+		c.add(Warn, subject, "", "less than 1 GiB is free")
+	}
+}
+
+// capacity says for how long what is recorded stays in the directory.
+func (c *Checker) capacity(dir string, cfg *config.Config, space store.Space) {
+	files, err := retain.Files(dir)
+	if err != nil {
+		c.add(Warn, "directory "+dir, "", "%v", err)
+		return
+	}
+	policy := c.Policy(cfg)
+	var used int64
+	for i := range files {
+		used += files[i].Size
+	}
+	rotation := rotationIn(dir, cfg)
+	var total float64
+	for _, f := range retain.Predict(time.Now(), files, policy, space) {
+		total += f.Rate
+		if l := policy.Interface(f.Interface); f.Rate > 0 && l != (retain.Limits{}) {
+			reach, limit := retain.Reach(f.Rate, l, rotation, used, space)
+			c.add(OK, f.Interface, "", "at %s, the present rate of its files, its own limits keep %s%s", text.BitRate(f.Rate*8), text.Duration(reach), until(limit))
+		}
+	}
+	held := func(rate float64) string {
+		reach, limit := retain.Reach(rate, policy.Directory, rotation, used, space)
+		return fmt.Sprintf("at %s %s%s", text.BitRate(rate*8), text.Duration(reach), until(limit))
+	}
+	if total > 0 {
+		c.add(OK, "directory "+dir, "", "holds %s: the present rate", held(total))
+		return
+	}
+	var parts []string
+	for _, bits := range []float64{100e6, 1e9, 10e9} {
+		parts = append(parts, held(bits/8))
+	}
+	c.add(OK, "directory "+dir, "", "holds %s: no rate is known yet", strings.Join(parts, "; "))
+}
+
+// rotationIn is that of the first interface that is recorded into the directory.
+func rotationIn(dir string, cfg *config.Config) retain.Rotation {
+	for i := range cfg.Interfaces {
+		if r := &cfg.Interfaces[i].Recording; r.Directory == dir {
+			return retain.Rotation{Size: int64(r.RotateSize), Interval: time.Duration(r.RotateInterval)}
+		}
+	}
+	return retain.Rotation{}
+}
+
+func until(l retain.Limit) string {
+	if l == retain.ByDisk {
+		return " until the disk is full"
+	}
+	return " by " + string(l)
+}

@@ -1,0 +1,156 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"capd/capture"
+	"capd/config"
+	"capd/internal/device"
+	"capd/internal/text"
+)
+
+// link looks at one interface and its driver.
+func (c *Checker) link(link capture.Interface, i *config.Interface) {
+	if !c.open(link, i) {
+		return
+	}
+	if !link.Up {
+		c.add(Warn, link.Name, "run waits until it is up: "+bringUp(link.Name), "is down")
+	} else if !link.Running {
+		c.add(Warn, link.Name, "", "has no carrier")
+	}
+	details, err := capture.Inspect(link.Name)
+	if err != nil {
+		c.add(Warn, link.Name, "", "driver: %v", err)
+		return
+	}
+	if len(details.Enlarging) > 0 {
+		c.add(Warn, link.Name, "to record frames as they are on the wire: ethtool -K "+link.Name+" gro off lro off tso off gso off",
+			"offloads make frames larger than the wire's: %s", strings.Join(details.Enlarging, ", "))
+	}
+	if details.ClockIndex >= 0 && details.Hardware {
+		c.add(OK, link.Name, "", "time is the system clock's; the NIC has a clock too, /dev/ptp%d", details.ClockIndex)
+	} else {
+		c.add(OK, link.Name, "", "time is the system clock's; the NIC has none for received frames")
+	}
+}
+
+// bringUp is the command that does it.
+func bringUp(name string) string {
+	if runtime.GOOS == "linux" {
+		return "ip link set " + name + " up"
+	}
+	return "ifconfig " + name + " up"
+}
+
+// open opens the devices that recording would open, attaches to them, and closes them. It reports success.
+func (c *Checker) open(link capture.Interface, i *config.Interface) bool {
+	if !c.filter(link, i) {
+		return false
+	}
+	plan := device.For(link.Name, i)
+	cfg, err := plan.Compile(link.LinkType)
+	if err != nil {
+		c.Refuse(link.Name, err)
+		return false
+	}
+	lanes := plan.Lanes
+	devices, err := capture.OpenGroup(cfg, lanes, plan.Spread)
+	if errors.Is(err, capture.ErrDown) && !link.Up {
+		// The kernel makes no group of an interface that is down. One device proves the rest.
+		c.add(Warn, link.Name, "", "its %d devices can't be joined into a group while it is down", lanes)
+		lanes = 1
+		devices, err = capture.OpenGroup(cfg, lanes, plan.Spread)
+	}
+	if err != nil {
+		c.Refuse(link.Name, err)
+		return false
+	}
+	handles, err := attach(devices)
+	defer release(devices, handles)
+	if err != nil {
+		c.Refuse(link.Name, err)
+		return false
+	}
+	c.opened(link, i, devices, handles[0])
+	return true
+}
+
+// attach maps the ring of each device.
+func attach(devices []*capture.Device) (handles []*capture.Handle, err error) {
+	for _, d := range devices {
+		h, err := d.Attach()
+		if err != nil {
+			return handles, err
+		}
+		handles = append(handles, h)
+	}
+	return handles, nil
+}
+
+func release(devices []*capture.Device, handles []*capture.Handle) {
+	for _, h := range handles {
+		_ = h.Close()
+	}
+	for _, d := range devices {
+		_ = d.Close()
+	}
+}
+
+// opened says what the kernel gave: the smallest ring of all devices counts.
+func (c *Checker) opened(link capture.Interface, i *config.Interface, devices []*capture.Device, h *capture.Handle) {
+	s := fmt.Sprintf("opens; link type %s, %s", h.LinkType(), h.Mode())
+	if link.MTU > 0 {
+		s += fmt.Sprintf(", MTU %d", link.MTU)
+	}
+	of := ""
+	if len(devices) > 1 {
+		s += fmt.Sprintf(", a group of %d", len(devices))
+		of = " each"
+	}
+	got := devices[0].RingSize()
+	for _, d := range devices {
+		got = min(got, d.RingSize())
+	}
+	switch {
+	case h.Mode() == capture.ModeSocket:
+		c.add(Warn, link.Name, "the kernel gives no ring: expect losses at high rates", "%s", s)
+	case h.Mode() == capture.ModeRing && got < int(i.RingSize):
+		c.add(Warn, link.Name, "memory is short: set ring_size lower, or free some", "%s; ring of %s%s instead of %s", s, text.Size(got), of, text.Size(int64(i.RingSize)))
+	default:
+		c.add(OK, link.Name, "", "%s, buffer of %s%s", s, text.Size(got), of)
+	}
+	for _, w := range devices[0].Warnings() {
+		c.add(Warn, link.Name, "", "%s", w)
+	}
+}
+
+// filter compiles the interface's filter and says what it does. It reports
+// success.
+func (c *Checker) filter(link capture.Interface, i *config.Interface) bool {
+	if i.Filter == "" {
+		return true
+	}
+	chosen, err := device.LinkType(i.LinkType, link.LinkType)
+	if err != nil {
+		c.Refuse(link.Name, err)
+		return false
+	}
+	p, err := device.Compile(i.Filter, chosen)
+	switch {
+	case err != nil:
+		c.Refuse(link.Name, err)
+		return false
+	case p.NeverMatches():
+		c.add(Fail, link.Name, "nothing would be recorded", "filter %q can never match", i.Filter)
+		return false
+	case p.AlwaysMatches():
+		c.add(Warn, link.Name, "", "filter %q lets every frame pass", i.Filter)
+	default:
+		c.add(OK, link.Name, "", "filter %q is %d instructions", i.Filter, len(p.Instructions))
+	}
+	return true
+}

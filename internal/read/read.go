@@ -1,0 +1,195 @@
+// Package read gives the packets of capture files, whatever has become of the files: compressed, still growing, renamed
+// meanwhile, or bytes of a pipe.
+//
+// A [File] gives the packets of one file in the file's order. What reads several files has a File for each.
+package read
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"capd/internal/text"
+	"capd/pcap"
+	"capd/store"
+)
+
+// Options say how to read a file. The zero value reads it as it is now.
+type Options struct {
+	// Follow waits at the file's end for what is written to it, until the file loses its name or the context ends; nil does
+	// not wait.
+	Follow context.Context
+	// Through wraps the reader of the file's bytes, as to count them; nil does not.
+	Through func(io.Reader) io.Reader
+}
+
+// A File gives the packets of one file.
+type File struct {
+	path   string
+	h      *os.File // nil: the bytes are not of a file of ours
+	src    io.Reader
+	parser *pcap.Reader // nil: the beginning was not read yet
+	seen   atomic.Uint64
+}
+
+// Open opens a file. Nothing is read before Next.
+func Open(path string, o Options) (*File, error) {
+	h, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	f := New(path, h, o)
+	f.h = h
+	if o.Follow != nil && regular(h) {
+		f.src = through(newFollower(o.Follow, h), o)
+	}
+	return f, nil
+}
+
+// New reads packets from bytes. The name is for errors.
+func New(name string, src io.Reader, o Options) *File { return &File{path: name, src: through(src, o)} }
+
+func through(src io.Reader, o Options) io.Reader {
+	if o.Through == nil {
+		return src
+	}
+	return o.Through(src)
+}
+
+// openFile opens a file that is no directory.
+func openFile(path string) (*os.File, error) {
+	h, err := os.Open(path)
+	if err == nil {
+		if info, err := h.Stat(); err == nil && info.IsDir() {
+			h.Close()
+			return nil, &openError{&fs.PathError{Op: "read", Path: path, Err: syscall.EISDIR}}
+		}
+		return h, nil
+	}
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return nil, &openError{p}
+	}
+	return nil, err
+}
+
+func regular(h *os.File) bool {
+	info, err := h.Stat()
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Size returns the bytes of a regular file as it is now; 0 is not known.
+func (f *File) Size() int64 {
+	if f.h == nil {
+		return 0
+	}
+	if info, err := f.h.Stat(); err == nil && info.Mode().IsRegular() {
+		return info.Size()
+	}
+	return 0
+}
+
+// Path returns the name that the file was opened by.
+func (f *File) Path() string { return f.path }
+
+// Close closes the file.
+func (f *File) Close() error {
+	if f.h == nil {
+		return nil
+	}
+	return f.h.Close()
+}
+
+// Next returns the next packet, as pcap.Reader does, and io.EOF after the last. Other errors name the file and how many
+// packets came before.
+func (f *File) Next() (pcap.Packet, error) {
+	p, err := f.next()
+	switch {
+	case err == nil:
+		f.seen.Add(1)
+	case err != io.EOF:
+		err = fmt.Errorf("read %s: after %s: %w", text.Name(f.path), text.Count(f.Seen(), "packet"), err)
+	}
+	return p, err
+}
+
+func (f *File) next() (pcap.Packet, error) {
+	if err := f.begin(); err != nil {
+		return pcap.Packet{}, err
+	}
+	return f.parser.Next()
+}
+
+// begin reads what is before the first packet.
+func (f *File) begin() error {
+	if f.parser != nil {
+		return nil
+	}
+	src, err := uncompressed(f.src)
+	if err != nil {
+		return err
+	}
+	f.parser, err = pcap.NewReader(src)
+	return err
+}
+
+// Seen returns how many packets Next has returned. Any goroutine may call it.
+func (f *File) Seen() uint64 { return f.seen.Load() }
+
+// Interface returns the interface of the last packet. Before the first there is none but a pcap file's.
+func (f *File) Interface() pcap.Interface {
+	if f.parser == nil {
+		return pcap.Interface{}
+	}
+	return f.parser.Interface()
+}
+
+// InterfaceID returns the number of that interface in the file.
+func (f *File) InterfaceID() int { return f.parser.InterfaceID() }
+
+// Format returns the file's format, once Next was called.
+func (f *File) Format() pcap.Format { return f.parser.Format() }
+
+// LinkType returns the link type of a file's first packet, or of the file
+// if it has none.
+func LinkType(path string) (pcap.LinkType, error) {
+	f, err := Open(path, Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if _, err := f.Next(); err != nil && err != io.EOF {
+		return 0, err
+	}
+	return f.Interface().LinkType, nil
+}
+
+// An openError says why a capture file can't be opened.
+type openError struct{ *fs.PathError }
+
+func (e *openError) Unwrap() error { return e.PathError }
+
+// Hints says what to do about it.
+func (e *openError) Hints() []string {
+	finished, state := store.Cut(e.Path)
+	switch {
+	case errors.Is(e, fs.ErrNotExist) && state == store.Recording:
+		for _, s := range store.WithData() {
+			if info, err := os.Stat(finished + s.Ext()); err == nil && info.Size() > 0 {
+				return []string{"it is finished by now: " + text.Name(finished+s.Ext())}
+			}
+		}
+	case errors.Is(e, fs.ErrPermission):
+		return []string{"recordings belong to the user and group that record: join the group, or use sudo"}
+	case errors.Is(e, syscall.EISDIR):
+		return []string{"name a capture file in it; capd list DIR says which there are of capd's"}
+	case errors.Is(e, fs.ErrNotExist) && e.Path == "-":
+		return []string{"standard input has the name /dev/stdin here"}
+	}
+	return nil
+}

@@ -1,0 +1,33 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// An UnfitError says why nothing can be written into a directory.
+type UnfitError struct{ Err error }
+
+func (e *UnfitError) Error() string { return e.Err.Error() }
+func (e *UnfitError) Unwrap() error { return e.Err }
+
+// Hints says what to do about the directory.
+func (e *UnfitError) Hints() []string {
+	var path *fs.PathError
+	switch {
+	case errors.Is(e, syscall.EROFS):
+		return []string{"the file system is mounted read-only"}
+	case errors.Is(e, syscall.ENOTDIR):
+		return []string{"-d and directory = name a directory, not a file"}
+	case errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EDQUOT):
+		return []string{"the file system, or your share of it, is full"}
+	case errors.Is(e, fs.ErrPermission):
+		return []string{fmt.Sprintf("this is user %d: the directory must be writable for it", os.Geteuid())}
+	case errors.As(e, &path) && path.Op == "mkdir" && errors.Is(e, fs.ErrNotExist):
+		return []string{"create the directory above it first: capd makes only the last one of a path"}
+	}
+	return nil
+}
