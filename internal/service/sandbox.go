@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"errors"
@@ -11,16 +11,17 @@ import (
 
 	"capd/config"
 	"capd/internal/sandbox"
+	"capd/store"
 )
 
-// A confiner gives up, before recording, what it does not need. The file is that
+// A Confiner gives up, before recording, what it does not need. The file is that
 // of the configuration; it is read again later. The socket is the one that
-// listens by now, to be removed at the end; empty: none. It returns what capd is
-// held to from then on; nil: to no files.
-type confiner func(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbox.Policy, error)
+// listens by now, to be removed at the end; empty: none. It returns the files that capd is
+// held to from then on; nil: all.
+type Confiner func(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbox.Policy, error)
 
-// confine becomes the configured user and enters the sandbox.
-func confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbox.Policy, error) {
+// Confine becomes the configured user and enters the sandbox.
+func Confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbox.Policy, error) {
 	owner, err := makeDirectories(cfg)
 	if err != nil {
 		return nil, err
@@ -36,8 +37,8 @@ func confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbo
 	if cfg.Sandbox == config.SandboxOff {
 		return nil, nil
 	}
-	held := policy(cfg, file, socket)
-	report, err := sandbox.Enter(held)
+	allowed := policy(cfg, file, socket)
+	report, err := sandbox.Enter(allowed)
 	if errors.Is(err, sandbox.ErrUnsupported) && cfg.Sandbox == config.SandboxAuto {
 		log.Info("sandbox: files are not restricted", "why", err)
 		err = nil
@@ -49,7 +50,7 @@ func confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbo
 	if report.Landlock == 0 {
 		return nil, nil
 	}
-	return &held, nil
+	return &allowed, nil
 }
 
 // makeDirectories makes those that are missing, for the user that capd will be.
@@ -64,9 +65,9 @@ func makeDirectories(cfg *config.Config) (*sandbox.Account, error) {
 		owner = &a
 	}
 	for _, dir := range directories(cfg) {
-		// What else is wrong with it is told by who needs it.
+		// The daemon, or makeLog, finds whatever else is wrong with it.
 		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-			return nil, fmt.Errorf("directory %s: %w", dir, syscall.ENOTDIR)
+			return nil, fmt.Errorf("directory %s: %w", dir, &store.UnfitError{Err: syscall.ENOTDIR})
 		}
 		if err := os.Mkdir(dir, 0o750); err == nil && owner != nil && !owner.Current() {
 			if err := os.Chown(dir, owner.UID, owner.GID); err != nil {
@@ -92,7 +93,7 @@ func directories(cfg *config.Config) []string {
 // policy returns what recording by the configuration needs.
 func policy(cfg *config.Config, file, socket string) sandbox.Policy {
 	p := sandbox.Policy{
-		// The kernel's word on interfaces, and the names of hosts, services and
+		// For the kernel's lists of interfaces, and the names of hosts, services and
 		// time zones.
 		Read:  []string{"/proc", "/sys", "/etc", "/run/systemd/resolve", "/usr/share/zoneinfo"},
 		Write: directories(cfg),
@@ -115,4 +116,38 @@ func policy(cfg *config.Config, file, socket string) sandbox.Policy {
 		p.Files = append(p.Files, "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 	}
 	return p
+}
+
+// makeLog begins the log's file while the process may still do everything, as the
+// user that will write it: later there would be no place to report that it can't
+// be written.
+func makeLog(file string) error {
+	if file == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return &logError{file, err}
+	}
+	h, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return &logError{file, err}
+	}
+	return h.Close()
+}
+
+// A logError says why the log's file can't be written.
+type logError struct {
+	file string
+	err  error
+}
+
+func (e *logError) Error() string { return fmt.Sprintf("log.file = %q: %v", e.file, e.err) }
+func (e *logError) Unwrap() error { return e.err }
+
+// Hints says what to do about it.
+func (e *logError) Hints() []string {
+	if errors.Is(e, syscall.EROFS) {
+		return []string{"the file system is mounted read-only"}
+	}
+	return []string{fmt.Sprintf("this is user %d: it must be able to write the file, and to make files beside it", os.Geteuid())}
 }

@@ -1,20 +1,19 @@
-package main
+package service
 
 import (
 	"io"
 	"log/slog"
-	"os"
 	"time"
 
 	"capd/config"
 	"capd/internal/journal"
+	"capd/internal/terminal"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 )
 
-// newLogger makes the logger of the process, which lives as long, and what
-// changes its level.
-func newLogger(c config.Log, s *screen) (*slog.Logger, *slog.LevelVar) {
+// newLogger makes the logger of the process, and what changes its level.
+func newLogger(c config.Log, s *terminal.Screen) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	setLevel(level, c.Level)
 	return slog.New(newHandler(c, s, level)), level
@@ -25,7 +24,7 @@ func setLevel(level *slog.LevelVar, text string) {
 	_ = level.UnmarshalText([]byte(text))
 }
 
-func newHandler(c config.Log, s *screen, level slog.Leveler) slog.Handler {
+func newHandler(c config.Log, s *terminal.Screen, level slog.Leveler) slog.Handler {
 	var w io.Writer = s
 	if c.File != "" {
 		w = &lumberjack.Logger{
@@ -36,11 +35,11 @@ func newHandler(c config.Log, s *screen, level slog.Leveler) slog.Handler {
 			Compress:   c.Compress,
 		}
 	}
-	if f, ok := s.w.(*os.File); ok && c.Format == config.LogAuto && c.File == "" && journal.Takes(f) {
+	if f := s.File(); f != nil && c.Format == config.LogAuto && c.File == "" && journal.Takes(f) {
 		return journal.NewHandler(s, level)
 	}
 	opt := &slog.HandlerOptions{Level: level}
-	if c.Format == config.LogJSON || c.Format == config.LogAuto && (c.File != "" || !s.terminal()) {
+	if c.Format == config.LogJSON || c.Format == config.LogAuto && (c.File != "" || !s.IsTerminal()) {
 		return slog.NewJSONHandler(w, opt)
 	}
 	return slog.NewTextHandler(w, opt)

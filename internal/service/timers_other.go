@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package service
 
 // relaxTimers has nothing to do: other systems choose by themselves how late a
 // timer may be.

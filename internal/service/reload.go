@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 // A reloader has a running daemon record by the configuration as it is now.
 type reloader struct {
 	load   func() (*config.Config, error)
-	held   *sandbox.Policy // that the sandbox holds capd to for good; nil: to no files
+	held   *sandbox.Policy // files that the sandbox holds capd to for good; nil: all
 	level  *slog.LevelVar
 	daemon *daemon.Daemon
 }
@@ -36,7 +36,7 @@ func (r *reloader) reload(context.Context) error {
 	return nil
 }
 
-// permits returns what of a configuration the sandbox does not let happen.
+// permits returns an error for a configuration that the sandbox does not allow.
 func permits(held *sandbox.Policy, cfg *config.Config) error {
 	if held == nil {
 		return nil
