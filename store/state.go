@@ -43,7 +43,7 @@ var table = [numStates]struct {
 	Gzip:      {".gz", true, nil},
 	Packing:   {".tmp", false, []State{Zstd, Gzip}},
 	Deleting:  {".deleting", false, []State{Zstd, Gzip}},
-	Hold:      {".hold", false, []State{Zstd, Gzip, Recording}},
+	Hold:      {".hold", false, []State{Zstd, Gzip, Recording, Damaged}},
 }
 
 // Ext returns what stands behind the name of a finished file in this state, with

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -22,14 +21,14 @@ const (
 	Finished   State = "finished"   // whole
 	Compressed State = "compressed" // whole, by the name that its compression gave it
 	Unfinished State = "unfinished" // left by a recorder that ended: capd's next start makes it whole
-	Damaged    State = "damaged"    // corrupt in the middle, kept for who wants to look
+	Damaged    State = "damaged"    // corrupt in the middle, kept as it was found
 )
 
 // A File is one that the directory holds.
 type File struct {
 	Name      string    `json:"name"` // in the directory
 	Interface string    `json:"interface"`
-	Lane      int       `json:"lane,omitempty"` // see writer.Name
+	Lane      int       `json:"lane,omitempty"` // see store.Name
 	State     State     `json:"state"`
 	Held      bool      `json:"held"`         // limits may not delete it
 	Begin     time.Time `json:"begin"`        // it holds every frame from here
@@ -44,7 +43,7 @@ type File struct {
 // Whole reports whether the file can be read to its end.
 func (f *File) Whole() bool { return f.State == Finished || f.State == Compressed }
 
-// Told is what the ledger tells of a file that has ended.
+// Told is what the ledger says about a file that has ended.
 type Told struct {
 	First         time.Time     `json:"first,omitzero"` // time of the first packet
 	Last          time.Time     `json:"last,omitzero"`  // and of the last
@@ -58,20 +57,9 @@ type Told struct {
 	Clean         bool          `json:"clean"`  // it was finished in order: nothing else is lost
 }
 
-// states are what names of files that are not as they were written end with.
-var states = [...]struct {
-	ext   string
-	state State
-}{{store.Partial, Recording}, {store.DamagedExt, Damaged}, {".zst", Compressed}, {".gz", Compressed}}
-
-// cut returns the name of the finished file, and the state that a name tells.
-func cut(s string) (base string, state State) {
-	for _, c := range states {
-		if base, ok := strings.CutSuffix(s, c.ext); ok {
-			return base, c.state
-		}
-	}
-	return s, Finished
+// states are those of files, by what their names tell. Files in other states are not listed.
+var states = map[store.State]State{
+	store.Recording: Recording, store.Finished: Finished, store.Zstd: Compressed, store.Gzip: Compressed, store.Damaged: Damaged,
 }
 
 // scan reads a directory's names: the files by the name of the finished one.
@@ -85,11 +73,13 @@ func scan(dir string) (map[string]*File, error) {
 	for {
 		entries, err := h.ReadDir(4096)
 		for _, e := range entries {
-			if held, ok := strings.CutSuffix(e.Name(), store.Hold.Ext()); ok {
-				held, _ = cut(held)
-				holds = append(holds, held)
-			} else if e.Type().IsRegular() {
-				see(files, e.Name())
+			name, state, err := store.Parse(e.Name())
+			switch {
+			case err != nil:
+			case state == store.Hold:
+				holds = append(holds, name.String())
+			case e.Type().IsRegular():
+				see(files, e.Name(), name, state)
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -107,16 +97,14 @@ func scan(dir string) (map[string]*File, error) {
 	return files, nil
 }
 
-// see takes note of a name, if it is one of capd's. Between the steps of a
-// compression there are two files of one name: the original is the one.
-func see(files map[string]*File, s string) {
-	base, state := cut(s)
-	if f := files[base]; f != nil && (f.State == Finished || state != Finished) {
+// see adds a file. Between the steps of a compression there are two files of one name: the original counts.
+func see(files map[string]*File, base string, n store.Name, state store.State) {
+	listed, ok := states[state]
+	finished := n.String()
+	if f := files[finished]; !ok || f != nil && (f.State == Finished || listed != Finished) {
 		return
 	}
-	if n, err := store.ParseName(base); err == nil {
-		files[base] = &File{Name: s, Interface: n.Interface, Lane: n.Lane, State: state, Begin: n.Start, sequence: n.Sequence}
-	}
+	files[finished] = &File{Name: base, Interface: n.Interface, Lane: n.Lane, State: listed, Begin: n.Start, sequence: n.Sequence}
 }
 
 // end takes over what a line tells of a file that has ended.
@@ -148,7 +136,7 @@ func (f *File) compress(e *ledger.Entry, since bool) {
 	}
 }
 
-// settle decides what a file with writer.Partial is.
+// settle decides what a file with the name of an unfinished one is.
 func (f *File) settle(base string, busy bool) {
 	switch {
 	case f.State != Recording:

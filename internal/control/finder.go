@@ -1,0 +1,127 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"capd/internal/hint"
+	"capd/internal/text"
+)
+
+// ErrNotFound is returned when no capd is found.
+var ErrNotFound = hint.New("no running capd is found",
+	"start one with capd run, or name its socket with --socket PATH (control.socket in capd.toml)",
+	"one that another user started by hand is found in this way only: its log says where its socket is")
+
+// An AmbiguousError lists the sockets of several capds.
+type AmbiguousError struct{ Sockets []string }
+
+func (e *AmbiguousError) Error() string { return fmt.Sprintf("%d capds run here", len(e.Sockets)) }
+
+// Hints lists the sockets to choose from.
+func (e *AmbiguousError) Hints() []string {
+	all := []string{"choose one:"}
+	for _, s := range e.Sockets {
+		all = append(all, "--socket "+text.Name(s))
+	}
+	return all
+}
+
+// A Finder asks the capd that runs here. When that one has gone it looks for another, with the next question.
+type Finder struct {
+	Socket     string        // of the capd to ask; empty: find the one that runs here
+	Configured func() string // returns a socket to try besides, or ""; may be nil
+
+	mu    sync.Mutex
+	found *Client // nil: it is to be found
+}
+
+// Client returns the client of the capd that answered last, or finds one.
+func (f *Finder) Client() (*Client, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.found == nil {
+		path, err := f.path()
+		if err != nil {
+			return nil, err
+		}
+		f.found = NewClient(path)
+	}
+	return f.found, nil
+}
+
+func (f *Finder) path() (string, error) {
+	if f.Socket != "" {
+		return f.Socket, nil
+	}
+	all := Find()
+	if f.Configured != nil {
+		if s := f.Configured(); s != "" && s != Auto {
+			all = append(all, s)
+		}
+	}
+	switch len(all) {
+	case 0:
+		return "", ErrNotFound
+	case 1:
+		return all[0], nil
+	}
+	return "", &AmbiguousError{all}
+}
+
+// Close ends the connection.
+func (f *Finder) Close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.found != nil {
+		f.found.Close()
+		f.found = nil
+	}
+}
+
+// Ask calls do with a client. If no capd answers, the next call looks for another.
+func (f *Finder) Ask(do func(*Client) error) error {
+	c, err := f.Client()
+	if err != nil {
+		return err
+	}
+	err = do(c)
+	if errors.As(err, new(*UnreachableError)) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.found == c {
+			f.found = nil
+		}
+		c.Close()
+	}
+	return err
+}
+
+// Status is Client.Status.
+func (f *Finder) Status(ctx context.Context, looker string) (status *Status, err error) {
+	err = f.Ask(func(c *Client) error {
+		status, err = c.Status(ctx, looker)
+		return err
+	})
+	return status, err
+}
+
+// Rotate is Client.Rotate.
+func (f *Finder) Rotate(ctx context.Context, iface string) (files []string, err error) {
+	err = f.Ask(func(c *Client) error {
+		files, err = c.Rotate(ctx, iface)
+		return err
+	})
+	return files, err
+}
+
+// Hold is Client.Hold.
+func (f *Finder) Hold(ctx context.Context, which Selection) (files []string, err error) {
+	err = f.Ask(func(c *Client) error {
+		files, err = c.Hold(ctx, which)
+		return err
+	})
+	return files, err
+}

@@ -1,0 +1,86 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// An Answer is what a directory's ledger says about a time.
+type Answer struct {
+	Complete bool      `json:"complete"` // nothing is missing, and the interface that was asked for is known
+	Verdicts []Verdict `json:"verdicts"` // not of interfaces of which nothing was recorded then
+	Lines    []Entry   `json:"lines"`    // in the time
+}
+
+// Ask answers a question about a directory, which may be in use. Names of the question are ignored: the directory is read.
+// Keep of the options chooses the lines of the answer among those of the interface and the time.
+func Ask(dir string, q Question, o ReadOptions) (*Answer, error) {
+	var err error
+	if q.Names, err = fileNames(dir); err != nil {
+		return nil, err
+	}
+	keep := o.Keep
+	o.Keep = func(e *Entry) bool { return q.concerns(e) && (keep == nil || keep(e)) }
+	if begin := o.Begin; begin != nil {
+		o.Begin = func(bytes int64) { begin(2 * bytes) } // it is read twice
+	}
+	a := &Answer{Verdicts: []Verdict{}, Lines: []Entry{}}
+	var damage *LineError
+	for e, err := range ReadWith(dir, o) {
+		switch {
+		case errors.As(err, &damage): // is in the verdict
+		case err != nil:
+			return nil, err
+		default:
+			a.Lines = append(a.Lines, e)
+		}
+	}
+	finished, err := fileNames(dir) // since the reading began
+	if err != nil {
+		return nil, err
+	}
+	q.Names = append(q.Names, finished...)
+	verdicts, err := Judge(ReadWith(dir, ReadOptions{Read: o.Read}), q)
+	if err != nil {
+		return nil, err
+	}
+	a.Verdicts = append(a.Verdicts, slices.DeleteFunc(verdicts, ofNothing)...)
+	a.Complete = q.Interface == "" || len(a.Verdicts) > 0
+	for i := range a.Verdicts {
+		a.Complete = a.Complete && a.Verdicts[i].Complete()
+	}
+	return a, nil
+}
+
+// concerns reports whether an entry is of the interface and overlaps the time.
+func (q *Question) concerns(e *Entry) bool {
+	switch {
+	case q.Interface != "" && e.Interface != "" && e.Interface != q.Interface:
+	case !q.Since.IsZero() && !e.End.IsZero() && e.End.Before(q.Since):
+	case !q.Until.IsZero() && !e.Begin.Before(q.Until):
+	default:
+		return true
+	}
+	return false
+}
+
+// ofNothing tells a verdict on an interface that the ledger does not know, or on
+// a time before its first line.
+func ofNothing(v Verdict) bool {
+	return v.Files == 0 && len(v.Missing) == 0 && !v.Since.Before(v.Until)
+}
+
+func fileNames(dir string) ([]string, error) {
+	h, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	names, err := h.Readdirnames(-1)
+	if err != nil {
+		return nil, fmt.Errorf("read directory %s: %w", dir, err)
+	}
+	return append([]string{}, names...), nil // nil would ask nothing of the files
+}
