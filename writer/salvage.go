@@ -303,3 +303,12 @@ func copyTo(path string, src io.Reader, mode fs.FileMode) (err error) {
 	}
 	return h.Close()
 }
+
+// SalvagedPath returns the name of the file that Salvage makes of the one at path. Its end says the format, as tools expect.
+func SalvagedPath(path string) string {
+	if finished, s := store.Cut(path); s == store.Recording || s == store.Damaged {
+		path = finished
+	}
+	ext := filepath.Ext(path)
+	return strings.TrimSuffix(path, ext) + ".salvaged" + ext
+}

@@ -1,18 +1,18 @@
 package main
 
 import (
-	"capd/filter"
-	"capd/internal/after"
-	"capd/pcap"
-	"capd/store"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"capd/filter"
+	"capd/internal/extract"
+	"capd/internal/read"
+	"capd/internal/terminal"
+	"capd/internal/text"
+	"capd/pcap"
 
 	"github.com/spf13/cobra"
 )
@@ -55,7 +55,7 @@ passed.`,
 			case f.asJSON && (f.read == "" || f.dumps > 0):
 				return usageError{errors.New("filter: --json is for what -r counts")}
 			case f.read != "" && f.dumps == 0:
-				return f.apply(cmd.OutOrStdout(), newScreen(cmd.ErrOrStderr()), expr)
+				return f.apply(cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr()), expr)
 			case f.write != "":
 				return usageError{errors.New("filter: -w needs -r: the file to read packets from")}
 			}
@@ -80,7 +80,7 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 		return usageError{err}
 	}
 	if f.read != "" {
-		if link, err = fileLinkType(f.read); err != nil {
+		if link, err = read.LinkType(f.read); err != nil {
 			return err
 		}
 	}
@@ -99,62 +99,31 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 	return err
 }
 
-// fileLinkType returns the link type of a file's first packet, or of the file
-// if it has none.
-func fileLinkType(path string) (pcap.LinkType, error) {
-	in, err := openToRead(path)
-	if err != nil {
-		return 0, err
-	}
-	defer in.Close()
-	src, err := uncompressed(in)
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", quoted(path), err)
-	}
-	rd, err := pcap.NewReader(src)
-	if err == nil {
-		if _, err = rd.Next(); err == io.EOF {
-			err = nil
-		}
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", quoted(path), err)
-	}
-	return rd.Interface().LinkType, nil
-}
-
 // apply counts the packets of a file that pass, and writes them to another.
-func (f *filterCommand) apply(w io.Writer, screen *screen, expr string) error {
-	in, err := openToRead(f.read)
+func (f *filterCommand) apply(w io.Writer, screen *terminal.Screen, expr string) error {
+	bar := terminal.NewProgress(screen, filepath.Base(f.read), 0)
+	defer bar.End()
+	src, err := read.Open(f.read, read.Options{Through: bar.Reader})
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	p := newProgress(screen, filepath.Base(f.read), sizeOf(f.read))
-	defer p.end()
-	src, err := uncompressed(p.reader(in))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", quoted(f.read), err)
-	}
-	rd, err := pcap.NewReader(src)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", quoted(f.read), err)
-	}
-	s := sieve{expr: expr, programs: newPrograms(expr)}
+	defer src.Close()
+	bar.Expect(src.Size())
+	c := extract.Copy{Filter: read.NewFilter(expr), Application: "capd " + version()}
 	if f.write != "" {
-		if s.out, err = os.OpenFile(f.write, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640); err != nil {
-			return &writeError{err}
+		if err := c.Create(f.write); err != nil {
+			return err
 		}
 	}
-	err = s.run(rd)
-	p.end()
-	if err = errors.Join(err, s.close()); err != nil {
-		return fmt.Errorf("filter %s: after %s: %w", quoted(f.read), plural(s.seen, "packet"), err)
+	err = c.Run(src)
+	bar.End()
+	if err != nil {
+		return err
 	}
 	if f.asJSON {
-		return printJSON(w, passedJSON{s.seen, s.passed})
+		return printJSON(w, passedJSON{c.Packets, c.Passed})
 	}
-	_, err = fmt.Fprintf(w, "%d of %s passed\n", s.passed, plural(s.seen, "packet"))
+	_, err = fmt.Fprintf(w, "%d of %s passed\n", c.Passed, text.Count(c.Packets, "packet"))
 	return err
 }
 
@@ -162,179 +131,4 @@ func (f *filterCommand) apply(w io.Writer, screen *screen, expr string) error {
 type passedJSON struct {
 	Packets uint64 `json:"packets"`
 	Passed  uint64 `json:"passed"`
-}
-
-// A writeError is returned where -w can't begin its file.
-type writeError struct{ error }
-
-func (e *writeError) Unwrap() error { return e.error }
-
-func (e *writeError) hints() []string {
-	switch {
-	case errors.Is(e, fs.ErrExist):
-		return []string{"no file is replaced: name another with -w, or move this one away first"}
-	case errors.Is(e, fs.ErrNotExist):
-		return []string{"create the directory of the file first"}
-	}
-	return directoryHints(e)
-}
-
-// An unreadable is an error of opening a capture file.
-type unreadable struct{ *fs.PathError }
-
-func (u unreadable) Unwrap() error { return u.PathError }
-
-func openToRead(path string) (*os.File, error) {
-	h, err := os.Open(path)
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return nil, unreadable{p}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if info, err := h.Stat(); err == nil && info.IsDir() {
-		h.Close()
-		return nil, unreadable{&fs.PathError{Op: "read", Path: path, Err: syscall.EISDIR}}
-	}
-	return h, nil
-}
-
-// hints says what to do about it.
-func (u unreadable) hints() []string {
-	finished, isPartial := strings.CutSuffix(u.Path, store.Partial)
-	switch {
-	case errors.Is(u, fs.ErrNotExist) && isPartial:
-		for _, ext := range []string{"", after.Zstd.Ext(), after.Gzip.Ext()} {
-			if sizeOf(finished+ext) > 0 {
-				return []string{"it is finished by now: " + quoted(finished+ext)}
-			}
-		}
-	case errors.Is(u, fs.ErrPermission):
-		return []string{"recordings belong to the user and group that record: join the group, or use sudo"}
-	case errors.Is(u, syscall.EISDIR):
-		return []string{"name a capture file in it; capd list DIR says which there are of capd's"}
-	case errors.Is(u, fs.ErrNotExist) && u.Path == "-":
-		return []string{"standard input has the name /dev/stdin here"}
-	}
-	return nil
-}
-
-// programs are a filter's, by link type.
-type programs struct {
-	expr   string
-	byLink map[pcap.LinkType]*filter.Program
-}
-
-func newPrograms(expr string) *programs {
-	return &programs{expr: expr, byLink: make(map[pcap.LinkType]*filter.Program)}
-}
-
-// match says whether a packet of a file passes.
-func (s *programs) match(link pcap.LinkType, p *pcap.Packet) (bool, error) {
-	prog := s.byLink[link]
-	if prog == nil {
-		var err error
-		if prog, err = filter.Compile(s.expr, filter.Target{LinkType: filter.LinkType(link)}); err != nil {
-			return false, err
-		}
-		s.byLink[link] = prog
-	}
-	return prog.Match(p.Data, int(p.Length), nil) > 0, nil
-}
-
-// A sieve lets packets through that a filter takes.
-type sieve struct {
-	expr         string
-	programs     *programs
-	out          *os.File // nil: only count
-	enc          *pcap.Encoder
-	link         pcap.LinkType // of enc
-	buf          []byte
-	seen, passed uint64
-}
-
-func (s *sieve) run(rd *pcap.Reader) error {
-	for {
-		p, err := rd.Next()
-		if err == io.EOF {
-			return s.flush(rd)
-		}
-		if err != nil {
-			return errors.Join(err, s.flush(rd))
-		}
-		s.seen++
-		passes, err := s.programs.match(rd.Interface().LinkType, &p)
-		if err != nil {
-			return err
-		}
-		if !passes {
-			continue
-		}
-		s.passed++
-		if s.out != nil {
-			if err := s.put(rd, p); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// flushAt is how many bytes are written at a time.
-const flushAt = 1 << 20
-
-// put encodes a packet in the format of the file that it is from.
-func (s *sieve) put(rd *pcap.Reader, p pcap.Packet) error {
-	if err := s.begin(rd); err != nil {
-		return err
-	}
-	if len(s.buf)+s.enc.MaxRecord() > cap(s.buf) {
-		if err := s.flush(rd); err != nil {
-			return err
-		}
-	}
-	n, _ := s.enc.Encode(s.buf[len(s.buf):cap(s.buf)], []pcap.Packet{p})
-	s.buf = s.buf[:len(s.buf)+n]
-	return nil
-}
-
-// begin writes the header, as of the first interface. One file has one link
-// type here.
-func (s *sieve) begin(rd *pcap.Reader) error {
-	i := rd.Interface()
-	if s.enc == nil {
-		s.enc = pcap.NewEncoder(pcap.Header{
-			Format: rd.Format(), LinkType: i.LinkType, Interface: i.Name, Filter: s.expr, Application: "capd " + version(),
-		})
-		s.link = i.LinkType
-		s.buf = append(make([]byte, 0, flushAt+s.enc.MaxRecord()), s.enc.Header()...)
-	}
-	if i.LinkType != s.link {
-		return fmt.Errorf("packets of link types %s and %s can't go into one file: filter them apart", s.link, i.LinkType)
-	}
-	return nil
-}
-
-// close ends the file; one into which nothing was put by a failure goes again.
-func (s *sieve) close() error {
-	if s.out == nil {
-		return nil
-	}
-	err := s.out.Close()
-	if s.enc == nil {
-		err = errors.Join(err, os.Remove(s.out.Name()))
-	}
-	return err
-}
-
-func (s *sieve) flush(rd *pcap.Reader) error {
-	if s.out == nil {
-		return nil
-	}
-	if err := s.begin(rd); err != nil { // a file without packets has a header
-		return err
-	}
-	_, err := s.out.Write(s.buf)
-	s.buf = s.buf[:0]
-	return err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -10,6 +9,8 @@ import (
 	"text/tabwriter"
 
 	"capd/capture"
+	"capd/internal/hint"
+	"capd/internal/text"
 	"capd/pcap"
 
 	"github.com/spf13/cobra"
@@ -50,9 +51,7 @@ opened.`,
 				return err
 			}
 			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(all)
+				return printJSON(cmd.OutOrStdout(), all)
 			}
 			return printInterfaces(cmd.OutOrStdout(), all)
 		},
@@ -80,7 +79,7 @@ func listInterfaces() ([]interfaceJSON, error) {
 	return list, nil
 }
 
-// probe takes over what opening the interface tells.
+// probe opens the interface for its link types.
 func (i *interfaceJSON) probe(open func(name string) ([]pcap.LinkType, error)) {
 	types, err := open(i.Name)
 	if err != nil {
@@ -118,7 +117,7 @@ func printInterfaces(out io.Writer, all []interfaceJSON) error {
 		if len(i.LinkTypes) > 0 {
 			types = strings.Join(i.LinkTypes, ",")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", quoted(i.Name), i.State, types, mtu, dash(i.Address), dash(strings.Join(ips, " ")))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", text.Name(i.Name), i.State, types, mtu, dash(i.Address), dash(strings.Join(ips, " ")))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -129,20 +128,20 @@ func printInterfaces(out io.Writer, all []interfaceJSON) error {
 // printClosed names the interfaces that can't be opened, once for each cause:
 // without privilege it is the same for all.
 func printClosed(out io.Writer, all []interfaceJSON) error {
-	var told []string
+	var printed []string
 	for _, one := range all {
-		if one.err == nil || slices.Contains(told, one.Error) {
+		if one.err == nil || slices.Contains(printed, one.Error) {
 			continue
 		}
 		var names []string
 		for _, i := range all {
 			if i.Error == one.Error {
-				names = append(names, quoted(i.Name))
+				names = append(names, text.Name(i.Name))
 			}
 		}
-		told = append(told, one.Error)
+		printed = append(printed, one.Error)
 		fmt.Fprintf(out, "\n%s can't be opened: %s\n", strings.Join(names, ", "), one.Error)
-		for _, h := range hints(one.err) {
+		for _, h := range hint.Of(one.err) {
 			if _, err := fmt.Fprintf(out, "      hint: %s\n", h); err != nil {
 				return err
 			}

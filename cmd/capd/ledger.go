@@ -1,18 +1,19 @@
 package main
 
 import (
-	"capd/config"
-	"capd/ledger"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"capd/config"
+	"capd/internal/terminal"
+	"capd/internal/text"
+	"capd/ledger"
 
 	"github.com/spf13/cobra"
 )
@@ -21,13 +22,6 @@ import (
 type ledgerQuery struct {
 	choice
 	asJSON bool
-}
-
-// ledgerJSON is what ledger --json prints.
-type ledgerJSON struct {
-	Complete bool             `json:"complete"`
-	Verdicts []ledger.Verdict `json:"verdicts"`
-	Lines    []ledger.Entry   `json:"lines"`
 }
 
 func newLedger() *cobra.Command {
@@ -44,7 +38,7 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
   capd ledger --since 24h --interface eth0 /var/lib/capd`,
 		Args: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return q.answer(cmd.OutOrStdout(), newScreen(cmd.ErrOrStderr()), directoryOf(args))
+			return q.answer(cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr()), directoryOf(args))
 		},
 	}
 	q.bind(cmd)
@@ -89,7 +83,8 @@ type readError struct{ err error }
 func (e *readError) Error() string { return e.err.Error() }
 func (e *readError) Unwrap() error { return e.err }
 
-func (e *readError) hints() []string {
+// Hints says what to do about it.
+func (e *readError) Hints() []string {
 	switch {
 	case errors.Is(e.err, fs.ErrNotExist), errors.Is(e.err, syscall.ENOTDIR):
 		return []string{"name the directory that capd records into: directory in capd.toml, -d of capd run"}
@@ -99,103 +94,48 @@ func (e *readError) hints() []string {
 	return nil
 }
 
-// moment parses a time, or how long ago it was.
+// moment parses the time of a flag; the empty one is zero.
 func moment(flag, s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t, nil
+	t, err := text.ParseTime(s, time.Now())
+	if err != nil {
+		return t, usageError{fmt.Errorf("--%s: %w", flag, err)}
 	}
-	var ago config.Duration
-	if err := ago.Set(s); err != nil {
-		return time.Time{}, usageError{fmt.Errorf("--%s %q: neither a time, as 2026-01-02T15:04:05Z, nor how long ago, as 90m", flag, s)}
-	}
-	return time.Now().Add(-time.Duration(ago)), nil
+	return t, nil
 }
 
-func (q *ledgerQuery) answer(w io.Writer, screen *screen, dir string) error {
+func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) error {
 	question := ledger.Question{Interface: q.iface}
 	var err error
 	if question.Since, question.Until, err = q.times(); err != nil {
 		return err
 	}
-	if question.Names, err = fileNames(dir); err != nil {
-		return &readError{err}
+	bar := terminal.NewProgress(screen, dir, 0)
+	o := ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add}
+	if !q.asJSON {
+		o.Keep = func(e *ledger.Entry) bool {
+			return e.Kind == ledger.KindFile || e.Kind == ledger.KindGap && !e.End.IsZero()
+		}
 	}
-	lines, err := q.lines(dir, question, newProgress(screen, dir, 0))
+	a, err := ledger.Ask(dir, question, o)
+	bar.End()
 	if err != nil {
 		return &readError{err}
 	}
-	later, err := fileNames(dir) // what was finished while we read
-	if err != nil {
+	if err := q.print(w, a); err != nil {
 		return err
 	}
-	question.Names = append(question.Names, later...)
-	bar := newProgress(screen, dir, 0)
-	verdicts, err := ledger.Judge(ledger.ReadWith(dir, bar.ledger()), question)
-	bar.end()
-	if err != nil {
-		return fmt.Errorf("read ledger: %w", err)
-	}
-	verdicts = append([]ledger.Verdict{}, slices.DeleteFunc(verdicts, ofNothing)...) // empty, but not nil
-	complete := q.iface == "" || len(verdicts) > 0
-	for i := range verdicts {
-		complete = complete && verdicts[i].Complete()
-	}
-	if err := q.print(w, ledgerJSON{complete, verdicts, lines}); err != nil {
-		return err
-	}
-	if !complete {
+	if !a.Complete {
 		return errReported
 	}
 	return nil
 }
 
-// ofNothing tells a verdict on an interface that the ledger does not know, or on
-// a time before its first line.
-func ofNothing(v ledger.Verdict) bool {
-	return v.Files == 0 && len(v.Missing) == 0 && !v.Since.Before(v.Until)
-}
-
-func fileNames(dir string) ([]string, error) {
-	h, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer h.Close()
-	names, err := h.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("read directory %s: %w", dir, err)
-	}
-	return append([]string{}, names...), nil // empty, but not nil
-}
-
-// lines returns the entries on files and gaps within the time asked for.
-func (q *ledgerQuery) lines(dir string, question ledger.Question, bar *progress) ([]ledger.Entry, error) {
-	defer bar.end()
-	lines := []ledger.Entry{}
-	var damage *ledger.LineError
-	for e, err := range ledger.ReadWith(dir, bar.ledger()) {
-		switch {
-		case errors.As(err, &damage): // the verdict tells
-		case err != nil:
-			return nil, fmt.Errorf("read ledger: %w", err)
-		case q.iface != "" && e.Interface != "" && e.Interface != q.iface:
-		case !question.Since.IsZero() && !e.End.IsZero() && e.End.Before(question.Since):
-		case !question.Until.IsZero() && !e.Begin.Before(question.Until):
-		case q.asJSON || e.Kind == ledger.KindFile || e.Kind == ledger.KindGap && !e.End.IsZero():
-			lines = append(lines, e)
-		}
-	}
-	return lines, nil
-}
-
-func (q *ledgerQuery) print(w io.Writer, all ledgerJSON) error {
+func (q *ledgerQuery) print(w io.Writer, all *ledger.Answer) error {
 	if q.asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(all)
+		return printJSON(w, all)
 	}
 	if len(all.Lines) > 0 {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -208,7 +148,7 @@ func (q *ledgerQuery) print(w io.Writer, all ledgerJSON) error {
 			} else if !e.Clean {
 				what += " (not finished in order)"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", clock(e.Begin), clock(e.End), quoted(e.Interface), what, e.Packets, lost)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", text.Time(e.Begin), text.Time(e.End), text.Name(e.Interface), what, e.Packets, lost)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -218,7 +158,7 @@ func (q *ledgerQuery) print(w io.Writer, all ledgerJSON) error {
 	if len(all.Verdicts) == 0 {
 		of := ""
 		if q.iface != "" {
-			of = " of " + quoted(q.iface)
+			of = " of " + text.Name(q.iface)
 		}
 		_, err := fmt.Fprintf(w, "nothing was recorded%s\n", of)
 		return err
@@ -236,10 +176,10 @@ func printVerdict(w io.Writer, v *ledger.Verdict) error {
 	if !v.Complete() {
 		word = "INCOMPLETE"
 	}
-	fmt.Fprintf(w, "%s: %s from %s to %s: %s in %s", quoted(v.Interface), word, clock(v.Since), clock(v.Until),
-		plural(v.Total.Packets, "packet"), plural(uint64(v.Files), "file"))
+	fmt.Fprintf(w, "%s: %s from %s to %s: %s in %s", text.Name(v.Interface), word, text.Time(v.Since), text.Time(v.Until),
+		text.Count(v.Total.Packets, "packet"), text.Count(v.Files, "file"))
 	if v.Deleted.Files > 0 {
-		fmt.Fprintf(w, "; %s deleted by limits", plural(uint64(v.Deleted.Files), "older file"))
+		fmt.Fprintf(w, "; %s deleted by limits", text.Count(v.Deleted.Files, "older file"))
 	}
 	fmt.Fprintln(w)
 	for _, f := range v.Filters {
@@ -248,23 +188,15 @@ func printVerdict(w io.Writer, v *ledger.Verdict) error {
 	for _, m := range v.Missing {
 		frames := ""
 		if m.Frames > 0 {
-			frames = ", " + plural(m.Frames, "frame")
+			frames = ", " + text.Count(m.Frames, "frame")
 		}
 		where := ""
 		if m.Where != "" {
 			where = ", " + m.Where
 		}
-		if _, err := fmt.Fprintf(w, "  missing %s to %s: %s%s%s\n", clock(m.Begin), clock(m.End), m.Cause, frames, where); err != nil {
+		if _, err := fmt.Fprintf(w, "  missing %s to %s: %s%s%s\n", text.Time(m.Begin), text.Time(m.End), m.Cause, frames, where); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// clock spells a time to the millisecond, in UTC as the names of files do.
-func clock(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }

@@ -2,15 +2,17 @@ package main
 
 import (
 	"bufio"
-	"capd/internal/inventory"
-	"capd/ledger"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+
+	"capd/internal/inventory"
+	"capd/internal/terminal"
+	"capd/internal/text"
+	"capd/ledger"
 
 	"github.com/spf13/cobra"
 )
@@ -44,7 +46,7 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
   capd list --print0 --since 10m | xargs -0 -x -n 100000 mergecap -w out.pcapng`,
 		Args: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return q.list(cmd.OutOrStdout(), newScreen(cmd.ErrOrStderr()), directoryOf(args))
+			return q.list(cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr()), directoryOf(args))
 		},
 	}
 	q.bind(cmd)
@@ -53,27 +55,25 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 	return cmd
 }
 
-func (q *listQuery) list(w io.Writer, screen *screen, dir string) error {
+func (q *listQuery) list(w io.Writer, screen *terminal.Screen, dir string) error {
 	if q.asJSON && q.print0 {
 		return usageError{errors.New("list: --json and --print0 are two ways to print")}
 	}
-	bar := newProgress(screen, dir, 0)
-	query := inventory.Query{Interface: q.iface, Ledger: bar.ledger()}
+	bar := terminal.NewProgress(screen, dir, 0)
+	query := inventory.Query{Interface: q.iface, Ledger: ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add}}
 	var err error
 	if query.Since, query.Until, err = q.times(); err != nil {
 		return err
 	}
 	l, err := inventory.Read(dir, query)
-	bar.end()
+	bar.End()
 	if err != nil {
 		return &readError{err}
 	}
 	out := bufio.NewWriter(w)
 	switch {
 	case q.asJSON:
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(l)
+		err = printJSON(out, l)
 	case q.print0:
 		printPaths(out, l)
 	default:
@@ -112,17 +112,17 @@ func printListing(w io.Writer, l *inventory.Listing) error {
 		}
 		size += uint64(f.Size)
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			clock(f.Begin), clock(f.End), quoted(f.Interface), in, missing, bytesText(uint64(f.Size)), stateText(f), f.Name)
+			text.Time(f.Begin), text.Time(f.End), text.Name(f.Interface), in, missing, text.Size(f.Size), stateText(f), f.Name)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s, %s, %d lost, %s\n", plural(uint64(len(l.Files)), "file"), plural(packets, "packet"), lost, bytesText(size))
+	fmt.Fprintf(w, "%s, %s, %d lost, %s\n", text.Count(len(l.Files), "file"), text.Count(packets, "packet"), lost, text.Size(size))
 	if l.Missing > 0 {
-		fmt.Fprintf(w, "%s of the ledger not there, deleted by none of capd's limits; capd ledger names them\n", plural(uint64(l.Missing), "file"))
+		fmt.Fprintf(w, "%s of the ledger not there, deleted by none of capd's limits; capd ledger names them\n", text.Count(l.Missing, "file"))
 	}
 	if l.Broken > 0 {
-		fmt.Fprintf(w, "%s of the ledger can't be read\n", plural(uint64(l.Broken), "line"))
+		fmt.Fprintf(w, "%s of the ledger can't be read\n", text.Count(l.Broken, "line"))
 	}
 	return nil
 }

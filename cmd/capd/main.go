@@ -3,25 +3,16 @@
 package main
 
 import (
-	"capd/capture"
-	"capd/config"
-	"capd/filter"
-	"capd/internal/control"
-	"capd/internal/daemon"
-	"capd/internal/sandbox"
-	"capd/internal/selftest"
-	"capd/internal/top"
-	"capd/pcap"
-	"capd/store"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"runtime"
 	"strings"
-	"syscall"
+
+	"capd/internal/hint"
+	"capd/internal/service"
 
 	"github.com/spf13/cobra"
 )
@@ -34,12 +25,12 @@ const (
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, confine))
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, service.Confine))
 }
 
 // run is the whole program: it prints what went wrong and returns the exit
-// code. It is not confined without a confiner.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine confiner) int {
+// code. Without a Confiner it gives up nothing.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine service.Confiner) int {
 	root := newRoot(confine)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -88,7 +79,7 @@ func (e *codedError) Error() string { return fmt.Sprintf("exit code %d: %v", e.c
 // A usageError is a command line that makes no sense.
 type usageError struct{ error }
 
-func newRoot(confine confiner) *cobra.Command {
+func newRoot(confine service.Confiner) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capd",
 		Short: "Record every frame of network interfaces into rotated capture files",
@@ -124,75 +115,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// hinted is an error that says itself what to do about it.
-type hinted interface {
-	error
-	hints() []string
-}
-
-// hints says what to do about an error, a line each.
-func hints(err error) []string {
-	var missing *daemon.MissingError
-	var own hinted
-	switch {
-	case errors.Is(err, capture.ErrPermission) && runtime.GOOS != "linux":
-		return []string{"sudo capd run ..., or access to /dev/bpf* for the user"}
-	case errors.Is(err, capture.ErrPermission):
-		return []string{
-			"recording needs the capability CAP_NET_RAW. Any one of these gives it:",
-			"  sudo capd run ...",
-			"  sudo setcap cap_net_raw+ep /path/to/capd",
-			"  AmbientCapabilities=CAP_NET_RAW in a systemd unit with User=",
-		}
-	case errors.As(err, &own):
-		return own.hints()
-	case errors.As(err, &missing):
-		return []string{
-			"there are: " + strings.Join(append(missing.There, everything()...), ", "),
-			"--wait, or wait = true in the configuration, waits for one that comes later",
-		}
-	case errors.Is(err, capture.ErrLinkType), errors.Is(err, pcap.ErrLinkType):
-		return []string{"capd interfaces lists the link types of each interface"}
-	case errors.Is(err, capture.ErrNoInterface):
-		return []string{"capd interfaces lists what can be recorded"}
-	case errors.Is(err, selftest.ErrNoLoopback):
-		return []string{"ip link set lo up, or ifconfig lo0 127.0.0.1 up, brings it up"}
-	case errors.Is(err, daemon.ErrNoInterfaces):
-		return []string{"name one with -i; capd interfaces lists them", "or in an [[interface]] of " + defaultConfig + ", or of the file that -c names"}
-	case errors.Is(err, store.ErrInUse):
-		return []string{"two recorders need two directories"}
-	case errors.Is(err, top.ErrTerminal):
-		return []string{"capd status prints the same once, and ssh -t gives a terminal"}
-	case errors.Is(err, errNoCapd):
-		return []string{
-			"start one with capd run, or name its socket with --socket PATH (control.socket in capd.toml)",
-			"one that another user started by hand is found in this way only: its log says where its socket is",
-		}
-	case errors.As(err, new(*ambiguousError)):
-		return ambiguous(err)
-	case errors.As(err, new(*control.UnreachableError)):
-		return unreachable(err)
-	case errors.Is(err, control.ErrInUse):
-		return []string{"two capds need two sockets: control.socket in capd.toml; \"auto\" finds a free one"}
-	case errors.As(err, new(*filter.SyntaxError)):
-		return []string{"docs/filters.md and pcap-filter(7) have the language; quote what the shell would take"}
-	case errors.Is(err, sandbox.ErrUnsupported):
-		return []string{`sandbox = "auto" does without what the system lacks`}
-	case errors.As(err, new(config.Errors)):
-		return []string{"capd.toml(5) and capd.toml.example have every key with its unit and default"}
-	}
-	return directoryHints(err)
-}
-
-// everything is what stands for all interfaces, where there is such.
-func everything() []string {
-	if runtime.GOOS == "linux" {
-		return []string{capture.Any}
-	}
-	return nil
-}
-
-// hintsOf says what to do about the error of a command.
+// hintsOf says what to do about the error of a command, a line each.
 func hintsOf(cmd *cobra.Command, err error) []string {
 	if errors.As(err, new(usageError)) {
 		if cmd.Name() == "help" {
@@ -200,25 +123,12 @@ func hintsOf(cmd *cobra.Command, err error) []string {
 		}
 		return []string{"see " + cmd.CommandPath() + " --help"}
 	}
-	return hints(err)
+	return hint.Of(err)
 }
 
-// directoryHints says what to do about a directory that can't be recorded into.
-func directoryHints(err error) []string {
-	var path *fs.PathError
-	switch {
-	case errors.Is(err, syscall.EROFS):
-		return []string{"the file system is mounted read-only"}
-	case strings.HasPrefix(err.Error(), "log.file"):
-		return []string{fmt.Sprintf("this is user %d: it must be able to write the file, and to make files beside it", os.Geteuid())}
-	case errors.Is(err, syscall.ENOTDIR):
-		return []string{"-d and directory = name a directory, not a file"}
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return []string{"the file system, or your share of it, is full"}
-	case errors.Is(err, fs.ErrPermission):
-		return []string{fmt.Sprintf("this is user %d: the directory must be writable for it", os.Geteuid())}
-	case errors.As(err, &path) && path.Op == "mkdir" && errors.Is(err, fs.ErrNotExist):
-		return []string{"create the directory above it first: capd makes only the last one of a path"}
-	}
-	return nil
+// printJSON prints a value for programs.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }

@@ -2,32 +2,49 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"capd/config"
 	"capd/internal/control"
+	"capd/internal/text"
 
 	"github.com/spf13/cobra"
 )
 
+// A target is the flag that says which capd a command asks.
+type target struct{ socket string }
+
+func (t *target) bind(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&t.socket, "socket", "", "ask the capd that listens on `PATH` (default: the one that runs here)")
+}
+
+// finder finds that capd.
+func (t *target) finder() *control.Finder {
+	return &control.Finder{Socket: t.socket, Configured: func() string {
+		cfg, err := config.Load(defaultConfig)
+		if err != nil {
+			return ""
+		}
+		return cfg.Control.Socket
+	}}
+}
+
 // An order is a command that a running capd follows and answers with files.
 type order struct {
-	asker
+	target
 	asJSON  bool
-	nothing string // is said on standard error where the answer has no file; empty: nothing is
+	nothing string // printed on standard error if the answer has no file; empty: nothing
 }
 
 func (o *order) bind(cmd *cobra.Command) {
-	o.asker.bind(cmd)
+	o.target.bind(cmd)
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print a JSON object")
 }
 
 // give gives the order and prints the files, a line each.
 func (o *order) give(cmd *cobra.Command, do func(context.Context, *control.Client) ([]string, error)) error {
-	c, err := o.client()
+	c, err := o.finder().Client()
 	if err != nil {
 		return err
 	}
@@ -37,15 +54,13 @@ func (o *order) give(cmd *cobra.Command, do func(context.Context, *control.Clien
 		return err
 	}
 	if o.asJSON {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		return enc.Encode(control.Answer{Files: append([]string{}, files...)})
+		return printJSON(cmd.OutOrStdout(), control.Answer{Files: append([]string{}, files...)})
 	}
 	if len(files) == 0 && o.nothing != "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "capd: %s\n", o.nothing)
 	}
 	for _, f := range files {
-		if _, err := fmt.Fprintln(cmd.OutOrStdout(), quoted(f)); err != nil {
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), text.Name(f)); err != nil {
 			return err
 		}
 	}
@@ -85,7 +100,7 @@ func newReload() *cobra.Command {
 			return o.give(cmd, func(ctx context.Context, c *control.Client) ([]string, error) { return nil, c.Reload(ctx) })
 		},
 	}
-	o.asker.bind(cmd)
+	o.target.bind(cmd)
 	return cmd
 }
 
@@ -174,12 +189,4 @@ func absolute(paths []string) []string {
 		all = append(all, p)
 	}
 	return all
-}
-
-// ago says how long ago a time was, for people.
-func ago(now, t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	return lasting(max(0, now.Sub(t))) + " ago"
 }

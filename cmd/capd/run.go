@@ -1,24 +1,24 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"os/signal"
+	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"capd/config"
 	"capd/internal/after"
 	"capd/internal/daemon"
-	"capd/internal/notify"
+	"capd/internal/service"
+	"capd/internal/terminal"
+	"capd/internal/text"
 
 	"github.com/spf13/cobra"
 )
 
-func newRun(confine confiner) *cobra.Command {
+func newRun(confine service.Confiner) *cobra.Command {
 	var s settings
 	var count uint64
 	var duration config.Duration
@@ -38,144 +38,25 @@ it: only frames for which it holds are recorded.`,
   capd run -i any -d /tmp/x --count 1000 --duration 30s`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.filter = strings.Join(args, " ")
-			cfg, err := s.load(cmd)
-			if err != nil {
-				return err
-			}
 			if duration < 0 {
 				return usageError{fmt.Errorf("invalid argument %q for \"--duration\" flag: must not be negative", duration)}
 			}
-			// A reader of our messages that goes away must not end the recording.
-			signal.Ignore(syscall.SIGPIPE)
-			screen := newScreen(cmd.ErrOrStderr())
-			log, level := newLogger(cfg.Log, screen)
-			manager, err := notify.Open()
-			if err != nil {
-				log.Warn("nobody is told when capd is ready", "error", err)
-			}
-			ears, err := listen(&cfg.Control, log)
-			if err != nil {
-				return err
-			}
-			defer ears.close()
-			r := &reloader{load: func() (*config.Config, error) { return s.load(cmd) }, level: level}
-			relaxTimers()
-			if confine != nil {
-				if r.held, err = confine(cfg, s.file, ears.path(), log); err != nil {
-					return err
-				}
-			}
-			manager.Status("Reading what earlier runs have left")
-			d, err := daemon.New(daemon.Options{
-				Config: cfg, Application: "capd " + version(), Count: count, Duration: time.Duration(duration), Log: log,
-				Self: self(), Ready: manager.Ready,
+			return service.Run(cmd.Context(), service.Options{
+				Load:    func() (*config.Config, error) { return s.load(cmd) },
+				File:    s.file,
+				Fixed:   len(s.interfaces) > 0,
+				Daemon:  daemon.Options{Application: "capd " + version(), Count: count, Duration: time.Duration(duration), Self: self()},
+				Confine: confine,
+				Screen:  terminal.NewScreen(cmd.ErrOrStderr()),
+				Line:    statusLine,
+				Summary: summary,
 			})
-			if err != nil {
-				return err
-			}
-			r.daemon = d
-			// Twice, as hooks may take as long again, and some for the disk's last word.
-			stop := 2*time.Duration(cfg.StopTimeout) + 5*time.Second
-			defer alongside(cmd.Context(), func(ctx context.Context) { ears.serve(ctx, backend{d, r.reload}) })()
-			if len(s.interfaces) == 0 { // there is a file to read again
-				defer onHangup(cmd.Context(), func(ctx context.Context) {
-					if err := manager.Reload(func() error { return r.reload(ctx) }); err != nil {
-						why := strings.ReplaceAll(err.Error(), "\n", "; ")
-						log.Error("the configuration can't be used: nothing has changed", "error", why)
-					}
-				})()
-			}
-			return record(cmd.Context(), d, &service{manager: manager, daemon: d, log: log, stop: stop}, screen, len(s.interfaces) > 0)
 		},
 	}
 	s.bind(cmd)
 	cmd.Flags().Uint64Var(&count, "count", 0, "stop after `N` frames; 0: never")
 	cmd.Flags().Var(&duration, "duration", "stop after `TIME`, as 90s or 7d; 0: never")
 	return cmd
-}
-
-// again is how long after the first a second signal counts as one: timeout(1)
-// and some shells send one order twice.
-const again = time.Second
-
-// record runs the daemon under the system's signals, and prints the end.
-func record(ctx context.Context, d *daemon.Daemon, s *service, screen *screen, hangup bool) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if hangup && !signal.Ignored(syscall.SIGHUP) { // as under nohup
-		end = append(end, syscall.SIGHUP)
-	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, append(end, syscall.SIGUSR1)...)
-	defer signal.Stop(signals)
-
-	ended, over, attended := make(chan error, 1), make(chan struct{}), make(chan struct{})
-	go func() {
-		err := d.Run(ctx)
-		close(over)
-		ended <- err
-	}()
-	go func() {
-		defer close(attended)
-		s.attend(ctx.Done(), over)
-	}()
-	refresh := screen.refresh()
-	defer refresh.Stop()
-	started := time.Now()
-	var stopping time.Time
-	for {
-		select {
-		case err := <-ended:
-			<-attended
-			screen.clear()
-			screen.summary(d.Status(), time.Since(started))
-			return err
-		case <-refresh.C:
-			screen.show(living(d.Status()))
-		case sig := <-signals:
-			switch {
-			case sig == syscall.SIGUSR1:
-				d.Rotate()
-			case stopping.IsZero():
-				stopping = time.Now()
-				cancel()
-			case time.Since(stopping) > again:
-				d.Abort()
-			}
-		}
-	}
-}
-
-// onHangup calls f at each SIGHUP, until end is called.
-func onHangup(ctx context.Context, f func(context.Context)) (end func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	stop := alongside(ctx, func(ctx context.Context) {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-signals:
-				f(ctx)
-			}
-		}
-	})
-	return func() {
-		signal.Stop(signals)
-		stop()
-	}
-}
-
-// alongside starts to serve, and returns what ends it.
-func alongside(ctx context.Context, serve func(context.Context)) (end func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	var serving sync.WaitGroup
-	serving.Go(func() { serve(ctx) })
-	return func() {
-		cancel()
-		serving.Wait()
-	}
 }
 
 // compressVerb is the hidden command that compresses one file, in a process of
@@ -201,4 +82,51 @@ func newCompress() *cobra.Command {
 			return after.Main(cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
+}
+
+// statusLine is one line on how it goes. It is ASCII: names in it are escaped.
+func statusLine(all []daemon.Status) string {
+	t := daemon.Sum(all)
+	line := fmt.Sprintf("%d packets, %s, %d dropped", t.Received, text.Size(t.Bytes), t.KernelDropped+t.Dropped)
+	var files, others []string
+	for _, s := range all {
+		if s.State != daemon.Recording && s.State != daemon.Ended {
+			others = append(others, fmt.Sprintf("%q %s", s.Interface, s.State))
+		} else if s.Writer.File != "" {
+			files = append(files, filepath.Base(s.Writer.File))
+		}
+	}
+	for _, more := range [][]string{others, files} {
+		if len(more) > 0 {
+			line += ", " + strings.Join(more, " ")
+		}
+	}
+	return line
+}
+
+// summary is the counts at the end, each apart, as tcpdump prints them.
+func summary(all []daemon.Status, took time.Duration) string {
+	t := daemon.Sum(all)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d packets received\n", t.Received)
+	fmt.Fprintf(&b, "%d packets written to %s, %s, in %s\n", t.Written, text.Count(t.Writer.Files, "file"),
+		text.Size(t.Writer.FileBytes), took.Round(time.Second/10))
+	fmt.Fprintf(&b, "%d packets dropped by the kernel\n", t.KernelDropped)
+	fmt.Fprintf(&b, "%d packets dropped by capd\n", t.Dropped)
+	if slices.ContainsFunc(all, func(s daemon.Status) bool { return s.Filter != "" }) {
+		b.WriteString("an unknown number of packets filtered: received are those that passed\n")
+	}
+	if t.NICDropped > 0 {
+		fmt.Fprintf(&b, "%d packets dropped by the interface\n", t.NICDropped)
+	}
+	if t.Writer.Truncated > 0 {
+		fmt.Fprintf(&b, "%d packets cut by the snaplen\n", t.Writer.Truncated)
+	}
+	if len(all) > 1 {
+		for _, i := range all {
+			fmt.Fprintf(&b, "%s: %d received, %d written, %d dropped by the kernel, %d dropped by capd\n",
+				text.Name(i.Interface), i.Received, i.Written, i.KernelDropped, i.Dropped)
+		}
+	}
+	return b.String()
 }

@@ -1,17 +1,17 @@
 package main
 
 import (
-	"capd/internal/after"
-	"capd/store"
-	"capd/writer"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
+
+	"capd/internal/terminal"
+	"capd/internal/text"
+	"capd/store"
+	"capd/writer"
 
 	"github.com/spf13/cobra"
 )
@@ -38,7 +38,7 @@ has an error.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var failed error
 			all := []salvageJSON{}
-			screen := newScreen(cmd.ErrOrStderr())
+			screen := terminal.NewScreen(cmd.ErrOrStderr())
 			for _, path := range args {
 				to, r, err := salvage(screen, path, inPlace)
 				if err != nil {
@@ -50,8 +50,8 @@ has an error.`,
 				if asJSON {
 					continue
 				}
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s cut%s\n", quoted(to), plural(r.Packets, "packet"),
-					plural(uint64(r.Cut), "byte"), reason(r.Why)); err != nil {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s cut%s\n", text.Name(to), text.Count(r.Packets, "packet"),
+					text.Count(r.Cut, "byte"), reason(r.Why)); err != nil {
 					return errors.Join(failed, err)
 				}
 			}
@@ -84,45 +84,41 @@ type salvageError struct {
 
 func (e *salvageError) Unwrap() error { return e.error }
 
-func (e *salvageError) hints() []string {
+// Hints says what to do about it.
+func (e *salvageError) Hints() []string {
 	var p *fs.PathError
 	switch {
 	case errors.Is(e, fs.ErrExist) && errors.As(e, &p):
-		return []string{"no file is replaced: move " + quoted(p.Path) + " away first"}
+		return []string{"no file is replaced: move " + text.Name(p.Path) + " away first"}
 	case errors.Is(e, fs.ErrPermission) && errors.As(e, &p):
 		return []string{fmt.Sprintf("this is user %d: FILE must be readable for it, and its directory writable, as the copy is made there", os.Geteuid())}
 	case errors.Is(e, fs.ErrNotExist), errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EDQUOT):
-		return directoryHints(e)
-	case slices.Contains([]string{after.Gzip.Ext(), after.Zstd.Ext()}, filepath.Ext(e.path)):
+		return (&store.UnfitError{Err: e.error}).Hints()
+	}
+	if _, s := store.Cut(e.path); s == store.Gzip || s == store.Zstd {
 		return []string{"it seems to be compressed: decompress it first, as with gzip -d or zstd -d"}
 	}
 	return nil
 }
 
 // salvage salvages a file, shows how far that is, and says where the packets are.
-func salvage(screen *screen, path string, inPlace bool) (to string, r writer.SalvageReport, err error) {
+func salvage(screen *terminal.Screen, path string, inPlace bool) (to string, r writer.SalvageReport, err error) {
 	reads := int64(2)
 	if inPlace {
 		reads = 1
 	}
-	p := newProgress(screen, filepath.Base(path), reads*sizeOf(path))
-	defer p.end()
+	p := terminal.NewProgress(screen, filepath.Base(path), 0)
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		p.Expect(reads * info.Size())
+	}
+	defer p.End()
 	if inPlace {
-		r, err = writer.SalvageInPlace(path, p.add)
+		r, err = writer.SalvageInPlace(path, p.Add)
 		return path, r, err
 	}
-	to = salvaged(path)
-	r, err = writer.Salvage(path, to, p.add)
+	to = writer.SalvagedPath(path)
+	r, err = writer.Salvage(path, to, p.Add)
 	return to, r, err
-}
-
-// sizeOf is a file's size as far as it is known: 0 if not.
-func sizeOf(path string) int64 {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() {
-		return 0
-	}
-	return info.Size()
 }
 
 func reason(why string) string {
@@ -130,11 +126,4 @@ func reason(why string) string {
 		return ""
 	}
 	return ": " + why
-}
-
-// salvaged is the name of the copy: tools go by its end.
-func salvaged(path string) string {
-	base := strings.TrimSuffix(strings.TrimSuffix(path, store.Partial), store.DamagedExt)
-	ext := filepath.Ext(base)
-	return strings.TrimSuffix(base, ext) + ".salvaged" + ext
 }

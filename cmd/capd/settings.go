@@ -69,7 +69,7 @@ func (s *settings) load(cmd *cobra.Command) (*config.Config, error) {
 		return nil, err
 	}
 	if len(cfg.Interfaces) == 0 {
-		return cfg, nil // told by what needs one
+		return cfg, nil // what needs one says so
 	}
 	return cfg, cfg.Validate()
 }
@@ -150,7 +150,8 @@ type configError struct{ error }
 
 func (e *configError) Unwrap() error { return e.error }
 
-func (e *configError) hints() []string {
+// Hints says what to do about it.
+func (e *configError) Hints() []string {
 	switch {
 	case errors.Is(e, fs.ErrNotExist):
 		return []string{"-c names the file; capd.toml.example is one with every key"}

@@ -2,24 +2,23 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"capd/internal/control"
+	"capd/internal/text"
 
 	"github.com/spf13/cobra"
 )
 
 // A statusQuery is what the flags of status ask for.
 type statusQuery struct {
-	asker
+	target
 	asJSON, check bool
 	looker        string
 }
@@ -67,9 +66,7 @@ func (q *statusQuery) answer(ctx context.Context, w io.Writer) error {
 	case q.check:
 		_, err = fmt.Fprintln(w, checkLine(s, level, wrong))
 	case q.asJSON:
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(s)
+		err = printJSON(w, s)
 	default:
 		err = printStatus(w, s, wrong)
 	}
@@ -80,7 +77,7 @@ func (q *statusQuery) answer(ctx context.Context, w io.Writer) error {
 }
 
 func (q *statusQuery) ask(ctx context.Context) (*control.Status, error) {
-	c, err := q.client()
+	c, err := q.finder().Client()
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +93,7 @@ func oneLine(s string) string { return strings.NewReplacer("\n", "; ", "|", "/")
 
 // checkLine is what a plugin of Nagios prints: a word, why, and numbers.
 func checkLine(s *control.Status, level control.Level, wrong []string) string {
-	why := fmt.Sprintf("%s recorded, nothing lost", plural(uint64(len(s.Interfaces)), "interface"))
+	why := fmt.Sprintf("%s recorded, nothing lost", text.Count(len(s.Interfaces), "interface"))
 	if len(wrong) > 0 {
 		why = strings.Join(wrong, "; ")
 	}
@@ -114,13 +111,13 @@ func checkLine(s *control.Status, level control.Level, wrong []string) string {
 }
 
 func printStatus(w io.Writer, s *control.Status, wrong []string) error {
-	fmt.Fprintf(w, "%s, process %d, up %s\n\n", s.Software, s.PID, lasting(s.Time.Sub(s.Start)))
+	fmt.Fprintf(w, "%s, process %d, up %s\n\n", s.Software, s.PID, text.Duration(s.Time.Sub(s.Start)))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "INTERFACE\tSTATE\tPACKETS/S\tBIT/S\tLOST\tRING\tPOOL\tWRITES\tREACH")
 	for i := range s.Interfaces {
 		in := &s.Interfaces[i]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", quoted(in.Name), in.State, metric(in.Rates.Second.Packets),
-			metric(8*in.Rates.Second.Bytes), in.Lost(), percent(in.Ring.Now), percent(in.Pool.Now), took(recent(&in.Writes).P99), reach(&in.Kept))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", text.Name(in.Name), in.State, text.Metric(in.Rates.Second.Packets),
+			text.Metric(8*in.Rates.Second.Bytes), in.Lost(), text.Percent(in.Ring.Now), text.Percent(in.Pool.Now), text.Latency(recent(&in.Writes).P99), reach(&in.Kept))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -129,10 +126,10 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 		printInterface(w, s.Time, &s.Interfaces[i])
 	}
 	for _, d := range s.Directories {
-		fmt.Fprintf(w, "\n%s: %s, %s, %d held; %s deleted by limits", quoted(d.Path), plural(uint64(d.Files), "file"),
-			bytesText(uint64(d.Bytes)), d.Held, plural(d.Deleted, "file"))
+		fmt.Fprintf(w, "\n%s: %s, %s, %d held; %s deleted by limits", text.Name(d.Path), text.Count(d.Files, "file"),
+			text.Size(d.Bytes), d.Held, text.Count(d.Deleted, "file"))
 		if d.Total > 0 {
-			fmt.Fprintf(w, "; %s of %s free", bytesText(d.Free), bytesText(d.Total))
+			fmt.Fprintf(w, "; %s of %s free", text.Size(d.Free), text.Size(d.Total))
 		}
 	}
 	fmt.Fprintln(w)
@@ -143,37 +140,37 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 }
 
 func printInterface(w io.Writer, now time.Time, in *control.Interface) {
-	fmt.Fprintf(w, "\n%s: %s since %s (%s)\n", quoted(in.Name), in.State, clock(in.Since), lasting(now.Sub(in.Since)))
+	fmt.Fprintf(w, "\n%s: %s since %s (%s)\n", text.Name(in.Name), in.State, text.Time(in.Since), text.Duration(now.Sub(in.Since)))
 	line := func(what, format string, args ...any) {
 		fmt.Fprintf(w, "  %-10s", what)
 		fmt.Fprintf(w, format+"\n", args...)
 	}
 	for _, f := range in.Files {
-		line("file", "%s", quoted(f))
+		line("file", "%s", text.Name(f))
 	}
 	if in.Filter != "" {
 		line("filter", "%q: how much it leaves out is unknown; received are frames that pass", in.Filter)
 	}
-	line("frames", "%d received, %d written, %d on their way; %s", in.Received, in.Written, in.Pending, bytesText(in.Bytes))
+	line("frames", "%d received, %d written, %d on their way; %s", in.Received, in.Written, in.Pending, text.Size(in.Bytes))
 	line("lost", "%d by the kernel, %d by capd, %d by the interface; last: %s",
-		in.KernelDropped, in.CapdDropped, in.NICDropped, ago(now, in.LastLoss))
+		in.KernelDropped, in.CapdDropped, in.NICDropped, text.Ago(now, in.LastLoss))
 	r := &in.Rates
-	line("packets/s", "%s now, %s over a minute, %s since the start", metric(r.Second.Packets), metric(r.Minute.Packets), metric(r.Start.Packets))
-	line("bit/s", "%s now, %s over a minute, %s since the start", metric(8*r.Second.Bytes), metric(8*r.Minute.Bytes), metric(8*r.Start.Bytes))
-	line("lost/s", "%s now, %s over a minute, %s since the start", metric(r.Second.Lost), metric(r.Minute.Lost), metric(r.Start.Lost))
-	line("ring", "%s full, at most %s, of %s; full %s", percent(in.Ring.Now), percent(in.Ring.High), bytesText(uint64(in.Ring.Size)), plural(in.Freezes, "time"))
-	line("pool", "%s full, at most %s, of %s; waited %s", percent(in.Pool.Now), percent(in.Pool.High), bytesText(uint64(in.Pool.Size)), plural(in.Waits, "time"))
+	line("packets/s", "%s now, %s over a minute, %s since the start", text.Metric(r.Second.Packets), text.Metric(r.Minute.Packets), text.Metric(r.Start.Packets))
+	line("bit/s", "%s now, %s over a minute, %s since the start", text.Metric(8*r.Second.Bytes), text.Metric(8*r.Minute.Bytes), text.Metric(8*r.Start.Bytes))
+	line("lost/s", "%s now, %s over a minute, %s since the start", text.Metric(r.Second.Lost), text.Metric(r.Minute.Lost), text.Metric(r.Start.Lost))
+	line("ring", "%s full, at most %s, of %s; full %s", text.Percent(in.Ring.Now), text.Percent(in.Ring.High), text.Size(in.Ring.Size), text.Count(in.Freezes, "time"))
+	line("pool", "%s full, at most %s, of %s; waited %s", text.Percent(in.Pool.Now), text.Percent(in.Pool.High), text.Size(in.Pool.Size), text.Count(in.Waits, "time"))
 	line("writes", "%s", latencyText(&in.Writes))
 	line("syncs", "%s", latencyText(&in.Syncs))
-	line("finished", "%s, %s, %d failed", plural(in.Finished, "file"), bytesText(uint64(in.FileBytes)), in.Failures)
+	line("finished", "%s, %s, %d failed", text.Count(in.Finished, "file"), text.Size(in.FileBytes), in.Failures)
 	k := &in.Kept
-	line("kept", "%s, %s, %d held; from %s", plural(uint64(k.Files), "file"), bytesText(uint64(k.Bytes)), k.Held, clock(k.Oldest))
+	line("kept", "%s, %s, %d held; from %s", text.Count(k.Files, "file"), text.Size(k.Bytes), k.Held, text.Time(k.Oldest))
 	line("forecast", "%s", forecast(k))
 }
 
 func latencyText(l *control.Latency) string {
-	return fmt.Sprintf("median %s, p99 %s, at most %s (%d); in the last minute %s, %s (%d)", took(l.Median), took(l.P99), took(l.Max), l.Count,
-		took(l.Minute.Median), took(l.Minute.P99), l.Minute.Count)
+	return fmt.Sprintf("median %s, p99 %s, at most %s (%d); in the last minute %s, %s (%d)", text.Latency(l.Median), text.Latency(l.P99), text.Latency(l.Max), l.Count,
+		text.Latency(l.Minute.Median), text.Latency(l.Minute.P99), l.Minute.Count)
 }
 
 // recent is the last minute, or all when nothing was done in it.
@@ -186,43 +183,14 @@ func recent(l *control.Latency) control.Summary {
 
 func forecast(k *control.Kept) string {
 	if k.Limit == "" {
-		return fmt.Sprintf("grows by %s/s; no limit", bytesText(uint64(k.Rate)))
+		return fmt.Sprintf("grows by %s/s; no limit", text.Size(k.Rate))
 	}
-	return fmt.Sprintf("files reach back %s at %s/s (limit: %s)", reach(k), bytesText(uint64(k.Rate)), k.Limit)
+	return fmt.Sprintf("files reach back %s at %s/s (limit: %s)", reach(k), text.Size(k.Rate), k.Limit)
 }
 
 func reach(k *control.Kept) string {
 	if k.Limit == "" {
 		return "-"
 	}
-	return lasting(time.Duration(min(k.Reach, math.MaxInt64/1e9-1) * 1e9))
-}
-
-func percent(part float64) string { return fmt.Sprintf("%.0f%%", 100*part) }
-
-// took spells seconds of an operation.
-func took(seconds float64) string {
-	switch {
-	case seconds == 0:
-		return "-"
-	case seconds < 0.001:
-		return fmt.Sprintf("%.0fus", 1e6*seconds)
-	case seconds < 1:
-		return fmt.Sprintf("%.1fms", 1e3*seconds)
-	}
-	return fmt.Sprintf("%.1fs", seconds)
-}
-
-// metric spells a rate with three digits at most.
-func metric(f float64) string {
-	for _, unit := range []string{"", "k", "M", "G"} {
-		if f < 999.5 {
-			if f < 10 && f > 0 && unit != "" {
-				return fmt.Sprintf("%.1f%s", f, unit)
-			}
-			return fmt.Sprintf("%.0f%s", f, unit)
-		}
-		f /= 1000
-	}
-	return fmt.Sprintf("%.0fT", f)
+	return text.Duration(text.Seconds(k.Reach))
 }

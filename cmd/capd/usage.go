@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"capd/filter"
+	"capd/internal/text"
 
 	"github.com/spf13/cobra"
 )
@@ -85,8 +86,9 @@ type forgottenRead struct {
 
 func (e *forgottenRead) Unwrap() error { return e.error }
 
-func (e *forgottenRead) hints() []string {
-	return []string{quoted(e.path) + " is a file: -r " + quoted(e.path) + " reads it"}
+// Hints says how to read the file.
+func (e *forgottenRead) Hints() []string {
+	return []string{text.Name(e.path) + " is a file: -r " + text.Name(e.path) + " reads it"}
 }
 
 // perhapsFile looks whether the first word of an expression that can't be
