@@ -9,7 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"capd/internal/check"
+	"capd/ledger"
 	"capd/pcap"
+	"capd/writer"
 )
 
 // printed runs a command and reads the JSON that it prints.
@@ -69,14 +72,14 @@ func TestSalvageJSON(t *testing.T) {
 	}
 	missing := filepath.Join(t.TempDir(), "missing.pcap")
 	all := printed[[]salvageJSON](t, exitFailed, "salvage", "--json", in, missing)
-	if len(all) != 2 || all[0].Packets != 9 || all[0].Cut != 16+60-7 || all[0].Why == "" || all[0].Into != salvaged(in) || all[0].Error != "" {
+	if len(all) != 2 || all[0].Packets != 9 || all[0].Cut != 16+60-7 || all[0].Why == "" || all[0].Into != writer.SalvagedPath(in) || all[0].Error != "" {
 		t.Errorf("%+v", all)
 	}
 	if len(all) == 2 && (all[1].File != missing || !strings.Contains(all[1].Error, "no such file") || all[1].Into != "") {
 		t.Errorf("%+v", all[1])
 	}
 	code, _, why := capd("salvage", in)
-	if code != exitFailed || !strings.Contains(why, "capd: hint: no file is replaced: move "+salvaged(in)) {
+	if code != exitFailed || !strings.Contains(why, "capd: hint: no file is replaced: move "+writer.SalvagedPath(in)) {
 		t.Errorf("over a file: exit %d\n%s", code, why)
 	}
 }
@@ -87,29 +90,14 @@ func TestLedgerOfNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ledger.jsonl"), []byte(line), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if v := printed[ledgerJSON](t, exitFine, "ledger", "--json", "--interface", "eth0", dir); !v.Complete || len(v.Verdicts) != 1 {
+	if v := printed[ledger.Answer](t, exitFine, "ledger", "--json", "--interface", "eth0", dir); !v.Complete || len(v.Verdicts) != 1 {
 		t.Errorf("%+v", v)
 	}
 	for _, args := range [][]string{{"--interface", "eht0"}, {"--interface", "eth0", "--until", "2020-01-01T00:00:00Z"}} {
-		v := printed[ledgerJSON](t, exitFailed, append([]string{"ledger", "--json", dir}, args...)...)
+		v := printed[ledger.Answer](t, exitFailed, append([]string{"ledger", "--json", dir}, args...)...)
 		if v.Complete || v.Verdicts == nil || len(v.Verdicts) != 0 {
 			t.Errorf("%q: %+v", args, v)
 		}
-	}
-}
-
-func TestNotADirectory(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := (&settings{interfaces: []string{"lo"}}).base()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Log.File = filepath.Join(file, "log")
-	if _, err := makeDirectories(cfg); err == nil || err.Error() != "directory "+file+": not a directory" {
-		t.Errorf("%v", err)
 	}
 }
 
@@ -121,8 +109,8 @@ func TestCheckNames(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"user = ": levelFail, "control.group = ": levelFail, "control.socket = ": levelFail, `exec: "/no/such/hook"`: levelWarn}
-	for _, f := range printed[[]finding](t, exitFailed, "check", "--json", "-c", file) {
+	want := map[string]check.Level{"user = ": check.Fail, "control.group = ": check.Fail, "control.socket = ": check.Fail, `exec: "/no/such/hook"`: check.Warn}
+	for _, f := range printed[[]check.Finding](t, exitFailed, "check", "--json", "-c", file) {
 		for text, level := range want {
 			if strings.HasPrefix(f.Text, text) && f.Level == level {
 				delete(want, text)
@@ -131,20 +119,5 @@ func TestCheckNames(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("not found: %v", want)
-	}
-}
-
-func TestMakeLog(t *testing.T) {
-	dir := t.TempDir()
-	if err := makeLog(filepath.Join(dir, "a", "b", "log")); err != nil {
-		t.Error(err)
-	}
-	file := filepath.Join(dir, "a", "b", "log")
-	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info, err)
-	}
-	err := makeLog(filepath.Join(file, "log"))
-	if err == nil || !strings.HasPrefix(err.Error(), "log.file = ") || !strings.Contains(hints(err)[0], "write the file") {
-		t.Errorf("%v", err)
 	}
 }

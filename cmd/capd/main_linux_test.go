@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"capd/internal/check"
+	"capd/internal/terminal"
 	"capd/internal/testnet"
 	"capd/store"
 	"context"
@@ -149,14 +151,14 @@ func TestCheck(t *testing.T) {
 		`ok +configuration: `, `ok +directory .*: create, write, rename and delete work; .* free`, left,
 		`ok +directory .*: holds at 100 Mbit/s .* until the disk is full; at 1 Gbit/s .*; at 10 Gbit/s .*: no rate is known yet`,
 		`ok +memory: rings and pools take \S+ [MG]iB of \S+ [MGT]iB`,
-		`ok +v0: opens; link type ETHERNET, ring, MTU 1500, buffer of 128MiB`, `ok +v1: opens`, `warn +v0: offloads`, `v1: time is the system clock's`,
+		`ok +v0: opens; link type ETHERNET, ring, MTU 1500, buffer of 128 MiB`, `ok +v1: opens`, `warn +v0: offloads`, `v1: time is the system clock's`,
 	} {
 		if code != 0 || !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("exit %d, no %s in\n%s", code, want, out)
 		}
 	}
 	code, out, _ = capd("check", "-i", "v0", "-d", dir, "--json")
-	var found []finding
+	var found []check.Finding
 	if err := json.Unmarshal([]byte(out), &found); err != nil || code != 0 || len(found) < 4 {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -299,13 +301,12 @@ func TestWithoutPrivilege(t *testing.T) {
 	}
 }
 
-// TestLivingLine shows on a terminal only, and never more than a line.
-func TestLivingLine(t *testing.T) {
-	if line := living(nil); line != "0 packets, 0 B, 0 dropped" {
+// TestStatusLine shows on a terminal only, and never more than a line.
+func TestStatusLine(t *testing.T) {
+	if line := statusLine(nil); line != "0 packets, 0 B, 0 dropped" {
 		t.Errorf("%q", line)
 	}
-	s := newScreen(&bytes.Buffer{})
-	if s.terminal() {
+	if terminal.NewScreen(&bytes.Buffer{}).IsTerminal() {
 		t.Error("a buffer is a terminal")
 	}
 }

@@ -38,7 +38,7 @@ func BitRate(bits float64) string {
 func metric(f float64) (digits, prefix string) {
 	for _, prefix := range []string{"", "k", "M", "G", "T"} {
 		if f < 999.5 {
-			if f < 9.95 && prefix != "" {
+			if f < 9.95 && prefix != "" && f != math.Trunc(f) {
 				return fmt.Sprintf("%.1f", f), prefix
 			}
 			return fmt.Sprintf("%.0f", f), prefix

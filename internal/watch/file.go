@@ -17,9 +17,9 @@ import (
 
 // file shows the packets of a file.
 func (w *watcher) file(ctx context.Context, stdin io.Reader) error {
-	ctx, cancel := context.WithCancel(ctx)
+	stopped, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f := &fileFeed{watcher: w, filter: read.NewFilter(w.Filter), stopped: ctx, cancel: cancel}
+	f := &fileFeed{watcher: w, filter: read.NewFilter(w.Filter), stopped: stopped, cancel: cancel}
 	if err := f.open(stdin); err != nil {
 		return err
 	}

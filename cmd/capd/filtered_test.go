@@ -17,8 +17,8 @@ func TestUnknownFiltered(t *testing.T) {
 	for _, filter := range []string{"", "tcp"} {
 		for name, write := range map[string]func(w io.Writer) error{
 			"summary": func(w io.Writer) error {
-				newScreen(w).summary([]daemon.Status{{Interface: "v0", Filter: filter}, {Interface: "v1"}}, time.Second)
-				return nil
+				_, err := io.WriteString(w, summary([]daemon.Status{{Interface: "v0", Filter: filter}, {Interface: "v1"}}, time.Second))
+				return err
 			},
 			"status": func(w io.Writer) error {
 				return printStatus(w, &control.Status{Interfaces: []control.Interface{{Name: "v0", Filter: filter}, {Name: "v1"}}}, nil)
