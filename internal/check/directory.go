@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -13,23 +15,25 @@ import (
 	"capd/store"
 )
 
-// directory does in the directory what recording does.
+// directory does in the directory what recording does. One that it makes goes again: it would be root's, and not that of
+// the user who will record.
 func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config) {
 	subject := "directory " + dir
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		defer os.Remove(dir)
+	}
 	space, err := store.Prove(dir, fs.FileMode(mode))
 	if err != nil {
 		c.Refuse(subject, err)
 		return
 	}
-	lock, err := store.LockDirectory(dir)
-	switch {
-	case errors.Is(err, store.ErrInUse):
-		c.add(Warn, subject, hints(err), "%v", err)
-	case err != nil:
+	err = lock(dir)
+	if err != nil && !errors.Is(err, store.ErrInUse) {
 		c.Refuse(subject, err)
 		return
-	default:
-		_ = lock.Release()
+	}
+	if err != nil {
+		c.add(Warn, subject, hints(err), "%v", err)
 	}
 	contents, err := store.ReadContents(dir)
 	if err != nil {
@@ -50,6 +54,19 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 	if space.Free < 1<<30 {
 		c.add(Warn, subject, "", "less than 1 GiB is free")
 	}
+}
+
+// lock takes the directory's lock and gives it back. Where its file is missing nobody has it, and it is not made: it would
+// stay.
+func lock(dir string) error {
+	if _, err := os.Lstat(filepath.Join(dir, store.LockName)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	l, err := store.LockDirectory(dir)
+	if err != nil {
+		return err
+	}
+	return l.Release()
 }
 
 // capacity says for how long what is recorded stays in the directory.
