@@ -14,6 +14,8 @@ func TestSpelling(t *testing.T) {
 		{Size(99.96 * (1 << 20)), "100 MiB"}, {Size(1023.9 * (1 << 20)), "1.0 GiB"}, {Size(uint64(math.MaxUint64)), "16 EiB"},
 		{Metric(0), "0"}, {Metric(999.4), "999"}, {Metric(999.6), "1.0k"}, {Metric(9960), "10k"}, {Metric(123e6), "123M"}, {Metric(1e18), "999T"},
 		{BitRate(0), "0 bit/s"}, {BitRate(999.7e3), "1.0 Mbit/s"}, {BitRate(1.25e9), "1.2 Gbit/s"}, {BitRate(10e9), "10 Gbit/s"},
+		{Metric(12345), "12k"}, {Metric(9.96e6), "10M"}, {Latency(0.0005), "500us"}, {Latency(0.0012), "1.2ms"}, {Latency(0.05), "50ms"}, {Latency(75), "75s"},
+		{Size(3e12), "2.7 TiB"}, {Line("Zürich 東京\x1b[0m\x00\u202e\xff"), "Zürich 東京\\x1b[0m\\x00\\u202e\ufffd"},
 		{Percent(0.424), "42%"}, {Percent(1.5), "100%"}, {Percent(-1), "0%"},
 		{Count(1, "file"), "1 file"}, {Count(uint64(0), "file"), "0 files"},
 		{Name("eth0"), "eth0"}, {Name("a b"), "a b"}, {Name("\x1b[2J"), `"\x1b[2J"`}, {Name("été"), "été"}, {ASCII("été"), `"\u00e9t\u00e9"`},
@@ -32,13 +34,13 @@ func TestSpelling(t *testing.T) {
 
 func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m 1s", time.Hour: "1h", 51*time.Hour + time.Minute: "2d 3h", -time.Second: "0s",
+		0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m 1s", time.Hour: "1h", 51*time.Hour + time.Minute: "2d 3h", -time.Second: "0s", 25 * time.Hour: "1d 1h", 119 * time.Minute: "1h 59m",
 	} {
 		if got := Duration(d); got != want {
 			t.Errorf("%v: %s", d, got)
 		}
 	}
-	for d, want := range map[time.Duration]string{119 * time.Second: "119s", 119 * time.Minute: "119m", 47 * time.Hour: "47h", math.MaxInt64: "99999d"} {
+	for d, want := range map[time.Duration]string{119 * time.Second: "119s", 3 * time.Minute: "3m", 72 * time.Hour: "3d", 119 * time.Minute: "119m", 47 * time.Hour: "47h", math.MaxInt64: "99999d"} {
 		if got := Short(d); got != want {
 			t.Errorf("%v: %s", d, got)
 		}

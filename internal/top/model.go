@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"capd/internal/control"
+	"capd/internal/text"
 
 	tea "charm.land/bubbletea/v2"
 )
@@ -188,12 +189,12 @@ func (m *model) move(by int) {
 }
 
 func (m *model) rotate(name string) tea.Cmd {
-	return m.order("rotate "+clean(name), func() (string, error) {
+	return m.order("rotate "+text.Line(name), func() (string, error) {
 		files, err := m.capd.Rotate(m.ctx, name)
 		if len(files) == 0 {
-			return "nothing to rotate on " + clean(name) + ": no frame came", err
+			return "nothing to rotate on " + text.Line(name) + ": no frame came", err
 		}
-		return "rotated " + clean(name) + ": " + names(files), err
+		return "rotated " + text.Line(name) + ": " + names(files), err
 	})
 }
 
@@ -203,7 +204,7 @@ func (m *model) hold() tea.Cmd {
 		if len(files) == 0 {
 			return "nothing to hold: no file of the last 10 minutes", err
 		}
-		return fmt.Sprintf("held until capd release: %s: %s", plural(len(files), "file"), names(files)), err
+		return fmt.Sprintf("held until capd release: %s: %s", text.Count(len(files), "file"), names(files)), err
 	})
 }
 
@@ -215,11 +216,11 @@ func (m *model) order(what string, give func() (string, error)) tea.Cmd {
 	m.busy = true
 	m.said = note{at: m.now, text: what + " ..."}
 	return func() tea.Msg {
-		text, err := give()
+		answer, err := give()
 		if err != nil {
 			return note{time.Now(), what + ": " + cause(err), true}
 		}
-		return note{at: time.Now(), text: text}
+		return note{at: time.Now(), text: answer}
 	}
 }
 
@@ -227,7 +228,7 @@ func (m *model) order(what string, give func() (string, error)) tea.Cmd {
 func names(paths []string) string {
 	var all []string
 	for _, p := range paths {
-		all = append(all, clean(filepath.Base(p)))
+		all = append(all, text.Line(filepath.Base(p)))
 	}
 	return strings.Join(all, " ")
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"capd/internal/control"
+	"capd/internal/text"
 
 	"github.com/charmbracelet/x/ansi"
 )
@@ -65,11 +66,11 @@ func (m *model) table(rows []*control.Interface, selected, room int) []string {
 
 func (m *model) row(in *control.Interface, selected bool, c columns) string {
 	h := m.histories[in.Name]
-	mark, name := " ", left(clean(in.Name), c.name)
+	mark, name := " ", left(text.Line(in.Name), c.name)
 	if selected {
 		mark, name = ">", reverse(name)
 	}
-	lost := right(metric(float64(in.Lost())), 5)
+	lost := right(text.Metric(float64(in.Lost())), 5)
 	switch {
 	case h.recently(m.second) > 0:
 		lost = red(lost)
@@ -77,12 +78,12 @@ func (m *model) row(in *control.Interface, selected bool, c columns) string {
 		lost = yellow(lost)
 	}
 	return mark + strings.Join([]string{
-		name, stateStyle(in.State)(left(clean(in.State), 9)),
-		right(metric(in.Rates.Second.Packets), 5), right(metric(8*in.Rates.Second.Bytes), 5),
+		name, stateStyle(in.State)(left(text.Line(in.State), 9)),
+		right(text.Metric(in.Rates.Second.Packets), 5), right(text.Metric(8*in.Rates.Second.Bytes), 5),
 		m.sparkline(h.spark(m.second, c.rate, rateOf), cyan),
 		lost, m.sparkline(h.spark(m.second, c.loss, lostOf), red),
 		m.bar(in.Ring.Now, c.bar), m.bar(in.Pool.Now, c.bar),
-		right(took(recent(&in.Writes).P99), 5), right(reach(&in.Kept), 6),
+		right(text.Latency(recent(&in.Writes).P99), 5), right(reach(&in.Kept), 6),
 	}, " ")
 }
 

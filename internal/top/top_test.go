@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"capd/internal/control"
+	"capd/internal/text"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
@@ -122,14 +123,14 @@ func checkFrame(t *testing.T, m *model) []string {
 		t.Errorf("%d lines on a terminal of %d", len(lines), m.height)
 	}
 	for i, line := range lines {
-		text := ansi.Strip(line)
+		bare := ansi.Strip(line)
 		if w := ansi.StringWidth(line); w > m.width {
-			t.Errorf("line %d is %d cells wide, not %d: %q", i, w, m.width, text)
+			t.Errorf("line %d is %d cells wide, not %d: %q", i, w, m.width, bare)
 		}
-		if text != clean(text) {
-			t.Errorf("line %d: %q", i, text)
+		if bare != text.Line(bare) {
+			t.Errorf("line %d: %q", i, bare)
 		}
-		lines[i] = strings.TrimRight(text, " ")
+		lines[i] = strings.TrimRight(bare, " ")
 	}
 	for _, part := range strings.Split(frame, "\x1b")[1:] {
 		if !strings.HasPrefix(part, "[") || strings.Trim(part[1:strings.IndexByte(part, 'm')+1], "0123456789;m") != "" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"capd/internal/control"
+	"capd/internal/text"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
@@ -66,12 +67,12 @@ func (m *model) screen() []string {
 	if m.said.bad {
 		said = red
 	}
-	text := ""
+	line := ""
 	if m.said.text != "" {
-		text = " " + clock(m.said.at) + " " + m.said.text
+		line = " " + text.Clock(m.said.at) + " " + m.said.text
 	}
 	keys := " s sort (by " + m.sorting.String() + ")  r rotate  h hold 10 min  arrows j k select  ? help  q quit"
-	return append(lines, said(cut(text, m.width)), faint(keys))
+	return append(lines, said(cut(line, m.width)), faint(keys))
 }
 
 // alert says that capd is away.
@@ -80,7 +81,7 @@ func (m *model) alert() string {
 		return ""
 	}
 	return red(cut(fmt.Sprintf(" no answer since %s (%s), trying again: %s",
-		clock(m.answered), span(m.now.Sub(m.answered)), cause(m.err)), m.width))
+		text.Clock(m.answered), text.Duration(m.now.Sub(m.answered)), cause(m.err)), m.width))
 }
 
 // head is what all interfaces have together.
@@ -111,20 +112,20 @@ func (m *model) head() []string {
 		all.CapdDropped += in.CapdDropped
 		all.NICDropped += in.NICDropped
 	}
-	title := fmt.Sprintf(" %s  up %s  recording %d of %s", clean(s.Software), span(s.Time.Sub(s.Start)), recorded, plural(len(s.Interfaces), "interface"))
-	stamp := date(m.answered) + " "
+	title := fmt.Sprintf(" %s  up %s  recording %d of %s", text.Line(s.Software), text.Duration(s.Time.Sub(s.Start)), recorded, text.Count(len(s.Interfaces), "interface"))
+	stamp := text.Second(m.answered) + " "
 	lost := fmt.Sprintf("%d lost (%d kernel, %d capd, %d NIC)", all.Lost(), all.KernelDropped, all.CapdDropped, all.NICDropped)
 	if all.Lost() > 0 {
 		lost = yellow(lost)
 	}
-	lostNow := metric(now.Lost) + " lost/s"
+	lostNow := text.Metric(now.Lost) + " lost/s"
 	if now.Lost > 0 {
 		lostNow = red(lostNow)
 	}
 	return []string{
 		reverse(left(title, m.width-len(stamp)) + stamp),
-		fmt.Sprintf(" now    %s packets/s  %s bit/s  %s", metric(now.Packets), metric(8*now.Bytes), lostNow),
-		fmt.Sprintf(" total  %s received  %s written  %s", metric(float64(all.Received)), metric(float64(all.Written)), lost),
+		fmt.Sprintf(" now    %s packets/s  %s bit/s  %s", text.Metric(now.Packets), text.Metric(8*now.Bytes), lostNow),
+		fmt.Sprintf(" total  %s received  %s written  %s", text.Metric(float64(all.Received)), text.Metric(float64(all.Written)), lost),
 		" disk   " + disk(s.Directories, held),
 	}
 }
@@ -142,21 +143,21 @@ func disk(dirs []control.Directory, held int) string {
 			fullest = d
 		}
 	}
-	text := fmt.Sprintf("%s, %s, %d held", plural(files, "file"), size(bytes), held)
+	line := fmt.Sprintf("%s, %s, %d held", text.Count(files, "file"), text.Size(bytes), held)
 	if fullest == nil {
-		return text
+		return line
 	}
-	text += fmt.Sprintf("  %s of %s free", size(float64(fullest.Free)), size(float64(fullest.Total)))
+	line += fmt.Sprintf("  %s of %s free", text.Size(float64(fullest.Free)), text.Size(float64(fullest.Total)))
 	if len(dirs) > 1 {
-		text += " on " + clean(fullest.Path)
+		line += " on " + text.Line(fullest.Path)
 	}
-	return text
+	return line
 }
 
 // details are what there is to know of the selected interface.
 func (m *model) details(rows []*control.Interface, selected int) []string {
-	rule := func(text string) string {
-		return text + strings.Repeat(string(m.glyphs.rule), max(0, m.width-ansi.StringWidth(text)))
+	rule := func(line string) string {
+		return line + strings.Repeat(string(m.glyphs.rule), max(0, m.width-ansi.StringWidth(line)))
 	}
 	if len(rows) == 0 {
 		return []string{rule("")}
@@ -165,13 +166,13 @@ func (m *model) details(rows []*control.Interface, selected int) []string {
 	at := m.status.Time
 	last := "never"
 	if !in.LastLoss.IsZero() {
-		last = span(at.Sub(in.LastLoss)) + " ago"
+		last = text.Duration(at.Sub(in.LastLoss)) + " ago"
 	}
 	return []string{
 		rule(fmt.Sprintf("%c%c %s: %s since %s (%s) ", m.glyphs.rule, m.glyphs.rule,
-			clean(in.Name), clean(in.State), date(in.Since), span(at.Sub(in.Since)))),
+			text.Line(in.Name), text.Line(in.State), text.Second(in.Since), text.Duration(at.Sub(in.Since)))),
 		" file   " + written(in),
-		fmt.Sprintf(" frames %d received, %d written, %d pending; %s", in.Received, in.Written, in.Pending, size(float64(in.Bytes))),
+		fmt.Sprintf(" frames %d received, %d written, %d pending; %s", in.Received, in.Written, in.Pending, text.Size(float64(in.Bytes))),
 		fmt.Sprintf(" lost   %d by the kernel, %d by capd, %d by the interface; last: %s",
 			in.KernelDropped, in.CapdDropped, in.NICDropped, last),
 		left(" ring   "+fill(&in.Ring)+fmt.Sprintf(", full %dx", in.Freezes), 43) + " writes " + latency(&in.Writes),
@@ -181,28 +182,28 @@ func (m *model) details(rows []*control.Interface, selected int) []string {
 }
 
 func fill(f *control.Fill) string {
-	return fmt.Sprintf("%s high %s of %s", percent(f.Now), percent(f.High), size(float64(f.Size)))
+	return fmt.Sprintf("%s high %s of %s", text.Percent(f.Now), text.Percent(f.High), text.Size(float64(f.Size)))
 }
 
 // written names the files that are being written.
 func written(in *control.Interface) string {
-	text := "none yet, in " + clean(in.Directory)
+	line := "none yet, in " + text.Line(in.Directory)
 	if n := len(in.Files); n > 0 {
-		text = clean(filepath.Base(in.Files[0]))
+		line = text.Line(filepath.Base(in.Files[0]))
 		if n > 1 {
-			text += fmt.Sprintf(" and %d more", n-1)
+			line += fmt.Sprintf(" and %d more", n-1)
 		}
-		text += " in " + clean(in.Directory)
+		line += " in " + text.Line(in.Directory)
 	}
 	if in.Failures > 0 {
-		return red(plural(in.Failures, "file")+" failed") + "; " + text
+		return red(text.Count(in.Failures, "file")+" failed") + "; " + line
 	}
-	return text
+	return line
 }
 
 func latency(l *control.Latency) string {
 	r := recent(l)
-	return fmt.Sprintf("med %s p99 %s max %s", took(r.Median), took(r.P99), took(l.Max))
+	return fmt.Sprintf("med %s p99 %s max %s", text.Latency(r.Median), text.Latency(r.P99), text.Latency(l.Max))
 }
 
 // recent is the last minute, or all when nothing was done in it.
@@ -215,17 +216,17 @@ func recent(l *control.Latency) control.Summary {
 
 // kept says what there is of the interface, and how long it will last.
 func kept(k *control.Kept, now time.Time) string {
-	text := fmt.Sprintf("%s, %s, %d held", plural(k.Files, "file"), size(float64(k.Bytes)), k.Held)
+	line := fmt.Sprintf("%s, %s, %d held", text.Count(k.Files, "file"), text.Size(float64(k.Bytes)), k.Held)
 	if !k.Oldest.IsZero() {
-		text += fmt.Sprintf(", oldest %s", span(now.Sub(k.Oldest)))
+		line += fmt.Sprintf(", oldest %s", text.Duration(now.Sub(k.Oldest)))
 	}
 	switch {
 	case k.Limit == "" && k.Rate <= 0:
-		return text + "; no growth of late"
+		return line + "; no growth of late"
 	case k.Limit == "":
-		return text + fmt.Sprintf("; grows %s/s, no limit", size(k.Rate))
+		return line + fmt.Sprintf("; grows %s/s, no limit", text.Size(k.Rate))
 	}
-	return text + fmt.Sprintf("; will reach %s (%s)", span(duration(k.Reach)), clean(k.Limit))
+	return line + fmt.Sprintf("; will reach %s (%s)", text.Duration(text.Seconds(k.Reach)), text.Line(k.Limit))
 }
 
 func helpText() []string {
@@ -259,5 +260,5 @@ func reach(k *control.Kept) string {
 	if k.Limit == "" || k.Reach <= 0 {
 		return "-"
 	}
-	return short(duration(k.Reach))
+	return text.Short(text.Seconds(k.Reach))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"capd/internal/control"
+	"capd/internal/text"
 
 	"github.com/charmbracelet/x/ansi"
 )
@@ -153,29 +154,23 @@ func TestBar(t *testing.T) {
 // TestSpell: numbers fit their columns, whatever they are.
 func TestSpell(t *testing.T) {
 	for f := 1e-9; f < 1e18; f *= 1.01 {
-		if s := metric(f); len(s) > 4 {
+		if s := text.Metric(f); len(s) > 4 {
 			t.Errorf("%v is %s", f, s)
 		}
-		if s := took(f); len(s) > 5 {
+		if s := text.Latency(f); len(s) > 5 {
 			t.Errorf("%v s is %s", f, s)
 		}
-		if s := short(duration(f)); len(s) > 6 {
+		if s := text.Short(text.Seconds(f)); len(s) > 6 {
 			t.Errorf("%v s is %s", f, s)
 		}
-		if s := size(f); len(s) > 8 && f < 1e15 {
+		if s := text.Size(f); len(s) > 8 && f < 1e15 {
 			t.Errorf("%v bytes are %s", f, s)
 		}
 	}
 	for got, want := range map[string]string{
-		metric(0): "0", metric(999.4): "999", metric(999.6): "1.0k", metric(12345): "12k", metric(9.96e6): "10M",
-		took(0): "-", took(0.0005): "500us", took(0.0012): "1.2ms", took(0.05): "50ms", took(2): "2.0s", took(75): "75s",
-		size(0): "0 B", size(1536): "1.5 KiB", size(128 << 20): "128 MiB", size(3e12): "2.7 TiB",
-		span(-5): "0s", span(61 * time.Second): "1m 1s", span(25 * time.Hour): "1d 1h", span(119 * time.Minute): "1h 59m",
-		short(119 * time.Second): "119s", short(3 * time.Minute): "3m", short(47 * time.Hour): "47h", short(72 * time.Hour): "3d",
 		cause(fmt.Errorf("a: %w", fs.ErrPermission)):                    "permission denied",
 		cause(&control.UnreachableError{Err: context.DeadlineExceeded}): "capd is silent",
 		cause(errors.New("capd says: \n")):                              `capd says: \n`,
-		clean("Zürich 東京\x1b[0m\x00\u202e\xff"):                         "Zürich 東京\\x1b[0m\\x00\\u202e\ufffd",
 	} {
 		if got != want {
 			t.Errorf("%q, not %q", got, want)
