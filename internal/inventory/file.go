@@ -62,7 +62,8 @@ var states = map[store.State]State{
 	store.Recording: Recording, store.Finished: Finished, store.Zstd: Compressed, store.Gzip: Compressed, store.Damaged: Damaged,
 }
 
-// scan reads a directory's names: the files by the name of the finished one.
+// scan reads a directory's names: the files by the name of the finished one. A store.Directory would ask the disk for the size
+// of each; here the ledger knows most of them.
 func scan(dir string) (map[string]*File, error) {
 	h, err := os.Open(dir)
 	if err != nil {
@@ -100,7 +101,10 @@ func scan(dir string) (map[string]*File, error) {
 // see adds a file. Between the steps of a compression there are two files of one name: the original counts.
 func see(files map[string]*File, base string, n store.Name, state store.State) {
 	listed, ok := states[state]
-	finished := n.String()
+	finished := base
+	if state != store.Finished {
+		finished = n.String()
+	}
 	if f := files[finished]; !ok || f != nil && (f.State == Finished || listed != Finished) {
 		return
 	}
