@@ -30,16 +30,34 @@ var mayImport = map[string][]string{
 	"capture":          {"capture/afpacket", "capture/bpf", "capture/device", "pcap"},
 	"capture/afpacket": {"capture/device", "pcap", unix},
 	"capture/bpf":      {"capture/device", "pcap", unix},
-	"capture/device":   {"pcap"},
+	"capture/device":   {"pcap", "internal/hint"},
 	"capture/fake":     {"capture/device", "filter", "pcap"}, // for tests only
 	"cmd/capd":         {"capture", "config", "filter", "ledger", "pcap", "store", "writer", "internal/*"},
 	"config":           {},
 	"filter":           {},
 	"internal/after":   {"ledger", "store", "writer", unix},
-	"internal/control": {unix},
+	"internal/control": {"internal/hint", "internal/text", unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
-		"internal/after", "internal/control", "internal/linkwatch", "internal/metrics", "internal/retain",
+		"internal/after", "internal/control", "internal/device", "internal/linkwatch", "internal/metrics", "internal/retain", "internal/text",
+	},
+	"internal/check": {
+		"capture", "config", "pcap", "store",
+		"internal/device", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
+	},
+	"internal/device":  {"capture", "config", "filter", "pcap", "internal/hint"},
+	"internal/extract": {"pcap", "store", "internal/read", "internal/text"},
+	"internal/hint":    {},
+	"internal/read":    {"filter", "pcap", "store", "writer", "internal/text"},
+	"internal/service": {
+		"config", "store", "internal/control", "internal/daemon", "internal/journal", "internal/metrics", "internal/notify",
+		"internal/sandbox", "internal/terminal", "internal/text",
+	},
+	"internal/terminal": {"internal/text"},
+	"internal/text":     {"config"},
+	"internal/watch": {
+		"capture", "config", "pcap", "store",
+		"internal/decode", "internal/device", "internal/read", "internal/terminal", "internal/text",
 	},
 	"internal/decode":      {"pcap"},
 	"internal/inventory":   {"ledger", "store"},
@@ -49,20 +67,20 @@ var mayImport = map[string][]string{
 	"internal/metrics":     {"internal/control"},
 	"internal/notify":      {unix},
 	"internal/retain":      {"ledger", "store", unix},
-	"internal/sandbox":     {unix},
+	"internal/sandbox":     {"internal/hint", unix},
 	"internal/testdisk":    {"internal/testnet", unix},
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},
 	"internal/testterm":    {},
-	"internal/top":         {"internal/control"},
+	"internal/top":         {"internal/control", "internal/hint", "internal/text"},
 	"packaging":            {"config", "ledger", "pcap", "store"},    // tests only
 	"packaging/prometheus": {"internal/control", "internal/metrics"}, // tests only
 	"packaging/systemd":    {"ledger", "pcap", "store"},              // tests only
 	"pcap":                 {},
 	"ledger":               {"store", unix},
-	"store":                {"pcap", unix},
+	"store":                {"pcap", "internal/hint", unix},
 	"writer":               {"ledger", "pcap", "store", unix},
-	"internal/selftest":    {"capture", "pcap"},
+	"internal/selftest":    {"capture", "pcap", "internal/hint"},
 }
 
 // testsMayImport is what the tests of a package may import beyond that.
@@ -74,6 +92,9 @@ var testsMayImport = map[string][]string{
 	"internal/journal":   {unix},             // asks the system what a file is
 	"internal/retain":    {"pcap"},           // for the same
 	"internal/inventory": {"pcap", "writer"}, // for files
+	"internal/read":      {"internal/hint"},  // as commands print errors
+	"internal/service":   {"internal/hint"},  // the same
+	"internal/terminal":  {"ledger"},         // a long reading
 	"capture":            {"capture/fake", unix},
 	"capture/bpf":        {"capture", "filter", "config", "internal/daemon", "ledger", "store", "writer"}, // frames from a simulated device to files
 	"capture/fake":       {"capture"},

@@ -1,11 +1,10 @@
 package pcap
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-
-	"capd/internal/hint"
 )
 
 // A linkName is what a link type is called: by the list at tcpdump.org without
@@ -70,8 +69,7 @@ func (l LinkType) String() string {
 }
 
 // ErrLinkType is returned for a name that no link type has.
-var ErrLinkType = hint.New("no link type of this name is known; those without a known name have their number of tcpdump.org's list",
-	"capd interfaces lists the link types of each interface")
+var ErrLinkType = errors.New("no link type of this name is known; those without a known name have their number of tcpdump.org's list")
 
 // ParseLinkType returns the link type of a name: that of the list at
 // tcpdump.org, that of tcpdump -y, in capital letters or not, or a number.

@@ -73,7 +73,11 @@ func LinkType(name string, own pcap.LinkType) (pcap.LinkType, error) {
 	if name == "" {
 		return own, nil
 	}
-	return pcap.ParseLinkType(name)
+	link, err := pcap.ParseLinkType(name)
+	if err != nil {
+		return 0, &linkTypeError{err}
+	}
+	return link, nil
 }
 
 // Compile compiles a filter for what capture gives of the link type on this system.

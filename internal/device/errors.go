@@ -33,3 +33,13 @@ func (e *MissingError) Hints() []string {
 		"--wait, or wait = true in the configuration, waits for one that comes later",
 	}
 }
+
+// A linkTypeError says that no link type has the name.
+type linkTypeError struct{ error }
+
+func (e *linkTypeError) Unwrap() error { return e.error }
+
+// Hints says where the names are.
+func (e *linkTypeError) Hints() []string {
+	return []string{"capd interfaces lists the link types of each interface"}
+}
