@@ -48,7 +48,7 @@ var mayImport = map[string][]string{
 	"internal/device":  {"capture", "config", "filter", "pcap", "internal/hint"},
 	"internal/extract": {"pcap", "store", "internal/read", "internal/text"},
 	"internal/hint":    {},
-	"internal/read":    {"filter", "pcap", "store", "writer", "internal/text"},
+	"internal/read":    {"filter", "pcap", "store", "internal/text"},
 	"internal/service": {
 		"config", "store", "internal/control", "internal/daemon", "internal/journal", "internal/metrics", "internal/notify",
 		"internal/sandbox", "internal/terminal", "internal/text",

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"time"
-
-	"capd/writer"
 )
 
 // How often a follower looks, and how long it takes damage for something that
@@ -25,7 +23,7 @@ type follower struct {
 	stopped  context.Context
 	h        *os.File
 	off      int64
-	frontier writer.Frontier
+	frontier frontier
 	damaged  time.Time // since when the frontier stands before damage; zero: it does not
 	last     bool      // nothing more is written
 }
@@ -40,7 +38,7 @@ func (f *follower) Read(b []byte) (int, error) {
 		// be read after that.
 		f.last = f.last || f.renamed()
 		if f.off >= f.frontier.End {
-			if err := f.frontier.Advance(f.h); err != nil {
+			if err := f.frontier.advance(f.h); err != nil {
 				return 0, err
 			}
 		}

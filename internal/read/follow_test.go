@@ -14,23 +14,11 @@ import (
 	"capd/pcap"
 )
 
-// encode makes a file of n frames of 60 bytes.
-func encode(h pcap.Header, n int) []byte {
-	enc := pcap.NewEncoder(h)
-	b := enc.Header()
-	record := make([]byte, enc.MaxRecord())
-	for i := range n {
-		written, _ := enc.Encode(record, []pcap.Packet{{Data: make([]byte, 60), Length: 60, Sec: uint32(i)}})
-		b = append(b, record[:written]...)
-	}
-	return b
-}
-
 // followed reads packets of a file with these bytes behind two of them, which
 // nobody finishes, for a minute.
 func followed(t *testing.T, behind []byte) (packets int, took time.Duration, err error) {
 	synctest.Test(t, func(t *testing.T) {
-		b := encode(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet}, 2)
+		b, _ := recordFile(pcap.PCAPNG, 60, 60)
 		path := filepath.Join(t.TempDir(), "x.pcapng.partial")
 		if err := os.WriteFile(path, append(b, behind...), 0o600); err != nil {
 			t.Fatal(err)

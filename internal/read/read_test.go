@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,8 @@ func compress(t *testing.T, b []byte) map[string][]byte {
 // TestRead: whatever the compression, the same packets come, and a file that is cut names itself and what was read of it.
 func TestRead(t *testing.T) {
 	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
-		for ext, b := range compress(t, encode(pcap.Header{Format: format, LinkType: pcap.LinkTypeEthernet}, 1000)) {
+		whole, _ := recordFile(format, slices.Repeat([]int{60}, 1000)...)
+		for ext, b := range compress(t, whole) {
 			path := filepath.Join(t.TempDir(), "x"+format.Ext()+ext)
 			if err := os.WriteFile(path, b, 0o600); err != nil {
 				t.Fatal(err)
@@ -101,7 +103,7 @@ func TestOpenHints(t *testing.T) {
 
 // TestFollowFile: a file that grows is read until it has another name.
 func TestFollowFile(t *testing.T) {
-	b := encode(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet}, 10)
+	b, _ := recordFile(pcap.PCAPNG, slices.Repeat([]int{60}, 10)...)
 	path := filepath.Join(t.TempDir(), "x.pcapng.partial")
 	if err := os.WriteFile(path, b[:len(b)/2], 0o600); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package writer
+package read
 
 import (
 	"bytes"
@@ -9,6 +9,22 @@ import (
 	"strings"
 	"testing"
 )
+
+// recordFile returns a file of packets, each of a size, and where its records
+// end, the header first.
+func recordFile(f pcap.Format, sizes ...int) (b []byte, ends []int64) {
+	enc := pcap.NewEncoder(pcap.Header{Format: f, LinkType: pcap.LinkTypeEthernet, Interface: "eth0"})
+	b = enc.Header()
+	ends = append(ends, int64(len(b)))
+	record := make([]byte, enc.MaxRecord())
+	for i, size := range sizes {
+		data := bytes.Repeat([]byte{byte(i + 1)}, size)
+		n, _ := enc.Encode(record, []pcap.Packet{{Data: data, Length: uint32(size), Sec: 1767355200 + uint32(i), Nsec: 1}})
+		b = append(b, record[:n]...)
+		ends = append(ends, int64(len(b)))
+	}
+	return b, ends
+}
 
 // growing is a file that tests write into.
 func growing(t *testing.T, ext string) *os.File {
@@ -32,13 +48,13 @@ func put(t *testing.T, h *os.File, b []byte, off int64) {
 // record.
 func TestFrontierBytes(t *testing.T) {
 	t.Parallel()
-	for _, format := range bothFormats {
+	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
 		b, ends := recordFile(format, 60, 61, 1500)
 		h := growing(t, format.Ext())
-		var f Frontier
+		var f frontier
 		for n := range int64(len(b)) {
 			put(t, h, b[n:n+1], n)
-			if err := f.Advance(h); err != nil {
+			if err := f.advance(h); err != nil {
 				t.Fatal(err)
 			}
 			want := int64(0)
@@ -57,7 +73,7 @@ func TestFrontierBytes(t *testing.T) {
 		if err := h.Truncate(int64(len(b) - 1)); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Advance(h); err == nil || !strings.Contains(err.Error(), "cut to") {
+		if err := f.advance(h); err == nil || !strings.Contains(err.Error(), "cut to") {
 			t.Errorf("%v: cut: %v", format, err)
 		}
 	}
@@ -68,7 +84,7 @@ func TestFrontierBytes(t *testing.T) {
 func TestFrontierHole(t *testing.T) {
 	t.Parallel()
 	const chunk = 64 << 10
-	for _, format := range bothFormats {
+	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
 		var sizes []int
 		for range 300 {
 			sizes = append(sizes, 1000)
@@ -80,18 +96,18 @@ func TestFrontierHole(t *testing.T) {
 		if store.SeekHole(h, 0, 3*chunk) != chunk {
 			t.Skip("holes can't be seen here")
 		}
-		var f Frontier
+		var f frontier
 		for range 3 {
-			if err := f.Advance(h); err != nil || f.End > chunk || f.End < chunk-2000 || f.Damaged {
+			if err := f.advance(h); err != nil || f.End > chunk || f.End < chunk-2000 || f.Damaged {
 				t.Fatalf("%v: before the hole: %+v, %v", format, f, err)
 			}
 		}
 		put(t, h, b[chunk:2*chunk], chunk)
-		if err := f.Advance(h); err != nil || f.End > 3*chunk || f.End < 3*chunk-2000 || f.Damaged {
+		if err := f.advance(h); err != nil || f.End > 3*chunk || f.End < 3*chunk-2000 || f.Damaged {
 			t.Fatalf("%v: %+v, %v", format, f, err)
 		}
 		put(t, h, b[3*chunk:], 3*chunk)
-		if err := f.Advance(h); err != nil || f.End != int64(len(b)) {
+		if err := f.advance(h); err != nil || f.End != int64(len(b)) {
 			t.Fatalf("%v: %+v, %v", format, f, err)
 		}
 	}
@@ -100,19 +116,19 @@ func TestFrontierHole(t *testing.T) {
 // TestFrontierZeros: where holes can't be seen, zeros are waited for as well.
 func TestFrontierZeros(t *testing.T) {
 	t.Parallel()
-	for _, format := range bothFormats {
+	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
 		b, ends := recordFile(format, 60, 61, 62, 63)
 		h := growing(t, format.Ext())
 		put(t, h, b[:ends[2]], 0)
 		put(t, h, make([]byte, int64(len(b))-ends[2]), ends[2])
-		var f Frontier
+		var f frontier
 		for range 2 {
-			if err := f.Advance(h); err != nil || f.End != ends[2] || f.Damaged {
+			if err := f.advance(h); err != nil || f.End != ends[2] || f.Damaged {
 				t.Fatalf("%v: %+v, %v", format, f, err)
 			}
 		}
 		put(t, h, b[ends[2]:], ends[2]) // its size stays
-		if err := f.Advance(h); err != nil || f.End != int64(len(b)) {
+		if err := f.advance(h); err != nil || f.End != int64(len(b)) {
 			t.Fatalf("%v: %+v, %v", format, f, err)
 		}
 	}
@@ -120,13 +136,13 @@ func TestFrontierZeros(t *testing.T) {
 
 func TestFrontierDamage(t *testing.T) {
 	t.Parallel()
-	for _, format := range bothFormats {
+	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
 		b, ends := recordFile(format, 60, 61, 62, 63)
 		h := growing(t, format.Ext())
 		put(t, h, b[:ends[2]], 0)
 		put(t, h, bytes.Repeat([]byte{0xee}, 5000), ends[2])
-		var f Frontier
-		if err := f.Advance(h); err != nil || f.End != ends[2] || !f.Damaged {
+		var f frontier
+		if err := f.advance(h); err != nil || f.End != ends[2] || !f.Damaged {
 			t.Errorf("%v: %+v, %v", format, f, err)
 		}
 	}
@@ -143,10 +159,10 @@ func TestFrontierSteps(t *testing.T) {
 	b = append(b, bytes.Repeat(record[:n], (2*frontierStep+frontierStep/2)/n)...)
 	h := growing(t, ".pcapng")
 	put(t, h, b, 0)
-	var f Frontier
+	var f frontier
 	for i := range 3 {
 		before := f.End
-		if err := f.Advance(h); err != nil || f.End <= before || f.End > before+frontierStep {
+		if err := f.advance(h); err != nil || f.End <= before || f.End > before+frontierStep {
 			t.Fatalf("step %d: %+v, %v", i, f, err)
 		}
 	}

@@ -1,10 +1,11 @@
-package writer
+package read
 
 import (
-	"capd/pcap"
-	"capd/store"
 	"fmt"
 	"os"
+
+	"capd/pcap"
+	"capd/store"
 )
 
 // frontierStep is how many bytes are looked at together: more than the longest
@@ -12,21 +13,21 @@ import (
 // its last.
 const frontierStep = 32 << 20
 
-// A Frontier is how far a capture file can be read while it is written.
-type Frontier struct {
+// A frontier is how far a capture file can be read while it is written.
+type frontier struct {
 	End     int64 // the file has whole records and no gap up to here
 	Damaged bool  // what follows is no record, nor the beginning of one
 	before  int64 // an earlier End: a scan from there finds at least a record
 	clean   int64 // bytes of the file that were whole records at the last look; 0: not all were
 }
 
-// Advance moves the frontier in a file that a Writer, or another tool, writes.
+// advance moves the frontier in a file that a recorder, or another tool, writes.
 //
-// A Writer writes several chunks at once: a later one may be in the file, and
-// an earlier one not. Where the system tells, nothing behind such a hole is
+// A recorder writes several chunks at once: a later one may be in the file, and
+// an earlier one not. Where the system knows of holes, nothing behind such a hole is
 // looked at, as its zeros would pass for a packet's; elsewhere Damaged may be
 // true for a while.
-func (f *Frontier) Advance(h *os.File) error {
+func (f *frontier) advance(h *os.File) error {
 	info, err := h.Stat()
 	if err != nil {
 		return err
@@ -41,7 +42,7 @@ func (f *Frontier) Advance(h *os.File) error {
 	size = min(store.SeekHole(h, f.End, size), f.End+frontierStep)
 	s, err := pcap.Scan(h, size, f.before)
 	if err != nil {
-		return scanError(h, err)
+		return fmt.Errorf("scan %s: %w", h.Name(), err)
 	}
 	if s.End > f.End {
 		f.before, f.End = f.End, s.End
