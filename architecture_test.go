@@ -79,7 +79,7 @@ var mayImport = map[string][]string{
 	"pcap":                 {},
 	"ledger":               {"store", unix},
 	"store":                {"pcap", "internal/hint", unix},
-	"writer":               {"ledger", "pcap", "store", unix},
+	"writer":               {"ledger", "pcap", "store", "internal/text", unix},
 	"internal/selftest":    {"capture", "pcap", "internal/hint"},
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"capd/store"
 )
 
 // An Answer is what a directory's ledger says about a time.
@@ -17,6 +19,14 @@ type Answer struct {
 // Ask answers a question about a directory, which may be in use. Names of the question are ignored: the directory is read.
 // Keep of the options chooses the lines of the answer among those of the interface and the time.
 func Ask(dir string, q Question, o ReadOptions) (*Answer, error) {
+	a, err := ask(dir, q, o)
+	if err != nil {
+		return nil, &store.UnreadableError{Err: err}
+	}
+	return a, nil
+}
+
+func ask(dir string, q Question, o ReadOptions) (*Answer, error) {
 	var err error
 	if q.Names, err = fileNames(dir); err != nil {
 		return nil, err

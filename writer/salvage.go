@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -216,19 +215,19 @@ type SalvageReport struct {
 func Salvage(src, dst string, read func(n int)) (SalvageReport, error) {
 	h, err := store.OpenRegular(src, os.O_RDONLY)
 	if err != nil {
-		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
+		return SalvageReport{}, &SalvageError{src, err}
 	}
 	defer h.Close()
 	r, err := reportOf(h, read)
 	if err != nil {
-		return r, fmt.Errorf("salvage: %w", err)
+		return r, &SalvageError{src, err}
 	}
 	info, err := h.Stat()
 	if err != nil {
-		return r, fmt.Errorf("salvage: %w", err)
+		return r, &SalvageError{src, err}
 	}
 	if err := copyTo(dst, io.NewSectionReader(toldReader{h, read}, 0, r.End), info.Mode().Perm()); err != nil {
-		return r, fmt.Errorf("salvage: %w", err)
+		return r, &SalvageError{src, err}
 	}
 	return r, nil
 }
@@ -239,7 +238,7 @@ func Salvage(src, dst string, read func(n int)) (SalvageReport, error) {
 func SalvageInPlace(path string, read func(n int)) (SalvageReport, error) {
 	h, err := store.OpenRegular(path, os.O_RDWR)
 	if err != nil {
-		return SalvageReport{}, fmt.Errorf("salvage: %w", err)
+		return SalvageReport{}, &SalvageError{path, err}
 	}
 	defer h.Close()
 	r, err := reportOf(h, read)
@@ -249,7 +248,7 @@ func SalvageInPlace(path string, read func(n int)) (SalvageReport, error) {
 		}
 	}
 	if err != nil {
-		return r, fmt.Errorf("salvage: %w", err)
+		return r, &SalvageError{path, err}
 	}
 	return r, nil
 }
@@ -303,13 +302,4 @@ func copyTo(path string, src io.Reader, mode fs.FileMode) (err error) {
 		return &fs.PathError{Op: "sync", Path: path, Err: err}
 	}
 	return h.Close()
-}
-
-// SalvagedPath returns the name of the file that Salvage makes of the one at path. Its end says the format, as tools expect.
-func SalvagedPath(path string) string {
-	if finished, s := store.Cut(path); s == store.Recording || s == store.Damaged {
-		path = finished
-	}
-	ext := filepath.Ext(path)
-	return strings.TrimSuffix(path, ext) + ".salvaged" + ext
 }

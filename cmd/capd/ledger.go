@@ -1,12 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -77,23 +73,6 @@ func (c *choice) times() (since, until time.Time, err error) {
 	return since, until, err
 }
 
-// A readError is returned for a directory that can't be read.
-type readError struct{ err error }
-
-func (e *readError) Error() string { return e.err.Error() }
-func (e *readError) Unwrap() error { return e.err }
-
-// Hints says what to do about it.
-func (e *readError) Hints() []string {
-	switch {
-	case errors.Is(e.err, fs.ErrNotExist), errors.Is(e.err, syscall.ENOTDIR):
-		return []string{"name the directory that capd records into: directory in capd.toml, -d of capd run"}
-	case errors.Is(e.err, fs.ErrPermission):
-		return []string{fmt.Sprintf("this is user %d: recordings are for capd's user and group", os.Geteuid())}
-	}
-	return nil
-}
-
 // moment parses the time of a flag; the empty one is zero.
 func moment(flag, s string) (time.Time, error) {
 	if s == "" {
@@ -122,7 +101,7 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 	a, err := ledger.Ask(dir, question, o)
 	bar.End()
 	if err != nil {
-		return &readError{err}
+		return err
 	}
 	if err := q.print(w, a); err != nil {
 		return err

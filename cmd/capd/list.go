@@ -68,7 +68,7 @@ func (q *listQuery) list(w io.Writer, screen *terminal.Screen, dir string) error
 	l, err := inventory.Read(dir, query)
 	bar.End()
 	if err != nil {
-		return &readError{err}
+		return err
 	}
 	out := bufio.NewWriter(w)
 	switch {

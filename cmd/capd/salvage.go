@@ -3,14 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"capd/internal/terminal"
 	"capd/internal/text"
-	"capd/store"
 	"capd/writer"
 
 	"github.com/spf13/cobra"
@@ -42,7 +39,7 @@ has an error.`,
 			for _, path := range args {
 				to, r, err := salvage(screen, path, inPlace)
 				if err != nil {
-					failed = errors.Join(failed, &salvageError{err, path})
+					failed = errors.Join(failed, err)
 					all = append(all, salvageJSON{File: path, Error: err.Error()})
 					continue
 				}
@@ -74,31 +71,6 @@ type salvageJSON struct {
 	Cut     int64  `json:"cut"` // bytes
 	Why     string `json:"why,omitempty"`
 	Error   string `json:"error,omitempty"`
-}
-
-// A salvageError says why a file could not be salvaged.
-type salvageError struct {
-	error
-	path string
-}
-
-func (e *salvageError) Unwrap() error { return e.error }
-
-// Hints says what to do about it.
-func (e *salvageError) Hints() []string {
-	var p *fs.PathError
-	switch {
-	case errors.Is(e, fs.ErrExist) && errors.As(e, &p):
-		return []string{"no file is replaced: move " + text.Name(p.Path) + " away first"}
-	case errors.Is(e, fs.ErrPermission) && errors.As(e, &p):
-		return []string{fmt.Sprintf("this is user %d: FILE must be readable for it, and its directory writable, as the copy is made there", os.Geteuid())}
-	case errors.Is(e, fs.ErrNotExist), errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EDQUOT):
-		return (&store.UnfitError{Err: e.error}).Hints()
-	}
-	if _, s := store.Cut(e.path); s == store.Gzip || s == store.Zstd {
-		return []string{"it seems to be compressed: decompress it first, as with gzip -d or zstd -d"}
-	}
-	return nil
 }
 
 // salvage salvages a file, shows how far that is, and says where the packets are.

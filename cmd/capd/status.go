@@ -117,7 +117,7 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 	for i := range s.Interfaces {
 		in := &s.Interfaces[i]
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", text.Name(in.Name), in.State, text.Metric(in.Rates.Second.Packets),
-			text.Metric(8*in.Rates.Second.Bytes), in.Lost(), text.Percent(in.Ring.Now), text.Percent(in.Pool.Now), text.Latency(recent(&in.Writes).P99), reach(&in.Kept))
+			text.Metric(8*in.Rates.Second.Bytes), in.Lost(), text.Percent(in.Ring.Now), text.Percent(in.Pool.Now), text.Latency(in.Writes.Recent().P99), reach(&in.Kept))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -171,14 +171,6 @@ func printInterface(w io.Writer, now time.Time, in *control.Interface) {
 func latencyText(l *control.Latency) string {
 	return fmt.Sprintf("median %s, p99 %s, at most %s (%d); in the last minute %s, %s (%d)", text.Latency(l.Median), text.Latency(l.P99), text.Latency(l.Max), l.Count,
 		text.Latency(l.Minute.Median), text.Latency(l.Minute.P99), l.Minute.Count)
-}
-
-// recent is the last minute, or all when nothing was done in it.
-func recent(l *control.Latency) control.Summary {
-	if l.Minute.Count > 0 {
-		return l.Minute
-	}
-	return l.Summary
 }
 
 func forecast(k *control.Kept) string {

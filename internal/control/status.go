@@ -102,6 +102,14 @@ type Latency struct {
 	Buckets []Bucket `json:"buckets"` // cumulative, from the shortest
 }
 
+// Recent returns the last minute, or all when nothing was done in it.
+func (l *Latency) Recent() Summary {
+	if l.Minute.Count > 0 {
+		return l.Minute
+	}
+	return l.Summary
+}
+
 // A Summary is a number of operations and how long they took, in seconds. The
 // quantiles are estimates within a factor of two.
 type Summary struct {

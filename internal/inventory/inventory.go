@@ -30,6 +30,14 @@ type Query struct {
 
 // Read lists a directory. It may be in use.
 func Read(dir string, q Query) (*Listing, error) {
+	l, err := read(dir, q)
+	if err != nil {
+		return nil, &store.UnreadableError{Err: err}
+	}
+	return l, nil
+}
+
+func read(dir string, q Query) (*Listing, error) {
 	looked := time.Now()
 	files, err := scan(dir)
 	if err != nil {

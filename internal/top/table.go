@@ -83,7 +83,7 @@ func (m *model) row(in *control.Interface, selected bool, c columns) string {
 		m.sparkline(h.spark(m.second, c.rate, rateOf), cyan),
 		lost, m.sparkline(h.spark(m.second, c.loss, lostOf), red),
 		m.bar(in.Ring.Now, c.bar), m.bar(in.Pool.Now, c.bar),
-		right(text.Latency(recent(&in.Writes).P99), 5), right(reach(&in.Kept), 6),
+		right(text.Latency(in.Writes.Recent().P99), 5), right(reach(&in.Kept), 6),
 	}, " ")
 }
 

@@ -202,16 +202,8 @@ func written(in *control.Interface) string {
 }
 
 func latency(l *control.Latency) string {
-	r := recent(l)
+	r := l.Recent()
 	return fmt.Sprintf("med %s p99 %s max %s", text.Latency(r.Median), text.Latency(r.P99), text.Latency(l.Max))
-}
-
-// recent is the last minute, or all when nothing was done in it.
-func recent(l *control.Latency) control.Summary {
-	if l.Minute.Count > 0 {
-		return l.Minute
-	}
-	return l.Summary
 }
 
 // kept says what there is of the interface, and how long it will last.

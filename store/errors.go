@@ -31,3 +31,20 @@ func (e *UnfitError) Hints() []string {
 	}
 	return nil
 }
+
+// An UnreadableError says why a directory of recordings can't be read.
+type UnreadableError struct{ Err error }
+
+func (e *UnreadableError) Error() string { return e.Err.Error() }
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// Hints says what to do about it.
+func (e *UnreadableError) Hints() []string {
+	switch {
+	case errors.Is(e, fs.ErrNotExist), errors.Is(e, syscall.ENOTDIR):
+		return []string{"name the directory that capd records into: directory in capd.toml, -d of capd run"}
+	case errors.Is(e, fs.ErrPermission):
+		return []string{fmt.Sprintf("this is user %d: recordings are for capd's user and group", os.Geteuid())}
+	}
+	return nil
+}
