@@ -93,6 +93,7 @@ var testsMayImport = map[string][]string{
 	"internal/retain":    {"pcap"},           // for the same
 	"internal/inventory": {"pcap", "writer"}, // for files
 	"internal/read":      {"internal/hint"},  // as commands print errors
+	"internal/extract":   {"internal/hint"},  // the same
 	"internal/service":   {"internal/hint"},  // the same
 	"internal/terminal":  {"ledger"},         // a long reading
 	"capture":            {"capture/fake", unix},

@@ -130,3 +130,35 @@ func TestFollowFile(t *testing.T) {
 		t.Errorf("%d packets more, %v", n, err)
 	}
 }
+
+// FuzzNext: whatever the bytes are, compressed or not, reading ends, and with an error that names the file.
+func FuzzNext(f *testing.F) {
+	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
+		whole, _ := recordFile(format, 60, 61)
+		f.Add(whole)
+		z, err := zstd.NewWriter(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(z.EncodeAll(whole, nil))
+		var gz bytes.Buffer
+		g := gzip.NewWriter(&gz)
+		_, _ = g.Write(whole)
+		g.Close()
+		f.Add(gz.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		file := New("x", io.LimitReader(bytes.NewReader(b), 1<<20), Options{})
+		for n := 0; ; n++ {
+			if _, err := file.Next(); err != nil {
+				if err != io.EOF && !strings.HasPrefix(err.Error(), "read x: after ") || file.Seen() != uint64(n) {
+					t.Errorf("%v after %d packets", err, n)
+				}
+				return
+			}
+			if n > 1<<20 {
+				return // a small file may be many packets, compressed
+			}
+		}
+	})
+}
