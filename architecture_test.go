@@ -39,13 +39,13 @@ var mayImport = map[string][]string{
 	"internal/control": {"internal/hint", "internal/text", unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
-		"internal/after", "internal/control", "internal/device", "internal/linkwatch", "internal/metrics", "internal/retain", "internal/text",
+		"internal/after", "internal/control", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/retain", "internal/text",
 	},
 	"internal/check": {
 		"capture", "config", "pcap", "store",
-		"internal/device", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
+		"internal/setup", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
 	},
-	"internal/device":  {"capture", "config", "filter", "pcap", "internal/hint"},
+	"internal/setup":   {"capture", "config", "filter", "pcap", "internal/hint"},
 	"internal/extract": {"pcap", "store", "internal/read", "internal/text"},
 	"internal/hint":    {},
 	"internal/read":    {"filter", "pcap", "store", "internal/text"},
@@ -57,7 +57,7 @@ var mayImport = map[string][]string{
 	"internal/text":     {"config"},
 	"internal/watch": {
 		"capture", "config", "pcap", "store",
-		"internal/decode", "internal/device", "internal/read", "internal/terminal", "internal/text",
+		"internal/decode", "internal/setup", "internal/read", "internal/terminal", "internal/text",
 	},
 	"internal/decode":      {"pcap"},
 	"internal/inventory":   {"ledger", "store"},

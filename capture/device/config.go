@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"capd/internal/hint"
 	"capd/pcap"
 )
 
@@ -119,10 +120,10 @@ var (
 
 // Errors that Open and Attach return wrapped.
 var (
-	ErrPermission  = errors.New("operation not permitted") // no CAP_NET_RAW, or no access to the BPF device
-	ErrNoInterface = errors.New("no such interface")
+	ErrPermission  = hint.New("operation not permitted", privilege()...) // no CAP_NET_RAW, or no access to the BPF device
+	ErrNoInterface = hint.New("no such interface", "capd interfaces lists what can be recorded")
 	ErrAttached    = errors.New("device has a handle already")
-	ErrLinkType    = errors.New("not one of those that the interface has") // see Config.LinkType; the error names those that it has
+	ErrLinkType    = hint.New("not one of those that the interface has", "capd interfaces lists the link types of each interface") // see Config.LinkType; the error names those that it has
 )
 
 // A Mode is the way frames come from the kernel.

@@ -17,10 +17,10 @@ import (
 
 	"capd/capture"
 	"capd/config"
-	"capd/internal/device"
 	"capd/internal/hint"
 	"capd/internal/retain"
 	"capd/internal/sandbox"
+	"capd/internal/setup"
 	"capd/internal/text"
 	"capd/pcap"
 )
@@ -76,7 +76,7 @@ func (c *Checker) Failed() bool {
 // Check looks at all that the configuration names.
 func (c *Checker) Check(cfg *config.Config) {
 	if len(cfg.Interfaces) == 0 {
-		c.Refuse("configuration", device.ErrNoInterfaces)
+		c.Refuse("configuration", setup.ErrNoInterfaces)
 		return
 	}
 	c.add(OK, "configuration", "", "interfaces by %s, digest %.12s", text.Count(len(cfg.Interfaces), "name"), cfg.Digest())
@@ -162,6 +162,6 @@ func (c *Checker) entry(i *config.Interface, all []capture.Interface) {
 	case i.Wait:
 		c.add(Warn, i.Name, "run waits for it", "no such interface")
 	default:
-		c.Refuse(i.Name, &device.MissingError{Name: i.Name, There: names})
+		c.Refuse(i.Name, &setup.MissingError{Name: i.Name, There: names})
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"capd/capture"
 	"capd/config"
-	"capd/internal/device"
+	"capd/internal/setup"
 	"capd/internal/text"
 )
 
@@ -51,19 +51,19 @@ func (c *Checker) open(link capture.Interface, i *config.Interface) bool {
 	if !c.filter(link, i) {
 		return false
 	}
-	plan := device.For(link.Name, i)
-	cfg, err := plan.Compile(link.LinkType)
+	wanted := setup.For(link.Name, i)
+	cfg, err := wanted.Compile(link.LinkType)
 	if err != nil {
 		c.Refuse(link.Name, err)
 		return false
 	}
-	lanes := plan.Lanes
-	devices, err := capture.OpenGroup(cfg, lanes, plan.Spread)
+	lanes := wanted.Lanes
+	devices, err := capture.OpenGroup(cfg, lanes, wanted.Spread)
 	if errors.Is(err, capture.ErrDown) && !link.Up {
 		// The kernel makes no group of an interface that is down. One device proves the rest.
 		c.add(Warn, link.Name, "", "its %d devices can't be joined into a group while it is down", lanes)
 		lanes = 1
-		devices, err = capture.OpenGroup(cfg, lanes, plan.Spread)
+		devices, err = capture.OpenGroup(cfg, lanes, wanted.Spread)
 	}
 	if err != nil {
 		c.Refuse(link.Name, err)
@@ -134,12 +134,12 @@ func (c *Checker) filter(link capture.Interface, i *config.Interface) bool {
 	if i.Filter == "" {
 		return true
 	}
-	chosen, err := device.LinkType(i.LinkType, link.LinkType)
+	chosen, err := setup.LinkType(i.LinkType, link.LinkType)
 	if err != nil {
 		c.Refuse(link.Name, err)
 		return false
 	}
-	p, err := device.Compile(i.Filter, chosen)
+	p, err := setup.Compile(i.Filter, chosen)
 	switch {
 	case err != nil:
 		c.Refuse(link.Name, err)

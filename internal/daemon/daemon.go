@@ -6,8 +6,8 @@ import (
 	"bytes"
 	"capd/capture"
 	"capd/config"
-	"capd/internal/device"
 	"capd/internal/linkwatch"
+	"capd/internal/setup"
 	"capd/ledger"
 	"capd/pcap"
 	"capd/store"
@@ -112,7 +112,7 @@ func New(opt Options) (*Daemon, error) {
 	}
 	d.current.Store(opt.Config)
 	if len(opt.Config.Interfaces) == 0 {
-		return nil, device.ErrNoInterfaces
+		return nil, setup.ErrNoInterfaces
 	}
 	if err := d.look(); err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func sameLink(a, b capture.Interface) bool {
 		bytes.Equal(a.Address, b.Address)
 }
 
-// missing returns a device.MissingError for the first interface that is not there and
+// missing returns a setup.MissingError for the first interface that is not there and
 // must be.
 func (d *Daemon) missing(c *config.Config) error {
 	l := *d.links.Load()
@@ -186,7 +186,7 @@ func (d *Daemon) missing(c *config.Config) error {
 			found = found || one.Match(name)
 		}
 		if !found {
-			return &device.MissingError{Name: one.Name, There: slices.Sorted(l.names())}
+			return &setup.MissingError{Name: one.Name, There: slices.Sorted(l.names())}
 		}
 	}
 	return nil
@@ -200,9 +200,9 @@ func checkFilters(c *config.Config) error {
 		if c.Interfaces[i].Name == capture.Any {
 			link = pcap.LinkTypeLinuxSLL2
 		}
-		link, err := device.LinkType(c.Interfaces[i].LinkType, link)
+		link, err := setup.LinkType(c.Interfaces[i].LinkType, link)
 		if err == nil {
-			_, err = device.Program(c.Interfaces[i].Filter, link)
+			_, err = setup.Program(c.Interfaces[i].Filter, link)
 		}
 		if err != nil {
 			return fmt.Errorf("interface %s: %w", c.Interfaces[i].Name, err)

@@ -3,7 +3,7 @@ package daemon
 import (
 	"capd/capture"
 	"capd/config"
-	"capd/internal/device"
+	"capd/internal/setup"
 	"capd/internal/testnet"
 	"capd/ledger"
 	"capd/pcap"
@@ -271,13 +271,13 @@ func TestRefuses(t *testing.T) {
 		iface, dir string
 		want       error
 	}{
-		"interface": {"nope", dir, new(device.MissingError)},
+		"interface": {"nope", dir, new(setup.MissingError)},
 		"directory": {"v1", file, os.ErrInvalid},
 		"nowhere":   {"v1", filepath.Join(dir, "no", "such"), os.ErrNotExist},
 	} {
 		r := newRig(t, func(cfg *config.Config) { cfg.Directory, cfg.Wait = c.dir, false }, c.iface)
 		_, err := New(r.options())
-		var missing *device.MissingError
+		var missing *setup.MissingError
 		switch {
 		case err == nil:
 			t.Errorf("%s: taken", name)

@@ -3,7 +3,7 @@ package daemon
 import (
 	"capd/capture"
 	"capd/config"
-	"capd/internal/device"
+	"capd/internal/setup"
 	"capd/internal/text"
 	"capd/ledger"
 	"capd/pcap"
@@ -275,7 +275,7 @@ func (r *recorder) attach() error {
 		r.closeDevice()
 		return err
 	}
-	if link, err := device.LinkType(r.cfg.LinkType, r.link.LinkType); r.cfg.Filter != "" && (err != nil || h.LinkType() != link) {
+	if link, err := setup.LinkType(r.cfg.LinkType, r.link.LinkType); r.cfg.Filter != "" && (err != nil || h.LinkType() != link) {
 		_ = h.Close()
 		r.closeDevice()
 		return errChanged
@@ -295,7 +295,7 @@ func (r *recorder) attach() error {
 	for _, w := range r.device.Warnings() {
 		r.log.Warn(w)
 	}
-	if w := device.Remark(r.cfg.Filter, h.LinkType()); w != "" {
+	if w := setup.Remark(r.cfg.Filter, h.LinkType()); w != "" {
 		r.log.Warn(w, "filter", r.cfg.Filter)
 	}
 	return nil

@@ -3,7 +3,7 @@ package daemon
 import (
 	"capd/capture"
 	"capd/config"
-	"capd/internal/device"
+	"capd/internal/setup"
 	"capd/ledger"
 	"capd/writer"
 	"errors"
@@ -66,7 +66,7 @@ func (d *Daemon) Reload(next *config.Config) error {
 // opens directories that are new.
 func (d *Daemon) prove(next *config.Config) error {
 	if len(next.Interfaces) == 0 {
-		return device.ErrNoInterfaces
+		return setup.ErrNoInterfaces
 	}
 	if err := next.Validate(); err != nil {
 		return err
@@ -117,8 +117,8 @@ func (s *succession) open(d *Daemon, name string) error {
 		return err
 	}
 	src := s.heirs[0].source
-	src.plan.Config.Gated = true
-	defer func() { src.plan.Config.Gated = false }()
+	src.wanted.Config.Gated = true
+	defer func() { src.wanted.Config.Gated = false }()
 	for _, r := range s.heirs {
 		r.inherit = s.by
 		err = r.takeDevice()

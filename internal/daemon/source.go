@@ -7,7 +7,7 @@ import (
 
 	"capd/capture"
 	"capd/config"
-	"capd/internal/device"
+	"capd/internal/setup"
 	"capd/pcap"
 )
 
@@ -19,7 +19,7 @@ var errHeld = errors.New("other lanes have not let go of the interface yet")
 // finds them closed, and the others find theirs.
 type source struct {
 	system System
-	plan   device.Plan
+	wanted setup.Devices
 
 	mu      sync.Mutex
 	devices []*capture.Device // opened and not yet taken
@@ -28,7 +28,7 @@ type source struct {
 }
 
 func newSource(system System, name string, c *config.Interface) *source {
-	return &source{system: system, plan: device.For(name, c)}
+	return &source{system: system, wanted: setup.For(name, c)}
 }
 
 // take returns the device of a lane, from 0, and opens all if none is open. The
@@ -42,11 +42,11 @@ func (s *source) take(lane int, link pcap.LinkType) (*capture.Device, error) {
 			return nil, errHeld
 		}
 		s.closeLocked()
-		cfg, err := s.plan.Compile(link)
+		cfg, err := s.wanted.Compile(link)
 		if err != nil {
 			return nil, err
 		}
-		devices, err := s.system.OpenGroup(cfg, s.plan.Lanes, s.plan.Spread)
+		devices, err := s.system.OpenGroup(cfg, s.wanted.Lanes, s.wanted.Spread)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +69,7 @@ func (s *source) done() {
 func (s *source) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone++; s.gone == s.plan.Lanes {
+	if s.gone++; s.gone == s.wanted.Lanes {
 		s.closeLocked()
 	}
 }

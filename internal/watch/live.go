@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"capd/capture"
-	"capd/internal/device"
+	"capd/internal/setup"
 	"capd/internal/text"
 	"capd/pcap"
 )
@@ -53,7 +53,7 @@ func (w *watcher) open(name string) (*ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	code, err := device.Program(w.Filter, link)
+	code, err := setup.Program(w.Filter, link)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", text.Name(name), err)
 	}

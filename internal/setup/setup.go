@@ -1,6 +1,6 @@
-// Package device says how an interface is opened: which devices its configuration asks for, with its filter compiled for
+// Package setup says how an interface is opened: which devices its configuration asks for, with its filter compiled for
 // what they capture.
-package device
+package setup
 
 import (
 	"fmt"
@@ -13,17 +13,17 @@ import (
 	"capd/pcap"
 )
 
-// A Plan says which devices one interface is recorded from.
-type Plan struct {
+// Devices says which devices one interface is recorded from.
+type Devices struct {
 	Config capture.Config // without its filter: see Compile
 	Filter string         // expression; empty: all frames
 	Lanes  int            // devices that share the frames
 	Spread capture.Spread // how they share them
 }
 
-// For returns the plan that a configuration has for an interface.
-func For(name string, c *config.Interface) Plan {
-	p := Plan{
+// For returns what a configuration says for an interface.
+func For(name string, c *config.Interface) Devices {
+	d := Devices{
 		Config: capture.Config{
 			Interface:    name,
 			Snaplen:      c.Snaplen,
@@ -38,9 +38,9 @@ func For(name string, c *config.Interface) Plan {
 		Lanes:  c.Fanout,
 	}
 	if c.FanoutMode == config.FanoutCPU {
-		p.Spread = capture.ByCPU
+		d.Spread = capture.ByCPU
 	}
-	return p
+	return d
 }
 
 func direction(s string) capture.Direction {
@@ -55,11 +55,11 @@ func direction(s string) capture.Direction {
 
 // Compile returns what to open. The filter is compiled for the link type that the configuration chooses, or for the
 // interface's own.
-func (p *Plan) Compile(own pcap.LinkType) (capture.Config, error) {
-	c := p.Config
+func (d *Devices) Compile(own pcap.LinkType) (capture.Config, error) {
+	c := d.Config
 	link, err := LinkType(c.LinkType, own)
 	if err == nil {
-		c.Filter, err = Program(p.Filter, link)
+		c.Filter, err = Program(d.Filter, link)
 	}
 	if err != nil {
 		return c, fmt.Errorf("open %s: %w", c.Interface, err)
