@@ -76,8 +76,8 @@ func (q *Question) concerns(e *Entry) bool {
 	return false
 }
 
-// ofNothing tells a verdict on an interface that the ledger does not know, or on
-// a time before its first line.
+// ofNothing reports whether a verdict is on an interface that the ledger does not
+// know, or on a time before its first line.
 func ofNothing(v Verdict) bool {
 	return v.Files == 0 && len(v.Missing) == 0 && !v.Since.Before(v.Until)
 }

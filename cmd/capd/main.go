@@ -83,8 +83,8 @@ func newRoot(confine service.Confiner) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capd",
 		Short: "Record every frame of network interfaces into rotated capture files",
-		Long: `capd records every frame of the interfaces it is told to watch into pcap or
-pcapng files, rotates them by size and time, and counts every loss.`,
+		Long: `capd records every frame of network interfaces into pcap or pcapng files,
+rotates them by size and time, and counts every loss.`,
 		Example: `  capd run -i eth0 -d /var/lib/capd
   capd run -c /etc/capd/capd.toml
   capd check -c /etc/capd/capd.toml`,

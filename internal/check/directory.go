@@ -56,7 +56,7 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 	}
 }
 
-// lock takes the directory's lock and gives it back. Where its file is missing nobody has it, and it is not made: it would
+// lock takes the directory's lock and gives it back. Without the lock's file nobody can hold it: the file is not made, as it would
 // stay.
 func lock(dir string) error {
 	if _, err := os.Lstat(filepath.Join(dir, store.LockName)); errors.Is(err, fs.ErrNotExist) {

@@ -57,7 +57,7 @@ type Told struct {
 	Clean         bool          `json:"clean"`  // it was finished in order: nothing else is lost
 }
 
-// states are those of files, by what their names tell. Files in other states are not listed.
+// states are the states that are listed, by those of the names.
 var states = map[store.State]State{
 	store.Recording: Recording, store.Finished: Finished, store.Zstd: Compressed, store.Gzip: Compressed, store.Damaged: Damaged,
 }
@@ -111,7 +111,7 @@ func see(files map[string]*File, base string, n store.Name, state store.State) {
 	files[finished] = &File{Name: base, Interface: n.Interface, Lane: n.Lane, State: listed, Begin: n.Start, sequence: n.Sequence}
 }
 
-// end takes over what a line tells of a file that has ended.
+// end adds what the line of a file that has ended says.
 func (f *File) end(e *ledger.Entry) {
 	if !e.Begin.IsZero() {
 		f.Begin = e.Begin
@@ -128,7 +128,7 @@ func (f *File) end(e *ledger.Entry) {
 	}
 }
 
-// compress takes over what a line tells of a compression: of the one that
+// compress adds what the line of a compression says: the one that
 // made this file, or that has replaced it since.
 func (f *File) compress(e *ledger.Entry, since bool) {
 	into := filepath.Base(e.Into)
@@ -153,7 +153,7 @@ func (f *File) settle(base string, busy bool) {
 	}
 }
 
-// measure asks the disk for what the ledger does not tell. It reports whether
+// measure asks the disk for what the ledger does not say. It reports whether
 // there is a file.
 func (f *File) measure(dir string) bool {
 	if f.Size > 0 && f.Whole() {

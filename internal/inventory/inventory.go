@@ -16,7 +16,7 @@ import (
 type Listing struct {
 	Directory string  `json:"directory"`
 	Files     []*File `json:"files"`   // in order of time
-	Missing   int     `json:"missing"` // files that the ledger names, nothing deleted that tells so, and that are not there
+	Missing   int     `json:"missing"` // files that the ledger names, that no line says to be deleted, and that are not there
 	Broken    int     `json:"broken"`  // lines of the ledger that can't be read
 }
 
@@ -25,7 +25,7 @@ type Query struct {
 	Interface    string    // empty: all
 	Since, Until time.Time // zero: no bound
 
-	Ledger ledger.ReadOptions // told how far the reading has come
+	Ledger ledger.ReadOptions // Begin and Read are called while the ledger is read
 }
 
 // Read lists a directory. It may be in use.
@@ -109,7 +109,7 @@ func (r *reading) ledger(dir string, s ledger.ReadOptions) error {
 		var damage *ledger.LineError
 		switch {
 		case err == nil:
-			r.hear(&e)
+			r.add(&e)
 		case !errors.As(err, &damage):
 			return err
 		case !damage.Torn:
@@ -119,9 +119,9 @@ func (r *reading) ledger(dir string, s ledger.ReadOptions) error {
 	return nil
 }
 
-// hear takes note of a line. One that was written after the directory was
-// looked into tells what happened since.
-func (r *reading) hear(e *ledger.Entry) {
+// add adds what a line says. One that was written after the directory was read
+// says what has changed since.
+func (r *reading) add(e *ledger.Entry) {
 	f, since := r.files[e.Name], e.Time.After(r.looked)
 	switch {
 	case e.Kind == ledger.KindDeleted:

@@ -64,7 +64,7 @@ func (f *follower) Read(b []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// renamed says whether the name is another file's now, or nobody's.
+// renamed reports whether the file has lost its name, to another file or for good.
 func (f *follower) renamed() bool {
 	there, err := os.Stat(f.h.Name())
 	if err != nil {

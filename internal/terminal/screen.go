@@ -15,7 +15,7 @@ import (
 type Screen struct {
 	mu    sync.Mutex // guards shown, and makes each message whole
 	w     io.Writer
-	width func() int // columns of the terminal, 0 if it does not tell; nil when it is none
+	width func() int // columns of the terminal, 0 if that is not known; nil when it is none
 	shown bool       // there is a last line
 }
 

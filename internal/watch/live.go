@@ -16,39 +16,39 @@ import (
 	"capd/pcap"
 )
 
-// watchPatience is after how many milliseconds the kernel hands over packets
+// patience is after how many milliseconds the kernel hands over packets
 // that do not fill a block.
-const watchPatience = 20
+const patience = 20
 
 // live shows the packets of interfaces.
 func (w *watcher) live(ctx context.Context) error {
-	var rings rings
-	defer func() { rings.close() }()
+	var live liveFeeds
+	defer func() { live.close() }()
 	var feeds []feed
 	for _, name := range w.Interfaces {
-		r, err := w.open(name)
+		f, err := w.open(name)
 		if err != nil {
 			return err
 		}
-		rings = append(rings, r)
-		feeds = append(feeds, r)
+		live = append(live, f)
+		feeds = append(feeds, f)
 	}
 	counting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var reporter sync.WaitGroup
-	reporter.Go(func() { w.reportDrops(counting, rings) })
+	reporter.Go(func() { w.reportDrops(counting, live) })
 	_, err := w.attend(ctx, feeds)
 	stop()
 	reporter.Wait()
 	w.printer.leave()
 	if why := w.printer.why(); !errors.Is(why, errReaderGone) {
-		w.summary(rings)
+		w.summary(live)
 		err = errors.Join(err, why)
 	}
 	return err
 }
 
 // open opens an interface as a recorder does, with a ring of its own.
-func (w *watcher) open(name string) (*ring, error) {
+func (w *watcher) open(name string) (*liveFeed, error) {
 	link, err := linkTypeOf(name)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (w *watcher) open(name string) (*ring, error) {
 	}
 	dev, err := capture.Open(capture.Config{
 		Interface: name, Snaplen: w.Snaplen, Promiscuous: !w.NoPromiscuous,
-		RingSize: int(w.Ring), BlockTimeout: watchPatience, Filter: code,
+		RingSize: int(w.Ring), BlockTimeout: patience, Filter: code,
 	})
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (w *watcher) open(name string) (*ring, error) {
 	for _, warning := range dev.Warnings() {
 		w.notice("%s: %s", text.Name(name), warning)
 	}
-	return &ring{watcher: w, dev: dev, h: h, origin: newOrigin(name, link), others: make(map[uint32]*origin)}, nil
+	return &liveFeed{watcher: w, dev: dev, h: h, origin: newOrigin(name, link), others: make(map[uint32]*origin)}, nil
 }
 
 // linkTypeOf is the link type of the interface's packets. If there is no such
@@ -96,8 +96,8 @@ func linkTypeOf(name string) (pcap.LinkType, error) {
 	return pcap.LinkTypeEthernet, nil
 }
 
-// A ring is the feed of one interface.
-type ring struct {
+// A liveFeed is the feed of one interface, with a ring of its own.
+type liveFeed struct {
 	*watcher
 	dev    *capture.Device
 	h      *capture.Handle
@@ -106,59 +106,59 @@ type ring struct {
 	looked time.Time          // when the others were asked for their names
 }
 
-type rings []*ring
+type liveFeeds []*liveFeed
 
-func (all rings) close() {
-	for _, r := range all {
-		_ = r.dev.Close()
+func (all liveFeeds) close() {
+	for _, f := range all {
+		_ = f.dev.Close()
 	}
 }
 
-func (all rings) stats() []capture.Stats {
+func (all liveFeeds) stats() []capture.Stats {
 	list := make([]capture.Stats, len(all))
-	for i, r := range all {
-		list[i], _ = r.h.Stats() // counters that can't be read count as zero
+	for i, f := range all {
+		list[i], _ = f.h.Stats() // counters that can't be read count as zero
 	}
 	return list
 }
 
 // stop ends the reception: run returns when it has shown what came before.
-func (r *ring) stop() {
-	r.h.Refresh()
-	_ = r.h.Stop()
+func (f *liveFeed) stop() {
+	f.h.Refresh()
+	_ = f.h.Stop()
 }
 
-func (r *ring) run() error {
+func (f *liveFeed) run() error {
 	group := make([]pcap.Packet, 64)
 	for {
-		b, err := r.h.Next(0)
+		b, err := f.h.Next(0)
 		if b == nil && err == nil {
-			if r.printer.flush() != nil {
+			if f.printer.flush() != nil {
 				return nil // the printer knows why
 			}
-			b, err = r.h.Next(time.Second)
+			b, err = f.h.Next(time.Second)
 		}
 		switch {
 		case errors.Is(err, capture.ErrDown):
-			r.notice("%s is down; it is waited for", r.origin.label)
+			f.notice("%s is down; it is waited for", f.origin.label)
 		case errors.Is(err, capture.ErrClosed):
-			_ = r.printer.flush()
+			_ = f.printer.flush()
 			return nil
 		case err != nil:
-			_ = r.printer.flush()
-			return fmt.Errorf("watch %s: %w", r.origin.label, err)
-		case b != nil && r.batch(b, group) != nil:
+			_ = f.printer.flush()
+			return fmt.Errorf("watch %s: %w", f.origin.label, err)
+		case b != nil && f.batch(b, group) != nil:
 			return nil
 		}
 	}
 }
 
 // batch shows the packets of a batch.
-func (r *ring) batch(b *capture.Batch, group []pcap.Packet) error {
+func (f *liveFeed) batch(b *capture.Batch, group []pcap.Packet) error {
 	defer b.Release()
 	for n := b.Read(group); n > 0; n = b.Read(group) {
 		for i := range group[:n] {
-			if err := r.printer.show(r.of(&group[i]), &group[i]); err != nil {
+			if err := f.printer.show(f.of(&group[i]), &group[i]); err != nil {
 				return err
 			}
 		}
@@ -174,24 +174,24 @@ const (
 )
 
 // of is the interface of a packet.
-func (r *ring) of(p *pcap.Packet) *origin {
-	index, ok := cookedIndex(r.origin.link, p.Data)
+func (f *liveFeed) of(p *pcap.Packet) *origin {
+	index, ok := cookedIndex(f.origin.link, p.Data)
 	if !ok {
-		return r.origin
+		return f.origin
 	}
-	if o := r.others[index]; o != nil && time.Since(r.looked) < renameCheck {
+	if o := f.others[index]; o != nil && time.Since(f.looked) < renameCheck {
 		return o
 	}
-	if len(r.others) >= maxOthers || time.Since(r.looked) >= renameCheck {
-		clear(r.others)
-		r.looked = time.Now()
+	if len(f.others) >= maxOthers || time.Since(f.looked) >= renameCheck {
+		clear(f.others)
+		f.looked = time.Now()
 	}
 	name := unnamed(index)
 	if i, err := net.InterfaceByIndex(int(index)); err == nil {
 		name = i.Name
 	}
-	o := newOrigin(name, r.origin.link)
-	r.others[index] = o
+	o := newOrigin(name, f.origin.link)
+	f.others[index] = o
 	return o
 }
 
@@ -208,7 +208,7 @@ func cookedIndex(link pcap.LinkType, data []byte) (uint32, bool) {
 func unnamed(index uint32) string { return fmt.Sprintf("if%d", index) }
 
 // reportDrops says, at most once a second, that packets were lost since.
-func (w *watcher) reportDrops(ctx context.Context, rings rings) {
+func (w *watcher) reportDrops(ctx context.Context, live liveFeeds) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	var before uint64
@@ -219,7 +219,7 @@ func (w *watcher) reportDrops(ctx context.Context, rings rings) {
 		case <-t.C:
 		}
 		var dropped uint64
-		for _, s := range rings.stats() {
+		for _, s := range live.stats() {
 			dropped += s.Dropped
 		}
 		if dropped > before {
@@ -230,9 +230,9 @@ func (w *watcher) reportDrops(ctx context.Context, rings rings) {
 }
 
 // summary prints the counts at the end, each apart.
-func (w *watcher) summary(rings rings) {
+func (w *watcher) summary(live liveFeeds) {
 	var t capture.Stats
-	all := rings.stats()
+	all := live.stats()
 	for _, s := range all {
 		t.Received += s.Received
 		t.Dropped += s.Dropped
@@ -250,7 +250,7 @@ func (w *watcher) summary(rings rings) {
 	b.WriteString(w.printer.oddities())
 	for i, s := range all {
 		if len(all) > 1 {
-			fmt.Fprintf(&b, "%s: %d captured, %d dropped by the kernel\n", rings[i].origin.label, s.Received-s.Dropped, s.Dropped)
+			fmt.Fprintf(&b, "%s: %d captured, %d dropped by the kernel\n", live[i].origin.label, s.Received-s.Dropped, s.Dropped)
 		}
 	}
 	fmt.Fprint(w.screen, b.String())

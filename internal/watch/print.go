@@ -151,7 +151,7 @@ func (p *printer) oddities() string {
 	return b.String()
 }
 
-// leave ends the showing without waiting for a reader who takes nothing.
+// leave ends the showing without waiting for a reader that does not read.
 func (p *printer) leave() { p.aside.Store(true) }
 
 func (p *printer) decoder(link pcap.LinkType) *decode.Decoder {
