@@ -3,33 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
-	"capd/capture"
 	"capd/internal/hint"
+	"capd/internal/setup"
 	"capd/internal/text"
-	"capd/pcap"
 
 	"github.com/spf13/cobra"
 )
-
-// interfaceJSON is one element of the array that interfaces --json prints.
-type interfaceJSON struct {
-	Name      string         `json:"name"`
-	Index     int            `json:"index"` // 0: all interfaces together
-	State     string         `json:"state"` // up, down or no carrier
-	LinkType  string         `json:"link_type"`
-	LinkTypes []string       `json:"link_types,omitempty"` // to choose from, the one above first
-	MTU       int            `json:"mtu,omitempty"`        // bytes
-	Address   string         `json:"address,omitempty"`    // of the hardware
-	IPs       []netip.Prefix `json:"ips,omitempty"`
-	Error     string         `json:"error,omitempty"` // why it can't be opened
-
-	err error
-}
 
 func newInterfaces() *cobra.Command {
 	var asJSON bool
@@ -46,7 +29,7 @@ link_types, mtu, address (of the hardware), ips, or error where it can't be
 opened.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := listInterfaces()
+			all, err := setup.List()
 			if err != nil {
 				return err
 			}
@@ -60,49 +43,7 @@ opened.`,
 	return cmd
 }
 
-func listInterfaces() ([]interfaceJSON, error) {
-	all, err := capture.Interfaces()
-	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
-	}
-	list := make([]interfaceJSON, 0, len(all)+1)
-	for _, i := range all {
-		list = append(list, interfaceJSON{
-			Name: i.Name, Index: i.Index, State: linkState(i), LinkType: i.LinkType.String(), MTU: i.MTU,
-			Address: i.Address.String(), IPs: i.IPs,
-		})
-	}
-	list = append(list, interfaceJSON{Name: capture.Any, State: "up", LinkType: pcap.LinkTypeLinuxSLL2.String()})
-	for n := range list {
-		list[n].probe(capture.LinkTypes)
-	}
-	return list, nil
-}
-
-// probe opens the interface for its link types.
-func (i *interfaceJSON) probe(open func(name string) ([]pcap.LinkType, error)) {
-	types, err := open(i.Name)
-	if err != nil {
-		i.err, i.Error = err, err.Error()
-		return
-	}
-	for _, t := range types {
-		i.LinkTypes = append(i.LinkTypes, t.String())
-	}
-	i.LinkType = i.LinkTypes[0]
-}
-
-func linkState(i capture.Interface) string {
-	switch {
-	case !i.Up:
-		return "down"
-	case !i.Running:
-		return "no carrier"
-	}
-	return "up"
-}
-
-func printInterfaces(out io.Writer, all []interfaceJSON) error {
+func printInterfaces(out io.Writer, all []setup.Interface) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSTATE\tLINK TYPES\tMTU\tADDRESS\tIP")
 	for _, i := range all {
@@ -127,10 +68,10 @@ func printInterfaces(out io.Writer, all []interfaceJSON) error {
 
 // printClosed names the interfaces that can't be opened, once for each cause:
 // without privilege it is the same for all.
-func printClosed(out io.Writer, all []interfaceJSON) error {
+func printClosed(out io.Writer, all []setup.Interface) error {
 	var printed []string
 	for _, one := range all {
-		if one.err == nil || slices.Contains(printed, one.Error) {
+		if one.Err == nil || slices.Contains(printed, one.Error) {
 			continue
 		}
 		var names []string
@@ -141,7 +82,7 @@ func printClosed(out io.Writer, all []interfaceJSON) error {
 		}
 		printed = append(printed, one.Error)
 		fmt.Fprintf(out, "\n%s can't be opened: %s\n", strings.Join(names, ", "), one.Error)
-		for _, h := range hint.Of(one.err) {
+		for _, h := range hint.Of(one.Err) {
 			if _, err := fmt.Fprintf(out, "      hint: %s\n", h); err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"capd/capture"
+	"capd/internal/setup"
 	"capd/pcap"
 )
 
@@ -16,10 +17,10 @@ import (
 // named once for each cause.
 func TestInterfacesClosed(t *testing.T) {
 	answers := map[string]error{"en0": nil, "en1": capture.ErrPermission, "utun0": capture.ErrPermission, "gif0": errors.New("no such thing")}
-	var all []interfaceJSON
+	var all []setup.Interface
 	for _, name := range []string{"en0", "en1", "utun0", "gif0"} {
-		i := interfaceJSON{Name: name, State: "up", LinkType: "NULL"}
-		i.probe(func(name string) ([]pcap.LinkType, error) {
+		i := setup.Interface{Name: name, State: "up", LinkType: "NULL"}
+		i.Probe(func(name string) ([]pcap.LinkType, error) {
 			if err := answers[name]; err != nil {
 				return nil, fmt.Errorf("/dev/bpf0: %w", err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"capd/internal/hint"
@@ -58,7 +59,7 @@ func (f *Finder) path() (string, error) {
 	}
 	all := Find()
 	if f.Configured != nil {
-		if s := f.Configured(); s != "" && s != Auto {
+		if s := f.Configured(); s != "" && s != Auto && !slices.Contains(all, s) {
 			all = append(all, s)
 		}
 	}
