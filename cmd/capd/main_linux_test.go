@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"capd/internal/check"
+	"capd/internal/setup"
 	"capd/internal/terminal"
 	"capd/internal/testnet"
 	"capd/store"
@@ -128,7 +129,7 @@ func TestInterfaces(t *testing.T) {
 		}
 	}
 	code, out, _ = capd("interfaces", "--json")
-	var all []interfaceJSON
+	var all []setup.Interface
 	if err := json.Unmarshal([]byte(out), &all); err != nil || code != 0 || len(all) < 4 {
 		t.Errorf("%v: %s", err, out)
 	}
