@@ -1,4 +1,4 @@
-package after
+package finish
 
 import (
 	"os"
@@ -14,7 +14,7 @@ func BenchmarkCompress(b *testing.B) {
 			dir := b.TempDir()
 			f := capture(b, dir, 1, 50000, pcap.PCAPNG)
 			original := content(b, f.Path)
-			q, err := New(Options{Directory: dir, Compression: kind})
+			q, err := New(Options{Directory: opened(b, dir), Compression: kind})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -1,0 +1,89 @@
+package finish
+
+import (
+	"slices"
+
+	"capd/store"
+)
+
+// Names of the steps: in marks, in the configuration, and to the reader.
+const (
+	Compress = "compress"
+	Hook     = "hook"
+)
+
+// A step is one of the things that are done with each finished file. A further
+// one is a type with these methods, and a line in makeSteps.
+type step interface {
+	// name returns the step's name.
+	name() string
+
+	// needs reports whether the step is still to be done for a file that is
+	// there. It asks no disk and not the Directory, which may be locked.
+	needs(f *store.File) bool
+
+	// do does the step for the finished file of that name, in whatever form it
+	// has. The error is errNothing when there was nothing to do.
+	do(name string) (Outcome, error)
+}
+
+// A line is a step with the files that wait for it.
+type line struct {
+	step
+	workers int      // how many files are worked on at a time
+	files   []string // guarded by Queue.mu
+}
+
+// makeSteps makes the lines and opens the marks of those steps that have some.
+// Without such a step what an earlier one has done is forgotten: a hook that is
+// set again later is for the files that come then.
+func (q *Queue) makeSteps() error {
+	q.lines = []*line{{
+		step:    &compressStep{pack: q.pack, dir: q.dir, self: q.opt.Self, stop: q.stop, kill: q.kill},
+		workers: 1,
+	}}
+	if len(q.opt.Hook) == 0 {
+		return store.RemoveMarks(q.dir.Path())
+	}
+	var present []string
+	for f := range q.dir.All() {
+		if f.HasData() {
+			present = append(present, f.Name.String())
+		}
+	}
+	var err error
+	if q.marks, err = store.OpenMarks(q.dir.Path(), []string{Hook}, present); err != nil {
+		return err
+	}
+	q.lines = append(q.lines, &line{
+		step:    &hookStep{opt: &q.opt, marks: q.marks, kill: q.kill, settle: q.record},
+		workers: q.opt.HookAtOnce,
+	})
+	return nil
+}
+
+// Next returns the name of the first step that has not succeeded for the file;
+// of those named, if any are. It is empty if all have. It does not ask the
+// Directory, which may be locked.
+func (q *Queue) Next(f *store.File, of ...string) string {
+	for _, l := range q.lines {
+		if (len(of) == 0 || slices.Contains(of, l.name())) && f.HasData() && l.needs(f) {
+			return l.name()
+		}
+	}
+	return ""
+}
+
+// lineOf returns the index of the first line from the given one on that the file
+// needs, or -1.
+func (q *Queue) lineOf(f *store.File, from int) int {
+	if !f.HasData() {
+		return -1
+	}
+	for i := from; i < len(q.lines); i++ {
+		if q.lines[i].needs(f) {
+			return i
+		}
+	}
+	return -1
+}
