@@ -126,7 +126,7 @@ func (k *Keeper) finishDeletions(ctx context.Context) {
 				return
 			}
 			if k.opt.Deleted != nil {
-				k.opt.Deleted(Deletion{name, info.Size(), Resumed}, err)
+				k.opt.Deleted(Deletion{Name: name, Size: info.Size(), Limit: Resumed}, err)
 			}
 		}
 		k.dir.Look(name)
