@@ -2,7 +2,6 @@ package main
 
 import (
 	"capd/filter"
-	"capd/internal/after"
 	"capd/pcap"
 	"capd/store"
 	"errors"
@@ -205,7 +204,7 @@ func (u unreadable) hints() []string {
 	finished, isPartial := strings.CutSuffix(u.Path, store.Partial)
 	switch {
 	case errors.Is(u, fs.ErrNotExist) && isPartial:
-		for _, ext := range []string{"", after.Zstd.Ext(), after.Gzip.Ext()} {
+		for _, ext := range []string{"", store.Zstd.Ext(), store.Gzip.Ext()} {
 			if sizeOf(finished+ext) > 0 {
 				return []string{"it is finished by now: " + quoted(finished+ext)}
 			}

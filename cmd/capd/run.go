@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"capd/config"
-	"capd/internal/after"
 	"capd/internal/daemon"
+	"capd/internal/finish"
 	"capd/internal/notify"
 
 	"github.com/spf13/cobra"
@@ -198,7 +198,7 @@ func newCompress() *cobra.Command {
 		Hidden: true,
 		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return after.Main(cmd.InOrStdin(), cmd.OutOrStdout())
+			return finish.Main(cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 }

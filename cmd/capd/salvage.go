@@ -1,7 +1,6 @@
 package main
 
 import (
-	"capd/internal/after"
 	"capd/store"
 	"capd/writer"
 	"errors"
@@ -93,7 +92,7 @@ func (e *salvageError) hints() []string {
 		return []string{fmt.Sprintf("this is user %d: FILE must be readable for it, and its directory writable, as the copy is made there", os.Geteuid())}
 	case errors.Is(e, fs.ErrNotExist), errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EDQUOT):
 		return directoryHints(e)
-	case slices.Contains([]string{after.Gzip.Ext(), after.Zstd.Ext()}, filepath.Ext(e.path)):
+	case slices.Contains([]string{store.Gzip.Ext(), store.Zstd.Ext()}, filepath.Ext(e.path)):
 		return []string{"it seems to be compressed: decompress it first, as with gzip -d or zstd -d"}
 	}
 	return nil

@@ -271,7 +271,7 @@ func TestReloadFinished(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.await("the new word", func() bool {
-			w := r.d.dirs.at(r.dir).after
+			w := r.d.dirs.at(r.dir).finish
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return !w.changing

@@ -320,6 +320,7 @@ func (q *Queue) process(i int, name string) {
 	} else {
 		pause := min(max(2*q.failed[name].pause, firstPause), lastPause)
 		q.failed[name] = attempt{pause, time.Now().Add(pause)}
+		q.opt.Log.Warn("a step failed: it is tried again", "step", step, "file", out.Path, "in", pause, "error", err)
 		q.nudge()
 	}
 	q.mu.Unlock()

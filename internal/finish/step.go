@@ -62,13 +62,19 @@ func (q *Queue) makeSteps() error {
 	return nil
 }
 
-// Next returns the name of the first step that has not succeeded for the file;
-// of those named, if any are. It is empty if all have. It does not ask the
-// Directory, which may be locked.
+// Next returns the name of the first step that has not succeeded for a finished
+// file, of those named, if any are. It is empty if all have. A step that this
+// Queue does not do has not succeeded. Next does not ask the Directory, which may
+// be locked.
 func (q *Queue) Next(f *store.File, of ...string) string {
 	for _, l := range q.lines {
-		if (len(of) == 0 || slices.Contains(of, l.name())) && f.HasData() && l.needs(f) {
+		if (len(of) == 0 || slices.Contains(of, l.name())) && l.needs(f) {
 			return l.name()
+		}
+	}
+	for _, name := range of {
+		if !slices.ContainsFunc(q.lines, func(l *line) bool { return l.name() == name }) {
+			return name
 		}
 	}
 	return ""

@@ -16,14 +16,14 @@ var errHeld = errors.New("held")
 
 // filesOf returns the files of a directory as a plan sees them: one that is
 // finished and one that is not are two, as limits delete only the one. Steps, if
-// not nil, returns a finished file's Pending and Must.
-func filesOf(d *store.Directory, steps func(*store.File) (pending, must string)) []File {
+// not nil, returns a finished file's Pending and KeepUntil.
+func filesOf(d *store.Directory, steps func(*store.File) (pending, keepUntil string)) []File {
 	all := make([]File, 0, d.Len())
 	for f := range d.All() {
 		if f.HasData() {
 			file := File{Name: f.Name, Size: f.Size(), Held: f.Held}
 			if steps != nil {
-				file.Pending, file.Must = steps(f)
+				file.Pending, file.KeepUntil = steps(f)
 			}
 			all = append(all, file)
 		}

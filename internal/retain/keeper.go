@@ -28,9 +28,9 @@ type Options struct {
 	Deleted   func(Deletion, error)       // told of each deletion, and of what failed; may be nil
 	Log       *slog.Logger                // may be nil
 
-	// Steps returns the Pending and Must of a finished file. The Directory is
+	// Steps returns Pending and KeepUntil of a finished file. The Directory is
 	// locked meanwhile. Nil: no file has to wait for a step.
-	Steps func(*store.File) (pending, must string)
+	Steps func(*store.File) (pending, keepUntil string)
 
 	// Yields is called when limits begin to yield to a step, with the time, and
 	// when they yield to it no more, with both times. May be nil.

@@ -58,13 +58,13 @@ type File struct {
 	// limit deletes other files before it. Empty: there is none.
 	Pending string
 
-	// Must is the first step that has not succeeded for the file and without
+	// KeepUntil is the first step that has not succeeded for the file and until
 	// which it may not be deleted: it counts, but stays. Empty: there is none.
-	Must string
+	KeepUntil string
 }
 
 // waits reports whether a step has not succeeded for the file.
-func (f *File) waits() bool { return f.Pending != "" || f.Must != "" }
+func (f *File) waits() bool { return f.Pending != "" || f.KeepUntil != "" }
 
 // A Limit is the name of a limit.
 type Limit string
@@ -135,7 +135,9 @@ type planner struct {
 	ifaces map[string]*scope
 	plan   []Deletion
 	floor  bool // kept a file that a limit wants gone
-	yields []Yield
+
+	yields  []Yield
+	yielded uint64 // bytes of the files in it
 }
 
 // pass goes through the files for which a step is pending, or through the others,
@@ -158,20 +160,17 @@ func (p *planner) pass(queue []*queued, of func(*queued) *scope, pending bool) {
 			}
 			continue
 		}
+		if q.KeepUntil != "" {
+			p.keepUntil(q, s)
+			continue
+		}
 		limit := s.exceeded(q, p.space, p.freed)
-		kept := p.all.keeps(q) || iface.keeps(q)
 		switch {
 		case limit == "":
-		case kept:
+		case p.all.keeps(q) || iface.keeps(q):
 			p.floor = true
-		case q.Must != "":
-			p.yield(q, limit)
 		default:
 			p.delete(q, limit)
-		}
-		if q.Must != "" {
-			p.all.passOver(q)
-			iface.passOver(q)
 		}
 	}
 }
@@ -184,17 +183,36 @@ func (p *planner) delete(q *queued, limit Limit) {
 	p.plan = append(p.plan, Deletion{Name: q.Name, Size: q.Size, Limit: limit, Pending: q.Pending})
 }
 
-// yield notes that a limit wants a file gone that must stay. An interface's limit
-// and the directory's may want the same one.
+// keepUntil notes that a file stays for a step, and whether the scope's limits
+// want it gone: if those before it, which stay too, were gone.
+func (p *planner) keepUntil(q *queued, s *scope) {
+	iface := p.ifaces[q.Name.Interface]
+	if !q.yielded {
+		limit := s.without().exceeded(q, p.space, p.freed+p.yielded)
+		switch {
+		case limit == "":
+		case p.all.keeps(q) || iface.keeps(q):
+			p.floor = true
+		default:
+			p.yield(q, limit)
+		}
+	}
+	p.all.passOver(q)
+	iface.passOver(q)
+}
+
 func (p *planner) yield(q *queued, limit Limit) {
-	i := slices.IndexFunc(p.yields, func(y Yield) bool { return y.Step == q.Must })
+	i := slices.IndexFunc(p.yields, func(y Yield) bool { return y.Step == q.KeepUntil })
 	if i < 0 {
 		i = len(p.yields)
-		p.yields = append(p.yields, Yield{Step: q.Must, Limit: limit})
+		p.yields = append(p.yields, Yield{Step: q.KeepUntil, Limit: limit})
 	}
-	if !q.yielded {
-		q.yielded = true
-		p.yields[i].Files++
+	p.yields[i].Files++
+	q.yielded = true
+	p.yielded += uint64(q.Size)
+	for _, s := range [...]*scope{p.all, p.ifaces[q.Name.Interface]} {
+		s.yieldedFiles++
+		s.yieldedBytes += q.Size
 	}
 }
 
@@ -209,6 +227,17 @@ type scope struct {
 	// for a step. A floor is of the newest files: they are no part of it.
 	olderFiles int
 	olderBytes int64
+
+	yieldedFiles int // that are in a Yield
+	yieldedBytes int64
+}
+
+// without returns the scope as if no limit had to yield.
+func (s *scope) without() *scope {
+	w := *s
+	w.files -= s.yieldedFiles
+	w.used -= s.yieldedBytes
+	return &w
 }
 
 func (s *scope) beginPass() { s.olderFiles, s.olderBytes = 0, 0 }

@@ -24,7 +24,7 @@ func TestKeeperYields(t *testing.T) {
 	var said []string
 	opt := Options{
 		Policy: directory(Limits{Count: 2}),
-		Steps: func(f *store.File) (pending, must string) {
+		Steps: func(f *store.File) (pending, keepUntil string) {
 			mu.Lock()
 			defer mu.Unlock()
 			if slices.Contains(waits, f.Name.Sequence) {
@@ -42,7 +42,7 @@ func TestKeeperYields(t *testing.T) {
 		if got := l.String(); got != "eth05:count eth06:count" {
 			t.Errorf("deleted %q", got)
 		}
-		if s := k.Stats(); s.Pending["compress"] != 4 || len(s.Yields) != 1 || s.Yields[0] != (Yield{"hook", ByCount, 4}) || s.Files != 4 {
+		if s := k.Stats(); s.Pending["compress"] != 4 || len(s.Yields) != 1 || s.Yields[0] != (Yield{"hook", ByCount, 2}) || s.Files != 4 {
 			t.Errorf("%+v", s)
 		}
 		mu.Lock()
@@ -57,7 +57,7 @@ func TestKeeperYields(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
-	if got := strings.Join(said, "; "); got != "hook count 4 true; hook count 4 true" {
+	if got := strings.Join(said, "; "); got != "hook count 2 true; hook count 2 true" {
 		t.Errorf("said %q", got)
 	}
 }
