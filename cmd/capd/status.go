@@ -33,8 +33,9 @@ func newStatus() *cobra.Command {
 ring, memory and disk do. --check prints one line for monitoring instead.
 
 The exit code is 0 if everything is recorded; 1 if frames were lost since the
-last look or an interface is waited for; 2 if an interface is down, its disk
-fails, or no capd answers. Each user's looks, and each --looker's, count apart.`,
+last look, an interface is waited for, or limits yield to a step that fails (see
+keep_until in capd.toml(5)); 2 if an interface is down, its disk fails, or no
+capd answers. Each user's looks, and each --looker's, count apart.`,
 		Example: `  capd status
   capd status --check --looker nagios
   capd status --json | jq '.interfaces[] | {interface, state, rates}'`,

@@ -49,11 +49,15 @@ func (d *directory) openFinisher(c *config.Config, self []string, log *slog.Logg
 
 func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) (*finish.Queue, error) {
 	f := &c.Finished
+	keepFree := uint64(c.Retain.MinFree.Bytes)
+	if len(f.KeepUntil) > 0 {
+		keepFree = 0 // limits wait for the compression: it must not wait for them
+	}
 	q, err := finish.New(finish.Options{
 		Directory:   d.store,
 		Compression: finish.Compression(f.Compress),
 		Level:       f.Level,
-		KeepFree:    uint64(c.Retain.MinFree.Bytes),
+		KeepFree:    keepFree,
 		Self:        self,
 		Hook:        f.Hook,
 		HookTimeout: time.Duration(f.Timeout),
