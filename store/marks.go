@@ -14,6 +14,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"capd/pcap"
 )
 
 // Names of the journals of marks. Neither parses as a capture file's.
@@ -46,13 +48,29 @@ type Marks struct {
 	steps []string // that have marks; bit i of markedFile.done is that of steps[i]
 
 	mu    sync.Mutex // guards what follows; never held while the disk works
-	files map[string]markedFile
+	files map[markKey]markedFile
 	kept  int // files when the journal was last written anew
 	lines int // appended since
 
 	io   sync.Mutex // guards the journal; taken before mu
 	file *os.File
 	torn bool // the last write failed: its line may be cut off
+}
+
+// A markKey is a Name as a key of maps: to spell the name would take longer than
+// all else, and retention asks for every file of a directory.
+type markKey struct {
+	iface    string
+	start    int64 // seconds since 1970
+	sequence uint64
+	lane     int
+	format   pcap.Format
+}
+
+func keyOf(n Name) markKey { return markKey{n.Interface, n.Start.Unix(), n.Sequence, n.Lane, n.Format} }
+
+func (k markKey) name() Name {
+	return Name{Interface: k.iface, Start: time.Unix(k.start, 0).UTC(), Sequence: k.sequence, Lane: k.lane, Format: k.format}
 }
 
 // maxMarkedSteps is how many steps the bits of a markedFile have room for.
@@ -86,14 +104,14 @@ type markLine struct {
 }
 
 // OpenMarks reads a directory's journal and writes it anew, for the files that
-// are present, by their names when finished. A step that the journal does not
+// are present. A step that the journal does not
 // know yet is for the files to come: it counts as done for those that are
 // present. The marks of steps that are not named are forgotten.
-func OpenMarks(dir string, steps, present []string) (*Marks, error) {
+func OpenMarks(dir string, steps []string, present []Name) (*Marks, error) {
 	if len(steps) > maxMarkedSteps {
 		return nil, fmt.Errorf("marks of %d steps: more than %d", len(steps), maxMarkedSteps)
 	}
-	m := &Marks{path: filepath.Join(dir, MarksName), steps: steps, files: make(map[string]markedFile)}
+	m := &Marks{path: filepath.Join(dir, MarksName), steps: steps, files: make(map[markKey]markedFile)}
 	known, err := m.load(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read marks: %w", err)
@@ -103,16 +121,16 @@ func OpenMarks(dir string, steps, present []string) (*Marks, error) {
 			continue
 		}
 		for _, file := range present {
-			f := m.files[file]
+			f := m.files[keyOf(file)]
 			f.done |= 1 << i
-			m.files[file] = f
+			m.files[keyOf(file)] = f
 		}
 	}
-	here := make(map[string]bool, len(present))
+	here := make(map[markKey]bool, len(present))
 	for _, file := range present {
-		here[file] = true
+		here[keyOf(file)] = true
 	}
-	if err := m.Compact(func(file string) bool { return here[file] }); err != nil {
+	if err := m.Compact(func(file Name) bool { return here[keyOf(file)] }); err != nil {
 		return nil, err
 	}
 	if err := removeSynced(dir, oldHooksName); err != nil {
@@ -182,7 +200,8 @@ func (m *Marks) read(r io.Reader) (known []string, err error) {
 		if l.Steps != nil {
 			known = l.Steps
 		}
-		if _, err := ParseName(l.File); err != nil {
+		name, err := ParseName(l.File)
+		if err != nil {
 			return
 		}
 		f := markedFile{facts: l.Facts}
@@ -191,7 +210,7 @@ func (m *Marks) read(r io.Reader) (known []string, err error) {
 				f.done |= 1 << i
 			}
 		}
-		m.files[l.File] = f
+		m.files[keyOf(name)] = f
 	})
 	return known, err
 }
@@ -208,17 +227,18 @@ func (m *Marks) readOldHooks(r io.Reader) error {
 		if hook < 0 || json.Unmarshal(line, &l) != nil {
 			return
 		}
-		if _, err := ParseName(l.File); err != nil {
+		name, err := ParseName(l.File)
+		if err != nil {
 			return
 		}
-		f := m.files[l.File]
+		f := m.files[keyOf(name)]
 		if l.Done {
 			f.done |= 1 << hook
 		}
 		if l.Facts != nil {
 			f.facts = l.Facts
 		}
-		m.files[l.File] = f
+		m.files[keyOf(name)] = f
 	})
 }
 
@@ -246,23 +266,23 @@ func eachMarkLine(r io.Reader, f func(line []byte)) error {
 
 // Done reports whether the step is done for the file. A step without marks is
 // never done.
-func (m *Marks) Done(file, step string) bool {
+func (m *Marks) Done(file Name, step string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	i := slices.Index(m.steps, step)
-	return i >= 0 && m.files[file].done&(1<<i) != 0
+	return i >= 0 && m.files[keyOf(file)].done&(1<<i) != 0
 }
 
 // Facts returns what is known of a file for which a step is not done, or nil.
-func (m *Marks) Facts(file string) *Facts {
+func (m *Marks) Facts(file Name) *Facts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.files[file].facts
+	return m.files[keyOf(file)].facts
 }
 
 // SetFacts notes a file's facts until all steps are done for it. They are not
 // synced: a power failure may lose them, and the steps are still done.
-func (m *Marks) SetFacts(file string, facts Facts) error {
+func (m *Marks) SetFacts(file Name, facts Facts) error {
 	m.io.Lock()
 	defer m.io.Unlock()
 	f := m.at(file)
@@ -275,7 +295,7 @@ func (m *Marks) SetFacts(file string, facts Facts) error {
 
 // SetDone notes, on the disk, that the step is done for the file. With an error
 // it is noted in memory all the same.
-func (m *Marks) SetDone(file, step string) error {
+func (m *Marks) SetDone(file Name, step string) error {
 	m.io.Lock()
 	defer m.io.Unlock()
 	i := slices.Index(m.steps, step)
@@ -293,10 +313,10 @@ func (m *Marks) SetDone(file, step string) error {
 	return m.file.Sync()
 }
 
-func (m *Marks) at(file string) markedFile {
+func (m *Marks) at(file Name) markedFile {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.files[file]
+	return m.files[keyOf(file)]
 }
 
 // all is the done of a file for which every step is.
@@ -304,9 +324,9 @@ func (m *Marks) all() uint32 { return uint32(1<<len(m.steps) - 1) }
 
 // append notes what is known of the file in memory, whether the disk takes it or
 // not.
-func (m *Marks) append(file string, f markedFile) error {
+func (m *Marks) append(file Name, f markedFile) error {
 	m.mu.Lock()
-	m.files[file] = f
+	m.files[keyOf(file)] = f
 	m.lines++
 	m.mu.Unlock()
 	var b bytes.Buffer
@@ -321,8 +341,8 @@ func (m *Marks) append(file string, f markedFile) error {
 	return err
 }
 
-func (m *Marks) line(file string, f markedFile) markLine {
-	l := markLine{File: file, Facts: f.facts}
+func (m *Marks) line(file Name, f markedFile) markLine {
+	l := markLine{File: file.String(), Facts: f.facts}
 	for i, step := range m.steps {
 		if f.done&(1<<i) != 0 {
 			l.Done = append(l.Done, step)
@@ -339,7 +359,7 @@ func (m *Marks) Bloated() bool {
 }
 
 // Compact writes the journal anew and forgets the files that are not present.
-func (m *Marks) Compact(present func(file string) bool) error {
+func (m *Marks) Compact(present func(file Name) bool) error {
 	m.io.Lock()
 	defer m.io.Unlock()
 	b := m.keep(present)
@@ -365,11 +385,11 @@ func (m *Marks) Compact(present func(file string) bool) error {
 
 // keep forgets files that are not present and returns the journal of the others.
 // The caller holds io, so that no file comes meanwhile.
-func (m *Marks) keep(present func(file string) bool) []byte {
+func (m *Marks) keep(present func(file Name) bool) []byte {
 	m.mu.Lock()
 	files := slices.Collect(maps.Keys(m.files))
 	m.mu.Unlock()
-	gone := slices.DeleteFunc(files, present) // which may wait for locks of its own
+	gone := slices.DeleteFunc(files, func(k markKey) bool { return present(k.name()) }) // which may wait for locks of its own
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, file := range gone {
@@ -379,7 +399,7 @@ func (m *Marks) keep(present func(file string) bool) []byte {
 	enc := json.NewEncoder(&b)
 	_ = enc.Encode(markLine{Steps: m.steps}) // a buffer takes all, and a line has nothing that JSON has not
 	for file, f := range m.files {
-		_ = enc.Encode(m.line(file, f))
+		_ = enc.Encode(m.line(file.name(), f))
 	}
 	m.kept, m.lines = len(m.files), 0
 	return b.Bytes()

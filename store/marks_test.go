@@ -19,20 +19,20 @@ import (
 var markSteps = []string{"hook", "upload"}
 
 // markedName is the name of the i-th finished file.
-func markedName(i int) string {
+func markedName(i int) Name {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(time.Duration(i) * time.Minute)
-	return Name{Interface: "eth0", Start: start, Sequence: uint64(i), Format: pcap.PCAP}.String()
+	return Name{Interface: "eth0", Start: start, Sequence: uint64(i), Format: pcap.PCAP}
 }
 
 // markedNames are those of the first n files.
-func markedNames(n int) (all []string) {
+func markedNames(n int) (all []Name) {
 	for i := range n {
 		all = append(all, markedName(i))
 	}
 	return all
 }
 
-func openMarks(t testing.TB, dir string, steps, present []string) *Marks {
+func openMarks(t testing.TB, dir string, steps []string, present []Name) *Marks {
 	t.Helper()
 	m, err := OpenMarks(dir, steps, present)
 	if err != nil {
@@ -96,7 +96,7 @@ func TestMarksStayShort(t *testing.T) {
 			t.Fatal("the journal grows without end")
 		}
 	}
-	noError(t, m.Compact(func(file string) bool { return slices.Contains(markedNames(5), file) }))
+	noError(t, m.Compact(func(file Name) bool { return slices.Contains(markedNames(5), file) }))
 	b, err := os.ReadFile(m.path)
 	noError(t, err)
 	if got := bytes.Count(b, []byte("\n")); got != 1+5 || len(m.files) != 5 || m.Bloated() {
@@ -150,7 +150,7 @@ func TestOldHooksAreTakenOver(t *testing.T) {
 	old := filepath.Join(dir, oldHooksName)
 	facts, _ := json.Marshal(someFacts)
 	journal := fmt.Sprintf(`{"file":%q,"facts":%s}`+"\n"+`{"file":%q,"done":true}`+"\n"+`{"file":%q,"facts":%s}`+"\n"+`{"file":`,
-		markedName(0), facts, markedName(0), markedName(1), facts)
+		markedName(0).String(), facts, markedName(0).String(), markedName(1).String(), facts)
 	noError(t, os.WriteFile(old, []byte(journal), 0o600))
 	check := func(m *Marks) {
 		t.Helper()
@@ -181,7 +181,7 @@ func TestOldHooksAreTakenOver(t *testing.T) {
 // FuzzMarks reads any bytes as both journals: nothing but capture files gets in,
 // and what is known reads back.
 func FuzzMarks(f *testing.F) {
-	name := markedName(1)
+	name := markedName(1).String()
 	for _, s := range []string{
 		`{"steps":["hook"]}` + "\n" + `{"file":"` + name + `","done":["hook","index"]}` + "\n",
 		`{"file":"` + name + `","done":true}` + "\n",
@@ -194,24 +194,24 @@ func FuzzMarks(f *testing.F) {
 		f.Add([]byte(s), []byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b, old []byte) {
-		m := &Marks{steps: markSteps, files: make(map[string]markedFile)}
+		m := &Marks{steps: markSteps, files: make(map[markKey]markedFile)}
 		if _, err := m.read(bytes.NewReader(b)); err != nil {
 			t.Fatal(err)
 		}
 		noError(t, m.readOldHooks(bytes.NewReader(old)))
 		for file, f := range m.files {
-			if _, err := ParseName(file); err != nil || f.done > m.all() {
-				t.Fatalf("%q: %+v: %v", file, f, err)
+			if n, err := ParseName(file.name().String()); err != nil || keyOf(n) != file || f.done > m.all() {
+				t.Fatalf("%+v: %+v: %v", file, f, err)
 			}
 		}
-		again := &Marks{steps: markSteps, files: make(map[string]markedFile)}
-		known, err := again.read(bytes.NewReader(m.keep(func(string) bool { return true })))
+		again := &Marks{steps: markSteps, files: make(map[markKey]markedFile)}
+		known, err := again.read(bytes.NewReader(m.keep(func(Name) bool { return true })))
 		if err != nil || !slices.Equal(known, markSteps) || len(again.files) != len(m.files) {
 			t.Fatalf("%d of %d files read back, steps %q: %v", len(again.files), len(m.files), known, err)
 		}
 		for file, f := range m.files {
 			if g := again.files[file]; g.done != f.done || (g.facts == nil) != (f.facts == nil) {
-				t.Fatalf("%q: %+v, read back %+v", file, f, g)
+				t.Fatalf("%+v: %+v, read back %+v", file, f, g)
 			}
 		}
 	})

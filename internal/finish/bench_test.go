@@ -38,3 +38,23 @@ func BenchmarkCompress(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkNext asks for the pending steps of 100,000 files, as retention does for
+// each plan.
+func BenchmarkNext(b *testing.B) {
+	q, err := New(Options{Directory: opened(b, b.TempDir()), Compression: Zstd, Hook: []string{"/bin/true"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer q.Close(b.Context())
+	for i := range 100_000 {
+		q.dir.Add(nameOf(i, pcap.PCAP), 1)
+	}
+	for b.Loop() {
+		for f := range q.dir.All() {
+			if q.Next(f, Hook) != Hook || q.Next(f) != Compress {
+				b.Fatal(f.Name)
+			}
+		}
+	}
+}

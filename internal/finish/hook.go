@@ -52,15 +52,16 @@ type hookStep struct {
 
 func (*hookStep) name() string { return Hook }
 
-func (h *hookStep) needs(f *store.File) bool { return !h.marks.Done(f.Name.String(), Hook) }
+func (h *hookStep) needs(f *store.File) bool { return !h.marks.Done(f.Name, Hook) }
 
 func (h *hookStep) do(name string) (Outcome, error) {
+	n, _ := store.ParseName(name)
 	out := Outcome{Path: h.find(name), ExitCode: -1}
-	if out.Path == "" || h.marks.Done(name, Hook) {
+	if out.Path == "" || h.marks.Done(n, Hook) {
 		return out, errNothing
 	}
 	h.settle() // a scan may have found the file before its facts were taken in
-	env, mark := hookEnvironment(name, out.Path, h.marks.Facts(name))
+	env, mark := hookEnvironment(name, out.Path, h.marks.Facts(n))
 	run := hookRun{argv: h.opt.Hook, env: env, mark: mark, timeout: h.opt.HookTimeout}
 	start := time.Now()
 	err := run.do(h.kill)
@@ -74,7 +75,7 @@ func (h *hookStep) do(name string) (Outcome, error) {
 	if err != nil {
 		return out, fmt.Errorf("hook %s: %w", h.opt.Hook[0], err)
 	}
-	if err := h.marks.SetDone(name, Hook); err != nil {
+	if err := h.marks.SetDone(n, Hook); err != nil {
 		h.opt.Log.Warn("a restart will run a hook again", "file", out.Path, "error", err)
 	}
 	return out, nil

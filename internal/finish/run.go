@@ -84,7 +84,7 @@ func (q *Queue) record() {
 	q.mu.Unlock()
 	for _, f := range fresh {
 		if q.marks != nil {
-			if err := q.marks.SetFacts(f.Name.String(), factsOf(f)); err != nil {
+			if err := q.marks.SetFacts(f.Name, factsOf(f)); err != nil {
 				q.opt.Log.Warn("a restart will not know a file's facts", "file", f.Path, "error", err)
 			}
 		}
@@ -181,9 +181,9 @@ func (q *Queue) scan() {
 	}
 }
 
-// present reports whether the directory has the finished file of that name.
-func (q *Queue) present(name string) bool {
-	f := q.file(name)
+// present reports whether the directory has the finished file.
+func (q *Queue) present(name store.Name) bool {
+	f, _ := q.dir.File(name)
 	return f.HasData()
 }
 

@@ -45,10 +45,10 @@ func (q *Queue) makeSteps() error {
 	if len(q.opt.Hook) == 0 {
 		return store.RemoveMarks(q.dir.Path())
 	}
-	var present []string
+	var present []store.Name
 	for f := range q.dir.All() {
 		if f.HasData() {
-			present = append(present, f.Name.String())
+			present = append(present, f.Name)
 		}
 	}
 	var err error
