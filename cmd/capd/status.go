@@ -133,7 +133,7 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 		fmt.Fprintf(w, "\n%s: %s, %s, %d held; %s deleted by limits", quoted(d.Path), plural(uint64(d.Files), "file"),
 			bytesText(uint64(d.Bytes)), d.Held, plural(d.Deleted, "file"))
 		for _, wait := range d.Waiting {
-			fmt.Fprintf(w, "; %d to %s", wait.Files, wait.Step)
+			fmt.Fprintf(w, "; %d wait for %s", wait.Files, wait.Step)
 		}
 		if d.Total > 0 {
 			fmt.Fprintf(w, "; %s of %s free", bytesText(d.Free), bytesText(d.Total))

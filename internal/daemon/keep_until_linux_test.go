@@ -90,6 +90,9 @@ func TestKeepUntil(t *testing.T) {
 	}) {
 		t.Errorf("judged %v, %q", level, wrong)
 	}
+	h.end() // what is known outlasts it
+	h.start(h.options())
+	h.await("limits yield again", func() bool { return len(h.lines(ledger.KindYield)) == 2 && len(h.lines(ledger.KindHook)) == 14 })
 	if got := h.sequences(); got != "1 2 3 4 5 6 7" {
 		t.Errorf("files %s are left", got)
 	}
@@ -122,7 +125,7 @@ func TestKeepUntil(t *testing.T) {
 	if deleted != 5 {
 		t.Errorf("%d files were deleted", deleted)
 	}
-	if all := h.lines(ledger.KindYield); len(all) != 2 || all[1].Begin != all[0].Begin || all[1].End.IsZero() {
+	if all := h.lines(ledger.KindYield); len(all) != 3 || all[2].Begin != all[1].Begin || all[2].End.IsZero() {
 		t.Errorf("lines %+v", all)
 	}
 }

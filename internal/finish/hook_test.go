@@ -115,6 +115,9 @@ func TestHookFails(t *testing.T) {
 				t.Errorf("outcome %+v", o)
 			}
 			r.close()
+			if !strings.Contains(r.log.String(), `msg="a step failed: it is tried again" step=hook file=`+o.Path+` in=1m0s`) {
+				t.Errorf("log: %s", r.log)
+			}
 			if name == "code" && !strings.Contains(r.log.String(), "oh no") {
 				t.Errorf("log: %s", r.log)
 			}
