@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
 	"sync"
 	"time"
@@ -107,35 +106,34 @@ type Stats struct {
 // A Queue works on the finished files of one directory, which its owner has
 // locked: see store.LockDirectory. Its methods may be called from any goroutine.
 type Queue struct {
-	opt   Options
-	dir   *store.Directory
-	marks *store.Marks // nil: no step has marks
-	pack  *compressor
-	lines []*line       // in the order of the steps; the list itself never changes
-	wake  chan struct{} // there is something for keep to do
-	ended chan struct{} // closed: Run has returned
+	opt     Options
+	dir     *store.Directory
+	marks   *store.Marks // nil: no step has marks
+	pack    *compressor
+	steps   steps
+	backlog *backlog
+	wake    chan struct{} // there is something for keep to do
+	ended   chan struct{} // closed: Run has returned
+	orders
 
-	stop    context.Context // done: begin nothing more
-	stopAll context.CancelFunc
-	kill    context.Context // done: no more time for what runs
-	killAll context.CancelFunc
-
-	mu      sync.Mutex // guards what follows and the files of lines
-	changed sync.Cond  // a line or stopped
-	started bool       // Run was called
-	stopped bool
-	fresh   []writer.File   // what Add was given since keep looked
-	taken   int             // of what keep looked at, not yet in a line
-	busy    map[string]bool // files in a line or being worked on
-	failed  map[string]attempt
-	missed  bool // not all files that need work found room in a line
-	stats   Stats
+	mu      sync.Mutex    // guards what follows
+	started bool          // Run was called
+	fresh   []writer.File // what Add was given since keep looked
+	taken   int           // of what keep looked at, not yet in the backlog
 }
 
-// An attempt is what is known of a file whose last try failed.
-type attempt struct {
-	pause time.Duration
-	next  time.Time
+// Orders end work.
+type orders struct {
+	stop    context.Context // done: begin nothing more
+	stopAll context.CancelFunc
+	kill    context.Context // done: no more time for what runs; then stop is done too
+	killAll context.CancelFunc
+}
+
+func newOrders() (o orders) {
+	o.kill, o.killAll = context.WithCancel(context.Background())
+	o.stop, o.stopAll = context.WithCancel(o.kill)
+	return o
 }
 
 // New makes a Queue. Called with a hook for a directory that had none so far,
@@ -150,17 +148,13 @@ func New(opt Options) (*Queue, error) {
 		dir:    opt.Directory,
 		wake:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
-		busy:   make(map[string]bool),
-		failed: make(map[string]attempt),
-		stats:  Stats{Done: make(map[string]uint64), Failed: make(map[string]uint64)},
+		orders: newOrders(),
 	}
-	q.changed.L = &q.mu
-	q.kill, q.killAll = context.WithCancel(context.Background())
-	q.stop, q.stopAll = context.WithCancel(q.kill)
 	q.pack = &compressor{dir: opt.Directory.Path(), opt: opt, stop: q.stop.Done(), stage: func(string) {}}
 	if err := q.makeSteps(); err != nil {
 		return nil, fmt.Errorf("finish: %w", err)
 	}
+	q.backlog = newBacklog(len(q.steps), opt.Limit)
 	return q, nil
 }
 
@@ -201,7 +195,7 @@ func (q *Queue) Add(f writer.File) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.fresh) == q.opt.Limit {
-		q.missed = true // its facts are lost: the hook gets what the name says
+		q.backlog.miss() // its facts are lost: the hook gets what the name says
 	} else {
 		q.fresh = append(q.fresh, f)
 	}
@@ -211,11 +205,10 @@ func (q *Queue) Add(f writer.File) {
 // Stats returns the counters.
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	s := q.stats
-	s.Done, s.Failed = maps.Clone(s.Done), maps.Clone(s.Failed)
-	s.Waiting = len(q.busy) + len(q.fresh) + q.taken
-	s.Failing = len(q.failed)
+	added := len(q.fresh) + q.taken
+	q.mu.Unlock()
+	s := q.backlog.counters() // only now: a file that gets there meanwhile counts twice, not never
+	s.Waiting += added
 	return s
 }
 
@@ -261,8 +254,7 @@ func (q *Queue) await(ctx context.Context) error {
 func (q *Queue) halt() (started bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.stopped = true
 	q.stopAll()
-	q.changed.Broadcast()
+	q.backlog.stop()
 	return q.started
 }

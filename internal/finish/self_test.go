@@ -95,7 +95,7 @@ func TestOwnProcessFails(t *testing.T) {
 			if name == "fails" { // it reads to the end, which comes with the order to stop
 				r.stopAll()
 			}
-			_, err := r.lines[0].do(f.Name.String())
+			_, err := r.steps[0].do(f.Name.String())
 			if name == "fails" {
 				if !errors.Is(err, errNothing) {
 					t.Errorf("error %v", err)

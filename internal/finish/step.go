@@ -27,21 +27,51 @@ type step interface {
 	do(name string) (Outcome, error)
 }
 
-// A line is a step with the files that wait for it.
-type line struct {
+// Steps are in the order in which a file goes through them.
+type steps []staffed
+
+// A staffed step has workers: so many files are worked on at a time.
+type staffed struct {
 	step
-	workers int      // how many files are worked on at a time
-	files   []string // guarded by Queue.mu
+	workers int
 }
 
-// makeSteps makes the lines and opens the marks of those steps that have some.
-// Without such a step what an earlier one has done is forgotten: a hook that is
-// set again later is for the files that come then.
+// next returns the number of the first step from the given one on that the file
+// needs, or -1.
+func (all steps) next(f *store.File, from int) int {
+	if !f.HasData() {
+		return -1
+	}
+	for i := from; i < len(all); i++ {
+		if all[i].needs(f) {
+			return i
+		}
+	}
+	return -1
+}
+
+// pending returns the name of the first step that the finished file needs, of
+// those named, if any are; empty if it needs none. A step that is not done here
+// is needed.
+func (all steps) pending(f *store.File, of []string) string {
+	for _, s := range all {
+		if (len(of) == 0 || slices.Contains(of, s.name())) && s.needs(f) {
+			return s.name()
+		}
+	}
+	for _, name := range of {
+		if !slices.ContainsFunc(all, func(s staffed) bool { return s.name() == name }) {
+			return name
+		}
+	}
+	return ""
+}
+
+// makeSteps makes the steps and opens the marks of those that have some. Without
+// such a step what an earlier one has done is forgotten: a hook that is set again
+// later is for the files that come then.
 func (q *Queue) makeSteps() error {
-	q.lines = []*line{{
-		step:    &compressStep{pack: q.pack, dir: q.dir, self: q.opt.Self, stop: q.stop, kill: q.kill},
-		workers: 1,
-	}}
+	q.steps = steps{{&compressStep{pack: q.pack, dir: q.dir, self: q.opt.Self, stop: q.stop, kill: q.kill}, 1}}
 	if len(q.opt.Hook) == 0 {
 		return store.RemoveMarks(q.dir.Path())
 	}
@@ -55,10 +85,7 @@ func (q *Queue) makeSteps() error {
 	if q.marks, err = store.OpenMarks(q.dir.Path(), []string{Hook}, present); err != nil {
 		return err
 	}
-	q.lines = append(q.lines, &line{
-		step:    &hookStep{opt: &q.opt, marks: q.marks, kill: q.kill, settle: q.record},
-		workers: q.opt.HookAtOnce,
-	})
+	q.steps = append(q.steps, staffed{&hookStep{opt: &q.opt, marks: q.marks, kill: q.kill, settle: q.record}, q.opt.HookAtOnce})
 	return nil
 }
 
@@ -66,30 +93,4 @@ func (q *Queue) makeSteps() error {
 // file, of those named, if any are. It is empty if all have. A step that this
 // Queue does not do has not succeeded. Next does not ask the Directory, which may
 // be locked.
-func (q *Queue) Next(f *store.File, of ...string) string {
-	for _, l := range q.lines {
-		if (len(of) == 0 || slices.Contains(of, l.name())) && l.needs(f) {
-			return l.name()
-		}
-	}
-	for _, name := range of {
-		if !slices.ContainsFunc(q.lines, func(l *line) bool { return l.name() == name }) {
-			return name
-		}
-	}
-	return ""
-}
-
-// lineOf returns the index of the first line from the given one on that the file
-// needs, or -1.
-func (q *Queue) lineOf(f *store.File, from int) int {
-	if !f.HasData() {
-		return -1
-	}
-	for i := from; i < len(q.lines); i++ {
-		if q.lines[i].needs(f) {
-			return i
-		}
-	}
-	return -1
-}
+func (q *Queue) Next(f *store.File, of ...string) string { return q.steps.pending(f, of) }
