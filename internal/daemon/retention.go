@@ -3,6 +3,7 @@ package daemon
 import (
 	"capd/config"
 	"capd/internal/retain"
+	"capd/ledger"
 	"capd/store"
 	"context"
 	"log/slog"
