@@ -35,11 +35,11 @@ var mayImport = map[string][]string{
 	"cmd/capd":         {"capture", "config", "filter", "ledger", "pcap", "store", "writer", "internal/*"},
 	"config":           {},
 	"filter":           {},
-	"internal/after":   {"ledger", "store", "writer", unix},
+	"internal/finish":  {"ledger", "store", "writer", unix},
 	"internal/control": {"internal/hint", "internal/text", unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
-		"internal/after", "internal/control", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/retain", "internal/text",
+		"internal/control", "internal/finish", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/retain", "internal/text",
 	},
 	"internal/check": {
 		"capture", "config", "pcap", "store",
@@ -87,7 +87,7 @@ var mayImport = map[string][]string{
 var testsMayImport = map[string][]string{
 	"filter":             {unix},             // the kernel is the judge of its programs
 	"ledger":             {"pcap"},           // for the formats in names
-	"internal/after":     {"pcap"},           // for the formats in names
+	"internal/finish":    {"pcap"},           // for the formats in names
 	"internal/daemon":    {unix},             // watches which files a start reads
 	"internal/journal":   {unix},             // asks the system what a file is
 	"internal/retain":    {"pcap"},           // for the same

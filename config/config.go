@@ -122,6 +122,12 @@ const (
 	CompressGzip = "gzip"
 )
 
+// Steps that Finished.KeepUntil may name.
+const (
+	StepCompress = "compress"
+	StepHook     = "hook"
+)
+
 // Finished is what is done with files once they are finished.
 type Finished struct {
 	Compress string   `toml:"compress" reload:"in place"`
@@ -129,6 +135,8 @@ type Finished struct {
 	Hook     []string `toml:"hook" reload:"in place"`    // absolute path of a program, and its arguments; empty is none
 	Timeout  Duration `toml:"timeout" reload:"in place"` // after which a hook is killed
 	AtOnce   int      `toml:"at_once" reload:"in place"` // most hooks at a time
+
+	KeepUntil []string `toml:"keep_until" reload:"in place"` // steps without which no limit deletes a file: StepCompress, StepHook
 }
 
 // ControlAuto is the value of Control.Socket that leaves the path to capd.

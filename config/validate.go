@@ -235,6 +235,13 @@ func (k *checker) finished(f *Finished) {
 	}
 	k.expect(f.Timeout >= Duration(time.Second), "timeout", f.Timeout, "must be at least 1s", "")
 	k.expect(1 <= f.AtOnce && f.AtOnce <= maxHooks, "at_once", f.AtOnce, "must be 1 to 64", "")
+	for _, step := range f.KeepUntil {
+		k.oneOf("keep_until", step, StepCompress, StepHook)
+		k.expect(step != StepCompress || f.Compress != CompressNone, "keep_until", step,
+			"no file is compressed: all would stay for ever", `set compress, or take "compress" out`, "compress")
+		k.expect(step != StepHook || len(f.Hook) > 0, "keep_until", step,
+			"there is no hook: all files would stay for ever", `set hook, or take "hook" out`, "hook")
+	}
 }
 
 func (k *checker) daemon(c *Config) {

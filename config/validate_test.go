@@ -38,6 +38,13 @@ func TestRanges(t *testing.T) {
 		{"[finished]\nhook = [\"rm\"]", `2: finished.hook = ["rm"]: must begin with the absolute path`},
 		{"[finished]\nat_once = 0", `2: finished.at_once = 0: must be 1 to 64`},
 		{"[finished]\ntimeout = \"0s\"", `2: finished.timeout = "0": must be at least 1s`},
+		{"[finished]\nhook = [\"/bin/true\"]\nkeep_until = [\"hok\"]",
+			`3: finished.keep_until = "hok": must be one of "compress", "hook"; did you mean "hook"?`},
+		{"[finished]\nkeep_until = [\"hook\"]", `2: finished.keep_until = "hook": there is no hook: all files would stay for ever; set hook, or take "hook" out`},
+		{"[finished]\nhook = [\"/bin/true\"]\nkeep_until = [\"hook\", \"compress\"]",
+			`3: finished.keep_until = "compress": no file is compressed: all would stay for ever; set compress, or take "compress" out`},
+		{"[finished]\nhook = [\"/bin/true\"]\ncompress = \"zstd\"\nkeep_until = [\"hook\", \"compress\"]", ``},
+		{"[finished]\nkeep_until = \"hook\"", `2: finished.keep_until = "hook": must be a list of strings`},
 		{`cpu = -2`, `1: cpu = -2: must be a CPU's number`},
 		{`cpu = 1024`, `1: cpu = 1024: must be a CPU's number`},
 

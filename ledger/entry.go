@@ -33,6 +33,7 @@ const (
 	KindSalvaged   Kind = "salvaged"   // capd finished a file that an earlier run had left unfinished
 	KindCompressed Kind = "compressed" // a compressed file replaced a file
 	KindHook       Kind = "hook"       // a hook was run for a finished file
+	KindYield      Kind = "yield"      // a limit leaves files that have to wait for a step
 	KindHold       Kind = "hold"       // limits may not delete a file from now on
 	KindRelease    Kind = "release"    // limits may delete the file again
 	KindClock      Kind = "clock"      // the system clock was set
@@ -113,23 +114,24 @@ type Entry struct {
 	Link      string    `json:"link,omitempty" in:"file"`                                                                         // link type, as pcap.LinkType.String returns it
 	Filter    string    `json:"filter,omitempty" in:"file"`                                                                       // expression that the packets passed
 	Clock     string    `json:"clock,omitempty" in:"file"`                                                                        // clock that stamped the packets: "system"
-	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap clock checkpoint"`                                              // of the interval that the line is about
-	End       time.Time `json:"end,omitzero" in:"file quiet gap clock checkpoint"`                                                // of the interval; not included in it
+	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap clock checkpoint yield"`                                        // of the interval that the line is about
+	End       time.Time `json:"end,omitzero" in:"file quiet gap clock checkpoint yield"`                                          // of the interval; not included in it
 	First     time.Time `json:"first,omitzero" in:"file checkpoint"`                                                              // time of the first packet
 	Last      time.Time `json:"last,omitzero" in:"file checkpoint"`                                                               // time of the last packet
 	Tally
 	Reason Reason `json:"reason,omitempty" in:"file"` // why the file ended
 	Clean  bool   `json:"clean,omitempty" in:"file"`  // the file holds all packets that the counters do not tell to be lost
 
-	Cause  Cause  `json:"cause,omitempty" in:"gap"`         // of the gap
-	Frames uint64 `json:"frames,omitempty" in:"gap"`        // frames lost in the gap, where they could be counted
-	Limit  string `json:"limit,omitempty" in:"deleted"`     // limit that deleted the file
-	Cut    int64  `json:"cut,omitempty" in:"salvaged"`      // bytes that were removed
-	Why    string `json:"why,omitempty" in:"salvaged hook"` // why they were removed; what went wrong with the hook
-	Into   string `json:"into,omitempty" in:"compressed"`   // path of the compressed file
-	Exit   int    `json:"exit_code,omitempty" in:"hook"`    // -1 for a hook that was killed or could not be started
-	Offset int64  `json:"offset,omitempty" in:"checkpoint"` // bytes up to which the file is whole, at the end of a record
-	Lines  uint64 `json:"lines,omitempty" in:"unwritten"`   // lines that were never written
+	Cause  Cause  `json:"cause,omitempty" in:"gap"`           // of the gap
+	Frames uint64 `json:"frames,omitempty" in:"gap"`          // frames lost in the gap, where they could be counted
+	Limit  string `json:"limit,omitempty" in:"deleted yield"` // limit that deleted the file; that yields
+	Step   string `json:"step,omitempty" in:"yield"`          // step to which the limit yields
+	Cut    int64  `json:"cut,omitempty" in:"salvaged"`        // bytes that were removed
+	Why    string `json:"why,omitempty" in:"salvaged hook"`   // why they were removed; what went wrong with the hook
+	Into   string `json:"into,omitempty" in:"compressed"`     // path of the compressed file
+	Exit   int    `json:"exit_code,omitempty" in:"hook"`      // -1 for a hook that was killed or could not be started
+	Offset int64  `json:"offset,omitempty" in:"checkpoint"`   // bytes up to which the file is whole, at the end of a record
+	Lines  uint64 `json:"lines,omitempty" in:"unwritten"`     // lines that were never written
 
 	Software string `json:"software,omitempty" in:"start stop"`        // version of capd
 	Boot     string `json:"boot,omitempty" in:"start stop checkpoint"` // id of the system's boot

@@ -45,7 +45,7 @@ func constructed() []Entry {
 	return []Entry{
 		file.Entry(), Quiet("eth0", noon, minute(1), drops), gap, GapClosed(gap, minute(1), 6), Start(run), Stop(run),
 		Deleted(name, 7, "min_free"), Salvaged(name, 8, 9, 10, "torn record"), salvagedLedger(11), Compressed(name, name.String()+".zst", 12),
-		Hook(name, -1, errors.New("signal: killed")), Hold(name), Release(name), ClockSet(noon, minute(1)), point.Entry(), unwritten(13),
+		Hook(name, -1, errors.New("signal: killed")), Yield("hook", "bytes", noon, minute(1)), Hold(name), Release(name), ClockSet(noon, minute(1)), point.Entry(), unwritten(13),
 	}
 }
 

@@ -27,7 +27,7 @@ func sampleEntry(r *rand.Rand) Entry {
 		Version: 1, Kind: KindFile, Time: noon, Name: "eth0-20260102T120000Z-000001.pcap", Interface: "eth0",
 		Link: "ETHERNET", Filter: "tcp", Clock: "system", Begin: noon, End: noon.Add(time.Minute), First: noon.Add(1), Last: noon.Add(2e9),
 		Tally:  Tally{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12},
-		Reason: ReasonInterval, Clean: true, Cause: CauseDown, Frames: 13, Limit: "bytes", Cut: 14, Why: "torn", Into: "x.zst",
+		Reason: ReasonInterval, Clean: true, Cause: CauseDown, Frames: 13, Limit: "bytes", Step: "hook", Cut: 14, Why: "torn", Into: "x.zst",
 		Exit: -1, Offset: 15, Lines: 16, Software: "1.0", Boot: "b", Config: "c", PID: 17,
 	}
 	if r == nil {

@@ -119,6 +119,12 @@ func Hook(name store.Name, exitCode int, err error) Entry {
 	return e
 }
 
+// Yield says that a limit wants files gone that have to stay until the step has
+// succeeded for them: from begin on, and until end unless that is zero.
+func Yield(step, limit string, begin, end time.Time) Entry {
+	return Entry{Kind: KindYield, Step: step, Limit: limit, Begin: begin, End: end}
+}
+
 // Hold says that limits may not delete the file from now on.
 func Hold(name store.Name) Entry { return ofFile(KindHold, name) }
 

@@ -1,6 +1,23 @@
 // Package store is a directory of recordings: the names of its files and the
 // states that the names tell, what is in it, its lock and its space, and the
 // operations on files that every system does in its own way.
+//
+// What is done with finished files leaves marks in the directory's journal,
+// .capd-marks (see Marks). It has a JSON object on each line. The first says
+// which steps have marks; each other one has all that is known of a file, and
+// the last line of a file counts:
+//
+//	{"steps":["hook"]}
+//	{"file":"eth0-20260102T030405Z-000017.pcap","facts":{"end":"2026-01-02T04:04:05Z","packets":10, ...}}
+//	{"file":"eth0-20260102T030405Z-000017.pcap","done":["hook"]}
+//
+// A line is appended when a file is finished, not synced, and when a step is
+// done, synced. A write that failed may have left a part of a line: the next one
+// begins with a newline, and lines that can't be read are passed over. Now and
+// then the journal is written anew for the files that are still there: into
+// .capd-marks.tmp, which is synced, renamed, and followed by a sync of the
+// directory. The .capd-hooks of older versions, lines with "file", "done":true
+// and "facts", becomes the marks of the step "hook" and is removed after that.
 package store
 
 import (

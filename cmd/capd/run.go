@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"capd/config"
-	"capd/internal/after"
 	"capd/internal/daemon"
+	"capd/internal/finish"
 	"capd/internal/service"
 	"capd/internal/terminal"
 	"capd/internal/text"
@@ -79,7 +79,7 @@ func newCompress() *cobra.Command {
 		Hidden: true,
 		Args:   noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return after.Main(cmd.InOrStdin(), cmd.OutOrStdout())
+			return finish.Main(cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 }

@@ -32,8 +32,9 @@ func newStatus() *cobra.Command {
 ring, memory and disk do. --check prints one line for monitoring instead.
 
 The exit code is 0 if everything is recorded; 1 if frames were lost since the
-last look or an interface is waited for; 2 if an interface is down, its disk
-fails, or no capd answers. Each user's looks, and each --looker's, count apart.`,
+last look, an interface is waited for, or limits yield to a step that fails (see
+keep_until in capd.toml(5)); 2 if an interface is down, its disk fails, or no
+capd answers. Each user's looks, and each --looker's, count apart.`,
 		Example: `  capd status
   capd status --check --looker nagios
   capd status --json | jq '.interfaces[] | {interface, state, rates}'`,
@@ -128,6 +129,9 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 	for _, d := range s.Directories {
 		fmt.Fprintf(w, "\n%s: %s, %s, %d held; %s deleted by limits", text.Name(d.Path), text.Count(d.Files, "file"),
 			text.Size(d.Bytes), d.Held, text.Count(d.Deleted, "file"))
+		for _, wait := range d.Waiting {
+			fmt.Fprintf(w, "; %d wait for %s", wait.Files, wait.Step)
+		}
 		if d.Total > 0 {
 			fmt.Fprintf(w, "; %s of %s free", text.Size(d.Free), text.Size(d.Total))
 		}

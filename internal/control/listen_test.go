@@ -215,4 +215,12 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: %v, %q", c.name, level, wrong)
 		}
 	}
+	s := Status{Interfaces: []Interface{{State: Recording}}, Directories: []Directory{{Path: "/x", Waiting: []StepWait{{Step: "hook", Files: 9}}}}}
+	if level, wrong := s.Judge(); level != OK {
+		t.Errorf("files wait, and no limit yields: %v, %q", level, wrong)
+	}
+	s.Directories[0].Waiting[0].Kept, s.Directories[0].Waiting[0].Limit = 4, "bytes"
+	if level, wrong := s.Judge(); level != Warning || len(wrong) != 1 || wrong[0] != `"/x" is over its limit bytes: 4 files stay until step hook has succeeded` {
+		t.Errorf("limits yield: %v, %q", level, wrong)
+	}
 }

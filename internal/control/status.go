@@ -148,6 +148,17 @@ type Directory struct {
 	Free         uint64 `json:"free"`  // bytes of the file system; 0: unknown
 	Total        uint64 `json:"total"` // bytes of the file system; 0: unknown
 	Floor        bool   `json:"floor"` // limits want files gone that keep_bytes, keep_age or keep_count keeps
+
+	Waiting []StepWait `json:"waiting"` // by step; those that no file waits for are left out
+}
+
+// A StepWait tells of the files that wait for a step: it has not succeeded for
+// them yet.
+type StepWait struct {
+	Step  string `json:"step"`
+	Files int    `json:"files"`           // for which it is the first that has not succeeded
+	Kept  int    `json:"kept"`            // files that a limit wants gone, but keep_until keeps until the step has succeeded
+	Limit string `json:"limit,omitempty"` // that yields so
 }
 
 // A Selection says which files to hold or to release.

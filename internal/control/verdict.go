@@ -8,7 +8,7 @@ type Level int
 // Levels; the numbers are exit codes that monitoring knows.
 const (
 	OK       Level = 0 // everything is recorded
-	Warning  Level = 1 // frames were lost since the last look, or an interface is waited for
+	Warning  Level = 1 // frames were lost since the last look, an interface is waited for, or limits yield to a step
 	Critical Level = 2 // an interface is down, its disk fails, or capd does not answer
 )
 
@@ -40,6 +40,14 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		if iface.LastLoss.After(s.Looked) {
 			note(Warning, "%q lost frames (%d by the kernel, %d by capd, %d by the interface since the start)",
 				iface.Name, iface.KernelDropped, iface.CapdDropped, iface.NICDropped)
+		}
+	}
+	for i := range s.Directories {
+		d := &s.Directories[i]
+		for _, w := range d.Waiting {
+			if w.Kept > 0 {
+				note(Warning, "%q is over its limit %s: %d files stay until step %s has succeeded", d.Path, w.Limit, w.Kept, w.Step)
+			}
 		}
 	}
 	if running == 0 {

@@ -2,81 +2,88 @@ package daemon
 
 import (
 	"capd/config"
-	"capd/internal/after"
+	"capd/internal/finish"
 	"capd/ledger"
+	"capd/store"
 	"capd/writer"
 	"context"
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 )
 
-// A workshop does with a directory's finished files what the configuration
-// says. When that is something else, what is under way ends by the old word,
-// and a new queue finds in the directory what is left to do.
-type workshop struct {
-	make func(*config.Config) (*after.Queue, error) // nil: nothing is done with files
+// A finisher does with a directory's finished files what the configuration says,
+// by a finish.Queue. When the configuration changes, steps that are being done
+// end as they began, and a new Queue goes on with what is left to do.
+type finisher struct {
+	make func(*config.Config) (*finish.Queue, error) // nil without an error: nothing is done with files
 	log  *slog.Logger
 
-	hurry    context.Context // done: hooks of the old word have no more time
+	hurry    context.Context // done: hooks of the old configuration have no more time
 	hurryNow context.CancelFunc
 	changes  sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
-	queue    *after.Queue
-	wanted   *config.Config // to go by at last
-	next     *config.Config // to go by from the end of what is under way on; nil: none
+	queue    *finish.Queue
+	current  *config.Config // that of queue
+	wanted   *config.Config // the newest
+	next     *config.Config // that of the next Queue; nil: the present one is to stay
 	changing bool
 	waiting  []writer.File // finished while that is so
 }
 
-// openWorkshop makes the queue. Nothing is done before begin.
-func (d *directory) openWorkshop(c *config.Config, self []string, log *slog.Logger) error {
-	w := &workshop{log: log.With("directory", d.path)}
-	w.make = func(c *config.Config) (*after.Queue, error) { return d.newQueue(c, self, w.log) }
+// openFinisher makes the first Queue. Nothing is done before begin.
+func (d *directory) openFinisher(c *config.Config, self []string, log *slog.Logger) error {
+	w := &finisher{log: log.With("directory", d.path)}
+	w.make = func(c *config.Config) (*finish.Queue, error) { return d.newQueue(c, self, w.log) }
 	w.hurry, w.hurryNow = context.WithCancel(context.Background())
 	var err error
 	w.queue, err = w.make(c)
-	w.wanted = c
-	d.after = w
+	w.current, w.wanted = c, c
+	d.finish = w
 	return err
 }
 
-func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) (*after.Queue, error) {
+func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) (*finish.Queue, error) {
 	f := &c.Finished
-	q, err := after.New(after.Options{
-		Directory:   d.path,
-		Compression: after.Compression(f.Compress),
+	keepFree := uint64(c.Retain.MinFree.Bytes)
+	if len(f.KeepUntil) > 0 {
+		keepFree = 0 // limits wait for the compression: it must not wait for them
+	}
+	q, err := finish.New(finish.Options{
+		Directory:   d.store,
+		Compression: finish.Compression(f.Compress),
 		Level:       f.Level,
-		KeepFree:    uint64(c.Retain.MinFree.Bytes),
+		KeepFree:    keepFree,
 		Self:        self,
 		Hook:        f.Hook,
 		HookTimeout: time.Duration(f.Timeout),
 		HookAtOnce:  f.AtOnce,
 		Log:         log,
-		Report:      func(o after.Outcome) { d.report(o, log) },
+		Report:      func(o finish.Outcome) { d.report(o, log) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("directory %s: %w", d.path, err)
 	}
 	if f.Compress == config.CompressNone && len(f.Hook) == 0 {
-		return nil, q.Close(context.Background()) // it has forgotten what an earlier hook had done
+		return nil, q.Close(context.Background()) // New has forgotten what an earlier hook had done
 	}
 	return q, nil
 }
 
-// begin begins to work: hooks may end after the recorders, so that only close
+// begin starts the Queue. Hooks may end after the recorders, so that only close
 // ends it.
-func (w *workshop) begin() {
+func (w *finisher) begin() {
 	if w.queue != nil {
 		go w.queue.Run(context.Background())
 	}
 }
 
 // add gives it a finished file.
-func (w *workshop) add(f writer.File) {
+func (w *finisher) add(f writer.File) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -87,9 +94,9 @@ func (w *workshop) add(f writer.File) {
 	}
 }
 
-// change has it go by another configuration as soon as the hooks that are under
-// way have ended. A compression is begun anew.
-func (w *workshop) change(c *config.Config) {
+// change has another configuration hold as soon as the hooks that run have ended.
+// A compression is begun anew.
+func (w *finisher) change(c *config.Config) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.wanted.Retain.MinFree == c.Retain.MinFree && reflect.DeepEqual(w.wanted.Finished, c.Finished) {
@@ -106,7 +113,7 @@ func (w *workshop) change(c *config.Config) {
 }
 
 // turn replaces the queue, and reports whether it is to be replaced again.
-func (w *workshop) turn() bool {
+func (w *finisher) turn() bool {
 	w.mu.Lock()
 	old, c := w.queue, w.next
 	w.next = nil
@@ -122,7 +129,7 @@ func (w *workshop) turn() bool {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.queue = q
+	w.queue, w.current = q, c
 	w.begin()
 	if w.next != nil {
 		return true
@@ -141,7 +148,7 @@ const drainLook = 50 * time.Millisecond
 
 // drain returns when what is to be done with files is done, or has failed, or
 // when the context ends.
-func (w *workshop) drain(ctx context.Context) {
+func (w *finisher) drain(ctx context.Context) {
 	tick := time.NewTicker(drainLook)
 	defer tick.Stop()
 	for w.busy() {
@@ -153,14 +160,33 @@ func (w *workshop) drain(ctx context.Context) {
 	}
 }
 
-func (w *workshop) busy() bool {
+func (w *finisher) busy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.changing || w.queue != nil && w.queue.Stats().Waiting > 0
 }
 
-// close ends it. Hooks may run until the context ends.
-func (w *workshop) close(ctx context.Context) {
+// steps returns the first step that has not succeeded for a finished file, and
+// the first of those until which no limit may delete it. It does not use the
+// Directory.
+func (w *finisher) steps(f *store.File) (pending, keepUntil string) {
+	w.mu.Lock()
+	q, named := w.queue, w.wanted.Finished.KeepUntil
+	settled := q != nil && (!w.changing || slices.Equal(named, w.current.Finished.KeepUntil))
+	w.mu.Unlock()
+	switch {
+	case len(named) > 0 && !settled: // nobody knows yet, or the Queue could not be made: the file stays
+		return named[0], named[0]
+	case q == nil:
+		return "", ""
+	case len(named) > 0:
+		keepUntil = q.Next(f, named...)
+	}
+	return q.Next(f), keepUntil
+}
+
+// close ends all work. Hooks may run until the context ends.
+func (w *finisher) close(ctx context.Context) {
 	defer context.AfterFunc(ctx, w.hurryNow)()
 	w.changes.Wait()
 	w.hurryNow()
@@ -172,19 +198,19 @@ func (w *workshop) close(ctx context.Context) {
 	}
 }
 
-// report tells the ledger and retention what became of a file.
-func (d *directory) report(o after.Outcome, log *slog.Logger) {
-	if o.Step == after.RunHook {
+// report passes on to the ledger and to retention what became of a file.
+func (d *directory) report(o finish.Outcome, log *slog.Logger) {
+	if o.Step == finish.Hook {
 		d.book.note(ledger.Hook(o.Name, o.ExitCode, o.Err))
 	}
 	if o.Err != nil {
 		return // the queue logs it, and tries again
 	}
 	switch o.Step {
-	case after.Compress:
+	case finish.Compress:
 		d.book.note(ledger.Compressed(o.Name, o.Path, o.Packed))
-		d.store.Look(o.Name)
-	case after.RunHook:
+	case finish.Hook:
 		log.Debug("hook has run", "file", o.Path, "took", o.Took)
 	}
+	d.keeper.Wake() // limits may take the file now
 }

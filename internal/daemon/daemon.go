@@ -39,7 +39,7 @@ type Options struct {
 	Application string        // what files name as their author, such as "capd 1.2.0"
 	Count       uint64        // stop after this many packets; 0: never
 	Duration    time.Duration // stop after this time; 0: never
-	Self        []string      // command that compresses a file for after.Main; empty: do it in this process
+	Self        []string      // command that compresses a file for finish.Main; empty: do it in this process
 	Ready       func()        // told once when every interface is open or waited for; may be nil
 	Log         *slog.Logger  // nil: none
 	System      System        // with the interfaces; nil: the one underneath

@@ -39,7 +39,7 @@ type directory struct {
 	path   string
 	store  *store.Directory
 	keeper *retain.Keeper
-	after  *workshop
+	finish *finisher
 	lock   *store.Lock
 	book   *book
 	told   bool               // the ledger has this run's start
@@ -115,11 +115,11 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 		return err
 	}
 	// A hook that is new is for the files that come, salvaged ones too.
-	if err = d.openWorkshop(c, all.self, all.log); err == nil {
+	if err = d.openFinisher(c, all.self, all.log); err == nil {
 		err = d.fill(path, all.log)
 	}
 	if err != nil {
-		d.after.close(context.Background())
+		d.finish.close(context.Background())
 		if d.book != nil {
 			d.book.close()
 		}
@@ -128,7 +128,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 		return err
 	}
 	d.keep(c, all.log)
-	d.after.begin()
+	d.finish.begin()
 	all.put(path, d)
 	all.retainIn(d)
 	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
@@ -255,7 +255,7 @@ func (all *directories) shed(needed func(*directory) bool) {
 		maps.DeleteFunc(all.byPath, func(_ string, other *directory) bool { return other == d })
 		all.mu.Unlock()
 		all.tasks.Go(func() {
-			d.after.drain(all.hurry)
+			d.finish.drain(all.hurry)
 			all.shut(all.hurry, d)
 			all.log.Info("directory is recorded into no more", "directory", d.path)
 		})
@@ -270,7 +270,7 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 	} else {
 		d.store.Close() // nothing follows it
 	}
-	d.after.close(ctx)
+	d.finish.close(ctx)
 	if d.told {
 		d.book.note(ledger.Stop(all.run))
 	}

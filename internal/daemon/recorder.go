@@ -482,7 +482,7 @@ func (r *recorder) finished(f writer.File) {
 	defer r.filed.Store(max(f.Name.Sequence, r.filed.Load())) // when everybody knows it
 	if f.Err == nil {
 		d.store.Add(f.Name, f.Size)
-		d.after.add(f)
+		d.finish.add(f)
 	} else {
 		d.keeper.Wake() // more space may be what it wants
 	}

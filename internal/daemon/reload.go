@@ -51,8 +51,8 @@ func (d *Daemon) Reload(next *config.Config) error {
 	d.current.Store(next)
 	d.dirs.began(next)
 	for _, dir := range d.dirs.unique() {
+		dir.finish.change(next) // first: it may keep files from new limits
 		dir.keeper.SetPolicy(Policy(next))
-		dir.after.change(next)
 	}
 	d.mu.Lock()
 	d.succeed(plan)

@@ -260,7 +260,9 @@ func TestReloadFinished(t *testing.T) {
 		t.Helper()
 		s.Send(appendFrame(nil, 1, uint64(n)))
 		r.await("frame", func() bool { return r.status("v1").Writer.Accepted == uint64(n+1) })
-		r.d.Rotate()
+		if _, err := r.d.RotateFiles(t.Context(), "v1"); err != nil { // returns when the directory knows the file
+			t.Fatal(err)
+		}
 		r.await("file", func() bool { return r.status("v1").Writer.Files == uint64(n+1) })
 	}
 	change := func(f func(*config.Finished)) {
@@ -271,7 +273,7 @@ func TestReloadFinished(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.await("the new word", func() bool {
-			w := r.d.dirs.at(r.dir).after
+			w := r.d.dirs.at(r.dir).finish
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return !w.changing

@@ -174,7 +174,7 @@ func keptIn(d *directory) *kept {
 		directory: control.Directory{
 			Path: d.path, Files: stats.Files, Bytes: stats.Bytes, Held: stats.Held,
 			Deleted: stats.Deleted, DeletedBytes: stats.DeletedBytes, Free: stats.Space.Free, Total: stats.Space.Total,
-			Floor: stats.Floor,
+			Floor: stats.Floor, Waiting: waiting(&stats),
 		},
 		of:         d,
 		interfaces: make(map[string]control.Kept),
@@ -186,6 +186,24 @@ func keptIn(d *directory) *kept {
 		k.interfaces[f.Name.Interface] = count(k.interfaces[f.Name.Interface], &f)
 	}
 	return k
+}
+
+// waiting returns how many files wait for each step.
+func waiting(s *retain.Stats) []control.StepWait {
+	all := []control.StepWait{}
+	for step, files := range s.Pending {
+		all = append(all, control.StepWait{Step: step, Files: files})
+	}
+	for _, y := range s.Yields {
+		i := slices.IndexFunc(all, func(w control.StepWait) bool { return w.Step == y.Step })
+		if i < 0 { // another step comes first for all of them
+			i = len(all)
+			all = append(all, control.StepWait{Step: y.Step})
+		}
+		all[i].Kept, all[i].Limit = y.Files, string(y.Limit)
+	}
+	slices.SortFunc(all, func(a, b control.StepWait) int { return strings.Compare(a.Step, b.Step) })
+	return all
 }
 
 func count(k control.Kept, f *retain.File) control.Kept {

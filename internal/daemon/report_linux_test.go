@@ -227,7 +227,7 @@ func TestHold(t *testing.T) {
 	}
 	file()
 	file()
-	r.await("deletion of what was held", func() bool { return !there(first) })
+	r.await("deletion of what was held", func() bool { return !there(first) && len(r.files("v1")) == 2 })
 	recent, err := r.d.Hold(t.Context(), control.Selection{Last: "1h", Interface: "v1"})
 	if err != nil || len(recent) != 2 {
 		t.Errorf("of the last hour %q, %v", recent, err)

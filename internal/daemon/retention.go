@@ -3,6 +3,7 @@ package daemon
 import (
 	"capd/config"
 	"capd/internal/retain"
+	"capd/ledger"
 	"capd/store"
 	"context"
 	"log/slog"
@@ -38,13 +39,28 @@ func (d *directory) keep(c *config.Config, log *slog.Logger) {
 	path := d.path
 	d.keeper = retain.New(retain.Options{
 		Directory: d.store, Policy: Policy(c), Log: log,
+		Steps: d.finish.steps,
+		Yields: func(y retain.Yield, begin, end time.Time) {
+			if end.IsZero() {
+				log.Warn("limits yield: files stay until a step has succeeded for them", "directory", path,
+					"step", y.Step, "limit", string(y.Limit), "files", y.Files)
+			} else {
+				log.Info("limits yield no more", "directory", path, "step", y.Step, "after", end.Sub(begin))
+			}
+			d.book.note(ledger.Yield(y.Step, string(y.Limit), begin, end))
+		},
 		Space: func() (store.Space, error) { return store.FreeSpace(path) },
 		Deleted: func(del retain.Deletion, err error) {
 			if err != nil {
 				log.Error("can't delete a file", "directory", path, "file", del.Name.String(), "error", err)
 				return
 			}
-			log.Info("deleted a file", "directory", path, "file", del.Name.String(), "limit", string(del.Limit))
+			if del.Pending == "" {
+				log.Info("deleted a file", "directory", path, "file", del.Name.String(), "limit", string(del.Limit))
+			} else {
+				log.Warn("deleted a file for which a step had not succeeded", "directory", path, "file", del.Name.String(),
+					"limit", string(del.Limit), "step", del.Pending)
+			}
 			d.book.note(del.Entry())
 		},
 	})

@@ -19,7 +19,7 @@ type families struct {
 	keptFiles, keptBytes, keptHeld, oldest       *prometheus.Desc
 	keptRate, reach                              *prometheus.Desc
 	dirFiles, dirBytes, dirHeld, dirFree, dirAll *prometheus.Desc
-	floor                                        *prometheus.Desc
+	floor, yielding                              *prometheus.Desc
 	deleted, deletedBytes                        *prometheus.Desc
 }
 
@@ -69,6 +69,7 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		dirFree:      dir("filesystem_free_bytes", "Bytes that are free on the directory's file system."),
 		dirAll:       dir("filesystem_size_bytes", "Bytes of the directory's file system."),
 		floor:        dir("retention_floor_reached", "1 while limits want files gone that keep_bytes, keep_age or keep_count keeps, else 0."),
+		yielding:     dir("retention_yielding_files", "Files that limits want gone, but keep_until keeps until a step has succeeded for them."),
 		deleted:      dir("deleted_files_total", "Files that limits deleted."),
 		deletedBytes: dir("deleted_bytes_total", "Bytes of the files that limits deleted."),
 	}
@@ -123,6 +124,11 @@ func (f *families) directory(out sink, d *control.Directory) {
 	out.gauge(f.dirBytes, float64(d.Bytes), d.Path)
 	out.gauge(f.dirHeld, float64(d.Held), d.Path)
 	out.gauge(f.floor, one(d.Floor), d.Path)
+	kept := 0
+	for _, w := range d.Waiting {
+		kept += w.Kept
+	}
+	out.gauge(f.yielding, float64(kept), d.Path)
 	out.counter(f.deleted, float64(d.Deleted), d.Path)
 	out.counter(f.deletedBytes, float64(d.DeletedBytes), d.Path)
 	if d.Total > 0 {

@@ -14,7 +14,7 @@ func Files(dir string) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return filesOf(d), nil
+	return filesOf(d, nil), nil
 }
 
 // A Rotation says when files end.

@@ -15,12 +15,17 @@ import (
 var errHeld = errors.New("held")
 
 // filesOf returns the files of a directory as a plan sees them: one that is
-// finished and one that is not are two, as limits delete only the one.
-func filesOf(d *store.Directory) []File {
+// finished and one that is not are two, as limits delete only the one. Steps, if
+// not nil, returns a finished file's Pending and KeepUntil.
+func filesOf(d *store.Directory, steps func(*store.File) (pending, keepUntil string)) []File {
 	all := make([]File, 0, d.Len())
 	for f := range d.All() {
 		if f.HasData() {
-			all = append(all, File{Name: f.Name, Size: f.Size(), Held: f.Held})
+			file := File{Name: f.Name, Size: f.Size(), Held: f.Held}
+			if steps != nil {
+				file.Pending, file.KeepUntil = steps(f)
+			}
+			all = append(all, file)
 		}
 		if size, ok := f.Unfinished(); ok {
 			all = append(all, File{Name: f.Name, Size: size, Partial: true, Held: f.Held})
@@ -126,7 +131,7 @@ func (k *Keeper) finishDeletions(ctx context.Context) {
 				return
 			}
 			if k.opt.Deleted != nil {
-				k.opt.Deleted(Deletion{name, info.Size(), Resumed}, err)
+				k.opt.Deleted(Deletion{Name: name, Size: info.Size(), Limit: Resumed}, err)
 			}
 		}
 		k.dir.Look(name)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -27,6 +28,14 @@ type Options struct {
 	Deleted   func(Deletion, error)       // told of each deletion, and of what failed; may be nil
 	Log       *slog.Logger                // may be nil
 
+	// Steps returns Pending and KeepUntil of a finished file. The Directory is
+	// locked meanwhile. Nil: no file has to wait for a step.
+	Steps func(*store.File) (pending, keepUntil string)
+
+	// Yields is called when limits begin to yield to a step, with the time, and
+	// when they yield to it no more, with both times. May be nil.
+	Yields func(y Yield, begin, end time.Time)
+
 	Interval time.Duration // between looks at the clock and the file system
 	Retry    time.Duration // after which a file is tried again that could not be deleted
 	Step     int64         // bytes of a large file that go at once
@@ -46,6 +55,7 @@ type Keeper struct {
 	planning time.Duration            // that the last plan took
 	failed   map[store.Name]time.Time // files that could not be deleted, and when to try again
 	spaceErr bool
+	yields   map[string]yielding // by step
 
 	mu    sync.Mutex // guards what follows
 	stats Stats      // but for what the directory knows
@@ -60,7 +70,15 @@ type Stats struct {
 	DeletedBytes int64
 	Failures     uint64 // deletions that failed, and entries that could not be read
 	Space        store.Space
-	Floor        bool // limits want files gone that the floor keeps
+	Floor        bool           // limits want files gone that the floor keeps
+	Pending      map[string]int // files by the first step that has not succeeded for them
+	Yields       []Yield
+}
+
+// A yielding is a Yield since a time.
+type yielding struct {
+	Yield
+	since time.Time
 }
 
 // New makes a Keeper.
@@ -80,7 +98,10 @@ func New(opt Options) *Keeper {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Keeper{opt: opt, dir: opt.Directory, wake: make(chan struct{}, 1), failed: make(map[store.Name]time.Time)}
+	return &Keeper{
+		opt: opt, dir: opt.Directory, wake: make(chan struct{}, 1),
+		failed: make(map[store.Name]time.Time), yields: make(map[string]yielding),
+	}
 }
 
 // SetPolicy changes what is kept, from now on.
@@ -156,8 +177,9 @@ func (k *Keeper) pass(ctx context.Context) (done bool) {
 	p := newPlan(k.clock.trusted(begun), k.list(), k.policy(), space)
 	k.planning = time.Since(planned)
 	k.mu.Lock()
-	k.stats.Floor = p.floor
+	k.stats.Floor, k.stats.Yields = p.floor, p.yields
 	k.mu.Unlock()
+	k.noteYields(begun, p.yields)
 	for _, d := range p.plan {
 		if !k.delete(ctx, d) {
 			done = false // another has to go in its place
@@ -232,6 +254,27 @@ func (k *Keeper) note(name store.Name, size int64, err error) {
 	}
 }
 
+// noteYields tells when limits begin to yield to a step, and when they no longer
+// do.
+func (k *Keeper) noteYields(now time.Time, yields []Yield) {
+	note := k.opt.Yields
+	if note == nil {
+		return
+	}
+	for step, old := range k.yields {
+		if !slices.ContainsFunc(yields, func(y Yield) bool { return y.Step == step }) {
+			delete(k.yields, step)
+			note(old.Yield, old.since, now)
+		}
+	}
+	for _, y := range yields {
+		if _, known := k.yields[y.Step]; !known {
+			k.yields[y.Step] = yielding{y, now}
+			note(y, now, time.Time{})
+		}
+	}
+}
+
 // leave leaves a file alone for a while.
 func (k *Keeper) leave(name store.Name) { k.failed[name] = time.Now().Add(k.opt.Retry) }
 
@@ -248,7 +291,7 @@ func (k *Keeper) left(name store.Name) bool {
 // list returns the files as they are known. One that is left alone counts, and
 // stays, as if it were held.
 func (k *Keeper) list() []File {
-	all := filesOf(k.dir)
+	all := k.Files()
 	if len(k.failed) > 0 {
 		for i := range all {
 			all[i].Held = all[i].Held || k.left(all[i].Name)
@@ -263,7 +306,8 @@ func (k *Keeper) Stats() Stats {
 	defer k.mu.Unlock()
 	s := k.stats
 	s.Failures += k.dir.Unreadable()
-	for _, f := range filesOf(k.dir) {
+	s.Pending = make(map[string]int)
+	for _, f := range k.Files() {
 		s.Bytes += f.Size
 		if !f.Partial {
 			s.Files++
@@ -271,18 +315,21 @@ func (k *Keeper) Stats() Stats {
 		if f.Held {
 			s.Held++
 		}
+		if f.Pending != "" {
+			s.Pending[f.Pending]++
+		}
 	}
 	return s
 }
 
 // Files returns all files as they are known. It may be called from any
 // goroutine.
-func (k *Keeper) Files() []File { return filesOf(k.dir) }
+func (k *Keeper) Files() []File { return filesOf(k.dir, k.opt.Steps) }
 
 // Forecast says, by interface, how far back the files will reach at the present
 // rate. It may be called from any goroutine.
 func (k *Keeper) Forecast() []Forecast {
-	return Predict(time.Now(), filesOf(k.dir), k.policy(), k.Stats().Space)
+	return Predict(time.Now(), k.Files(), k.policy(), k.Stats().Space)
 }
 
 // settleTime is how long a clock that jumped ahead has to go on from there

@@ -53,7 +53,18 @@ type File struct {
 	Size    int64 // bytes on disk
 	Partial bool  // not finished: it counts, but stays
 	Held    bool  // may not be deleted: it counts, but stays
+
+	// Pending is the first step that has not succeeded for the file. The same
+	// limit deletes other files before it. Empty: there is none.
+	Pending string
+
+	// KeepUntil is the first step that has not succeeded for the file and until
+	// which it may not be deleted: it counts, but stays. Empty: there is none.
+	KeepUntil string
 }
+
+// waits reports whether a step has not succeeded for the file.
+func (f *File) waits() bool { return f.Pending != "" || f.KeepUntil != "" }
 
 // A Limit is the name of a limit.
 type Limit string
@@ -69,9 +80,18 @@ const (
 
 // A Deletion says which file has to go.
 type Deletion struct {
-	Name  store.Name
-	Size  int64
-	Limit Limit // that wants it
+	Name    store.Name
+	Size    int64
+	Limit   Limit  // that wants it
+	Pending string // see File
+}
+
+// A Yield says that limits want files gone that stay because a step has not
+// succeeded for them.
+type Yield struct {
+	Step  string
+	Limit Limit // the first that wants one of them gone
+	Files int
 }
 
 // Entry returns the ledger's line for the deletion.
@@ -80,8 +100,9 @@ func (d *Deletion) Entry() ledger.Entry {
 }
 
 // Plan returns which files have to go, in that order. An interface's limits
-// come first, then the directory's. The space is the file system's, as it is
-// before.
+// come first, then the directory's; each of them take the files whose steps have
+// all succeeded first, oldest first, and then the others. The space is the file
+// system's, as it is before.
 func Plan(now time.Time, files []File, policy Policy, space store.Space) []Deletion {
 	return newPlan(now, files, policy, space).plan
 }
@@ -98,8 +119,12 @@ func newPlan(now time.Time, files []File, policy Policy, space store.Space) *pla
 		s.count(q)
 		p.all.count(q)
 	}
-	p.pass(queue, func(q *queued) *scope { return p.ifaces[q.Name.Interface] })
-	p.pass(queue, func(*queued) *scope { return p.all })
+	iface := func(q *queued) *scope { return p.ifaces[q.Name.Interface] }
+	directory := func(*queued) *scope { return p.all }
+	for _, of := range [...]func(*queued) *scope{iface, directory} {
+		p.pass(queue, of, false)
+		p.pass(queue, of, true)
+	}
 	return p
 }
 
@@ -110,30 +135,84 @@ type planner struct {
 	ifaces map[string]*scope
 	plan   []Deletion
 	floor  bool // kept a file that a limit wants gone
+
+	yields  []Yield
+	yielded uint64 // bytes of the files in it
 }
 
-// pass goes through the files, oldest first, and plans to delete those that the
-// scope's limits want gone, if no floor keeps them.
-func (p *planner) pass(queue []*queued, of func(*queued) *scope) {
+// pass goes through the files for which a step is pending, or through the others,
+// oldest first, and plans to delete those that the scope's limits want gone, if
+// no floor keeps them.
+func (p *planner) pass(queue []*queued, of func(*queued) *scope, pending bool) {
+	p.all.beginPass()
+	for _, s := range p.ifaces {
+		s.beginPass()
+	}
 	for _, q := range queue {
-		s := of(q)
+		s, iface := of(q), p.ifaces[q.Name.Interface]
 		if q.gone || q.Partial || q.Held {
 			continue
 		}
+		if q.waits() != pending {
+			if !pending {
+				p.all.passOver(q)
+				iface.passOver(q)
+			}
+			continue
+		}
+		if q.KeepUntil != "" {
+			p.keepUntil(q, s)
+			continue
+		}
 		limit := s.exceeded(q, p.space, p.freed)
-		iface := p.ifaces[q.Name.Interface]
-		if limit == "" {
-			continue
-		}
-		if p.all.keeps(q) || iface.keeps(q) {
+		switch {
+		case limit == "":
+		case p.all.keeps(q) || iface.keeps(q):
 			p.floor = true
-			continue
+		default:
+			p.delete(q, limit)
 		}
-		q.gone = true
-		p.freed += uint64(q.Size)
-		p.all.remove(q)
-		iface.remove(q)
-		p.plan = append(p.plan, Deletion{q.Name, q.Size, limit})
+	}
+}
+
+func (p *planner) delete(q *queued, limit Limit) {
+	q.gone = true
+	p.freed += uint64(q.Size)
+	p.all.remove(q)
+	p.ifaces[q.Name.Interface].remove(q)
+	p.plan = append(p.plan, Deletion{Name: q.Name, Size: q.Size, Limit: limit, Pending: q.Pending})
+}
+
+// keepUntil notes that a file stays for a step, and whether the scope's limits
+// want it gone: if those before it, which stay too, were gone.
+func (p *planner) keepUntil(q *queued, s *scope) {
+	iface := p.ifaces[q.Name.Interface]
+	if !q.yielded {
+		limit := s.without().exceeded(q, p.space, p.freed+p.yielded)
+		switch {
+		case limit == "":
+		case p.all.keeps(q) || iface.keeps(q):
+			p.floor = true
+		default:
+			p.yield(q, limit)
+		}
+	}
+	p.all.passOver(q)
+	iface.passOver(q)
+}
+
+func (p *planner) yield(q *queued, limit Limit) {
+	i := slices.IndexFunc(p.yields, func(y Yield) bool { return y.Step == q.KeepUntil })
+	if i < 0 {
+		i = len(p.yields)
+		p.yields = append(p.yields, Yield{Step: q.KeepUntil, Limit: limit})
+	}
+	p.yields[i].Files++
+	q.yielded = true
+	p.yielded += uint64(q.Size)
+	for _, s := range [...]*scope{p.all, p.ifaces[q.Name.Interface]} {
+		s.yieldedFiles++
+		s.yieldedBytes += q.Size
 	}
 }
 
@@ -143,6 +222,29 @@ type scope struct {
 	used     int64 // bytes of all files
 	finished int64 // bytes of finished ones
 	files    int   // finished
+
+	// Of the files that are older than the present one of a pass, those that stay
+	// for a step. A floor is of the newest files: they are no part of it.
+	olderFiles int
+	olderBytes int64
+
+	yieldedFiles int // that are in a Yield
+	yieldedBytes int64
+}
+
+// without returns the scope as if no limit had to yield.
+func (s *scope) without() *scope {
+	w := *s
+	w.files -= s.yieldedFiles
+	w.used -= s.yieldedBytes
+	return &w
+}
+
+func (s *scope) beginPass() { s.olderFiles, s.olderBytes = 0, 0 }
+
+func (s *scope) passOver(q *queued) {
+	s.olderFiles++
+	s.olderBytes += q.Size
 }
 
 func newScope(l Limits) *scope { return &scope{limits: l} }
@@ -187,7 +289,7 @@ func (l *Limits) free(total uint64) uint64 {
 // keeps reports whether the floor would be broken without the file.
 func (s *scope) keeps(q *queued) bool {
 	f := &s.limits.KeepAtLeast
-	return s.files-1 < f.Count || s.finished-q.Size < f.Bytes || f.Age > 0 && q.age < f.Age
+	return s.files-s.olderFiles-1 < f.Count || s.finished-s.olderBytes-q.Size < f.Bytes || f.Age > 0 && q.age < f.Age
 }
 
 // A queued file waits for its turn.
@@ -197,6 +299,8 @@ type queued struct {
 	start int64         // when it began, seconds since 1970, not before the one before it
 	age   time.Duration // how old it is, at least as old as those after it
 	gone  bool
+
+	yielded bool // counted in a Yield
 }
 
 // setBack is how far a clock goes back at least for it to count: names have

@@ -34,6 +34,26 @@ func sequences(plan []Deletion) string {
 	return strings.Join(all, " ")
 }
 
+// pending has a step that has not succeeded for the files of those numbers.
+func pending(files []File, sequences ...uint64) []File {
+	for i := range files {
+		if slices.Contains(sequences, files[i].Name.Sequence) {
+			files[i].Pending = "hook"
+		}
+	}
+	return files
+}
+
+// keptUntil has a step until which those files may not be deleted.
+func keptUntil(files []File, sequences ...uint64) []File {
+	for i := range files {
+		if slices.Contains(sequences, files[i].Name.Sequence) {
+			files[i].Pending, files[i].KeepUntil = "hook", "hook"
+		}
+	}
+	return files
+}
+
 func directory(l Limits) Policy { return Policy{Directory: l} }
 
 func TestPlan(t *testing.T) {
@@ -54,22 +74,37 @@ func TestPlan(t *testing.T) {
 		space  store.Space
 		want   string
 	}{
-		"no limit":        {two, Policy{}, store.Space{}, ""},
-		"bytes":           {two, directory(Limits{Bytes: 30}), store.Space{}, "a1:bytes a2:bytes"},
-		"bytes hold":      {two, directory(Limits{Bytes: 50}), store.Space{}, ""},
-		"age":             {two, directory(Limits{Age: 90 * time.Second}), store.Space{}, "a1:age a2:age b1:age"},
-		"count":           {two, directory(Limits{Count: 2}), store.Space{}, "a1:count a2:count b1:count"},
-		"free":            {two, directory(Limits{MinFree: 100}), store.Space{Free: 81, Total: 1000}, "a1:min_free a2:min_free"},
-		"free part":       {two, directory(Limits{MinFreePart: 0.1}), store.Space{Free: 90, Total: 1000}, "a1:min_free"},
-		"free holds":      {two, directory(Limits{MinFreePart: 0.1, MinFree: 50}), store.Space{Free: 100, Total: 1000}, ""},
-		"of an interface": {two, both(Limits{}, Limits{Bytes: 15}), store.Space{}, "a1:bytes a2:bytes"},
-		"both":            {two, both(Limits{Count: 2}, Limits{Count: 2}), store.Space{}, "a1:count a2:count b1:count"},
-		"interface floor": {two, both(Limits{Bytes: 1}, Limits{KeepAtLeast: Floor{Count: 2}}), store.Space{}, "a1:bytes b1:bytes b2:bytes"},
-		"floor count":     {two, directory(Limits{Bytes: 1, KeepAtLeast: Floor{Count: 4}}), store.Space{}, "a1:bytes"},
-		"floor bytes":     {two, directory(Limits{MinFree: 1 << 60, KeepAtLeast: Floor{Bytes: 21}}), store.Space{Free: 0, Total: 1000}, "a1:min_free a2:min_free"},
-		"floor age":       {two, directory(Limits{Count: 1, KeepAtLeast: Floor{Age: 2 * time.Minute}}), store.Space{}, "a1:count a2:count b1:count"},
-		"held":            {held, directory(Limits{Bytes: 25}), store.Space{}, "a3:bytes a4:bytes"},
-		"nothing":         {nil, directory(Limits{Bytes: 1, Age: 1, Count: 1, MinFree: 1}), store.Space{}, ""},
+		"no limit":          {two, Policy{}, store.Space{}, ""},
+		"bytes":             {two, directory(Limits{Bytes: 30}), store.Space{}, "a1:bytes a2:bytes"},
+		"bytes hold":        {two, directory(Limits{Bytes: 50}), store.Space{}, ""},
+		"age":               {two, directory(Limits{Age: 90 * time.Second}), store.Space{}, "a1:age a2:age b1:age"},
+		"count":             {two, directory(Limits{Count: 2}), store.Space{}, "a1:count a2:count b1:count"},
+		"free":              {two, directory(Limits{MinFree: 100}), store.Space{Free: 81, Total: 1000}, "a1:min_free a2:min_free"},
+		"free part":         {two, directory(Limits{MinFreePart: 0.1}), store.Space{Free: 90, Total: 1000}, "a1:min_free"},
+		"free holds":        {two, directory(Limits{MinFreePart: 0.1, MinFree: 50}), store.Space{Free: 100, Total: 1000}, ""},
+		"of an interface":   {two, both(Limits{}, Limits{Bytes: 15}), store.Space{}, "a1:bytes a2:bytes"},
+		"both":              {two, both(Limits{Count: 2}, Limits{Count: 2}), store.Space{}, "a1:count a2:count b1:count"},
+		"interface floor":   {two, both(Limits{Bytes: 1}, Limits{KeepAtLeast: Floor{Count: 2}}), store.Space{}, "a1:bytes b1:bytes b2:bytes"},
+		"floor count":       {two, directory(Limits{Bytes: 1, KeepAtLeast: Floor{Count: 4}}), store.Space{}, "a1:bytes"},
+		"floor bytes":       {two, directory(Limits{MinFree: 1 << 60, KeepAtLeast: Floor{Bytes: 21}}), store.Space{Free: 0, Total: 1000}, "a1:min_free a2:min_free"},
+		"floor age":         {two, directory(Limits{Count: 1, KeepAtLeast: Floor{Age: 2 * time.Minute}}), store.Space{}, "a1:count a2:count b1:count"},
+		"pending goes last": {pending(row("a", 5, 10), 1, 2), directory(Limits{Count: 3}), store.Space{}, "a3:count a4:count"},
+		"pending goes":      {pending(row("a", 5, 10), 1, 2, 5), directory(Limits{Count: 1}), store.Space{}, "a3:count a4:count a1:count a2:count"},
+		"all are pending":   {pending(row("a", 3, 10), 1, 2, 3), directory(Limits{Bytes: 10}), store.Space{}, "a1:bytes a2:bytes"},
+		"pending by age":    {pending(row("a", 4, 10), 1, 4), directory(Limits{Age: 150 * time.Second}), store.Space{}, "a2:age a1:age"},
+		"pending by free":   {pending(row("a", 3, 10), 1), directory(Limits{MinFree: 100}), store.Space{Free: 81, Total: 1000}, "a2:min_free a3:min_free"},
+		"pending of one": {pending(slices.Concat(row("a", 3, 10), row("b", 3, 10)), 1), both(Limits{}, Limits{Count: 2}), store.Space{},
+			"a2:count"},
+		"pending, floor of the newest": {pending(row("a", 6, 10), 1, 2), directory(Limits{Count: 2, KeepAtLeast: Floor{Count: 2}}), store.Space{},
+			"a3:count a4:count a1:count a2:count"},
+		"pending, floor of bytes": {pending(row("a", 6, 10), 1, 2), directory(Limits{Bytes: 20, KeepAtLeast: Floor{Bytes: 20}}), store.Space{},
+			"a3:bytes a4:bytes a1:bytes a2:bytes"},
+		"kept":       {keptUntil(row("a", 5, 10), 1, 2), directory(Limits{Count: 2}), store.Space{}, "a3:count a4:count a5:count"},
+		"kept, full": {keptUntil(row("a", 3, 10), 1, 2, 3), directory(Limits{MinFree: 1000}), store.Space{Total: 1000}, ""},
+		"kept, floor of the newest": {keptUntil(row("a", 5, 10), 1, 2), directory(Limits{Count: 1, KeepAtLeast: Floor{Count: 2}}), store.Space{},
+			"a3:count"},
+		"held":    {held, directory(Limits{Bytes: 25}), store.Space{}, "a3:bytes a4:bytes"},
+		"nothing": {nil, directory(Limits{Bytes: 1, Age: 1, Count: 1, MinFree: 1}), store.Space{}, ""},
 	} {
 		if got := sequences(Plan(noon, c.files, c.policy, c.space)); got != c.want {
 			t.Errorf("%s: %q, want %q", what, got, c.want)
@@ -120,6 +155,7 @@ func TestPlanClockSet(t *testing.T) {
 }
 
 func randomFiles(r *rand.Rand) (files []File) {
+	keep := r.IntN(2) == 0
 	start := noon.Add(-time.Hour)
 	seq := map[string]int{}
 	for range r.IntN(40) {
@@ -129,9 +165,16 @@ func randomFiles(r *rand.Rand) (files []File) {
 		if r.IntN(10) == 0 {
 			start = start.Add(-time.Duration(r.IntN(100)) * time.Hour)
 		}
-		files = append(files, File{
+		f := File{
 			Name: nameOf(iface, seq[iface], start), Size: r.Int64N(100), Held: r.IntN(8) == 0, Partial: r.IntN(12) == 0,
-		})
+		}
+		if r.IntN(4) == 0 {
+			f.Pending = "compress"
+		}
+		if keep && r.IntN(6) == 0 {
+			f.KeepUntil = "hook"
+		}
+		files = append(files, f)
 	}
 	return files
 }
@@ -146,9 +189,10 @@ func randomLimits(r *rand.Rand) (l Limits) {
 	return l
 }
 
-// TestPlanProperties: limits hold or a floor stands in the way; floors hold;
-// what is held stays; the order within an interface is that of the sequence;
-// nothing goes that no limit wants gone.
+// TestPlanProperties: limits hold, or a floor or a step stands in the way; floors
+// hold; what is held stays, and so does what is kept until a step has succeeded; each
+// limit takes files without a pending step first; the order within an interface
+// is that of the sequence; nothing goes that no limit wants gone.
 func TestPlanProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
 	for range 20000 {
@@ -159,6 +203,7 @@ func TestPlanProperties(t *testing.T) {
 		plan := Plan(noon, files, p, space)
 		left := remaining(t, files, plan)
 		checkOrder(t, files, plan)
+		checkYields(t, files, p, space)
 		checkScope(t, "directory", files, left, plan, p, p.Directory, space)
 		for name, l := range limits {
 			of := func(all []File) []File {
@@ -166,10 +211,28 @@ func TestPlanProperties(t *testing.T) {
 			}
 			checkScope(t, name, of(files), of(left), plan, p, l, space)
 		}
-		if again := Plan(noon, left, p, freed(space, plan)); len(again) > 0 {
+		// Only files that stay for a step can have gone from the middle such that
+		// the others are in another order now.
+		if again := Plan(noon, left, p, freed(space, plan)); len(again) > 0 &&
+			(!slices.ContainsFunc(files, func(f File) bool { return f.waits() }) || sameOrder(files, left)) {
 			t.Fatalf("%v, and then %v", plan, again)
 		}
 	}
+}
+
+// sameOrder reports whether the files that are left are in the order in which
+// they were among all.
+func sameOrder(files, left []File) bool {
+	var before, now []store.Name
+	for _, q := range order(noon, files) {
+		if slices.ContainsFunc(left, func(f File) bool { return f.Name == q.Name }) {
+			before = append(before, q.Name)
+		}
+	}
+	for _, q := range order(noon, left) {
+		now = append(now, q.Name)
+	}
+	return slices.Equal(before, now)
 }
 
 func freed(s store.Space, plan []Deletion) store.Space {
@@ -184,7 +247,7 @@ func remaining(t *testing.T, files []File, plan []Deletion) []File {
 	left := slices.Clone(files)
 	for _, d := range plan {
 		i := slices.IndexFunc(left, func(f File) bool { return f.Name == d.Name })
-		if i < 0 || left[i].Held || left[i].Partial || left[i].Size != d.Size {
+		if i < 0 || left[i].Held || left[i].Partial || left[i].KeepUntil != "" || left[i].Size != d.Size || left[i].Pending != d.Pending {
 			t.Fatalf("%v may not be deleted", d)
 		}
 		left = slices.Delete(left, i, i+1)
@@ -192,19 +255,58 @@ func remaining(t *testing.T, files []File, plan []Deletion) []File {
 	return left
 }
 
-// checkOrder wants the plan to rise in each interface's pass.
+// checkOrder wants the plan to rise in each of an interface's passes: the
+// interface's limits come before the directory's, and in each of the two files
+// without a pending step before the others.
 func checkOrder(t *testing.T, files []File, plan []Deletion) {
 	t.Helper()
-	last := map[string]uint64{}
+	type place struct {
+		pending  bool
+		sequence uint64
+	}
+	last := map[string]place{}
 	passes := map[string]int{}
 	for _, d := range plan {
-		if d.Name.Sequence < last[d.Name.Interface] {
-			passes[d.Name.Interface]++ // the directory's limits come after the interface's
+		before, now := last[d.Name.Interface], place{d.Pending != "", d.Name.Sequence}
+		last[d.Name.Interface] = now
+		switch {
+		case before.pending == now.pending && now.sequence < before.sequence: // the directory's pass follows
+			passes[d.Name.Interface]++
+		case before.pending && !now.pending:
+			passes[d.Name.Interface]++
 		}
-		last[d.Name.Interface] = d.Name.Sequence
-		if passes[d.Name.Interface] > 0 {
+		if passes[d.Name.Interface] > 1 {
 			t.Fatalf("%s is out of order", sequences(plan))
 		}
+	}
+}
+
+// checkYields wants it said when limits want files gone that stay for a step.
+func checkYields(t *testing.T, files []File, policy Policy, space store.Space) {
+	t.Helper()
+	p := newPlan(noon, files, policy, space)
+	said := 0
+	for _, y := range p.yields {
+		if y.Step != "hook" || y.Limit == "" || y.Files == 0 {
+			t.Fatalf("yields %+v", p.yields)
+		}
+		said += y.Files
+	}
+	stay := 0 // that a limit wants gone at the end, and no floor keeps
+	for _, q := range order(noon, files) {
+		if q.KeepUntil == "" || q.Held || q.Partial {
+			continue
+		}
+		iface := p.ifaces[q.Name.Interface]
+		iface.beginPass()
+		p.all.beginPass()
+		wanted := iface.exceeded(q, space, p.freed) != "" || p.all.exceeded(q, space, p.freed) != ""
+		if wanted && policy.Directory.KeepAtLeast == (Floor{}) && iface.limits.KeepAtLeast == (Floor{}) {
+			stay++
+		}
+	}
+	if said == 0 && stay > 0 || said > 0 && !slices.ContainsFunc(files, func(f File) bool { return f.KeepUntil != "" }) {
+		t.Fatalf("%d files are said to stay, of %d", said, stay)
 	}
 }
 
@@ -237,7 +339,7 @@ func checkScope(t *testing.T, what string, files, left []File, plan []Deletion, 
 		floors = floors || p.of(f.Name.Interface).KeepAtLeast != Floor{}
 	}
 	for _, f := range left {
-		if !f.Held && !f.Partial && !floors {
+		if !f.Held && !f.Partial && f.KeepUntil == "" && !floors {
 			t.Fatalf("%s: %+v does not hold: %d bytes, %d files", what, l, used, count)
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package after
+package finish
 
 import (
 	"os/exec"

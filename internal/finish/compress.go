@@ -1,8 +1,8 @@
-package after
+package finish
 
 import (
 	"bufio"
-	"capd/store"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"capd/store"
+
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
@@ -21,12 +23,13 @@ import (
 // A compressor replaces files by compressed ones. It uses no goroutine but the
 // one that calls it, and so no more than one processor.
 type compressor struct {
-	opt   Options
+	dir   string
+	opt   Options            // its Directory is not used: see Main
 	stop  <-chan struct{}    // closed: give up
-	stage func(stage string) // for tests: told how far it has come
+	stage func(stage string) // for tests: called when it has come so far
 }
 
-// Stages that a compressor tells.
+// Stages of a compression.
 const (
 	stageWriting  = "writing" // after each step of input
 	stageWritten  = "written" // synced
@@ -40,17 +43,32 @@ type digest struct {
 	size int64
 }
 
-// compress does the step Compress for the Queue.
-func (q *Queue) compress(name string) (Outcome, error) {
-	run := q.pack.run
-	if len(q.opt.Self) > 0 {
-		run = q.delegate
+// A compressStep compresses a file, or ends what a compression that was cut off
+// has begun.
+type compressStep struct {
+	pack *compressor
+	dir  *store.Directory
+	self []string        // see Options
+	stop context.Context // done: give up
+	kill context.Context // done: kill the process that compresses
+}
+
+func (*compressStep) name() string { return Compress }
+
+func (s *compressStep) needs(f *store.File) bool {
+	return f.Is(store.Finished) && (s.pack.opt.Compression.Ext() != "" || f.Is(store.Zstd) || f.Is(store.Gzip))
+}
+
+func (s *compressStep) do(name string) (Outcome, error) {
+	run := s.pack.run
+	if len(s.self) > 0 {
+		run = s.delegate
 	}
 	out, err := run(name)
 	if err == nil || errors.Is(err, errNothing) {
 		return out, err
 	}
-	if _, gone := os.Lstat(filepath.Join(q.opt.Directory, name)); errors.Is(gone, fs.ErrNotExist) {
+	if _, gone := os.Lstat(filepath.Join(s.dir.Path(), name)); errors.Is(gone, fs.ErrNotExist) {
 		return out, errNothing // retention was faster
 	}
 	return out, fmt.Errorf("compress: %w", err)
@@ -59,7 +77,7 @@ func (q *Queue) compress(name string) (Outcome, error) {
 // run replaces the file by a compressed one. Whatever happens at whatever
 // moment, the original or a synced and verified file in its place is there.
 func (c *compressor) run(name string) (Outcome, error) {
-	path := filepath.Join(c.opt.Directory, name)
+	path := filepath.Join(c.dir, name)
 	out := Outcome{Path: path}
 	src, info, err := openRegular(path)
 	if err != nil {
@@ -87,23 +105,13 @@ func (c *compressor) run(name string) (Outcome, error) {
 	return out, nil
 }
 
-// openRegular opens a file that is no link, pipe or the like.
+// openRegular opens a file that is no link, pipe or the like, to be read.
 func openRegular(path string) (*os.File, fs.FileInfo, error) {
-	before, err := os.Lstat(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !before.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	h, err := os.Open(path)
+	h, err := store.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
 		return nil, nil, err
 	}
 	info, err := h.Stat()
-	if err == nil && !os.SameFile(before, info) {
-		err = fmt.Errorf("%s was replaced", path)
-	}
 	if err != nil {
 		h.Close()
 		return nil, nil, err
@@ -139,7 +147,7 @@ func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (dige
 	if err := c.room(info.Size()); err != nil {
 		return digest{}, err
 	}
-	tmp := target + Temporary
+	tmp := target + store.Packing.Ext()
 	h, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
 	if err != nil {
 		return digest{}, err
@@ -162,19 +170,19 @@ func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (dige
 		return digest{}, err
 	}
 	c.stage(stageRenamed)
-	return d, store.SyncDirectory(c.opt.Directory)
+	return d, store.SyncDirectory(c.dir)
 }
 
 // room checks that the file fits beside its original, even if it can't be
 // made smaller: both formats then add less than 1/128 and a header.
 func (c *compressor) room(size int64) error {
-	space, err := store.FreeSpace(c.opt.Directory)
+	space, err := store.FreeSpace(c.dir)
 	if err != nil {
 		return err
 	}
 	need := uint64(size) + uint64(size)/128 + 4096 + c.opt.KeepFree
 	if space.Free < need {
-		return fmt.Errorf("%s: %w: %d bytes free, %d needed", c.opt.Directory, errNoSpace, space.Free, need)
+		return fmt.Errorf("%s: %w: %d bytes free, %d needed", c.dir, errNoSpace, space.Free, need)
 	}
 	return nil
 }
@@ -211,7 +219,7 @@ func (c *compressor) write(h, src *os.File, info fs.FileInfo) (digest, error) {
 	return digestOf(sum, n), h.Sync()
 }
 
-// copySize is how much is compressed between two looks at the order to stop.
+// copySize is how many bytes are compressed before the order to stop is looked for again.
 const copySize = 1 << 20
 
 // onlyWriter hides an encoder's ReadFrom, which would not use the buffer.
@@ -310,7 +318,7 @@ func (c *compressor) replace(path string, info fs.FileInfo) error {
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return store.SyncDirectory(c.opt.Directory)
+	return store.SyncDirectory(c.dir)
 }
 
 // behindStep is how many bytes are read or written until the page cache is

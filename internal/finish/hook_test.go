@@ -1,4 +1,4 @@
-package after
+package finish
 
 import (
 	"bufio"
@@ -8,6 +8,7 @@ import (
 	"capd/store"
 	"capd/writer"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -39,7 +40,7 @@ func TestHookEnvironment(t *testing.T) {
 	t.Setenv("PATH", "/bin:/usr/bin")
 	dir, out := directories(t)
 	r := newRig(t, Options{
-		Directory: dir, Compression: Zstd,
+		Directory: opened(t, dir), Compression: Zstd,
 		Hook: append(shell(`env > "$1/env"; pwd > "$1/pwd"; echo "$# $2" > "$1/args"; until [ $(nice) = 19 ]; do :; done; cat > "$1/stdin"`),
 			"sh", out, "two words; $HOME"),
 	})
@@ -49,7 +50,7 @@ func TestHookEnvironment(t *testing.T) {
 	if o := r.outcome(); o.Step != Compress || o.Err != nil {
 		t.Fatalf("outcome %+v", o)
 	}
-	if o := r.outcome(); o.Step != RunHook || o.Err != nil || o.ExitCode != 0 || o.Name != f.Name || o.Path != f.Path+".zst" {
+	if o := r.outcome(); o.Step != Hook || o.Err != nil || o.ExitCode != 0 || o.Name != f.Name || o.Path != f.Path+".zst" {
 		t.Fatalf("outcome %+v", o)
 	}
 	var got []string
@@ -74,6 +75,26 @@ func TestHookEnvironment(t *testing.T) {
 	}
 }
 
+// FuzzHookEnvironment: whatever a journal says of a file, the hook gets capd's
+// variables only.
+func FuzzHookEnvironment(f *testing.F) {
+	f.Add([]byte(`{"end":"2026-01-02T03:04:05Z","packets":1,"reason":"size","clean":true}`))
+	f.Add([]byte(`{"reason":"\nPATH=/tmp"}`))
+	name := nameOf(1, pcap.PCAP).String()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var facts *store.Facts
+		if json.Unmarshal(b, &facts) != nil {
+			return
+		}
+		env, _ := hookEnvironment(name, name, facts)
+		for _, v := range env {
+			if !strings.HasPrefix(v, "CAPD_") && !strings.HasPrefix(v, "PATH=") {
+				t.Fatalf("environment %q", v)
+			}
+		}
+	})
+}
+
 func TestHookFails(t *testing.T) {
 	for name, test := range map[string]struct {
 		hook []string
@@ -86,7 +107,7 @@ func TestHookFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			r := newRig(t, Options{Directory: dir, Hook: test.hook})
+			r := newRig(t, Options{Directory: opened(t, dir), Hook: test.hook})
 			r.Add(capture(t, dir, 1, 10, pcap.PCAP))
 			r.run()
 			o := r.outcome()
@@ -94,10 +115,13 @@ func TestHookFails(t *testing.T) {
 				t.Errorf("outcome %+v", o)
 			}
 			r.close()
+			if !strings.Contains(r.log.String(), `msg="a step failed: it is tried again" step=hook file=`+o.Path+` in=1m0s`) {
+				t.Errorf("log: %s", r.log)
+			}
 			if name == "code" && !strings.Contains(r.log.String(), "oh no") {
 				t.Errorf("log: %s", r.log)
 			}
-			if s := r.Stats(); s.HooksFailed != 1 || s.Failing != 1 {
+			if s := r.Stats(); s.Failed[Hook] != 1 || s.Failing != 1 {
 				t.Errorf("stats %+v", s)
 			}
 		})
@@ -152,7 +176,7 @@ func hang(out string) (script string, processes int) {
 func TestHookIsKilledWithItsChildren(t *testing.T) {
 	dir, out := directories(t)
 	script, processes := hang(out)
-	r := newRig(t, Options{Directory: dir, Hook: shell(script), HookTimeout: 2 * time.Second})
+	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell(script), HookTimeout: 2 * time.Second})
 	r.Add(capture(t, dir, 1, 10, pcap.PCAP))
 	r.run()
 	pids := pidsIn(t, out+"/pids", processes)
@@ -168,7 +192,7 @@ func TestHookLeavesNothingBehind(t *testing.T) {
 	dir, out := directories(t)
 	script, processes := hang(out)
 	script = strings.TrimSuffix(script, "wait") + fmt.Sprintf("until [ $(wc -l < pids) = %d ]; do sleep 0.01; done", processes)
-	r := newRig(t, Options{Directory: dir, Hook: shell(script)})
+	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell(script)})
 	r.Add(capture(t, dir, 1, 10, pcap.PCAP))
 	r.run()
 	if o := r.outcome(); o.ExitCode != 0 || o.Err != nil {
@@ -180,7 +204,7 @@ func TestHookLeavesNothingBehind(t *testing.T) {
 
 func TestHookPrintsWithoutEnd(t *testing.T) {
 	dir := t.TempDir()
-	r := newRig(t, Options{Directory: dir, Hook: shell("head -c 1073741824 /dev/zero; echo the end >&2")})
+	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell("head -c 1073741824 /dev/zero; echo the end >&2")})
 	r.Add(capture(t, dir, 1, 10, pcap.PCAP))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -206,7 +230,7 @@ func TestHooksAtOnce(t *testing.T) {
 	script := fmt.Sprintf(`cd %q; mkdir -p live; : > live/$$; ls live | wc -l >> counts
 		: > met.$$; until [ $(ls met.* | wc -l) -ge 2 ]; do sleep 0.01; done
 		ls live | wc -l >> counts; rm live/$$`, out)
-	r := newRig(t, Options{Directory: dir, Hook: shell(script), HookAtOnce: 2})
+	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell(script), HookAtOnce: 2})
 	const files = 8
 	for i := range files {
 		r.Add(capture(t, dir, i, 1, pcap.PCAP))
@@ -229,7 +253,7 @@ func TestHooksAtOnce(t *testing.T) {
 func TestHookIsRetriedAfterRestart(t *testing.T) {
 	dir, out := directories(t)
 	log := fmt.Sprintf(`echo "$CAPD_FILE $CAPD_PACKETS" >> %q/log; `, out)
-	r := newRig(t, Options{Directory: dir, HookAtOnce: 3, Hook: shell(log + fmt.Sprintf(`
+	r := newRig(t, Options{Directory: opened(t, dir), HookAtOnce: 3, Hook: shell(log + fmt.Sprintf(`
 		case $CAPD_FILE in *-000001.pcap) exit 0;; *-000002.pcap) exit 1;; esac; : > %q/hangs; exec sleep 1000`, out))})
 	for i := range 3 {
 		r.Add(capture(t, dir, i+1, 10*(i+1), pcap.PCAP))
@@ -254,7 +278,7 @@ func TestHookIsRetriedAfterRestart(t *testing.T) {
 	if err := os.Remove(out + "/log"); err != nil {
 		t.Fatal(err)
 	}
-	r = newRig(t, Options{Directory: dir, Hook: shell(log)})
+	r = newRig(t, Options{Directory: opened(t, dir), Hook: shell(log)})
 	r.run()
 	for range 2 {
 		if o := r.outcome(); o.Err != nil {
@@ -272,14 +296,14 @@ func TestHookIsRetriedAfterRestart(t *testing.T) {
 // TestHookSurvivesKilledQueue kills the process while a hook runs.
 func TestHookSurvivesKilledQueue(t *testing.T) {
 	dir, out := directories(t)
-	cmd, _ := startChild(t, dir, "CAPD_AFTER_HOOK="+fmt.Sprintf(`echo $$ > %q/pids; exec sleep 1000`, out))
+	cmd, _ := startChild(t, dir, "CAPD_FINISH_HOOK="+fmt.Sprintf(`echo $$ > %q/pids; exec sleep 1000`, out))
 	pids := pidsIn(t, out+"/pids", 1)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	if runtime.GOOS == "linux" {
 		await(t, "the hook dies with capd", func() bool { return len(alive(pids)) == 0 })
 	}
-	r := newRig(t, Options{Directory: dir, Hook: shell(fmt.Sprintf(`echo "$CAPD_PACKETS" > %q/log`, out))})
+	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell(fmt.Sprintf(`echo "$CAPD_PACKETS" > %q/log`, out))})
 	r.run()
 	if o := r.outcome(); o.Err != nil || o.Name != nameOf(1, pcap.PCAP) {
 		t.Errorf("outcome %+v", o)
@@ -292,7 +316,7 @@ func TestHookSurvivesKilledQueue(t *testing.T) {
 // TestCloseWaitsForHook lets it end by itself.
 func TestCloseWaitsForHook(t *testing.T) {
 	dir, out := directories(t)
-	r := newRig(t, Options{Directory: dir, Hook: shell(fmt.Sprintf(`cd %q; : > begun; until [ -e go ]; do sleep 0.01; done`, out))})
+	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell(fmt.Sprintf(`cd %q; : > begun; until [ -e go ]; do sleep 0.01; done`, out))})
 	r.Add(capture(t, dir, 1, 10, pcap.PCAP))
 	r.run()
 	await(t, "the hook runs", func() bool { _, err := os.Stat(out + "/begun"); return err == nil })
@@ -314,8 +338,9 @@ func TestCloseWaitsForHook(t *testing.T) {
 func TestNewHookIsForNewFiles(t *testing.T) {
 	dir := t.TempDir()
 	old := capture(t, dir, 1, 10, pcap.PCAP)
-	r := newRig(t, Options{Directory: dir, Hook: shell(":")})
+	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell(":")})
 	found := capture(t, dir, 2, 10, pcap.PCAP) // never added, as after a crash
+	r.dir.Look(found.Name)
 	r.run()
 	if o := r.outcome(); o.Err != nil || o.Name != found.Name {
 		t.Errorf("outcome %+v", o)
@@ -326,6 +351,6 @@ func TestNewHookIsForNewFiles(t *testing.T) {
 	if len(r.outcomes) > 0 {
 		t.Errorf("outcome %+v", <-r.outcomes)
 	}
-	newRig(t, Options{Directory: dir}).close()
+	newRig(t, Options{Directory: opened(t, dir)}).close()
 	want(t, dir, old.Name.String(), found.Name.String()) // no hook, no journal
 }

@@ -1,4 +1,4 @@
-package after
+package finish
 
 import (
 	"capd/store"
@@ -27,7 +27,7 @@ const (
 	envBytes       = "CAPD_BYTES"        // of their captured data
 	envLost        = "CAPD_LOST"         // packets that did not reach the disk
 	envKernelDrops = "CAPD_KERNEL_DROPS" // frames that the kernel dropped meanwhile
-	envReason      = "CAPD_REASON"       // why the file ended: a writer.Reason
+	envReason      = "CAPD_REASON"       // why the file ended: a ledger.Reason
 	envClean       = "CAPD_CLEAN"        // 1, or 0 for a file that a crash or an error has ended
 	envMark        = "CAPD_HOOK"         // a word of this run, by which capd finds what it left behind
 )
@@ -42,37 +42,49 @@ const outputLimit = 4096
 // were killed: one that can't be found may hold the pipe open.
 const outputWait = time.Second
 
-// runHook does the step RunHook for the Queue.
-func (q *Queue) runHook(name string) (Outcome, error) {
-	out := Outcome{Path: q.find(name), ExitCode: -1}
-	if out.Path == "" || q.journal.isDone(name) {
+// A hookStep runs the hook on a file.
+type hookStep struct {
+	opt    *Options
+	marks  *store.Marks
+	kill   context.Context // done: kill the hooks that run
+	settle func()          // takes in the facts of files that were added
+}
+
+func (*hookStep) name() string { return Hook }
+
+func (h *hookStep) needs(f *store.File) bool { return !h.marks.Done(f.Name, Hook) }
+
+func (h *hookStep) do(name string) (Outcome, error) {
+	n, _ := store.ParseName(name)
+	out := Outcome{Path: h.find(name), ExitCode: -1}
+	if out.Path == "" || h.marks.Done(n, Hook) {
 		return out, errNothing
 	}
-	q.record() // a scan may have found the file before its facts were taken in
-	env, mark := hookEnvironment(name, out.Path, q.journal.facts(name))
-	run := hookRun{argv: q.opt.Hook, env: env, mark: mark, timeout: q.opt.HookTimeout}
+	h.settle() // a scan may have found the file before its facts were taken in
+	env, mark := hookEnvironment(name, out.Path, h.marks.Facts(n))
+	run := hookRun{argv: h.opt.Hook, env: env, mark: mark, timeout: h.opt.HookTimeout}
 	start := time.Now()
-	err := run.do(q.kill)
+	err := run.do(h.kill)
 	out.ExitCode = run.code
 	level := slog.LevelDebug
 	if err != nil || run.output.total > 0 {
 		level = slog.LevelInfo
 	}
-	q.opt.Log.Log(q.kill, level, "hook ended", "file", out.Path, "exit_code", run.code, "took", time.Since(start),
+	h.opt.Log.Log(h.kill, level, "hook ended", "file", out.Path, "exit_code", run.code, "took", time.Since(start),
 		"output", run.output.String(), "output_bytes", run.output.total)
 	if err != nil {
-		return out, fmt.Errorf("hook %s: %w", q.opt.Hook[0], err)
+		return out, fmt.Errorf("hook %s: %w", h.opt.Hook[0], err)
 	}
-	if err := q.journal.done(name); err != nil {
-		q.opt.Log.Warn("a restart will run a hook again", "file", out.Path, "error", err)
+	if err := h.marks.SetDone(n, Hook); err != nil {
+		h.opt.Log.Warn("a restart will run a hook again", "file", out.Path, "error", err)
 	}
 	return out, nil
 }
 
 // find returns the file's path in the form it has now, or "" if it is gone.
-func (q *Queue) find(name string) string {
-	for _, ext := range []string{"", Zstd.Ext(), Gzip.Ext()} {
-		path := filepath.Join(q.opt.Directory, name+ext)
+func (h *hookStep) find(name string) string {
+	for _, state := range store.WithData() {
+		path := filepath.Join(h.opt.Directory.Path(), name+state.Ext())
 		if _, err := os.Lstat(path); err == nil {
 			return path
 		}
@@ -80,7 +92,7 @@ func (q *Queue) find(name string) string {
 	return ""
 }
 
-func hookEnvironment(name, path string, f *facts) (env []string, mark string) {
+func hookEnvironment(name, path string, f *store.Facts) (env []string, mark string) {
 	add := func(key, value string) { env = append(env, key+"="+value) }
 	count := func(key string, n uint64) { add(key, strconv.FormatUint(n, 10)) }
 	n, _ := store.ParseName(name)
@@ -102,7 +114,7 @@ func hookEnvironment(name, path string, f *facts) (env []string, mark string) {
 	count(envBytes, f.Bytes)
 	count(envLost, f.Lost)
 	count(envKernelDrops, f.KernelDrops)
-	add(envReason, string(f.Reason))
+	add(envReason, f.Reason)
 	clean := "0"
 	if f.Clean {
 		clean = "1"

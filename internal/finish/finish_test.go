@@ -1,4 +1,4 @@
-package after
+package finish
 
 import (
 	"bytes"
@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -69,6 +68,16 @@ func capture(t testing.TB, dir string, i, packets int, format pcap.Format) write
 	}
 }
 
+// opened lists the directory as it is now.
+func opened(t testing.TB, dir string) *store.Directory {
+	t.Helper()
+	d, err := store.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // A rig is a Queue that runs, and what it reports.
 type rig struct {
 	*Queue
@@ -95,6 +104,14 @@ func (r *rig) run() {
 	go r.Run(r.t.Context())
 	r.t.Cleanup(r.close)
 	r.begun()
+}
+
+// list has the Directory know of files that were not added.
+func (r *rig) list() {
+	r.t.Helper()
+	if err := r.dir.List(); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // begun waits until Close would wait for Run.
@@ -185,13 +202,13 @@ func TestOptions(t *testing.T) {
 		{Options{}, ""},
 		{Options{Compression: None, Level: 99}, ""},
 		{Options{Compression: Zstd, Level: 22}, ""},
-		{Options{Compression: Zstd, Level: 23}, "after: level 23 of zstd is not within 1 and 22"},
-		{Options{Compression: Gzip, Level: 10}, "after: level 10 of gzip is not within 1 and 9"},
-		{Options{Compression: Gzip, Level: -1}, "after: level -1 of gzip is not within 1 and 9"},
-		{Options{Compression: "lz4"}, `after: no compression "lz4"`},
-		{Options{Hook: []string{"upload"}}, `after: hook "upload" is not an absolute path`},
+		{Options{Compression: Zstd, Level: 23}, "finish: level 23 of zstd is not within 1 and 22"},
+		{Options{Compression: Gzip, Level: 10}, "finish: level 10 of gzip is not within 1 and 9"},
+		{Options{Compression: Gzip, Level: -1}, "finish: level -1 of gzip is not within 1 and 9"},
+		{Options{Compression: "lz4"}, `finish: no compression "lz4"`},
+		{Options{Hook: []string{"upload"}}, `finish: hook "upload" is not an absolute path`},
 	} {
-		test.opt.Directory = t.TempDir()
+		test.opt.Directory = opened(t, t.TempDir())
 		q, err := New(test.opt)
 		if got := fmt.Sprint(err); (err != nil || test.want != "") && got != test.want {
 			t.Errorf("%+v: %q, want %q", test.opt, got, test.want)
@@ -215,7 +232,7 @@ func TestUnfinishedFilesAreNotTaken(t *testing.T) {
 		}
 	}
 	before := names(t, dir)
-	r := newRig(t, Options{Directory: dir, Compression: Zstd})
+	r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd})
 	r.run()
 	f.Path, f.Err = partial, errors.New("write: no space left on device")
 	r.Add(f)
@@ -231,7 +248,7 @@ func TestUnfinishedFilesAreNotTaken(t *testing.T) {
 // TestOverflow adds more files than the queue holds, while nothing takes them.
 func TestOverflow(t *testing.T) {
 	dir := t.TempDir()
-	r := newRig(t, Options{Directory: dir, Compression: Gzip, Limit: 2, Hook: []string{"/bin/sh", "-c", ":"}})
+	r := newRig(t, Options{Directory: opened(t, dir), Compression: Gzip, Limit: 2, Hook: []string{"/bin/sh", "-c", ":"}})
 	const files = 15
 	for i := range files {
 		r.Add(capture(t, dir, i, 3, pcap.PCAP))
@@ -239,8 +256,9 @@ func TestOverflow(t *testing.T) {
 	if got := len(r.fresh); got != 2 {
 		t.Errorf("%d files in memory, want 2", got)
 	}
+	r.list()
 	r.run()
-	done := make(map[Step]map[store.Name]int)
+	done := make(map[string]map[store.Name]int)
 	for range 2 * files {
 		o := r.outcome()
 		if o.Err != nil {
@@ -252,45 +270,23 @@ func TestOverflow(t *testing.T) {
 		done[o.Step][o.Name]++
 	}
 	r.idle()
-	if len(done[Compress]) != files || len(done[RunHook]) != files {
-		t.Errorf("%d compressed, %d hooks, want %d", len(done[Compress]), len(done[RunHook]), files)
+	if len(done[Compress]) != files || len(done[Hook]) != files {
+		t.Errorf("%d compressed, %d hooks, want %d", len(done[Compress]), len(done[Hook]), files)
 	}
-	if s := r.Stats(); s.Compressed != files || s.Hooks != files || s.BytesBefore == 0 || s.BytesAfter == 0 || s.Failing != 0 {
+	if s := r.Stats(); s.Done[Compress] != files || s.Done[Hook] != files || s.BytesBefore == 0 || s.BytesAfter == 0 || s.Failing != 0 {
 		t.Errorf("stats %+v", s)
 	}
-}
-
-// TestScanFailsQuietly has the directory vanish: it is looked for now and then,
-// and the Queue works again when it is back.
-func TestScanFailsQuietly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir := filepath.Join(t.TempDir(), "captures")
-		r := newRig(t, Options{Directory: dir, Compression: Zstd})
-		go r.Run(t.Context())
-		time.Sleep(10 * time.Minute) // in the bubble's time
-		back := t.TempDir()
-		f := capture(t, back, 1, 10, pcap.PCAP)
-		if err := os.Rename(back, dir); err != nil {
-			t.Fatal(err)
-		}
-		if o := <-r.outcomes; o.Err != nil || o.Name != f.Name {
-			t.Errorf("outcome %+v", o)
-		}
-		r.close()
-		if n := strings.Count(r.log.String(), "look for files left over"); n < 5 || n > 15 {
-			t.Errorf("%d lines in the log", n)
-		}
-	})
 }
 
 // TestFailuresDoNotSpin has more files to be tried again than a line holds.
 func TestFailuresDoNotSpin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		r := newRig(t, Options{Directory: dir, Compression: Zstd, Limit: 2, KeepFree: 1 << 62})
+		r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd, Limit: 2, KeepFree: 1 << 62})
 		for i := range 9 {
 			capture(t, dir, i, 1, pcap.PCAP)
 		}
+		r.list()
 		go r.Run(t.Context())
 		tries := make(map[store.Name]int)
 		for range 9 * 5 {
@@ -308,19 +304,19 @@ func TestFailuresDoNotSpin(t *testing.T) {
 
 func TestCloseWithoutRun(t *testing.T) {
 	dir := t.TempDir()
-	r := newRig(t, Options{Directory: dir, Compression: Zstd, Hook: []string{"/bin/sh", "-c", ":"}})
+	r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd, Hook: []string{"/bin/sh", "-c", ":"}})
 	r.Add(capture(t, dir, 1, 3, pcap.PCAP))
 	r.close()
 	if err := r.Close(t.Context()); err != nil {
 		t.Errorf("close again: %v", err)
 	}
 	r.Run(t.Context()) // returns at once
-	want(t, dir, journalName, nameOf(1, pcap.PCAP).String())
+	want(t, dir, store.MarksName, nameOf(1, pcap.PCAP).String())
 }
 
 func TestContextEndsRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	r := newRig(t, Options{Directory: t.TempDir()})
+	r := newRig(t, Options{Directory: opened(t, t.TempDir())})
 	go r.Run(ctx)
 	r.begun()
 	cancel()

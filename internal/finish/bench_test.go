@@ -1,4 +1,4 @@
-package after
+package finish
 
 import (
 	"os"
@@ -14,7 +14,7 @@ func BenchmarkCompress(b *testing.B) {
 			dir := b.TempDir()
 			f := capture(b, dir, 1, 50000, pcap.PCAPNG)
 			original := content(b, f.Path)
-			q, err := New(Options{Directory: dir, Compression: kind})
+			q, err := New(Options{Directory: opened(b, dir), Compression: kind})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -36,5 +36,25 @@ func BenchmarkCompress(b *testing.B) {
 				b.StartTimer()
 			}
 		})
+	}
+}
+
+// BenchmarkNext asks for the pending steps of 100,000 files, as retention does for
+// each plan.
+func BenchmarkNext(b *testing.B) {
+	q, err := New(Options{Directory: opened(b, b.TempDir()), Compression: Zstd, Hook: []string{"/bin/true"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer q.Close(b.Context())
+	for i := range 100_000 {
+		q.dir.Add(nameOf(i, pcap.PCAP), 1)
+	}
+	for b.Loop() {
+		for f := range q.dir.All() {
+			if q.Next(f, Hook) != Hook || q.Next(f) != Compress {
+				b.Fatal(f.Name)
+			}
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package after
+package finish
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"capd/store"
 )
 
 // A request is what the process that compresses reads first; a reply is what it
@@ -44,7 +46,7 @@ func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
 	if err := in.Decode(&r); err != nil {
 		return fmt.Errorf("read what to compress: %w", err)
 	}
-	opt := Options{Directory: r.Directory, Compression: r.Compression, Level: r.Level, KeepFree: r.KeepFree}
+	opt := Options{Compression: r.Compression, Level: r.Level, KeepFree: r.KeepFree}
 	if err := opt.complete(); err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
 		_, _ = io.Copy(io.Discard, stdin)
 		close(stop)
 	}()
-	c := &compressor{opt: opt, stop: stop, stage: stage}
+	c := &compressor{dir: r.Directory, opt: opt, stop: stop, stage: stage}
 	out, err := c.run(r.Name)
 	answer := reply{Path: out.Path, Size: out.Size, Packed: out.Packed, SHA256: out.SHA256, Nothing: errors.Is(err, errNothing)}
 	if err != nil {
@@ -63,23 +65,24 @@ func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
 }
 
 // delegate has another process compress the file.
-func (q *Queue) delegate(name string) (Outcome, error) {
-	path := filepath.Join(q.opt.Directory, name)
+func (s *compressStep) delegate(name string) (Outcome, error) {
+	path := filepath.Join(s.dir.Path(), name)
 	out := Outcome{Path: path}
-	dir, err := filepath.Abs(q.opt.Directory)
+	dir, err := filepath.Abs(s.dir.Path())
 	if err != nil {
 		return out, err
 	}
-	question, err := json.Marshal(request{dir, name, q.opt.Compression, q.opt.Level, q.opt.KeepFree})
+	opt := &s.pack.opt
+	question, err := json.Marshal(request{dir, name, opt.Compression, opt.Level, opt.KeepFree})
 	if err != nil {
 		return out, err
 	}
-	answer, err := q.ask(question)
+	answer, err := s.ask(question)
 	if err != nil {
-		if ext := q.opt.Compression.Ext(); ext != "" {
-			_ = os.Remove(path + ext + Temporary) // it is dead and can't
+		if ext := opt.Compression.Ext(); ext != "" {
+			_ = os.Remove(path + ext + store.Packing.Ext()) // it is dead and can't
 		}
-		if q.stop.Err() != nil {
+		if s.stop.Err() != nil {
 			return out, errNothing
 		}
 		return out, err
@@ -95,12 +98,11 @@ func (q *Queue) delegate(name string) (Outcome, error) {
 }
 
 // ask runs Self. One processor is enough for it: it is never in a hurry.
-func (q *Queue) ask(question []byte) (reply, error) {
-	self := q.opt.Self
+func (s *compressStep) ask(question []byte) (reply, error) {
 	var answer reply
 	var stdout bytes.Buffer
 	var stderr tail
-	cmd := exec.CommandContext(q.kill, self[0], self[1:]...)
+	cmd := exec.CommandContext(s.kill, s.self[0], s.self[1:]...)
 	cmd.Env, cmd.Dir, cmd.SysProcAttr = []string{"GOMAXPROCS=1"}, "/", separate()
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	stdin, stop, err := os.Pipe()
@@ -114,17 +116,17 @@ func (q *Queue) ask(question []byte) (reply, error) {
 		stop.Close()
 		return answer, err
 	}
-	detach := context.AfterFunc(q.stop, func() { stop.Close() })
+	detach := context.AfterFunc(s.stop, func() { stop.Close() })
 	_, wrote := stop.Write(question)
 	err = cmd.Wait()
 	if detach() {
 		stop.Close()
 	}
 	if err != nil || wrote != nil {
-		return answer, fmt.Errorf("%s: %w: %s", self[0], errors.Join(err, wrote), bytes.TrimSpace(stderr.kept))
+		return answer, fmt.Errorf("%s: %w: %s", s.self[0], errors.Join(err, wrote), bytes.TrimSpace(stderr.kept))
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
-		return answer, fmt.Errorf("%s: read answer: %w", self[0], err)
+		return answer, fmt.Errorf("%s: read answer: %w", s.self[0], err)
 	}
 	return answer, nil
 }

@@ -1,4 +1,4 @@
-package after
+package finish
 
 import (
 	"bytes"
@@ -65,7 +65,7 @@ func TestOwnProcess(t *testing.T) {
 		dir := t.TempDir()
 		f := capture(t, dir, 1, 2000, pcap.PCAPNG)
 		original := content(t, f.Path)
-		r := newRig(t, Options{Directory: dir, Compression: kind, Self: []string{os.Args[0], "compress"}})
+		r := newRig(t, Options{Directory: opened(t, dir), Compression: kind, Self: []string{os.Args[0], "compress"}})
 		r.Add(f)
 		r.run()
 		o := r.outcome()
@@ -91,11 +91,11 @@ func TestOwnProcessFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			f := capture(t, dir, 1, 10, pcap.PCAP)
-			r := newRig(t, Options{Directory: dir, Compression: Zstd, Self: test.self, KeepFree: test.keepFree})
+			r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd, Self: test.self, KeepFree: test.keepFree})
 			if name == "fails" { // it reads to the end, which comes with the order to stop
 				r.stopAll()
 			}
-			_, err := r.Queue.compress(f.Name.String())
+			_, err := r.steps[0].do(f.Name.String())
 			if name == "fails" {
 				if !errors.Is(err, errNothing) {
 					t.Errorf("error %v", err)
@@ -116,7 +116,7 @@ func TestOwnProcessIsStopped(t *testing.T) {
 			dir, out := directories(t)
 			f := capture(t, dir, 1, 6000, pcap.PCAP)
 			r := newRig(t, Options{
-				Directory: dir, Compression: Zstd, Self: []string{os.Args[0], "compress", stageWriting, out},
+				Directory: opened(t, dir), Compression: Zstd, Self: []string{os.Args[0], "compress", stageWriting, out},
 			})
 			r.Add(f)
 			r.run()
@@ -164,7 +164,7 @@ func TestKilledQueueTakesItsProcessAlong(t *testing.T) {
 		if !bytes.Equal(content(t, f.Path), original) {
 			t.Error("the original is damaged")
 		}
-		r := newRig(t, Options{Directory: dir, Compression: Zstd, Self: []string{os.Args[0], "compress"}})
+		r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd, Self: []string{os.Args[0], "compress"}})
 		r.run()
 		if o := r.outcome(); o.Err != nil || o.SHA256 != sha(original) {
 			t.Errorf("%s: outcome %+v", stage, o)

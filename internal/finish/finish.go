@@ -1,32 +1,31 @@
-// Package after does what is left to do with a file once it is finished: it
-// compresses the file, then runs the hook on it. Both happen in processes of
-// their own, at the lowest priority, and are taken up again after a crash.
+// Package finish does what is left to do with a file once it is finished, step
+// by step: it compresses the file, then runs the hook on it. The steps work in
+// processes of their own, at the lowest priority, and are taken up again after a
+// crash.
 //
 // Threads of the recorder's process would not do: one of low priority that is
 // not let run holds up every stop of the world, and with it the recorder.
 //
-// The queue in memory is bounded; the directory itself is the one that lasts.
-// NAME without NAME.zst is still to be compressed, and a journal in the
-// directory, .capd-hooks, has the names for which the hook is done.
+// The queue in memory is bounded; the directory is what lasts. Whether a file is
+// compressed is told by its name. For which files the hook is done is in the
+// directory's journal of marks, which package store describes.
 //
 // A hook runs at least once for a file: it is done when it has exited with 0
 // and that is in the journal. A crash before, a failure and a timeout all make
 // it run again, with the same file.
-package after
+package finish
 
 import (
-	"capd/store"
-	"capd/writer"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
+
+	"capd/store"
+	"capd/writer"
 )
 
 // A Compression is what finished files are compressed with.
@@ -43,19 +42,15 @@ const (
 func (c Compression) Ext() string {
 	switch c {
 	case Zstd:
-		return ".zst"
+		return store.Zstd.Ext()
 	case Gzip:
-		return ".gz"
+		return store.Gzip.Ext()
 	}
 	return ""
 }
 
 // compressions are those that leave a compressed file.
 var compressions = [...]Compression{Zstd, Gzip}
-
-// Temporary is what the name of a compressed file ends with until it is synced
-// and verified. No such name parses as a capture file's.
-const Temporary = ".tmp"
 
 // Defaults of an Options' zero values.
 const (
@@ -72,7 +67,7 @@ const (
 
 // Options say what to do with finished files. Zero values are defaults.
 type Options struct {
-	Directory   string
+	Directory   *store.Directory
 	Compression Compression   // "": None
 	Level       int           // of the compression: 1, the fastest, to 22 for Zstd or 9 for Gzip; 0: 1
 	KeepFree    uint64        // bytes of the file system that no compression uses
@@ -82,21 +77,12 @@ type Options struct {
 	HookAtOnce  int           // most hooks at a time; 0: 1
 	Limit       int           // most files waiting in memory for each step; 0: DefaultLimit
 	Log         *slog.Logger  // may be nil
-	Report      func(Outcome) // told of each step's end, by several goroutines at once; may be nil
+	Report      func(Outcome) // called at each step's end, by several goroutines at once; may be nil
 }
-
-// A Step is one of the things done with a file.
-type Step string
-
-// Steps.
-const (
-	Compress Step = "compress"
-	RunHook  Step = "hook"
-)
 
 // An Outcome is how a step with one file ended.
 type Outcome struct {
-	Step     Step
+	Step     string
 	Name     store.Name
 	Path     string        // where the file is now
 	Took     time.Duration // how long the step took
@@ -104,52 +90,50 @@ type Outcome struct {
 	Size     int64         // Compress: bytes of the file before
 	Packed   int64         // Compress: and after
 	SHA256   string        // Compress: of the file before, in hexadecimal
-	ExitCode int           // RunHook: -1 when it was killed or could not be started
+	ExitCode int           // Hook: -1 when it was killed or could not be started
 }
 
 // Stats are counters since the Queue was made.
 type Stats struct {
-	Waiting        int    // files in memory, waiting or being worked on
-	Failing        int    // files whose last try failed
-	Compressed     uint64 // files
-	BytesBefore    uint64 // of compressed files
-	BytesAfter     uint64
-	CompressFailed uint64 // tries
-	Hooks          uint64 // hooks that exited with 0
-	HooksFailed    uint64 // tries
+	Waiting     int               // files in memory, waiting or being worked on
+	Failing     int               // files whose last try failed
+	Done        map[string]uint64 // files, by step
+	Failed      map[string]uint64 // tries, by step
+	BytesBefore uint64            // of compressed files
+	BytesAfter  uint64
 }
 
 // A Queue works on the finished files of one directory, which its owner has
-// locked: see writer.LockDirectory. Add and Stats may be called from any
-// goroutine.
+// locked: see store.LockDirectory. Its methods may be called from any goroutine.
 type Queue struct {
 	opt     Options
-	journal *journal // nil without a hook
+	dir     *store.Directory
+	marks   *store.Marks // nil: no step has marks
 	pack    *compressor
-	wake    chan struct{}   // there is something for the keeper to do
-	stop    context.Context // done: begin nothing more
-	stopAll context.CancelFunc
-	kill    context.Context // done: no more time for hooks
-	killAll context.CancelFunc
+	steps   steps
+	backlog *backlog
+	wake    chan struct{} // there is something for keep to do
 	ended   chan struct{} // closed: Run has returned
+	orders
 
-	mu      sync.Mutex
-	changed sync.Cond // a line or stopped
-	started bool      // Run was called
-	stopped bool
-	fresh   []writer.File // what Add was given since the keeper looked
-	taken   int           // of what it looked at, not yet in a line
-	lines   map[Step][]string
-	busy    map[string]bool // in a line or being worked on
-	failed  map[string]attempt
-	missed  bool // not all files that need work found room in a line
-	stats   Stats
+	mu      sync.Mutex    // guards what follows
+	started bool          // Run was called
+	fresh   []writer.File // what Add was given since keep looked
+	taken   int           // of what keep looked at, not yet in the backlog
 }
 
-// An attempt is what is known of a file whose last try failed.
-type attempt struct {
-	pause time.Duration
-	next  time.Time
+// Orders end work.
+type orders struct {
+	stop    context.Context // done: begin nothing more
+	stopAll context.CancelFunc
+	kill    context.Context // done: no more time for what runs; then stop is done too
+	killAll context.CancelFunc
+}
+
+func newOrders() (o orders) {
+	o.kill, o.killAll = context.WithCancel(context.Background())
+	o.stop, o.stopAll = context.WithCancel(o.kill)
+	return o
 }
 
 // New makes a Queue. Called with a hook for a directory that had none so far,
@@ -157,24 +141,20 @@ type attempt struct {
 // that come. So it belongs before the salvage of unfinished files.
 func New(opt Options) (*Queue, error) {
 	if err := opt.complete(); err != nil {
-		return nil, fmt.Errorf("after: %w", err)
+		return nil, fmt.Errorf("finish: %w", err)
 	}
 	q := &Queue{
 		opt:    opt,
+		dir:    opt.Directory,
 		wake:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
-		lines:  make(map[Step][]string),
-		busy:   make(map[string]bool),
-		failed: make(map[string]attempt),
+		orders: newOrders(),
 	}
-	q.changed.L = &q.mu
-	q.kill, q.killAll = context.WithCancel(context.Background())
-	q.stop, q.stopAll = context.WithCancel(q.kill)
-	q.pack = &compressor{opt: opt, stop: q.stop.Done(), stage: func(string) {}}
-	var err error
-	if q.journal, err = q.openJournal(); err != nil {
-		return nil, fmt.Errorf("after: %w", err)
+	q.pack = &compressor{dir: opt.Directory.Path(), opt: opt, stop: q.stop.Done(), stage: func(string) {}}
+	if err := q.makeSteps(); err != nil {
+		return nil, fmt.Errorf("finish: %w", err)
 	}
+	q.backlog = newBacklog(len(q.steps), opt.Limit)
 	return q, nil
 }
 
@@ -206,23 +186,6 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// openJournal returns nil without a hook, and then forgets what an earlier one
-// has done: a hook that is set again later is for the files that come then.
-func (q *Queue) openJournal() (*journal, error) {
-	if len(q.opt.Hook) == 0 {
-		err := os.Remove(filepath.Join(q.opt.Directory, journalName))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return nil, err
-	}
-	found, err := list(q.opt.Directory)
-	if err != nil {
-		return nil, err
-	}
-	return openJournal(q.opt.Directory, found.files)
-}
-
 // Add gives the Queue a finished file of its directory. It never blocks and
 // never touches the disk. A file that finds no room is found again later.
 func (q *Queue) Add(f writer.File) {
@@ -232,7 +195,7 @@ func (q *Queue) Add(f writer.File) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.fresh) == q.opt.Limit {
-		q.missed = true // its facts are lost: the hook gets what the name says
+		q.backlog.miss() // its facts are lost: the hook gets what the name says
 	} else {
 		q.fresh = append(q.fresh, f)
 	}
@@ -242,10 +205,10 @@ func (q *Queue) Add(f writer.File) {
 // Stats returns the counters.
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	s := q.stats
-	s.Waiting = len(q.busy) + len(q.fresh) + q.taken
-	s.Failing = len(q.failed)
+	added := len(q.fresh) + q.taken
+	q.mu.Unlock()
+	s := q.backlog.counters() // only now: a file that gets there meanwhile counts twice, not never
+	s.Waiting += added
 	return s
 }
 
@@ -260,11 +223,11 @@ func (q *Queue) Close(ctx context.Context) error {
 		err = q.await(ctx)
 	}
 	q.killAll()
-	if q.journal == nil {
+	if q.marks == nil {
 		return err
 	}
 	q.record()
-	return errors.Join(err, q.journal.close())
+	return errors.Join(err, q.marks.Close())
 }
 
 // lastWait is how long Close waits for what was killed to be gone. More does
@@ -284,26 +247,14 @@ func (q *Queue) await(ctx context.Context) error {
 	case <-q.ended:
 	case <-timer.C:
 	}
-	return fmt.Errorf("after: stop hooks: %w", context.Cause(ctx))
+	return fmt.Errorf("finish: stop hooks: %w", context.Cause(ctx))
 }
 
 // halt lets nothing begin any more and reports whether Run was called.
 func (q *Queue) halt() (started bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.stopped = true
 	q.stopAll()
-	q.changed.Broadcast()
+	q.backlog.stop()
 	return q.started
-}
-
-// baseName returns the name that a finished file had before its compression,
-// and whether it is compressed.
-func baseName(s string) (base string, packed bool) {
-	for _, c := range compressions {
-		if base, ok := strings.CutSuffix(s, c.Ext()); ok {
-			return base, true
-		}
-	}
-	return s, false
 }

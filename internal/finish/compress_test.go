@@ -1,4 +1,4 @@
-package after
+package finish
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"capd/pcap"
+	"capd/store"
 )
 
 // TestCompressedOpensInWireshark also says that a file larger than every
@@ -36,7 +37,7 @@ func TestCompressedOpensInWireshark(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s/%d/%v/%d", test.kind, test.level, test.format, test.packets), func(t *testing.T) {
 			dir := t.TempDir()
-			r := newRig(t, Options{Directory: dir, Compression: test.kind, Level: test.level})
+			r := newRig(t, Options{Directory: opened(t, dir), Compression: test.kind, Level: test.level})
 			f := capture(t, dir, 1, test.packets, test.format)
 			if err := os.Chmod(f.Path, 0o666); err != nil { // the umask would cut it
 				t.Fatal(err)
@@ -118,12 +119,12 @@ func TestVerifyFailureKeepsOriginal(t *testing.T) {
 				dir := t.TempDir()
 				f := capture(t, dir, 1, 500, pcap.PCAPNG)
 				original := content(t, f.Path)
-				c := newRig(t, Options{Directory: dir, Compression: kind}).pack
+				c := newRig(t, Options{Directory: opened(t, dir), Compression: kind}).pack
 				c.stage = func(stage string) {
 					if stage != stageWritten {
 						return
 					}
-					tmp := f.Path + kind.Ext() + Temporary
+					tmp := f.Path + kind.Ext() + store.Packing.Ext()
 					if err := os.WriteFile(tmp, spoil(content(t, tmp)), 0o600); err != nil {
 						t.Error(err)
 					}
@@ -145,7 +146,7 @@ func TestVerifyFailureKeepsOriginal(t *testing.T) {
 func TestFailureIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		r := newRig(t, Options{Directory: dir, Compression: Zstd})
+		r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd})
 		const failures = 9
 		var tries []time.Duration
 		begin := time.Now()
@@ -175,7 +176,7 @@ func TestFailureIsTriedAgain(t *testing.T) {
 		if got, want := fmt.Sprint(tries), "[0s 1m0s 3m0s 7m0s 15m0s 31m0s 1h3m0s 2h3m0s 3h3m0s 4h3m0s]"; got != want {
 			t.Errorf("tries at %s, want %s", got, want)
 		}
-		if s := r.Stats(); s.Failing != 0 || s.CompressFailed != failures || s.Compressed != 1 {
+		if s := r.Stats(); s.Failing != 0 || s.Failed[Compress] != failures || s.Done[Compress] != 1 {
 			t.Errorf("stats %+v", s)
 		}
 		want(t, dir, nameOf(1, pcap.PCAP).String()+".zst")
@@ -185,7 +186,7 @@ func TestFailureIsTriedAgain(t *testing.T) {
 func TestSpaceIsCheckedFirst(t *testing.T) {
 	dir := t.TempDir()
 	f := capture(t, dir, 1, 10, pcap.PCAP)
-	c := newRig(t, Options{Directory: dir, Compression: Zstd, KeepFree: 1 << 62}).pack
+	c := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd, KeepFree: 1 << 62}).pack
 	c.stage = func(stage string) { t.Errorf("%s without space", stage) }
 	if _, err := c.run(f.Name.String()); !errors.Is(err, errNoSpace) {
 		t.Errorf("error %v", err)
@@ -202,7 +203,7 @@ func TestForeignFileStays(t *testing.T) {
 		if err := os.WriteFile(target, []byte(foreign), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c := newRig(t, Options{Directory: dir, Compression: Zstd}).pack
+		c := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd}).pack
 		if _, err := c.run(f.Name.String()); err == nil {
 			t.Error("no error")
 		}
@@ -230,7 +231,7 @@ func TestOthersMeanwhile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			f := capture(t, dir, 1, 10, pcap.PCAP)
-			c := newRig(t, Options{Directory: dir, Compression: Zstd}).pack
+			c := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd}).pack
 			c.stage = func(stage string) {
 				if stage == stageWritten {
 					if err := test.do(f.Path); err != nil {
@@ -255,7 +256,7 @@ func TestOnlyRegularFiles(t *testing.T) {
 	if err := os.Symlink(f.Path, link); err != nil {
 		t.Fatal(err)
 	}
-	c := newRig(t, Options{Directory: dir, Compression: Zstd}).pack
+	c := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd}).pack
 	if _, err := c.run(f.Name.String()); err == nil {
 		t.Error("a link is followed")
 	}
@@ -266,7 +267,7 @@ func TestOnlyRegularFiles(t *testing.T) {
 func TestCloseGivesUpCompression(t *testing.T) {
 	dir := t.TempDir()
 	f := capture(t, dir, 1, 6000, pcap.PCAP) // several steps
-	r := newRig(t, Options{Directory: dir, Compression: Zstd})
+	r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd})
 	writing, goOn := make(chan bool, 100), make(chan bool)
 	r.pack.stage = func(string) { writing <- true; <-goOn }
 	r.Add(f)
@@ -290,13 +291,13 @@ func TestSettingsMayChange(t *testing.T) {
 	dir := t.TempDir()
 	f := capture(t, dir, 1, 100, pcap.PCAP)
 	original := content(t, f.Path)
-	if _, err := newRig(t, Options{Directory: dir, Compression: Zstd}).pack.run(f.Name.String()); err != nil {
+	if _, err := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd}).pack.run(f.Name.String()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(f.Path, original, 0o600); err != nil { // as before a crash
 		t.Fatal(err)
 	}
-	r := newRig(t, Options{Directory: dir, Compression: None})
+	r := newRig(t, Options{Directory: opened(t, dir), Compression: None})
 	r.run()
 	if o := r.outcome(); o.Err != nil || o.Path != f.Path+".zst" || o.SHA256 != sha(original) {
 		t.Errorf("outcome %+v", o)
@@ -307,18 +308,22 @@ func TestSettingsMayChange(t *testing.T) {
 // Environment of a test binary that is to be killed: the directory, and the
 // stage at which it waits for that.
 const (
-	childDirectory = "CAPD_AFTER_DIRECTORY"
-	childStage     = "CAPD_AFTER_STAGE"
-	childOut       = "CAPD_AFTER_OUT" // set: compress in another process, which says there how far it is
+	childDirectory = "CAPD_FINISH_DIRECTORY"
+	childStage     = "CAPD_FINISH_STAGE"
+	childOut       = "CAPD_FINISH_OUT" // set: compress in another process, which says there how far it is
 )
 
 // child runs a Queue until it is killed.
 func child(dir string) {
-	opt := Options{Directory: dir, Compression: Zstd}
+	d, err := store.Open(dir)
+	if err != nil {
+		panic(err)
+	}
+	opt := Options{Directory: d, Compression: Zstd}
 	if out := os.Getenv(childOut); out != "" {
 		opt.Self = []string{os.Args[0], "compress", os.Getenv(childStage), out}
 	}
-	if hook := os.Getenv("CAPD_AFTER_HOOK"); hook != "" {
+	if hook := os.Getenv("CAPD_FINISH_HOOK"); hook != "" {
 		opt.Compression, opt.Hook = None, []string{"/bin/sh", "-c", hook}
 	}
 	q, err := New(opt)
@@ -382,7 +387,7 @@ func TestKilledCompressionIsCompleted(t *testing.T) {
 			if !bytes.Equal(content(t, f.Path), original) {
 				t.Error("the original is damaged")
 			}
-			r := newRig(t, Options{Directory: dir, Compression: Zstd})
+			r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd})
 			r.run()
 			if o := r.outcome(); o.Err != nil || o.SHA256 != sha(original) {
 				t.Errorf("outcome %+v", o)
