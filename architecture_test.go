@@ -39,7 +39,8 @@ var mayImport = map[string][]string{
 	"internal/control": {"internal/hint", "internal/text", unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
-		"internal/control", "internal/finish", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/retain", "internal/text",
+		"internal/control", "internal/finish", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/recorder", "internal/retain",
+		"internal/text",
 	},
 	"internal/check": {
 		"capture", "config", "pcap", "store",
@@ -66,6 +67,7 @@ var mayImport = map[string][]string{
 	"internal/manual":      {},
 	"internal/metrics":     {"internal/control"},
 	"internal/notify":      {unix},
+	"internal/recorder":    {"capture", "config", "ledger", "pcap", "store", "writer", "internal/text"},
 	"internal/retain":      {"ledger", "store", unix},
 	"internal/sandbox":     {"internal/hint", unix},
 	"internal/testdisk":    {"internal/testnet", unix},
@@ -85,11 +87,12 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":             {unix},             // the kernel is the judge of its programs
-	"ledger":             {"pcap"},           // for the formats in names
-	"internal/finish":    {"pcap"},           // for the formats in names
-	"internal/daemon":    {unix},             // watches which files a start reads
-	"internal/journal":   {unix},             // asks the system what a file is
+	"filter":             {unix},                 // the kernel is the judge of its programs
+	"ledger":             {"pcap"},               // for the formats in names
+	"internal/finish":    {"pcap"},               // for the formats in names
+	"internal/daemon":    {"capture/fake", unix}, // watches which files a start reads
+	"internal/journal":   {unix},                 // asks the system what a file is
+	"internal/recorder":  {"capture/fake"},
 	"internal/retain":    {"pcap"},           // for the same
 	"internal/inventory": {"pcap", "writer"}, // for files
 	"internal/read":      {"internal/hint"},  // as commands print errors

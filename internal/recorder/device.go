@@ -1,0 +1,131 @@
+package recorder
+
+import (
+	"runtime"
+
+	"capd/capture"
+	"capd/internal/text"
+	"capd/pcap"
+)
+
+// A device is what a recorder reads: the interface as it is known, its Device,
+// open or not, and the handle.
+type device struct {
+	*Device // nil unless it is open
+	r       *Recorder
+	link    link
+	handle  *capture.Handle // nil unless it is read
+	taken   uint64          // frames of the handle's batches that were written or counted
+}
+
+func (d *device) isOpen() bool { return d.Device != nil }
+
+// Index returns the index of the device's interface; 0 without one.
+func (d *device) Index() int {
+	if d.Device == nil {
+		return 0
+	}
+	return d.Device.Index()
+}
+
+// open opens the device, if that is not done, unless another recorder has the
+// interface.
+func (d *device) open() error {
+	if d.isOpen() {
+		return nil
+	}
+	if err := d.take(false); err != nil {
+		return err
+	}
+	if !d.r.cfg.Shared.Claims.claim(d.r, d.Index()) {
+		d.close() // renamed just now: who records it by the name before is about to hand it over
+		return ErrHeld
+	}
+	return nil
+}
+
+// openGated opens the device of an interface that others have, for a takeover
+// from them.
+func (d *device) openGated(t *Takeover) error {
+	if err := d.take(true); err != nil {
+		return err
+	}
+	d.r.cfg.Shared.Claims.share(d.r, d.Index())
+	t.add(d.Device.Device)
+	return nil
+}
+
+// take has the source open the device.
+func (d *device) take(gated bool) (err error) {
+	d.link.refresh(0)
+	if d.Device, err = d.r.cfg.Source.Open(d.link.now.LinkType, gated); err != nil {
+		d.Device = nil
+		return err
+	}
+	d.link.opened(d.Index())
+	return nil
+}
+
+// attach begins to read the device, or closes it.
+func (d *device) attach() error {
+	h, err := d.Attach()
+	if err == nil && d.r.cfg.Settings.Filter != "" && h.LinkType() != d.LinkType {
+		_ = h.Close()
+		err = errChanged
+	}
+	if err != nil {
+		d.close()
+		return err
+	}
+	d.handle, d.taken = h, 0
+	d.link.speed = d.Speed
+	d.r.writer.Describe(d.header(h.LinkType()))
+	d.r.tally.begin(h)
+	return nil
+}
+
+// detach closes handle and device, and keeps the counters. With full the frames
+// left are beyond what was asked for.
+func (d *device) detach(full bool) {
+	h := d.handle
+	d.handle = nil
+	d.r.tally.end(d.taken, full)
+	_ = h.Close()
+	d.close()
+}
+
+// close closes the device, if it is open.
+func (d *device) close() {
+	if d.Device == nil {
+		return
+	}
+	_ = d.Device.Close()
+	d.r.cfg.Shared.Claims.drop(d.r)
+	d.Closed()
+	d.Device = nil
+}
+
+// header describes the interface as it is now.
+func (d *device) header(link pcap.LinkType) pcap.Header {
+	c, s := d.r.cfg.Settings, d.r.cfg.Shared
+	var f pcap.Format
+	_ = f.UnmarshalText([]byte(c.Format)) // validated with the configuration
+	return pcap.Header{
+		Format: f, LinkType: link, Snaplen: uint32(c.Snaplen),
+		Interface: d.link.name, MAC: d.link.now.Address, Speed: d.link.speed, Filter: c.Filter,
+		Hardware: runtime.GOARCH, OS: s.OS, Application: s.Application,
+	}
+}
+
+// announce logs that the interface is recorded, and how.
+func (d *device) announce() {
+	log, c := d.r.log, d.r.cfg.Settings
+	log.Info("recording", "directory", c.Directory, "link_type", d.handle.LinkType().String(), "mode", string(d.handle.Mode()),
+		"ring", text.Size(d.RingSize()))
+	for _, w := range d.Warnings() {
+		log.Warn(w)
+	}
+	if d.Remark != "" {
+		log.Warn(d.Remark, "filter", c.Filter)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !capd_hang
+
+package recorder
+
+func hang(string) {}

@@ -1,0 +1,373 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"capd/capture"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/writer"
+)
+
+// group is how many packets go from the ring to the writer at a time: enough
+// to make the calls cheap, few enough to stay in the first-level cache.
+const group = 64
+
+// Reasons why an interface is not read.
+var (
+	// errChanged: an interface is not what the filter was compiled for, as it
+	// has been replaced just now.
+	errChanged = errors.New("the link type changed while the interface was opened")
+	errRenamed = errors.New("the interface has a name that is not recorded")
+)
+
+// A loop is what the goroutine of a recorder knows. Nobody else looks at it.
+type loop struct {
+	r     *Recorder
+	phase phase
+	ready bool // see Recorder.Ready
+
+	device device
+	gap    gap
+
+	missed time.Time // when it began to wait for the interface
+	ceased time.Time // when reception was ended, while its last frames are read; zero else
+	cause  error     // why it waits, or is to end reception; nil while frames are read
+	full   bool      // the quota is used up
+
+	before *Takeover // knows what others have read; nil when that is past
+	after  handoff   // to others
+
+	pkts []pcap.Packet // a group, made once: what Batch.Read fills is on the heap
+}
+
+func newLoop(r *Recorder) *loop {
+	l := &loop{
+		r: r, phase: opening,
+		device: device{r: r, link: newLink(r.cfg.Lane.Interface, r.cfg.Shared)},
+		gap:    gap{lane: r.cfg.Lane, note: r.cfg.Note, born: time.Now()},
+		before: r.cfg.Takeover, after: handoff{exit: &r.exit},
+		pkts: make([]pcap.Packet, group),
+	}
+	if l.before != nil {
+		l.phase = takingOver
+	}
+	return l
+}
+
+// run goes from phase to phase until the end.
+func (l *loop) run(ctx context.Context) (err error) {
+	pin(l.r)
+	for l.phase != ended {
+		switch l.phase {
+		case takingOver:
+			l.r.writer.Follow(l.before.wait(l.r.cfg.Lane)) // those before end in the time of a stop
+			l.to(released)
+		case opening:
+			l.to(l.attach(ctx))
+		case held, waiting:
+			l.pause(ctx)
+			l.to(l.attach(ctx))
+		case recording, down:
+			l.read(ctx)
+		case draining:
+			l.drain()
+		case ending:
+			err = l.end()
+			l.to(closed)
+		}
+	}
+	return err
+}
+
+// to makes the transition that the event leads to, and does what belongs to it.
+// No other function changes the phase.
+func (l *loop) to(e event) {
+	from := l.phase
+	next, ok := transitions[from][e]
+	if !ok {
+		panic(fmt.Sprintf("recorder: %v while %v", e, from))
+	}
+	l.phase = next
+	l.r.progress.turn(l.r.progress.now())
+	if s, ok := states[next]; ok {
+		l.r.shown.set(s)
+	}
+	if from != held && from != waiting {
+		l.missed = l.time()
+	}
+	switch {
+	case next == down:
+		l.device.link.downed = l.r.cfg.Shared.Links.Looks()
+		l.gap.begin(ledger.CauseDown, l.time())
+		l.r.log.Warn("interface is down")
+	case next == recording && from == down:
+		l.gap.over()
+		l.r.log.Info("interface is up again")
+	case next == recording:
+		l.gap.over()
+		l.device.announce()
+	case next == waiting && from != waiting:
+		l.gap.begin(ledger.CauseAbsent, l.missed)
+		complain(l.r.log, l.cause)
+	}
+	if from == opening && !l.ready {
+		l.ready = true
+		close(l.r.ready)
+	}
+}
+
+// pin binds the goroutine to its processor: one after the other where there
+// are lanes.
+func pin(r *Recorder) {
+	if r.cfg.Settings.CPU < 0 {
+		return
+	}
+	runtime.LockOSThread() // the thread ends with the goroutine
+	cpu := r.cfg.Settings.CPU + max(r.cfg.Lane.Number-1, 0)
+	if err := capture.Pin(cpu); err != nil {
+		r.log.Warn("can't pin to the processor", "cpu", cpu, "error", err)
+	}
+}
+
+// time is the moment up to which everything is recorded, as far as is known.
+func (l *loop) time() time.Time {
+	if l.ceased.IsZero() {
+		return time.Now()
+	}
+	return l.ceased
+}
+
+// tick does what is due, and what others have ordered.
+func (l *loop) tick() {
+	hang(l.r.cfg.Lane.Interface)
+	r, now := l.r, l.r.progress.now()
+	r.progress.turn(now)
+	r.writer.Tick(l.time(), now)
+	if c := r.orders.settings.Swap(nil); c != nil {
+		r.writer.Adjust(writer.Options{
+			RotateSize: int64(c.RotateSize), RotateInterval: time.Duration(c.RotateInterval),
+			SyncInterval: time.Duration(c.SyncInterval), FlushInterval: time.Duration(c.FlushInterval), KeepEmpty: c.KeepEmpty,
+		})
+	}
+	if r.orders.rotate.Swap(false) {
+		r.writer.Rotate(ledger.ReasonSignal)
+	}
+}
+
+// attach begins to read the interface, unless the end has come. A device that is
+// open has collected frames even then.
+func (l *loop) attach(ctx context.Context) event {
+	if l.full || l.abandoned() || ctx.Err() != nil && !l.device.isOpen() {
+		return finished
+	}
+	err := l.device.open()
+	if err == nil {
+		l.tick() // frames are collected from now on, if they were not before
+		err = l.device.attach()
+	}
+	l.cause = err
+	switch {
+	case errors.Is(err, ErrHeld):
+		return busy
+	case err != nil:
+		return refused
+	}
+	return attached
+}
+
+// abandoned reports whether an interface that a glob took is gone for good.
+func (l *loop) abandoned() bool {
+	return l.r.cfg.Settings.Glob() && (l.phase == held || l.phase == waiting) && time.Since(l.missed) > Linger
+}
+
+// pause waits a while for an interface that could not be opened.
+func (l *loop) pause(ctx context.Context) {
+	wait := lookEvery
+	switch {
+	case errors.Is(l.cause, errRenamed):
+		return // it was not tried to open another one yet
+	case errors.Is(l.cause, ErrHeld):
+		wait = idle
+	}
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	for began := time.Now(); time.Since(began) < wait; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.r.cfg.Shared.Quota.Reached():
+			l.full = true
+			return
+		case <-timer.C:
+			timer.Reset(idle)
+			l.tick()
+		}
+		if l.device.link.back() {
+			return
+		}
+	}
+}
+
+// read reads one batch, or ends reception.
+func (l *loop) read(ctx context.Context) {
+	if l.cause != nil || ctx.Err() != nil && l.after.ready() {
+		l.stop()
+		return
+	}
+	batch, err := l.device.handle.Next(idle)
+	l.tick()
+	switch {
+	case errors.Is(err, capture.ErrDown):
+		l.to(wentDown)
+	case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
+		l.device.detach(false)
+		l.to(vanished)
+		return
+	case err != nil:
+		l.r.log.Error("can't read: opening the interface again", "error", err)
+		l.device.detach(false)
+		l.to(vanished)
+		return
+	case batch != nil:
+		l.record(batch)
+	}
+	if l.full {
+		l.device.detach(true)
+		l.to(finished)
+		return
+	}
+	l.compare()
+}
+
+// stop ends reception.
+func (l *loop) stop() {
+	h := l.device.handle
+	h.Refresh() // the last that counts, and it may take its time
+	l.ceased = time.Now()
+	err := h.Stop()
+	l.to(stopped)
+	if err != nil {
+		l.r.log.Error("can't end reception in order: frames in the ring may be lost", "error", err)
+		l.drained()
+	}
+}
+
+// drain reads one batch of those that came before reception ended. What became
+// of the interface since is no matter to them.
+func (l *loop) drain() {
+	batch, err := l.device.handle.Next(idle)
+	l.tick()
+	switch {
+	case errors.Is(err, capture.ErrDown):
+	case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
+		l.drained()
+		return
+	case err != nil:
+		l.r.log.Error("can't read: frames in the ring are lost", "error", err)
+		l.drained()
+		return
+	case batch != nil:
+		l.record(batch)
+	}
+	if l.full {
+		l.drained()
+	}
+}
+
+// drained gives up the device when all of its frames are read. An interface that
+// was renamed gives way to another of its name.
+func (l *loop) drained() {
+	l.device.detach(l.full)
+	if l.full || l.cause == nil {
+		l.to(finished)
+		return
+	}
+	l.r.writer.Rotate(ledger.ReasonLink)
+	l.r.log.Warn("interface was renamed, and nothing takes its new name: waiting for another", "to", l.device.link.now.Name)
+	l.device.link.lose()
+	l.to(drained)
+	l.ceased = time.Time{}
+}
+
+// record gives the batch to the writer, a group of packets at a time.
+func (l *loop) record(batch *capture.Batch) {
+	defer batch.Release() // only now: the packets point into it
+	for n := batch.Read(l.pkts); n > 0; n = batch.Read(l.pkts) {
+		own := l.pkts[:n]
+		if l.before != nil {
+			own = l.own(own)
+		}
+		n = l.r.cfg.Shared.Quota.take(len(own))
+		l.after.remember(own[:n])
+		l.r.writer.Write(own[:n])
+		l.device.taken += uint64(n)
+		if n < len(own) {
+			l.full = true
+			return
+		}
+	}
+	if err := batch.Err(); err != nil {
+		l.r.log.Error("frames lost: the kernel's ring makes no sense", "error", err)
+	}
+}
+
+// own returns the packets that the recorder before has not written.
+func (l *loop) own(pkts []pcap.Packet) []pcap.Packet {
+	own, more := l.before.fresh(pkts)
+	if !more {
+		l.before = nil
+	}
+	repeated := len(pkts) - len(own)
+	l.device.taken += uint64(repeated)
+	l.r.tally.repeat(repeated)
+	return own
+}
+
+// compare follows a change of the interface: of its state, of its name, or of
+// its address, which starts a new file.
+func (l *loop) compare() {
+	link := &l.device.link
+	if !link.changed(l.phase == down) {
+		return
+	}
+	address := link.now.Address.String()
+	there := link.refresh(l.device.Index())
+	l.cause = nil
+	if link.renamed() {
+		l.cause = errRenamed
+	}
+	if link.now.Address.String() != address {
+		l.r.log.Info("address changed", "from", address, "to", link.now.Address)
+		l.r.writer.Describe(l.device.header(l.device.handle.LinkType()))
+	}
+	if l.phase == down && there && link.now.Up {
+		l.to(cameUp)
+	}
+}
+
+// end closes what is open, lets successors begin, and waits for the files.
+func (l *loop) end() error {
+	r := l.r
+	l.device.close()
+	r.cfg.Source.Leave()
+	l.gap.end()
+	l.after.end(r.cfg.Lane, r.writer.End())
+	return r.writer.Close(r.orders.giveUp)
+}
+
+// complain logs why there is nothing to record.
+func complain(log *slog.Logger, cause error) {
+	switch {
+	case errors.Is(cause, errRenamed): // was logged with the new name
+	case errors.Is(cause, capture.ErrNoInterface):
+		log.Warn("interface is not there: waiting for it")
+	default:
+		log.Error("can't open the interface: trying again", "error", cause)
+	}
+}

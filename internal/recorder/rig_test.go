@@ -1,0 +1,307 @@
+package recorder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"capd/capture"
+	"capd/capture/fake"
+	"capd/config"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
+)
+
+// A source opens devices of a fake system, or fails as it is told.
+type source struct {
+	sys  *fake.System
+	name string
+
+	mu     sync.Mutex
+	err    error         // of Open
+	link   pcap.LinkType // that the filter is said to be for; 0 is the device's own
+	open   int
+	opened int
+	left   int
+}
+
+func (s *source) Open(own pcap.LinkType, gated bool) (*Device, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	d, err := s.sys.Open(capture.Config{Interface: s.name, BlockSize: 64 << 10, RingSize: 1 << 20, BlockTimeout: 20, Gated: gated})
+	if err != nil {
+		return nil, err
+	}
+	s.open++
+	s.opened++
+	if s.link != 0 {
+		own = s.link
+	}
+	return &Device{Device: d, LinkType: own, Closed: func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.open--
+	}}, nil
+}
+
+func (s *source) Leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left++
+}
+
+func (s *source) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// A stand is what stands around recorders in a test: a fake system, what is
+// shared, and a place for files, lines of the ledger and of the log.
+type stand struct {
+	t      *testing.T
+	sys    *fake.System
+	dir    string
+	shared *Shared
+	taken  map[string]bool // names that are recorded
+
+	mu    sync.Mutex
+	lines []ledger.Entry
+	log   bytes.Buffer
+}
+
+// inBubble runs a test on a clock of its own.
+func inBubble(t *testing.T, test func(s *stand)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stand{t: t, sys: fake.New(), dir: t.TempDir(), taken: map[string]bool{"eth0": true}}
+		s.shared = &Shared{Links: new(Links), Claims: NewClaims(), Quota: NewQuota(0), Ask: s.ask}
+		s.look()
+		test(s)
+	})
+}
+
+func (s *stand) ask(index int) (capture.Interface, bool) {
+	all, _ := s.sys.Interfaces()
+	for _, one := range all {
+		if one.Index == index {
+			return one, true
+		}
+	}
+	return capture.Interface{}, false
+}
+
+// look has the recorders know the interfaces as they are.
+func (s *stand) look() {
+	all, _ := s.sys.Interfaces()
+	by := make(map[string]capture.Interface)
+	for _, one := range all {
+		by[one.Name] = one
+	}
+	s.shared.Links.Publish(&Snapshot{ByName: by, Taken: func(name string) bool { return s.taken[name] }})
+	s.shared.Links.Looked()
+}
+
+// Write keeps a line of the log.
+func (s *stand) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Write(p)
+}
+
+func (s *stand) logged() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.String()
+}
+
+func (s *stand) note(e ledger.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = append(s.lines, e)
+}
+
+// gaps are the causes of those that have ended, with how long they were.
+func (s *stand) gaps() (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.lines {
+		if e.Kind == ledger.KindGap && !e.End.IsZero() {
+			all = append(all, fmt.Sprint(e.Cause, " ", e.End.Sub(e.Begin).Round(10*time.Millisecond)))
+		}
+	}
+	return all
+}
+
+// settings are those of a small recorder.
+func settings(name string) *config.Interface {
+	c := &config.Interface{Name: name, Recording: config.Default().Recording}
+	c.FlushInterval, c.BlockTimeout = config.Duration(100*time.Millisecond), config.Duration(20*time.Millisecond)
+	c.BlockSize, c.ChunkSize = 64*config.KiB, 64*config.KiB
+	return c
+}
+
+// An attempt is a recorder under test.
+type attempt struct {
+	*Recorder
+	stand  *stand
+	source *source
+	done   chan error
+	stop   context.CancelFunc
+}
+
+// recorder makes one of the lane; change may say more.
+func (s *stand) recorder(lane store.Lane, change func(c *Config)) *attempt {
+	s.t.Helper()
+	src := &source{sys: s.sys, name: lane.Interface}
+	c := settings(lane.Interface)
+	c.Directory = s.dir
+	cfg := Config{
+		Lane: lane, Settings: c, Source: src, Shared: s.shared, Pool: 512 << 10, Note: s.note,
+		Finished: func(f writer.File) { s.note(f.Entry()) },
+		Log:      slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	r, err := New(cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &attempt{Recorder: r, stand: s, source: src, done: make(chan error, 1)}
+}
+
+// run runs it until the test's end, or end.
+func (a *attempt) run() *attempt {
+	var ctx context.Context
+	ctx, a.stop = context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		a.done <- a.Run(ctx)
+	}()
+	a.stand.t.Cleanup(func() {
+		a.stop()
+		<-over
+		if a.stand.t.Failed() {
+			a.stand.t.Log(a.stand.logged())
+		}
+	})
+	return a
+}
+
+// record starts one of eth0 that has every frame from its return on.
+func (s *stand) record() *attempt {
+	s.t.Helper()
+	a := s.recorder(store.Lane{Interface: "eth0"}, nil).run()
+	a.state(Recording)
+	return a
+}
+
+// state waits until it shows that state.
+func (a *attempt) state(want State) {
+	a.stand.t.Helper()
+	a.await(string(want), func() bool { return a.Status().State == want })
+}
+
+func (a *attempt) accepted(n uint64) {
+	a.stand.t.Helper()
+	a.await(fmt.Sprint(n, " frames"), func() bool { return a.Status().Writer.Accepted == n })
+}
+
+func (a *attempt) await(what string, ok func() bool) {
+	a.stand.t.Helper()
+	for range 60_000 {
+		if ok() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	a.stand.t.Fatalf("waited too long for %s: %+v", what, a.Status())
+}
+
+// end ends it and returns the last status, which must add up.
+func (a *attempt) end() Status {
+	a.stand.t.Helper()
+	a.stop()
+	if err := <-a.done; err != nil {
+		a.stand.t.Error(err)
+	}
+	s := a.Status()
+	if s.State != Ended || s.Received != s.Written+s.KernelDropped+s.Dropped {
+		a.stand.t.Errorf("at the end: %+v", s)
+	}
+	a.source.mu.Lock()
+	defer a.source.mu.Unlock()
+	if a.source.open != 0 || a.source.left != 1 {
+		a.stand.t.Errorf("%d devices are open, and the source was left %d times", a.source.open, a.source.left)
+	}
+	return s
+}
+
+// frames reads what the finished files hold, in order of their names. What is
+// not finished fails the test.
+func (s *stand) frames() (all []string) {
+	s.t.Helper()
+	paths, _ := filepath.Glob(filepath.Join(s.dir, "*"))
+	slices.Sort(paths)
+	for _, path := range paths {
+		if strings.HasSuffix(path, store.Partial) {
+			s.t.Errorf("left behind: %s", path)
+			continue
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		defer f.Close()
+		rd, err := pcap.NewReader(f)
+		for err == nil {
+			var p pcap.Packet
+			if p, err = rd.Next(); err == nil {
+				all = append(all, string(p.Data))
+			}
+		}
+		if err != io.EOF {
+			s.t.Fatal(err)
+		}
+	}
+	return all
+}
+
+func frame(n int) []byte { return fmt.Appendf(nil, "%-60d", n) }
+
+// send sends frames from..to-1.
+func send(l *fake.Link, from, to int) {
+	for n := from; n < to; n++ {
+		l.Send(frame(n))
+	}
+}
+
+// hold checks that the files have the frames from..to-1, each once, in order.
+func (s *stand) hold(from, to int) {
+	s.t.Helper()
+	all := s.frames()
+	if len(all) != to-from {
+		s.t.Errorf("%d frames, want %d", len(all), to-from)
+	}
+	for i, f := range all {
+		if f != string(frame(from+i)) {
+			s.t.Fatalf("frame %d is %q", from+i, f)
+		}
+	}
+}

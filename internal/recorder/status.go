@@ -1,0 +1,98 @@
+package recorder
+
+import (
+	"sync"
+	"time"
+
+	"capd/writer"
+)
+
+// A State says what a recorder does, as users see it.
+type State string
+
+// States.
+const (
+	Waiting   State = "waiting"   // the interface is not there
+	Down      State = "down"      // it is there, but down
+	Recording State = "recording" // frames are recorded as they come
+	Suspended State = "suspended" // frames are counted and dropped: the disk fails
+	Ended     State = "ended"
+)
+
+// A Status describes one recorder. Once it has ended,
+// Received = Written + KernelDropped + Dropped.
+type Status struct {
+	Interface     string
+	Directory     string
+	Filter        string // expression that frames pass before they count as received; empty is none
+	Lane          int    // from 1 where several recorders share the interface; 0 else
+	State         State
+	Since         time.Time
+	Received      uint64 // frames that the kernel met, dropped or not
+	Bytes         uint64 // bytes captured of the frames taken from the kernel
+	Written       uint64 // frames on disk
+	KernelDropped uint64 // frames that the kernel dropped: the ring was full
+	Dropped       uint64 // frames that capd dropped: the disk failed, or could not be stopped for; or their block was corrupt
+	NICDropped    uint64 // frames that the interface dropped before: not in Received
+	Freezes       uint64 // times that the ring was full
+	RingBlocks    int
+	RingFilled    int   // blocks of the ring that wait
+	RingSize      int64 // bytes
+	PoolSize      int64 // bytes
+	Writer        writer.Stats
+}
+
+// Add adds the counters of another recorder.
+func (s *Status) Add(o *Status) {
+	s.Received += o.Received
+	s.Bytes += o.Bytes
+	s.Written += o.Written
+	s.KernelDropped += o.KernelDropped
+	s.Dropped += o.Dropped
+	s.NICDropped += o.NICDropped
+	s.Freezes += o.Freezes
+	s.Writer.Add(&o.Writer)
+}
+
+// Status returns the recorder's status. The counter of received frames is read
+// last, so that it is never less than the sum of the others.
+func (r *Recorder) Status() Status {
+	c := r.cfg.Settings
+	w := r.writer.Stats()
+	k := r.tally.read()
+	state, since := r.shown.get()
+	s := Status{
+		Interface: r.cfg.Lane.Interface, Directory: c.Directory, Filter: c.Filter, Lane: r.cfg.Lane.Number,
+		State: state, Since: since,
+		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
+		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + k.unread,
+		NICDropped: k.NICDropped, Freezes: k.Freezes,
+		RingBlocks: k.RingBlocks, RingFilled: k.FilledBlock, Writer: w,
+		RingSize: int64(k.RingBlocks) * int64(c.BlockSize), PoolSize: int64(w.Chunks) * int64(c.ChunkSize),
+	}
+	if s.State == Recording && w.Suspended {
+		s.State = Suspended
+	}
+	return s
+}
+
+// shown is the state that others see.
+type shown struct {
+	mu    sync.Mutex // guards what follows, for assignments only
+	state State
+	since time.Time
+}
+
+func (s *shown) get() (State, time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, s.since
+}
+
+func (s *shown) set(state State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != state {
+		s.state, s.since = state, time.Now()
+	}
+}
