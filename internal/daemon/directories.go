@@ -23,6 +23,7 @@ import (
 // Reload may add some, and those that nothing records into any more go.
 type directories struct {
 	self    []string // see Options
+	list    func(path string) (*store.Directory, error)
 	log     *slog.Logger
 	run     ledger.Run      // what the ledgers say of this run
 	keeping context.Context // of retention; nil before retain
@@ -50,8 +51,11 @@ type directory struct {
 // openDirectories proves and locks every directory of the configuration.
 func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directories, error) {
 	all := &directories{
-		self: opt.Self, log: log, byPath: make(map[string]*directory),
+		self: opt.Self, log: log, byPath: make(map[string]*directory), list: store.OpenWatched,
 		run: ledger.Run{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
+	}
+	if opt.unwatched {
+		all.list = store.Open
 	}
 	all.hurry, all.hurryNow = context.WithCancel(context.Background())
 	if err := all.add(c); err != nil {
@@ -110,7 +114,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 		return err
 	}
 	d := &directory{path: path, lock: lock}
-	if d.store, err = store.OpenWatched(path); err != nil {
+	if d.store, err = all.list(path); err != nil {
 		_ = lock.Release()
 		return err
 	}
@@ -186,7 +190,7 @@ func (d *directory) salvage(history *ledger.History, log *slog.Logger) error {
 }
 
 // remember keeps the sequence of a recorder that ended.
-func (d *directory) remember(r *recorder) { d.store.Used(r.lane, r.writer.Sequence()) }
+func (d *directory) remember(lane store.Lane, sequence uint64) { d.store.Used(lane, sequence) }
 
 // retain keeps all directories within their limits until the context ends.
 func (all *directories) retain(ctx context.Context) {

@@ -1,9 +1,6 @@
 package daemon
 
 import (
-	"capd/config"
-	"capd/internal/testnet"
-	"capd/ledger"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +9,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/config"
+	"capd/internal/recorder"
+	"capd/internal/testnet"
+	"capd/ledger"
 )
 
 // flaps is how often an interface changes, 50 times a second.
@@ -47,6 +49,16 @@ func takeFootprint(t *testing.T) footprint {
 	return f
 }
 
+// footprint is what the process has used when all of the daemon's tasks run.
+func (r *rig) footprint() footprint {
+	r.t.Helper()
+	<-r.ready
+	return takeFootprint(r.t)
+}
+
+// looks returns how often the interfaces were listed.
+func (r *rig) looks() uint64 { return r.d.manager.interfaces.news.Looks() }
+
 // bounded checks what flapping has cost since: so much of a processor, at most
 // one look and one line a change, and nothing that stays.
 func (r *rig) bounded(before footprint, share float64, looks, opens int) {
@@ -54,17 +66,17 @@ func (r *rig) bounded(before footprint, share float64, looks, opens int) {
 	after := takeFootprint(r.t)
 	took := after.at.Sub(before.at)
 	r.t.Logf("in %v: %v of processor time, %d looks, %d times opened, %d lines", took, after.cpu-before.cpu,
-		r.d.looks.Load()-uint64(looks), strings.Count(r.log.String(), "msg=recording"), strings.Count(r.log.String(), "\n"))
+		r.looks()-uint64(looks), strings.Count(r.log.String(), "msg=recording"), strings.Count(r.log.String(), "\n"))
 	if used := after.cpu - before.cpu; used.Seconds() > took.Seconds()*share {
 		r.t.Errorf("%v of processor time in %v", used, took)
 	}
-	if n := int(r.d.looks.Load()) - looks; n > int(took/lookPause)+int(took/lookEvery)+2 {
+	if n := int(r.looks()) - looks; n > int(took/lookPause)+int(took/lookEvery)+2 {
 		r.t.Errorf("the interfaces were listed %d times in %v", n, took)
 	}
 	if n := strings.Count(r.log.String(), "msg=recording"); n > opens {
 		r.t.Errorf("opened %d times, more than %d", n, opens)
 	}
-	for deadline := time.Now().Add(3 * linger); len(after.open) > len(before.open) || after.goroutines > before.goroutines; {
+	for deadline := time.Now().Add(3 * recorder.Linger); len(after.open) > len(before.open) || after.goroutines > before.goroutines; {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("%d goroutines, and before %d; open is %q, and was %q", after.goroutines, before.goroutines, after.open, before.open)
 		}
@@ -79,10 +91,10 @@ func TestFlapUpDown(t *testing.T) {
 	for _, lanes := range []int{1, 2} {
 		t.Run(fmt.Sprint(lanes, " lanes"), func(t *testing.T) {
 			testnet.Veth(t, "p0", "v1", 1500)
-			r := newRig(t, func(c *config.Config) { c.Fanout, c.RingSize = lanes, 8*config.MiB }, "v*")
+			r := newRig(t, newVeths(t), func(c *config.Config) { c.Fanout, c.RingSize = lanes, 8*config.MiB }, "v*")
 			r.start(r.options())
 			r.await("start", func() bool { return r.states("v1", Recording) == lanes })
-			before, looks := takeFootprint(t), int(r.d.looks.Load())
+			before, looks := r.footprint(), int(r.looks())
 			tick := time.NewTicker(flapGap)
 			defer tick.Stop()
 			for n := range flaps {
@@ -137,7 +149,7 @@ func (r *rig) linesAndGaps(lines, gaps int, cause ledger.Cause) {
 func TestFlapRemoved(t *testing.T) {
 	const times = 50
 	testnet.Need(t)
-	r := newRig(t, nil, "v1")
+	r := newRig(t, newVeths(t), nil, "v1")
 	r.start(r.options())
 	r.await("start", func() bool { return r.status("v1").State == Waiting })
 	var before footprint
@@ -145,7 +157,7 @@ func TestFlapRemoved(t *testing.T) {
 	for n := range uint64(times) {
 		if n == 1 {
 			r.await("flush", func() bool { return r.status("v1").Writer.Written == 1 }) // all that a file needs is open
-			before, looks = takeFootprint(t), int(r.d.looks.Load())
+			before, looks = r.footprint(), int(r.looks())
 		}
 		testnet.Veth(t, "p0", "v1", 1500)
 		r.await("recording", func() bool { return r.status("v1").State == Recording })
@@ -175,10 +187,10 @@ func TestFlapRemoved(t *testing.T) {
 // whatever it is called, and not in a thousand files.
 func TestFlapRenamed(t *testing.T) {
 	testnet.Veth(t, "p0", "v0", 65535)
-	r := newRig(t, fine, "v*")
+	r := newRig(t, newVeths(t), fine, "v*")
 	r.start(r.options())
 	r.await("start", func() bool { return r.status("v0").State == Recording })
-	before, looks := takeFootprint(t), int(r.d.looks.Load())
+	before, looks := r.footprint(), int(r.looks())
 	s := testnet.NewSender(t, "p0")
 	tick := time.NewTicker(flapGap)
 	defer tick.Stop()

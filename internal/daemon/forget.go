@@ -37,23 +37,6 @@ func fold(ended []Status, used func(name string) bool, most int) (kept []Status,
 	return merge(kept), gone
 }
 
-// forget bounds what is remembered of interfaces that are no more. The caller
-// holds mu.
-func (d *Daemon) forget() {
-	used := make(map[string]bool)
-	for lane := range d.recorders {
-		used[lane.Interface] = true
-	}
-	for r := range d.leaving {
-		used[r.name] = true
-	}
-	var gone []string
-	d.ended, gone = fold(d.ended, func(name string) bool { return used[name] }, mostEnded)
-	if len(gone) > 0 {
-		d.rates.forget(gone)
-	}
-}
-
 // forget drops what was sampled of interfaces.
 func (s *sampler) forget(names []string) {
 	s.mu.Lock()

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -158,16 +157,16 @@ const rotateLook = 10 * time.Millisecond
 // name, waits until they have ended, and returns the paths of those that are
 // there: a limit may have deleted one at once.
 func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error) {
-	current, err := d.rotate(iface)
+	current, err := d.set.rotate(iface)
 	if err != nil {
 		return nil, err
 	}
 	tick := time.NewTicker(rotateLook)
 	defer tick.Stop()
 	var done []string
-	for r, name := range current {
-		c := chosen{r.dir, name}
-		for r.filed.Load() < name.Sequence {
+	for m, name := range current {
+		c := chosen{m.dir, name}
+		for m.Filed() < name.Sequence {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -183,23 +182,19 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 	return done, nil
 }
 
-// rotate tells the recorders of the interface to begin new files, and returns
-// the present ones.
-func (d *Daemon) rotate(iface string) (map[*recorder]store.Name, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	current := make(map[*recorder]store.Name)
+// rotate has the recorders of the interface begin new files, and returns the
+// present ones.
+func (s *set) rotate(iface string) (map[*member]store.Name, error) {
+	current := make(map[*member]store.Name)
 	known := iface == ""
-	for _, r := range d.recorders {
-		if iface != "" && r.name != iface {
+	for _, m := range s.members() {
+		if iface != "" && m.name() != iface {
 			continue
 		}
 		known = true
-		name, err := store.ParseName(strings.TrimSuffix(filepath.Base(r.writer.Stats().File), store.Partial))
-		if err == nil { // else there is none
-			current[r] = name
+		if name, ok := m.Recorder.Rotate(); ok {
+			current[m] = name
 		}
-		r.rotate.Store(true)
 	}
 	if !known {
 		return nil, control.Refused("rotate: interface %s is not recorded", iface)

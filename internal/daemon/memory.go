@@ -28,15 +28,9 @@ func memory() int64 {
 }
 
 // poolSize returns the bytes of the pool of each of the interface's recorders,
-// old ones of the same interface apart: those end. The caller holds mu.
-func (d *Daemon) poolSize(name string, c *config.Interface) int64 {
-	taken := int64(0)
-	for lane, r := range d.recorders {
-		if lane.Interface != name {
-			taken += r.pool
-		}
-	}
-	return poolSize(c, d.memory/8, taken, rings(d.wanted()))
+// old ones of the same interface apart: those end.
+func (m *manager) poolSize(name string, c *config.Interface) int64 {
+	return poolSize(c, m.memory/8, m.set.pools(name), rings(wanted(m.config.Load(), m.interfaces.there())))
 }
 
 // poolSize returns the bytes that the configuration gives to a pool. What it

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"maps"
+	"sync/atomic"
+	"testing"
+
 	"capd/capture"
 	"capd/config"
+	"capd/internal/recorder"
 	"capd/store"
-	"maps"
-	"testing"
 )
 
 // TestPoolSize has interfaces come to machines of different sizes, and adds up
@@ -38,21 +41,21 @@ func TestPoolSize(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := &Daemon{memory: c.memory, recorders: make(map[store.Lane]*recorder)}
-			d.current.Store(cfg)
+			m := &manager{memory: c.memory, config: new(atomic.Pointer[config.Config]), set: newSet(), interfaces: &interfaces{news: new(recorder.Links)}}
+			m.config.Store(cfg)
 			there := make(links)
 			begin := func(names ...string) {
 				there = maps.Clone(there)
 				for _, name := range names {
 					there[name] = capture.Interface{Name: name}
 				}
-				d.links.Store(&there)
+				m.interfaces.publish(there, cfg)
 				for _, name := range names {
-					one := d.wanted()[name]
-					pool := d.poolSize(name, one)
+					one := wanted(cfg, there)[name]
+					pool := m.poolSize(name, one)
 					for i := range one.Fanout {
 						lane := store.Lane{Interface: name, Number: i}
-						d.recorders[lane] = &recorder{lane: lane, pool: pool}
+						m.set.add(&member{lane: lane, pool: pool})
 					}
 				}
 			}
@@ -61,15 +64,15 @@ func TestPoolSize(t *testing.T) {
 				begin(name)
 			}
 			sum := int64(0)
-			for _, r := range d.recorders {
+			for _, r := range m.set.members() {
 				sum += r.pool
 			}
 			for i, name := range append(c.links, c.later...) {
-				r := d.recorders[store.Lane{Interface: name}]
+				r := m.set.at(store.Lane{Interface: name})
 				if r.pool != c.pools[i] {
 					t.Errorf("%s has %d MiB, want %d", name, r.pool/mib, c.pools[i]/mib)
 				}
-				if again := d.poolSize(name, d.wanted()[name]); len(c.later) == 0 && again != r.pool {
+				if again := m.poolSize(name, wanted(cfg, there)[name]); len(c.later) == 0 && again != r.pool {
 					t.Errorf("opened again %s has %d MiB, had %d", name, again/mib, r.pool/mib)
 				}
 			}

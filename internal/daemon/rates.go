@@ -42,15 +42,26 @@ type sample struct {
 	syncs   writer.Latency
 }
 
-// run samples until the context ends.
-func (s *sampler) run(ctx context.Context, look func() []*iface) {
+// sampling is the task of a sampler.
+type sampling struct {
+	*sampler
+	look func() []*iface
+}
+
+func (s *sampling) String() string { return "sampler" }
+
+// Ready is nil: it is at once.
+func (s *sampling) Ready() <-chan struct{} { return nil }
+
+// Run samples until the context ends.
+func (s *sampling) Run(ctx context.Context) error {
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
 	for {
-		s.take(time.Now(), look())
+		s.take(time.Now(), s.look())
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
 		}
 	}
@@ -80,7 +91,7 @@ func (s *sampler) row(i *iface, now time.Time) *row {
 		r = new(row)
 		s.rows[i.name] = r
 	}
-	c := i.total.counters()
+	c := countersOf(&i.total)
 	if lost := c.Lost(); lost > r.lost {
 		r.lost, r.lastLoss = lost, now
 	}

@@ -1,240 +1,170 @@
 package daemon
 
 import (
+	"errors"
+	"slices"
+
 	"capd/capture"
 	"capd/config"
+	"capd/internal/recorder"
 	"capd/internal/setup"
-	"capd/ledger"
-	"capd/writer"
-	"errors"
-	"time"
 )
 
 // ErrNotRunning is returned by a Reload before Run or after its end.
 var ErrNotRunning = errors.New("not recording")
 
-// A succession is what becomes of the recorders of an interface.
-type succession struct {
-	old     []*recorder
-	next    *config.Interface // nil: it is recorded no more
-	heirs   []*recorder       // nil: the old ones go on
-	by      *handover         // to the heirs, or to nobody
-	renamed bool              // the heirs record it by another name
-	down    bool              // the interface is down, and the heirs wait for it
+// A replacement is what becomes of the recorders of an interface.
+type replacement struct {
+	old        []*member
+	next       *config.Interface  // nil: it is recorded no more
+	successors []*member          // nil: the old ones go on, or nobody does
+	takeover   *recorder.Takeover // by the successors, or by nobody; nil: the old ones go on
+	renamed    bool               // the successors record it by another name
 }
 
 // Reload records by another configuration from now on. It is proven first: with
 // an error nothing has changed. An interface whose settings are the same, or
 // have changed in those only that hold in place, keeps its device and its file;
-// the others are handed over without a gap. What only a restart changes is
+// the others are taken over without a gap. What only a restart changes is
 // logged as a warning.
-func (d *Daemon) Reload(next *config.Config) error {
-	d.changing.Lock()
-	defer d.changing.Unlock()
-	if d.life == nil || d.life.Err() != nil {
+func (d *Daemon) Reload(next *config.Config) error { return d.manager.reload(next) }
+
+func (m *manager) reload(next *config.Config) error {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	if m.life == nil || m.life.Err() != nil {
 		return ErrNotRunning
 	}
-	defer d.release() // of what was opened for nothing, or is not needed now
-	if err := d.prove(next); err != nil {
+	defer m.release() // of what was opened for nothing, or is not needed now
+	if err := m.prove(next); err != nil {
 		return err
 	}
-	plan, err := d.plan(next)
+	plan, err := m.plan(next)
 	if err != nil {
 		discard(plan)
 		return err
 	}
-	for _, k := range d.config().Changes(next) {
+	for _, k := range m.config.Load().Changes(next) {
 		if k.Effect == config.Restart {
-			d.log.Warn("a setting that is another holds from the next start on", "table", k.Table, "key", k.Name)
+			m.log.Warn("a setting that is another holds from the next start on", "table", k.Table, "key", k.Name)
 		}
 	}
-	d.current.Store(next)
-	d.dirs.began(next)
-	for _, dir := range d.dirs.unique() {
+	m.config.Store(next)
+	m.interfaces.publish(m.interfaces.there(), next)
+	m.dirs.began(next)
+	for _, dir := range m.dirs.unique() {
 		dir.finish.change(next) // first: it may keep files from new limits
 		dir.keeper.SetPolicy(Policy(next))
 	}
-	d.mu.Lock()
-	d.succeed(plan)
-	d.mu.Unlock()
-	d.log.Info("the configuration was read again", "digest", next.Digest())
-	d.appear(d.life, d.failed)
+	m.replace(plan)
+	m.log.Info("the configuration was read again", "digest", next.Digest())
+	m.appear()
 	return nil
 }
 
 // prove returns what is wrong with a configuration for a daemon that runs. It
 // opens directories that are new.
-func (d *Daemon) prove(next *config.Config) error {
+func (m *manager) prove(next *config.Config) error {
 	if len(next.Interfaces) == 0 {
 		return setup.ErrNoInterfaces
 	}
 	if err := next.Validate(); err != nil {
 		return err
 	}
-	if err := d.look(); err != nil {
+	if err := m.interfaces.look(m.config.Load()); err != nil {
 		return err
 	}
-	d.follow() // the plan goes by names
-	if err := d.missing(next); err != nil {
+	m.follow() // the plan goes by names
+	if err := missing(next, m.interfaces.there()); err != nil {
 		return err
 	}
 	if err := checkFilters(next); err != nil {
 		return err
 	}
-	return d.dirs.add(next)
+	return m.dirs.add(next)
 }
 
-// plan says what becomes of each recorder, and opens the devices of heirs. What
-// was planned is returned with an error too.
-func (d *Daemon) plan(next *config.Config) ([]*succession, error) {
-	d.mu.Lock()
-	lanes := make(map[string][]*recorder)
-	for _, r := range d.recorders {
-		lanes[r.name] = append(lanes[r.name], r)
-	}
-	d.mu.Unlock()
-	var all []*succession
-	for name, old := range lanes {
-		s := &succession{old: old, next: next.Lookup(name)}
-		all = append(all, s)
-		if s.next != nil && !reopens(old[0].settings().Changes(s.next)) {
+// plan says what becomes of each recorder, and opens the devices of successors.
+// What was planned is returned with an error too.
+func (m *manager) plan(next *config.Config) ([]*replacement, error) {
+	var all []*replacement
+	for name, old := range m.set.lanes() {
+		x := &replacement{old: old, next: next.Lookup(name)}
+		all = append(all, x)
+		if x.next != nil && !reopens(old[0].settings.Changes(x.next)) {
 			continue
 		}
-		if err := s.prepare(d, name); err != nil {
+		if err := m.prepareTakeover(x, name); err != nil {
 			return all, err
 		}
 	}
 	return all, nil
 }
 
-// open makes the heirs, with devices that let nothing in yet.
-func (s *succession) open(d *Daemon, name string) error {
-	var err error
-	d.mu.Lock()
-	s.heirs, err = newRecorders(d, name, s.next)
-	d.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	src := s.heirs[0].source
-	src.wanted.Config.Gated = true
-	defer func() { src.wanted.Config.Gated = false }()
-	for _, r := range s.heirs {
-		r.inherit = s.by
-		err = r.takeDevice()
-		if errors.Is(err, capture.ErrNoInterface) || errors.Is(err, capture.ErrDown) {
-			s.down = errors.Is(err, capture.ErrDown)
-			return nil // they wait for it
-		}
-		if err != nil {
-			return err
-		}
-		s.by.devices = append(s.by.devices, r.device)
-		s.by.skew = r.device.Skew()
-	}
-	return nil
-}
-
 func reopens(keys []config.Key) bool {
-	for _, k := range keys {
-		if k.Effect != config.InPlace {
-			return true
+	return slices.ContainsFunc(keys, func(k config.Key) bool { return k.Effect != config.InPlace })
+}
+
+// prepareTakeover makes the takeover by successors that record by that name, and
+// opens their devices, which let nothing in yet.
+func (m *manager) prepareTakeover(x *replacement, name string) error {
+	snaplen := x.old[0].settings.Snaplen
+	if x.next != nil {
+		snaplen = min(snaplen, x.next.Snaplen)
+	}
+	x.takeover = recorder.NewTakeover(len(x.old), snaplen, x.renamed, m.log.With("interface", x.old[0].name()))
+	if x.next == nil {
+		return nil
+	}
+	var err error
+	x.successors, err = m.newMembers(name, x.next, x.takeover)
+	for i := 0; err == nil && i < len(x.successors); i++ {
+		err = x.successors[i].Open()
+	}
+	switch {
+	case errors.Is(err, capture.ErrDown), // they wait for it
+		!x.renamed && errors.Is(err, capture.ErrNoInterface),
+		x.renamed && errors.Is(err, errors.ErrUnsupported): // they open it when the old ones have let go
+		return nil
+	}
+	return err
+}
+
+// replace puts replacements into effect. All who leave do so before successors
+// come: two interfaces may have exchanged their names. The caller holds
+// changing.
+func (m *manager) replace(plan []*replacement) {
+	for _, x := range plan {
+		x.part(m.set)
+	}
+	for _, x := range plan {
+		for _, one := range x.successors {
+			m.launch(one)
 		}
 	}
-	return false
 }
 
-// succeed puts successions into effect. All who leave do so before heirs come:
-// two interfaces may have exchanged their names. The caller holds mu.
-func (d *Daemon) succeed(plan []*succession) {
-	for _, s := range plan {
-		if s.by != nil {
-			d.dismiss(s)
-			continue
-		}
-		for _, r := range s.old {
-			r.adjust.Store(s.next)
-		}
-	}
-	for _, s := range plan {
-		for _, r := range s.heirs {
-			d.recorders[r.lane] = r
-			d.launch(d.life, r, d.failed)
+// part has the old recorders leave, or go by the new settings.
+func (x *replacement) part(s *set) {
+	for _, one := range x.old {
+		switch {
+		case x.takeover == nil:
+			one.settings = x.next
+			one.Adjust(x.next)
+		case s.leave(one):
+			one.Leave(x.takeover)
+			one.cancel()
+		default: // it has ended meanwhile
+			x.takeover.Absent(one.lane)
 		}
 	}
 }
 
-// dismiss has the old recorders leave, in favour of the heirs. The caller holds
-// mu.
-func (d *Daemon) dismiss(s *succession) {
-	for _, r := range s.old {
-		if d.recorders[r.lane] != r { // it ended meanwhile
-			s.by.arrive()
-			s.by.finish(r.lane, writer.End{})
-			continue
+// discard gives back what replacements have opened that do not come about.
+func discard(plan []*replacement) {
+	for _, x := range plan {
+		for _, one := range x.successors {
+			one.Discard()
 		}
-		delete(d.recorders, r.lane)
-		d.leaving[r] = true
-		r.leave.Store(s.by)
-		r.cancel()
 	}
-}
-
-// settings returns what the recorder goes by, or will in a moment.
-func (r *recorder) settings() *config.Interface {
-	if next := r.adjust.Load(); next != nil {
-		return next
-	}
-	return r.cfg
-}
-
-// adapt takes over settings that hold in place.
-func (r *recorder) adapt() {
-	c := r.adjust.Load()
-	if c == nil || c == r.adapted {
-		return
-	}
-	r.adapted = c
-	r.writer.Adjust(writer.Options{
-		RotateSize: int64(c.RotateSize), RotateInterval: time.Duration(c.RotateInterval),
-		SyncInterval: time.Duration(c.SyncInterval), FlushInterval: time.Duration(c.FlushInterval), KeepEmpty: c.KeepEmpty,
-	})
-}
-
-// mayStop joins the handover, if there is one, and reports whether the device
-// may be stopped: when the heirs' take what comes.
-func (r *recorder) mayStop() bool {
-	h := r.leave.Load()
-	if h == nil {
-		return true
-	}
-	r.join(h)
-	select {
-	case <-h.admitted:
-		return true
-	default:
-		return false
-	}
-}
-
-// join begins to note what is read.
-func (r *recorder) join(h *handover) {
-	if r.notes == nil {
-		r.notes = h
-		h.arrive()
-	}
-}
-
-// depart ends the recorder's part in a handover, if there is one.
-func (r *recorder) depart() {
-	h := r.leave.Load()
-	if h == nil || r.departed {
-		return
-	}
-	r.departed = true
-	r.join(h)
-	if h.renamed {
-		r.writer.Rotate(ledger.ReasonLink)
-	}
-	h.finish(r.lane, r.writer.End())
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"capd/capture"
 	"capd/internal/control"
 	"capd/internal/retain"
 )
@@ -29,31 +28,23 @@ type iface struct {
 }
 
 func (i *iface) sample(now time.Time) sample {
-	c := i.total.counters()
+	c := countersOf(&i.total)
 	return sample{at: now, packets: c.Received, bytes: c.Bytes, lost: c.Lost(), writes: i.total.Writer.Writes, syncs: i.total.Writer.Syncs}
 }
 
 // sample returns the counters with the interfaces' own, for which it has to
 // wait: without a lock, and on none of the recorders' goroutines.
-func (d *Daemon) sample() []*iface {
-	var handles []*capture.Handle
-	d.mu.Lock()
-	for _, r := range d.recorders {
-		if h := r.reading(); h != nil {
-			handles = append(handles, h)
-		}
+func (s *set) sample() []*iface {
+	for _, m := range s.members() {
+		m.Refresh()
 	}
-	d.mu.Unlock()
-	for _, h := range handles {
-		h.Refresh()
-	}
-	return d.interfaces()
+	return sumUp(s.status())
 }
 
-// interfaces adds up the recorders of each interface, in order of their names.
-func (d *Daemon) interfaces() []*iface {
+// sumUp adds up the recorders of each interface, in order of their names.
+func sumUp(recorders []Status) []*iface {
 	var all []*iface
-	for _, s := range d.Status() {
+	for _, s := range recorders {
 		if len(all) == 0 || all[len(all)-1].name != s.Interface {
 			all = append(all, &iface{name: s.Interface, state: s.State, since: s.Since})
 		}
@@ -64,12 +55,12 @@ func (d *Daemon) interfaces() []*iface {
 
 // add takes a recorder in.
 func (i *iface) add(s *Status) {
-	i.total.add(s)
+	i.total.Add(s)
 	w := &s.Writer
 	i.poolHigh = max(i.poolHigh, part(w.HighChunks, w.Chunks))
 	i.directory, i.filter = s.Directory, s.Filter
 	if s.State == Ended && i.state != Ended {
-		return // one of an earlier time says nothing of now
+		return // says nothing of now
 	}
 	if i.state == Ended || badness(s.State) > badness(i.state) {
 		i.state, i.since = s.State, s.Since
@@ -98,13 +89,13 @@ func badness(s State) int {
 	return slices.Index([]State{Ended, Recording, Waiting, Down, Suspended}, s)
 }
 
-// Report tells how it goes.
+// Report returns the status as clients of the control socket see it.
 func (d *Daemon) Report() control.Status {
-	all := d.interfaces()
+	all := sumUp(d.Status())
 	now := time.Now()
 	s := control.Status{
 		Version: control.Version, Software: d.opt.Application, PID: os.Getpid(), Time: now, Start: d.start,
-		Config: d.config().Digest(), Interfaces: []control.Interface{}, Directories: []control.Directory{},
+		Config: d.config.Load().Digest(), Interfaces: []control.Interface{}, Directories: []control.Directory{},
 	}
 	kept := d.kept.look(now, d.dirs.unique())
 	for _, k := range kept {
@@ -114,7 +105,7 @@ func (d *Daemon) Report() control.Status {
 		out := control.Interface{
 			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter,
 			Files:    append([]string{}, i.files...),
-			Counters: i.total.counters(),
+			Counters: countersOf(&i.total),
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},
 			Pool:     control.Fill{Now: i.pool, High: i.poolHigh, Size: i.poolSize},
 		}
@@ -129,11 +120,11 @@ func (d *Daemon) Report() control.Status {
 	return s
 }
 
-// keptAge is how old what is told of the files may be: they may be many.
+// keptAge is how old a report of the files may be: they may be many.
 const keptAge = 2 * time.Second
 
-// A shelf remembers for a moment what the directories hold.
-type shelf struct {
+// contents remembers for a moment what the directories hold.
+type contents struct {
 	mu   sync.Mutex
 	at   time.Time
 	dirs []*kept
@@ -147,7 +138,7 @@ type kept struct {
 }
 
 // look returns what the directories hold, in order of their paths.
-func (s *shelf) look(now time.Time, dirs []*directory) []*kept {
+func (s *contents) look(now time.Time, dirs []*directory) []*kept {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.at.IsZero() && now.Sub(s.at) < keptAge {
@@ -162,7 +153,7 @@ func (s *shelf) look(now time.Time, dirs []*directory) []*kept {
 }
 
 // forget makes the next look a new one.
-func (s *shelf) forget() {
+func (s *contents) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at = time.Time{}

@@ -1,108 +1,111 @@
 package daemon
 
 import (
-	"errors"
-	"net"
 	"sync"
 
 	"capd/capture"
 	"capd/config"
+	"capd/internal/recorder"
 	"capd/internal/setup"
 	"capd/pcap"
 )
 
-// errHeld is returned while another lane still reads the devices of before.
-var errHeld = errors.New("other lanes have not let go of the interface yet")
-
-// A source opens the devices of an interface, one for each of its lanes. They
+// devices opens the devices of an interface, one for each of its lanes. They
 // are opened together, since they share the frames: a lane that comes first
 // finds them closed, and the others find theirs.
-type source struct {
+type devices struct {
 	system System
 	wanted setup.Devices
 
-	mu      sync.Mutex
-	devices []*capture.Device // opened and not yet taken
-	held    int               // taken and not yet done with
-	gone    int               // lanes that have ended
+	mu   sync.Mutex // guards what follows; held while devices are opened, as the lanes need them all
+	open []*capture.Device
+	link pcap.LinkType // that the filter was compiled for
+	held int           // devices taken and not yet closed
+	gone int           // lanes that have ended
 }
 
-func newSource(system System, name string, c *config.Interface) *source {
-	return &source{system: system, wanted: setup.For(name, c)}
+func newDevices(system System, name string, c *config.Interface) *devices {
+	return &devices{system: system, wanted: setup.For(name, c)}
 }
 
-// take returns the device of a lane, from 0, and opens all if none is open. The
-// filter is compiled for the link type that is chosen, or that the interface has
-// now.
-func (s *source) take(lane int, link pcap.LinkType) (*capture.Device, error) {
+// A laneSource is the recorder.Source of one lane, from 0.
+type laneSource struct {
+	*devices
+	lane int
+}
+
+// Open returns the device of the lane, and opens all if none is open. The
+// filter is compiled for the link type that is chosen, or that the interface
+// has now.
+func (s laneSource) Open(own pcap.LinkType, gated bool) (*recorder.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.devices == nil || s.devices[lane] == nil {
+	if s.open == nil || s.open[s.lane] == nil {
 		if s.held > 0 {
-			return nil, errHeld
+			return nil, recorder.ErrHeld
 		}
-		s.closeLocked()
-		cfg, err := s.wanted.Compile(link)
-		if err != nil {
+		if err := s.openAll(own, gated); err != nil {
 			return nil, err
 		}
-		devices, err := s.system.OpenGroup(cfg, s.wanted.Lanes, s.wanted.Spread)
-		if err != nil {
-			return nil, err
-		}
-		s.devices = devices
 	}
-	d := s.devices[lane]
-	s.devices[lane] = nil
+	d := &recorder.Device{
+		Device: s.open[s.lane], LinkType: s.link, Speed: speed(s.system, s.wanted.Config.Interface),
+		Remark: setup.Remark(s.wanted.Filter, s.link), Closed: s.closed,
+	}
+	s.open[s.lane] = nil
 	s.held++
 	return d, nil
 }
 
-// done tells that a lane has closed its device.
-func (s *source) done() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.held--
-}
-
-// leave tells that a lane has ended. The last one closes what was not taken.
-func (s *source) leave() {
+// Leave closes what was not taken when the last lane has ended.
+func (s laneSource) Leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone++; s.gone == s.wanted.Lanes {
-		s.closeLocked()
+		s.closeAll()
 	}
 }
 
-func (s *source) closeLocked() {
-	for _, d := range s.devices {
-		if d != nil {
-			_ = d.Close()
-		}
-	}
-	s.devices = nil
-}
-
-// takeDevice takes the lane's device from the source.
-func (r *recorder) takeDevice() (err error) {
-	r.device, err = r.source.take(max(r.lane.Number-1, 0), r.link.LinkType)
+// openAll opens the devices of all lanes. The caller holds mu.
+func (d *devices) openAll(own pcap.LinkType, gated bool) error {
+	d.closeAll()
+	c, err := d.wanted.Compile(own)
 	if err != nil {
 		return err
 	}
-	index := r.device.Index()
-	r.index.Store(int64(index))
-	if link, err := net.InterfaceByIndex(index); err == nil && r.link.Index != index { // it came after the last look
-		r.link.Index, r.link.Name, r.link.Address = index, link.Name, link.HardwareAddr
+	c.Gated = gated
+	if d.link, err = setup.LinkType(c.LinkType, own); err != nil {
+		return err
 	}
-	return nil
+	d.open, err = d.system.OpenGroup(c, d.wanted.Lanes, d.wanted.Spread)
+	return err
 }
 
-// closeDevice gives the device back, if there is one.
-func (r *recorder) closeDevice() {
-	if r.device != nil {
-		_ = r.device.Close()
-		r.index.Store(0)
-		r.source.done()
-		r.device = nil
+// closed tells that a lane has closed its device.
+func (d *devices) closed() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held--
+}
+
+// closeAll closes what was not taken. The caller holds mu.
+func (d *devices) closeAll() {
+	for _, one := range d.open {
+		if one != nil {
+			_ = one.Close()
+		}
 	}
+	d.open = nil
+}
+
+// speed returns the speed of an interface in bit/s; 0 if it is unknown.
+func speed(s System, name string) uint64 {
+	if s, ok := s.(interface {
+		Inspect(name string) (capture.Details, error)
+	}); ok {
+		if details, err := s.Inspect(name); err == nil {
+			return uint64(details.SpeedMbps) * 1_000_000
+		}
+	}
+	return 0
 }

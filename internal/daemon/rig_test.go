@@ -2,39 +2,23 @@ package daemon
 
 import (
 	"bytes"
-	"capd/config"
-	"capd/internal/testdisk"
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/store"
 	"context"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"capd/config"
+	"capd/pcap"
+	"capd/store"
 )
-
-func TestMain(m *testing.M) {
-	code := testdisk.Main(m)
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			os.Stderr.WriteString(err.Error() + "\n")
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
 
 // frameSize is the size in bytes of frame n: mostly small, some of 1514 bytes,
 // a few up to 64 KiB.
@@ -66,20 +50,21 @@ func appendFrame(b []byte, stream byte, n uint64) []byte {
 
 // A rig runs a daemon on interfaces of its own.
 type rig struct {
-	t    *testing.T
-	d    *Daemon
-	cfg  *config.Config
-	dir  string
-	stop context.CancelFunc
-	done chan error
-	log  *logBuffer
+	t     *testing.T
+	net   network
+	d     *Daemon
+	cfg   *config.Config
+	dir   string
+	stop  context.CancelFunc
+	done  chan error
+	ready chan struct{} // closed: see Options.Ready
+	log   *logBuffer
 }
 
 // newRig configures the interfaces, with small rings; change may say more.
-func newRig(t *testing.T, change func(*config.Config), names ...string) *rig {
+func newRig(t *testing.T, n network, change func(*config.Config), names ...string) *rig {
 	t.Helper()
-	testnet.Need(t)
-	r := &rig{t: t, dir: t.TempDir(), log: &logBuffer{}, done: make(chan error, 1)}
+	r := &rig{t: t, net: n, dir: t.TempDir(), log: &logBuffer{}, done: make(chan error, 1)}
 	cfg := config.Default()
 	cfg.Directory = r.dir
 	cfg.RingSize = 32 * config.MiB
@@ -105,22 +90,30 @@ func fine(c *config.Config) { c.Snaplen, c.BlockSize = 66_000, 128*config.KiB }
 
 func (r *rig) options() Options {
 	return Options{
-		Config: r.cfg, Application: "capd test",
+		Config: r.cfg, Application: "capd test", System: r.net.system(), unwatched: r.net.system() != nil,
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 }
 
 func (r *rig) start(opt Options) {
 	r.t.Helper()
+	over, ready := make(chan struct{}), make(chan struct{})
+	if opt.Ready == nil {
+		opt.Ready, r.ready = func() { close(ready) }, ready
+	}
 	d, err := New(opt)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.d, r.stop = d, cancel
-	go func() { r.done <- d.Run(ctx) }()
+	go func() {
+		defer close(over)
+		r.done <- d.Run(ctx)
+	}()
 	r.t.Cleanup(func() {
 		cancel()
+		<-over
 		if r.t.Failed() {
 			r.t.Log(r.log.String())
 		}
@@ -155,7 +148,7 @@ func (r *rig) status(name string) Status {
 
 // send puts frames from..to of a stream on an interface, no faster than the
 // recorder of name takes them.
-func (r *rig) send(s *testnet.Sender, stream byte, from, to uint64, name string) {
+func (r *rig) send(s wire, stream byte, from, to uint64, name string) {
 	r.t.Helper()
 	const window = 4000
 	base := r.status(name).Received
@@ -169,6 +162,9 @@ func (r *rig) send(s *testnet.Sender, stream byte, from, to uint64, name string)
 	}
 	var frame []byte
 	for n := from; n < to; n++ {
+		if n%100 == 99 {
+			r.net.pace()
+		}
 		if n%500 == 499 {
 			r.await("frames received", func() bool { return !behind(base + n - from) })
 		}
@@ -265,46 +261,6 @@ func verify(t *testing.T, paths []string, stream byte, count uint64, skip int) {
 	})
 	if next != count {
 		t.Errorf("%d frames in %d files, want %d", next, len(paths), count)
-	}
-}
-
-// verifyTools opens files with the tools that users have: no warning, and the
-// same number of packets.
-func verifyTools(t *testing.T, paths []string) {
-	t.Helper()
-	for _, path := range paths {
-		count := 0
-		walk(t, []string{path}, func(pcap.Packet) { count++ })
-		for _, tool := range [][]string{
-			{"tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.number"},
-			{"tcpdump", "-n", "-r", path, "-t", "-q"},
-			{"capinfos", "-M", path},
-		} {
-			if _, err := exec.LookPath(tool[0]); err != nil {
-				t.Skip("needs " + tool[0])
-			}
-			var out, errs bytes.Buffer
-			cmd := exec.Command(tool[0], tool[1:]...)
-			// As an ordinary user: as root, tcpdump insists on becoming another.
-			cmd.SysProcAttr = &syscall.SysProcAttr{
-				Cloneflags:  syscall.CLONE_NEWUSER,
-				UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
-				GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: 0, Size: 1}},
-			}
-			cmd.Stdout, cmd.Stderr = &out, &errs
-			err := cmd.Run()
-			// tcpdump says of every cooked file that interface names might be another machine's.
-			complaint := slices.DeleteFunc(strings.Split(strings.TrimSpace(errs.String()), "\n"), func(line string) bool {
-				return line == "" || strings.HasPrefix(line, "reading from file") || strings.HasPrefix(line, "Running as user") ||
-					line == "Warning: interface names might be incorrect"
-			})
-			if err != nil || len(complaint) > 0 {
-				t.Errorf("%s of %s: %v %q", tool[0], path, err, complaint)
-			}
-			if lines := bytes.Count(out.Bytes(), []byte("\n")); tool[0] != "capinfos" && lines < count {
-				t.Errorf("%s of %s: %d packets, want %d", tool[0], path, lines, count)
-			}
-		}
 	}
 }
 

@@ -1,5 +1,0 @@
-//go:build !capd_hang
-
-package daemon
-
-func hang(string) {}

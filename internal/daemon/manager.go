@@ -1,0 +1,196 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"capd/capture"
+	"capd/config"
+	"capd/internal/recorder"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
+)
+
+// A manager starts, replaces and ends recorders, as the configuration and the
+// interfaces want it.
+type manager struct {
+	log        *slog.Logger
+	config     *atomic.Pointer[config.Config] // that holds
+	interfaces *interfaces
+	dirs       *directories
+	shared     *recorder.Shared
+	set        *set
+	tasks      *tasks
+	stop       *stop
+	rates      *sampler
+	memory     int64 // bytes that capd may have
+
+	changing sync.Mutex      // held while recorders are added or replaced; guards what follows
+	life     context.Context // of the recorders; nil before begin
+}
+
+// newMembers makes the recorders of an interface: one, or as many as its fanout
+// says. Those that were made are returned with an error too.
+func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeover) ([]*member, error) {
+	source := newDevices(m.interfaces.system, name, c)
+	pool := m.poolSize(name, c)
+	dir := m.dirs.at(c.Directory)
+	lanes := make([]*member, 0, c.Fanout)
+	for i := range c.Fanout {
+		lane := store.Lane{Interface: name}
+		if c.Fanout > 1 {
+			lane.Number = i + 1
+		}
+		sequence := dir.store.Sequence(lane)
+		if before := m.set.at(lane); before != nil && before.dir == dir {
+			sequence = max(sequence, before.Sequence()) // of one that still runs
+		}
+		r, err := recorder.New(recorder.Config{
+			Lane: lane, Settings: c, Source: laneSource{source, i}, Shared: m.shared, Takeover: t, Pool: pool,
+			Sequence: sequence,
+			Note:     func(e ledger.Entry) { dir.book.note(e) },
+			Finished: dir.finished,
+			Log:      m.log,
+		})
+		if err != nil {
+			return lanes, err
+		}
+		lanes = append(lanes, &member{Recorder: r, lane: lane, dir: dir, pool: pool, settings: c})
+	}
+	return lanes, nil
+}
+
+// finished has the ledger, retention and what is done with finished files know
+// of a file that has ended.
+func (d *directory) finished(f writer.File) {
+	d.book.note(f.Entry())
+	if f.Err != nil {
+		d.keeper.Wake() // more space may be what it wants
+		return
+	}
+	d.store.Add(f.Name, f.Size)
+	d.finish.add(f)
+}
+
+// prepare makes the recorders of today and opens the interfaces that are there.
+func (m *manager) prepare() error {
+	for name, c := range wanted(m.config.Load(), m.interfaces.there()) {
+		lanes, err := m.newMembers(name, c, nil)
+		for _, one := range lanes {
+			m.set.add(one)
+			if err == nil {
+				err = one.Open()
+			}
+		}
+		if err != nil && !waits(err) {
+			for _, one := range m.set.members() {
+				one.Discard()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// waits reports whether a recorder waits until what is wrong with an interface
+// is over.
+func waits(err error) bool {
+	return errors.Is(err, capture.ErrNoInterface) || errors.Is(err, capture.ErrDown) || errors.Is(err, recorder.ErrHeld)
+}
+
+// begin starts the recorders. They live until the context ends.
+func (m *manager) begin(ctx context.Context) {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	m.life = ctx
+	for _, one := range m.set.members() {
+		m.launch(one)
+	}
+}
+
+// settled waits for a change that is under way: it has started its last
+// recorder.
+func (m *manager) settled() {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+}
+
+// launch starts a recorder. The caller holds changing.
+func (m *manager) launch(one *member) {
+	ctx, cancel := context.WithCancel(m.life)
+	one.cancel = cancel
+	m.set.add(one)
+	m.tasks.start(ctx, &recording{one, m})
+}
+
+// recording is the task of a recorder.
+type recording struct {
+	*member
+	manager *manager
+}
+
+// Run records until the context ends, and then has the stop timeout to finish
+// files.
+func (r *recording) Run(ctx context.Context) error {
+	defer r.cancel()
+	defer r.manager.stop.enforce(ctx, r.GiveUp)()
+	err := r.Recorder.Run(ctx)
+	r.retire()
+	return err
+}
+
+// retire keeps what is known of the recorder, which has ended, and lets go of
+// what it alone had.
+func (r *recording) retire() {
+	m := r.manager
+	r.dir.remember(r.lane, r.Sequence())
+	m.rates.forget(m.set.retire(r.member, r.Status()))
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	m.release()
+}
+
+// release lets go of directories that nothing records into any more. The caller
+// holds changing.
+func (m *manager) release() {
+	used := m.set.directories()
+	c := m.config.Load()
+	for i := range c.Interfaces {
+		used[m.dirs.at(c.Interfaces[i].Directory)] = true
+	}
+	m.dirs.shed(func(dir *directory) bool { return used[dir] })
+}
+
+// look looks for interfaces that are new, or have a new name, and records them.
+func (m *manager) look() {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	if err := m.interfaces.look(m.config.Load()); err != nil {
+		m.log.Error("can't look for interfaces", "error", err)
+		return
+	}
+	m.appear()
+}
+
+// appear starts recorders of interfaces that are new, or have a new name. The
+// caller holds changing.
+func (m *manager) appear() {
+	m.follow()
+	there := m.interfaces.there()
+	for name, c := range wanted(m.config.Load(), there) {
+		if m.set.recorded(name, there[name].Index) {
+			continue
+		}
+		lanes, err := m.newMembers(name, c, nil)
+		if err != nil {
+			m.log.Error("can't record", "interface", name, "error", err)
+		}
+		for _, one := range lanes {
+			m.launch(one)
+		}
+	}
+}

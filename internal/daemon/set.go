@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"capd/config"
+	"capd/internal/recorder"
+	"capd/store"
+)
+
+// A member is a recorder, and what the daemon keeps beside it.
+type member struct {
+	*recorder.Recorder
+	lane     store.Lane
+	dir      *directory
+	pool     int64             // bytes for packets on their way to the disk
+	settings *config.Interface // that it goes by; guarded by manager.changing
+	cancel   func()            // ends it; set before it is in the set
+}
+
+func (m *member) name() string { return m.lane.Interface }
+
+// A set has the recorders of a daemon: those that record by the configuration,
+// those that leave, and what is known of those that have ended.
+type set struct {
+	mu      sync.Mutex // guards what follows; nothing is asked of a recorder under it
+	current map[store.Lane]*member
+	leaving map[*member]bool // others take over from them, or nobody
+	ended   []Status
+}
+
+func newSet() *set {
+	return &set{current: make(map[store.Lane]*member), leaving: make(map[*member]bool)}
+}
+
+// at returns the recorder of the lane; nil if there is none.
+func (s *set) at(lane store.Lane) *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current[lane]
+}
+
+// members returns the recorders that record by the configuration.
+func (s *set) members() []*member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.current))
+}
+
+// lanes returns the same by the names of their interfaces.
+func (s *set) lanes() map[string][]*member {
+	lanes := make(map[string][]*member)
+	for _, m := range s.members() {
+		lanes[m.name()] = append(lanes[m.name()], m)
+	}
+	return lanes
+}
+
+// add adds a recorder.
+func (s *set) add(m *member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current[m.lane] = m
+}
+
+// leave makes a recorder one of those that leave. It is false for one that has
+// ended.
+func (s *set) leave(m *member) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current[m.lane] != m {
+		return false
+	}
+	delete(s.current, m.lane)
+	s.leaving[m] = true
+	return true
+}
+
+// retire keeps the last status of a recorder that has ended, and returns the
+// names of interfaces that are forgotten in its place.
+func (s *set) retire(m *member, last Status) (forgotten []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.leaving, m)
+	if s.current[m.lane] == m {
+		delete(s.current, m.lane)
+	}
+	used := make(map[string]bool)
+	for lane := range s.current {
+		used[lane.Interface] = true
+	}
+	for other := range s.leaving {
+		used[other.name()] = true
+	}
+	s.ended, forgotten = fold(append(s.ended, last), func(name string) bool { return used[name] }, mostEnded)
+	return forgotten
+}
+
+// quiet reports whether no recorder leaves.
+func (s *set) quiet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.leaving) == 0
+}
+
+// directories returns those that recorders have.
+func (s *set) directories() map[*directory]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	used := make(map[*directory]bool)
+	for _, m := range s.current {
+		used[m.dir] = true
+	}
+	for m := range s.leaving {
+		used[m.dir] = true
+	}
+	return used
+}
+
+// status returns the status of all recorders by name, those that ended too. A
+// recorder that ends meanwhile is in it once.
+func (s *set) status() []Status {
+	s.mu.Lock()
+	all := slices.Clone(s.ended)
+	leaving := slices.Collect(maps.Keys(s.leaving))
+	current := slices.Collect(maps.Values(s.current))
+	s.mu.Unlock()
+	for _, m := range append(leaving, current...) { // in this order: the last state counts
+		all = append(all, m.Status())
+	}
+	return merge(all)
+}
+
+// pools returns how many bytes the pools of other interfaces have.
+func (s *set) pools(except string) (sum int64) {
+	for _, m := range s.members() {
+		if m.name() != except {
+			sum += m.pool
+		}
+	}
+	return sum
+}
+
+// recorded reports whether the interface has a recorder, be it by the name that
+// it had before.
+func (s *set) recorded(name string, index int) bool {
+	return slices.ContainsFunc(s.members(), func(m *member) bool {
+		return m.name() == name || index != 0 && m.Index() == index
+	})
+}

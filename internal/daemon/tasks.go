@@ -1,0 +1,79 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+)
+
+// A task is something that a daemon does until its context ends, or until there
+// is nothing left to do.
+type task interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{} // closed when the task does what it is for; nil is from the start
+	String() string
+}
+
+// tasks are the goroutines of a daemon, one for each task. They end with their
+// context, and wait returns when all have ended.
+type tasks struct {
+	log     *slog.Logger
+	running sync.WaitGroup
+
+	mu  sync.Mutex // guards what follows, for assignments only
+	all []task     // that have not ended, in the order in which they were started
+	err error      // of the first that failed
+}
+
+// start runs a task. It must not be called when all others may have ended.
+func (t *tasks) start(ctx context.Context, one task) {
+	t.mu.Lock()
+	t.all = append(t.all, one)
+	t.mu.Unlock()
+	t.log.Debug("task begins", "task", one.String())
+	t.running.Go(func() {
+		err := one.Run(ctx)
+		t.log.Debug("task has ended", "task", one.String(), "error", err)
+		t.end(one, err)
+	})
+}
+
+func (t *tasks) end(ended task, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err == nil {
+		t.err = err
+	}
+	for i, one := range t.all {
+		if one == ended {
+			t.all = append(t.all[:i:i], t.all[i+1:]...)
+			return
+		}
+	}
+}
+
+// ready waits until all tasks are ready that were started by now, or until the
+// context ends.
+func (t *tasks) ready(ctx context.Context) {
+	t.mu.Lock()
+	all := t.all
+	t.mu.Unlock()
+	for _, one := range all {
+		if one.Ready() == nil {
+			continue
+		}
+		select {
+		case <-one.Ready():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// wait waits for the end of all tasks and returns the first error.
+func (t *tasks) wait() error {
+	t.running.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
