@@ -1,0 +1,79 @@
+package capd_test
+
+import (
+	"go/ast"
+	"path"
+	"testing"
+)
+
+// mostMembers is how many methods, and how many fields, a type may have that a
+// reader can hold in mind.
+const mostMembers = 15
+
+// largeTypes are the types that may have more, each with its reason.
+var largeTypes = map[string]string{
+	"bench/race/Heat":           "a row of the race's table, as JSON",
+	"capture/bpf/abi":           "the numbers of a system's BPF device",
+	"capture/bpf/node":          "the calls that a BPF device takes, each once",
+	"config/Recording":          "the keys of an [[interface]] table",
+	"config/checker":            "a rule each, of a few lines",
+	"filter/generator":          "a method for each primitive of the language",
+	"filter/parser":             "a method for each production of the grammar",
+	"internal/decode/Frame":     "the object of capd watch --json",
+	"internal/finish/Queue":     "one life of files: taken in, queued, worked on, tried again",
+	"internal/manual/page":      "a macro of man(7) each",
+	"internal/metrics/families": "a metric each",
+	"internal/recorder/Status":  "the counters of a recorder",
+	"internal/retain/Keeper":    "one loop: look, plan, delete, rest; and what others ask of it",
+	"internal/top/model":        "a message of the terminal each",
+	"ledger/Entry":              "the fields of a line, docs/ledger.md",
+	"store/Directory":           "questions about one listing, a few lines each",
+	"writer/Options":            "the settings of a recording",
+	"writer/Stats":              "the counters of a recording",
+	"writer/Writer":             "what one goroutine does with one stream of packets; its fields are grouped",
+}
+
+// A member count is how many methods and fields a type has.
+type memberCount struct{ methods, fields int }
+
+// TestTypesAreSmall keeps types to a size that can be understood at once.
+func TestTypesAreSmall(t *testing.T) {
+	counts := make(map[string]*memberCount)
+	of := func(pkg, name string) *memberCount {
+		key := path.Join(pkg, name)
+		if counts[key] == nil {
+			counts[key] = new(memberCount)
+		}
+		return counts[key]
+	}
+	for _, s := range sources(t) {
+		if s.test() {
+			continue
+		}
+		for _, d := range s.file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Recv != nil {
+					of(s.pkg(), receiver(d)).methods++
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if ts, ok := spec.(*ast.TypeSpec); ok {
+						if st, ok := ts.Type.(*ast.StructType); ok {
+							of(s.pkg(), ts.Name.Name).fields = st.Fields.NumFields()
+						}
+					}
+				}
+			}
+		}
+	}
+	for name, c := range counts {
+		reason, large := largeTypes[name], c.methods > mostMembers || c.fields > mostMembers
+		if large && reason == "" {
+			t.Errorf("%s has %d methods and %d fields: more than %d, and no reason is given", name, c.methods, c.fields, mostMembers)
+		}
+		if !large && reason != "" {
+			t.Errorf("%s has %d methods and %d fields: it needs no reason any more", name, c.methods, c.fields)
+		}
+	}
+}
