@@ -94,7 +94,7 @@ var spellings = [...][2]string{
 // foreign are keywords of constructs that need a link type, or a service, that
 // this package does not have, with what that is.
 var foreign = map[string]string{
-	"vxlan": "libpcap has no such word: use udp port 4789",
+	"vxlan": "capd does not know it: use udp port 4789",
 	"byte":  `"byte" is not in the language: use ether[offset]`,
 	"type":  wlanOnly, "subtype": wlanOnly, "direction": wlanOnly, "dir": wlanOnly,
 	"address1": wlanOnly, "addr1": wlanOnly, "address2": wlanOnly, "addr2": wlanOnly,
