@@ -18,20 +18,20 @@ func newCheck() *cobra.Command {
 	var asJSON, selfTest bool
 	cmd := &cobra.Command{
 		Use:   "check [-c FILE] [-i NAME]... [-d DIR] [EXPRESSION]",
-		Short: "Prove all that run needs, without recording",
-		Long: `Prove that the configuration can be recorded: its keys, what they name, the
-directories, the interfaces and the permissions. The interfaces are opened just
-as run opens them: with their filter, direction, link type and fanout. Each line
-is ok, warn or fail; the exit code is 1 if one is fail. --json prints an array of
-objects with level, subject, text and, where there is one, hint.
+		Short: "Test everything that run needs, without recording",
+		Long: `Test whether the configuration works: its keys and values, the directories, the
+interfaces and the permissions. check opens the interfaces as run does, with
+their filter, direction, link type and fanout. Each line is ok, warn or fail; the
+exit code is 1 if one is fail. --json prints an array of objects with level,
+subject, text and, if there is one, hint.
 
-With --self-test, prove instead that capturing works on this system: capd sends
+With --self-test, test instead whether capturing works on this system: capd sends
 datagrams to itself over loopback for two seconds, captures them, and compares
-every byte and the counters. It needs the privilege that recording needs.`,
+every byte and the counters. This needs the same privilege as recording.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.filter = strings.Join(args, " ")
 			if selfTest && (len(args) > 0 || len(s.interfaces) > 0 || s.file != "") {
-				return usageError{errors.New("check: --self-test is of loopback, without any -i, -c or EXPRESSION")}
+				return usageError{errors.New("check: --self-test uses loopback only: it takes no -i, -c or EXPRESSION")}
 			}
 			c := &check.Checker{Memory: daemon.Memory, Policy: daemon.Policy}
 			if selfTest {
@@ -55,7 +55,7 @@ every byte and the counters. It needs the privilege that recording needs.`,
 	}
 	s.bind(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
-	cmd.Flags().BoolVar(&selfTest, "self-test", false, "capture own datagrams on loopback and compare them")
+	cmd.Flags().BoolVar(&selfTest, "self-test", false, "send datagrams over loopback, capture them and compare them")
 	return cmd
 }
 

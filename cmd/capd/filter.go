@@ -35,13 +35,13 @@ func newFilter() *cobra.Command {
 		Use:   "filter [-d|-dd|-ddd] [-O] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] [EXPRESSION]",
 		Short: "Compile a filter, or apply it to a capture file",
 		Long: `Print the program of a filter in the formats of tcpdump: disassembled (-d, the
-default), as C (-dd) or in decimal (-ddd), as iptables' bpf match takes it. With
--r, count the packets of a capture file that pass, and write them with -w; with
--d too, print the program for the file's link type. The file may be compressed
-with zstd or gzip. Without an EXPRESSION all packets pass.
+default), as C (-dd), or in decimal (-ddd), as the bpf match of iptables takes it.
 
---json prints an object with what -r counts: packets, and how many of them
-passed.`,
+With -r, count the packets of a capture file that match; with -w, also write them
+to a file. With -r and -d, print the program for the file's link type. The file may
+be compressed with zstd or gzip. Without an EXPRESSION all packets match.
+
+--json prints an object with the counts of -r: packets, and passed.`,
 		Example: `  capd filter -d 'tcp port 80'
   capd filter -ddd -y RAW 'ip6'
   capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'`,
@@ -66,10 +66,10 @@ passed.`,
 	fl.CountVarP(&f.dumps, "dump", "d", "print the program: ``-d disassembled, -dd as C, -ddd in decimal")
 	fl.StringVarP(&f.linkType, "link-type", "y", "ETHERNET", "compile for `LINKTYPE`, a name or number of tcpdump.org's list")
 	fl.Uint32VarP(&f.snaplen, "snaplen", "s", filter.DefaultSnaplen, "the program returns `N` for a packet that passes")
-	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "print the program as it is before it is made shorter")
-	fl.BoolVar(&f.live, "live", false, "compile for a Linux packet socket, where the VLAN tag is beside the frame")
+	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "print the program without optimization")
+	fl.BoolVar(&f.live, "live", false, "compile for a Linux interface, where the kernel keeps the VLAN tag beside the frame")
 	fl.StringVarP(&f.read, "read", "r", "", "read packets from `FILE`")
-	fl.StringVarP(&f.write, "write", "w", "", "write those that pass to `FILE`, which must not exist")
+	fl.StringVarP(&f.write, "write", "w", "", "write the packets that match to `FILE`, which must not exist")
 	fl.BoolVar(&f.asJSON, "json", false, "with -r: print a JSON object")
 	return cmd
 }

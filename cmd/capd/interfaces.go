@@ -18,15 +18,14 @@ func newInterfaces() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "interfaces",
-		Short: "List what can be recorded",
-		Long: `List the interfaces: their state, the link types that link_type in the
-configuration and run -y can choose from, the one that an interface has by
-itself first, and their addresses. Those that can't be opened are named at the
-end, with the cause.
+		Short: "List the interfaces that can be recorded",
+		Long: `List the interfaces with their state, link types and addresses. The default link
+type comes first; link_type in the configuration and run -y choose another. The
+interfaces that can't be opened are at the end, with the cause.
 
---json prints an array with an object for each: name, index, state, link_type,
-link_types, mtu, address (of the hardware), ips, or error where it can't be
-opened.`,
+--json prints an array with an object for each interface: name, index, state,
+link_type, link_types, mtu, address (of the hardware) and ips, or error if it can't
+be opened.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := setup.List()

@@ -24,7 +24,7 @@ func newLedger() *cobra.Command {
 	var q ledgerQuery
 	cmd := &cobra.Command{
 		Use:   "ledger [DIR]",
-		Short: "Say what was recorded into a directory, and what is missing",
+		Short: "Show what was recorded into a directory, and what is missing",
 		Long: `Print the files and gaps of a directory from its ledger, and for each interface
 the verdict: complete, or what is missing, when and why. The exit code is 1 if
 something is missing, or --interface names one of which nothing was recorded.
@@ -60,9 +60,9 @@ type choice struct{ since, until, iface string }
 
 func (c *choice) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.since, "since", "", "look at what was recorded from `TIME` on")
-	f.StringVar(&c.until, "until", "", "and up to `TIME`")
-	f.StringVar(&c.iface, "interface", "", "of `NAME` only")
+	f.StringVar(&c.since, "since", "", "only what was recorded from `TIME` on")
+	f.StringVar(&c.until, "until", "", "only what was recorded up to `TIME`")
+	f.StringVar(&c.iface, "interface", "", "only what was recorded of `NAME`")
 }
 
 // times returns the bounds; one that is not given is zero.

@@ -35,10 +35,10 @@ and salvaged or unclean: not finished in order. Files are not opened: the ledger
 tells what is in them, and a dash stands for what it does not. Only files with
 names of capd's are listed.
 
---print0 prints the paths of the whole files alone, each with a zero byte behind
-it, for xargs -0. With -x and a large -n, xargs fails where the files are too
-many for one command; else it runs several, and with -w the last one's file
-replaces the others'.
+--print0 prints only the paths of whole files, each with a zero byte after it, for
+xargs -0. Use -x and a large -n: then xargs fails if the files are too many for one
+command. Without them it runs several, and with -w each one overwrites the file of
+the one before.
 
 Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 		Example: `  capd list /var/lib/capd
@@ -51,7 +51,7 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 	}
 	q.bind(cmd)
 	cmd.Flags().BoolVar(&q.asJSON, "json", false, "print a JSON object")
-	cmd.Flags().BoolVar(&q.print0, "print0", false, "print paths of whole files, with a zero byte behind each")
+	cmd.Flags().BoolVar(&q.print0, "print0", false, "print only the paths of whole files, with a zero byte after each")
 	return cmd
 }
 

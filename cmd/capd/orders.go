@@ -16,7 +16,7 @@ import (
 type target struct{ socket string }
 
 func (t *target) bind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.socket, "socket", "", "ask the capd that listens on `PATH` (default: the one that runs here)")
+	cmd.Flags().StringVar(&t.socket, "socket", "", "use the capd that listens on `PATH` (default: the one on this machine)")
 }
 
 // finder finds that capd.
@@ -71,10 +71,10 @@ func newRotate() *cobra.Command {
 	var o order
 	cmd := &cobra.Command{
 		Use:   "rotate [IF]",
-		Short: "Begin new files now, and print those that are finished",
-		Long: `Make a running capd end its current files, of one interface or of all, and wait
-until they are finished. Their paths are printed, a line each; there is none for
-an interface on which no frame came. The next files begin with the next frame.`,
+		Short: "Begin new files now, and print the finished ones",
+		Long: `Make a running capd finish its current files, of one interface or of all. Wait
+until they are finished, and print their paths, one on each line. An interface
+without frames has no file. The next files begin with the next frame.`,
 		Example: `  capd rotate
   capd rotate eth0 | xargs -r capinfos`,
 		Args: func(cmd *cobra.Command, args []string) error { return noArgs(cmd, args[min(len(args), 1):]) },
@@ -111,14 +111,14 @@ func newHold() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hold FILE... | --last TIME",
 		Short: "Keep files from being deleted by limits",
-		Long: `Make a running capd keep files, whatever the limits say, until capd release. A
-hold is a file NAME.hold beside the file, so it survives restarts; the ledger
-says when it began and ended. What is held counts as in use: other files go
+		Long: `Forbid the limits of a running capd to delete files, until capd release. A hold
+is a file NAME.hold beside the file, so it survives restarts. The ledger says when
+it began and ended. Held files count for the limits, so other files are deleted
 sooner.
 
---last holds all files with frames of the last TIME, those that are being
-written too. Their paths are printed, a line each; --json prints an object with
-the array files instead, as capd rotate and capd release do.`,
+--last holds all files with frames of the last TIME, also those that are being
+written. hold prints the paths of the files, one on each line. --json prints an
+object with the array files instead, as capd rotate and capd release do.`,
 		Example: `  capd hold --last 10m
   capd hold --last 1h --interface eth0
   capd hold eth0-20260102T030405Z-000017.pcapng`,
@@ -134,8 +134,8 @@ the array files instead, as capd rotate and capd release do.`,
 		},
 	}
 	o.bind(cmd)
-	cmd.Flags().Var(&last, "last", "hold what was recorded in the last `TIME`, as 10m")
-	cmd.Flags().StringVar(&iface, "interface", "", "with --last: of `NAME` only")
+	cmd.Flags().Var(&last, "last", "hold the files with frames of the last `TIME`, as 10m")
+	cmd.Flags().StringVar(&iface, "interface", "", "with --last: only files of `NAME`")
 	return cmd
 }
 
@@ -157,8 +157,8 @@ func newRelease() *cobra.Command {
 		},
 	}
 	o.bind(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "release all that is held")
-	cmd.Flags().StringVar(&iface, "interface", "", "with --all: of `NAME` only")
+	cmd.Flags().BoolVar(&all, "all", false, "release all held files")
+	cmd.Flags().StringVar(&iface, "interface", "", "with --all: only files of `NAME`")
 	return cmd
 }
 

@@ -24,14 +24,14 @@ func newRun(confine service.Confiner) *cobra.Command {
 	var duration config.Duration
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE] [-i NAME]... [-d DIR] [EXPRESSION]",
-		Short: "Record until told to stop",
-		Long: `Record the interfaces into rotated files until SIGINT or SIGTERM; then finish
-the files and print what was received, written and lost. A second signal leaves
-at once, with files left as NAME.partial. SIGUSR1 begins new files now. SIGHUP
-reads the configuration file again; without one (-i) it ends the run.
+		Short: "Record until a signal stops it",
+		Long: `Record the interfaces into rotated files until SIGINT or SIGTERM. Then finish the
+files and print how many packets were received, written and lost. A second signal
+ends capd at once, and files stay NAME.partial. SIGUSR1 begins new files now.
+SIGHUP reads the configuration file again; with -i, which uses none, it ends capd.
 
-The EXPRESSION is a filter in the language of pcap-filter(7), as tcpdump takes
-it: only frames for which it holds are recorded.`,
+The EXPRESSION is a filter in the language of pcap-filter(7), as for tcpdump: only
+frames that match are recorded.`,
 		Example: `  capd run -i eth0 -d .                            # until Ctrl-C
   capd run -i 'eth*' -d /data --rotate-size 100MiB --rotate-interval 10m
   capd run -i eth0 -d . not port 22

@@ -43,15 +43,15 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.SortFlags = false
 	f.StringVarP(&s.file, "config", "c", "", "read settings from `FILE` (default "+defaultConfig+" without -i)")
 	f.StringArrayVarP(&s.interfaces, "interface", "i", nil, "record `NAME`: an interface, a glob such as 'eth*', or any; may repeat")
-	f.StringArrayVarP(&s.exclude, "exclude", "x", nil, "leave out `NAME`, an interface or a glob that a glob would take; may repeat")
+	f.StringArrayVarP(&s.exclude, "exclude", "x", nil, "exclude `NAME`, an interface or a glob, from the globs of -i; may repeat")
 	f.StringVarP(&s.directory, "directory", "d", def.Directory, "write files into `DIR`")
 	f.Var(&s.size, "rotate-size", "finish a file at `SIZE`; 0: never")
 	f.Var(&s.interval, "rotate-interval", "finish a file at multiples of `TIME`, in UTC; 0: never")
 	f.StringVar(&s.format, "format", def.Format, "`FORMAT` of the files: pcap or pcapng")
 	f.IntVar(&s.snaplen, "snaplen", def.Snaplen, "keep at most `N` bytes of a frame")
-	f.StringVarP(&s.linkType, "link-type", "y", "", "record frames of the link type `NAME`, one that capd interfaces lists (default the interface's own)")
+	f.StringVarP(&s.linkType, "link-type", "y", "", "record with the link type `NAME`, one that capd interfaces lists (default the interface's own)")
 	f.Var(&s.ring, "ring-size", "memory of `SIZE` in which the kernel keeps frames for capd")
-	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is not there")
+	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is missing")
 	f.StringVar(&s.logLevel, "log-level", def.Log.Level, "log from `LEVEL` on: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", def.Log.Format, "`FORMAT` of the log: text, json or auto, which is text on a terminal and entries in the journal")
 }

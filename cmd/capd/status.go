@@ -27,14 +27,15 @@ func newStatus() *cobra.Command {
 	var q statusQuery
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say how a running capd does",
-		Long: `Print for each interface what a running capd records, loses, keeps, and how its
-ring, memory and disk do. --check prints one line for monitoring instead.
+		Short: "Show the state of a running capd",
+		Long: `Print for each interface of a running capd its rates and losses, its files, and
+the state of ring, memory and disk. --check prints one line for monitoring instead.
 
-The exit code is 0 if everything is recorded; 1 if frames were lost since the
-last look, an interface is waited for, or limits yield to a step that fails (see
-keep_until in capd.toml(5)); 2 if an interface is down, its disk fails, or no
-capd answers. Each user's looks, and each --looker's, count apart.`,
+The exit code is 0 if everything is recorded. It is 1 if frames were lost since the
+last status, an interface is missing, or limits yield to a step that fails (see
+keep_until in capd.toml(5)). It is 2 if an interface is down, its disk fails, or no
+capd answers. "Since the last status" is counted for each user and each --looker
+alone.`,
 		Example: `  capd status
   capd status --check --looker nagios
   capd status --json | jq '.interfaces[] | {interface, state, rates}'`,
@@ -48,8 +49,8 @@ capd answers. Each user's looks, and each --looker's, count apart.`,
 	}
 	q.bind(cmd)
 	cmd.Flags().BoolVar(&q.asJSON, "json", false, "print the JSON object of docs/control.md")
-	cmd.Flags().BoolVar(&q.check, "check", false, "print a line as plugins of Nagios do")
-	cmd.Flags().StringVar(&q.looker, "looker", "", "count losses since `NAME` looked last (default: since this user did)")
+	cmd.Flags().BoolVar(&q.check, "check", false, "print one line, as plugins of Nagios do")
+	cmd.Flags().StringVar(&q.looker, "looker", "", "count losses since the last status of `NAME` (default: of this user)")
 	return cmd
 }
 

@@ -17,17 +17,17 @@ func newTop() *cobra.Command {
 	var t target
 	cmd := &cobra.Command{
 		Use:   "top",
-		Short: "Show on a terminal how a running capd does, and give it orders",
-		Long: `Show on a terminal, anew each second, a row for each interface: its state, its
-rate and losses now and over the last minute, how full ring and memory are, how
-long writes take, and how far back files will reach. Below are all details of
-the selected one.
+		Short: "Show and control a running capd on a terminal",
+		Long: `Show on a terminal a row for each interface, once a second: its state, its rate
+and losses now and over the last minute, how full ring and memory are, how long
+writes take, and how far back the files will reach. Below are all details of the
+selected interface.
 
-Keys: s sorts by name, rate or loss; arrows or j and k select; r rotates the
-selected interface; h holds the files of the last 10 minutes; ? explains; q
-quits. It takes 80x24 characters or more, colours unless NO_COLOR is set, and
-blocks where the locale is UTF-8. While no capd answers it says so, and goes on
-asking.`,
+Keys: s sorts by name, rate or loss; arrows or j and k select; r begins a new file
+of the selected interface; h holds the files of the last 10 minutes; ? explains
+the columns; q quits. The terminal must have 80x24 characters or more. top uses
+colours unless NO_COLOR is set, and block characters if the locale is UTF-8. If no
+capd answers, it says so and tries again.`,
 		Example: `  capd top
   ssh -t recorder capd top`,
 		Args: noArgs,

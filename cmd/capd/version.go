@@ -16,8 +16,9 @@ func newVersion() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Long: `Print the version, that of Go, and the system. 0.1.0 is that release,
-0.1.0+COMMIT a later commit, 0.1.0+devel what was built without knowing one.`,
+		Long: `Print the version of capd, the version of Go, and the system. 0.1.0 is a build of
+that release, 0.1.0+COMMIT one of a later commit, and 0.1.0+devel one for which
+Go knew no commit.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {

@@ -25,27 +25,27 @@ func newWatch() *cobra.Command {
 	w := watchCommand{Options: watch.Options{Ring: watchRing}}
 	cmd := &cobra.Command{
 		Use:   "watch [-i IF]... [-r FILE [-f]] [EXPRESSION]",
-		Short: "Show packets as they pass, or those of a file",
-		Long: `Print a line for each packet: its time in UTC, its interface, who sends what to
-whom. The packets are those of the interfaces, of all (any) without -i, or those
-of a pcap or pcapng FILE, compressed or not; - is standard input. The EXPRESSION
-is a filter in the language of pcap-filter(7).
+		Short: "Show packets, live or of a file",
+		Long: `Print a line for each packet: its time in UTC, its interface, addresses and
+contents. With -i, the packets of interfaces; without -i, those of all interfaces
+(any). With -r, the packets of a pcap or pcapng FILE, compressed or not; - is
+standard input. The EXPRESSION is a filter in the language of pcap-filter(7).
 
-A recording is not touched: watch has a ring of its own, which drops packets
-when the reader of the lines is slower than the wire. It says so, on standard
-error.
+watch does not disturb a recording: it has a ring of its own. If the lines are read
+more slowly than packets come, this ring drops packets, and watch reports that on
+standard error.
 
--f shows what a recorder writes to the file NAME.partial as it grows, and ends
-when it is finished and so has another name. A file that keeps its name is
-followed until Ctrl-C.
+-f follows a file NAME.partial while a recorder writes it, and ends when the file
+is finished and so has another name. A file that keeps its name is followed until
+Ctrl-C.
 
--v adds a line for each header with all its fields, -x all bytes. --json prints
-an object a packet instead, one a line: time (RFC 3339, with nanoseconds),
-interface, link_type, length and captured in bytes, then what was decoded, such
-as src, dst, protocol and info; docs/watch.md has all members.
+-v adds a line for each header with all its fields, and -x all bytes. --json
+prints an object for each packet instead, one on each line: time (RFC 3339, with
+nanoseconds), interface, link_type, length and captured in bytes, and the decoded
+fields, such as src, dst, protocol and info. docs/watch.md lists all members.
 
-Nothing in a packet reaches the terminal as it is: what is no plain text is
-escaped. Colours are for terminals only; NO_COLOR=1 turns them off.`,
+Packets can't send control characters to the terminal: all but plain text is
+escaped. Lines have colours on a terminal only; NO_COLOR=1 turns them off.`,
 		Example: `  capd watch -i eth0 not port 22
   capd watch -i eth0 -v -c 10 'tcp[tcpflags] & tcp-rst != 0'
   capd watch -f -r /var/lib/capd/eth0-20260102T030405Z-000017.pcapng.partial
@@ -69,12 +69,12 @@ escaped. Colours are for terminals only; NO_COLOR=1 turns them off.`,
 	f.SortFlags = false
 	f.StringArrayVarP(&w.Interfaces, "interface", "i", nil, "show packets of `IF`; may repeat (default any, on Linux)")
 	f.StringVarP(&w.File, "read", "r", "", "show packets of `FILE`")
-	f.BoolVarP(&w.Follow, "follow", "f", false, "wait for what is written to the file")
+	f.BoolVarP(&w.Follow, "follow", "f", false, "follow a file that is being written")
 	f.Uint64VarP(&w.Count, "count", "c", 0, "stop after `N` packets; 0: never")
-	f.IntVarP(&w.Snaplen, "snaplen", "s", capture.DefaultSnaplen, "look at the first `N` bytes of a packet")
-	f.BoolVarP(&w.NoPromiscuous, "no-promiscuous", "p", false, "do not ask for frames for other hosts, which every reader of the interface gets then")
-	f.BoolVarP(&w.numbers, "numbers", "n", false, "ports as numbers, as is the default")
-	f.BoolVarP(&w.Style.Names, "names", "N", false, "well-known ports by name; nobody is asked for names of hosts")
+	f.IntVarP(&w.Snaplen, "snaplen", "s", capture.DefaultSnaplen, "decode only the first `N` bytes of a packet")
+	f.BoolVarP(&w.NoPromiscuous, "no-promiscuous", "p", false, "do not switch the interface to promiscuous mode, which is for all its readers")
+	f.BoolVarP(&w.numbers, "numbers", "n", false, "show ports as numbers (the default)")
+	f.BoolVarP(&w.Style.Names, "names", "N", false, "show well-known ports by name; names of hosts are never looked up")
 	f.BoolVarP(&w.Style.Verbose, "verbose", "v", false, "show each header with all fields")
 	f.BoolVarP(&w.Style.Hex, "hex", "x", false, "show the bytes")
 	f.BoolVar(&w.Style.Date, "date", false, "show the date too")
