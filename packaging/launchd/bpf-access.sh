@@ -1,15 +1,15 @@
 #!/bin/sh
-# Gives a group access to the BPF devices: bpf-access.sh GROUP
+# Lets a group open the packet filter's devices: bpf-access.sh GROUP
 set -eu
 group=${1:?usage: bpf-access.sh GROUP}
-# The kernel makes a device when the one before is opened. Each recorded interface
-# needs one, and other programs use some too.
+# XNU makes a node when the one before is opened. Each recorded interface takes
+# one, and others use some too.
 want=64
 most=$(sysctl -n debug.bpf_maxdevices 2>/dev/null || echo 256)
 if [ "$want" -gt "$most" ]; then want=$most; fi
 n=0
 while [ "$n" -lt "$want" ]; do
-	# Open and close the device. If it is in use, this fails, but the device exists.
+	# Opened and closed. One that is in use says so, and is there.
 	(: </dev/bpf$n) 2>/dev/null || true
 	n=$((n + 1))
 done

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs capd as a service of macOS: sudo ./install.sh PROGRAM
-# It does not change an existing account or configuration.
+# What is there already, a configuration above all, is left as it is.
 set -eu
 program=${1:?usage: install.sh PROGRAM, the capd that was built}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -48,5 +48,5 @@ for label in io.capd.bpf io.capd.capd; do
 	install -m 644 "$here/$label.plist" "/Library/LaunchDaemons/$label.plist"
 	launchctl bootstrap system "/Library/LaunchDaemons/$label.plist"
 done
-echo "capd records into $prefix/var/capd, with the configuration $prefix/etc/capd/capd.toml"
-echo "after a change of the configuration: sudo launchctl kill HUP system/io.capd.capd"
+echo "capd records as $prefix/etc/capd/capd.toml says, into $prefix/var/capd"
+echo "after a change of it: sudo launchctl kill HUP system/io.capd.capd"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Removes the services and programs of install.sh: sudo ./uninstall.sh
-# Captures, log, configuration and the account stay.
+# Removes what install.sh has put in place. Captures, log, configuration and the
+# account stay: sudo ./uninstall.sh
 set -eu
 prefix=/usr/local
 
