@@ -276,7 +276,7 @@ func FuzzScan(f *testing.F) {
 		}
 		// What is cut there is whole, to the same packets.
 		again := scan(t, b[:s.End], s.From)
-		if again.Tail != Clean || again.Packets != s.Packets || again.Bytes != s.Bytes {
+		if again.Tail != Clean && again.Empty == 0 || again.Packets+again.Empty != s.Packets || again.Bytes != s.Bytes && again.Empty == 0 {
 			t.Fatalf("%+v, but once cut %+v", s, again)
 		}
 	})
