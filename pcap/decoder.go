@@ -22,6 +22,7 @@ type decoder struct {
 	big     bool // big endian
 	started bool
 	ifaces  []Interface // of the section
+	skipped bool        // a part of the file was, which may have had more interfaces
 	first   []Interface // of the first section, when there is another
 	earlier int         // interfaces of earlier sections
 	texts   int         // bytes of ifaces' texts
@@ -266,11 +267,14 @@ func (d *decoder) beginSection(b []byte) {
 		d.first = d.ifaces
 	}
 	d.earlier += len(d.ifaces)
-	d.ifaces, d.texts = nil, 0
+	d.ifaces, d.texts, d.skipped = nil, 0, false
 }
 
 // lookup sets the packet's interface by its number in the section.
 func (d *decoder) lookup(id uint32) (*Interface, string) {
+	if d.skipped && len(d.ifaces) > 0 && uint64(id) >= uint64(len(d.ifaces)) {
+		id = 0
+	}
 	if uint64(id) >= uint64(len(d.ifaces)) {
 		return nil, "packet of an unknown interface"
 	}

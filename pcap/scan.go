@@ -51,7 +51,8 @@ type Scanned struct {
 
 // Scan finds the end of the last whole record of a file of the size, to cut it
 // there. It reads from the checkpoint on, if one is given: the offset of a
-// record in the first section, behind its interfaces. A checkpoint beyond the
+// record in the first section. Packets of interfaces that the section names
+// before it, but behind its first packet, are taken for the first one's. A checkpoint beyond the
 // end, or where no whole record begins, is ignored. The error is one of
 // reading; damage is no error.
 //
@@ -109,6 +110,7 @@ func seek(r *Reader, src io.ReaderAt, size, from int64) (*Reader, error) {
 		}
 		end = r.off
 	}
+	r.dec.skipped = from > end
 	from = max(from, end)
 	return readerAt(src, size, from, r.dec)
 }
