@@ -238,6 +238,30 @@ func TestScanKeepsWholeRecordBeforeTornHeader(t *testing.T) {
 	}
 }
 
+// TestTornRecordCarriesCapture: within what a torn record says it has, nothing
+// proves anything, also if that is not all of the packet.
+func TestTornRecordCarriesCapture(t *testing.T) {
+	for _, f := range formats {
+		for _, length := range []uint32{0, 100, 5000} {
+			payload, _ := sample(t, f, randomPackets(rand.New(rand.NewPCG(21, 1)), 12, 60), 60)
+			data := append(make([]byte, 54), payload...)
+			pkts := randomPackets(rand.New(rand.NewPCG(21, 2)), 3, 400)
+			for i := range pkts {
+				pkts[i].Length = uint32(len(pkts[i].Data))
+			}
+			pkts = append(pkts, Packet{
+				Data: data, Length: uint32(len(data)) + length, Sec: 1_700_000_005,
+			})
+			b, ends := sample(t, f, pkts, 4096)
+			for cut := ends[3] + 1; cut < ends[4]; cut++ {
+				if s := scan(t, b[:cut]); s.Tail != Torn || s.End != ends[3] || s.Packets != 3 || (s.Doubt != "") != (f == PCAP && length > 0 && cut >= ends[3]+16) {
+					t.Fatalf("%v, %d bytes more on the wire, cut at %d: %+v", f, length, cut-ends[3], s)
+				}
+			}
+		}
+	}
+}
+
 // TestRepairCarriedCapture: nothing that a packet carries is taken for a record,
 // whichever length of the packet's own is damaged.
 func TestRepairCarriedCapture(t *testing.T) {

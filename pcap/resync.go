@@ -52,7 +52,7 @@ func (s *scanner) resync(r *Reader) (at int64, err error) {
 		case at != 0, w.last, size == resyncWindow && !s.whole:
 			return at, nil
 		case size == resyncWindow:
-			from += n / 2
+			from += n - resyncChain*(MaxSnaplen+64) // so that a row is in one window
 		}
 	}
 }
@@ -115,6 +115,7 @@ type window struct {
 	before [2]uint32 // times that the first record may follow
 	oddity oddity    // that the file's records have too
 	dec    *decoder
+	limit  uint32  // most bytes of a packet of PCAP
 	ends   []int64 // of the damaged record, by its header
 
 	reach []int32 // where the row ends in b that begins here; 0: none begins
@@ -125,6 +126,9 @@ type window struct {
 // is none.
 func (w *window) search() int64 {
 	w.reach, w.count = make([]int32, len(w.b)), make([]uint8, len(w.b))
+	if w.dec.format == PCAP {
+		w.limit = w.dec.ifaces[0].limit()
+	}
 	for i := len(w.b) - 1; i >= 0; i-- {
 		w.extend(i)
 	}
@@ -246,7 +250,7 @@ func (w *window) extend(i int) {
 	size, sec := w.record(w.b[i:])
 	next := i + size
 	switch {
-	case size > 0 && foreignSection(w.dec, w.b[i:]) > 0:
+	case size > 0 && w.dec.format == PCAPNG && foreignSection(w.dec, w.b[i:]) > 0:
 		w.reach[i], w.count[i] = int32(len(w.b)), 255 // what follows is not seen here
 		return
 	case size == 0, next > len(w.b) && w.last:
@@ -266,11 +270,11 @@ func (w *window) extend(i int) {
 func (w *window) record(b []byte) (size int, sec uint32) {
 	d := w.dec
 	if d.format == PCAP {
-		if len(b) < d.head {
-			return 0, 0
+		if len(b) < d.head || d.lengths == capturedFirst && d.u32(b[8:])-1 >= w.limit {
+			return 0, 0 // nearly always
 		}
 		h := d.parseHeader(b)
-		if h.captured > d.ifaces[0].limit() || h.captured == 0 || d.oddityOf(h)&^(w.oddity&oddHabits) != 0 {
+		if h.captured-1 >= w.limit || d.oddityOf(h)&^(w.oddity&oddHabits) != 0 {
 			return 0, 0
 		}
 		return d.head + int(h.captured), h.sec
@@ -278,8 +282,10 @@ func (w *window) record(b []byte) (size int, sec uint32) {
 	if len(b) < 12 {
 		return 0, 0
 	}
-	if n := foreignSection(d, b); n > 0 {
-		return n, 0
+	if b[0] == blockSHB&0xff {
+		if n := foreignSection(d, b); n > 0 {
+			return n, 0
+		}
 	}
 	n := d.u32(b[4:])
 	if n < 12 || n%4 != 0 || n > maxBlock || int(n) > len(b) || !knownBlock(d.u32(b)) || d.u32(b[n-4:]) != n {

@@ -112,12 +112,15 @@ func (s *scanner) claimPCAP(r *Reader) (claim, string, error) {
 	switch {
 	case !errors.Is(r.err, io.ErrUnexpectedEOF) || h == header{}:
 		return damaged, "", nil
-	case !r.dec.agrees(h), h.captured > snaplen && snaplen != 0 && !s.beyond:
-		return unsure, doubtLengths, nil
-	case s.isDisagree && s.oddityOf(&r.dec, h) != 0:
-		return unsure, doubtBefore, nil // where the record before is said to end, may be another place
+	case r.dec.agrees(h) && (h.captured <= snaplen || snaplen == 0 || s.beyond):
+		if s.isDisagree && s.oddityOf(&r.dec, h) != 0 {
+			return unsure, doubtBefore, nil // where the record before is said to end, may be another place
+		}
+		return torn, "", nil
+	case h.captured < h.length && (h.captured <= snaplen || snaplen == 0) && !s.isOdd && s.oddityOf(&r.dec, h) == 0:
+		return torn, doubtLengths, nil // as tools write that cut packets at other lengths
 	}
-	return torn, "", nil
+	return unsure, doubtLengths, nil
 }
 
 // claimDamaged judges a block that can't be parsed, though the file's end does
