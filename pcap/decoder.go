@@ -18,8 +18,8 @@ const zeroTail = "zeros"
 // It knows structure only: where a record ends, and so where the next begins. A
 // packet of odd values, as a time that can't be, is a packet all the same.
 type decoder struct {
-	format  Format
-	big     bool // big endian
+	format Format
+	byteOrder
 	started bool
 	ifaces  []Interface // of the section
 	skipped bool        // a part of the file was, which may have had more interfaces
@@ -75,22 +75,25 @@ func (d *decoder) step(b []byte) (size int, packet bool, reason string) {
 	}
 }
 
-func (d *decoder) u16(b []byte) uint16 {
-	if d.big {
+// A byteOrder reads numbers in the order of a file.
+type byteOrder struct{ big bool }
+
+func (o byteOrder) u16(b []byte) uint16 {
+	if o.big {
 		return binary.BigEndian.Uint16(b)
 	}
 	return binary.LittleEndian.Uint16(b)
 }
 
-func (d *decoder) u32(b []byte) uint32 {
-	if d.big {
+func (o byteOrder) u32(b []byte) uint32 {
+	if o.big {
 		return binary.BigEndian.Uint32(b)
 	}
 	return binary.LittleEndian.Uint32(b)
 }
 
-func (d *decoder) u64(b []byte) uint64 {
-	if d.big {
+func (o byteOrder) u64(b []byte) uint64 {
+	if o.big {
 		return binary.BigEndian.Uint64(b)
 	}
 	return binary.LittleEndian.Uint64(b)

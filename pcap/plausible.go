@@ -18,9 +18,9 @@ const (
 // the time speaks for the record.
 const nearby = 24 * 60 * 60
 
-// oddityOf returns what is odd about a record but its time; 0 is nothing.
-func (d *decoder) oddityOf(h header) (odd oddity) {
-	if uint64(h.frac) >= d.ifaces[0].units {
+// oddity returns what is odd about a record but its time; 0 is nothing.
+func (h header) oddity(iface *Interface) (odd oddity) {
+	if uint64(h.frac) >= iface.units {
 		odd |= oddFraction
 	}
 	if h.captured > h.length {
@@ -42,14 +42,14 @@ func near(before, sec uint32) bool {
 }
 
 // usual says whether a header of PCAP is as most are.
-func (d *decoder) usual(h header) bool {
-	return d.oddityOf(h) == 0 && h.captured <= d.ifaces[0].limit()
+func (h header) usual(iface *Interface) bool {
+	return h.oddity(iface) == 0 && h.captured <= iface.limit()
 }
 
 // agrees says whether the two lengths of a record of PCAP confirm each other:
 // all of the packet was captured, or as much as the file says.
-func (d *decoder) agrees(h header) bool {
-	return h.captured == h.length || h.captured < h.length && h.captured == d.ifaces[0].Snaplen
+func (h header) agrees(iface *Interface) bool {
+	return h.captured == h.length || h.captured < h.length && h.captured == iface.Snaplen
 }
 
 // knownBlock says whether blocks of the type are written by tools.

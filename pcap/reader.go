@@ -171,7 +171,7 @@ func (r *Reader) emptyRecords() (n int, err error) {
 	}
 	r.extent = head
 	switch {
-	case len(b) >= head && !r.dec.usual(r.dec.parseHeader(b)), 0 < len(b) && len(b) < head && allZero(b):
+	case len(b) >= head && !r.dec.parseHeader(b).usual(&r.dec.ifaces[0]), 0 < len(b) && len(b) < head && allZero(b):
 		return 0, nil
 	}
 	return n, nil

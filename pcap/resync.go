@@ -19,10 +19,10 @@ const (
 // resync returns where plausible records go on behind the damage at the
 // reader's offset, or 0. If they begin inside a record before, that one is
 // withdrawn.
-func (s *scanner) resync(r *Reader) (at int64, err error) {
-	from := r.off + 1
+func (s *ending) resync() (at int64, err error) {
+	from := s.r.off + 1
 	if s.isDisagree {
-		from = max(s.disagree.at+1, r.off-resyncWindow/2)
+		from = max(s.disagree.at+1, s.r.off-resyncWindow/2)
 	}
 	before := [2]uint32{s.sec, s.sec}
 	if s.isDisagree {
@@ -33,7 +33,7 @@ func (s *scanner) resync(r *Reader) (at int64, err error) {
 		if from >= s.size {
 			return 0, nil
 		}
-		n := min(size+max(r.off-from, 0), s.size-from)
+		n := min(size+max(s.r.off-from, 0), s.size-from)
 		if int64(cap(buf)) < n {
 			buf = make([]byte, n)
 		}
@@ -41,14 +41,14 @@ func (s *scanner) resync(r *Reader) (at int64, err error) {
 		if _, err := io.ReadFull(io.NewSectionReader(s.src, from, n), b); err != nil {
 			return 0, err
 		}
-		w := window{b: b, from: from, damage: r.off, last: from+n == s.size, before: before, oddity: s.oddity, dec: &r.dec}
-		if w.ends, err = s.endsOf(r); err != nil {
+		w := window{b: b, from: from, damage: s.r.off, last: from+n == s.size, before: before, oddity: s.oddity, dec: &s.r.dec}
+		if w.ends, err = s.endsOf(); err != nil {
 			return 0, err
 		}
 		at = w.search()
 		switch {
-		case at != 0 && at < r.off:
-			return at, s.withdrawAround(at, r)
+		case at != 0 && at < s.r.off:
+			return at, s.withdrawAround(at)
 		case at != 0, w.last, size == resyncWindow && !s.whole:
 			return at, nil
 		case size == resyncWindow:
@@ -59,10 +59,10 @@ func (s *scanner) resync(r *Reader) (at int64, err error) {
 
 // endsOf returns where the record at the reader's offset ends by each of the
 // lengths in its header, and so does one of PCAP before, if those do not agree.
-func (s *scanner) endsOf(r *Reader) (ends []int64, err error) {
-	d := &r.dec
-	for _, at := range []int64{r.off, s.disagree.at} {
-		if at != r.off && !s.isDisagree {
+func (s *ending) endsOf() (ends []int64, err error) {
+	d := &s.r.dec
+	for _, at := range []int64{s.r.off, s.disagree.at} {
+		if at != s.r.off && !s.isDisagree {
 			break
 		}
 		b, err := s.read(make([]byte, pcapRecordSize), at)
@@ -87,8 +87,8 @@ func (s *scanner) endsOf(r *Reader) (ends []int64, err error) {
 }
 
 // withdrawAround withdraws the record that the offset lies in, and all behind.
-func (s *scanner) withdrawAround(at int64, r *Reader) error {
-	again, err := readerAt(s.src, s.size, s.disagree.at, r.dec)
+func (s *ending) withdrawAround(at int64) error {
+	again, err := readerAt(s.src, s.size, s.disagree.at, s.r.dec)
 	if err != nil {
 		return err
 	}
@@ -274,7 +274,7 @@ func (w *window) record(b []byte) (size int, sec uint32) {
 			return 0, 0 // nearly always
 		}
 		h := d.parseHeader(b)
-		if h.captured-1 >= w.limit || d.oddityOf(h)&^(w.oddity&oddHabits) != 0 {
+		if h.captured-1 >= w.limit || h.oddity(&d.ifaces[0])&^(w.oddity&oddHabits) != 0 {
 			return 0, 0
 		}
 		return d.head + int(h.captured), h.sec
@@ -298,7 +298,7 @@ func (w *window) record(b []byte) (size int, sec uint32) {
 // of a section of the other byte order; 0 if not.
 func foreignSection(d *decoder, b []byte) int {
 	n := SectionSize(b)
-	other := decoder{big: !d.big}
+	other := byteOrder{!d.big}
 	if n == 0 || n > len(b) || other.u32(b[8:]) != byteOrderMagic || other.u32(b[n-4:]) != uint32(n) {
 		return 0
 	}
@@ -320,7 +320,7 @@ func (w *window) proven(i int) bool {
 		return false
 	}
 	toEnd := w.last && int(w.reach[i]) == len(w.b)
-	return w.count[i] >= resyncChain && w.beyond(i) || toEnd && w.dec.agrees(w.dec.parseHeader(w.b[i:]))
+	return w.count[i] >= resyncChain && w.beyond(i) || toEnd && w.dec.parseHeader(w.b[i:]).agrees(&w.dec.ifaces[0])
 }
 
 // beyond says whether enough of a row of PCAP lies behind the damage, where

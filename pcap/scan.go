@@ -136,12 +136,17 @@ type scanner struct {
 
 	isEmpty, isDisagree, isOdd bool
 
-	beyond bool   // a record of PCAP has more than the file's snaplen
+	habit
+
+	sections []int64 // where sections that say their length begin; nil: nobody asks
+}
+
+// A habit is what the records of PCAP so far have in common.
+type habit struct {
+	beyond bool   // one has more than the file's snaplen
 	before uint32 // time of the last packet that has one
 	oddity oddity // of the record met last
 	alike  int    // how many before it have no other
-
-	sections []int64 // where sections that say their length begin; nil: nobody asks
 }
 
 // A tally is what was counted. Times are in nanoseconds; 0 is none.
@@ -167,7 +172,7 @@ func (s *scanner) scan(r *Reader, err error) error {
 	case err == io.EOF:
 		err = nil
 	case isDamage(err):
-		err = s.classify(r)
+		err = (&ending{s, r}).classify()
 	}
 	if err != nil {
 		return err
@@ -233,7 +238,7 @@ func (s *scanner) mark(start int64, d *decoder) {
 		s.empty, s.isEmpty = m, true
 	}
 	odd := s.oddityOf(d, h)
-	if d.agrees(h) && (h.captured > 0 || odd == oddEmpty) {
+	if h.agrees(&d.ifaces[0]) && (h.captured > 0 || odd == oddEmpty) {
 		s.isDisagree, s.isOdd, s.oddity = false, false, 0
 		return
 	}
@@ -245,7 +250,7 @@ func (s *scanner) mark(start int64, d *decoder) {
 
 // oddityOf returns what is odd about the record that comes next.
 func (s *scanner) oddityOf(d *decoder, h header) oddity {
-	odd := d.oddityOf(h)
+	odd := h.oddity(&d.ifaces[0])
 	if !near(s.sec, h.sec) && !near(s.before, h.sec) {
 		odd |= oddFar
 	}

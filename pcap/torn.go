@@ -25,26 +25,32 @@ const (
 // may claim to have.
 const maxOptions = 16 << 10
 
+// An ending is where a scanner's reader found no whole record.
+type ending struct {
+	*scanner
+	r *Reader
+}
+
 // classify finds out what is at the reader's offset, where it found no whole
 // record.
-func (s *scanner) classify(r *Reader) error {
+func (s *ending) classify() error {
 	if s.size == 0 {
 		s.found.Tail = Torn
 		return nil
 	}
-	c, doubt, err := s.claim(r)
+	c, doubt, err := s.claim()
 	if err != nil {
 		return err
 	}
 	at := int64(0)
-	if c != torn && r.dec.started {
-		if at, err = s.resync(r); err != nil {
+	if c != torn && s.r.dec.started {
+		if at, err = s.resync(); err != nil {
 			return err
 		}
 	}
 	if at == 0 && c != damaged {
 		s.found.Tail, s.found.Doubt = Torn, doubt
-		if zeros, err := s.zerosFrom(r.off); err != nil || zeros {
+		if zeros, err := s.zerosFrom(s.r.off); err != nil || zeros {
 			s.found.Tail = Zeros
 			return err
 		}
@@ -53,7 +59,7 @@ func (s *scanner) classify(r *Reader) error {
 	s.found.Tail, s.found.Resync = Corrupt, at
 	s.found.Reason = "record longer than the file"
 	var corrupt *CorruptError
-	if errors.As(r.err, &corrupt) {
+	if errors.As(s.r.err, &corrupt) {
 		s.found.Reason = corrupt.Reason
 	}
 	if s.isOdd {
@@ -63,9 +69,9 @@ func (s *scanner) classify(r *Reader) error {
 }
 
 // claim judges the record at the reader's offset.
-func (s *scanner) claim(r *Reader) (c claim, doubt string, err error) {
-	isTorn := errors.Is(r.err, io.ErrUnexpectedEOF)
-	zeros, err := s.zerosFrom(r.off)
+func (s *ending) claim() (c claim, doubt string, err error) {
+	isTorn := errors.Is(s.r.err, io.ErrUnexpectedEOF)
+	zeros, err := s.zerosFrom(s.r.off)
 	switch {
 	case err != nil:
 		return 0, "", err
@@ -73,51 +79,51 @@ func (s *scanner) claim(r *Reader) (c claim, doubt string, err error) {
 		return unsure, doubtBefore, nil
 	case zeros:
 		return torn, "", nil
-	case !r.dec.started:
-		if isTorn || r.off+int64(r.extent) >= s.size {
+	case !s.r.dec.started:
+		if isTorn || s.r.off+int64(s.r.extent) >= s.size {
 			return torn, "", nil
 		}
-		zeros, err := s.zerosFrom(r.off + int64(r.extent))
+		zeros, err := s.zerosFrom(s.r.off + int64(s.r.extent))
 		if zeros {
 			return torn, "", err
 		}
 		return damaged, "", err
-	case r.dec.format == PCAP:
-		return s.claimPCAP(r)
+	case s.r.dec.format == PCAP:
+		return s.claimPCAP()
 	case isTorn:
-		return s.claimBlock(r)
+		return s.claimBlock()
 	default:
-		return s.claimDamaged(r)
+		return s.claimDamaged()
 	}
 }
 
 // claimPCAP judges a record of PCAP.
-func (s *scanner) claimPCAP(r *Reader) (claim, string, error) {
-	b, err := s.read(make([]byte, r.dec.head), r.off)
+func (s *ending) claimPCAP() (claim, string, error) {
+	b, err := s.read(make([]byte, s.r.dec.head), s.r.off)
 	switch {
 	case err != nil:
 		return 0, "", err
-	case len(b) < r.dec.head && s.isDisagree:
+	case len(b) < s.r.dec.head && s.isDisagree:
 		return unsure, doubtBefore, nil
-	case len(b) < r.dec.head:
+	case len(b) < s.r.dec.head:
 		return torn, "", nil
 	}
-	h, snaplen := r.dec.parseHeader(b), r.dec.ifaces[0].Snaplen
-	if zeros, err := s.zerosFrom(r.off + int64(len(b))); err != nil || zeros {
-		if h.length != 0 && !r.dec.agrees(h) || s.isDisagree {
+	h, snaplen := s.r.dec.parseHeader(b), s.r.dec.ifaces[0].Snaplen
+	if zeros, err := s.zerosFrom(s.r.off + int64(len(b))); err != nil || zeros {
+		if h.length != 0 && !h.agrees(&s.r.dec.ifaces[0]) || s.isDisagree {
 			return torn, doubtLengths, err
 		}
 		return torn, "", err // cut in the header or behind it
 	}
 	switch {
-	case !errors.Is(r.err, io.ErrUnexpectedEOF) || h == header{}:
+	case !errors.Is(s.r.err, io.ErrUnexpectedEOF) || h == header{}:
 		return damaged, "", nil
-	case r.dec.agrees(h) && (h.captured <= snaplen || snaplen == 0 || s.beyond):
-		if s.isDisagree && s.oddityOf(&r.dec, h) != 0 {
+	case h.agrees(&s.r.dec.ifaces[0]) && (h.captured <= snaplen || snaplen == 0 || s.beyond):
+		if s.isDisagree && s.oddityOf(&s.r.dec, h) != 0 {
 			return unsure, doubtBefore, nil // where the record before is said to end, may be another place
 		}
 		return torn, "", nil
-	case h.captured < h.length && (h.captured <= snaplen || snaplen == 0) && !s.isOdd && s.oddityOf(&r.dec, h) == 0:
+	case h.captured < h.length && (h.captured <= snaplen || snaplen == 0) && !s.isOdd && s.oddityOf(&s.r.dec, h) == 0:
 		return torn, doubtLengths, nil // as tools write that cut packets at other lengths
 	}
 	return unsure, doubtLengths, nil
@@ -125,10 +131,10 @@ func (s *scanner) claimPCAP(r *Reader) (claim, string, error) {
 
 // claimDamaged judges a block that can't be parsed, though the file's end does
 // not cut it.
-func (s *scanner) claimDamaged(r *Reader) (claim, string, error) {
+func (s *ending) claimDamaged() (claim, string, error) {
 	const header = 28
-	end := r.off + int64(r.extent)
-	head, err := s.read(make([]byte, header), r.off)
+	end := s.r.off + int64(s.r.extent)
+	head, err := s.read(make([]byte, header), s.r.off)
 	if err != nil || len(head) < 12 {
 		return torn, "", err
 	}
@@ -136,7 +142,7 @@ func (s *scanner) claimDamaged(r *Reader) (claim, string, error) {
 	if err != nil || !zeros {
 		return damaged, "", err
 	}
-	if r.extent < 12 { // the length was cut, and is absurd
+	if s.r.extent < 12 { // the length was cut, and is absurd
 		return torn, "", nil
 	}
 	trailer, err := s.read(make([]byte, 4), end-4)
@@ -163,18 +169,18 @@ func cutShort(b, whole []byte) bool {
 }
 
 // claimBlock judges a block that the file's end cuts, if its length is true.
-func (s *scanner) claimBlock(r *Reader) (claim, string, error) {
+func (s *ending) claimBlock() (claim, string, error) {
 	const header = 28
-	d := &r.dec
-	b, err := s.read(make([]byte, header), r.off)
+	d := &s.r.dec
+	b, err := s.read(make([]byte, header), s.r.off)
 	if err != nil || len(b) < header {
 		return torn, "", err // no whole block is as short
 	}
-	if zeros, err := s.zerosFrom(r.off + header); err != nil || zeros {
+	if zeros, err := s.zerosFrom(s.r.off + header); err != nil || zeros {
 		return torn, "", err
 	}
-	kind, end := d.u32(b), r.off+int64(d.u32(b[4:]))-4 // of what is between the lengths
-	opts := r.off
+	kind, end := d.u32(b), s.r.off+int64(d.u32(b[4:]))-4 // of what is between the lengths
+	opts := s.r.off
 	switch kind {
 	case blockEPB, blockOPB:
 		id, captured := d.u32(b[8:]), d.u32(b[20:])
@@ -191,7 +197,7 @@ func (s *scanner) claimBlock(r *Reader) (claim, string, error) {
 		if len(d.ifaces) > 0 && d.ifaces[0].Snaplen != 0 {
 			captured = min(captured, d.ifaces[0].Snaplen)
 		}
-		if end == r.off+12+int64(pad4(int(min(captured, maxBlock)))) {
+		if end == s.r.off+12+int64(pad4(int(min(captured, maxBlock)))) {
 			return torn, "", nil
 		}
 		return unsure, doubtLengths, nil
@@ -217,7 +223,7 @@ func (s *scanner) claimBlock(r *Reader) (claim, string, error) {
 
 // optionsFit says whether what there is from opts on up to the end of a block
 // are options.
-func (s *scanner) optionsFit(d *decoder, kind uint32, opts, end int64) (bool, error) {
+func (s *ending) optionsFit(d *decoder, kind uint32, opts, end int64) (bool, error) {
 	if opts >= min(end, s.size) {
 		return opts <= end && end-opts <= maxOptions, nil
 	}
