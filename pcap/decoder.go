@@ -1,7 +1,9 @@
 package pcap
 
 import (
+	"bytes"
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"time"
 )
@@ -12,17 +14,50 @@ const zeroTail = "zeros"
 
 // A decoder parses a file record by record. It holds what the file has said
 // about itself so far, and the record parsed last.
+//
+// It knows structure only: where a record ends, and so where the next begins. A
+// packet of odd values, as a time that can't be, is a packet all the same.
 type decoder struct {
-	strict  bool // refuse odd but readable packets too
-	format  Format
-	big     bool // big endian
+	format Format
+	byteOrder
 	started bool
-	ifaces  []Interface
-	section int // index in ifaces of the section's first interface
+	ifaces  []Interface // of the section
+	skipped bool        // a part of the file was, which may have had more interfaces
+	first   []Interface // of the first section, when there is another
+	earlier int         // interfaces of earlier sections
+	texts   int         // bytes of ifaces' texts
 
-	packet Packet
-	iface  int // index in ifaces of the packet's interface
+	// Of PCAP.
+	head    int // size of a record's header
+	lengths lengthOrder
+
+	packet  Packet
+	iface   int    // index in ifaces of the packet's interface
+	header  header // of the packet, if the format is PCAP
+	section sectionKind
 }
+
+// A header is what a record of PCAP begins with.
+type header struct{ sec, frac, captured, length uint32 }
+
+// A lengthOrder says in which order a record of PCAP has its lengths. Versions
+// before 2.3 had the original length first, and those of 2.3 either order.
+type lengthOrder uint8
+
+const (
+	capturedFirst lengthOrder = iota
+	originalFirst
+	smallerFirst
+)
+
+// A sectionKind says whether the block parsed last began a section.
+type sectionKind uint8
+
+const (
+	noSection    sectionKind = iota
+	openSection              // of a length that the file does not say
+	sizedSection             // of a length that the file says
+)
 
 // step parses the record at the beginning of b and returns its size. If b is
 // shorter than that, it has done nothing and wants to be called again with as
@@ -40,22 +75,25 @@ func (d *decoder) step(b []byte) (size int, packet bool, reason string) {
 	}
 }
 
-func (d *decoder) u16(b []byte) uint16 {
-	if d.big {
+// A byteOrder reads numbers in the order of a file.
+type byteOrder struct{ big bool }
+
+func (o byteOrder) u16(b []byte) uint16 {
+	if o.big {
 		return binary.BigEndian.Uint16(b)
 	}
 	return binary.LittleEndian.Uint16(b)
 }
 
-func (d *decoder) u32(b []byte) uint32 {
-	if d.big {
+func (o byteOrder) u32(b []byte) uint32 {
+	if o.big {
 		return binary.BigEndian.Uint32(b)
 	}
 	return binary.LittleEndian.Uint32(b)
 }
 
-func (d *decoder) u64(b []byte) uint64 {
-	if d.big {
+func (o byteOrder) u64(b []byte) uint64 {
+	if o.big {
 		return binary.BigEndian.Uint64(b)
 	}
 	return binary.LittleEndian.Uint64(b)
@@ -73,11 +111,14 @@ func (d *decoder) start(b []byte) (size int, reason string) {
 		d.started = reason == "" && len(b) >= size
 		return size, reason
 	}
-	d.big = magic != magicMicro && magic != magicNano
+	d.big = magic != magicMicro && magic != magicNano && magic != magicModified
 	iface := Interface{units: 1e6}
+	d.head = pcapRecordSize
 	switch d.u32(b) {
 	case magicNano:
 		iface.units = 1e9
+	case magicModified:
+		d.head += 8 // interface index, protocol, packet type
 	case magicMicro:
 	case 0:
 		return 4, zeroTail
@@ -90,56 +131,62 @@ func (d *decoder) start(b []byte) (size int, reason string) {
 	if d.u16(b[4:]) != 2 {
 		return pcapHeaderSize, "unknown version of pcap"
 	}
+	switch minor := d.u16(b[6:]); {
+	case minor < 3:
+		d.lengths = originalFirst
+	case minor == 3:
+		d.lengths = smallerFirst
+	}
 	iface.Snaplen = d.u32(b[16:])
-	iface.LinkType = LinkType(d.u32(b[20:])) // the high half has flags
+	iface.LinkType = linkType(uint16(d.u32(b[20:]))) // the high half has flags
 	d.ifaces = []Interface{iface}
 	d.format, d.started = PCAP, true
 	return pcapHeaderSize, ""
 }
 
+// linkType returns the type of a number in a file. Some systems have written
+// their own number for raw IP.
+func linkType(n uint16) LinkType {
+	if n == 12 || n == 14 {
+		return LinkTypeRaw
+	}
+	return LinkType(n)
+}
+
+// parseHeader parses the header of a record of PCAP.
+func (d *decoder) parseHeader(b []byte) header {
+	h := header{d.u32(b), d.u32(b[4:]), d.u32(b[8:]), d.u32(b[12:])}
+	if d.lengths == originalFirst || d.lengths == smallerFirst && h.captured > h.length {
+		h.captured, h.length = h.length, h.captured
+	}
+	return h
+}
+
 // record parses a packet of PCAP.
 func (d *decoder) record(b []byte) (size int, packet bool, reason string) {
-	if len(b) < pcapRecordSize {
-		return pcapRecordSize, false, ""
+	if len(b) < d.head {
+		return d.head, false, ""
 	}
 	iface := &d.ifaces[0]
-	sec, frac := d.u32(b), d.u32(b[4:])
-	captured, length := d.u32(b[8:]), d.u32(b[12:])
-	if sec|frac|captured|length == 0 {
-		return pcapRecordSize, false, zeroTail
+	h := d.parseHeader(b)
+	switch {
+	case h == header{}:
+		return d.head, false, zeroTail
+	case h.captured > iface.limit():
+		return d.head, false, beyondSnaplen
 	}
-	if uint64(frac) >= iface.units {
-		return pcapRecordSize, false, "more than a second of sub-seconds"
-	}
-	if reason := d.implausible(iface, captured, length); reason != "" {
-		return pcapRecordSize, false, reason
-	}
-	if d.strict && captured == 0 && sec == 0 {
-		return pcapRecordSize, false, "packet of neither data nor time"
-	}
-	size = pcapRecordSize + int(captured)
+	size = d.head + int(h.captured)
 	if len(b) >= size {
-		d.iface = 0
-		d.packet = Packet{
-			Data: b[pcapRecordSize:size:size], Length: max(length, captured),
-			Sec: sec, Nsec: frac * (1e9 / uint32(iface.units)),
+		d.iface, d.header = 0, h
+		d.packet = Packet{Data: b[d.head:size:size], Length: max(h.length, h.captured)}
+		if uint64(h.frac) < iface.units {
+			d.packet.Sec, d.packet.Nsec = h.sec, h.frac*(1e9/uint32(iface.units))
 		}
 	}
 	return size, true, ""
 }
 
-// implausible says what is wrong with a packet's lengths.
-func (d *decoder) implausible(iface *Interface, captured, length uint32) string {
-	switch {
-	case captured > iface.limit():
-		return "capture length beyond the snaplen"
-	case d.strict && captured > length:
-		return "capture length beyond the packet's length"
-	case d.strict && length > maxBlock:
-		return "absurd packet length"
-	}
-	return ""
-}
+const beyondSnaplen = "capture length beyond the snaplen"
 
 // block parses a block of PCAPNG.
 func (d *decoder) block(b []byte) (size int, packet bool, reason string) {
@@ -170,7 +217,10 @@ func (d *decoder) block(b []byte) (size int, packet bool, reason string) {
 
 // setOrder takes over the byte order of a section.
 func (d *decoder) setOrder(magic []byte) bool {
-	d.big = binary.BigEndian.Uint32(magic) == byteOrderMagic
+	big, little := binary.BigEndian.Uint32(magic), binary.LittleEndian.Uint32(magic)
+	if big == byteOrderMagic || little == byteOrderMagic {
+		d.big = big == byteOrderMagic
+	}
 	return d.u32(magic) == byteOrderMagic
 }
 
@@ -185,7 +235,7 @@ func (d *decoder) body(kind uint32, b []byte) (packet bool, reason string) {
 		if d.u16(b[4:]) != 1 {
 			return false, "unknown version of pcapng"
 		}
-		d.section = len(d.ifaces)
+		d.beginSection(b)
 	case blockIDB:
 		if len(b) < 8 {
 			return false, short
@@ -209,12 +259,29 @@ func (d *decoder) body(kind uint32, b []byte) (packet bool, reason string) {
 	return false, ""
 }
 
+// beginSection parses the body of a section header block. The interfaces of the
+// section before are no longer spoken of.
+func (d *decoder) beginSection(b []byte) {
+	d.section = sizedSection
+	if d.u64(b[8:]) == math.MaxUint64 {
+		d.section = openSection
+	}
+	if d.earlier == 0 && d.first == nil {
+		d.first = d.ifaces
+	}
+	d.earlier += len(d.ifaces)
+	d.ifaces, d.texts, d.skipped = nil, 0, false
+}
+
 // lookup sets the packet's interface by its number in the section.
 func (d *decoder) lookup(id uint32) (*Interface, string) {
-	if uint64(id) >= uint64(len(d.ifaces)-d.section) {
+	if d.skipped && len(d.ifaces) > 0 && uint64(id) >= uint64(len(d.ifaces)) {
+		id = 0
+	}
+	if uint64(id) >= uint64(len(d.ifaces)) {
 		return nil, "packet of an unknown interface"
 	}
-	d.iface = d.section + int(id)
+	d.iface = int(id)
 	return &d.ifaces[d.iface], ""
 }
 
@@ -226,17 +293,14 @@ func (d *decoder) enhanced(id uint32, b []byte) (reason string) {
 		return reason
 	}
 	captured, length := d.u32(b[12:]), d.u32(b[16:])
-	if reason := d.implausible(iface, captured, length); reason != "" {
-		return reason
+	if captured > iface.limit() {
+		return beyondSnaplen
 	}
 	if int(captured) > len(b)-20 {
 		return "packet longer than its block"
 	}
 	ts := uint64(d.u32(b[4:]))<<32 | uint64(d.u32(b[8:]))
-	sec, nsec, ok := iface.time(ts)
-	if !ok {
-		return "time before 1970 or after 2106"
-	}
+	sec, nsec, _ := iface.time(ts)
 	end := 20 + int(captured)
 	d.packet = Packet{Data: b[20:end:end], Length: max(length, captured), Sec: sec, Nsec: nsec}
 	d.options(b[min(pad4(end), len(b)):], func(code uint16, value []byte) {
@@ -268,18 +332,18 @@ func (d *decoder) addInterface(b []byte) (reason string) {
 	if len(d.ifaces) == maxInterfaces {
 		return "too many interfaces"
 	}
-	iface := Interface{LinkType: LinkType(d.u16(b)), Snaplen: d.u32(b[4:]), units: 1e6}
+	iface := Interface{LinkType: linkType(d.u16(b)), Snaplen: d.u32(b[4:]), units: 1e6}
 	d.options(b[8:], func(code uint16, v []byte) {
-		text := string(v[:min(len(v), maxText)])
+		text := string(v[:min(len(v), maxText, maxTexts-d.texts)])
 		switch {
 		case code == ifName:
 			iface.Name = text
 		case code == ifDescription:
 			iface.Description = text
-		case code == ifFilter && len(v) > 0 && v[0] == 0:
+		case code == ifFilter && len(text) > 0 && v[0] == 0:
 			iface.Filter = text[1:]
 		case code == ifMACAddr && len(v) == 6:
-			iface.MAC = []byte(text)
+			iface.MAC = bytes.Clone(v)
 		case code == ifSpeed && len(v) == 8:
 			iface.Speed = d.u64(v)
 		case code == ifTSResol && len(v) == 1:
@@ -288,9 +352,7 @@ func (d *decoder) addInterface(b []byte) (reason string) {
 			iface.offset = int64(d.u64(v))
 		}
 	})
-	if iface.units == 0 {
-		return "absurd time resolution"
-	}
+	d.texts += len(iface.Name) + len(iface.Description) + len(iface.Filter)
 	d.ifaces = append(d.ifaces, iface)
 	return ""
 }
@@ -326,6 +388,9 @@ func unitsOf(resolution byte) uint64 {
 
 // time converts a time stamp; ok says that a Packet can hold it.
 func (i *Interface) time(ts uint64) (sec, nsec uint32, ok bool) {
+	if i.units == 0 {
+		return 0, 0, false
+	}
 	whole, frac := ts/i.units, ts%i.units
 	if i.units != 1e9 {
 		hi, lo := bits.Mul64(frac, uint64(time.Second))

@@ -3,8 +3,9 @@ package pcap
 // Magic numbers of pcap files, as read in the file's byte order
 // (draft-ietf-opsawg-pcap, section 4).
 const (
-	magicMicro = 0xa1b2c3d4
-	magicNano  = 0xa1b23c4d
+	magicMicro    = 0xa1b2c3d4
+	magicNano     = 0xa1b23c4d
+	magicModified = 0xa1b2cd34 // Alexey Kuznetsov's: microseconds, and 8 bytes more in a record's header
 )
 
 // Block types of pcapng (draft-ietf-opsawg-pcapng, section 11.1), and the
@@ -14,8 +15,10 @@ const (
 	blockIDB = 1          // interface description
 	blockOPB = 2          // packet, obsolete
 	blockSPB = 3          // simple packet
+	blockNRB = 4          // name resolution
 	blockISB = 5          // interface statistics
 	blockEPB = 6          // enhanced packet
+	blockDSB = 10         // decryption secrets
 
 	byteOrderMagic = 0x1a2b3c4d
 )
@@ -23,8 +26,10 @@ const (
 // Bounds on what a file may claim, so that a damaged one costs little memory.
 const (
 	maxBlock      = 16 << 20 // bytes of one record or block, as in Wireshark before 4.0
-	maxInterfaces = 4096     // in all sections of a file
+	maxInterfaces = 1 << 18  // in a section
 	maxText       = 4096     // bytes kept of one text
+	maxTexts      = 16 << 20 // bytes kept of all texts of a section
+	maxEmpty      = 16       // records of zeros in a row that are packets; more are space that was not written
 )
 
 // An Interface is what a file says about where packets come from. PCAP knows
@@ -38,7 +43,7 @@ type Interface struct {
 	MAC         []byte // 6 bytes, or none
 	Speed       uint64 // bit/s; 0 is unknown
 
-	units  uint64 // of time in a second
+	units  uint64 // of time in a second; 0: more than 64 bits can say, so that no time is known
 	offset int64  // seconds to add to every time
 }
 

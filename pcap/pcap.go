@@ -40,6 +40,10 @@ type Packet struct {
 	Flags  Flags
 }
 
+// HasTime reports whether the capture time is known: a file may have none, or
+// one that is no time. Sec and Nsec are 0 then.
+func (p *Packet) HasTime() bool { return p.Sec|p.Nsec != 0 }
+
 // Time returns the capture time.
 func (p *Packet) Time() time.Time { return time.Unix(int64(p.Sec), int64(p.Nsec)) }
 

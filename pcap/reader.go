@@ -29,6 +29,7 @@ type Reader struct {
 	start, end int   // of what is in buf and not parsed yet
 	off        int64 // of buf[start] in the file
 	extent     int   // size that the damaged record claims
+	empty      int   // records of zeros at buf[start] that are packets
 	err        error // that ended it
 }
 
@@ -80,7 +81,7 @@ func (r *Reader) Interface() Interface {
 
 // InterfaceID returns the number of that interface, counted from 0 over all
 // sections of the file.
-func (r *Reader) InterfaceID() int { return r.dec.iface }
+func (r *Reader) InterfaceID() int { return r.dec.earlier + r.dec.iface }
 
 // Offset returns where the last whole record ends, in bytes.
 func (r *Reader) Offset() int64 { return r.off }
@@ -88,12 +89,21 @@ func (r *Reader) Offset() int64 { return r.off }
 // advance consumes one record and says whether it was a packet.
 func (r *Reader) advance() (packet bool, err error) {
 	for r.err == nil {
+		if r.empty > 0 {
+			r.empty--
+			r.dec.iface, r.dec.header, r.dec.packet = 0, header{}, Packet{}
+			r.start += r.dec.head
+			r.off += int64(r.dec.head)
+			return true, nil
+		}
 		b := r.buf[r.start:r.end]
 		size, packet, reason := r.dec.step(b)
 		switch {
 		case reason == zeroTail:
 			r.extent = size
-			r.err = r.zeros()
+			if r.empty, r.err = r.emptyRecords(); r.empty == 0 && r.err == nil {
+				r.err = r.zeros()
+			}
 		case reason != "":
 			r.extent = size
 			r.err = &CorruptError{Offset: r.off, Reason: reason}
@@ -141,6 +151,42 @@ func (r *Reader) makeRoom(size int) {
 	}
 	r.end = copy(to, r.buf[r.start:r.end])
 	r.start, r.buf = 0, to
+}
+
+// emptyRecords returns how many records of zeros begin here: packets of no
+// length, which some tools write. Those are few and have a record of the usual
+// kind behind them, or the file's end.
+func (r *Reader) emptyRecords() (n int, err error) {
+	if !r.dec.started || r.dec.format != PCAP {
+		return 0, nil
+	}
+	head := r.dec.head
+	b, err := r.peek((maxEmpty + 1) * head)
+	if err != nil {
+		return 0, err
+	}
+	for n < maxEmpty && len(b) >= head && allZero(b[:head]) {
+		n++
+		b = b[head:]
+	}
+	r.extent = head
+	switch {
+	case len(b) >= head && !r.dec.parseHeader(b).usual(&r.dec.ifaces[0]), 0 < len(b) && len(b) < head && allZero(b):
+		return 0, nil
+	}
+	return n, nil
+}
+
+// peek returns so many bytes of what is not parsed yet, or all that is left.
+func (r *Reader) peek(n int) ([]byte, error) {
+	for r.end-r.start < n {
+		if err := r.fill(n); err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return r.buf[r.start:min(r.end, r.start+n)], nil
 }
 
 // zeros reads on to see whether there are only zeros up to the end.

@@ -184,7 +184,6 @@ func TestReaderErrors(t *testing.T) {
 		"lengths differ":   (&builder{order: binary.LittleEndian}).section().u32(99, 12, 16).b,
 		"no interface":     (&builder{order: binary.LittleEndian}).section().block(blockEPB, func(b *builder) { b.u32(0, 0, 0, 0, 0) }).b,
 		"short interface":  (&builder{order: binary.LittleEndian}).section().block(blockIDB, func(b *builder) { b.u32(0) }).b,
-		"resolution":       (&builder{order: binary.LittleEndian}).section().idb(1, 0, ifTSResol, 0, 1, 0, 30, 0, 0, 0).b,
 		"zeros in between": append(NewEncoder(Header{}).Header(), append(make([]byte, 100_000), 1)...),
 	} {
 		_, err := readAll(bytes.NewReader(b))

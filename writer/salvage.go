@@ -6,7 +6,6 @@ import (
 	"capd/store"
 	"cmp"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -197,109 +196,4 @@ func scanError(h *os.File, err error) error {
 		return fmt.Errorf("scan %s: %w", h.Name(), err)
 	}
 	return nil
-}
-
-// SalvageReport says what Salvage took over.
-type SalvageReport struct {
-	pcap.Scanned
-	Cut int64  // bytes that were left out
-	Why string // empty if the file is whole
-}
-
-// Salvage copies what is whole of a capture file, by whatever tool, to a new
-// file: its header and all records up to the first that is torn or damaged.
-// Nothing is added. It replaces no file.
-//
-// The file is read twice. If read is not nil, it is called with the bytes of
-// each read, to show how far that is.
-func Salvage(src, dst string, read func(n int)) (SalvageReport, error) {
-	h, err := store.OpenRegular(src, os.O_RDONLY)
-	if err != nil {
-		return SalvageReport{}, &SalvageError{src, err}
-	}
-	defer h.Close()
-	r, err := reportOf(h, read)
-	if err != nil {
-		return r, &SalvageError{src, err}
-	}
-	info, err := h.Stat()
-	if err != nil {
-		return r, &SalvageError{src, err}
-	}
-	if err := copyTo(dst, io.NewSectionReader(toldReader{h, read}, 0, r.End), info.Mode().Perm()); err != nil {
-		return r, &SalvageError{src, err}
-	}
-	return r, nil
-}
-
-// SalvageInPlace cuts a capture file, by whatever tool, where Salvage would end
-// the copy. What is behind is lost. The file is read once; read is as with
-// Salvage.
-func SalvageInPlace(path string, read func(n int)) (SalvageReport, error) {
-	h, err := store.OpenRegular(path, os.O_RDWR)
-	if err != nil {
-		return SalvageReport{}, &SalvageError{path, err}
-	}
-	defer h.Close()
-	r, err := reportOf(h, read)
-	if err == nil && r.Cut > 0 {
-		if err = h.Truncate(r.End); err == nil {
-			err = store.SyncData(h)
-		}
-	}
-	if err != nil {
-		return r, &SalvageError{path, err}
-	}
-	return r, nil
-}
-
-func reportOf(h *os.File, read func(n int)) (SalvageReport, error) {
-	info, err := h.Stat()
-	if err != nil {
-		return SalvageReport{}, err
-	}
-	f := foundEnd{size: info.Size()}
-	if f.Scanned, err = pcap.Scan(toldReader{h, read}, f.size); err != nil {
-		return SalvageReport{}, scanError(h, err)
-	}
-	r := SalvageReport{Scanned: f.Scanned, Cut: f.size - f.End, Why: f.why()}
-	if f.End == 0 {
-		return r, fmt.Errorf("%s: not the beginning of a capture file: %s", h.Name(), cmp.Or(f.Reason, f.why(), "empty"))
-	}
-	return r, nil
-}
-
-// A toldReader tells of each read.
-type toldReader struct {
-	src  io.ReaderAt
-	read func(n int) // nil: nobody asks
-}
-
-func (r toldReader) ReadAt(b []byte, off int64) (int, error) {
-	n, err := r.src.ReadAt(b, off)
-	if r.read != nil {
-		r.read(n)
-	}
-	return n, err
-}
-
-// copyTo makes a file of the bytes, or none.
-func copyTo(path string, src io.Reader, mode fs.FileMode) (err error) {
-	h, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(path)
-		}
-	}()
-	defer h.Close()
-	if _, err := io.Copy(h, src); err != nil {
-		return err
-	}
-	if err := store.SyncData(h); err != nil {
-		return &fs.PathError{Op: "sync", Path: path, Err: err}
-	}
-	return h.Close()
 }

@@ -323,15 +323,22 @@ func TestSalvageForeign(t *testing.T) {
 			"torn":    {b[:len(b)-1], 3},
 			"garbage": {append(slices.Clone(b), bytes.Repeat([]byte{0xee}, 300)...), 4},
 			"zeros":   {append(slices.Clone(b), make([]byte, 300)...), 4},
-			"middle":  {append(append(slices.Clone(b[:ends[2]]), bytes.Repeat([]byte{0xee}, 31)...), b[ends[2]:]...), 2},
+			"middle":  {append(append(slices.Clone(b[:ends[2]]), bytes.Repeat([]byte{0xee}, 31)...), b[ends[2]:]...), 4},
 			"header":  {b[:ends[0]], 0},
 		} {
 			src, dst := filepath.Join(dir, what+"-src"+f.Ext()), filepath.Join(dir, what+f.Ext())
 			if err := os.WriteFile(src, c.b, 0o600); err != nil {
 				t.Fatal(err)
 			}
+			damaged := what == "garbage" || what == "middle"
 			r, err := Salvage(src, dst, nil)
 			got, _ := os.ReadFile(dst)
+			if f == pcap.PCAPNG && damaged {
+				got = uncommented(t, got, b)
+			}
+			if r.Damaged != damaged || r.Commented != (damaged && f == pcap.PCAPNG) {
+				t.Errorf("%v %s: %+v", f, what, r)
+			}
 			if err != nil || r.Packets != uint64(c.want) || !bytes.Equal(got, b[:ends[c.want]]) || (r.Cut > 0) != (what != "whole" && what != "header") {
 				t.Errorf("%v %s: %+v, %v; %d bytes", f, what, r, err, len(got))
 			}
@@ -341,10 +348,14 @@ func TestSalvageForeign(t *testing.T) {
 			if left, _ := os.ReadFile(src); !bytes.Equal(left, c.b) {
 				t.Errorf("%s was changed", src)
 			}
-			if _, err := SalvageInPlace(src, nil); err != nil {
-				t.Error(err)
+			want := b[:ends[c.want]]
+			if damaged {
+				want = c.b
 			}
-			if left, _ := os.ReadFile(src); !bytes.Equal(left, b[:ends[c.want]]) {
+			if _, err := SalvageInPlace(src, nil); errors.As(err, new(*DamagedError)) != damaged || (err != nil) != damaged {
+				t.Errorf("%s: %v", src, err)
+			}
+			if left, _ := os.ReadFile(src); !bytes.Equal(left, want) {
 				t.Errorf("%s: %d bytes", src, len(left))
 			}
 			if what == "torn" || what == "middle" {

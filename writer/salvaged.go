@@ -22,6 +22,13 @@ func SalvagedPath(path string) string {
 	return strings.TrimSuffix(path, ext) + ".salvaged" + ext
 }
 
+// A DamagedError says that a file is not just torn at its end, or may not be,
+// and was left alone therefore.
+type DamagedError struct{ Path, Why string }
+
+// Error says what was found.
+func (e *DamagedError) Error() string { return fmt.Sprintf("%s: left as it is: %s", e.Path, e.Why) }
+
 // A SalvageError says why a file could not be salvaged.
 type SalvageError struct {
 	Path string
@@ -35,6 +42,8 @@ func (e *SalvageError) Unwrap() error { return e.Err }
 func (e *SalvageError) Hints() []string {
 	var p *fs.PathError
 	switch {
+	case errors.As(e, new(*DamagedError)):
+		return []string{"without --in-place, what is whole is copied to a new file: capd salvage " + text.Name(e.Path)}
 	case errors.Is(e, fs.ErrExist) && errors.As(e, &p):
 		return []string{"no file is replaced: move " + text.Name(p.Path) + " away first"}
 	case errors.Is(e, fs.ErrPermission):

@@ -13,13 +13,20 @@ import (
 // the zstd tool allows by itself.
 const maxWindow = 128 << 20
 
+// isZstd says whether a file of these first bytes is one of zstd: it begins with
+// a frame (RFC 8878, 3.1.1), or with one to be skipped (3.1.2), as pzstd's do.
+func isZstd(magic []byte) bool {
+	return bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
+		len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
+}
+
 // uncompressed returns the bytes of a capture file, which may have been
 // compressed by capd or another tool.
 func uncompressed(src io.Reader) (io.Reader, error) {
 	b := bufio.NewReaderSize(src, 64<<10)
 	magic, _ := b.Peek(4) // a file that is shorter is for the parser to refuse
 	switch {
-	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}): // RFC 8878, 3.1.1
+	case isZstd(magic):
 		d, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err

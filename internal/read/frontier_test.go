@@ -134,6 +134,25 @@ func TestFrontierZeros(t *testing.T) {
 	}
 }
 
+// TestFrontierCarriedCapture: a record that is still being written is no damage,
+// whatever it carries.
+func TestFrontierCarriedCapture(t *testing.T) {
+	t.Parallel()
+	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
+		inner, _ := recordFile(format, 60, 61, 62, 63, 64)
+		b, ends := recordFile(format, 60, len(inner)+40)
+		copy(b[int(ends[1])+40:], inner)
+		for n := ends[1] + 1; n < ends[2]; n += 7 {
+			h := growing(t, format.Ext())
+			put(t, h, b[:n], 0)
+			var f frontier
+			if err := f.advance(h); err != nil || f.End != ends[1] || f.Damaged {
+				t.Fatalf("%v: %d bytes: %+v, %v", format, n, f, err)
+			}
+		}
+	}
+}
+
 func TestFrontierDamage(t *testing.T) {
 	t.Parallel()
 	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {

@@ -199,7 +199,11 @@ func (p *printer) addTime(pkt *pcap.Packet) {
 		layout = "2006-01-02T15:04:05.000000Z"
 	}
 	t := p.begin(tintTime)
-	p.buf = pkt.Time().UTC().AppendFormat(p.buf, layout)
+	if pkt.HasTime() {
+		p.buf = pkt.Time().UTC().AppendFormat(p.buf, layout)
+	} else {
+		p.buf = append(p.buf, "time unknown"...)
+	}
 	p.reset(t)
 	p.buf = append(p.buf, ' ')
 }
@@ -257,14 +261,17 @@ func (p *printer) coloured(t tint, text string) {
 // A packetJSON is the beginning of the object of a packet; the members of
 // decode.Frame follow.
 type packetJSON struct {
-	Time      string `json:"time"`
+	Time      string `json:"time,omitempty"` // empty: unknown
 	Interface string `json:"interface,omitempty"`
 	LinkType  string `json:"link_type"`
 	Data      string `json:"data,omitempty"` // in hexadecimal
 }
 
 func (p *printer) addJSON(o *origin, pkt *pcap.Packet, f *decode.Frame) error {
-	head := packetJSON{Interface: o.name, LinkType: o.link.String(), Time: pkt.Time().UTC().Format("2006-01-02T15:04:05.000000000Z07:00")}
+	head := packetJSON{Interface: o.name, LinkType: o.link.String()}
+	if pkt.HasTime() {
+		head.Time = pkt.Time().UTC().Format("2006-01-02T15:04:05.000000000Z07:00")
+	}
 	if p.style.Hex {
 		head.Data = hex.EncodeToString(pkt.Data)
 	}
