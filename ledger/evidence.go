@@ -25,17 +25,19 @@ type interfaceEvidence struct {
 	quiet       []interval     // recorded without a file
 	lossy       []fileEvidence // quiet times in which frames were lost; they have no name
 	gaps        []gap
+	hidden      []hidden            // times in which frames may not have reached capd
 	checkpoints map[string]interval // of unfinished files by name
 	unlisted    []store.Name        // files that no line is about
 }
 
 // fileEvidence is what a verdict needs of the line of a file.
 type fileEvidence struct {
-	name   string
-	at     interval
-	tally  Tally
-	clean  bool
-	filter string
+	name    string
+	at      interval
+	tally   Tally
+	clean   bool
+	filter  string
+	snaplen uint64 // 0: none was configured
 }
 
 // A fileIndex says where the evidence of a file is.
@@ -49,6 +51,13 @@ type gap struct {
 	open   bool // its end is not known
 	cause  Cause
 	frames uint64
+}
+
+// hidden is a time in which an XDP program saw frames before capd.
+type hidden struct {
+	at      interval
+	open    bool // its end is not known
+	program string
 }
 
 func newEvidence(q Question) *evidence {
@@ -101,6 +110,8 @@ func (ev *evidence) note(e *Entry) {
 			i = ev.of(e.Interface)
 		}
 		i.addGap(gap{at, e.End.IsZero(), e.Cause, e.Frames})
+	case KindXDP:
+		ev.of(e.Interface).addHidden(hidden{at, e.End.IsZero(), e.Program})
 	case KindClock:
 		if at.begin < at.end { // no frame can be missing in a time that the clock skipped
 			ev.common.quiet = append(ev.common.quiet, at)
@@ -121,7 +132,7 @@ func (ev *evidence) noteFile(e *Entry, at interval) {
 	if at.end < at.begin { // the clock was set back while the file was recorded
 		at.end = max(at.begin, nano(e.Last))
 	}
-	f := fileEvidence{e.Name, at, e.Tally, e.Clean, e.Filter}
+	f := fileEvidence{e.Name, at, e.Tally, e.Clean, e.Filter, e.Snaplen}
 	if known, ok := ev.files[e.Name]; ok {
 		known.of.files[known.index] = f
 		return
@@ -143,6 +154,18 @@ func (i *interfaceEvidence) addGap(g gap) {
 		}
 	}
 	i.gaps = append(i.gaps, g)
+}
+
+// addHidden adds a time in which frames may not have reached capd. If the line
+// before opened it, the new one replaces that.
+func (i *interfaceEvidence) addHidden(h hidden) {
+	if n := len(i.hidden); n > 0 {
+		if o := &i.hidden[n-1]; o.open && o.program == h.program && o.at.begin == h.at.begin {
+			*o = h
+			return
+		}
+	}
+	i.hidden = append(i.hidden, h)
 }
 
 // noteDamage takes over that a line can't be read.

@@ -15,6 +15,8 @@ const (
 	CauseKernel  Cause = "dropped by the kernel"
 	CauseCapd    Cause = "dropped by capd"
 	CauseNIC     Cause = "dropped by the interface"
+	CauseCut     Cause = "too large to be kept whole" // packets are there, but cut although no snaplen asked for it
+	CauseXDP     Cause = "an XDP program was attached: frames may not have reached capd"
 	CauseUnclean Cause = "not finished in order" // the frames after the file's last packet are lost, and so are its counters
 	CauseDamaged Cause = "file damaged"
 	CauseNoFile  Cause = "file missing"      // the file has a line, but it is gone and no limit deleted it
@@ -48,10 +50,11 @@ type Verdict struct {
 	Interface string    `json:"interface"`
 	Since     time.Time `json:"since"`
 	Until     time.Time `json:"until"`
-	Missing   []Missing `json:"missing,omitempty"` // in order of time
-	Files     int       `json:"files"`             // how many files overlap the time
-	Filters   []string  `json:"filters,omitempty"` // of these files: frames that did not pass are neither missing nor counted
-	Total     Tally     `json:"total"`             // of these files, as a whole
+	Missing   []Missing `json:"missing,omitempty"`  // in order of time
+	Files     int       `json:"files"`              // how many files overlap the time
+	Filters   []string  `json:"filters,omitempty"`  // of these files: frames that did not pass are neither missing nor counted
+	Snaplens  []uint64  `json:"snaplens,omitempty"` // of these files, where they were configured: what they cut is not missing
+	Total     Tally     `json:"total"`              // of these files, as a whole
 	Deleted   Deletions `json:"deleted"`
 }
 
@@ -130,6 +133,7 @@ func (ev *evidence) judge(name string) Verdict {
 	for n := range i.lossy {
 		v.addDrops(window, &i.lossy[n])
 	}
+	ev.addHidden(&v, window, i)
 	ev.addUnlisted(&v, window, i)
 	for _, m := range ev.damage {
 		if t := intervalOf(m.Begin, m.End); m.Begin.IsZero() || t.overlaps(window) {
@@ -188,6 +192,9 @@ func (ev *evidence) judgeFile(v *Verdict, window interval, f *fileEvidence) {
 	if f.filter != "" && !slices.Contains(v.Filters, f.filter) {
 		v.Filters = append(v.Filters, f.filter)
 	}
+	if f.snaplen > 0 && !slices.Contains(v.Snaplens, f.snaplen) {
+		v.Snaplens = append(v.Snaplens, f.snaplen)
+	}
 	if !f.clean {
 		v.addMissing(window, f.at, Missing{Cause: CauseUnclean, Where: f.name})
 	}
@@ -210,11 +217,31 @@ func (v *Verdict) addDrops(window interval, f *fileEvidence) {
 		{Cause: CauseKernel, Frames: f.tally.KernelDropped},
 		{Cause: CauseCapd, Frames: f.tally.CapdDropped},
 		{Cause: CauseNIC, Frames: f.tally.NICDropped},
+		{Cause: CauseCut, Frames: f.tally.Oversized},
 	} {
 		if m.Frames > 0 {
 			m.Where = f.name
 			v.addMissing(window, f.at, m)
 		}
+	}
+}
+
+// addHidden adds the times in which an XDP program may have kept frames from
+// capd. How many is known to nobody.
+func (ev *evidence) addHidden(v *Verdict, window interval, i *interfaceEvidence) {
+	for n, h := range i.hidden {
+		if h.open {
+			h.at.end = max(window.end, h.at.begin)
+			for _, next := range i.hidden[n+1:] {
+				h.at.end = min(h.at.end, max(next.at.begin, h.at.begin))
+			}
+			for _, t := range ev.starts { // the run that saw it is over
+				if t > h.at.begin {
+					h.at.end = min(h.at.end, t)
+				}
+			}
+		}
+		v.addMissing(window, h.at, Missing{Cause: CauseXDP, Where: h.program})
 	}
 }
 

@@ -59,15 +59,21 @@ type Counters struct {
 	Pending       uint64 `json:"pending"`        // of these, in memory on their way to the disk
 	KernelDropped uint64 `json:"kernel_dropped"` // of these, dropped because the ring was full
 	CapdDropped   uint64 `json:"capd_dropped"`   // of these, not written by capd
-	NICDropped    uint64 `json:"nic_dropped"`    // dropped by the interface: not received
+	NICDropped    uint64 `json:"nic_dropped"`    // lost before the kernel met them: not received
+	NICDiscarded  uint64 `json:"nic_discarded"`  // dropped as the interface's statistics have it, recorded or not: no loss
 	Freezes       uint64 `json:"freezes"`        // times that the ring was full
-	Truncated     uint64 `json:"truncated"`      // frames cut by the snaplen
+	Truncated     uint64 `json:"truncated"`      // frames that were cut
+	Oversized     uint64 `json:"oversized"`      // of these, cut though the snaplen did not ask for it
 	Bytes         uint64 `json:"bytes"`          // captured, of the frames taken from the kernel
 	Finished      uint64 `json:"finished"`       // files
 	FileBytes     int64  `json:"file_bytes"`     // of finished files
 	Failures      uint64 `json:"failures"`       // files that could not be finished in order
 	Waits         uint64 `json:"waits"`          // times that the ring had to hold frames because the disk was behind
 }
+
+// Flawed returns how many frames are missing from the files, or not whole there
+// although that was asked for.
+func (c *Counters) Flawed() uint64 { return c.Lost() + c.Oversized }
 
 // Lost returns how many frames are missing from the files.
 func (c *Counters) Lost() uint64 { return c.KernelDropped + c.CapdDropped + c.NICDropped }

@@ -38,8 +38,8 @@ func (s *Status) Judge() (level Level, wrong []string) {
 			note(Critical, "%q can't be written to %s", iface.Name, iface.Directory)
 		}
 		if iface.LastLoss.After(s.Looked) {
-			note(Warning, "%q lost frames (%d by the kernel, %d by capd, %d by the interface since the start)",
-				iface.Name, iface.KernelDropped, iface.CapdDropped, iface.NICDropped)
+			note(Warning, "%q lost frames (%d by the kernel, %d by capd, %d by the interface, %d too large to be whole since the start)",
+				iface.Name, iface.KernelDropped, iface.CapdDropped, iface.NICDropped, iface.Oversized)
 		}
 	}
 	for i := range s.Directories {

@@ -33,7 +33,8 @@ type Status struct {
 	Written       uint64 // frames on disk
 	KernelDropped uint64 // frames that the kernel dropped: the ring was full
 	Dropped       uint64 // frames that capd dropped: the disk failed, or could not be stopped for; or their block was corrupt
-	NICDropped    uint64 // frames that the interface dropped before: not in Received
+	NICDropped    uint64 // frames that were lost before the kernel met them: not in Received
+	NICDiscarded  uint64 // frames that the interface's statistics call dropped, recorded or not
 	Freezes       uint64 // times that the ring was full
 	RingBlocks    int
 	RingFilled    int   // blocks of the ring that wait
@@ -50,6 +51,7 @@ func (s *Status) Add(o *Status) {
 	s.KernelDropped += o.KernelDropped
 	s.Dropped += o.Dropped
 	s.NICDropped += o.NICDropped
+	s.NICDiscarded += o.NICDiscarded
 	s.Freezes += o.Freezes
 	s.Writer.Add(&o.Writer)
 }
@@ -66,7 +68,7 @@ func (r *Recorder) Status() Status {
 		State: state, Since: since,
 		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
 		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + k.unread,
-		NICDropped: k.NICDropped, Freezes: k.Freezes,
+		NICDropped: k.NICDropped, NICDiscarded: k.NICDiscarded, Freezes: k.Freezes,
 		RingBlocks: k.RingBlocks, RingFilled: k.FilledBlock, Writer: w,
 		RingSize: int64(k.RingBlocks) * int64(c.BlockSize), PoolSize: int64(w.Chunks) * int64(c.ChunkSize),
 	}
