@@ -146,6 +146,11 @@ type Entry struct {
 	PID      int    `json:"pid,omitempty" in:"start stop"`
 }
 
+// Counted reports whether the frames that were lost in a gap were counted: those
+// that came while the disk failed. What passed an interface that nobody recorded
+// is unknown.
+func (e *Entry) Counted() bool { return e.Cause == CauseDiskFull || e.Cause == CauseDiskError }
+
 // A field is a field of Entry as its tags declare it.
 type field struct {
 	key   string

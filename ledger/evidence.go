@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"capd/store"
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -27,7 +29,8 @@ type interfaceEvidence struct {
 	gaps        []gap
 	hidden      []hidden            // times in which frames may not have reached capd
 	checkpoints map[string]interval // of unfinished files by name
-	unlisted    []store.Name        // files that no line is about
+	unlisted    []store.Name        // finished files that no line is about
+	unended     []store.Name        // unfinished files that no line says the end of, in order of their begin
 }
 
 // fileEvidence is what a verdict needs of the line of a file.
@@ -176,22 +179,34 @@ func (ev *evidence) noteDamage(e *LineError) {
 	ev.damage = append(ev.damage, Missing{Cause: CauseLedger, Where: fmt.Sprintf("%s:%d", e.File, e.Line)})
 }
 
-// findUnlisted finds the finished files that no line is about.
+// findUnlisted finds the files that no line is about. A file that was being
+// written when the directory was first read may have ended since.
 func (ev *evidence) findUnlisted() {
 	for finished, state := range ev.present {
-		if _, ok := ev.files[finished]; ok || state == store.Recording {
+		if _, ok := ev.files[finished]; ok {
 			continue
 		}
-		if n, err := store.ParseName(finished); err == nil {
-			i := ev.of(n.Interface)
+		n, err := store.ParseName(finished)
+		if err != nil {
+			continue
+		}
+		i := ev.of(n.Interface)
+		if state == store.Recording || ev.question.Live && slices.Contains(ev.question.Names, finished+store.Partial) {
+			i.unended = append(i.unended, n)
+		} else {
 			i.unlisted = append(i.unlisted, n)
 		}
+	}
+	for _, i := range ev.interfaces {
+		slices.SortFunc(i.unended, func(a, b store.Name) int {
+			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Sequence, b.Sequence))
+		})
 	}
 }
 
 // addUncovered adds a time that no line is about as missing. capd did not run
 // before the last start in it.
-func (ev *evidence) addUncovered(v *Verdict, s interval) {
+func (ev *evidence) addUncovered(v *Verdict, s interval, i *interfaceEvidence) {
 	up := s.begin
 	for _, t := range ev.starts {
 		// A file begins at a whole second, because its name does, so that the start
@@ -203,7 +218,17 @@ func (ev *evidence) addUncovered(v *Verdict, s interval) {
 	if up > s.begin {
 		v.addMissing(s, interval{s.begin, up}, Missing{Cause: CauseStopped})
 	}
-	if up < s.end {
-		v.addMissing(s, interval{up, s.end}, Missing{Cause: CauseUnknown})
+	live := s.end // from here on a growing file has what came
+	if ev.question.Live && len(i.unended) > 0 {
+		live = min(s.end, max(up, nano(i.unended[0].Start)))
+	}
+	if live-up < int64(time.Second) && live < s.end {
+		live = up // a name has the whole second of its file's begin
+	}
+	if up < live {
+		v.addMissing(s, interval{up, live}, Missing{Cause: CauseUnknown})
+	}
+	if live < s.end {
+		v.addMissing(s, interval{live, s.end}, Missing{Cause: CauseLive, Where: i.unended[0].String() + store.Partial})
 	}
 }
