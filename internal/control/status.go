@@ -42,6 +42,7 @@ type Interface struct {
 	Files     []string  `json:"files"`            // that are being written, one for each ring
 
 	Counters
+	XDP      string    `json:"xdp,omitempty"`      // the XDP program that sees frames before capd: those that it takes are counted by nobody here
 	LastLoss time.Time `json:"last_loss,omitzero"` // when a counter of lost frames was last seen to rise
 	Rates    Rates     `json:"rates"`
 	Ring     Fill      `json:"ring"` // the kernel's; the fullest, where there are several
@@ -155,7 +156,8 @@ type Directory struct {
 	Total        uint64 `json:"total"` // bytes of the file system; 0: unknown
 	Floor        bool   `json:"floor"` // limits want files gone that keep_bytes, keep_age or keep_count keeps
 
-	Waiting []StepWait `json:"waiting"` // by step; those that no file waits for are left out
+	Pause   Pause      `json:"pause,omitzero"` // before this run: what came then is in no file; absent where no run was before
+	Waiting []StepWait `json:"waiting"`        // by step; those that no file waits for are left out
 }
 
 // A StepWait tells of the files that wait for a step: it has not succeeded for
@@ -165,6 +167,12 @@ type StepWait struct {
 	Files int    `json:"files"`           // for which it is the first that has not succeeded
 	Kept  int    `json:"kept"`            // files that a limit wants gone, but keep_until keeps until the step has succeeded
 	Limit string `json:"limit,omitempty"` // that yields so
+}
+
+// A Pause is a time in which nothing was recorded, because no capd ran.
+type Pause struct {
+	Begin time.Time `json:"begin"` // up to here the run before recorded
+	End   time.Time `json:"end"`   // and from here this one
 }
 
 // A Selection says which files to hold or to release.

@@ -13,7 +13,7 @@ type families struct {
 	nic, discarded, truncated, oversized         *prometheus.Desc
 	freezes, waits                               *prometheus.Desc
 	files, fileBytes, failures                   *prometheus.Desc
-	state, since, lastLoss                       *prometheus.Desc
+	state, since, lastLoss, xdp                  *prometheus.Desc
 	ring, ringHigh, ringSize                     *prometheus.Desc
 	pool, poolHigh, poolSize                     *prometheus.Desc
 	writes, syncs                                *prometheus.Desc
@@ -50,6 +50,7 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		state:    iface("interface_state", "1 for the state that the interface is in, 0 for the others.", "state"),
 		since:    iface("interface_state_since_timestamp_seconds", "When the state began, in seconds since 1970."),
 		lastLoss: iface("last_loss_timestamp_seconds", "When frames were last lost, in seconds since 1970; 0: never since the start."),
+		xdp:      iface("interface_xdp_attached", "1 while an XDP program sees the interface's frames before capd, else 0."),
 		ring:     iface("ring_fill_ratio", "How full the fullest ring of the kernel is, 0 to 1."),
 		ringHigh: iface("ring_fill_high_ratio", "The most of ring_fill_ratio since the start, looked at once a second."),
 		ringSize: iface("ring_size_bytes", "Memory of the kernel's rings."),
@@ -102,6 +103,7 @@ func (f *families) condition(out sink, i *control.Interface) {
 	}
 	out.gauge(f.since, seconds(i.Since), i.Name)
 	out.gauge(f.lastLoss, seconds(i.LastLoss), i.Name)
+	out.gauge(f.xdp, one(i.XDP != ""), i.Name)
 	out.gauge(f.ring, i.Ring.Now, i.Name)
 	out.gauge(f.ringHigh, i.Ring.High, i.Name)
 	out.gauge(f.ringSize, float64(i.Ring.Size), i.Name)
