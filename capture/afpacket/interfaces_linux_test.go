@@ -1,9 +1,13 @@
 package afpacket
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"capd/capture/device"
 	"capd/internal/testnet"
@@ -38,10 +42,44 @@ func TestXDP(t *testing.T) {
 	}
 }
 
-// TestLargestFrame checks that an interface's large frames are known.
+// TestLargestFrame checks that it is known of an interface how large the frames
+// are that the host joins.
 func TestLargestFrame(t *testing.T) {
 	testnet.Veth(t, "x0", "x1", 1500)
-	if d, err := Inspect("x1"); err != nil || d.LargestFrame < 65536 {
-		t.Errorf("%+v, %v", d, err)
+	for _, attribute := range []uint16{unix.IFLA_GSO_MAX_SIZE, unix.IFLA_GRO_MAX_SIZE} {
+		if d, err := Inspect("x1"); err != nil || d.LargestFrame < 1500 || d.LargestFrame > 65536 {
+			t.Errorf("%+v, %v", d, err)
+		}
+		for _, size := range []uint32{400_000, 65536} {
+			setSize(t, "x1", attribute, size)
+			if d, err := Inspect("x1"); err != nil || d.LargestFrame != int(size) {
+				t.Errorf("attribute %d: %+v, %v, want %d", attribute, d, err, size)
+			}
+		}
+	}
+}
+
+// setSize sets a size of an interface, as ip link does.
+func setSize(t *testing.T, name string, attribute uint16, size uint32) {
+	t.Helper()
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	info := make([]byte, unix.SizeofIfInfomsg)
+	host.PutUint32(info[4:], uint32(testnet.Index(t, name)))
+	attributes := netlink.NewAttributeEncoder()
+	attributes.Uint32(attribute, size)
+	data, err := attributes.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := netlink.Header{Type: unix.RTM_NEWLINK, Flags: netlink.Request | netlink.Acknowledge}
+	if _, err := conn.Execute(netlink.Message{Header: header, Data: append(info, data...)}); err != nil {
+		if errors.Is(err, unix.EINVAL) {
+			t.Skipf("this kernel has no frames of %d bytes: %v", size, err)
+		}
+		t.Fatal(err)
 	}
 }
