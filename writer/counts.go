@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"math"
 	"time"
 
 	"capd/pcap"
@@ -71,4 +72,21 @@ func (c *Counts) subtract(d Counts) {
 	c.Oversized -= d.Oversized
 	c.NotSummed -= d.NotSummed
 	c.Inversions -= d.Inversions
+}
+
+// snaplen returns the length to which packets are to be cut; 0 where they are
+// wanted whole, which is what the largest snaplen asks for.
+func (w *Writer) snaplen() uint32 {
+	if w.opt.Header.Snaplen >= pcap.MaxSnaplen {
+		return 0
+	}
+	return w.opt.Header.Snaplen
+}
+
+// chosen is snaplen for tally.
+func (w *Writer) chosen() int {
+	if s := w.snaplen(); s > 0 {
+		return int(s)
+	}
+	return math.MaxInt
 }

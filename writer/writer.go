@@ -13,7 +13,6 @@ import (
 	"capd/store"
 	"context"
 	"fmt"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,23 +167,6 @@ func (w *Writer) Write(pkts []pcap.Packet) {
 		w.record(pkts[:n])
 		pkts = pkts[n:]
 	}
-}
-
-// snaplen returns the length to which packets are to be cut; 0 where they are
-// wanted whole, which is what the largest snaplen asks for.
-func (w *Writer) snaplen() uint32 {
-	if w.opt.Header.Snaplen >= pcap.MaxSnaplen {
-		return 0
-	}
-	return w.opt.Header.Snaplen
-}
-
-// chosen is snaplen for tally.
-func (w *Writer) chosen() int {
-	if s := w.snaplen(); s > 0 {
-		return int(s)
-	}
-	return math.MaxInt
 }
 
 // count adds up the packets that are of the current interval and returns how

@@ -19,6 +19,7 @@ type iface struct {
 	since     time.Time
 	directory string
 	filter    string
+	xdp       string
 	files     []string
 	ring      float64 // how full the fullest ring is
 	pool      float64
@@ -59,6 +60,9 @@ func (i *iface) add(s *Status) {
 	w := &s.Writer
 	i.poolHigh = max(i.poolHigh, part(w.HighChunks, w.Chunks))
 	i.directory, i.filter = s.Directory, s.Filter
+	if s.XDP != "" {
+		i.xdp = s.XDP
+	}
 	if s.State == Ended && i.state != Ended {
 		return // says nothing of now
 	}
@@ -103,7 +107,7 @@ func (d *Daemon) Report() control.Status {
 	}
 	for _, i := range all {
 		out := control.Interface{
-			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter,
+			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter, XDP: i.xdp,
 			Files:    append([]string{}, i.files...),
 			Counters: countersOf(&i.total),
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},

@@ -28,6 +28,7 @@ type Status struct {
 	Lane          int    // from 1 where several recorders share the interface; 0 else
 	State         State
 	Since         time.Time
+	XDP           string // the XDP program that sees frames before capd; empty is none
 	Received      uint64 // frames that the kernel met, dropped or not
 	Bytes         uint64 // bytes captured of the frames taken from the kernel
 	Written       uint64 // frames on disk
@@ -62,10 +63,10 @@ func (r *Recorder) Status() Status {
 	c := r.cfg.Settings
 	w := r.writer.Stats()
 	k := r.tally.read()
-	state, since := r.shown.get()
+	state, since, xdp := r.shown.get()
 	s := Status{
 		Interface: r.cfg.Lane.Interface, Directory: c.Directory, Filter: c.Filter, Lane: r.cfg.Lane.Number,
-		State: state, Since: since,
+		State: state, Since: since, XDP: xdp,
 		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
 		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + k.unread,
 		NICDropped: k.NICDropped, NICDiscarded: k.NICDiscarded, Freezes: k.Freezes,
@@ -83,12 +84,13 @@ type shown struct {
 	mu    sync.Mutex // guards what follows, for assignments only
 	state State
 	since time.Time
+	xdp   string
 }
 
-func (s *shown) get() (State, time.Time) {
+func (s *shown) get() (state State, since time.Time, xdp string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state, s.since
+	return s.state, s.since, s.xdp
 }
 
 func (s *shown) set(state State) {
@@ -97,4 +99,11 @@ func (s *shown) set(state State) {
 	if s.state != state {
 		s.state, s.since = state, time.Now()
 	}
+}
+
+// cover shows the XDP program that sees frames before capd; empty is none.
+func (s *shown) cover(program string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.xdp = program
 }
