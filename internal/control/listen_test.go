@@ -208,8 +208,10 @@ func TestJudge(t *testing.T) {
 		{"down and loss", Interface{State: Down, LastLoss: now}, Critical, "is down"},
 		{"ended", Interface{State: Ended}, Warning, "no interface"},
 		{"discarded", Interface{State: Recording, Counters: Counters{NICDiscarded: 9}}, OK, ""},
-		{"oversized", Interface{State: Recording, LastLoss: now, Counters: Counters{Oversized: 9}}, Warning, "9 too large"},
+		{"oversized", Interface{State: Recording, LastLoss: now, Counters: Counters{Oversized: 9}}, Warning, "9 cut as too large"},
 		{"XDP", Interface{State: Recording, XDP: "XDP program 7 drop_all, native"}, Warning, "\"eth0\": XDP program 7 drop_all, native, is attached: frames may not reach capd"},
+		{"XDP was", Interface{State: Recording, XDPUntil: now}, Warning, "an XDP program was attached until"},
+		{"XDP was seen", Interface{State: Recording, XDPUntil: now.Add(-time.Hour)}, OK, ""},
 		{"XDP once", Interface{State: Ended, XDP: "XDP program 7, native"}, Warning, "no interface"},
 	} {
 		c.iface.Name = "eth0"

@@ -40,11 +40,14 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		case Suspended:
 			note(Critical, "%q can't be written to %s", iface.Name, iface.Directory)
 		}
-		if iface.XDP != "" && iface.State != Ended {
+		switch {
+		case iface.XDP != "" && iface.State != Ended:
 			note(Warning, "%q: %s, is attached: frames may not reach capd", iface.Name, iface.XDP)
+		case iface.XDPUntil.After(s.Looked):
+			note(Warning, "%q: an XDP program was attached until %s: frames may not have reached capd", iface.Name, iface.XDPUntil.UTC().Format(time.RFC3339))
 		}
 		if iface.LastLoss.After(s.Looked) {
-			note(Warning, "%q lost frames (%d by the kernel, %d by capd, %d by the interface, %d too large to be whole since the start)",
+			note(Warning, "%q lost frames, or parts of them (%d by the kernel, %d by capd, %d by the interface, %d cut as too large since the start)",
 				iface.Name, iface.KernelDropped, iface.CapdDropped, iface.NICDropped, iface.Oversized)
 		}
 	}

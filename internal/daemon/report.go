@@ -20,6 +20,7 @@ type iface struct {
 	directory string
 	filter    string
 	xdp       string
+	xdpUntil  time.Time
 	files     []string
 	ring      float64 // how full the fullest ring is
 	pool      float64
@@ -62,6 +63,9 @@ func (i *iface) add(s *Status) {
 	i.directory, i.filter = s.Directory, s.Filter
 	if s.XDP != "" {
 		i.xdp = s.XDP
+	}
+	if s.XDPUntil.After(i.xdpUntil) {
+		i.xdpUntil = s.XDPUntil
 	}
 	if s.State == Ended && i.state != Ended {
 		return // says nothing of now
@@ -107,7 +111,7 @@ func (d *Daemon) Report() control.Status {
 	}
 	for _, i := range all {
 		out := control.Interface{
-			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter, XDP: i.xdp,
+			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter, XDP: i.xdp, XDPUntil: i.xdpUntil,
 			Files:    append([]string{}, i.files...),
 			Counters: countersOf(&i.total),
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},

@@ -32,7 +32,7 @@ func (c *cover) turn(to capture.XDP, at time.Time) {
 		c.log.Info("no XDP program sees frames before capd any more", "program", was.String())
 		return
 	}
-	c.shown.cover(to.String())
+	c.shown.cover(to.String(), at)
 	if c.lane.Number > 1 {
 		return
 	}
@@ -48,5 +48,5 @@ func (c *cover) end(at time.Time) {
 		c.note(ledger.XDPDetached(c.open, at))
 	}
 	c.open, c.program = ledger.Entry{}, capture.XDP{}
-	c.shown.cover("")
+	c.shown.cover("", at)
 }

@@ -601,6 +601,9 @@ func TestXDP(t *testing.T) {
 		if got := a.Status().XDP; got != "" {
 			t.Errorf("status %q", got)
 		}
+		if until := a.Status().XDPUntil; time.Since(until).Round(time.Second) != time.Second {
+			t.Errorf("until %v", until)
+		}
 		time.Sleep(5 * time.Second)
 		attach(drop)
 		a.end()
