@@ -49,7 +49,7 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 
 		state:    iface("interface_state", "1 for the state that the interface is in, 0 for the others.", "state"),
 		since:    iface("interface_state_since_timestamp_seconds", "When the state began, in seconds since 1970."),
-		lastLoss: iface("last_loss_timestamp_seconds", "When frames were last lost, in seconds since 1970; 0: never since the start."),
+		lastLoss: iface("last_loss_timestamp_seconds", "When frames were last lost, or not kept whole, in seconds since 1970; 0: never since the start."),
 		xdp:      iface("interface_xdp_attached", "1 while an XDP program sees the interface's frames before capd, else 0."),
 		ring:     iface("ring_fill_ratio", "How full the fullest ring of the kernel is, 0 to 1."),
 		ringHigh: iface("ring_fill_high_ratio", "The most of ring_fill_ratio since the start, looked at once a second."),

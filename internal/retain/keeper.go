@@ -202,7 +202,7 @@ func (k *Keeper) space(now time.Time) store.Space {
 	if (err != nil) != k.spaceErr {
 		k.spaceErr = err != nil
 		if err != nil {
-			k.opt.Log.Warn("the file system does not tell its space: min_free holds nothing", "directory", k.dir.Path(), "error", err)
+			k.opt.Log.Warn("the file system does not tell its space: min_free deletes nothing", "directory", k.dir.Path(), "error", err)
 		} else {
 			k.opt.Log.Info("the file system tells its space again", "directory", k.dir.Path())
 		}
