@@ -147,7 +147,7 @@ func (c *Checker) entry(i *config.Interface, all []capture.Interface) {
 	if i.Name == capture.Any {
 		c.open(capture.Interface{Name: capture.Any, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}, i)
 		for _, link := range all {
-			c.hidden(link)
+			c.Findings = append(c.Findings, hidden(link)...)
 		}
 		return
 	}

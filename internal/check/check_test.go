@@ -89,12 +89,10 @@ func TestSelfTestDifference(t *testing.T) {
 
 // TestHidden: a program that takes frames before capd is named.
 func TestHidden(t *testing.T) {
-	var c Checker
-	c.hidden(capture.Interface{Name: "eth0"})
-	if len(c.Findings) != 0 {
-		t.Errorf("without a program: %+v", c.Findings)
+	if got := hidden(capture.Interface{Name: "eth0"}); len(got) != 0 {
+		t.Errorf("without a program: %+v", got)
 	}
-	c.hidden(capture.Interface{Name: "eth0", XDP: capture.XDP{Mode: "native", Program: 7, Name: "drop_all"}})
+	c := Checker{Findings: hidden(capture.Interface{Name: "eth0", XDP: capture.XDP{Mode: "native", Program: 7, Name: "drop_all"}})}
 	if got := printed(&c); !strings.HasPrefix(got, "warn eth0: XDP program 7 drop_all, native, is attached: frames may not reach capd\nhint: ") {
 		t.Errorf("%s", got)
 	}
@@ -106,10 +104,9 @@ func TestLarge(t *testing.T) {
 		largest, snaplen int
 		warns            bool
 	}{{0, 262144, false}, {65536, 262144, false}, {262144, 262144, false}, {262145, 262144, true}, {524280, 128, false}} {
-		var got Checker
-		got.large("eth0", c.largest, c.snaplen)
-		if (len(got.Findings) == 1 && got.Findings[0].Level == Warn) != c.warns {
-			t.Errorf("%d bytes, snaplen %d: %+v", c.largest, c.snaplen, got.Findings)
+		got := large("eth0", c.largest, c.snaplen)
+		if (len(got) == 1 && got[0].Level == Warn) != c.warns {
+			t.Errorf("%d bytes, snaplen %d: %+v", c.largest, c.snaplen, got)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func newLoop(r *Recorder) *loop {
 	l := &loop{
 		r: r, phase: opening,
 		device: device{r: r, link: newLink(r.cfg.Lane.Interface, r.cfg.Shared)},
-		gap:    gap{lane: r.cfg.Lane, note: r.cfg.Note, ended: r.interrupted, born: time.Now()},
+		gap:    gap{lane: r.cfg.Lane, note: r.cfg.Note, ended: func(from, to time.Time) { r.writer.Interrupted(from, to) }, born: time.Now()},
 		cover:  cover{lane: r.cfg.Lane, note: r.cfg.Note, log: r.log, shown: &r.shown},
 		before: r.cfg.Takeover, after: handoff{exit: &r.exit},
 		pkts: make([]pcap.Packet, group),
@@ -164,10 +164,10 @@ func (l *loop) tick() {
 	}
 }
 
-// idle is how long to wait for frames: until something is due, and not longer
+// patience is how long to wait for frames: until something is due, and not longer
 // than idle.
-func (l *loop) idle() time.Duration {
-	return min(idle, max(l.r.writer.Due(l.r.progress.now()), time.Millisecond))
+func patience(r *Recorder) time.Duration {
+	return min(idle, max(r.writer.Due(r.progress.now()), time.Millisecond))
 }
 
 // attach begins to read the interface, unless the end has come. A device that is
@@ -205,7 +205,7 @@ func (l *loop) pause(ctx context.Context) {
 	case errors.Is(l.cause, ErrHeld):
 		wait = idle
 	}
-	timer := time.NewTimer(l.idle())
+	timer := time.NewTimer(patience(l.r))
 	defer timer.Stop()
 	for began := time.Now(); time.Since(began) < wait; {
 		select {
@@ -215,7 +215,7 @@ func (l *loop) pause(ctx context.Context) {
 			l.full = true
 			return
 		case <-timer.C:
-			timer.Reset(l.idle())
+			timer.Reset(patience(l.r))
 			l.tick()
 		}
 		if l.device.link.back() {
@@ -230,7 +230,7 @@ func (l *loop) read(ctx context.Context) {
 		l.stop()
 		return
 	}
-	batch, err := l.device.handle.Next(l.idle())
+	batch, err := l.device.handle.Next(patience(l.r))
 	l.tick()
 	switch {
 	case errors.Is(err, capture.ErrDown):
@@ -271,7 +271,7 @@ func (l *loop) stop() {
 // drain reads one batch of those that came before reception ended. What became
 // of the interface since is no matter to them.
 func (l *loop) drain() {
-	batch, err := l.device.handle.Next(l.idle())
+	batch, err := l.device.handle.Next(patience(l.r))
 	l.tick()
 	switch {
 	case errors.Is(err, capture.ErrDown):

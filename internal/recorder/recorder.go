@@ -214,9 +214,6 @@ func (r *Recorder) Sequence() uint64 { return r.writer.Sequence() }
 // Progress tells whether the recorder goes on.
 func (r *Recorder) Progress() *Progress { return &r.progress }
 
-// interrupted tells the writer of a time in which nothing was recorded.
-func (r *Recorder) interrupted(from, to time.Time) { r.writer.Interrupted(from, to) }
-
 // Refresh asks the interface for its own counter of lost frames. It may wait.
 func (r *Recorder) Refresh() { r.tally.refresh() }
 
