@@ -43,6 +43,8 @@ type (
 	Layout       = device.Layout
 	Interface    = device.Interface
 	Details      = device.Details
+	NIC          = device.NIC
+	XDP          = device.XDP
 )
 
 // Any is the name that stands for all interfaces together.

@@ -63,5 +63,5 @@ func (r *vethRig) refused() uint64 {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return all[slices.IndexFunc(all, func(i capture.Interface) bool { return i.Name == r.name })].NICDropped
+	return all[slices.IndexFunc(all, func(i capture.Interface) bool { return i.Name == r.name })].NICDiscarded
 }

@@ -91,7 +91,7 @@ func (r *fakeRig) index() int            { return r.link.Index() }
 
 func (r *fakeRig) refused() uint64 {
 	all, _ := r.sys.Interfaces()
-	return all[0].NICDropped
+	return all[0].NICDiscarded
 }
 
 const smallBlocks = 4

@@ -11,7 +11,7 @@ import (
 
 // An Answer is what a directory's ledger says about a time.
 type Answer struct {
-	Complete bool      `json:"complete"` // nothing is missing, and the interface that was asked for is known
+	Complete *bool     `json:"complete"` // nothing is missing; null where nothing is known
 	Verdicts []Verdict `json:"verdicts"` // not of interfaces of which nothing was recorded then
 	Lines    []Entry   `json:"lines"`    // in the time
 }
@@ -31,6 +31,8 @@ func ask(dir string, q Question, o ReadOptions) (*Answer, error) {
 	if q.Names, err = fileNames(dir); err != nil {
 		return nil, err
 	}
+	busy, err := store.InUse(dir)
+	q.Live = busy || err != nil // where that can't be known, names are believed
 	keep := o.Keep
 	o.Keep = func(e *Entry) bool { return q.concerns(e) && (keep == nil || keep(e)) }
 	if begin := o.Begin; begin != nil {
@@ -57,10 +59,7 @@ func ask(dir string, q Question, o ReadOptions) (*Answer, error) {
 		return nil, err
 	}
 	a.Verdicts = append(a.Verdicts, slices.DeleteFunc(verdicts, ofNothing)...)
-	a.Complete = q.Interface == "" || len(a.Verdicts) > 0
-	for i := range a.Verdicts {
-		a.Complete = a.Complete && a.Verdicts[i].Complete()
-	}
+	a.Complete = whole(a.Verdicts)
 	return a, nil
 }
 
@@ -76,10 +75,28 @@ func (q *Question) concerns(e *Entry) bool {
 	return false
 }
 
-// ofNothing reports whether a verdict is on an interface that the ledger does not
-// know, or on a time before its first line.
+// whole reports whether nothing is missing; nil if nothing is missing for all
+// that is known, and something is not known.
+func whole(all []Verdict) *bool {
+	known := len(all) > 0
+	for i := range all {
+		switch all[i].Outcome() {
+		case Incomplete:
+			return new(bool)
+		case Unknown:
+			known = false
+		}
+	}
+	if !known {
+		return nil
+	}
+	return &known
+}
+
+// ofNothing reports whether a verdict is on an interface that neither the ledger
+// nor the directory knows, or on a time before its first line.
 func ofNothing(v Verdict) bool {
-	return v.Files == 0 && len(v.Missing) == 0 && !v.Since.Before(v.Until)
+	return v.Files == 0 && len(v.Missing) == 0 && len(v.Recording) == 0 && !v.Since.Before(v.Until)
 }
 
 func fileNames(dir string) ([]string, error) {

@@ -27,6 +27,7 @@ const (
 	KindFile       Kind = "file"       // a file ended
 	KindQuiet      Kind = "quiet"      // an interface was recorded, and there is no file because no frame was written
 	KindGap        Kind = "gap"        // an interface was not recorded
+	KindXDP        Kind = "xdp"        // an XDP program, which may keep frames from capd, was attached to an interface
 	KindStart      Kind = "start"      // capd began to record
 	KindStop       Kind = "stop"       // capd ended in order
 	KindDeleted    Kind = "deleted"    // a limit deleted a file
@@ -78,8 +79,10 @@ type Tally struct {
 	KernelDropped uint64 `json:"kernel_dropped,omitempty" in:"file quiet"`             // received frames that the kernel dropped because the ring was full
 	CapdDropped   uint64 `json:"capd_dropped,omitempty" in:"file quiet gap"`           // received frames that capd did not write
 	Freezes       uint64 `json:"freezes,omitempty" in:"file quiet"`                    // times that the ring became full
-	NICDropped    uint64 `json:"nic_dropped,omitempty" in:"file quiet"`                // frames that the interface dropped; they were not received
-	Truncated     uint64 `json:"truncated,omitempty" in:"file"`                        // packets that the snaplen cut
+	NICDropped    uint64 `json:"nic_dropped,omitempty" in:"file quiet"`                // frames that were lost before the kernel met them; they were not received
+	NICDiscarded  uint64 `json:"nic_discarded,omitempty" in:"file quiet"`              // frames that the interface's statistics call dropped, recorded or not: no loss
+	Truncated     uint64 `json:"truncated,omitempty" in:"file"`                        // packets that were cut
+	Oversized     uint64 `json:"oversized,omitempty" in:"file"`                        // of these, cut though the snaplen did not ask for it
 	NotSummed     uint64 `json:"not_summed,omitempty" in:"file"`                       // packets whose checksum the interface was to fill in
 	Inversions    uint64 `json:"inversions,omitempty" in:"file"`                       // packets older than the one before
 }
@@ -94,7 +97,9 @@ func (t *Tally) add(u *Tally) {
 	t.CapdDropped += u.CapdDropped
 	t.Freezes += u.Freezes
 	t.NICDropped += u.NICDropped
+	t.NICDiscarded += u.NICDiscarded
 	t.Truncated += u.Truncated
+	t.Oversized += u.Oversized
 	t.NotSummed += u.NotSummed
 	t.Inversions += u.Inversions
 }
@@ -109,35 +114,42 @@ type Entry struct {
 	Kind    Kind      `json:"kind"`
 	Time    time.Time `json:"time"` // when the line was made
 
-	Name      string    `json:"name,omitempty" in:"file deleted salvaged compressed hook hold release checkpoint"`                // name of the finished file
-	Interface string    `json:"interface,omitempty" in:"file quiet gap deleted salvaged compressed hook hold release checkpoint"` // empty in a gap of all interfaces
-	Link      string    `json:"link,omitempty" in:"file"`                                                                         // link type, as pcap.LinkType.String returns it
-	Filter    string    `json:"filter,omitempty" in:"file"`                                                                       // expression that the packets passed
-	Clock     string    `json:"clock,omitempty" in:"file"`                                                                        // clock that stamped the packets: "system"
-	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap clock checkpoint yield"`                                        // of the interval that the line is about
-	End       time.Time `json:"end,omitzero" in:"file quiet gap clock checkpoint yield"`                                          // of the interval; not included in it
-	First     time.Time `json:"first,omitzero" in:"file checkpoint"`                                                              // time of the first packet
-	Last      time.Time `json:"last,omitzero" in:"file checkpoint"`                                                               // time of the last packet
+	Name      string    `json:"name,omitempty" in:"file deleted salvaged compressed hook hold release checkpoint"`                    // name of the finished file
+	Interface string    `json:"interface,omitempty" in:"file quiet gap xdp deleted salvaged compressed hook hold release checkpoint"` // empty in a gap of all interfaces
+	Link      string    `json:"link,omitempty" in:"file"`                                                                             // link type, as pcap.LinkType.String returns it
+	Filter    string    `json:"filter,omitempty" in:"file"`                                                                           // expression that the packets passed
+	Snaplen   uint64    `json:"snaplen,omitempty" in:"file"`                                                                          // most bytes kept of a packet, where that was configured
+	Clock     string    `json:"clock,omitempty" in:"file"`                                                                            // clock that stamped the packets: "system"
+	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap xdp clock checkpoint yield"`                                        // of the interval that the line is about
+	End       time.Time `json:"end,omitzero" in:"file quiet gap xdp clock checkpoint yield"`                                          // of the interval; not included in it
+	First     time.Time `json:"first,omitzero" in:"file checkpoint"`                                                                  // time of the first packet
+	Last      time.Time `json:"last,omitzero" in:"file checkpoint"`                                                                   // time of the last packet
 	Tally
 	Reason Reason `json:"reason,omitempty" in:"file"` // why the file ended
 	Clean  bool   `json:"clean,omitempty" in:"file"`  // the file holds all packets that the counters do not tell to be lost
 
-	Cause  Cause  `json:"cause,omitempty" in:"gap"`           // of the gap
-	Frames uint64 `json:"frames,omitempty" in:"gap"`          // frames lost in the gap, where they could be counted
-	Limit  string `json:"limit,omitempty" in:"deleted yield"` // limit that deleted the file; that yields
-	Step   string `json:"step,omitempty" in:"yield"`          // step to which the limit yields
-	Cut    int64  `json:"cut,omitempty" in:"salvaged"`        // bytes that were removed
-	Why    string `json:"why,omitempty" in:"salvaged hook"`   // why they were removed; what went wrong with the hook
-	Into   string `json:"into,omitempty" in:"compressed"`     // path of the compressed file
-	Exit   int    `json:"exit_code,omitempty" in:"hook"`      // -1 for a hook that was killed or could not be started
-	Offset int64  `json:"offset,omitempty" in:"checkpoint"`   // bytes up to which the file is whole, at the end of a record
-	Lines  uint64 `json:"lines,omitempty" in:"unwritten"`     // lines that were never written
+	Cause   Cause  `json:"cause,omitempty" in:"gap"`           // of the gap
+	Frames  uint64 `json:"frames,omitempty" in:"gap"`          // frames lost in the gap, where they could be counted
+	Program string `json:"program,omitempty" in:"xdp"`         // mode, id and name of the program
+	Limit   string `json:"limit,omitempty" in:"deleted yield"` // limit that deleted the file; that yields
+	Step    string `json:"step,omitempty" in:"yield"`          // step to which the limit yields
+	Cut     int64  `json:"cut,omitempty" in:"salvaged"`        // bytes that were removed
+	Why     string `json:"why,omitempty" in:"salvaged hook"`   // why they were removed; what went wrong with the hook
+	Into    string `json:"into,omitempty" in:"compressed"`     // path of the compressed file
+	Exit    int    `json:"exit_code,omitempty" in:"hook"`      // -1 for a hook that was killed or could not be started
+	Offset  int64  `json:"offset,omitempty" in:"checkpoint"`   // bytes up to which the file is whole, at the end of a record
+	Lines   uint64 `json:"lines,omitempty" in:"unwritten"`     // lines that were never written
 
 	Software string `json:"software,omitempty" in:"start stop"`        // version of capd
 	Boot     string `json:"boot,omitempty" in:"start stop checkpoint"` // id of the system's boot
 	Config   string `json:"config,omitempty" in:"start stop"`          // digest of the configuration
 	PID      int    `json:"pid,omitempty" in:"start stop"`
 }
+
+// Counted reports whether the frames that were lost in a gap were counted: those
+// that came while the disk failed. What passed an interface that nobody recorded
+// is unknown.
+func (e *Entry) Counted() bool { return e.Cause == CauseDiskFull || e.Cause == CauseDiskError }
 
 // A field is a field of Entry as its tags declare it.
 type field struct {

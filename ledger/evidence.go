@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"capd/store"
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -25,17 +27,20 @@ type interfaceEvidence struct {
 	quiet       []interval     // recorded without a file
 	lossy       []fileEvidence // quiet times in which frames were lost; they have no name
 	gaps        []gap
+	hidden      []hidden            // times in which frames may not have reached capd
 	checkpoints map[string]interval // of unfinished files by name
-	unlisted    []store.Name        // files that no line is about
+	unlisted    []store.Name        // finished files that no line is about
+	unended     []store.Name        // unfinished files that no line says the end of, in order of their begin
 }
 
 // fileEvidence is what a verdict needs of the line of a file.
 type fileEvidence struct {
-	name   string
-	at     interval
-	tally  Tally
-	clean  bool
-	filter string
+	name    string
+	at      interval
+	tally   Tally
+	clean   bool
+	filter  string
+	snaplen uint64 // 0: none was configured
 }
 
 // A fileIndex says where the evidence of a file is.
@@ -49,6 +54,13 @@ type gap struct {
 	open   bool // its end is not known
 	cause  Cause
 	frames uint64
+}
+
+// hidden is a time in which an XDP program saw frames before capd.
+type hidden struct {
+	at      interval
+	open    bool // its end is not known
+	program string
 }
 
 func newEvidence(q Question) *evidence {
@@ -101,6 +113,8 @@ func (ev *evidence) note(e *Entry) {
 			i = ev.of(e.Interface)
 		}
 		i.addGap(gap{at, e.End.IsZero(), e.Cause, e.Frames})
+	case KindXDP:
+		ev.of(e.Interface).addHidden(hidden{at, e.End.IsZero(), e.Program})
 	case KindClock:
 		if at.begin < at.end { // no frame can be missing in a time that the clock skipped
 			ev.common.quiet = append(ev.common.quiet, at)
@@ -121,7 +135,7 @@ func (ev *evidence) noteFile(e *Entry, at interval) {
 	if at.end < at.begin { // the clock was set back while the file was recorded
 		at.end = max(at.begin, nano(e.Last))
 	}
-	f := fileEvidence{e.Name, at, e.Tally, e.Clean, e.Filter}
+	f := fileEvidence{e.Name, at, e.Tally, e.Clean, e.Filter, e.Snaplen}
 	if known, ok := ev.files[e.Name]; ok {
 		known.of.files[known.index] = f
 		return
@@ -145,6 +159,18 @@ func (i *interfaceEvidence) addGap(g gap) {
 	i.gaps = append(i.gaps, g)
 }
 
+// addHidden adds a time in which frames may not have reached capd. If the line
+// before opened it, the new one replaces that.
+func (i *interfaceEvidence) addHidden(h hidden) {
+	if n := len(i.hidden); n > 0 {
+		if o := &i.hidden[n-1]; o.open && o.program == h.program && o.at.begin == h.at.begin {
+			*o = h
+			return
+		}
+	}
+	i.hidden = append(i.hidden, h)
+}
+
 // noteDamage takes over that a line can't be read.
 func (ev *evidence) noteDamage(e *LineError) {
 	if e.Torn {
@@ -153,22 +179,34 @@ func (ev *evidence) noteDamage(e *LineError) {
 	ev.damage = append(ev.damage, Missing{Cause: CauseLedger, Where: fmt.Sprintf("%s:%d", e.File, e.Line)})
 }
 
-// findUnlisted finds the finished files that no line is about.
+// findUnlisted finds the files that no line is about. A file that was being
+// written when the directory was first read may have ended since.
 func (ev *evidence) findUnlisted() {
 	for finished, state := range ev.present {
-		if _, ok := ev.files[finished]; ok || state == store.Recording {
+		if _, ok := ev.files[finished]; ok {
 			continue
 		}
-		if n, err := store.ParseName(finished); err == nil {
-			i := ev.of(n.Interface)
+		n, err := store.ParseName(finished)
+		if err != nil {
+			continue
+		}
+		i := ev.of(n.Interface)
+		if state == store.Recording || ev.question.Live && slices.Contains(ev.question.Names, finished+store.Partial) {
+			i.unended = append(i.unended, n)
+		} else {
 			i.unlisted = append(i.unlisted, n)
 		}
+	}
+	for _, i := range ev.interfaces {
+		slices.SortFunc(i.unended, func(a, b store.Name) int {
+			return cmp.Or(a.Start.Compare(b.Start), cmp.Compare(a.Sequence, b.Sequence))
+		})
 	}
 }
 
 // addUncovered adds a time that no line is about as missing. capd did not run
 // before the last start in it.
-func (ev *evidence) addUncovered(v *Verdict, s interval) {
+func (ev *evidence) addUncovered(v *Verdict, s interval, i *interfaceEvidence) {
 	up := s.begin
 	for _, t := range ev.starts {
 		// A file begins at a whole second, because its name does, so that the start
@@ -180,7 +218,17 @@ func (ev *evidence) addUncovered(v *Verdict, s interval) {
 	if up > s.begin {
 		v.addMissing(s, interval{s.begin, up}, Missing{Cause: CauseStopped})
 	}
-	if up < s.end {
-		v.addMissing(s, interval{up, s.end}, Missing{Cause: CauseUnknown})
+	live := s.end // from here on a growing file has what came
+	if ev.question.Live && len(i.unended) > 0 {
+		live = min(s.end, max(up, nano(i.unended[0].Start)))
+	}
+	if live-up < int64(time.Second) && live < s.end {
+		live = up // a name has the whole second of its file's begin
+	}
+	if up < live {
+		v.addMissing(s, interval{up, live}, Missing{Cause: CauseUnknown})
+	}
+	if live < s.end {
+		v.addMissing(s, interval{live, s.end}, Missing{Cause: CauseLive, Where: i.unended[0].String() + store.Partial})
 	}
 }

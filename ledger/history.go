@@ -9,6 +9,7 @@ import (
 // A History is what the ledgers of a directory say of the runs before this one.
 type History struct {
 	Started time.Time       // when the last run began; zero if no run did
+	Until   time.Time       // up to when the runs recorded, as far as lines say
 	Files   map[string]bool // names of the files that have a line of KindFile
 
 	// Checkpoints has the last checkpoint of each unfinished file by its name.
@@ -47,8 +48,21 @@ func Recall(dir string, names []string, boot string) (*History, error) {
 	return h, nil
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 func (h *History) add(e *Entry) {
 	h.spans[len(h.spans)-1].add(e.Name)
+	switch e.Kind {
+	case KindFile, KindQuiet, KindCheckpoint:
+		h.Until = later(h.Until, e.End)
+	case KindStart, KindStop:
+		h.Until = later(h.Until, e.Time)
+	}
 	switch e.Kind {
 	case KindStart:
 		h.Started, h.lastRun = e.Time, e.Boot

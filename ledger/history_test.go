@@ -193,3 +193,23 @@ func TestRecallIsOnePass(t *testing.T) {
 		t.Errorf("%v, want %v", read, want)
 	}
 }
+
+// TestRecallUntil: it is known up to when the runs before recorded.
+func TestRecallUntil(t *testing.T) {
+	at := func(n int, e Entry) Entry { e.Time = minute(n); return e }
+	point := Checkpoint{Name: nameOf("eth0", 2), End: minute(7), Offset: 5}
+	for name, c := range map[string]struct {
+		lines []Entry
+		want  time.Time
+	}{
+		"no run":     {nil, time.Time{}},
+		"stopped":    {[]Entry{at(0, Start(Run{})), fileLine("eth0", 1), at(9, Stop(Run{}))}, minute(9)},
+		"crashed":    {[]Entry{at(0, Start(Run{})), fileLine("eth0", 1), point.Entry()}, minute(7)},
+		"only begun": {[]Entry{at(3, Start(Run{}))}, minute(3)},
+		"quiet":      {[]Entry{at(0, Start(Run{})), Quiet("eth0", noon, minute(5), Drops{})}, minute(5)},
+	} {
+		if h := recallLines(t, "b", c.lines...); !h.Until.Equal(c.want) {
+			t.Errorf("%s: %v, want %v", name, h.Until, c.want)
+		}
+	}
+}

@@ -10,6 +10,7 @@ type File struct {
 	Name        store.Name
 	Link        string // link type, as pcap.LinkType.String returns it
 	Filter      string // expression that the packets passed
+	Snaplen     uint32 // most bytes kept of a packet, where fewer than capd keeps by itself were asked for
 	Begin, End  time.Time
 	First, Last time.Time // times of the first and the last packet
 	Tally
@@ -20,7 +21,7 @@ type File struct {
 // Entry returns the line.
 func (f *File) Entry() Entry {
 	e := ofFile(KindFile, f.Name)
-	e.Link, e.Filter, e.Clock = f.Link, f.Filter, "system"
+	e.Link, e.Filter, e.Snaplen, e.Clock = f.Link, f.Filter, uint64(f.Snaplen), "system"
 	e.Begin, e.End, e.First, e.Last = f.Begin, f.End, f.First, f.Last
 	e.Tally, e.Reason, e.Clean = f.Tally, f.Reason, f.Clean
 	return e
@@ -37,6 +38,8 @@ type Drops struct {
 	Capd    uint64 // not written by capd
 	Freezes uint64 // times that the ring became full
 	NIC     uint64 // dropped by the interface
+
+	Discarded uint64 // dropped as the interface's statistics have it, recorded or not
 }
 
 // Quiet says that the interface was recorded from begin to end, and that there
@@ -44,7 +47,7 @@ type Drops struct {
 func Quiet(iface string, begin, end time.Time, d Drops) Entry {
 	e := Entry{Kind: KindQuiet, Interface: iface, Begin: begin, End: end}
 	e.Received, e.KernelDropped, e.CapdDropped = d.Kernel+d.Capd, d.Kernel, d.Capd
-	e.Freezes, e.NICDropped = d.Freezes, d.NIC
+	e.Freezes, e.NICDropped, e.NICDiscarded = d.Freezes, d.NIC, d.Discarded
 	return e
 }
 
@@ -59,6 +62,19 @@ func GapClosed(gap Entry, end time.Time, lost uint64) Entry {
 	gap.End = end
 	gap.Frames, gap.Received, gap.CapdDropped = lost, lost, lost
 	return gap
+}
+
+// XDPAttached says that from begin on an XDP program sees the interface's frames
+// before capd.
+func XDPAttached(iface string, begin time.Time, program string) Entry {
+	return Entry{Kind: KindXDP, Interface: iface, Begin: begin, Program: program}
+}
+
+// XDPDetached says that the program, as XDPAttached returned it, is gone, or that
+// nobody looks any more.
+func XDPDetached(attached Entry, end time.Time) Entry {
+	attached.End = end
+	return attached
 }
 
 // A Run is one run of capd, from its start to its stop.

@@ -15,6 +15,9 @@ const (
 	CauseKernel  Cause = "dropped by the kernel"
 	CauseCapd    Cause = "dropped by capd"
 	CauseNIC     Cause = "dropped by the interface"
+	CauseCut     Cause = "too large to be kept whole" // packets are there, but cut although no snaplen asked for it
+	CauseXDP     Cause = "an XDP program was attached: frames may not have reached capd"
+	CauseLive    Cause = "being recorded"        // a file that is being written has the time: what it lacks is not known yet
 	CauseUnclean Cause = "not finished in order" // the frames after the file's last packet are lost, and so are its counters
 	CauseDamaged Cause = "file damaged"
 	CauseNoFile  Cause = "file missing"      // the file has a line, but it is gone and no limit deleted it
@@ -32,6 +35,7 @@ type Question struct {
 	// files are gone. If another process records into the directory, they are the
 	// names before and after the ledger was read together.
 	Names []string
+	Live  bool // another process records into the directory: its unfinished files are growing
 }
 
 // Missing says which frames were not recorded, or are no longer there.
@@ -48,11 +52,38 @@ type Verdict struct {
 	Interface string    `json:"interface"`
 	Since     time.Time `json:"since"`
 	Until     time.Time `json:"until"`
-	Missing   []Missing `json:"missing,omitempty"` // in order of time
-	Files     int       `json:"files"`             // how many files overlap the time
-	Filters   []string  `json:"filters,omitempty"` // of these files: frames that did not pass are neither missing nor counted
-	Total     Tally     `json:"total"`             // of these files, as a whole
+	Missing   []Missing `json:"missing,omitempty"`  // in order of time
+	Files     int       `json:"files"`              // how many files overlap the time
+	Filters   []string  `json:"filters,omitempty"`  // of these files: frames that did not pass are neither missing nor counted
+	Snaplens  []uint64  `json:"snaplens,omitempty"` // of these files, where they were configured: what they cut is not missing
+	Total     Tally     `json:"total"`              // of these files, as a whole
 	Deleted   Deletions `json:"deleted"`
+	Recording []string  `json:"recording,omitempty"` // files that are being written: nothing is known yet of what they lack
+}
+
+// An Outcome is what a verdict comes to.
+type Outcome uint8
+
+// Outcomes.
+const (
+	Complete   Outcome = iota // nothing is missing
+	Incomplete                // something is
+	Unknown                   // as far as anything is known nothing is missing, and not all is known
+)
+
+// Outcome says what the verdict comes to.
+func (v *Verdict) Outcome() Outcome {
+	if v.Files == 0 && len(v.Missing) == 0 && !v.Since.Before(v.Until) {
+		return Unknown
+	}
+	o := Complete
+	for i := range v.Missing {
+		if v.Missing[i].Cause != CauseLive {
+			return Incomplete
+		}
+		o = Unknown
+	}
+	return o
 }
 
 // Deletions sum up the files that limits have deleted. They are no loss.
@@ -111,7 +142,7 @@ func (ev *evidence) judge(name string) Verdict {
 	for n := range i.files {
 		covered = append(covered, i.files[n].at)
 	}
-	window := ev.window(covered, i.gaps)
+	window := ev.window(covered, i.gaps, i.unended)
 	covered = merge(append(covered, ev.common.quiet...))
 	v := Verdict{Interface: name, Since: window.from(), Until: window.to()}
 	gaps := closeGaps(slices.Concat(i.gaps, ev.common.gaps), covered, window)
@@ -120,7 +151,7 @@ func (ev *evidence) judge(name string) Verdict {
 		covered = append(covered, g.at)
 	}
 	for _, s := range window.without(merge(covered)) {
-		ev.addUncovered(&v, s)
+		ev.addUncovered(&v, s, i)
 	}
 	for n := range i.files {
 		if f := &i.files[n]; f.at.overlaps(window) {
@@ -130,7 +161,9 @@ func (ev *evidence) judge(name string) Verdict {
 	for n := range i.lossy {
 		v.addDrops(window, &i.lossy[n])
 	}
+	ev.addHidden(&v, window, i)
 	ev.addUnlisted(&v, window, i)
+	ev.addUnended(&v, window, i)
 	for _, m := range ev.damage {
 		if t := intervalOf(m.Begin, m.End); m.Begin.IsZero() || t.overlaps(window) {
 			v.Missing = append(v.Missing, m)
@@ -143,9 +176,14 @@ func (ev *evidence) judge(name string) Verdict {
 }
 
 // window returns the time that the question is about.
-func (ev *evidence) window(covered []interval, gaps []gap) interval {
+func (ev *evidence) window(covered []interval, gaps []gap, unended []store.Name) interval {
 	for _, g := range gaps {
 		covered = append(covered, g.at)
+	}
+	if len(covered) == 0 {
+		for _, n := range unended { // nothing else is known
+			covered = append(covered, interval{nano(n.Start), nano(n.Start)})
+		}
 	}
 	all := interval{}
 	for i, s := range covered {
@@ -188,6 +226,9 @@ func (ev *evidence) judgeFile(v *Verdict, window interval, f *fileEvidence) {
 	if f.filter != "" && !slices.Contains(v.Filters, f.filter) {
 		v.Filters = append(v.Filters, f.filter)
 	}
+	if f.snaplen > 0 && !slices.Contains(v.Snaplens, f.snaplen) {
+		v.Snaplens = append(v.Snaplens, f.snaplen)
+	}
 	if !f.clean {
 		v.addMissing(window, f.at, Missing{Cause: CauseUnclean, Where: f.name})
 	}
@@ -210,11 +251,31 @@ func (v *Verdict) addDrops(window interval, f *fileEvidence) {
 		{Cause: CauseKernel, Frames: f.tally.KernelDropped},
 		{Cause: CauseCapd, Frames: f.tally.CapdDropped},
 		{Cause: CauseNIC, Frames: f.tally.NICDropped},
+		{Cause: CauseCut, Frames: f.tally.Oversized},
 	} {
 		if m.Frames > 0 {
 			m.Where = f.name
 			v.addMissing(window, f.at, m)
 		}
+	}
+}
+
+// addHidden adds the times in which an XDP program may have kept frames from
+// capd. How many is known to nobody.
+func (ev *evidence) addHidden(v *Verdict, window interval, i *interfaceEvidence) {
+	for n, h := range i.hidden {
+		if h.open {
+			h.at.end = max(window.end, h.at.begin)
+			for _, next := range i.hidden[n+1:] {
+				h.at.end = min(h.at.end, max(next.at.begin, h.at.begin))
+			}
+			for _, t := range ev.starts { // the run that saw it is over
+				if t > h.at.begin {
+					h.at.end = min(h.at.end, t)
+				}
+			}
+		}
+		v.addMissing(window, h.at, Missing{Cause: CauseXDP, Where: h.program})
 	}
 }
 
@@ -224,6 +285,27 @@ func (ev *evidence) addUnlisted(v *Verdict, window interval, i *interfaceEvidenc
 		at := interval{nano(n.Start), nano(n.Start)}
 		if at.overlaps(window) || ev.question.Since.IsZero() && ev.question.Until.IsZero() {
 			v.Missing = append(v.Missing, Missing{Begin: at.from(), End: at.to(), Cause: CauseNoLine, Where: n.String()})
+		}
+	}
+}
+
+// addUnended adds the files that have not ended: those that are being written, and
+// those that a recorder left behind. What the latter lack is unknown until the next
+// start of capd finishes them.
+func (ev *evidence) addUnended(v *Verdict, window interval, i *interfaceEvidence) {
+	for _, n := range i.unended {
+		at := interval{nano(n.Start), nano(n.Start)}
+		if c, ok := i.checkpoints[n.String()]; ok {
+			at.end = max(at.end, c.end)
+		}
+		if q := &ev.question; !q.Until.IsZero() && at.begin >= window.end {
+			continue
+		}
+		where := n.String() + store.Partial
+		if ev.question.Live {
+			v.Recording = append(v.Recording, where)
+		} else {
+			v.Missing = append(v.Missing, Missing{Begin: at.from(), End: at.to(), Cause: CauseUnclean, Where: where})
 		}
 	}
 }

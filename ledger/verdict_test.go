@@ -67,6 +67,13 @@ func TestJudge(t *testing.T) {
 	name := func(from int, state string) string { return fileEntry(from, from).Name + state }
 	drops := func(e *Entry) { e.KernelDropped, e.CapdDropped, e.NICDropped = 1, 2, 4 }
 	unclean := func(e *Entry) { e.Clean, e.Reason = false, ReasonSalvaged }
+	xdp := func(from, to int) Entry {
+		e := XDPAttached("eth0", minute(from), "program")
+		if to == 0 {
+			return e
+		}
+		return XDPDetached(e, minute(to))
+	}
 	deleted := Entry{Kind: KindDeleted, Name: name(0, ""), Limit: "bytes"}
 	for what, c := range map[string]struct {
 		entries []Entry
@@ -101,17 +108,31 @@ func TestJudge(t *testing.T) {
 		"damaged":         {[]Entry{fileEntry(0, 10)}, []string{name(0, store.DamagedExt)}, "0-10 file damaged"},
 		"held":            {[]Entry{fileEntry(0, 10)}, []string{name(0, ".hold"), name(0, ""), name(0, ".idx")}, ""},
 		"hold alone":      {[]Entry{fileEntry(0, 10)}, []string{name(0, ".hold")}, "0-10 file missing 10"},
-		"unlisted":        {[]Entry{fileEntry(0, 5)}, []string{name(0, ""), name(5, ".gz"), name(8, store.Partial)}, "5-10 unknown, 5-5 not in the ledger"},
+		"unlisted":        {[]Entry{fileEntry(0, 5)}, []string{name(0, ""), name(5, ".gz"), name(8, store.Partial)}, "5-8 unknown, 5-5 not in the ledger, 8-10 being recorded"},
 		"unlisted before": {[]Entry{fileEntry(0, 10)}, []string{name(0, ""), name(-3, "")}, ""},
 		"being written":   {[]Entry{fileEntry(0, 5), {Kind: KindCheckpoint, Interface: "eth0", Name: name(5, ""), Begin: minute(5), End: minute(10)}}, []string{name(0, ""), name(5, store.Partial)}, ""},
 		"clock forward":   {[]Entry{fileEntry(0, 5), {Kind: KindClock, Begin: minute(5), End: minute(8)}, fileEntry(8, 10)}, nil, ""},
 		"clock back":      {[]Entry{fileEntry(0, 10), {Kind: KindClock, Begin: minute(10), End: minute(3)}, fileEntry(3, 12)}, nil, ""},
 		"clock back within": {[]Entry{fileEntry(0, 5), fileEntry(5, 2, func(e *Entry) { e.Last = minute(7) }), fileEntry(2, 6), fileEntry(6, 10)}, nil,
 			""},
-		"lines lost": {[]Entry{fileEntry(0, 10), {Kind: KindUnwritten, Time: minute(4), Lines: 7}}, nil, "4-4 ledger damaged"},
-		"unknown":    {[]Entry{fileEntry(0, 10), {Kind: "new", Interface: "eth0"}}, nil, ""},
+		"lines lost":    {[]Entry{fileEntry(0, 10), {Kind: KindUnwritten, Time: minute(4), Lines: 7}}, nil, "4-4 ledger damaged"},
+		"crashed":       {[]Entry{fileEntry(0, 10)}, []string{name(0, ""), name(9, store.Partial)}, "9-9 not finished in order"},
+		"crashed early": {[]Entry{{Kind: KindStart, Time: minute(0)}}, []string{name(0, store.Partial)}, "0-10 unknown, 0-0 not finished in order"},
+		"crashed, checkpoint": {[]Entry{fileEntry(0, 5), {Kind: KindCheckpoint, Interface: "eth0", Name: name(5, ""), Begin: minute(5), End: minute(10)}},
+			[]string{name(0, ""), name(5, store.Partial)}, "5-10 not finished in order"},
+		"recorded later":  {[]Entry{fileEntry(0, 10)}, []string{name(0, ""), name(10, store.Partial)}, ""},
+		"ends while read": {[]Entry{fileEntry(0, 5)}, []string{name(0, ""), name(5, store.Partial), name(5, "")}, "5-10 being recorded"},
+		"discarded":       {[]Entry{fileEntry(0, 10, func(e *Entry) { e.NICDiscarded = 7 })}, nil, ""},
+		"snaplen":         {[]Entry{fileEntry(0, 10, func(e *Entry) { e.Truncated, e.Snaplen = 7, 96 })}, nil, ""},
+		"oversized":       {[]Entry{fileEntry(0, 10, func(e *Entry) { e.Truncated, e.Oversized = 7, 5 })}, nil, "0-10 too large to be kept whole 5"},
+		"XDP":             {[]Entry{fileEntry(0, 10), xdp(2, 0), xdp(2, 4), xdp(6, 8)}, nil, "2-4 " + string(CauseXDP) + ", 6-8 " + string(CauseXDP)},
+		"XDP stays":       {[]Entry{xdp(2, 0), fileEntry(0, 10)}, nil, "2-10 " + string(CauseXDP)},
+		"XDP replaced":    {[]Entry{xdp(2, 0), xdp(3, 0), fileEntry(0, 10)}, nil, "2-3 " + string(CauseXDP) + ", 3-10 " + string(CauseXDP)},
+		"XDP, crash":      {[]Entry{xdp(2, 0), fileEntry(0, 10), {Kind: KindStart, Time: minute(5)}}, nil, "2-5 " + string(CauseXDP)},
+		"XDP elsewhere":   {[]Entry{fileEntry(0, 10), xdp(12, 14)}, nil, ""},
+		"unknown":         {[]Entry{fileEntry(0, 10), {Kind: "new", Interface: "eth0"}}, nil, ""},
 	} {
-		v, err := Judge(listed(c.entries...), Question{Interface: "eth0", Since: minute(0), Until: minute(10), Names: c.names})
+		v, err := Judge(listed(c.entries...), Question{Interface: "eth0", Since: minute(0), Until: minute(10), Names: c.names, Live: !strings.HasPrefix(what, "crashed")})
 		if err != nil || len(v) != 1 {
 			t.Errorf("%s: %v, %v", what, v, err)
 			continue
@@ -218,6 +239,30 @@ func BenchmarkJudge(b *testing.B) {
 		v, err := Judge(Read(dir, nil), Question{Names: names})
 		if err != nil || len(v) != 1 || !v[0].Complete() || v[0].Files != 100_000 {
 			b.Fatalf("%v", err)
+		}
+	}
+}
+
+// TestOutcome: what is not known is neither complete nor incomplete.
+func TestOutcome(t *testing.T) {
+	partial := fileEntry(5, 5).Name + store.Partial
+	for what, c := range map[string]struct {
+		entries []Entry
+		q       Question
+		want    Outcome
+	}{
+		"complete":        {[]Entry{fileEntry(0, 5)}, Question{}, Complete},
+		"so far":          {[]Entry{fileEntry(0, 5)}, Question{Names: []string{fileEntry(0, 5).Name, partial}, Live: true}, Complete},
+		"first file":      {nil, Question{Names: []string{partial}, Live: true}, Unknown},
+		"first, crashed":  {nil, Question{Names: []string{partial}}, Incomplete},
+		"of now":          {[]Entry{fileEntry(0, 5)}, Question{Names: []string{fileEntry(0, 5).Name, partial}, Live: true, Until: minute(9)}, Unknown},
+		"of now, crashed": {[]Entry{fileEntry(0, 5)}, Question{Names: []string{fileEntry(0, 5).Name, partial}, Until: minute(9)}, Incomplete},
+		"nobody":          {nil, Question{Interface: "eth0", Names: []string{}}, Unknown},
+		"loss":            {[]Entry{fileEntry(0, 5, func(e *Entry) { e.KernelDropped = 1 })}, Question{Names: []string{fileEntry(0, 5).Name, partial}, Live: true}, Incomplete},
+	} {
+		v, err := Judge(listed(c.entries...), c.q)
+		if err != nil || len(v) != 1 || v[0].Outcome() != c.want {
+			t.Errorf("%s: %+v, %v, want %v", what, v, err, c.want)
 		}
 	}
 }

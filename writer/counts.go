@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"math"
 	"time"
 
 	"capd/pcap"
@@ -11,21 +12,24 @@ type Counts struct {
 	Packets     uint64 // packets that reached the file
 	Bytes       uint64 // bytes of their captured data
 	Lost        uint64 // packets dropped by capd: from this file, or left unread in a ring since the one before
-	Truncated   uint64 // packets cut by the snaplen
+	Truncated   uint64 // packets that were cut
+	Oversized   uint64 // of these, cut though the snaplen did not ask for it
 	NotSummed   uint64 // packets whose checksum the NIC would have filled in
 	Inversions  uint64 // packets older than the one before
 	KernelDrops uint64 // frames that the kernel dropped meanwhile
 	Freezes     uint64 // times that the kernel's ring was full meanwhile
 	NICDrops    uint64 // frames that the interface dropped meanwhile
+	NICDiscards uint64 // frames that its statistics call dropped, recorded or not
 }
 
 // everything is a limit for tally that no packet's time reaches.
 const everything = 1 << 32
 
 // tally adds up the packets, of which the one before came at last, up to the
-// first one of the second limit or later.
-func tally(pkts []pcap.Packet, last time.Time, limit uint64) Counts {
-	var bytes, truncated, unsummed, inversions uint64
+// first one of the second limit or later. Of chosen bytes or more a packet is cut
+// because the snaplen asks for it.
+func tally(pkts []pcap.Packet, last time.Time, limit uint64, chosen int) Counts {
+	var bytes, truncated, oversized, unsummed, inversions uint64
 	lastSec, lastNsec := uint32(last.Unix()), uint32(last.Nanosecond())
 	n := 0
 	for i := range pkts {
@@ -37,6 +41,9 @@ func tally(pkts []pcap.Packet, last time.Time, limit uint64) Counts {
 		bytes += uint64(len(p.Data))
 		if int(p.Length) > len(p.Data) {
 			truncated++
+			if len(p.Data) < chosen {
+				oversized++
+			}
 		}
 		if p.Flags&pcap.FlagChecksumNotReady != 0 {
 			unsummed++
@@ -46,13 +53,14 @@ func tally(pkts []pcap.Packet, last time.Time, limit uint64) Counts {
 		}
 		lastSec, lastNsec = p.Sec, p.Nsec
 	}
-	return Counts{Packets: uint64(n), Bytes: bytes, Truncated: truncated, NotSummed: unsummed, Inversions: inversions}
+	return Counts{Packets: uint64(n), Bytes: bytes, Truncated: truncated, Oversized: oversized, NotSummed: unsummed, Inversions: inversions}
 }
 
 func (c *Counts) add(d Counts) {
 	c.Packets += d.Packets
 	c.Bytes += d.Bytes
 	c.Truncated += d.Truncated
+	c.Oversized += d.Oversized
 	c.NotSummed += d.NotSummed
 	c.Inversions += d.Inversions
 }
@@ -61,6 +69,24 @@ func (c *Counts) subtract(d Counts) {
 	c.Packets -= d.Packets
 	c.Bytes -= d.Bytes
 	c.Truncated -= d.Truncated
+	c.Oversized -= d.Oversized
 	c.NotSummed -= d.NotSummed
 	c.Inversions -= d.Inversions
+}
+
+// snaplen returns the length to which packets are to be cut; 0 where they are
+// wanted whole, which is what the largest snaplen asks for.
+func (w *Writer) snaplen() uint32 {
+	if w.opt.Header.Snaplen >= pcap.MaxSnaplen {
+		return 0
+	}
+	return w.opt.Header.Snaplen
+}
+
+// chosen is snaplen for tally.
+func (w *Writer) chosen() int {
+	if s := w.snaplen(); s > 0 {
+		return int(s)
+	}
+	return math.MaxInt
 }

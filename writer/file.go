@@ -20,6 +20,7 @@ type File struct {
 	Name     store.Name
 	LinkType pcap.LinkType
 	Filter   string    // that the packets passed; empty: none
+	Snaplen  uint32    // most bytes kept of a packet; 0: none was asked for
 	Path     string    // where it is now: still with Partial when Err is not nil, unless only the directory's sync failed
 	Begin    time.Time // the file holds every frame from here, within the second of Name.Start,
 	End      time.Time // up to here, but those counted as lost
@@ -325,13 +326,13 @@ func (f *file) release() {
 // knows, such as what the filter kept out, is for the caller to add.
 func (f *File) Entry() ledger.Entry {
 	line := ledger.File{
-		Name: f.Name, Link: f.LinkType.String(), Filter: f.Filter,
+		Name: f.Name, Link: f.LinkType.String(), Filter: f.Filter, Snaplen: f.Snaplen,
 		Begin: f.Begin, End: f.End, First: f.First, Last: f.Last,
 		Tally: ledger.Tally{
 			Packets: f.Packets, Bytes: f.Bytes, Size: uint64(f.Size),
 			Received:      f.Packets + f.Lost + f.KernelDrops,
 			KernelDropped: f.KernelDrops, CapdDropped: f.Lost, Freezes: f.Freezes, NICDropped: f.NICDrops,
-			Truncated: f.Truncated, NotSummed: f.NotSummed, Inversions: f.Inversions,
+			NICDiscarded: f.NICDiscards, Truncated: f.Truncated, Oversized: f.Oversized, NotSummed: f.NotSummed, Inversions: f.Inversions,
 		},
 		Reason: f.Reason, Clean: f.Err == nil,
 	}

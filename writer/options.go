@@ -46,6 +46,7 @@ type Options struct {
 // Drops are counters of what was lost before Write, since the start.
 type Drops struct {
 	Kernel, Freezes, NIC uint64
+	Discarded            uint64 // frames that the interface's statistics call dropped: no loss
 	Unread               uint64 // frames that came from the kernel and could not be read
 }
 

@@ -6,7 +6,8 @@ type Stats struct {
 	Bytes      uint64 // bytes of their captured data
 	Written    uint64 // packets on disk
 	Lost       uint64 // packets dropped by capd: the disk failed
-	Truncated  uint64 // packets cut by the snaplen
+	Truncated  uint64 // packets that were cut
+	Oversized  uint64 // of these, cut though the snaplen did not ask for it
 	Files      uint64 // finished files
 	FileBytes  int64  // bytes of finished files
 	Failures   uint64 // files that failed
@@ -27,7 +28,7 @@ func (w *Writer) publish() {
 	w.open = w.file
 	w.seen.Accepted = w.total.Packets
 	w.seen.Bytes = w.total.Bytes
-	w.seen.Truncated = w.total.Truncated
+	w.seen.Truncated, w.seen.Oversized = w.total.Truncated, w.total.Oversized
 	w.seen.Lost = w.lost
 	w.seen.Waits = w.waits
 	w.seen.Suspended = w.resume != 0
@@ -58,6 +59,7 @@ func (s *Stats) Add(o *Stats) {
 	s.Written += o.Written
 	s.Lost += o.Lost
 	s.Truncated += o.Truncated
+	s.Oversized += o.Oversized
 	s.Files += o.Files
 	s.FileBytes += o.FileBytes
 	s.Failures += o.Failures

@@ -172,7 +172,7 @@ func (w *Writer) Write(pkts []pcap.Packet) {
 // count adds up the packets that are of the current interval and returns how
 // many.
 func (w *Writer) count(pkts []pcap.Packet) int {
-	c := tally(pkts, w.last, w.schedule.limit(&pkts[0]))
+	c := tally(pkts, w.last, w.schedule.limit(&pkts[0]), w.chosen())
 	n := int(c.Packets)
 	if n > 0 {
 		w.last = pkts[n-1].Time()
@@ -193,7 +193,7 @@ func (w *Writer) record(pkts []pcap.Packet) {
 		}
 		n := w.encode(pkts)
 		if n == 0 {
-			w.ahead = tally(pkts, pkts[0].Time(), everything)
+			w.ahead = tally(pkts, pkts[0].Time(), everything, w.chosen())
 			w.rotate(ledger.ReasonSize, w.schedule.trusted(&pkts[0]))
 			w.ahead = Counts{}
 			continue
@@ -281,7 +281,7 @@ func (w *Writer) checkpoint(at position) *ledger.Checkpoint {
 	f.checked = at.bytes
 	held := w.total
 	held.subtract(f.before)
-	held.subtract(tally(at.rest, at.last, everything))
+	held.subtract(tally(at.rest, at.last, everything, w.chosen()))
 	return &ledger.Checkpoint{
 		End: f.report.Last, First: f.report.First, Last: at.last, Packets: at.packets, Bytes: held.Bytes, Offset: at.bytes, Boot: w.opt.Boot,
 	}
@@ -337,7 +337,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 		number: w.begun,
 		dir:    w.opt.Directory,
 		header: w.enc.Header(),
-		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Begin: start, Name: store.Name{
+		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Snaplen: w.snaplen(), Begin: start, Name: store.Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
 			Sequence:  w.sequence.Add(1),
@@ -347,7 +347,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	}
 	w.file.before = w.total
 	if len(pkts) > 0 {
-		w.file.before.subtract(tally(pkts, pkts[0].Time(), everything))
+		w.file.before.subtract(tally(pkts, pkts[0].Time(), everything, w.chosen()))
 	}
 	w.index = 0
 	if w.chunk = nil; !w.nextChunk() {
@@ -444,7 +444,7 @@ func (w *Writer) describe(r *File, reason ledger.Reason, end time.Time) {
 	d := w.newDrops()
 	w.file.dropped += d.Unread
 	r.Packets, r.Lost = w.file.encoded.packets, w.file.dropped
-	r.KernelDrops, r.Freezes, r.NICDrops = d.Kernel, d.Freezes, d.NIC
+	r.KernelDrops, r.Freezes, r.NICDrops, r.NICDiscards = d.Kernel, d.Freezes, d.NIC, d.Discarded
 }
 
 func (r *File) statistics() pcap.Statistics {
@@ -530,7 +530,7 @@ func (w *Writer) conclude() {
 		w.recovered(end)
 	}
 	d := w.newDrops()
-	drops := ledger.Drops{Kernel: d.Kernel, Capd: d.Unread + w.untold(), Freezes: d.Freezes, NIC: d.NIC}
+	drops := ledger.Drops{Kernel: d.Kernel, Capd: d.Unread + w.untold(), Freezes: d.Freezes, NIC: d.NIC, Discarded: d.Discarded}
 	if drops != (ledger.Drops{}) || end.After(w.since) && !w.since.IsZero() {
 		w.opt.Note(ledger.Quiet(w.opt.Header.Interface, w.since, end, drops))
 	}
@@ -553,7 +553,7 @@ func (w *Writer) newDrops() Drops {
 	w.drops = now
 	return Drops{
 		Kernel: now.Kernel - last.Kernel, Freezes: now.Freezes - last.Freezes, NIC: now.NIC - last.NIC,
-		Unread: now.Unread - last.Unread,
+		Discarded: now.Discarded - last.Discarded, Unread: now.Unread - last.Unread,
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/jsimonetti/rtnetlink/v2"
-	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
 
 	"capd/capture/device"
@@ -41,7 +40,8 @@ func Interfaces() ([]device.Interface, error) {
 			Loopback:     l.Flags&unix.IFF_LOOPBACK != 0,
 			Address:      l.Attributes.Address,
 			IPs:          ips[l.Index],
-			NICDropped:   dropped(&l),
+			NIC:          counters(&l),
+			XDP:          xdp(&l),
 		})
 	}
 	slices.SortFunc(all, func(a, b device.Interface) int { return a.Index - b.Index })
@@ -89,71 +89,47 @@ func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
 	return all
 }
 
-// nicDropped returns how many frames the interface dropped before any capture;
-// 0 if it can't be known.
-func nicDropped(index int) uint64 {
+// nicCounters returns the counters of the interface; 0 if they can't be known.
+func nicCounters(index int) device.NIC {
 	if index == 0 {
-		return 0
+		return device.NIC{}
 	}
 	conn, err := rtnetlink.Dial(nil)
 	if err != nil {
-		return 0
+		return device.NIC{}
 	}
 	defer conn.Close()
 	link, err := conn.Link.Get(uint32(index))
 	if err != nil {
-		return 0
+		return device.NIC{}
 	}
-	return dropped(&link)
+	return counters(&link)
 }
 
-func dropped(link *rtnetlink.LinkMessage) uint64 {
+// counters returns those of an interface. Documentation/networking/statistics.rst
+// of Linux says what they are; docs/metrics.md says it shorter.
+func counters(link *rtnetlink.LinkMessage) device.NIC {
 	if link.Attributes == nil || link.Attributes.Stats64 == nil {
-		return 0
+		return device.NIC{}
 	}
-	return link.Attributes.Stats64.RXDropped + link.Attributes.Stats64.RXMissedErrors
+	s := link.Attributes.Stats64
+	return device.NIC{NICDropped: s.RXMissedErrors + s.RXFIFOErrors, NICDiscarded: s.RXDropped}
 }
 
-// enlarging are the kernel's names of the offloads that join received frames,
-// or show sent ones before they are split.
-func enlarging() []string {
-	return []string{
-		"rx-gro", "rx-gro-hw", "rx-gro-list", "rx-udp-gro-forwarding", "rx-lro",
-		"tx-generic-segmentation", "tx-tcp-segmentation", "tx-tcp6-segmentation",
-		"tx-tcp-ecn-segmentation", "tx-udp-segmentation",
+// xdp returns the XDP program of an interface.
+func xdp(link *rtnetlink.LinkMessage) device.XDP {
+	if link.Attributes == nil || link.Attributes.XDP == nil {
+		return device.XDP{}
 	}
-}
-
-// Inspect returns what the driver of an interface says.
-func Inspect(name string) (device.Details, error) {
-	d := device.Details{ClockIndex: -1}
-	_, index, err := lookup(name)
-	if err == nil && index == 0 {
-		err = device.ErrNoInterface // Any is no single one.
+	x := link.Attributes.XDP
+	modes := [...]string{"", "native", "generic", "offloaded"} // XDP_ATTACHED_
+	mode := "several"
+	if int(x.Attached) < len(modes) {
+		mode = modes[x.Attached]
 	}
-	if err != nil {
-		return d, err
+	found := device.XDP{Mode: mode, Program: x.ProgID}
+	if found.Attached() && found.Program != 0 {
+		found.Name = programName(found.Program)
 	}
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return d, err
-	}
-	defer e.Close()
-	// Each by itself: many drivers answer some of these only.
-	d.Driver, _ = e.DriverName(name)
-	if features, err := e.Features(name); err == nil {
-		for _, f := range enlarging() {
-			if features[f] {
-				d.Enlarging = append(d.Enlarging, f)
-			}
-		}
-	}
-	if speed, err := e.CmdGet(new(ethtool.EthtoolCmd), name); err == nil && int32(speed) > 0 {
-		d.SpeedMbps = int(speed) // All ones is unknown.
-	}
-	if ts, err := e.GetTimestampingInformation(name); err == nil {
-		d.ClockIndex = int(ts.PhcIndex)
-		d.Hardware = ts.SoTimestamping&unix.SOF_TIMESTAMPING_RX_HARDWARE != 0
-	}
-	return d, nil
+	return found
 }

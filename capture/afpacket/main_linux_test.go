@@ -7,4 +7,4 @@ import (
 	"capd/internal/testnet"
 )
 
-func TestMain(m *testing.M) { os.Exit(testnet.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(testnet.MainAsRoot(m)) }

@@ -27,10 +27,10 @@ type socket struct {
 	reader *reader    // nil without one
 	total  device.Stats
 
-	// What the interface had dropped when frames were let in. It counts those
-	// that nobody takes, too: what comes when no more are let in is not for us.
-	nicDropped uint64
-	shut       bool
+	// What the interface had counted when frames were let in: what comes before
+	// and after that is not for this socket.
+	nic  device.NIC
+	shut bool
 }
 
 // Open opens a device. The Config is complete.
@@ -75,7 +75,7 @@ func open(c device.Config) (*socket, error) {
 		unix.Close(d.fd)
 		return nil, err
 	}
-	d.nicDropped = nicDropped(index)
+	d.nic = nicCounters(index)
 	return d, nil
 }
 
@@ -119,9 +119,9 @@ func (d *socket) configure(c device.Config) error {
 
 // Admit lets frames in that the gate has kept out.
 func (d *socket) Admit() error {
-	now := nicDropped(d.index)
+	now := nicCounters(d.index)
 	d.mu.Lock()
-	d.nicDropped = now
+	d.nic = now
 	d.mu.Unlock()
 	// The filter of the gate, which takes nothing, goes.
 	p := program(d.config.Direction, d.index, d.config.Snaplen, d.config.Filter)
@@ -377,14 +377,14 @@ func (d *socket) Stats() (device.Stats, error) {
 	return s, err
 }
 
-// Refresh brings the interface's own counter up to date. One that is gone, and
-// so has none, leaves it as it was.
+// Refresh brings the interface's own counters up to date. One that is gone, and
+// so has none, leaves them as they were.
 func (d *socket) Refresh() {
-	now := nicDropped(d.index)
+	now := nicCounters(d.index)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.shut && now > d.nicDropped {
-		d.total.NICDropped = max(d.total.NICDropped, now-d.nicDropped)
+	if !d.shut {
+		d.total.NIC = d.total.AtLeast(now.Since(d.nic))
 	}
 }
 

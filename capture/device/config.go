@@ -104,9 +104,38 @@ type Stats struct {
 	Dropped     uint64 // of these, dropped by the kernel because the ring was full
 	Corrupt     uint64 // of these, in the part of a block that could not be read: see Batch.Err
 	Freezes     uint64 // times that the ring was found full and stopped
-	NICDropped  uint64 // frames that the interface dropped before any capture (rx_dropped, rx_missed_errors); 0 for Any
+	NIC                // of the interface, since then; 0 for Any
 	RingBlocks  int    // blocks in the ring, or read buffers of a BPF device; 0 without a ring
 	FilledBlock int    // of these, waiting to be read now, or held
+}
+
+// NIC are the counters of an interface's own.
+type NIC struct {
+	// NICDropped counts frames that were lost before the system met them:
+	// rx_missed_errors and rx_fifo_errors of Linux.
+	NICDropped uint64
+
+	// NICDiscarded counts frames that the interface's statistics call dropped
+	// and that may have been captured all the same: rx_dropped of Linux. The
+	// network stack adds to it those that nobody but captures took, after these
+	// have had them. It also has what the stack dropped before, as where a
+	// processor's backlog was full. It tells of no loss, and of no lack of one.
+	NICDiscarded uint64
+}
+
+// Since returns what was counted since before, as far as the counters rose.
+func (n NIC) Since(before NIC) NIC {
+	return NIC{n.NICDropped - min(n.NICDropped, before.NICDropped), n.NICDiscarded - min(n.NICDiscarded, before.NICDiscarded)}
+}
+
+// Plus returns the sums.
+func (n NIC) Plus(o NIC) NIC {
+	return NIC{n.NICDropped + o.NICDropped, n.NICDiscarded + o.NICDiscarded}
+}
+
+// AtLeast returns the larger of each counter.
+func (n NIC) AtLeast(o NIC) NIC {
+	return NIC{max(n.NICDropped, o.NICDropped), max(n.NICDiscarded, o.NICDiscarded)}
 }
 
 // Errors that Handle.Next returns, alone or wrapped. After ErrDown the handle

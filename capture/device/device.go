@@ -190,13 +190,13 @@ func (h *Handle) Next(timeout time.Duration) (*Batch, error) {
 }
 
 // Stats returns the counters. They work on after Close, but do not move.
-// NICDropped is as of the last Refresh.
+// Those of NIC are as of the last Refresh.
 func (h *Handle) Stats() (Stats, error) { return h.dev.backend.Stats() }
 
-// Refresh asks the interface for its own counter. On Linux the answer takes the
+// Refresh asks the interface for its own counters. On Linux the answer takes the
 // kernel's lock of all interfaces, and as much work as dozens of frames: it is
 // for a goroutine that may wait, about once a second. After Stop it changes
-// nothing: an interface counts what nobody takes as dropped. Elsewhere than on
+// nothing: what comes then is not for the capture. Elsewhere than on
 // Linux it does nothing.
 func (h *Handle) Refresh() { h.dev.backend.Refresh() }
 

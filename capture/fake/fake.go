@@ -234,7 +234,7 @@ func (l *Link) Change(f func(i *device.Interface)) {
 	now := l.iface
 	f(&now)
 	l.iface.HardwareType, l.iface.MTU, l.iface.Running, l.iface.Loopback = now.HardwareType, now.MTU, now.Running, now.Loopback
-	l.iface.Address, l.iface.IPs, l.iface.NICDropped = now.Address, now.IPs, now.NICDropped
+	l.iface.Address, l.iface.IPs, l.iface.NIC, l.iface.XDP = now.Address, now.IPs, now.NIC, now.XDP
 	l.sys.changed()
 }
 

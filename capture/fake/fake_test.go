@@ -177,11 +177,13 @@ func TestInterfaces(t *testing.T) {
 	<-s.Changes()
 	eth0.Rename("eth1")
 	eth0.SetUp(false)
-	eth0.Change(func(i *capture.Interface) { i.MTU, i.Name, i.NICDropped = 9000, "other", 7 })
+	eth0.Change(func(i *capture.Interface) {
+		i.MTU, i.Name, i.NIC = 9000, "other", capture.NIC{NICDropped: 7, NICDiscarded: 8}
+	})
 	<-s.Changes()
 	all, err := s.Interfaces()
 	if err != nil || len(all) != 2 || all[0].Name != wlan.Name() || all[1].Index != eth0.Index() ||
-		all[1].Name != "eth1" || all[1].Up || all[1].Running || all[1].MTU != 9000 || all[1].NICDropped != 7 {
+		all[1].Name != "eth1" || all[1].Up || all[1].Running || all[1].MTU != 9000 || all[1].NIC != (capture.NIC{NICDropped: 7, NICDiscarded: 8}) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	for name, want := range map[string]pcap.LinkType{"": pcap.LinkTypeEthernet, "IEEE802_11_RADIO": pcap.LinkTypeRadiotap} {
@@ -189,11 +191,11 @@ func TestInterfaces(t *testing.T) {
 		if h.LinkType() != want {
 			t.Errorf("%q is %v", name, h.LinkType())
 		}
-		if wlan.Change(func(i *capture.Interface) { i.NICDropped += 3 }); h.Mode() != capture.ModeRing {
+		if wlan.Change(func(i *capture.Interface) { i.NICDropped, i.NICDiscarded = i.NICDropped+3, i.NICDiscarded+4 }); h.Mode() != capture.ModeRing {
 			t.Errorf("mode %v", h.Mode())
 		}
 		h.Refresh()
-		if st, err := h.Stats(); err != nil || st.NICDropped != 3 {
+		if st, err := h.Stats(); err != nil || st.NIC != (capture.NIC{NICDropped: 3, NICDiscarded: 4}) {
 			t.Errorf("%+v, %v", st, err)
 		}
 		d.Close()

@@ -81,7 +81,7 @@ func (l *Link) deliver(p pcap.Packet) {
 		}
 	}
 	if !taken {
-		l.iface.NICDropped++ // The interface counts what nobody takes.
+		l.iface.NICDiscarded++ // The interface counts what nobody takes.
 	}
 }
 

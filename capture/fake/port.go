@@ -28,7 +28,7 @@ type port struct {
 	down    bool  // the interface went down, and Next has not said so yet
 	failure error // that Next is to return
 	count   device.Stats
-	missed  uint64 // what the interface had counted when frames were let in
+	missed  device.NIC // what the interface had counted when frames were let in
 }
 
 // poolSize is how many batches of a device without a ring may be held at once.
@@ -39,7 +39,7 @@ func newPort(s *System, l *Link, g *group, c device.Config, link pcap.LinkType) 
 	for _, i := range c.Filter {
 		p.program.Instructions = append(p.program.Instructions, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
 	}
-	p.missed = p.refused()
+	p.missed = p.nic()
 	p.down = l != nil && !l.iface.Up
 	p.ring.port, p.ring.size = p, c.BlockSize
 	n := c.RingSize / c.BlockSize
@@ -66,12 +66,12 @@ func (p *port) device() *device.Device {
 	return device.New(p, i)
 }
 
-// refused is what the interface counts of frames that it dropped itself.
-func (p *port) refused() uint64 {
+// nic returns the interface's own counters.
+func (p *port) nic() device.NIC {
 	if p.link == nil {
-		return 0
+		return device.NIC{}
 	}
-	return p.link.iface.NICDropped
+	return p.link.iface.NIC
 }
 
 // takes says whether frames are let in.
@@ -103,7 +103,7 @@ func (p *port) Admit() error {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
 	if p.gated {
-		p.gated, p.missed = false, p.refused()
+		p.gated, p.missed = false, p.nic()
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func (p *port) Refresh() {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
 	if !p.stopped && !p.gone && slices.Contains(p.group.ports, p) {
-		p.count.NICDropped = max(p.count.NICDropped, p.refused()-p.missed)
+		p.count.NIC = p.count.AtLeast(p.nic().Since(p.missed))
 	}
 }
 

@@ -26,8 +26,10 @@ func newLedger() *cobra.Command {
 		Use:   "ledger [DIR]",
 		Short: "Show what was recorded into a directory, and what is missing",
 		Long: `Print the files and gaps of a directory from its ledger, and for each interface
-the verdict: complete, or what is missing, when and why. The exit code is 1 if
-something is missing, or --interface names one of which nothing was recorded.
+the verdict: complete, or what is missing, when and why. A question mark stands
+for what nobody counted. The exit code is 0 if all is there, 1 if something is
+missing, and 3 if nothing is known: of a directory without a ledger, of an
+interface that it does not name, or of a file that is still being written.
 
 Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 		Example: `  capd ledger /var/lib/capd
@@ -95,7 +97,7 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 	o := ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add}
 	if !q.asJSON {
 		o.Keep = func(e *ledger.Entry) bool {
-			return e.Kind == ledger.KindFile || e.Kind == ledger.KindGap && !e.End.IsZero()
+			return e.Kind == ledger.KindFile || (e.Kind == ledger.KindGap || e.Kind == ledger.KindXDP) && !e.End.IsZero()
 		}
 	}
 	a, err := ledger.Ask(dir, question, o)
@@ -106,7 +108,10 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 	if err := q.print(w, a); err != nil {
 		return err
 	}
-	if !a.Complete {
+	switch {
+	case a.Complete == nil:
+		return &codedError{exitUnknown, nil}
+	case !*a.Complete:
 		return errReported
 	}
 	return nil
@@ -121,13 +126,8 @@ func (q *ledgerQuery) print(w io.Writer, all *ledger.Answer) error {
 		fmt.Fprintln(t, "BEGIN\tEND\tINTERFACE\tWHAT\tPACKETS\tLOST")
 		for i := range all.Lines {
 			e := &all.Lines[i]
-			what, lost := e.Name, e.KernelDropped+e.CapdDropped
-			if e.Kind == ledger.KindGap {
-				what, lost = "gap: "+string(e.Cause), e.Frames
-			} else if !e.Clean {
-				what += " (not finished in order)"
-			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\n", text.Time(e.Begin), text.Time(e.End), text.Name(e.Interface), what, e.Packets, lost)
+			what, packets, lost := rowOf(e)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", text.Time(e.Begin), text.Time(e.End), text.Name(e.Interface), what, packets, lost)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -135,11 +135,11 @@ func (q *ledgerQuery) print(w io.Writer, all *ledger.Answer) error {
 		fmt.Fprintln(w)
 	}
 	if len(all.Verdicts) == 0 {
-		of := ""
+		of := "what was recorded"
 		if q.iface != "" {
-			of = " of " + text.Name(q.iface)
+			of += " of " + text.Name(q.iface)
 		}
-		_, err := fmt.Fprintf(w, "nothing was recorded%s\n", of)
+		_, err := fmt.Fprintf(w, "nothing is known of %s: neither a line of a ledger nor a file says anything\n", of)
 		return err
 	}
 	for i := range all.Verdicts {
@@ -150,11 +150,31 @@ func (q *ledgerQuery) print(w io.Writer, all *ledger.Answer) error {
 	return nil
 }
 
-func printVerdict(w io.Writer, v *ledger.Verdict) error {
-	word := "complete"
-	if !v.Complete() {
-		word = "INCOMPLETE"
+// rowOf says what a line of the ledger is about, and how many packets were
+// recorded and lost; a question mark stands for a number that nobody knows.
+func rowOf(e *ledger.Entry) (what, packets, lost string) {
+	const unknown = "?"
+	what, packets, lost = e.Name, fmt.Sprint(e.Packets), fmt.Sprint(e.KernelDropped+e.CapdDropped+e.NICDropped)
+	switch {
+	case e.Kind == ledger.KindGap:
+		what, packets, lost = "gap: "+string(e.Cause), "-", unknown
+		if e.Counted() {
+			lost = fmt.Sprint(e.Frames)
+		}
+	case e.Kind == ledger.KindXDP:
+		what, packets, lost = e.Program, "-", unknown
+	case !e.Clean:
+		what, lost = what+" (not finished in order)", unknown
 	}
+	return what, packets, lost
+}
+
+func printVerdict(w io.Writer, v *ledger.Verdict) error {
+	if v.Files == 0 && len(v.Missing) == 0 && len(v.Recording) > 0 && !v.Since.Before(v.Until) {
+		_, err := fmt.Fprintf(w, "%s: UNKNOWN: %s since %s, and nothing has ended yet\n", text.Name(v.Interface), ledger.CauseLive, text.Time(v.Since))
+		return err
+	}
+	word := map[ledger.Outcome]string{ledger.Complete: "complete", ledger.Incomplete: "INCOMPLETE", ledger.Unknown: "UNKNOWN"}[v.Outcome()]
 	fmt.Fprintf(w, "%s: %s from %s to %s: %s in %s", text.Name(v.Interface), word, text.Time(v.Since), text.Time(v.Until),
 		text.Count(v.Total.Packets, "packet"), text.Count(v.Files, "file"))
 	if v.Deleted.Files > 0 {
@@ -163,6 +183,12 @@ func printVerdict(w io.Writer, v *ledger.Verdict) error {
 	fmt.Fprintln(w)
 	for _, f := range v.Filters {
 		fmt.Fprintf(w, "  filter %q: how much it left out is unknown\n", f)
+	}
+	if n := v.Total.Truncated - min(v.Total.Truncated, v.Total.Oversized); n > 0 {
+		fmt.Fprintf(w, "  %s cut by snaplen%s, as configured: nothing else of them is missing\n", text.Count(n, "packet"), numbers(v.Snaplens))
+	}
+	for _, f := range v.Recording {
+		fmt.Fprintf(w, "  being recorded into %s: what it lacks is not known yet\n", f)
 	}
 	for _, m := range v.Missing {
 		frames := ""
@@ -178,4 +204,13 @@ func printVerdict(w io.Writer, v *ledger.Verdict) error {
 		}
 	}
 	return nil
+}
+
+// numbers spells numbers, each behind a space.
+func numbers(all []uint64) string {
+	s := ""
+	for _, n := range all {
+		s += fmt.Sprintf(" %d", n)
+	}
+	return s
 }

@@ -32,7 +32,7 @@ func newList() *cobra.Command {
 and their state. A file is finished, compressed, recording, unfinished (its
 recorder ended; capd's next start makes it whole) or damaged; it may be held,
 and salvaged or unclean: not finished in order. Files are not opened: the ledger
-tells what is in them, and a dash stands for what it does not. Only files with
+tells what is in them, and a question mark stands for what it does not. Only files with
 names of capd's are listed.
 
 --print0 prints only the paths of whole files, each with a zero byte after it, for
@@ -103,21 +103,21 @@ func printListing(w io.Writer, l *inventory.Listing) error {
 	if len(l.Files) > 0 {
 		fmt.Fprintln(t, "BEGIN\tEND\tINTERFACE\tPACKETS\tLOST\tSIZE\tSTATE\tNAME")
 	}
-	var packets, lost, size uint64
+	var packets, lost total
+	var size uint64
 	for _, f := range l.Files {
-		in, missing := "-", "-"
+		var in, missing *uint64
 		if f.Told != nil {
-			in, missing = fmt.Sprint(f.Packets), fmt.Sprint(f.Lost)
-			packets, lost = packets+f.Packets, lost+f.Lost
+			in, missing = &f.Packets, f.Lost
 		}
 		size += uint64(f.Size)
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			text.Time(f.Begin), text.Time(f.End), text.Name(f.Interface), in, missing, text.Size(f.Size), stateText(f), f.Name)
+			text.Time(f.Begin), text.Time(f.End), text.Name(f.Interface), packets.add(in), lost.add(missing), text.Size(f.Size), stateText(f), f.Name)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s, %s, %d lost, %s\n", text.Count(len(l.Files), "file"), text.Count(packets, "packet"), lost, text.Size(size))
+	fmt.Fprintf(w, "%s, %s, %s lost, %s\n", text.Count(len(l.Files), "file"), packets.of("packet"), lost, text.Size(size))
 	if l.Missing > 0 {
 		fmt.Fprintf(w, "%s of the ledger not there, deleted by none of capd's limits; capd ledger names them\n", text.Count(l.Missing, "file"))
 	}
@@ -125,6 +125,42 @@ func printListing(w io.Writer, l *inventory.Listing) error {
 		fmt.Fprintf(w, "%s of the ledger can't be read\n", text.Count(l.Broken, "line"))
 	}
 	return nil
+}
+
+// A total is a sum of numbers, some of which may be unknown.
+type total struct {
+	known   uint64
+	some    bool // a number was known
+	unknown bool // a number was not
+}
+
+// add adds a number, which is nil if it is unknown, and spells it.
+func (t *total) add(n *uint64) string {
+	if n == nil {
+		t.unknown = true
+		return "?"
+	}
+	t.known, t.some = t.known+*n, true
+	return fmt.Sprint(*n)
+}
+
+// String spells the sum: "?" if nothing is known, and "7+?" if not all is.
+func (t total) String() string {
+	switch {
+	case !t.unknown:
+		return fmt.Sprint(t.known)
+	case t.some:
+		return fmt.Sprintf("%d+?", t.known)
+	}
+	return "?"
+}
+
+// of spells the sum and of what things it is one.
+func (t total) of(one string) string {
+	if !t.unknown {
+		return text.Count(t.known, one)
+	}
+	return t.String() + " " + one + "s"
 }
 
 // stateText is all that is to be said about how a file is there.

@@ -359,7 +359,7 @@ func TestListTexts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"  unfinished, unclean       a\n", "  finished, held, salvaged  b\n", "2 files, 1 packet, 0 lost, 0 B\n",
+		"  unfinished, unclean       a\n", "  finished, held, salvaged  b\n", "2 files, 1 packet, ? lost, 0 B\n",
 		"2 files of the ledger not there", "1 line of the ledger can't be read\n",
 	} {
 		if !strings.Contains(b.String(), want) {

@@ -22,6 +22,8 @@ const (
 	exitFine   = 0
 	exitFailed = 1
 	exitUsage  = 2
+
+	exitUnknown = 3 // of ledger: nothing is known of what was asked for
 )
 
 func main() {

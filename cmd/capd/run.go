@@ -119,8 +119,11 @@ func summary(all []daemon.Status, took time.Duration) string {
 	if t.NICDropped > 0 {
 		fmt.Fprintf(&b, "%d packets dropped by the interface\n", t.NICDropped)
 	}
-	if t.Writer.Truncated > 0 {
-		fmt.Fprintf(&b, "%d packets cut by the snaplen\n", t.Writer.Truncated)
+	if n := t.Writer.Truncated - t.Writer.Oversized; n > 0 {
+		fmt.Fprintf(&b, "%d packets cut by the snaplen\n", n)
+	}
+	if t.Writer.Oversized > 0 {
+		fmt.Fprintf(&b, "%d packets cut, as they were too large to be kept whole\n", t.Writer.Oversized)
 	}
 	if len(all) > 1 {
 		for _, i := range all {

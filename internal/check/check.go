@@ -146,6 +146,9 @@ func (c *Checker) memory(taken, total int64) {
 func (c *Checker) entry(i *config.Interface, all []capture.Interface) {
 	if i.Name == capture.Any {
 		c.open(capture.Interface{Name: capture.Any, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}, i)
+		for _, link := range all {
+			c.Findings = append(c.Findings, hidden(link)...)
+		}
 		return
 	}
 	found := false

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"capd/capture"
 	"capd/config"
 	"capd/internal/retain"
 	"capd/internal/selftest"
@@ -82,6 +83,30 @@ func TestSelfTestDifference(t *testing.T) {
 	for _, want := range []string{"warn self-test: no X\n", "fail self-test: byte 3 is off\nhint: if a new run"} {
 		if !c.Failed() || !strings.Contains(out, want) || strings.Contains(out, "equal") {
 			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+// TestHidden: a program that takes frames before capd is named.
+func TestHidden(t *testing.T) {
+	if got := hidden(capture.Interface{Name: "eth0"}); len(got) != 0 {
+		t.Errorf("without a program: %+v", got)
+	}
+	c := Checker{Findings: hidden(capture.Interface{Name: "eth0", XDP: capture.XDP{Mode: "native", Program: 7, Name: "drop_all"}})}
+	if got := printed(&c); !strings.HasPrefix(got, "warn eth0: XDP program 7 drop_all, native, is attached: frames may not reach capd\nhint: ") {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestLarge: frames that no file keeps whole are told before they come.
+func TestLarge(t *testing.T) {
+	for _, c := range []struct {
+		largest, snaplen int
+		warns            bool
+	}{{0, 262144, false}, {65536, 262144, false}, {262144, 262144, false}, {262145, 262144, true}, {524280, 128, false}} {
+		got := large("eth0", c.largest, c.snaplen)
+		if (len(got) == 1 && got[0].Level == Warn) != c.warns {
+			t.Errorf("%d bytes, snaplen %d: %+v", c.largest, c.snaplen, got)
 		}
 	}
 }

@@ -22,11 +22,13 @@ func (c *Checker) link(link capture.Interface, i *config.Interface) {
 	} else if !link.Running {
 		c.add(Warn, link.Name, "", "has no carrier")
 	}
+	c.Findings = append(c.Findings, hidden(link)...)
 	details, err := capture.Inspect(link.Name)
 	if err != nil {
 		c.add(Warn, link.Name, "", "driver: %v", err)
 		return
 	}
+	c.Findings = append(c.Findings, large(link.Name, details.LargestFrame, i.Snaplen)...)
 	if len(details.Enlarging) > 0 {
 		c.add(Warn, link.Name, "to record frames as they are on the wire: ethtool -K "+link.Name+" gro off lro off tso off gso off",
 			"offloads make frames larger than the wire's: %s", strings.Join(details.Enlarging, ", "))
@@ -36,6 +38,28 @@ func (c *Checker) link(link capture.Interface, i *config.Interface) {
 	} else {
 		c.add(OK, link.Name, "", "time is the system clock's; the NIC has none for received frames")
 	}
+}
+
+// hidden finds an XDP program that sees frames first.
+func hidden(link capture.Interface) []Finding {
+	if !link.XDP.Attached() {
+		return nil
+	}
+	return []Finding{{
+		Warn, link.Name, fmt.Sprintf("%s, is attached: frames may not reach capd", link.XDP),
+		"frames that it drops, sends back or redirects can't be recorded here: record where they go to, or without it: ip link set " + link.Name + " xdp off",
+	}}
+}
+
+// large finds that the host may join frames to such as no file keeps whole.
+func large(name string, largest, snaplen int) []Finding {
+	if largest <= capture.DefaultSnaplen || snaplen < capture.DefaultSnaplen {
+		return nil
+	}
+	return []Finding{{
+		Warn, name, fmt.Sprintf("offloads make frames of up to %d bytes (gso_max_size, gro_max_size): what is over %d is cut", largest, capture.DefaultSnaplen),
+		fmt.Sprintf("ip link set %s gso_max_size 65536 gro_max_size 65536, and gso_ipv4_max_size and gro_ipv4_max_size the same", name),
+	}}
 }
 
 // bringUp is the command that does it.

@@ -207,6 +207,12 @@ func TestJudge(t *testing.T) {
 		{"suspended", Interface{State: Suspended, Directory: "/x"}, Critical, "can't be written to /x"},
 		{"down and loss", Interface{State: Down, LastLoss: now}, Critical, "is down"},
 		{"ended", Interface{State: Ended}, Warning, "no interface"},
+		{"discarded", Interface{State: Recording, Counters: Counters{NICDiscarded: 9}}, OK, ""},
+		{"oversized", Interface{State: Recording, LastLoss: now, Counters: Counters{Oversized: 9}}, Warning, "9 cut as too large"},
+		{"XDP", Interface{State: Recording, XDP: "XDP program 7 drop_all, native"}, Warning, "\"eth0\": XDP program 7 drop_all, native, is attached: frames may not reach capd"},
+		{"XDP was", Interface{State: Recording, XDPUntil: now}, Warning, "an XDP program was attached until"},
+		{"XDP was seen", Interface{State: Recording, XDPUntil: now.Add(-time.Hour)}, OK, ""},
+		{"XDP once", Interface{State: Ended, XDP: "XDP program 7, native"}, Warning, "no interface"},
 	} {
 		c.iface.Name = "eth0"
 		s := Status{Looked: now.Add(-time.Minute), Interfaces: []Interface{c.iface}}
@@ -222,5 +228,27 @@ func TestJudge(t *testing.T) {
 	s.Directories[0].Waiting[0].Kept, s.Directories[0].Waiting[0].Limit = 4, "bytes"
 	if level, wrong := s.Judge(); level != Warning || len(wrong) != 1 || wrong[0] != `"/x" is over its limit bytes: 4 files stay until step hook has succeeded` {
 		t.Errorf("limits yield: %v, %q", level, wrong)
+	}
+}
+
+// TestJudgePause: a time in which no capd ran is told to who did not look since.
+func TestJudgePause(t *testing.T) {
+	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name   string
+		pause  Pause
+		looked time.Time
+		want   string
+	}{
+		{"first run", Pause{}, time.Time{}, ""},
+		{"first look", Pause{now.Add(-time.Hour), now}, time.Time{}, "nothing was recorded into \"/x\" from 2026-01-02T11:00:00Z to 2026-01-02T12:00:00Z: capd did not run"},
+		{"looked", Pause{now.Add(-time.Hour), now}, now.Add(time.Second), ""},
+		{"looked before", Pause{now.Add(-time.Hour), now}, now.Add(-time.Second), "capd did not run"},
+	} {
+		s := Status{Looked: c.looked, Interfaces: []Interface{{State: Recording}}, Directories: []Directory{{Path: "/x", Pause: c.pause}}}
+		level, wrong := s.Judge()
+		if (level == Warning) != (c.want != "") || !strings.Contains(strings.Join(wrong, "; "), c.want) {
+			t.Errorf("%s: %v, %q", c.name, level, wrong)
+		}
 	}
 }

@@ -42,6 +42,8 @@ type Interface struct {
 	Files     []string  `json:"files"`            // that are being written, one for each ring
 
 	Counters
+	XDP      string    `json:"xdp,omitempty"`      // the XDP program that sees frames before capd: those that it takes are counted by nobody here
+	XDPUntil time.Time `json:"xdp_until,omitzero"` // when the last one before was gone
 	LastLoss time.Time `json:"last_loss,omitzero"` // when a counter of lost frames was last seen to rise
 	Rates    Rates     `json:"rates"`
 	Ring     Fill      `json:"ring"` // the kernel's; the fullest, where there are several
@@ -59,15 +61,21 @@ type Counters struct {
 	Pending       uint64 `json:"pending"`        // of these, in memory on their way to the disk
 	KernelDropped uint64 `json:"kernel_dropped"` // of these, dropped because the ring was full
 	CapdDropped   uint64 `json:"capd_dropped"`   // of these, not written by capd
-	NICDropped    uint64 `json:"nic_dropped"`    // dropped by the interface: not received
+	NICDropped    uint64 `json:"nic_dropped"`    // lost before the kernel met them: not received
+	NICDiscarded  uint64 `json:"nic_discarded"`  // dropped as the interface's statistics have it, recorded or not: no loss
 	Freezes       uint64 `json:"freezes"`        // times that the ring was full
-	Truncated     uint64 `json:"truncated"`      // frames cut by the snaplen
+	Truncated     uint64 `json:"truncated"`      // frames that were cut
+	Oversized     uint64 `json:"oversized"`      // of these, cut though the snaplen did not ask for it
 	Bytes         uint64 `json:"bytes"`          // captured, of the frames taken from the kernel
 	Finished      uint64 `json:"finished"`       // files
 	FileBytes     int64  `json:"file_bytes"`     // of finished files
 	Failures      uint64 `json:"failures"`       // files that could not be finished in order
 	Waits         uint64 `json:"waits"`          // times that the ring had to hold frames because the disk was behind
 }
+
+// Flawed returns how many frames are missing from the files, or not whole there
+// although that was asked for.
+func (c *Counters) Flawed() uint64 { return c.Lost() + c.Oversized }
 
 // Lost returns how many frames are missing from the files.
 func (c *Counters) Lost() uint64 { return c.KernelDropped + c.CapdDropped + c.NICDropped }
@@ -149,7 +157,8 @@ type Directory struct {
 	Total        uint64 `json:"total"` // bytes of the file system; 0: unknown
 	Floor        bool   `json:"floor"` // limits want files gone that keep_bytes, keep_age or keep_count keeps
 
-	Waiting []StepWait `json:"waiting"` // by step; those that no file waits for are left out
+	Pause   Pause      `json:"pause,omitzero"` // before this run: what came then is in no file; absent where no run was before
+	Waiting []StepWait `json:"waiting"`        // by step; those that no file waits for are left out
 }
 
 // A StepWait tells of the files that wait for a step: it has not succeeded for
@@ -159,6 +168,12 @@ type StepWait struct {
 	Files int    `json:"files"`           // for which it is the first that has not succeeded
 	Kept  int    `json:"kept"`            // files that a limit wants gone, but keep_until keeps until the step has succeeded
 	Limit string `json:"limit,omitempty"` // that yields so
+}
+
+// A Pause is a time in which nothing was recorded, because no capd ran.
+type Pause struct {
+	Begin time.Time `json:"begin"` // up to here the run before recorded
+	End   time.Time `json:"end"`   // and from here this one
 }
 
 // A Selection says which files to hold or to release.

@@ -1,6 +1,9 @@
 package control
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // A Level is how good or bad a status is, as monitoring counts it.
 type Level int
@@ -8,7 +11,7 @@ type Level int
 // Levels; the numbers are exit codes that monitoring knows.
 const (
 	OK       Level = 0 // everything is recorded
-	Warning  Level = 1 // frames were lost since the last look, an interface is waited for, or limits yield to a step
+	Warning  Level = 1 // frames were lost or capd did not run since the last look, frames may not reach capd, an interface is waited for, or limits yield to a step
 	Critical Level = 2 // an interface is down, its disk fails, or capd does not answer
 )
 
@@ -37,9 +40,15 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		case Suspended:
 			note(Critical, "%q can't be written to %s", iface.Name, iface.Directory)
 		}
+		switch {
+		case iface.XDP != "" && iface.State != Ended:
+			note(Warning, "%q: %s, is attached: frames may not reach capd", iface.Name, iface.XDP)
+		case iface.XDPUntil.After(s.Looked):
+			note(Warning, "%q: an XDP program was attached until %s: frames may not have reached capd", iface.Name, iface.XDPUntil.UTC().Format(time.RFC3339))
+		}
 		if iface.LastLoss.After(s.Looked) {
-			note(Warning, "%q lost frames (%d by the kernel, %d by capd, %d by the interface since the start)",
-				iface.Name, iface.KernelDropped, iface.CapdDropped, iface.NICDropped)
+			note(Warning, "%q lost frames, or parts of them (%d by the kernel, %d by capd, %d by the interface, %d cut as too large since the start)",
+				iface.Name, iface.KernelDropped, iface.CapdDropped, iface.NICDropped, iface.Oversized)
 		}
 	}
 	for i := range s.Directories {
@@ -48,6 +57,10 @@ func (s *Status) Judge() (level Level, wrong []string) {
 			if w.Kept > 0 {
 				note(Warning, "%q is over its limit %s: %d files stay until step %s has succeeded", d.Path, w.Limit, w.Kept, w.Step)
 			}
+		}
+		if d.Pause.End.After(s.Looked) {
+			note(Warning, "nothing was recorded into %q from %s to %s: capd did not run",
+				d.Path, d.Pause.Begin.UTC().Format(time.RFC3339), d.Pause.End.UTC().Format(time.RFC3339))
 		}
 	}
 	if running == 0 {

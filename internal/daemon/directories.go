@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"capd/config"
+	"capd/internal/control"
 	"capd/internal/retain"
 	"capd/internal/text"
 	"capd/ledger"
@@ -43,6 +44,7 @@ type directory struct {
 	finish *finisher
 	lock   *store.Lock
 	book   *book
+	pause  control.Pause      // before this run; zero if no run was before
 	told   bool               // the ledger has this run's start
 	unkeep context.CancelFunc // ends retention; nil before it began
 	kept   chan struct{}      // closed: retention has ended
@@ -150,6 +152,9 @@ func (d *directory) fill(path string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if now := time.Now(); !history.Until.IsZero() && history.Until.Before(now) {
+		d.pause = control.Pause{Begin: history.Until, End: now}
+	}
 	d.book = openBook(l, log.With("directory", path))
 	lines, err := unlisted(d.store, history) // before salvage adds to what is finished
 	if err != nil {
@@ -180,6 +185,9 @@ func (d *directory) salvage(history *ledger.History, log *slog.Logger) error {
 			// A file that failed did not end with the run.
 			if iface := r.Name.Interface; !told && r.Last.After(last[iface]) {
 				last[iface] = r.Last
+				if r.Last.After(d.pause.Begin) && r.Last.Before(d.pause.End) {
+					d.pause.Begin = r.Last
+				}
 			}
 		}
 	}

@@ -122,7 +122,7 @@ func (i *interfaces) changes(log *slog.Logger) (changed <-chan struct{}, end fun
 // sameLink reports whether an interface is what it was, for a recorder.
 func sameLink(a, b capture.Interface) bool {
 	return a.Index == b.Index && a.LinkType == b.LinkType && a.MTU == b.MTU && a.Up == b.Up && a.Running == b.Running &&
-		bytes.Equal(a.Address, b.Address)
+		bytes.Equal(a.Address, b.Address) && a.XDP == b.XDP
 }
 
 // missing returns a setup.MissingError for the first interface that is not there and

@@ -92,7 +92,7 @@ func (s *sampler) row(i *iface, now time.Time) *row {
 		s.rows[i.name] = r
 	}
 	c := countersOf(&i.total)
-	if lost := c.Lost(); lost > r.lost {
+	if lost := c.Flawed(); lost > r.lost {
 		r.lost, r.lastLoss = lost, now
 	}
 	r.ringHigh = max(r.ringHigh, i.ring)

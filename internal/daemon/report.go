@@ -19,6 +19,8 @@ type iface struct {
 	since     time.Time
 	directory string
 	filter    string
+	xdp       string
+	xdpUntil  time.Time
 	files     []string
 	ring      float64 // how full the fullest ring is
 	pool      float64
@@ -59,6 +61,12 @@ func (i *iface) add(s *Status) {
 	w := &s.Writer
 	i.poolHigh = max(i.poolHigh, part(w.HighChunks, w.Chunks))
 	i.directory, i.filter = s.Directory, s.Filter
+	if s.XDP != "" {
+		i.xdp = s.XDP
+	}
+	if s.XDPUntil.After(i.xdpUntil) {
+		i.xdpUntil = s.XDPUntil
+	}
 	if s.State == Ended && i.state != Ended {
 		return // says nothing of now
 	}
@@ -103,7 +111,7 @@ func (d *Daemon) Report() control.Status {
 	}
 	for _, i := range all {
 		out := control.Interface{
-			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter,
+			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter, XDP: i.xdp, XDPUntil: i.xdpUntil,
 			Files:    append([]string{}, i.files...),
 			Counters: countersOf(&i.total),
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},
@@ -165,7 +173,7 @@ func keptIn(d *directory) *kept {
 		directory: control.Directory{
 			Path: d.path, Files: stats.Files, Bytes: stats.Bytes, Held: stats.Held,
 			Deleted: stats.Deleted, DeletedBytes: stats.DeletedBytes, Free: stats.Space.Free, Total: stats.Space.Total,
-			Floor: stats.Floor, Waiting: waiting(&stats),
+			Floor: stats.Floor, Pause: d.pause, Waiting: waiting(&stats),
 		},
 		of:         d,
 		interfaces: make(map[string]control.Kept),

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"capd/capture"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -223,5 +225,82 @@ func TestRotateFiles(t *testing.T) {
 		}
 		r.end()
 		verify(t, r.files("v1"), 1, 100, 0)
+	})
+}
+
+// TestReportRestart: a time in which no capd ran is in the status as it is in the
+// ledger.
+func TestReportRestart(t *testing.T) {
+	onFake(t, func(t *testing.T, n network) {
+		v1 := n.add("v1")
+		r := newRig(t, n, nil, "v1")
+		judge := func() (control.Level, string) {
+			r.await("recording", func() bool { return r.status("v1").State == Recording })
+			s := r.d.Report()
+			level, wrong := s.Judge()
+			return level, strings.Join(wrong, "; ")
+		}
+		r.start(r.options())
+		r.send(v1, 1, 0, 10, "v1")
+		if level, wrong := judge(); level != control.OK {
+			t.Errorf("first run: %v, %s", level, wrong)
+		}
+		r.end()
+		ended := time.Now()
+		time.Sleep(time.Hour)
+		again := time.Now()
+		r.done = make(chan error, 1)
+		r.start(r.options())
+		r.send(v1, 1, 10, 20, "v1")
+		want := fmt.Sprintf("from %s to %s: capd did not run", ended.UTC().Format(time.RFC3339), again.UTC().Format(time.RFC3339))
+		if level, wrong := judge(); level != control.Warning || !strings.Contains(wrong, want) {
+			t.Errorf("second run: %v, %s, want %s", level, wrong, want)
+		}
+		s := r.d.Report()
+		s.Looked = time.Now().Add(time.Second)
+		if level, wrong := s.Judge(); level != control.OK {
+			t.Errorf("at the next look: %v, %q", level, wrong)
+		}
+		r.end()
+		v, err := ledger.Judge(ledger.Read(r.dir, nil), ledger.Question{})
+		if err != nil || len(v) != 1 || len(v[0].Missing) != 1 || v[0].Missing[0].Cause != ledger.CauseStopped {
+			t.Errorf("%+v, %v", v, err)
+		}
+	})
+}
+
+// TestReportInterface: what the interface's statistics call dropped is no loss,
+// and what its card or an XDP program took is told.
+func TestReportInterface(t *testing.T) {
+	onFake(t, func(t *testing.T, n network) {
+		v1 := n.add("v1")
+		r := newRig(t, n, nil, "v1")
+		r.start(r.options())
+		r.send(v1, 1, 0, 10, "v1")
+		change := func(f func(i *capture.Interface)) (control.Interface, control.Level) {
+			v1.(fakeWire).Change(f)
+			time.Sleep(3 * time.Second)
+			s := r.d.Report()
+			level, _ := s.Judge()
+			return s.Interfaces[0], level
+		}
+		i, level := change(func(i *capture.Interface) { i.NICDiscarded += 10 })
+		if i.NICDiscarded != 10 || i.Lost() != 0 || level != control.OK || !i.LastLoss.IsZero() {
+			t.Errorf("discarded: %v, %+v", level, i)
+		}
+		if i, level = change(func(i *capture.Interface) { i.NICDropped += 3 }); i.NICDropped != 3 || level != control.Warning {
+			t.Errorf("dropped: %v, %+v", level, i)
+		}
+		if i, _ = change(func(i *capture.Interface) { i.XDP = capture.XDP{Mode: "native", Program: 7} }); i.XDP != "XDP program 7, native" {
+			t.Errorf("XDP: %+v", i)
+		}
+		if i, _ = change(func(i *capture.Interface) { i.XDP = capture.XDP{} }); i.XDP != "" || i.XDPUntil.IsZero() {
+			t.Errorf("XDP gone: %+v", i)
+		}
+		r.end()
+		v, err := ledger.Judge(ledger.Read(r.dir, nil), ledger.Question{})
+		if err != nil || len(v) != 1 || v[0].Total.NICDropped != 3 || v[0].Total.NICDiscarded != 10 || v[0].Lost() != 3 || len(v[0].Missing) != 2 {
+			t.Errorf("%+v, %v", v, err)
+		}
 	})
 }

@@ -59,7 +59,7 @@ func countersOf(s *Status) control.Counters {
 		Received: s.Received, Written: s.Written, KernelDropped: s.KernelDropped, CapdDropped: s.Dropped,
 		// Received was read last, so that it is the largest: see Recorder.Status.
 		Pending:    s.Received - min(s.Received, s.Written+s.KernelDropped+s.Dropped),
-		NICDropped: s.NICDropped, Freezes: s.Freezes, Bytes: s.Bytes,
-		Truncated: w.Truncated, Finished: w.Files, FileBytes: w.FileBytes, Failures: w.Failures, Waits: w.Waits,
+		NICDropped: s.NICDropped, NICDiscarded: s.NICDiscarded, Freezes: s.Freezes, Bytes: s.Bytes,
+		Truncated: w.Truncated, Oversized: w.Oversized, Finished: w.Files, FileBytes: w.FileBytes, Failures: w.Failures, Waits: w.Waits,
 	}
 }

@@ -33,7 +33,11 @@ func (t *tasks) start(ctx context.Context, one task) {
 	t.log.Debug("task begins", "task", one.String())
 	t.running.Go(func() {
 		err := one.Run(ctx)
-		t.log.Debug("task has ended", "task", one.String(), "error", err)
+		if err != nil {
+			t.log.Debug("task has failed", "task", one.String(), "error", err)
+		} else {
+			t.log.Debug("task has ended", "task", one.String())
+		}
 		t.end(one, err)
 	})
 }

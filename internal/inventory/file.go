@@ -49,7 +49,7 @@ type Told struct {
 	Last          time.Time     `json:"last,omitzero"`  // and of the last
 	Packets       uint64        `json:"packets"`
 	Bytes         uint64        `json:"bytes"` // of the packets
-	Lost          uint64        `json:"lost"`  // frames that are not in the file: the sum of the next three
+	Lost          *uint64       `json:"lost"`  // frames that are not in the file: the sum of the next three; nil where that is unknown, as the file is not clean
 	KernelDropped uint64        `json:"kernel_dropped"`
 	CapdDropped   uint64        `json:"capd_dropped"`
 	NICDropped    uint64        `json:"nic_dropped"`
@@ -119,9 +119,11 @@ func (f *File) end(e *ledger.Entry) {
 	f.End = e.End
 	f.Told = &Told{
 		First: e.First, Last: e.Last, Packets: e.Packets, Bytes: e.Bytes,
-		Lost:          e.KernelDropped + e.CapdDropped + e.NICDropped,
 		KernelDropped: e.KernelDropped, CapdDropped: e.CapdDropped, NICDropped: e.NICDropped,
 		Reason: e.Reason, Clean: e.Clean,
+	}
+	if lost := e.KernelDropped + e.CapdDropped + e.NICDropped; e.Clean {
+		f.Lost = &lost
 	}
 	if f.State != Compressed {
 		f.Size = int64(e.Size)

@@ -10,9 +10,10 @@ import (
 type families struct {
 	build, start                                 *prometheus.Desc
 	received, packets, pending, bytes            *prometheus.Desc
-	nic, truncated, freezes, waits               *prometheus.Desc
+	nic, discarded, truncated, oversized         *prometheus.Desc
+	freezes, waits                               *prometheus.Desc
 	files, fileBytes, failures                   *prometheus.Desc
-	state, since, lastLoss                       *prometheus.Desc
+	state, since, lastLoss, xdp                  *prometheus.Desc
 	ring, ringHigh, ringSize                     *prometheus.Desc
 	pool, poolHigh, poolSize                     *prometheus.Desc
 	writes, syncs                                *prometheus.Desc
@@ -36,8 +37,10 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		packets:   iface("packets_total", "Frames that the kernel met, by what became of them.", "outcome"),
 		pending:   iface("pending_packets", "Frames in memory on their way to the disk."),
 		bytes:     iface("bytes_total", "Bytes captured of the frames taken from the kernel."),
-		nic:       iface("nic_dropped_packets_total", "Frames that the interface dropped before the kernel met them."),
-		truncated: iface("truncated_packets_total", "Frames cut by the snaplen."),
+		nic:       iface("nic_dropped_packets_total", "Frames that were lost before the kernel met them."),
+		discarded: iface("nic_discarded_packets_total", "Frames that the interface's statistics call dropped, recorded or not: no loss."),
+		truncated: iface("truncated_packets_total", "Frames that were cut."),
+		oversized: iface("oversized_packets_total", "Frames that were cut though the snaplen did not ask for it."),
 		freezes:   iface("ring_freezes_total", "Times that the kernel's ring was full."),
 		waits:     iface("pool_waits_total", "Times that the ring had to hold frames because the disk was behind."),
 		files:     iface("files_total", "Files finished."),
@@ -46,7 +49,8 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 
 		state:    iface("interface_state", "1 for the state that the interface is in, 0 for the others.", "state"),
 		since:    iface("interface_state_since_timestamp_seconds", "When the state began, in seconds since 1970."),
-		lastLoss: iface("last_loss_timestamp_seconds", "When frames were last lost, in seconds since 1970; 0: never since the start."),
+		lastLoss: iface("last_loss_timestamp_seconds", "When frames were last lost, or not kept whole, in seconds since 1970; 0: never since the start."),
+		xdp:      iface("interface_xdp_attached", "1 while an XDP program sees the interface's frames before capd, else 0."),
 		ring:     iface("ring_fill_ratio", "How full the fullest ring of the kernel is, 0 to 1."),
 		ringHigh: iface("ring_fill_high_ratio", "The most of ring_fill_ratio since the start, looked at once a second."),
 		ringSize: iface("ring_size_bytes", "Memory of the kernel's rings."),
@@ -83,7 +87,9 @@ func (f *families) traffic(out sink, i *control.Interface) {
 	out.gauge(f.pending, float64(i.Pending), i.Name)
 	out.counter(f.bytes, float64(i.Bytes), i.Name)
 	out.counter(f.nic, float64(i.NICDropped), i.Name)
+	out.counter(f.discarded, float64(i.NICDiscarded), i.Name)
 	out.counter(f.truncated, float64(i.Truncated), i.Name)
+	out.counter(f.oversized, float64(i.Oversized), i.Name)
 	out.counter(f.freezes, float64(i.Freezes), i.Name)
 	out.counter(f.waits, float64(i.Waits), i.Name)
 	out.counter(f.files, float64(i.Finished), i.Name)
@@ -97,6 +103,7 @@ func (f *families) condition(out sink, i *control.Interface) {
 	}
 	out.gauge(f.since, seconds(i.Since), i.Name)
 	out.gauge(f.lastLoss, seconds(i.LastLoss), i.Name)
+	out.gauge(f.xdp, one(i.XDP != ""), i.Name)
 	out.gauge(f.ring, i.Ring.Now, i.Name)
 	out.gauge(f.ringHigh, i.Ring.High, i.Name)
 	out.gauge(f.ringSize, float64(i.Ring.Size), i.Name)

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"runtime"
+	"time"
 
 	"capd/capture"
 	"capd/internal/text"
@@ -16,6 +17,7 @@ type device struct {
 	link    link
 	handle  *capture.Handle // nil unless it is read
 	taken   uint64          // frames of the handle's batches that were written or counted
+	opened  time.Time       // before the first frame that the Device can have
 }
 
 func (d *device) isOpen() bool { return d.Device != nil }
@@ -58,6 +60,7 @@ func (d *device) openGated(t *Takeover) error {
 // take has the source open the device.
 func (d *device) take(gated bool) (err error) {
 	d.link.refresh(0)
+	d.opened = time.Now()
 	if d.Device, err = d.r.cfg.Source.Open(d.link.now.LinkType, gated); err != nil {
 		d.Device = nil
 		return err

@@ -34,6 +34,7 @@ type loop struct {
 
 	device device
 	gap    gap
+	cover  cover
 
 	missed time.Time // when it began to wait for the interface
 	ceased time.Time // when reception was ended, while its last frames are read; zero else
@@ -50,7 +51,8 @@ func newLoop(r *Recorder) *loop {
 	l := &loop{
 		r: r, phase: opening,
 		device: device{r: r, link: newLink(r.cfg.Lane.Interface, r.cfg.Shared)},
-		gap:    gap{lane: r.cfg.Lane, note: r.cfg.Note, born: time.Now()},
+		gap:    gap{lane: r.cfg.Lane, note: r.cfg.Note, ended: func(from, to time.Time) { r.writer.Interrupted(from, to) }, born: time.Now()},
+		cover:  cover{lane: r.cfg.Lane, note: r.cfg.Note, log: r.log, shown: &r.shown},
 		before: r.cfg.Takeover, after: handoff{exit: &r.exit},
 		pkts: make([]pcap.Packet, group),
 	}
@@ -107,14 +109,16 @@ func (l *loop) to(e event) {
 		l.gap.begin(ledger.CauseDown, l.time())
 		l.r.log.Warn("interface is down")
 	case next == recording && from == down:
-		l.gap.over()
+		l.gap.over(l.time())
 		l.r.log.Info("interface is up again")
 	case next == recording:
-		l.gap.over()
+		l.gap.over(l.device.opened)
 		l.device.announce()
+		l.cover.turn(l.device.link.now.XDP, l.device.opened)
 	case next == waiting && from != waiting:
 		l.gap.begin(ledger.CauseAbsent, l.missed)
 		complain(l.r.log, l.cause)
+		l.cover.end(l.missed)
 	}
 	if from == opening && !l.ready {
 		l.ready = true
@@ -160,6 +164,12 @@ func (l *loop) tick() {
 	}
 }
 
+// patience is how long to wait for frames: until something is due, and not longer
+// than idle.
+func patience(r *Recorder) time.Duration {
+	return min(idle, max(r.writer.Due(r.progress.now()), time.Millisecond))
+}
+
 // attach begins to read the interface, unless the end has come. A device that is
 // open has collected frames even then.
 func (l *loop) attach(ctx context.Context) event {
@@ -195,7 +205,7 @@ func (l *loop) pause(ctx context.Context) {
 	case errors.Is(l.cause, ErrHeld):
 		wait = idle
 	}
-	timer := time.NewTimer(idle)
+	timer := time.NewTimer(patience(l.r))
 	defer timer.Stop()
 	for began := time.Now(); time.Since(began) < wait; {
 		select {
@@ -205,7 +215,7 @@ func (l *loop) pause(ctx context.Context) {
 			l.full = true
 			return
 		case <-timer.C:
-			timer.Reset(idle)
+			timer.Reset(patience(l.r))
 			l.tick()
 		}
 		if l.device.link.back() {
@@ -220,7 +230,7 @@ func (l *loop) read(ctx context.Context) {
 		l.stop()
 		return
 	}
-	batch, err := l.device.handle.Next(idle)
+	batch, err := l.device.handle.Next(patience(l.r))
 	l.tick()
 	switch {
 	case errors.Is(err, capture.ErrDown):
@@ -261,7 +271,7 @@ func (l *loop) stop() {
 // drain reads one batch of those that came before reception ended. What became
 // of the interface since is no matter to them.
 func (l *loop) drain() {
-	batch, err := l.device.handle.Next(idle)
+	batch, err := l.device.handle.Next(patience(l.r))
 	l.tick()
 	switch {
 	case errors.Is(err, capture.ErrDown):
@@ -303,6 +313,9 @@ func (l *loop) record(batch *capture.Batch) {
 		if l.before != nil {
 			own = l.own(own)
 		}
+		if l.phase == down && len(own) > 0 && own[0].Time().After(l.gap.open.Begin) {
+			l.gap.over(own[0].Time()) // it is up, as the list of interfaces will show
+		}
 		n = l.r.cfg.Shared.Quota.take(len(own))
 		l.after.remember(own[:n])
 		l.r.writer.Write(own[:n])
@@ -338,6 +351,7 @@ func (l *loop) compare() {
 	}
 	address := link.now.Address.String()
 	there := link.refresh(l.device.Index())
+	l.cover.turn(link.now.XDP, l.time())
 	l.cause = nil
 	if link.renamed() {
 		l.cause = errRenamed
@@ -356,7 +370,8 @@ func (l *loop) end() error {
 	r := l.r
 	l.device.close()
 	r.cfg.Source.Leave()
-	l.gap.end()
+	l.gap.end(l.time())
+	l.cover.end(l.time())
 	l.after.end(r.cfg.Lane, r.writer.End())
 	return r.writer.Close(r.orders.giveUp)
 }

@@ -31,7 +31,7 @@ func (p *Progress) Stuck(turn, call time.Duration) error {
 	// In this order: one that the disk has just let go has time to turn.
 	since := p.now() - time.Duration(p.turned.Load())
 	disk := p.r.writer.Busy()
-	state, _ := p.r.shown.get()
+	state := p.r.shown.get().state
 	switch {
 	case disk > call:
 		return fmt.Errorf("interface %s: a call to the disk has not returned for %v", name, disk.Round(time.Millisecond))

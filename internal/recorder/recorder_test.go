@@ -335,6 +335,7 @@ func TestRenamedAway(t *testing.T) {
 		if got := s.gaps(); len(got) != 1 || !strings.HasPrefix(got[0], "interface absent 2") {
 			t.Errorf("gaps %q", got)
 		}
+		s.inOrder()
 		if n := strings.Count(s.logged(), "nothing takes its new name"); n != 1 || strings.Contains(s.logged(), "interface is not there") {
 			t.Errorf("the log says so %d times", n)
 		}

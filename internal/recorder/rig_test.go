@@ -147,6 +147,26 @@ func (s *stand) gaps() (all []string) {
 	return all
 }
 
+// inOrder checks that no file begins within a gap, and that no quiet time has one.
+func (s *stand) inOrder() {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.lines {
+		if g.Kind != ledger.KindGap || g.End.IsZero() {
+			continue
+		}
+		for _, e := range s.lines {
+			switch {
+			case e.Kind == ledger.KindFile && g.Begin.Before(e.Begin) && e.Begin.Before(g.End):
+				s.t.Errorf("file %s begins at %v, in the gap %q from %v to %v", e.Name, e.Begin, g.Cause, g.Begin, g.End)
+			case e.Kind == ledger.KindQuiet && e.Begin.Before(g.End) && g.Begin.Before(e.End):
+				s.t.Errorf("quiet from %v to %v, and a gap %q from %v to %v", e.Begin, e.End, g.Cause, g.Begin, g.End)
+			}
+		}
+	}
+}
+
 // settings are those of a small recorder.
 func settings(name string) *config.Interface {
 	c := &config.Interface{Name: name, Recording: config.Default().Recording}
@@ -197,6 +217,9 @@ func (a *attempt) run() *attempt {
 	a.stand.t.Cleanup(func() {
 		a.stop()
 		<-over
+		if strings.Contains(a.stand.logged(), "error=<nil>") {
+			a.stand.t.Error("the log complains of no error")
+		}
 		if a.stand.t.Failed() {
 			a.stand.t.Log(a.stand.logged())
 		}

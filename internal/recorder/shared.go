@@ -1,6 +1,9 @@
 package recorder
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -41,6 +44,18 @@ func (s *Snapshot) Find(name string, index int) (capture.Interface, bool) {
 		}
 	}
 	return capture.Interface{}, false
+}
+
+// program returns the XDP program of the first interface by name that has one, and
+// names the interface.
+func (s *Snapshot) program() capture.XDP {
+	for _, name := range slices.Sorted(maps.Keys(s.ByName)) {
+		if x := s.ByName[name].XDP; x.Attached() {
+			x.Name = strings.TrimSpace(x.Name + " on " + name)
+			return x
+		}
+	}
+	return capture.XDP{}
 }
 
 // Links has the newest Snapshot. One goroutine at a time publishes, anybody may

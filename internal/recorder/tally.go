@@ -41,7 +41,7 @@ func (t *tally) read() counters {
 // drops returns what was lost before the writer.
 func (t *tally) drops() writer.Drops {
 	k := t.read()
-	return writer.Drops{Kernel: k.Dropped, Freezes: k.Freezes, NIC: k.NICDropped, Unread: k.Corrupt + k.unread}
+	return writer.Drops{Kernel: k.Dropped, Freezes: k.Freezes, NIC: k.NICDropped, Discarded: k.NICDiscarded, Unread: k.Corrupt + k.unread}
 }
 
 // refresh asks the interface for its own counter. It may wait.
@@ -94,7 +94,7 @@ func (t *tally) repeat(frames int) {
 func sum(past, now capture.Stats) capture.Stats {
 	return capture.Stats{
 		Received: past.Received + now.Received, Dropped: past.Dropped + now.Dropped, Corrupt: past.Corrupt + now.Corrupt,
-		Freezes: past.Freezes + now.Freezes, NICDropped: past.NICDropped + now.NICDropped,
+		Freezes: past.Freezes + now.Freezes, NIC: past.NIC.Plus(now.NIC),
 		RingBlocks: now.RingBlocks, FilledBlock: now.FilledBlock,
 	}
 }

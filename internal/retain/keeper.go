@@ -201,7 +201,11 @@ func (k *Keeper) space(now time.Time) store.Space {
 	s, err := k.opt.Space()
 	if (err != nil) != k.spaceErr {
 		k.spaceErr = err != nil
-		k.opt.Log.Warn("ask the file system for its space", "directory", k.dir.Path(), "error", err)
+		if err != nil {
+			k.opt.Log.Warn("the file system does not tell its space: min_free deletes nothing", "directory", k.dir.Path(), "error", err)
+		} else {
+			k.opt.Log.Info("the file system tells its space again", "directory", k.dir.Path())
+		}
 	}
 	if err != nil {
 		return store.Space{Free: enough}

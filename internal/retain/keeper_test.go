@@ -1,6 +1,7 @@
 package retain
 
 import (
+	"bytes"
 	"capd/ledger"
 	"capd/store"
 	"context"
@@ -239,6 +240,14 @@ func TestKeeperForeignDisk(t *testing.T) {
 			return store.Space{Free: free, Total: 10000}, nil
 		},
 	}
+	var log bytes.Buffer // of the keeper's goroutine
+	opt.Log = slog.New(slog.NewTextHandler(&log, nil))
+	defer func() {
+		text := log.String()
+		if strings.Count(text, "error=broken") != 1 || strings.Count(text, "tells its space again") != 1 || strings.Contains(text, "<nil>") {
+			t.Errorf("the log says\n%s", text)
+		}
+	}()
 	files := func() int { return len(listNames(t, dir)) }
 	keep(t, dir, opt, func(k *Keeper, l *told) {
 		time.Sleep(time.Hour)

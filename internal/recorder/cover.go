@@ -1,0 +1,52 @@
+package recorder
+
+import (
+	"log/slog"
+	"time"
+
+	"capd/capture"
+	"capd/ledger"
+	"capd/store"
+)
+
+// A cover is the XDP program that sees the interface's frames before capd, and the
+// ledger's line of it. Of several lanes the first one writes it.
+type cover struct {
+	lane    store.Lane
+	note    func(ledger.Entry)
+	log     *slog.Logger
+	shown   *shown
+	program capture.XDP
+	open    ledger.Entry // without a Kind there is none
+}
+
+// turn takes over which program is attached.
+func (c *cover) turn(to capture.XDP, at time.Time) {
+	if c.program == to {
+		return
+	}
+	was := c.program
+	c.end(at)
+	c.program = to
+	if !to.Attached() {
+		c.log.Info("no XDP program sees frames before capd any more", "program", was.String())
+		return
+	}
+	c.shown.cover(to.String(), at)
+	if c.lane.Number > 1 {
+		return
+	}
+	c.log.Warn("an XDP program is attached: frames may not reach capd", "program", to.String())
+	c.open = ledger.XDPAttached(c.lane.Interface, at, to.String())
+	c.note(c.open)
+}
+
+// end ends the line that is open, if there is one: the program is gone, or the
+// interface is not recorded.
+func (c *cover) end(at time.Time) {
+	if c.open.Kind != "" {
+		c.note(ledger.XDPDetached(c.open, at))
+	}
+	c.open, c.program = ledger.Entry{}, capture.XDP{}
+	c.shown.cover("", at)
+}
