@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture"
 	"capd/internal/testnet"
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
 // tags returns the frame with VLAN tags (protocol and TCI each) in it.

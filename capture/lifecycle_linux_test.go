@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture"
 	"capd/internal/testnet"
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
 // numbered returns a frame that carries the number.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/internal/testnet"
+
+	"golang.org/x/sys/unix"
 )
 
 // openLive opens a packet socket on the interface that sees what arrives, and

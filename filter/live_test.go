@@ -10,10 +10,10 @@ import (
 	"testing"
 	"unsafe"
 
+	"capd/internal/testnet"
+
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
-
-	"capd/internal/testnet"
 )
 
 // As root, for the sake of tcpdump: see TestSideBySide.

@@ -2,10 +2,6 @@ package packaging_test
 
 import (
 	"bytes"
-	"capd/internal/testsystemd"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -16,6 +12,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/internal/testsystemd"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // state is where the packages' configuration records into.

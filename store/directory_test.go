@@ -1,7 +1,6 @@
 package store
 
 import (
-	"capd/pcap"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"capd/pcap"
 )
 
 func nameOf(iface string, seq int) Name {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"capd/pcap"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/pcap"
 
 	"golang.org/x/sys/unix"
 )

@@ -1,11 +1,12 @@
 package writer
 
 import (
-	"capd/store"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"capd/store"
 
 	"golang.org/x/sys/unix"
 )

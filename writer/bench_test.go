@@ -1,15 +1,16 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // BenchmarkWrite measures the recorder's side: encoding, handing chunks to the disk, and waiting

@@ -1,9 +1,6 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +8,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // TestCheckpoints: a checkpoint describes exactly what the file holds before its offset, at

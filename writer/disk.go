@@ -1,8 +1,6 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/store"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +9,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"capd/ledger"
+	"capd/store"
 )
 
 // writers is how many writes of one recorder run at the same time. With fewer, the latency of

@@ -1,11 +1,6 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
-	"capd/writer"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +9,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 )
 
 // loses is the damage that a fault does.

@@ -1,10 +1,6 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/store"
-	"capd/writer"
 	"io"
 	"path/filepath"
 	"slices"
@@ -12,6 +8,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 )
 
 // TestPowerCut: a file that was reported as finished exists after the next boot, whole and with its

@@ -1,16 +1,17 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/store"
-	"capd/writer"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 )
 
 var realFileSystems = []string{"ext4", "xfs", "btrfs"}

@@ -1,10 +1,6 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/writer"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,6 +11,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/writer"
 )
 
 // noon is the start time of the tests' clocks.

@@ -1,13 +1,14 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/writer"
 	"context"
 	"errors"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/writer"
 )
 
 // TestStalledWrite: while a write hangs, packets wait in chunks; when no chunk is free, Write

@@ -1,9 +1,6 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // A File is the report on one file after its end.

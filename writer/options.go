@@ -1,12 +1,13 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"io/fs"
 	"log/slog"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // Defaults for zero values in Options.

@@ -1,9 +1,10 @@
 package writer
 
 import (
-	"capd/ledger"
 	"errors"
 	"time"
+
+	"capd/ledger"
 
 	"golang.org/x/sys/unix"
 )

@@ -1,8 +1,9 @@
 package writer
 
 import (
-	"capd/store"
 	"fmt"
+
+	"capd/store"
 )
 
 // sync requests a sync of the current file, which protects what is on disk from a power cut. It is

@@ -8,14 +8,15 @@ package writer
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // reserveStep is how many bytes of a large file are preallocated at a time.

@@ -2,9 +2,6 @@ package writer
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -16,6 +13,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // noon is the start time of the tests' clocks.

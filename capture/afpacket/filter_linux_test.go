@@ -6,10 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/internal/testnet"
+
+	"golang.org/x/sys/unix"
 )
 
 // openFiltered opens the interface, gated or not.

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
+
+	"golang.org/x/sys/unix"
 )
 
 // OpenGroup opens n devices with a filter that takes nothing, joins them and

@@ -5,12 +5,12 @@ import (
 	"net/netip"
 	"slices"
 
+	"capd/capture/device"
+	"capd/pcap"
+
 	"github.com/jsimonetti/rtnetlink/v2"
 	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
-
-	"capd/capture/device"
-	"capd/pcap"
 )
 
 // Interfaces lists the interfaces.

@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
+
+	"golang.org/x/sys/unix"
 )
 
 // A reader reads a socket. Only its atomic fields are shared.

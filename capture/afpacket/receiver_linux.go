@@ -4,9 +4,9 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
 // A receiver reads frames from a socket one by one into memory of its own.

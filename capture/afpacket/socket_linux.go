@@ -6,10 +6,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
 // A socket is a packet socket and, unless the kernel refused it, its ring.

@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/internal/testnet"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestShrink(t *testing.T) {

@@ -5,9 +5,9 @@ package bpf
 import (
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
+
+	"golang.org/x/sys/unix"
 )
 
 func native() abi { return openbsd() }

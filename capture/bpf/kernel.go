@@ -11,11 +11,11 @@ import (
 	"syscall"
 	"unsafe"
 
-	"golang.org/x/net/route"
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/pcap"
+
+	"golang.org/x/net/route"
+	"golang.org/x/sys/unix"
 )
 
 // Open opens a device. The Config is complete.

@@ -12,10 +12,10 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/net/bpf"
-
 	"capd/capture/device"
 	"capd/filter"
+
+	"golang.org/x/net/bpf"
 )
 
 // A fakeKernel is the BPF part of one of the four kernels, as its bpf.c

@@ -4,11 +4,11 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/net/bpf"
-
 	"capd/capture/device"
 	"capd/filter"
 	"capd/pcap"
+
+	"golang.org/x/net/bpf"
 )
 
 // A port is the backend of a device. The system's lock guards it.

@@ -1,8 +1,9 @@
 package retain
 
 import (
-	"capd/store"
 	"time"
+
+	"capd/store"
 )
 
 // ByDisk is what ends a Reach where no limit does: the disk is full.

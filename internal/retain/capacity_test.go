@@ -1,11 +1,12 @@
 package retain
 
 import (
-	"capd/store"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"capd/store"
 )
 
 func TestReach(t *testing.T) {

@@ -1,7 +1,6 @@
 package retain
 
 import (
-	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"capd/store"
 )
 
 var errHeld = errors.New("held")

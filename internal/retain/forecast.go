@@ -1,10 +1,11 @@
 package retain
 
 import (
-	"capd/store"
 	"maps"
 	"slices"
 	"time"
+
+	"capd/store"
 )
 
 // A Forecast says how far back the files of an interface will reach.

@@ -1,7 +1,6 @@
 package retain
 
 import (
-	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"capd/store"
 )
 
 // Defaults of an Options' zero values.

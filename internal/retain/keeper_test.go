@@ -1,8 +1,6 @@
 package retain
 
 import (
-	"capd/ledger"
-	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +14,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"capd/ledger"
+	"capd/store"
 
 	"go.uber.org/goleak"
 )

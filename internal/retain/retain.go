@@ -7,12 +7,13 @@
 package retain
 
 import (
-	"capd/ledger"
-	"capd/store"
 	"cmp"
 	"math"
 	"slices"
 	"time"
+
+	"capd/ledger"
+	"capd/store"
 )
 
 // Limits bound what is kept of an interface or of a directory. A limit of 0 is

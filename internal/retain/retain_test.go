@@ -1,14 +1,15 @@
 package retain
 
 import (
-	"capd/pcap"
-	"capd/store"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"capd/pcap"
+	"capd/store"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)

@@ -2,9 +2,6 @@ package systemd_test
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -12,6 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // A count sends numbered frames, from 0, until it is ended.

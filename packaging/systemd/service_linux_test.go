@@ -3,9 +3,6 @@ package systemd_test
 
 import (
 	"bytes"
-	"capd/internal/testsystemd"
-	"capd/ledger"
-	"capd/store"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,6 +13,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/internal/testsystemd"
+	"capd/ledger"
+	"capd/store"
 )
 
 // A rig is a lab with capd installed.
