@@ -184,7 +184,7 @@ func (p *parser) id(q qual, t token) idExpr {
 		p.unexpected("a condition", starters())
 	}
 	if !q.known {
-		p.fail(t.off, "write host, net, port or proto before it", "neither %q nor anything before it has a qualifier", clip(t.text))
+		p.fail(t.off, "write host, net, port or proto before it", "%q has no qualifier, and no address or name before it has one", clip(t.text))
 	}
 	return idExpr{pos: pos(t.off), qual: q, id: t}
 }

@@ -65,8 +65,8 @@ func LinkTypes(name string) ([]pcap.LinkType, error) {
 	return []pcap.LinkType{link}, nil
 }
 
-// addresses returns the IP addresses by the interfaces' indices. They are asked
-// for once for all: with many interfaces one by one takes seconds.
+// addresses returns the IP addresses by interface index. One request returns all of them: with many
+// interfaces, a request for each would take seconds.
 func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
 	messages, err := conn.Address.List()
 	if err != nil {
@@ -77,7 +77,7 @@ func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
 		if m.Attributes == nil {
 			continue
 		}
-		// Of a point-to-point link the address is the peer's.
+		// On a point-to-point link, Address is the peer's.
 		ip := m.Attributes.Local
 		if ip == nil {
 			ip = m.Attributes.Address
@@ -89,8 +89,7 @@ func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
 	return all
 }
 
-// nicDropped returns how many frames the interface dropped before any capture;
-// 0 if it can't be known.
+// nicDropped returns how many frames the interface has dropped, or 0 if that is unknown.
 func nicDropped(index int) uint64 {
 	if index == 0 {
 		return 0
@@ -114,8 +113,8 @@ func dropped(link *rtnetlink.LinkMessage) uint64 {
 	return link.Attributes.Stats64.RXDropped + link.Attributes.Stats64.RXMissedErrors
 }
 
-// enlarging are the kernel's names of the offloads that join received frames,
-// or show sent ones before they are split.
+// enlarging are the kernel's names of the offloads that merge received frames, or that split sent
+// frames after they were captured.
 func enlarging() []string {
 	return []string{
 		"rx-gro", "rx-gro-hw", "rx-gro-list", "rx-udp-gro-forwarding", "rx-lro",
@@ -124,12 +123,12 @@ func enlarging() []string {
 	}
 }
 
-// Inspect returns what the driver of an interface says.
+// Inspect returns details that the driver of an interface reports.
 func Inspect(name string) (device.Details, error) {
 	d := device.Details{ClockIndex: -1}
 	_, index, err := lookup(name)
 	if err == nil && index == 0 {
-		err = device.ErrNoInterface // Any is no single one.
+		err = device.ErrNoInterface // Any is not one interface
 	}
 	if err != nil {
 		return d, err
@@ -139,7 +138,7 @@ func Inspect(name string) (device.Details, error) {
 		return d, err
 	}
 	defer e.Close()
-	// Each by itself: many drivers answer some of these only.
+	// Errors are ignored one by one: many drivers support only some of these.
 	d.Driver, _ = e.DriverName(name)
 	if features, err := e.Features(name); err == nil {
 		for _, f := range enlarging() {
@@ -149,7 +148,7 @@ func Inspect(name string) (device.Details, error) {
 		}
 	}
 	if speed, err := e.CmdGet(new(ethtool.EthtoolCmd), name); err == nil && int32(speed) > 0 {
-		d.SpeedMbps = int(speed) // All ones is unknown.
+		d.SpeedMbps = int(speed) // all ones means unknown
 	}
 	if ts, err := e.GetTimestampingInformation(name); err == nil {
 		d.ClockIndex = int(ts.PhcIndex)

@@ -12,8 +12,7 @@ import (
 
 func native() abi { return darwin() }
 
-// Our numbers are those of golang.org/x/sys, or this does not compile: the
-// only index is 0.
+// This compiles only if the numbers equal those of golang.org/x/sys: otherwise an index is not 0.
 var (
 	_ = [1]bool{}[biocGetLen^unix.BIOCGBLEN]
 	_ = [1]bool{}[biocSetLen^unix.BIOCSBLEN]
