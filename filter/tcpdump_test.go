@@ -78,7 +78,13 @@ func emptyFile(dir string, l LinkType) (string, error) {
 	h = append(h, make([]byte, 8)...)
 	h = binary.NativeEndian.AppendUint32(h, DefaultSnaplen)
 	h = binary.NativeEndian.AppendUint32(h, uint32(l))
-	return file, os.WriteFile(file, h, 0o644)
+	// Several goroutines may create the same file: tcpdump must not read it before it is complete.
+	f, err := os.CreateTemp(dir, "empty")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(h)
+	return file, errors.Join(err, f.Chmod(0o644), f.Close(), os.Rename(f.Name(), file))
 }
 
 func runTcpdump(args ...string) ([]bpf.RawInstruction, error) {

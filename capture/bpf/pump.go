@@ -158,9 +158,11 @@ func (r *pump) look() {
 	r.down = !state.up
 }
 
-// count reads the kernel's counters, before 32 bits can wrap twice.
+// count reads the kernel's counters often enough that 32 bits can't wrap twice between two reads.
 func (r *pump) count() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_ = r.sample() // Stats says what is wrong.
+	_ = r.sample() // Stats reports errors
 }
+
+// Stats reports errors
