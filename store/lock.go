@@ -32,14 +32,8 @@ const (
 // a crash.
 type Lock struct{ file *os.File }
 
-<<<<<<< HEAD
-// ErrInUse is what LockDirectory's error wraps when another process records
-// into the directory.
-var ErrInUse = hint.New("another capd records here", "two recorders need two directories")
-=======
 // ErrInUse is wrapped by LockDirectory's error when another process records into the directory.
-var ErrInUse = errors.New("another capd records here")
->>>>>>> f73dece (config, store: plain words in comments, messages and names)
+var ErrInUse = hint.New("another capd records here", "two recorders need two directories")
 
 // LockDirectory reserves the directory for this process.
 func LockDirectory(dir string) (*Lock, error) {

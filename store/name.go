@@ -1,29 +1,22 @@
-<<<<<<< HEAD
-// Package store is a directory of recordings: the names of its files and the
-// states that the names tell, what is in it, its lock and its space, and the
-// operations on files that every system does in its own way.
+// Package store manages directories of recordings: the names of files and the states that they
+// express, the files in a directory, its lock and its disk space, and file operations that differ
+// between systems.
 //
-// What is done with finished files leaves marks in the directory's journal,
-// .capd-marks (see Marks). It has a JSON object on each line. The first says
-// which steps have marks; each other one has all that is known of a file, and
-// the last line of a file counts:
+// Steps that are done with finished files are recorded as marks in the directory's journal,
+// .capd-marks (see Marks). Each line is a JSON object. The first line lists the steps that have
+// marks. Each other line holds everything that is known about one file; the last line about a file
+// applies:
 //
 //	{"steps":["hook"]}
 //	{"file":"eth0-20260102T030405Z-000017.pcap","facts":{"end":"2026-01-02T04:04:05Z","packets":10, ...}}
 //	{"file":"eth0-20260102T030405Z-000017.pcap","done":["hook"]}
 //
-// A line is appended when a file is finished, not synced, and when a step is
-// done, synced. A write that failed may have left a part of a line: the next one
-// begins with a newline, and lines that can't be read are passed over. Now and
-// then the journal is written anew for the files that are still there: into
-// .capd-marks.tmp, which is synced, renamed, and followed by a sync of the
-// directory. The .capd-hooks of older versions, lines with "file", "done":true
-// and "facts", becomes the marks of the step "hook" and is removed after that.
-=======
-// Package store manages directories of recordings: the names of files and the states that they
-// express, the files in a directory, its lock and its disk space, and file operations that differ
-// between systems.
->>>>>>> f73dece (config, store: plain words in comments, messages and names)
+// A line is appended when a file is finished, without a sync, and when a step is done, with a sync.
+// A failed write may leave a partial line: the next write begins with a newline, and malformed
+// lines are skipped. From time to time the journal is rewritten with only the files that still
+// exist: to .capd-marks.tmp, which is synced and renamed, followed by a sync of the directory.
+// Older versions wrote .capd-hooks, with the fields "file", "done":true and "facts" in each line; it
+// is converted to marks of the step "hook" and then removed.
 package store
 
 import (

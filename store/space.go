@@ -21,14 +21,8 @@ type Space struct {
 	Files      uint64 // limit for the number of files; 0: the file system has no such limit
 }
 
-<<<<<<< HEAD
-// Prove does in the directory all that recording does: create, write, rename,
-// delete. A missing directory is created, if its parent exists. The error is an
-// *UnfitError.
-=======
 // Prove tries in the directory everything that recording does: create, write, rename, delete. It
-// creates a missing directory if the parent exists.
->>>>>>> f73dece (config, store: plain words in comments, messages and names)
+// creates a missing directory if the parent exists. The error is an *UnfitError.
 func Prove(dir string, mode fs.FileMode) (Space, error) {
 	s, err := prove(dir, mode)
 	if err != nil {

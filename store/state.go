@@ -55,9 +55,8 @@ func (s State) HasData() bool { return table[s].data }
 // WithData returns the states of finished files, the uncompressed one first.
 func WithData() []State { return []State{Finished, Zstd, Gzip} }
 
-<<<<<<< HEAD
-// Cut cuts what stands behind the name of a finished file, whoever's it is, and
-// returns the state that this says. It looks at the last end alone.
+// Cut removes the last suffix of a state from a path, which need not be that of a capture file. It
+// returns the rest and the state.
 func Cut(path string) (finished string, s State) {
 	ext := filepath.Ext(path)
 	for s := Recording; s < Foreign; s++ {
@@ -68,11 +67,7 @@ func Cut(path string) (finished string, s State) {
 	return path, Finished
 }
 
-// Parse parses the name of a file in a directory, in any of its states. Base
-// names it without the directory.
-=======
 // Parse parses the base name of a file in any of its states.
->>>>>>> f73dece (config, store: plain words in comments, messages and names)
 func Parse(base string) (Name, State, error) {
 	n, err := ParseName(base)
 	if err == nil {

@@ -2,13 +2,13 @@ package control
 
 import "fmt"
 
-// A Level is how good or bad a status is, as monitoring counts it.
+// A Level is the severity of a status, for monitoring systems.
 type Level int
 
-// Levels; the numbers are exit codes that monitoring knows.
+// Levels. The numbers are the exit codes of monitoring plugins.
 const (
 	OK       Level = 0 // everything is recorded
-	Warning  Level = 1 // frames were lost since the last look, an interface is waited for, or limits yield to a step
+	Warning  Level = 1 // frames were lost since the looker's last request, an interface does not exist, or keep_until protects files from limits
 	Critical Level = 2 // an interface is down, its disk fails, or capd does not answer
 )
 
@@ -16,8 +16,8 @@ func (l Level) String() string {
 	return [...]string{"OK", "WARNING", "CRITICAL"}[l]
 }
 
-// Judge returns the level of a status, and a phrase for each thing that is
-// wrong. Losses count from Looked on.
+// Judge returns the level of a status, and one phrase for each problem. It considers losses since
+// Looked.
 func (s *Status) Judge() (level Level, wrong []string) {
 	note := func(l Level, format string, args ...any) {
 		level = max(level, l)
@@ -51,7 +51,7 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		}
 	}
 	if running == 0 {
-		note(Warning, "no interface is there to record")
+		note(Warning, "no interface to record")
 	}
 	return level, wrong
 }

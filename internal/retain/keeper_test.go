@@ -74,7 +74,7 @@ func newKeeper(t testing.TB, dir string, opt Options) *Keeper {
 	return New(opt)
 }
 
-// keep runs a Keeper while f does things to it; the clocks are the bubble's.
+// keep runs a Keeper in a synctest bubble while f acts on it.
 func keep(t *testing.T, dir string, opt Options, f func(k *Keeper, l *told)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -92,7 +92,7 @@ func keep(t *testing.T, dir string, opt Options, f func(k *Keeper, l *told)) {
 	})
 }
 
-// at is a name of now, as the bubble has it.
+// at returns a name with the bubble's present time.
 func at(iface string, seq int) store.Name { return nameOf(iface, seq, time.Now().UTC()) }
 
 func TestKeeper(t *testing.T) {
@@ -123,8 +123,7 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
-// TestKeeperLeavesAlone: only finished files of capd's own go, whatever the
-// limits say.
+// TestKeeperLeavesAlone: only finished capture files are deleted, whatever the limits are.
 func TestKeeperLeavesAlone(t *testing.T) {
 	dir := t.TempDir()
 	n := func(seq int) string { return nameOf("eth0", seq, noon).String() }
@@ -154,7 +153,7 @@ func TestKeeperLeavesAlone(t *testing.T) {
 	if err := os.Link(filepath.Join(outside, "target"), filepath.Join(dir, n(23))); err != nil {
 		t.Fatal(err)
 	}
-	// After it was listed, a name becomes a link.
+	// A file is replaced by a symbolic link after it was listed.
 	put(t, dir, n(24), 100)
 	keep(t, dir, Options{Policy: directory(Limits{Bytes: 1, Age: 1}), Step: 5}, func(k *Keeper, l *told) {
 		time.Sleep(time.Hour)
@@ -177,7 +176,7 @@ func TestKeeperLeavesAlone(t *testing.T) {
 	}
 }
 
-// TestKeeperSlices: a large file goes out of sight at once and then in steps.
+// TestKeeperSlices: a large file is renamed at once and then freed in steps.
 func TestKeeperSlices(t *testing.T) {
 	dir := t.TempDir()
 	name := nameOf("eth0", 1, noon)
@@ -219,8 +218,8 @@ func TestKeeperSlices(t *testing.T) {
 	})
 }
 
-// TestKeeperForeignDisk: another process fills the disk. The floor stands, and
-// what was freed is not freed again before the file system tells.
+// TestKeeperForeignDisk: another process fills the disk. The floor is respected, and freed space is
+// not freed again before the file system reports it.
 func TestKeeperForeignDisk(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 50 {
@@ -275,7 +274,7 @@ func TestKeeperForeignDisk(t *testing.T) {
 	})
 }
 
-// TestKeeperOthers: what others delete, add and hold is met by the next rescan.
+// TestKeeperOthers: files that other programs delete, add or hold are noticed by the next listing.
 func TestKeeperOthers(t *testing.T) {
 	dir := t.TempDir()
 	n := func(i int) store.Name { return nameOf("eth0", i, noon) }
@@ -305,8 +304,8 @@ func TestKeeperOthers(t *testing.T) {
 	})
 }
 
-// TestKeeperFailures: a file that can't be deleted does not stop others, and is
-// tried again after the next rescan.
+// TestKeeperFailures: a file that can't be deleted does not prevent the deletion of others, and is
+// tried again later.
 func TestKeeperFailures(t *testing.T) {
 	dir := t.TempDir()
 	n := func(i int) store.Name { return nameOf("eth0", i, noon) }
@@ -335,7 +334,7 @@ func TestKeeperFailures(t *testing.T) {
 	})
 }
 
-// TestKeeperMany: ten thousand files, over a restart.
+// TestKeeperMany: ten thousand files, with a restart in between.
 func TestKeeperMany(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 10_000 {
@@ -355,12 +354,12 @@ func TestKeeperMany(t *testing.T) {
 	}
 }
 
-// TestKeeperRests: files that end faster than a plan is made leave the processor
-// to others for nine tenths of the time.
+// TestKeeperRests: if files end faster than a plan is made, planning uses at most a tenth of a
+// processor.
 func TestKeeperRests(t *testing.T) {
 	const plan = 100 * time.Millisecond
 	var plans atomic.Int64
-	slow := func(string) Limits { // asked once a plan
+	slow := func(string) Limits { // called once per plan
 		time.Sleep(plan)
 		plans.Add(1)
 		return Limits{}
@@ -376,8 +375,8 @@ func TestKeeperRests(t *testing.T) {
 	})
 }
 
-// TestClock: a jump ahead ages nothing for a day; a step back, and time that
-// passes, are believed.
+// TestClock: after a jump ahead, files do not age for a day. Steps back and elapsed time count at
+// once.
 func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c clock
