@@ -182,7 +182,7 @@ func TestRelease(t *testing.T) {
 	git("tag", "-d", "v99.0.0")
 	git("tag", "v"+version)
 	write(t, filepath.Join(repository, "new"), "")
-	refused("not all is committed", "v"+version)
+	refused("there are uncommitted changes", "v"+version)
 	if err := os.Remove(filepath.Join(repository, "new")); err != nil {
 		t.Fatal(err)
 	}
