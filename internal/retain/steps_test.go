@@ -12,8 +12,8 @@ import (
 	"capd/store"
 )
 
-// TestKeeperYields has a step fail for some files and succeed later: limits yield
-// to it, say so once, and hold again.
+// TestKeeperYields: while a step fails for some files, limits do not delete them, which is reported
+// once. After the step has succeeded, the limits apply again.
 func TestKeeperYields(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 6 {
