@@ -94,10 +94,10 @@ func (c *Config) checkInterface(i int, seen map[string]int, inherited Errors) Er
 	own := checker{table: k.table, prefix: k.prefix}
 	own.recording(&in.Recording)
 	for _, e := range own.errs {
-		told := func(t *Error) bool {
+		reported := func(t *Error) bool {
 			return k.prefix+t.Key == e.Key && t.Value == e.Value && t.Reason == e.Reason
 		}
-		if !slices.ContainsFunc(inherited, told) {
+		if !slices.ContainsFunc(inherited, reported) {
 			k.errs = append(k.errs, e)
 		}
 	}

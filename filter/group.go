@@ -1,12 +1,12 @@
 package filter
 
-// group puts tests of the same value next to each other where tests follow
-// that all lead to the same block if they succeed, or all if they fail: of
+// group reorders chains of tests, all of which lead to the same block if they succeed, or all if they
+// fail, such that tests of the same value follow each other. Of
 //
 //	src = a or dst = a or src = b or dst = b or src = c
 //
 // it makes src = a or dst = a or dst = b or src = b or src = c, which loads
-// less often. Only tests that can't fail for want of bytes move.
+// less often. Only tests that can't fail because of missing bytes are moved.
 func (g *graph) group(root *block) *block {
 	blocks := g.order(root)
 	ways := make([]int, len(blocks)) // number of edges that lead to the block

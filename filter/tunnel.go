@@ -27,12 +27,12 @@ func (g *generator) vlan(id *uint32) *cond {
 	// program runs.
 	moved := g.newCell()
 	g.linkType.cell, g.payload.cell = moved, moved
-	beside := &cond{op: condTrue}
+	inMetadata := &cond{op: condTrue}
 	if id != nil {
-		beside = g.masked(g.aux(auxVLANTag, 2, 0xffff), 0xfff, *id)
+		inMetadata = g.masked(g.aux(auxVLANTag, 2, 0xffff), 0xfff, *id)
 	}
 	first(tag).sets[0] = set{moved, g.constant(4)}
-	return &cond{op: condIf, a: g.equal(g.aux(auxVLANThere, 1, 1), 1), b: beside, c: tag}
+	return &cond{op: condIf, a: g.equal(g.aux(auxVLANThere, 1, 1), 1), b: inMetadata, c: tag}
 }
 
 // first returns the test that the condition makes first.

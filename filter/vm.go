@@ -86,7 +86,7 @@ func (m *machine) load(i bpf.RawInstruction, old uint32) (uint32, bool) {
 		off += uint64(m.x)
 	case modeABS:
 		if i.K >= auxOffset {
-			return m.beside(i.K - auxOffset)
+			return m.metadata(i.K - auxOffset)
 		}
 	default:
 		return old, false
@@ -116,8 +116,8 @@ func (m *machine) bytes(off uint64, size uint16) (uint32, bool) {
 	return binary.BigEndian.Uint32(b), true
 }
 
-// beside returns metadata of the packet.
-func (m *machine) beside(k uint32) (uint32, bool) {
+// metadata returns metadata of the packet.
+func (m *machine) metadata(k uint32) (uint32, bool) {
 	if m.meta == nil {
 		return 0, false
 	}

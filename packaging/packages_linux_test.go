@@ -227,14 +227,14 @@ func program(t *testing.T, data, modules []byte, version string) {
 	if len(info.Deps) < 5 {
 		t.Errorf("%d modules", len(info.Deps))
 	}
-	said := installed(t, data)
-	release, commit, _ := strings.Cut(said, "+")
+	reported := installed(t, data)
+	release, commit, _ := strings.Cut(reported, "+")
 	want := regexp.MustCompile(`^` + regexp.QuoteMeta(release) + `$`)
 	if commit != "" {
 		want = regexp.MustCompile(`^` + regexp.QuoteMeta(release) + `\+git\d+$`)
 	}
 	if version = strings.TrimSpace(version); !want.MatchString(version) {
-		t.Errorf("the program says that it is %s, the package %s", said, version)
+		t.Errorf("the program says that it is %s, the package %s", reported, version)
 	}
 }
 

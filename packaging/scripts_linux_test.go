@@ -109,8 +109,8 @@ func TestToolsCannotBeInstalled(t *testing.T) {
 	if !strings.Contains(out, "can't be installed here: gcc") {
 		t.Errorf("it does not say what is missing:\n%s", out)
 	}
-	if said := string(read(t, calls)); !strings.Contains(said, "DPkg::Lock::Timeout=") || !strings.Contains(said, "tshark") {
-		t.Errorf("apt-get was run with %s", said)
+	if output := string(read(t, calls)); !strings.Contains(output, "DPkg::Lock::Timeout=") || !strings.Contains(output, "tshark") {
+		t.Errorf("apt-get was run with %s", output)
 	}
 }
 

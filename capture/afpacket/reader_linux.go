@@ -21,7 +21,7 @@ type reader struct {
 	interrupted atomic.Bool
 	starved     atomic.Bool // Next waits for a Release: see released
 
-	shaky   bool      // the interface was down: its removal may not be signaled
+	wasDown bool      // the interface was down: its removal may not be signaled
 	end     error     // what Next returns after the socket was drained
 	quiet   time.Time // when to stop waiting for the socket to drain
 	batches int       // number of batches so far
@@ -163,7 +163,7 @@ func (r *reader) over() bool {
 // wait waits for frames, or for the end of the reader or the interface; if all memory is held, for
 // a Release. A negative limit means no limit.
 func (r *reader) wait(limit time.Duration) error {
-	if r.end != nil || r.shaky {
+	if r.end != nil || r.wasDown {
 		// Wake up regularly, whatever the limit, to check whether the interface still exists.
 		if limit < 0 || limit > goneCheck {
 			limit = goneCheck
@@ -190,7 +190,7 @@ func (r *reader) wait(limit time.Duration) error {
 			return r.failed(unix.Errno(errno))
 		}
 	}
-	if r.shaky && r.end == nil && r.socket.gone() {
+	if r.wasDown && r.end == nil && r.socket.gone() {
 		r.end = device.ErrGone
 	}
 	return nil
@@ -212,7 +212,7 @@ func (r *reader) failed(err error) error {
 	if r.end != nil || r.socket.stopped.Load() {
 		return nil
 	}
-	r.shaky = true
+	r.wasDown = true
 	return device.ErrDown
 }
 

@@ -194,7 +194,7 @@ func TestLoopbackTwo(t *testing.T) {
 		twin := a[100+i]
 		// Reloads rely on it that the newer device never has the later time.
 		if apart := twin.at.Sub(p.at); !bytes.Equal(p.data, twin.data) || apart < 0 || apart > d.Skew() {
-			t.Errorf("datagram %d: times are %v apart, most are said to be 0 to %v; %q and %q", i, apart, d.Skew(), p.data, twin.data)
+			t.Errorf("datagram %d: times are %v apart, want 0 to %v; %q and %q", i, apart, d.Skew(), p.data, twin.data)
 		}
 	}
 }
@@ -326,7 +326,7 @@ func startTcpdump(t *testing.T, to io.Writer, args ...string) func() error {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Process.Kill() })
-	lines, said := make(chan string, 100), ""
+	lines, output := make(chan string, 100), ""
 	done := make(chan error, 1)
 	go func() {
 		for sc := bufio.NewScanner(stderr); sc.Scan(); {
@@ -335,15 +335,15 @@ func startTcpdump(t *testing.T, to io.Writer, args ...string) func() error {
 		close(lines)
 		done <- c.Wait()
 	}()
-	for deadline := time.After(patience); !strings.Contains(said, "listening on"); {
+	for deadline := time.After(patience); !strings.Contains(output, "listening on"); {
 		select {
 		case line, ok := <-lines:
 			if !ok {
-				t.Fatalf("tcpdump ended: %s", said)
+				t.Fatalf("tcpdump ended: %s", output)
 			}
-			said += line + "\n"
+			output += line + "\n"
 		case <-deadline:
-			t.Fatalf("tcpdump does not listen: %s", said)
+			t.Fatalf("tcpdump does not listen: %s", output)
 		}
 	}
 	return func() error {

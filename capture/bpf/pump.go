@@ -12,16 +12,16 @@ import (
 // A pump is the state of the reading goroutine.
 type pump struct {
 	*source
-	ending error // what Next returns after the remaining frames; nil while frames arrive
-	left   int   // reads that may still return remaining frames
-	down   bool
-	looked time.Time // when the state of the interface was last read
-	hasty  int       // consecutive timeouts that came too early
+	ending    error // what Next returns after the remaining frames; nil while frames arrive
+	left      int   // reads that may still return remaining frames
+	down      bool
+	stateRead time.Time // when the state of the interface was last read
+	early     int       // consecutive timeouts that came too early
 }
 
 const (
 	lookEvery = time.Second // how often an idle interface's state is read
-	mostHasty = 8
+	maxEarly  = 8
 )
 
 // run reads until nothing is left, and then closes full.
@@ -79,7 +79,7 @@ func (r *pump) fill(buf []byte) (int, error) {
 		switch {
 		case n > 0 && err == nil:
 			r.left--
-			r.down, r.hasty = false, 0
+			r.down, r.early = false, 0
 			return n, nil
 		case err == syscall.EINTR:
 		case (err == nil || err == syscall.EAGAIN || gone(err)) && r.ending != nil:
@@ -128,16 +128,16 @@ func (r *pump) idle(took time.Duration) {
 		r.finish(device.ErrGone)
 		return
 	}
-	if time.Since(r.looked) >= lookEvery {
+	if time.Since(r.stateRead) >= lookEvery {
 		r.look()
 	}
 	if took >= r.wait/2 {
-		r.hasty = 0
+		r.early = 0
 		return
 	}
 	// Some OpenBSD kernels end one read too early after a busy time. If one did so permanently, it
 	// must not use a whole processor.
-	if r.hasty++; r.hasty > mostHasty {
+	if r.early++; r.early > maxEarly {
 		select {
 		case <-time.After(r.wait):
 		case <-r.quit:
@@ -147,7 +147,7 @@ func (r *pump) idle(took time.Duration) {
 
 // look reports that the interface went down, which does not wake a read.
 func (r *pump) look() {
-	r.looked = time.Now()
+	r.stateRead = time.Now()
 	state, err := r.sys.link(r.name)
 	if err != nil || state.index != r.index {
 		return // Whether it is gone is for the BPF device to say.

@@ -36,7 +36,7 @@ func TestKeeperYields(t *testing.T) {
 			said = append(said, fmt.Sprintf("%s %s %d %v", y.Step, y.Limit, y.Files, end.IsZero() || end.Sub(begin) >= time.Hour))
 		},
 	}
-	keep(t, dir, opt, func(k *Keeper, l *told) {
+	keep(t, dir, opt, func(k *Keeper, l *reports) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if got := l.String(); got != "eth05:count eth06:count" {

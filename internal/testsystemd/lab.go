@@ -53,10 +53,10 @@ func Boot(tb testing.TB) *Lab {
 	if err := os.WriteFile(script, []byte(boot), 0o700); err != nil {
 		tb.Fatal(err)
 	}
-	var said bytes.Buffer
+	var output bytes.Buffer
 	l.holder = exec.Command("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child",
 		script, state, l.Shared)
-	l.holder.Stdout, l.holder.Stderr = &said, &said
+	l.holder.Stdout, l.holder.Stderr = &output, &output
 	l.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := l.holder.Start(); err != nil {
 		tb.Skipf("needs namespaces: %v", err)
@@ -70,11 +70,11 @@ func Boot(tb testing.TB) *Lab {
 	for deadline := time.Now().Add(patience); !l.up(); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-ended:
-			tb.Skipf("needs a machine that lets root mount: %s", &said)
+			tb.Skipf("needs a machine that lets root mount: %s", &output)
 		default:
 		}
 		if time.Now().After(deadline) {
-			tb.Fatalf("systemd did not come up: %s", &said)
+			tb.Fatalf("systemd did not come up: %s", &output)
 		}
 	}
 	return l

@@ -31,11 +31,11 @@ func TestTerminal(t *testing.T) {
 // A recorder counts failures instead of failing the test.
 type recorder struct {
 	testing.TB
-	said int
+	failures int
 }
 
 func (r *recorder) Helper()               {}
-func (r *recorder) Errorf(string, ...any) { r.said++ }
+func (r *recorder) Errorf(string, ...any) { r.failures++ }
 
 // TestLeft: a program that does not restore the terminal is detected.
 func TestLeft(t *testing.T) {
@@ -44,8 +44,8 @@ func TestLeft(t *testing.T) {
 		r := &recorder{TB: t}
 		term.tb = r
 		term.Ended(0)
-		if r.said != 1 {
-			t.Errorf("%s: %d faults", c, r.said)
+		if r.failures != 1 {
+			t.Errorf("%s: %d faults", c, r.failures)
 		}
 	}
 }

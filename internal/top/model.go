@@ -51,7 +51,7 @@ type model struct {
 	histories map[string]*history
 
 	busy bool // a command was sent and not answered yet
-	said note
+	note note
 }
 
 // A note is the result of a command.
@@ -97,7 +97,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		// Every aligns ticks with full seconds, so that each second has a sample.
 		return m, tea.Every(time.Second, func(t time.Time) tea.Msg { return tick(t) })
 	case note:
-		m.said, m.busy = msg, false
+		m.note, m.busy = msg, false
 	case tea.KeyPressMsg:
 		return m, m.press(msg.String())
 	}
@@ -214,7 +214,7 @@ func (m *model) order(what string, give func() (string, error)) tea.Cmd {
 		return nil
 	}
 	m.busy = true
-	m.said = note{at: m.now, text: what + " ..."}
+	m.note = note{at: m.now, text: what + " ..."}
 	return func() tea.Msg {
 		answer, err := give()
 		if err != nil {

@@ -167,7 +167,7 @@ func TestFrames(t *testing.T) {
 			if c.away != nil {
 				m.Update(answer{at: born.Add(200 * time.Second), err: c.away})
 			}
-			m.said.at = born
+			m.note.at = born
 			got := strings.Join(checkFrame(t, m), "\n") + "\n"
 			path := filepath.Join("testdata", name+".txt")
 			if *update {

@@ -63,16 +63,16 @@ func (m *model) screen() []string {
 	room := m.height - len(lines) - 1 - len(details) - 2
 	lines = append(lines, m.table(rows, selected, room)...)
 	lines = append(lines, details...)
-	said := plain
-	if m.said.bad {
-		said = red
+	style := plain
+	if m.note.bad {
+		style = red
 	}
 	line := ""
-	if m.said.text != "" {
-		line = " " + text.Clock(m.said.at) + " " + m.said.text
+	if m.note.text != "" {
+		line = " " + text.Clock(m.note.at) + " " + m.note.text
 	}
 	keys := " s sort (by " + m.sorting.String() + ")  r rotate  h hold 10 min  arrows j k select  ? help  q quit"
-	return append(lines, said(cut(line, m.width)), faint(keys))
+	return append(lines, style(cut(line, m.width)), faint(keys))
 }
 
 // alert reports that capd does not answer.

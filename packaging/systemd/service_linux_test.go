@@ -279,7 +279,7 @@ func (r *rig) security() {
 func (r *rig) journal() {
 	r.Helper()
 	type entry struct{ MESSAGE, PRIORITY, INTERFACE, SYSLOG_IDENTIFIER string }
-	var said []string
+	var messages []string
 	for line := range strings.Lines(r.sh("journalctl -u capd -o json --no-pager")) {
 		var e entry
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
@@ -291,11 +291,11 @@ func (r *rig) journal() {
 			r.Errorf("%+v", e)
 		}
 		if e.INTERFACE == "w1" {
-			said = append(said, e.MESSAGE)
+			messages = append(messages, e.MESSAGE)
 		}
 	}
-	if len(said) != 1 || !strings.HasPrefix(said[0], "recording interface=w1 directory=") {
-		r.Errorf("of w1: %q", said)
+	if len(messages) != 1 || !strings.HasPrefix(messages[0], "recording interface=w1 directory=") {
+		r.Errorf("of w1: %q", messages)
 	}
 }
 
@@ -485,14 +485,14 @@ func (r *rig) tried(log func() string, send *os.File, dir string) {
 		all = log()
 		return hook.MatchString(all)
 	})
-	said := hook.FindString(all)
+	results := hook.FindString(all)
 	for _, want := range []string{"wrote into its own", `CapEff:\t0000000000000000`, `NoNewPrivs:\t1`} {
-		if !strings.Contains(said, want) {
-			r.Errorf("no %q in %s", want, said)
+		if !strings.Contains(results, want) {
+			r.Errorf("no %q in %s", want, results)
 		}
 	}
-	if strings.Contains(said, "WROTE") {
-		r.Errorf("%s", said)
+	if strings.Contains(results, "WROTE") {
+		r.Errorf("%s", results)
 	}
 	if c, err := os.ReadDir(r.lab.Path(dir)); err != nil || !strings.Contains(fmt.Sprint(c), ".pcapng.") {
 		r.Errorf("nothing was compressed: %v, %v", c, err)
@@ -508,17 +508,17 @@ func testUser(r *rig) {
 	text := "user = \"capd\"\nsandbox = \"on\"\n" + fmt.Sprintf(settings, dir, `rotate_interval = "1s"`, "vuser") + "[finished]\ncompress = \"gzip\"\nhook = [\"/usr/lib/capd-attempts-user\"]\n[log]\nformat = \"text\"\n"
 	r.lab.Write(r.T, "/etc/capd/user.toml", text, 0o644)
 	capd := r.lab.Command("capd", "run", "-c", "/etc/capd/user.toml")
-	said, err := os.Create(filepath.Join(r.TempDir(), "log"))
+	stderr, err := os.Create(filepath.Join(r.TempDir(), "log"))
 	if err != nil {
 		r.Fatal(err)
 	}
-	defer said.Close()
-	capd.Stderr = said
+	defer stderr.Close()
+	capd.Stderr = stderr
 	if err := capd.Start(); err != nil {
 		r.Fatal(err)
 	}
 	log := func() string {
-		b, _ := os.ReadFile(said.Name())
+		b, _ := os.ReadFile(stderr.Name())
 		return string(b)
 	}
 	r.Cleanup(func() {
