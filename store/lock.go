@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/internal/hint"
+
+	"golang.org/x/sys/unix"
 )
 
 // LockName is the name of the lock file of a directory. It does not parse as a capture file's.

@@ -1,9 +1,6 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"cmp"
 	"fmt"
 	"io"
@@ -11,6 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // Recovered is what became of a file that a recorder left unfinished.

@@ -16,9 +16,9 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/internal/hint"
+
+	"golang.org/x/sys/unix"
 )
 
 // Auto is a socket path that lets capd choose the path: see Listen.
