@@ -1,5 +1,5 @@
-// Package capture borrows batches of packets from network interfaces. It opens
-// the devices itself: AF_PACKET sockets on Linux, BPF devices on macOS and the
+// Package capture reads packets from network interfaces in batches that are borrowed from the
+// kernel. It opens the devices itself: AF_PACKET sockets on Linux, BPF devices on macOS and the
 // BSDs.
 //
 //	dev, err := capture.Open(capture.Config{Interface: "eth0"}) // needs privilege
@@ -12,13 +12,12 @@
 //		batch.Release()
 //	}
 //
-// A [Device] needs privilege to open and none to attach to, so that a ring
-// goes on filling while no handle reads it. One goroutine calls [Handle.Next];
-// the batches that it returns may be held at once, handed to other goroutines
-// and released in any order.
+// Opening a [Device] needs privilege, and attaching to it needs none. The ring keeps filling while
+// no handle reads it. One goroutine calls [Handle.Next]; several of the batches that it returns may
+// be held at the same time, passed to other goroutines and released in any order.
 //
-// The types are those of package device, where the backends find them too:
-// afpacket and bpf, and fake for tests.
+// The types are defined in package device, which the backends afpacket, bpf and, for tests, fake
+// import too.
 package capture
 
 import (
@@ -47,10 +46,10 @@ type (
 	XDP          = device.XDP
 )
 
-// Any is the name that stands for all interfaces together.
+// Any is the interface name that stands for all interfaces together.
 const Any = device.Any
 
-// Defaults of a Config's zero values.
+// Defaults for zero values in a Config.
 const (
 	DefaultSnaplen      = device.DefaultSnaplen
 	DefaultRingSize     = device.DefaultRingSize
@@ -93,20 +92,18 @@ var (
 	ErrLinkType    = device.ErrLinkType
 )
 
-// Open opens the interface. It needs privilege (on Linux CAP_NET_RAW) and
-// returns an error wrapping ErrPermission without, and ErrNoInterface where
-// there is no interface of this name. An interface that is down can be opened:
-// the first Next then returns ErrDown.
+// Open opens the interface. It needs privilege (on Linux CAP_NET_RAW); without it, the error wraps
+// ErrPermission. The error wraps ErrNoInterface if there is no interface with this name. An
+// interface that is down can be opened: the first Next then returns ErrDown.
 func Open(c Config) (*Device, error) { return device.Open(c, open) }
 
-// OpenGroup opens n devices that share the frames of one interface: each frame
-// comes out of one of them, and out of another than it should if that one's
-// ring is full. Fragments are not put together, so that they are recorded as
-// they were on the wire; ByFlow looks at the addresses only of those.
+// OpenGroup opens n devices that share the frames of one interface: each frame is delivered by one
+// of them. A frame for a device whose ring is full is delivered by another one. Fragments are not
+// reassembled, so that they are recorded as they were on the wire; for fragments ByFlow uses only
+// the addresses.
 //
-// Linux has groups (PACKET_FANOUT, packet(7)). Many of its versions have them
-// of interfaces that are up only: for others OpenGroup returns an error that
-// wraps ErrDown there.
+// Linux has groups (PACKET_FANOUT, packet(7)). Many of its versions support groups only for
+// interfaces that are up; for others, OpenGroup returns an error that wraps ErrDown.
 func OpenGroup(c Config, n int, s Spread) ([]*Device, error) {
 	return device.OpenGroup(c, n, s, open, openGroup)
 }
@@ -114,13 +111,13 @@ func OpenGroup(c Config, n int, s Spread) ([]*Device, error) {
 // Interfaces lists the interfaces, by index. It needs no privilege.
 func Interfaces() ([]Interface, error) { return interfaces() }
 
-// LinkTypes returns the link types that the interface of that name, or Any, can
-// be captured with, its own first. It needs the privilege of Open, and returns
-// the same errors, which do not name the interface.
+// LinkTypes returns the link types with which the interface of that name, or Any, can be captured,
+// the default first. It needs the same privilege as Open and returns the same errors, which do not
+// name the interface.
 func LinkTypes(name string) ([]pcap.LinkType, error) { return linkTypes(name) }
 
-// Inspect returns what the interface's driver says. It needs no privilege, and
-// returns an error wrapping ErrNoInterface where there is none of this name.
+// Inspect returns details that the interface's driver reports. It needs no privilege. The error
+// wraps ErrNoInterface if there is no interface with this name.
 func Inspect(name string) (Details, error) {
 	d, err := inspect(name)
 	if err != nil {
@@ -129,6 +126,6 @@ func Inspect(name string) (Details, error) {
 	return d, nil
 }
 
-// Pin binds the calling thread, which the caller has locked to its goroutine,
-// to a processor. Where the system can't it returns errors.ErrUnsupported.
+// Pin binds the calling thread, which the caller has locked to its goroutine, to a processor. It
+// returns errors.ErrUnsupported where the system does not support that.
 func Pin(cpu int) error { return pin(cpu) }

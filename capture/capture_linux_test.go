@@ -15,10 +15,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testnet.Main(m)) }
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an expected event.
 const patience = 10 * time.Second
 
-// modes are the two ways to read: everything must hold for both.
+// modes are the two ways to read: tests apply to both.
 var modes = []struct {
 	name   string
 	noRing bool
@@ -28,7 +28,7 @@ var modes = []struct {
 	{"socket", true, capture.ModeSocket},
 }
 
-// bothModes runs the test once for each mode.
+// bothModes runs the test for each mode.
 func bothModes(t *testing.T, test func(t *testing.T, c capture.Config)) {
 	testnet.Need(t)
 	for _, m := range modes {
@@ -52,13 +52,13 @@ func open(t testing.TB, c capture.Config) (*capture.Device, *capture.Handle) {
 	return d, h
 }
 
-// A got is a packet kept beyond its batch.
+// A got is a copy of a packet.
 type got struct {
 	pcap.Packet
 	data []byte
 }
 
-// collect reads n packets, or until Next returns an error.
+// collect reads n packets, or fewer if Next returns an error.
 func collect(t testing.TB, h *capture.Handle, n int) ([]got, error) {
 	t.Helper()
 	var all []got
@@ -102,7 +102,7 @@ func frame(n int) []byte {
 	return f
 }
 
-// stopAndDrain stops the handle and returns what was left.
+// stopAndDrain stops the handle and returns the remaining packets.
 func stopAndDrain(t testing.TB, h *capture.Handle) []got {
 	t.Helper()
 	h.Refresh()

@@ -12,7 +12,7 @@ import (
 	"capd/pcap"
 )
 
-// checkGated: no frame enters before Admit, and none of them is counted.
+// checkGated: before Admit no frame is delivered or counted.
 func checkGated(t *testing.T, r rig) {
 	c := r.config()
 	c.Gated = true
@@ -30,7 +30,7 @@ func checkGated(t *testing.T, r rig) {
 	release(left)
 }
 
-// checkRename: a device goes on under the interface's other name.
+// checkRename: a device continues after its interface was renamed.
 func checkRename(t *testing.T, r rig) {
 	c := r.config()
 	d, h := attach(t, r, c)
@@ -38,7 +38,7 @@ func checkRename(t *testing.T, r rig) {
 		t.Errorf("index %d, want %d", d.Index(), r.index())
 	}
 	r.send(sample(0, 5)...)
-	r.setUp(false) // an old kernel renames no interface that is up
+	r.setUp(false) // old kernels can't rename an interface that is up
 	r.rename("b1")
 	r.setUp(true)
 	held, err := borrow(t, h, 5, waits)
@@ -78,8 +78,7 @@ func checkTimeouts(t *testing.T, r rig) {
 	}
 }
 
-// checkUnblocks: the ends of a handle, its device and its reception end a Next
-// that waits.
+// checkUnblocks: closing a handle or its device, and stopping, end a waiting Next.
 func checkUnblocks(t *testing.T, r rig) {
 	for _, closing := range []func(*capture.Device, *capture.Handle) error{
 		func(_ *capture.Device, h *capture.Handle) error { return h.Close() },
@@ -167,8 +166,8 @@ func checkPackets(t *testing.T, r rig) {
 	release(all)
 }
 
-// checkTwo: each device of an interface has every frame, at times that differ
-// by their skew at most.
+// checkTwo: each device of an interface delivers every frame, with times that differ by at most
+// their skew.
 func checkTwo(t *testing.T, r rig) {
 	d, first := attach(t, r, r.config())
 	_, last := attach(t, r, r.config())
@@ -182,7 +181,7 @@ func checkTwo(t *testing.T, r rig) {
 	release(append(a, b...))
 }
 
-// checkGroup: a frame comes out of one device of a group.
+// checkGroup: each frame is delivered by one device of a group.
 func checkGroup(t *testing.T, r rig) {
 	checkShared(t, r, false)
 }
@@ -233,7 +232,7 @@ func checkShared(t *testing.T, r rig, gated bool) {
 	}
 }
 
-// checkAny: all interfaces together are cooked.
+// checkAny: packets of all interfaces together have cooked headers.
 func checkAny(t *testing.T, r rig) {
 	c := r.config()
 	c.Interface, c.Direction = capture.Any, capture.In
@@ -250,13 +249,13 @@ func checkAny(t *testing.T, r rig) {
 	release(all)
 }
 
-// checkRefused: what came before a device took it, or after it was stopped, is no
-// loss of it.
+// checkRefused: frames that arrived before a device was admitted, or after it was stopped, are not
+// counted as lost.
 func checkRefused(t *testing.T, r rig) {
 	r.send(sample(0, 10)...)
 	for deadline := time.Now().Add(waits); r.refused() < 10; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d frames of 10 taken by nobody", r.refused())
+			t.Fatalf("%d frames of 10 received by no socket", r.refused())
 		}
 	}
 	_, h := attach(t, r, r.config())
@@ -271,8 +270,7 @@ func checkRefused(t *testing.T, r rig) {
 	release(left)
 }
 
-// checkLife ends handles and devices while batches are released elsewhere, in
-// every order.
+// checkLife closes handles and devices in different orders, while other goroutines release batches.
 func checkLife(t *testing.T, r rig) {
 	for round := range 30 {
 		d, h := attach(t, r, r.config())

@@ -8,7 +8,7 @@ import (
 	"capd/internal/testnet"
 )
 
-// TestConformance holds real devices to the same.
+// TestConformance applies the checks to real devices.
 func TestConformance(t *testing.T) {
 	testnet.Need(t)
 	for _, m := range modes {
@@ -21,7 +21,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// A vethRig is one end of a pair; what it sends is sent by the other.
+// A vethRig is one end of a veth pair. The other end sends the frames.
 type vethRig struct {
 	t      *testing.T
 	name   string

@@ -16,20 +16,20 @@ import (
 	"capd/pcap"
 )
 
-// A rig is an Ethernet interface and what can happen to it. Real ones and those
-// of package fake pass the same checks.
+// A rig is an Ethernet interface in a test, and the events that can happen to it. Real interfaces
+// and those of package fake pass the same checks.
 type rig interface {
-	config() capture.Config // of a device of it, with a ring of four small blocks
+	config() capture.Config // for a device of the interface, with a ring of four small blocks
 	open(c capture.Config, n int) ([]*capture.Device, error)
-	send(frames ...[]byte) // they come in
+	send(frames ...[]byte) // the frames arrive at the interface
 	setUp(up bool)
 	rename(name string)
 	remove()
 	index() int
-	refused() uint64 // frames that the interface counts as taken by nobody
+	refused() uint64 // frames that the interface counts as dropped because no socket received them
 }
 
-// A conformance check is one promise of package capture.
+// Each check tests one guarantee of package capture.
 var conformance = []struct {
 	name  string
 	check func(t *testing.T, r rig)
@@ -58,7 +58,7 @@ var conformance = []struct {
 	{"life", checkLife},
 }
 
-// TestFakeConforms holds package fake to what devices promise.
+// TestFakeConforms applies the checks to package fake.
 func TestFakeConforms(t *testing.T) {
 	for _, noRing := range []bool{false, true} {
 		for _, c := range conformance {
@@ -100,10 +100,10 @@ func small(name string, noRing bool) capture.Config {
 	return capture.Config{Interface: name, BlockSize: 64 << 10, RingSize: smallBlocks * 64 << 10, BlockTimeout: 10, NoRing: noRing}
 }
 
-// waits is how long a check waits for what must come.
+// waits is how long a check waits for an expected event.
 const waits = 10 * time.Second
 
-// sample returns n frames of 1000 bytes that are numbered on from the one.
+// sample returns n frames of 1000 bytes that are numbered consecutively from the number from.
 func sample(from, n int) [][]byte {
 	var all [][]byte
 	for i := range n {
@@ -131,13 +131,13 @@ func attach(t *testing.T, r rig, c capture.Config) (*capture.Device, *capture.Ha
 	return all[0], h
 }
 
-// A loan is a batch that is held, and its packets.
+// A loan is a batch that is held, with its packets.
 type loan struct {
 	*capture.Batch
 	packets []pcap.Packet
 }
 
-// frames returns the packets' bytes as they are now.
+// frames returns the present bytes of the packets.
 func (l loan) frames() [][]byte {
 	var all [][]byte
 	for _, p := range l.packets {
@@ -153,8 +153,8 @@ func frames(loans []loan) (all [][]byte) {
 	return all
 }
 
-// borrow takes batches with n packets, or those until Next returns nothing
-// within the time. It releases none.
+// borrow reads batches until it has n packets, or until Next returns nothing within the time. It
+// does not release them.
 func borrow(t *testing.T, h *capture.Handle, n int, within time.Duration) (all []loan, err error) {
 	t.Helper()
 	for got := 0; n < 0 || got < n; {
@@ -176,7 +176,7 @@ func borrow(t *testing.T, h *capture.Handle, n int, within time.Duration) (all [
 	return all, nil
 }
 
-// must borrows n packets.
+// must borrows n packets, or fails.
 func must(t *testing.T, h *capture.Handle, n int) []loan {
 	t.Helper()
 	all, err := borrow(t, h, n, waits)
@@ -204,7 +204,7 @@ func wantSame(t *testing.T, got, want [][]byte) {
 	}
 }
 
-// wantCounts checks the sum that must hold of a drained handle.
+// wantCounts checks the counters of a drained handle, which must add up.
 func wantCounts(t *testing.T, h *capture.Handle, read int) capture.Stats {
 	t.Helper()
 	s, err := h.Stats()
@@ -214,8 +214,8 @@ func wantCounts(t *testing.T, h *capture.Handle, read int) capture.Stats {
 	return s
 }
 
-// finish stops the handle and returns what is left, which must not wait for
-// batches that are held.
+// finish stops the handle and returns the remaining batches, for which Next must not wait until
+// held batches are released.
 func finish(t *testing.T, h *capture.Handle) []loan {
 	t.Helper()
 	if err := h.Stop(); err != nil {
@@ -229,14 +229,14 @@ func finish(t *testing.T, h *capture.Handle) []loan {
 	return left
 }
 
-// checkHeld: batches stay valid while later ones come, and are released in any
-// order, while the ring goes round several times.
+// checkHeld: batches stay valid while later ones are returned and can be released in any order,
+// while the ring wraps several times.
 func checkHeld(t *testing.T, r rig) {
 	_, h := attach(t, r, r.config())
 	sent := 0
 	for round := range 10 {
 		var held []loan
-		for range 3 { // a block each time, of four
+		for range 3 { // one block of the four each time
 			f := sample(sent, 30)
 			r.send(f...)
 			sent += len(f)
@@ -261,13 +261,13 @@ func checkHeld(t *testing.T, r rig) {
 	}
 }
 
-// checkAllHeld: when everything is held Next waits for a Release, and returns no
-// batch twice. A block that is held stops the kernel when it comes round.
+// checkAllHeld: when everything is held, Next waits for a Release, and returns no batch twice. The
+// kernel stops at a held block.
 func checkAllHeld(t *testing.T, r rig) {
 	_, h := attach(t, r, r.config())
 	var held []loan
 	sent := 0
-	for range 100 { // until nothing more comes
+	for range 100 { // until Next returns nothing
 		r.send(sample(sent, 120)...)
 		sent += 120
 		more, err := borrow(t, h, -1, 100*time.Millisecond)
@@ -295,7 +295,7 @@ func checkAllHeld(t *testing.T, r rig) {
 		t.Errorf("%d batches held, %+v, %v", len(held), s, err)
 	}
 	if h.Mode() == capture.ModeRing {
-		held[len(held)-1].Release() // not the one that the kernel comes to next
+		held[len(held)-1].Release() // not the batch that the kernel needs next
 		held = held[:len(held)-1]
 		r.send(sample(sent, 30)...)
 		sent += 30
@@ -310,7 +310,7 @@ func checkAllHeld(t *testing.T, r rig) {
 			next <- all[0]
 		}
 	}()
-	time.Sleep(50 * time.Millisecond) // most often Next waits by now; it may also come too late
+	time.Sleep(50 * time.Millisecond) // usually Next waits by now; if not, the test still passes
 	var all sync.WaitGroup
 	for _, l := range held {
 		all.Go(l.Release)
@@ -327,7 +327,7 @@ func checkAllHeld(t *testing.T, r rig) {
 	release(left)
 }
 
-// checkStopHeld: the end comes though batches are held, and is exact.
+// checkStopHeld: Stop is exact and takes effect although batches are held.
 func checkStopHeld(t *testing.T, r rig) {
 	d, h := attach(t, r, r.config())
 	r.send(sample(0, 30)...)
@@ -355,7 +355,7 @@ func checkStopHeld(t *testing.T, r rig) {
 	}
 }
 
-// checkCloseHeld: batches outlive the handle and the device.
+// checkCloseHeld: batches stay valid after the handle and the device were closed.
 func checkCloseHeld(t *testing.T, r rig) {
 	d, h := attach(t, r, r.config())
 	r.send(sample(0, 30)...)
@@ -389,8 +389,8 @@ func checkCloseHeld(t *testing.T, r rig) {
 	}
 }
 
-// checkNextHandle: a handle that holds batches is the only one; the next goes on
-// where it ended.
+// checkNextHandle: while a handle holds batches no other one can be attached; the next one
+// continues where it ended.
 func checkNextHandle(t *testing.T, r rig) {
 	d, h := attach(t, r, r.config())
 	if _, err := d.Attach(); !errors.Is(err, capture.ErrAttached) {
@@ -421,7 +421,7 @@ func checkNextHandle(t *testing.T, r rig) {
 	release(left)
 }
 
-// checkOverrun: what finds no room is counted, and what is read comes in order.
+// checkOverrun: frames that find no room are counted, and the others are delivered in order.
 func checkOverrun(t *testing.T, r rig) {
 	_, h := attach(t, r, r.config())
 	const sent = 4000
@@ -461,7 +461,7 @@ func checkOverrun(t *testing.T, r rig) {
 	}
 }
 
-// checkDown: a handle waits for an interface that is down, whatever it holds.
+// checkDown: a handle waits for an interface that is down, even if it holds batches.
 func checkDown(t *testing.T, r rig) {
 	_, h := attach(t, r, r.config())
 	var held []loan
@@ -489,7 +489,7 @@ func checkOpenDown(t *testing.T, r rig) {
 	if b, err := h.Next(waits); b != nil || !errors.Is(err, capture.ErrDown) {
 		t.Fatalf("%v, %v, want ErrDown", b, err)
 	}
-	// Not every kernel makes a group of it.
+	// Not every kernel can form a group of an interface that is down.
 	all, err := r.open(r.config(), 2)
 	if err != nil && !errors.Is(err, capture.ErrDown) {
 		t.Errorf("group: %v, want ErrDown", err)
@@ -502,8 +502,8 @@ func checkOpenDown(t *testing.T, r rig) {
 	}
 }
 
-// checkGone: what came before the interface's end is read first, and what is
-// held stays.
+// checkGone: frames that arrived before the interface was removed are read first, and held batches
+// stay valid.
 func checkGone(t *testing.T, r rig) {
 	_, h := attach(t, r, r.config())
 	r.send(sample(0, 20)...)
@@ -511,7 +511,7 @@ func checkGone(t *testing.T, r rig) {
 	r.send(sample(20, 30)...)
 	r.remove()
 	more, err := borrow(t, h, -1, waits)
-	if errors.Is(err, capture.ErrDown) { // read between its two steps
+	if errors.Is(err, capture.ErrDown) { // Next was called between the two steps of the removal
 		held = append(held, more...)
 		more, err = borrow(t, h, -1, waits)
 	}

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture"
 	"capd/internal/testnet"
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
-// tags returns the frame with VLAN tags (protocol and TCI each) in it.
+// tags inserts VLAN tags, given as protocol and TCI, into the frame.
 func tags(f []byte, tags ...uint16) []byte {
 	t := bytes.Clone(f[:12])
 	for _, v := range tags {
@@ -40,8 +40,8 @@ func tagged() map[string][]byte {
 	}
 }
 
-// TestTags checks that frames come back as sent: on the receiving end the
-// kernel takes the tag out, on the sending end it leaves it in.
+// TestTags checks that frames are captured as they were sent: on the receiving end, the kernel
+// removes the tag; on the sending end, it does not.
 func TestTags(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1518)
@@ -71,8 +71,8 @@ func TestTags(t *testing.T) {
 	})
 }
 
-// TestTagIsMetadata checks what TestTags builds on: that this kernel takes the
-// tag out on the receiving end.
+// TestTagIsMetadata checks the assumption of TestTags that the kernel removes the tag on the
+// receiving end.
 func TestTagIsMetadata(t *testing.T) {
 	testnet.Veth(t, "a0", "a1", 1500)
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
@@ -177,7 +177,7 @@ func TestLoopbackOnce(t *testing.T) {
 	})
 }
 
-// TestAny checks the cooked form of what all interfaces together see.
+// TestAny checks the cooked packets of all interfaces together.
 func TestAny(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
@@ -205,7 +205,7 @@ func TestAny(t *testing.T) {
 	})
 }
 
-// cooked returns the Ethernet frame as LINKTYPE_LINUX_SLL2 has it.
+// cooked returns the Ethernet frame in the format of LINKTYPE_LINUX_SLL2.
 func cooked(f []byte, index int, pktType byte) []byte {
 	h := append(bytes.Clone(f[12:14]), 0, 0)
 	h = binary.BigEndian.AppendUint32(h, uint32(index))
@@ -214,14 +214,14 @@ func cooked(f []byte, index int, pktType byte) []byte {
 	return append(h, f[14:]...)
 }
 
-// TestTun checks frames of interfaces that are not Ethernet.
+// TestTun checks packets of interfaces that are not Ethernet.
 func TestTun(t *testing.T) {
 	packet := make([]byte, 40)
 	packet[0] = 0x45
 	for _, tun := range []struct {
 		hardware int
 		link     pcap.LinkType
-		header   int // bytes put before the packet
+		header   int // bytes before the packet
 	}{
 		{unix.ARPHRD_NONE, pcap.LinkTypeRaw, 0},
 		{unix.ARPHRD_RAWIP, pcap.LinkTypeRaw, 0},
@@ -245,8 +245,8 @@ func TestTun(t *testing.T) {
 	}
 }
 
-// newTun makes tun0, of the hardware type, and returns what makes a packet
-// come in on it.
+// newTun creates tun0 with that hardware type. It returns a function that makes a packet arrive at
+// tun0.
 func newTun(t *testing.T, hardware int) (send func([]byte)) {
 	t.Helper()
 	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
@@ -273,7 +273,7 @@ func newTun(t *testing.T, hardware int) (send func([]byte)) {
 	}
 }
 
-// TestFilter checks that a filter is applied after the direction and cuts at
+// TestFilter checks that a filter is applied after the direction, and that packets are truncated to
 // the snaplen.
 func TestFilter(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
@@ -300,8 +300,7 @@ func TestFilter(t *testing.T) {
 	})
 }
 
-// BenchmarkReceive measures reading alone: the processor time of a frame from
-// Next to Release.
+// BenchmarkReceive measures only reading: the processor time for a frame from Next to Release.
 func BenchmarkReceive(b *testing.B) {
 	for _, m := range modes {
 		b.Run(m.name, func(b *testing.B) {
@@ -314,7 +313,7 @@ func BenchmarkReceive(b *testing.B) {
 			var used time.Duration
 			frames := 0
 			for range b.N {
-				for range 900 { // the kernel's backlog for veth holds 1000
+				for range 900 { // the kernel's backlog for veth holds 1000 frames
 					s.Send(f)
 				}
 				awaitBlock(b, h)
@@ -327,7 +326,7 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
-// awaitBlock returns when the ring, if there is one, has a block to read.
+// awaitBlock waits until the ring, if there is one, has a block to read.
 func awaitBlock(tb testing.TB, h *capture.Handle) {
 	tb.Helper()
 	for deadline := time.Now().Add(patience); h.Mode() == capture.ModeRing; time.Sleep(time.Millisecond) {
@@ -341,7 +340,7 @@ func awaitBlock(tb testing.TB, h *capture.Handle) {
 	}
 }
 
-// readReady reads what is there, forgets it, and returns how many frames it was.
+// readReady reads and discards the frames that are ready. It returns their number.
 func readReady(tb testing.TB, h *capture.Handle) int {
 	tb.Helper()
 	pkts := scratch[:]
@@ -361,11 +360,10 @@ func readReady(tb testing.TB, h *capture.Handle) int {
 	}
 }
 
-// scratch is for tests that count allocations, of which Batch.Read makes none
-// but for its argument.
+// scratch is used by tests that count allocations: the argument of Batch.Read escapes to the heap.
 var scratch [64]pcap.Packet
 
-// read reads n frames and forgets them.
+// read reads and discards n frames.
 func read(tb testing.TB, h *capture.Handle, n int) {
 	tb.Helper()
 	pkts := scratch[:]

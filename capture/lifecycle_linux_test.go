@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture"
 	"capd/internal/testnet"
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
 // numbered returns a frame that carries the number.
@@ -25,8 +25,8 @@ func numbered(size int, n uint32) []byte {
 
 func number(p got) uint32 { return binary.BigEndian.Uint32(p.data[14:]) }
 
-// TestOverrun checks that sent = read + dropped, exactly, when nobody reads
-// while the ring fills up several times.
+// TestOverrun checks that sent = read + dropped, exactly, if more frames than the ring holds arrive
+// before the first is read.
 func TestOverrun(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
@@ -66,8 +66,8 @@ func TestOverrun(t *testing.T) {
 	})
 }
 
-// TestAttachToFullRing checks that reading starts with the oldest frame of a
-// ring that was full before anybody read.
+// TestAttachToFullRing checks that reading starts with the oldest frame of a ring that was full
+// before the handle was attached.
 func TestAttachToFullRing(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
@@ -99,8 +99,8 @@ func TestAttachToFullRing(t *testing.T) {
 	})
 }
 
-// TestReattach checks that frames pass from one handle to the next, none lost
-// and none twice, while the ring wraps.
+// TestReattach checks that no frame is lost or duplicated between one handle and the next, while
+// the ring wraps.
 func TestReattach(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
@@ -120,7 +120,7 @@ func TestReattach(t *testing.T) {
 		}
 		var all []got
 		for round := range 40 {
-			send(50 + round) // up to three blocks; what is left adds up to no more than a few
+			send(50 + round) // up to three blocks, so that the frames not read yet fit the ring
 			h, err := d.Attach()
 			if err != nil {
 				t.Fatal(err)
@@ -158,8 +158,8 @@ func TestReattach(t *testing.T) {
 	})
 }
 
-// TestStopIsExact checks the end while frames keep coming: all that the kernel
-// counted until then are read, and not one more is counted.
+// TestStopIsExact checks Stop while frames keep arriving: all frames that the kernel counted are
+// read, and no further frame is counted.
 func TestStopIsExact(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
@@ -176,7 +176,7 @@ func TestStopIsExact(t *testing.T) {
 						return
 					default:
 						s.Send(frame(200))
-						if _, err := h.Stats(); err != nil { // may be asked for from anywhere
+						if _, err := h.Stats(); err != nil { // Stats may be called from any goroutine
 							t.Error(err)
 						}
 					}
@@ -201,7 +201,7 @@ func TestStopIsExact(t *testing.T) {
 	})
 }
 
-// cpu returns the time that the calling thread has computed.
+// cpu returns the processor time of the calling thread.
 func cpu(t testing.TB) time.Duration {
 	t.Helper()
 	var r unix.Rusage
@@ -243,7 +243,7 @@ func TestDownAndUp(t *testing.T) {
 	})
 }
 
-// quiet checks that Next waits and does not spin.
+// quiet checks that Next waits without spinning.
 func quiet(t *testing.T, h *capture.Handle) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -259,9 +259,8 @@ func quiet(t *testing.T, h *capture.Handle) {
 	}
 }
 
-// TestHeldDoesNotSpin checks that Next sleeps while the kernel has nothing more,
-// though the block that it filled last is held: to poll(2) the ring is readable
-// all that time.
+// TestHeldDoesNotSpin checks that Next sleeps while the kernel has no more frames but the block
+// that it filled last is held: poll(2) reports the ring as readable all that time.
 func TestHeldDoesNotSpin(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
@@ -292,8 +291,8 @@ func TestOpenWhileDown(t *testing.T) {
 	})
 }
 
-// TestRemoved checks that what was received before an interface's end is read
-// first: at once, or after the handle has said that it is down.
+// TestRemoved checks that frames received before an interface was removed are read first:
+// immediately, or after Next has returned ErrDown.
 func TestRemoved(t *testing.T) {
 	for _, downFirst := range []bool{false, true} {
 		bothModes(t, func(t *testing.T, c capture.Config) {
@@ -314,7 +313,7 @@ func TestRemoved(t *testing.T) {
 			}
 			testnet.Remove(t, "a1")
 			more, err := collect(t, h, -1)
-			if errors.Is(err, capture.ErrDown) && !downFirst { // read between its two steps
+			if errors.Is(err, capture.ErrDown) && !downFirst { // Next was called between the two steps of the removal
 				all = append(all, more...)
 				more, err = collect(t, h, -1)
 			}
@@ -365,8 +364,8 @@ func TestCloseUnblocksNext(t *testing.T) {
 	})
 }
 
-// TestBatchOutlivesClose checks that packets stay readable until Release,
-// though the handle and its device are closed meanwhile.
+// TestBatchOutlivesClose checks that packets stay readable until Release, even if the handle and
+// its device are closed before.
 func TestBatchOutlivesClose(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
@@ -439,8 +438,8 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// TestPermission gives up privilege between opening and attaching: attaching
-// works without, and opening does not.
+// TestPermission drops privilege between opening and attaching: attaching still works, and opening
+// does not.
 func TestPermission(t *testing.T) {
 	testnet.Veth(t, "a0", "a1", 1500)
 	d, err := capture.Open(capture.Config{Interface: "a1", RingSize: 4 << 20})
@@ -451,7 +450,7 @@ func TestPermission(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlock: the thread ends without its privilege
+		runtime.LockOSThread() // never unlocked, so that the thread ends instead of being reused without its privilege
 		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var none [2]unix.CapUserData
 		if err := unix.Capset(&hdr, &none[0]); err != nil {

@@ -9,9 +9,9 @@ import (
 	"capd/internal/testnet"
 )
 
-// TestRefusedByNobody checks that frames which come before a device takes them
-// and after it was stopped, and which the kernel counts as dropped by the
-// interface because nobody takes them, are none that the capture lost.
+// TestRefusedByNobody checks frames that arrive before a device is admitted or after it was
+// stopped. The kernel counts them as dropped by the interface because no socket receives them, but
+// they are not losses of the capture.
 func TestRefusedByNobody(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)

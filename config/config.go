@@ -1,8 +1,8 @@
 // Package config defines, defaults and validates capd.toml.
 //
-// A setting has one home, a field of Config or of the structs in it, whose toml
-// tag is its key, and whose reload tag is its Effect. The settings of Recording are read twice: at the top of the
-// file for all interfaces, and in an [[interface]] for that one.
+// Each setting is one field of Config or of the structs in it. The field's toml tag is its key, and
+// its reload tag is its Effect. The settings of Recording may appear twice: at the top of the file
+// for all interfaces, and in an [[interface]] for that interface.
 package config
 
 import (
@@ -22,8 +22,8 @@ const Any = "any"
 // Values of Recording.Direction.
 const (
 	DirectionBoth = "both"
-	DirectionIn   = "in"  // received by the host, or seen on the wire
-	DirectionOut  = "out" // sent by the host
+	DirectionIn   = "in"  // frames that the host receives, or that pass on the wire
+	DirectionOut  = "out" // frames that the host sends
 )
 
 // Values of Recording.Format.
@@ -34,19 +34,19 @@ const (
 
 // Values of Recording.FanoutMode.
 const (
-	FanoutFlow = "flow" // frames of one flow stay together
-	FanoutCPU  = "cpu"  // frames that one processor received stay together
+	FanoutFlow = "flow" // all frames of one flow go to the same ring
+	FanoutCPU  = "cpu"  // all frames that one processor received go to the same ring
 )
 
 // Values of Recording.Direct.
 const (
-	DirectAuto = "auto" // O_DIRECT where the file system has it
+	DirectAuto = "auto" // O_DIRECT where the file system supports it
 	DirectOff  = "off"
 )
 
 // Values of Config.Sandbox.
 const (
-	SandboxAuto = "auto" // what the system has of it
+	SandboxAuto = "auto" // as much as the system supports
 	SandboxOn   = "on"   // all of it, or an error
 	SandboxOff  = "off"
 )
@@ -55,17 +55,17 @@ const (
 const (
 	LogText = "text"
 	LogJSON = "json"
-	LogAuto = "auto" // text on a terminal, entries of its own in the journal, else JSON
+	LogAuto = "auto" // text on a terminal, journal entries under systemd, else JSON
 )
 
-// A Config is what capd.toml says, with the defaults filled in.
+// A Config holds the settings of capd.toml, with the defaults filled in.
 type Config struct {
-	Recording                // for interfaces that do not say otherwise
-	Exclude      []string    `toml:"exclude" reload:"in place"`      // globs of interfaces that no glob takes
-	StopTimeout  Duration    `toml:"stop_timeout" reload:"in place"` // most time between the order to stop and the end
-	User         string      `toml:"user" reload:"restart"`          // to become after the start as root; empty is none
-	Sandbox      string      `toml:"sandbox" reload:"restart"`       // whether capd gives up what it does not need
-	SandboxPaths []string    `toml:"sandbox_paths" reload:"restart"` // absolute directories that hooks may write into besides
+	Recording                // for interfaces whose [[interface]] does not override them
+	Exclude      []string    `toml:"exclude" reload:"in place"`      // globs of interfaces that no glob of an [[interface]] matches
+	StopTimeout  Duration    `toml:"stop_timeout" reload:"in place"` // longest time between the request to stop and the end
+	User         string      `toml:"user" reload:"restart"`          // to switch to when started as root; empty: no switch
+	Sandbox      string      `toml:"sandbox" reload:"restart"`       // whether capd restricts its own access to the system
+	SandboxPaths []string    `toml:"sandbox_paths" reload:"restart"` // absolute directories outside the recordings that hooks may write to
 	Retain       Retain      `toml:"retain"`
 	Finished     Finished    `toml:"finished"`
 	Control      Control     `toml:"control"`
@@ -76,43 +76,42 @@ type Config struct {
 // Recording is how an interface is recorded.
 type Recording struct {
 	Directory      string   `toml:"directory" reload:"re-open"` // absolute path
-	Snaplen        int      `toml:"snaplen" reload:"re-open"`   // most bytes kept of a frame
+	Snaplen        int      `toml:"snaplen" reload:"re-open"`   // number of bytes kept of each frame, at most
 	Promiscuous    bool     `toml:"promiscuous" reload:"re-open"`
 	Direction      string   `toml:"direction" reload:"re-open"`
-	LinkType       string   `toml:"link_type" reload:"re-open"`     // by name; empty is what the interface has by itself
-	Filter         string   `toml:"filter" reload:"re-open"`        // pcap-filter(7); empty takes every frame
-	RingSize       Size     `toml:"ring_size" reload:"re-open"`     // of the kernel's ring, a multiple of BlockSize
-	BlockSize      Size     `toml:"block_size" reload:"re-open"`    // of one block of the ring, a multiple of 4096
+	LinkType       string   `toml:"link_type" reload:"re-open"`     // by name; empty: the interface's default
+	Filter         string   `toml:"filter" reload:"re-open"`        // pcap-filter(7); empty: every frame
+	RingSize       Size     `toml:"ring_size" reload:"re-open"`     // of the kernel's ring; a multiple of BlockSize
+	BlockSize      Size     `toml:"block_size" reload:"re-open"`    // of one block of the ring; a multiple of 4096
 	BlockTimeout   Duration `toml:"block_timeout" reload:"re-open"` // whole milliseconds
 	Format         string   `toml:"format" reload:"re-open"`
-	RotateSize     Size     `toml:"rotate_size" reload:"in place"`     // 0 is never
-	RotateInterval Duration `toml:"rotate_interval" reload:"in place"` // 0 is never
-	SyncInterval   Duration `toml:"sync_interval" reload:"in place"`   // 0 is only at a file's end
-	FlushInterval  Duration `toml:"flush_interval" reload:"in place"`  // 0 is only when a chunk is full
+	RotateSize     Size     `toml:"rotate_size" reload:"in place"`     // 0: never
+	RotateInterval Duration `toml:"rotate_interval" reload:"in place"` // 0: never
+	SyncInterval   Duration `toml:"sync_interval" reload:"in place"`   // 0: only at a file's end
+	FlushInterval  Duration `toml:"flush_interval" reload:"in place"`  // 0: only when a chunk is full
 	KeepEmpty      bool     `toml:"keep_empty" reload:"in place"`
 	FileMode       FileMode `toml:"file_mode" reload:"re-open"`
 	Wait           bool     `toml:"wait" reload:"in place"`
-	RetainBytes    Size     `toml:"retain_bytes" reload:"in place"` // of an interface's files; 0 is no limit
+	RetainBytes    Size     `toml:"retain_bytes" reload:"in place"` // of an interface's files; 0: no limit
 	RetainAge      Duration `toml:"retain_age" reload:"in place"`
 	RetainCount    int      `toml:"retain_count" reload:"in place"`
-	PoolSize       AutoSize `toml:"pool_size" reload:"re-open"`  // at least two chunks; 0 is by the machine's memory
+	PoolSize       AutoSize `toml:"pool_size" reload:"re-open"`  // at least two chunks; 0: derived from the machine's memory
 	ChunkSize      Size     `toml:"chunk_size" reload:"re-open"` // a multiple of 4096
 	Direct         string   `toml:"direct" reload:"re-open"`
-	Fanout         int      `toml:"fanout" reload:"re-open"` // rings, and files at a time
+	Fanout         int      `toml:"fanout" reload:"re-open"` // number of rings, each recorded to a file of its own
 	FanoutMode     string   `toml:"fanout_mode" reload:"re-open"`
-	CPU            int      `toml:"cpu" reload:"re-open"` // -1 is any; of the first ring, the others have those that follow
+	CPU            int      `toml:"cpu" reload:"re-open"` // for the first ring, the next rings use the following CPUs; -1: any
 }
 
-// Retain bounds what is kept in each directory, whatever the interface. Zero is
-// no limit.
+// Retain limits what is kept in each directory, for all interfaces together. Zero is no limit.
 type Retain struct {
 	Bytes     Size     `toml:"bytes" reload:"in place"`
-	Age       Duration `toml:"age" reload:"in place"`        // of a file's begin
-	Count     int      `toml:"count" reload:"in place"`      // of files
+	Age       Duration `toml:"age" reload:"in place"`        // since a file's begin
+	Count     int      `toml:"count" reload:"in place"`      // number of files
 	MinFree   Share    `toml:"min_free" reload:"in place"`   // of the file system
-	KeepBytes Size     `toml:"keep_bytes" reload:"in place"` // the newest files up to this are never deleted,
-	KeepAge   Duration `toml:"keep_age" reload:"in place"`   // nor those younger than this,
-	KeepCount int      `toml:"keep_count" reload:"in place"` // nor this many
+	KeepBytes Size     `toml:"keep_bytes" reload:"in place"` // the newest files are never deleted while they have at most this size,
+	KeepAge   Duration `toml:"keep_age" reload:"in place"`   // or are at most this old,
+	KeepCount int      `toml:"keep_count" reload:"in place"` // or are at most this many
 }
 
 // Values of Finished.Compress.
@@ -128,43 +127,43 @@ const (
 	StepHook     = "hook"
 )
 
-// Finished is what is done with files once they are finished.
+// Finished is what capd does with files once they are finished.
 type Finished struct {
 	Compress string   `toml:"compress" reload:"in place"`
-	Level    int      `toml:"level" reload:"in place"`   // of the compression, from the fastest, 1, to 22 for zstd or 9 for gzip
-	Hook     []string `toml:"hook" reload:"in place"`    // absolute path of a program, and its arguments; empty is none
+	Level    int      `toml:"level" reload:"in place"`   // of the compression: from 1, the fastest, to 22 for zstd or 9 for gzip
+	Hook     []string `toml:"hook" reload:"in place"`    // absolute path of a program, and its arguments; empty: no hook
 	Timeout  Duration `toml:"timeout" reload:"in place"` // after which a hook is killed
-	AtOnce   int      `toml:"at_once" reload:"in place"` // most hooks at a time
+	AtOnce   int      `toml:"at_once" reload:"in place"` // number of hooks that run at the same time, at most
 
-	KeepUntil []string `toml:"keep_until" reload:"in place"` // steps without which no limit deletes a file: StepCompress, StepHook
+	KeepUntil []string `toml:"keep_until" reload:"in place"` // steps (StepCompress, StepHook) that must be done before a limit deletes a file
 }
 
-// ControlAuto is the value of Control.Socket that leaves the path to capd.
+// ControlAuto is the value of Control.Socket that lets capd choose the path.
 const ControlAuto = "auto"
 
-// Control is where capd tells how it goes, and takes orders.
+// Control is where capd reports its state and takes commands.
 type Control struct {
-	Socket  string `toml:"socket" reload:"restart"`  // absolute path, ControlAuto, or empty: none
-	Group   string `toml:"group" reload:"restart"`   // of the socket, a name or number; empty is the process's own
-	Metrics string `toml:"metrics" reload:"restart"` // host:port for metrics over TCP; empty is none
+	Socket  string `toml:"socket" reload:"restart"`  // absolute path, ControlAuto, or empty: no socket
+	Group   string `toml:"group" reload:"restart"`   // of the socket, a name or number; empty: the group of the process
+	Metrics string `toml:"metrics" reload:"restart"` // host:port for metrics over TCP; empty: none
 }
 
 // Log is where and how capd logs.
 type Log struct {
 	Level      string   `toml:"level" reload:"in place"` // debug, info, warn or error
 	Format     string   `toml:"format" reload:"restart"`
-	File       string   `toml:"file" reload:"restart"`        // absolute path; empty is standard error
-	MaxSize    Size     `toml:"max_size" reload:"restart"`    // of File until it is rotated; 0 is never
-	MaxAge     Duration `toml:"max_age" reload:"restart"`     // of rotated files; 0 is no limit
-	MaxBackups int      `toml:"max_backups" reload:"restart"` // rotated files; 0 is no limit
-	Compress   bool     `toml:"compress" reload:"restart"`    // rotated files
+	File       string   `toml:"file" reload:"restart"`        // absolute path; empty: standard error
+	MaxSize    Size     `toml:"max_size" reload:"restart"`    // size at which File is rotated; 0: never
+	MaxAge     Duration `toml:"max_age" reload:"restart"`     // of rotated files; 0: no limit
+	MaxBackups int      `toml:"max_backups" reload:"restart"` // number of rotated files; 0: no limit
+	Compress   bool     `toml:"compress" reload:"restart"`    // whether rotated files are compressed
 }
 
-// An Interface names what to record. Its Recording holds resolved values: what
-// its [[interface]] does not set is what the top of the file says.
+// An Interface names what to record. Its Recording holds resolved values: settings that its
+// [[interface]] leaves out have the value from the top of the file.
 type Interface struct {
 	Name    string   `toml:"name" reload:"in place"`    // of an interface, a glob (path.Match), or Any
-	Exclude []string `toml:"exclude" reload:"in place"` // globs that Name, a glob, must not take
+	Exclude []string `toml:"exclude" reload:"in place"` // globs of interfaces that Name, if it is a glob, does not match
 	Recording
 }
 
@@ -179,7 +178,7 @@ func Default() *Config {
 			RingSize:       128 * MiB,
 			BlockSize:      1 * MiB,
 			BlockTimeout:   Duration(100 * time.Millisecond),
-			Format:         FormatPcapng, // it carries loss counts and directions
+			Format:         FormatPcapng, // pcapng carries loss counts and directions
 			RotateSize:     1 * GiB,
 			RotateInterval: Duration(time.Hour),
 			FlushInterval:  Duration(time.Second),
@@ -210,8 +209,8 @@ func Default() *Config {
 	}
 }
 
-// Lookup returns the settings for the interface of that name: those of the
-// [[interface]] that names it, else of the first whose glob takes it, else nil.
+// Lookup returns the settings for the interface of that name: those of the [[interface]] with
+// exactly that name, else of the first whose glob matches, else nil.
 func (c *Config) Lookup(name string) *Interface {
 	for i := range c.Interfaces {
 		if c.Interfaces[i].Name == name {
@@ -229,8 +228,8 @@ func (c *Config) Lookup(name string) *Interface {
 	return nil
 }
 
-// Match reports whether the name is the interface's, or is taken by its glob
-// and by none of its Exclude globs. No glob takes Any.
+// Match reports whether the name is the interface's, or is matched by its glob and by none of its
+// Exclude globs. No glob matches Any.
 func (i *Interface) Match(name string) bool {
 	if !i.Glob() || name == Any {
 		return i.Name == name
@@ -238,7 +237,7 @@ func (i *Interface) Match(name string) bool {
 	return takes([]string{i.Name}, name) && !takes(i.Exclude, name)
 }
 
-// takes reports whether one of the globs does.
+// takes reports whether one of the globs matches the name.
 func takes(globs []string, name string) bool {
 	return slices.ContainsFunc(globs, func(glob string) bool {
 		ok, err := path.Match(glob, name)
@@ -246,21 +245,21 @@ func takes(globs []string, name string) bool {
 	})
 }
 
-// Glob reports whether the name is a pattern and not an interface's own.
+// Glob reports whether Name is a pattern, not the name of one interface.
 func (i *Interface) Glob() bool { return strings.ContainsAny(i.Name, `*?[\`) }
 
-// TOML returns the settings in their canonical form: a capd.toml with every key
-// in a fixed order, which Parse reads back to the same settings.
+// TOML returns the settings in canonical form: a capd.toml with every key in a fixed order, from
+// which Parse gets the same settings.
 func (c *Config) TOML() string {
 	var b strings.Builder
 	enc := toml.NewEncoder(&b)
 	enc.Indent = ""
-	_ = enc.Encode(c) // fails on types that TOML does not have, and Config has none
+	_ = enc.Encode(c) // fails only on types that TOML lacks; Config has none of them
 	return b.String()
 }
 
-// Digest returns the SHA-256 of TOML in hexadecimal. It is the same for two
-// files that mean the same.
+// Digest returns the SHA-256 of TOML in hexadecimal. Files with the same meaning have the same
+// digest.
 func (c *Config) Digest() string {
 	sum := sha256.Sum256([]byte(c.TOML()))
 	return hex.EncodeToString(sum[:])

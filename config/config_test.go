@@ -26,7 +26,7 @@ func TestExampleHoldsTheDefaults(t *testing.T) {
 	}
 }
 
-// The example need not repeat in [[interface]] what is at its top.
+// The example need not repeat in its [[interface]] the keys that are at its top.
 func TestExampleHasEveryKey(t *testing.T) {
 	var doc map[string]any
 	if _, err := toml.DecodeFile(examplePath, &doc); err != nil {
@@ -141,7 +141,7 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	if all := (&Interface{Name: "*"}); all.Match(Any) || !all.Match("lo") {
-		t.Error("* takes any, or not lo")
+		t.Error("* matches any, or does not match lo")
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestDocsHaveEveryKey: docs/reload.md says of each key what a reload does.
+// TestDocsHaveEveryKey: docs/reload.md lists for each key what a reload does.
 func TestDocsHaveEveryKey(t *testing.T) {
 	text, err := os.ReadFile("../docs/reload.md")
 	if os.IsNotExist(err) {

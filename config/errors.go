@@ -7,15 +7,15 @@ import (
 
 // An Error is one mistake in a configuration.
 type Error struct {
-	File   string // empty where the settings did not come from a file
-	Line   int    // from 1; 0 is unknown
-	Column int    // from 1, in bytes; 0 is unknown
-	Key    string // as in `ring_size`, `log.level`, `interface "eth0": ring_size`; empty for bad TOML
-	Value  string // as TOML would write it; empty where the key itself is the mistake
-	Reason string // what was expected and why
+	File   string // empty if the settings did not come from a file
+	Line   int    // from 1; 0: unknown
+	Column int    // from 1, in bytes; 0: unknown
+	Key    string // such as `ring_size`, `log.level`, `interface "eth0": ring_size`; empty for invalid TOML
+	Value  string // in TOML's syntax; empty if the key itself is the mistake
+	Reason string // what is allowed, and why
 	Hint   string // what to write instead; may be empty
 
-	paths []string // keys, see lines, one of which is where the mistake was made; best first
+	paths []string // paths of keys, as returned by keyLines, that may have caused the mistake; the likeliest first
 }
 
 // Error returns the mistake on one line: capd.toml:3: snaplen = 0: must be ...
@@ -43,10 +43,10 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Errors are all mistakes of a configuration, in the order of its lines.
+// Errors are all mistakes in a configuration, in the order of its lines.
 type Errors []*Error
 
-// Error returns the mistakes, one on each line.
+// Error returns the mistakes, one per line.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, one := range e {
@@ -69,7 +69,7 @@ func (e Errors) Unwrap() []error {
 	return errs
 }
 
-// nearest returns the known key that is a slip away from the one written, or "".
+// nearest returns the known key that is one typing error away from the one written, or "".
 func nearest(key string, known []string) string {
 	key = strings.ToLower(clip(key))
 	best, least := "", max(2, len(key)/3)+1
@@ -81,7 +81,7 @@ func nearest(key string, known []string) string {
 	return best
 }
 
-// distance is the number of bytes to insert, drop or change to get from a to b.
+// distance is the number of bytes to insert, drop or change to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -7,18 +7,18 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// lines returns the line of every key and table of a TOML text by its path, as
-// "log.level" or "interface[0].name": the library tells positions in its own
-// errors only. The text must be valid. Keys in inline tables are left out.
-func lines(text string) map[string]int {
+// keyLines returns the line of every key and table of a TOML text by its path, such as "log.level" or
+// "interface[0].name". It exists because the TOML library reports positions only in its own errors. The
+// text must be valid. Keys in inline tables are left out.
+func keyLines(text string) map[string]int {
 	s := scanner{text: text, line: 1, at: make(map[string]int), arrays: make(map[string]int)}
-	s.take(strings.HasPrefix(text, "\ufeff"), len("\ufeff"))
+	s.skip(strings.HasPrefix(text, "\ufeff"), len("\ufeff"))
 	for s.blank(); s.pos < len(s.text); s.blank() {
 		if s.peek() == '[' {
 			s.header()
 		} else {
 			line := s.line
-			s.note(join(s.table, s.key()), line)
+			s.record(join(s.table, s.key()), line)
 			s.value()
 		}
 	}
@@ -33,21 +33,21 @@ func join(table, key string) string {
 	return table + "." + key
 }
 
-// quoted returns one part of a key as paths have it.
+// quoted returns one part of a key in the form that paths have.
 func quoted(part string) string { return toml.Key{part}.String() }
 
-// A scanner walks a text. All its steps end at the text's end, and each one of
-// a loop gets on by a byte at least.
+// A scanner walks through a text. Every method stops at the text's end, and every iteration of a
+// loop consumes at least one byte.
 type scanner struct {
 	text   string
 	pos    int
 	line   int
-	table  string // path of the last header
+	table  string // path of the latest header
 	at     map[string]int
-	arrays map[string]int // how many [[headers]] of that name
+	arrays map[string]int // number of [[headers]] by name
 }
 
-func (s *scanner) note(path string, line int) {
+func (s *scanner) record(path string, line int) {
 	if _, ok := s.at[path]; !ok {
 		s.at[path] = line
 	}
@@ -61,8 +61,8 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// take steps over n bytes if ok, and counts their lines.
-func (s *scanner) take(ok bool, n int) bool {
+// skip advances by n bytes if ok, and counts their lines. It returns ok.
+func (s *scanner) skip(ok bool, n int) bool {
 	if ok {
 		end := min(s.pos+n, len(s.text))
 		s.line += strings.Count(s.text[s.pos:end], "\n")
@@ -71,21 +71,21 @@ func (s *scanner) take(ok bool, n int) bool {
 	return ok
 }
 
-// until steps to the first of the bytes, or to the end.
+// until advances to the first of the bytes, or to the end.
 func (s *scanner) until(bytes string) {
 	n := strings.IndexAny(s.text[s.pos:], bytes)
 	if n < 0 {
 		n = len(s.text)
 	}
-	s.take(true, n)
+	s.skip(true, n)
 }
 
-// blank steps over white space, line ends and comments.
+// blank skips white space, line ends and comments.
 func (s *scanner) blank() {
 	for s.pos < len(s.text) {
 		switch s.peek() {
 		case ' ', '\t', '\r', '\n':
-			s.take(true, 1)
+			s.skip(true, 1)
 		case '#':
 			s.until("\n")
 		default:
@@ -98,38 +98,38 @@ func (s *scanner) blank() {
 func (s *scanner) header() {
 	line := s.line
 	array := strings.HasPrefix(s.text[s.pos:], "[[")
-	s.take(true, 1)
-	s.take(array, 1)
+	s.skip(true, 1)
+	s.skip(array, 1)
 	s.table = ""
 	name := s.key()
 	s.until("\n")
 	if array {
-		s.note(name, line)
+		s.record(name, line)
 		n := s.arrays[name]
 		s.arrays[name]++
 		s.table = fmt.Sprintf("%s[%d]", name, n)
 	} else {
 		s.table = name
-		for array, n := range s.arrays { // a table of the array's last element
+		for array, n := range s.arrays { // the header names a table of the array's last element
 			if rest, ok := strings.CutPrefix(name, array+"."); ok {
 				s.table = fmt.Sprintf("%s[%d].%s", array, n-1, rest)
 			}
 		}
 	}
-	s.note(s.table, line)
+	s.record(s.table, line)
 }
 
-// key reads a dotted key and steps over the = or ] behind it. Each prefix of
-// the key is a table of its own, first met here.
+// key reads a dotted key and skips the = or ] behind it. It records each prefix of the key, which
+// is a table, on its first occurrence.
 func (s *scanner) key() string {
 	path := ""
 	for s.pos < len(s.text) {
 		switch c := s.peek(); c {
 		case '=', ']':
-			s.take(true, 1)
+			s.skip(true, 1)
 			return path
 		case ' ', '\t', '.':
-			s.take(true, 1)
+			s.skip(true, 1)
 		case '"', '\'':
 			start, line := s.pos+1, s.line
 			s.str()
@@ -137,7 +137,7 @@ func (s *scanner) key() string {
 		default:
 			start, line := s.pos, s.line
 			s.until("=]. \t\"'\n")
-			s.take(s.pos == start, 1)
+			s.skip(s.pos == start, 1)
 			path = s.part(path, s.text[start:s.pos], line)
 		}
 	}
@@ -146,12 +146,12 @@ func (s *scanner) key() string {
 
 func (s *scanner) part(path, name string, line int) string {
 	if path != "" && s.table == "" {
-		s.note(path, line)
+		s.record(path, line)
 	}
 	return join(path, quoted(name))
 }
 
-// value steps over a value, to the end of its line.
+// value skips a value, to the end of its line.
 func (s *scanner) value() {
 	for depth := 0; s.pos < len(s.text); {
 		switch s.peek() {
@@ -170,34 +170,34 @@ func (s *scanner) value() {
 				return
 			}
 		}
-		s.take(true, 1)
+		s.skip(true, 1)
 	}
 }
 
-// str steps over a string of any of the four kinds.
+// str skips a string of any of the four kinds.
 func (s *scanner) str() {
 	quote := s.text[s.pos : s.pos+1]
 	long := strings.Repeat(quote, 3)
 	if !strings.HasPrefix(s.text[s.pos:], long) {
-		s.take(true, 1)
+		s.skip(true, 1)
 		s.body(quote, quote)
 		return
 	}
-	s.take(true, len(long))
+	s.skip(true, len(long))
 	s.body(quote, long)
-	for range 2 { // a long string may end in quotes of its own
-		s.take(strings.HasPrefix(s.text[s.pos:], quote), 1)
+	for range 2 { // a long string may end in quotes that belong to its content
+		s.skip(strings.HasPrefix(s.text[s.pos:], quote), 1)
 	}
 }
 
-// body steps over the rest of a string, with the quotes that end it.
+// body skips the rest of a string, including the closing quotes.
 func (s *scanner) body(quote, end string) {
 	for s.pos < len(s.text) {
-		if s.take(strings.HasPrefix(s.text[s.pos:], end), len(end)) {
+		if s.skip(strings.HasPrefix(s.text[s.pos:], end), len(end)) {
 			return
 		}
 		escape := quote == `"` && s.peek() == '\\'
-		s.take(escape, 1)
-		s.take(true, 1)
+		s.skip(escape, 1)
+		s.skip(true, 1)
 	}
 }

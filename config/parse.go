@@ -18,29 +18,30 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// MaxFile is the most bytes of a file that Parse reads: thousands of interfaces.
+// MaxFile is the largest file in bytes that Parse reads: enough for thousands of interfaces.
 const MaxFile = 256 << 10
 
-// Load reads, defaults and validates the file. Mistakes in it are Errors.
+// Load reads the file, fills in defaults and validates the settings. Mistakes in the file are
+// Errors.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1)) // it may be a device by mistake
+	text, err := io.ReadAll(io.LimitReader(f, MaxFile+1)) // limited, because the path may be a device by mistake
 	if err != nil {
 		return nil, err
 	}
 	return Parse(path, text)
 }
 
-// Parse reads, defaults and validates the text of a file, whose name is for
-// messages only. It returns Errors with all mistakes, or with the first if it
-// is one of TOML's syntax. A text that names no interface is none.
+// Parse reads the text of a file, fills in defaults and validates the settings. name is used in
+// messages only. It returns Errors with all mistakes, or with the first one if it is a mistake in
+// TOML's syntax. A text that names no interface is valid.
 func Parse(name string, text []byte) (*Config, error) {
 	if len(text) > MaxFile {
-		return nil, Errors{{File: name, Reason: fmt.Sprintf("is over %d bytes, too long for settings", MaxFile)}}
+		return nil, Errors{{File: name, Reason: fmt.Sprintf("is over %d bytes, too large for a configuration", MaxFile)}}
 	}
 	var doc map[string]any
 	if _, err := toml.Decode(string(text), &doc); err != nil {
@@ -50,7 +51,7 @@ func Parse(name string, text []byte) (*Config, error) {
 	d.document(doc)
 	errs := d.errs
 	for _, e := range d.cfg.check() {
-		if !d.errs.tell(e.paths[0]) {
+		if !d.errs.covers(e.paths[0]) {
 			errs = append(errs, e)
 		}
 	}
@@ -64,7 +65,7 @@ func Parse(name string, text []byte) (*Config, error) {
 func syntaxError(name, text string, err error) *Error {
 	e := &Error{File: name, Reason: err.Error()}
 	if p, ok := errors.AsType[toml.ParseError](err); ok {
-		// The library's own line is 0 at the text's end.
+		// At the text's end, the library reports line 0.
 		start := min(max(p.Position.Start, 0), len(text))
 		e.Line = max(p.Position.Line, 1+strings.Count(text[:start], "\n"))
 		e.Column, e.Reason = p.Position.Col, strings.TrimSuffix(p.Message, ".")
@@ -72,7 +73,7 @@ func syntaxError(name, text string, err error) *Error {
 			e.Hint = "the last key read is " + clip(p.LastKey)
 		}
 	}
-	e.Reason = strings.Map(printable, e.Reason) // it quotes the text
+	e.Reason = strings.Map(printable, e.Reason) // the reason may quote the text
 	return e
 }
 
@@ -83,15 +84,15 @@ func printable(r rune) rune {
 	return unicode.ReplacementChar
 }
 
-// tell reports whether a mistake in the key is among the errors: what the key
-// holds instead is not the reader's.
-func (e Errors) tell(path string) bool {
+// covers reports whether the errors include a mistake in the key. The key then holds a default, which
+// must not be reported as a mistake.
+func (e Errors) covers(path string) bool {
 	return slices.ContainsFunc(e, func(one *Error) bool { return len(one.paths) > 0 && one.paths[0] == path })
 }
 
-// locate gives the errors the file and their lines, and sorts them by these.
+// locate sets the file and the lines of the errors, and sorts them by line.
 func (e Errors) locate(name, text string) {
-	at := lines(text)
+	at := keyLines(text)
 	for _, one := range e {
 		one.File = name
 		for _, path := range one.paths {
@@ -104,15 +105,15 @@ func (e Errors) locate(name, text string) {
 	slices.SortStableFunc(e, func(a, b *Error) int { return cmp.Compare(a.Line, b.Line) })
 }
 
-// A decoder puts a document into cfg. It does so itself because the library
-// stops at the first value of a wrong type, and the reader wants all of them.
+// A decoder stores a document in cfg. It does so itself because the library stops at the first
+// value of a wrong type, and all of them should be reported.
 type decoder struct {
 	cfg  *Config
 	errs Errors
 }
 
 func (d *decoder) document(doc map[string]any) {
-	// The top of the file first: interfaces inherit from it.
+	// The top of the file comes first, because interfaces inherit from it.
 	top := maps.Clone(doc)
 	delete(top, "control")
 	delete(top, "log")
@@ -135,7 +136,7 @@ func (d *decoder) document(doc map[string]any) {
 }
 
 func (d *decoder) interfaces(list any) {
-	v := reflect.ValueOf(list) // []any or []map[string]any, by how it was written
+	v := reflect.ValueOf(list) // []any or []map[string]any, depending on the syntax
 	if v.Kind() != reflect.Slice {
 		d.wrong("interface", "interface", list, "must be a list of tables", "write [[interface]], with two brackets")
 		return
@@ -153,7 +154,7 @@ func (d *decoder) interfaces(list any) {
 	}
 }
 
-// table puts a table of that path into the struct that dst points to.
+// table decodes the table with that path into the struct that dst points to.
 func (d *decoder) table(path, prefix string, table map[string]any, dst any) {
 	known := fields(reflect.ValueOf(dst).Elem())
 	for _, key := range slices.Sorted(maps.Keys(table)) {
@@ -171,7 +172,7 @@ func (d *decoder) table(path, prefix string, table map[string]any, dst any) {
 	}
 }
 
-// wrong notes that the key has a value of a wrong type.
+// wrong records that the key has a value of a wrong type.
 func (d *decoder) wrong(path, key string, value any, want, hint string) {
 	d.errs = append(d.errs, &Error{Key: key, Value: literal(value), Reason: want, Hint: hint, paths: []string{path}})
 }
@@ -186,7 +187,7 @@ func (d *decoder) unknown(here, table, prefix, key string, known []string) {
 	d.errs = append(d.errs, e)
 }
 
-// homeOf says where a key would have been right.
+// homeOf returns where the key would be allowed, or "".
 func homeOf(key string) string {
 	var c Config
 	var in Interface
@@ -208,8 +209,8 @@ func homeOf(key string) string {
 	return ""
 }
 
-// fields returns pointers to the struct's fields by their keys. Those of an
-// embedded struct are the struct's own.
+// fields returns pointers to the struct's fields by their keys. Fields of an embedded struct are
+// included.
 func fields(v reflect.Value) map[string]any {
 	m := make(map[string]any)
 	for i := range v.NumField() {
@@ -222,8 +223,8 @@ func fields(v reflect.Value) map[string]any {
 	return m
 }
 
-// assign sets what dst points to. If it cannot it returns what is wanted, and
-// an error if it can say more.
+// assign sets the variable that dst points to. If it cannot, it returns what is wanted, and an
+// error if it has details.
 func assign(dst, value any) (want string, err error) {
 	ok := false
 	switch dst := dst.(type) {
@@ -275,7 +276,7 @@ func assign(dst, value any) (want string, err error) {
 	return want, err
 }
 
-// keep returns the value if it is of the type, else the old one.
+// keep returns the value if it has the type T, else the old one.
 func keep[T any](old T, value any) (T, bool) {
 	if v, ok := value.(T); ok {
 		return v, true
@@ -307,7 +308,7 @@ func stringsOf(value any) ([]string, bool) {
 	return all, true
 }
 
-// literal returns the value as TOML would write it, or what it is if that is long.
+// literal returns the value in TOML's syntax, or a description if that would be long.
 func literal(value any) string {
 	switch v := value.(type) {
 	case string:

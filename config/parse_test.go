@@ -9,7 +9,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// Each text has the mistakes below it, and no others.
+// Each text has exactly the mistakes listed with it.
 func TestMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", "\nsnaplne = 5", `capd.toml:2: snaplne: unknown key; did you mean snaplen?`},
@@ -40,7 +40,7 @@ func TestMistakes(t *testing.T) {
 			`capd.toml:1: rotate_interval = 60: must be a duration, as "90s", "1h30m" or "7d"; no unit after 60; write 60s for seconds`},
 		{"mode without quotes", `file_mode = 0o640`, `capd.toml:1: file_mode = 416: must be an octal number in quotes, as "0640"`},
 		{"mode not octal", `file_mode = "0680"`,
-			`capd.toml:1: file_mode = "0680": must be an octal number in quotes, as "0640"; it is no octal number`},
+			`capd.toml:1: file_mode = "0680": must be an octal number in quotes, as "0640"; it is not an octal number`},
 		{"mode with more", `file_mode = "4755"`,
 			`capd.toml:1: file_mode = "4755": must be 0600 to 0777: capd reads and writes its files itself; write "0640" or "0600"`},
 		{"exclude", "[[interface]]\nname='e*'\nexclude=['eth0', 3]", `capd.toml:3: interface "e*": exclude = a list: must be a list of strings, as ["a", "b"]`},
@@ -59,7 +59,7 @@ func TestMistakes(t *testing.T) {
 		{"name of a wrong type", "[[interface]]\nname = 3\n[[interface]]\nname = 4",
 			`capd.toml:2: interface 1: name = 3: must be a string in quotes
 			capd.toml:4: interface 2: name = 4: must be a string in quotes`},
-		{"too long", strings.Repeat("#", MaxFile+1), `capd.toml: is over 262144 bytes, too long for settings`},
+		{"too long", strings.Repeat("#", MaxFile+1), `capd.toml: is over 262144 bytes, too large for a configuration`},
 	} {
 		t.Run(c.name, func(t *testing.T) { mistakes(t, c.text, c.want) })
 	}
@@ -115,7 +115,7 @@ x = 1979-05-27T07:32:00Z
 		if _, err := toml.Decode(text, &doc); err != nil {
 			t.Fatal(err)
 		}
-		if got := lines(text); !reflect.DeepEqual(got, want) {
+		if got := keyLines(text); !reflect.DeepEqual(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	}
@@ -164,8 +164,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// known fails unless each mistake has a place and a reason, and an unknown key
-// at the top that needs no quotes is in the line it is said to be in.
+// known fails unless each mistake has a position and a reason. An unknown top-level key that needs
+// no quotes must be in the line that the error names.
 func known(t *testing.T, text string, all Errors) {
 	t.Helper()
 	split := strings.Split(text, "\n")

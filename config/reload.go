@@ -6,26 +6,25 @@ import (
 	"slices"
 )
 
-// An Effect says what a running capd does about a setting that is another in
-// the file that it reads again.
+// An Effect says what a running capd does when a reload changes a setting.
 type Effect string
 
-// Effects, from the least to the most.
+// Effects, from the least to the most disruptive.
 const (
-	InPlace Effect = "in place" // the setting holds from now on
-	Reopen  Effect = "re-open"  // the interface is opened anew, with a new file, while the old one is still read
-	Restart Effect = "restart"  // the setting holds from the next start on
+	InPlace Effect = "in place" // the setting applies from now on
+	Reopen  Effect = "re-open"  // the interface is opened again, with a new file; the old recorder reads its ring to the end
+	Restart Effect = "restart"  // the setting applies after a restart
 )
 
-// A Key is one of the file's.
+// A Key is a key of the file.
 type Key struct {
-	Table  string // that it is in; empty is the top of the file
+	Table  string // empty: the top of the file
 	Name   string
 	Effect Effect
 }
 
-// Keys lists all keys by table and name. Those of an [[interface]] are its own
-// alone: it takes the top's of Recording as well.
+// Keys lists all keys by table and name. For [[interface]] it lists only the keys that exist
+// nowhere else; an [[interface]] accepts the keys of Recording as well.
 func Keys() []Key {
 	var in struct {
 		Name    string   `toml:"name" reload:"in place"`
@@ -44,8 +43,7 @@ func Keys() []Key {
 	return all
 }
 
-// effectsOf returns the effects by key of a struct's fields, without those that
-// are tables.
+// effectsOf returns the effects of a struct's fields by key, without fields that are tables.
 func effectsOf(t reflect.Type) map[string]Effect {
 	all := make(map[string]Effect)
 	for i := range t.NumField() {
@@ -62,11 +60,10 @@ func effectsOf(t reflect.Type) map[string]Effect {
 // Changes lists the keys of the interface that have another value in next.
 func (i *Interface) Changes(next *Interface) []Key { return changes("interface", i, next) }
 
-// Changes lists the keys that are not of interfaces and have another value in
-// next.
+// Changes lists the keys outside of interfaces that have another value in next.
 func (c *Config) Changes(next *Config) []Key {
 	own := changes("", c, next)
-	shared := effectsOf(reflect.TypeFor[Recording]()) // each interface has its own
+	shared := effectsOf(reflect.TypeFor[Recording]()) // compared for each interface instead
 	own = slices.DeleteFunc(own, func(k Key) bool { return shared[k.Name] != "" })
 	return slices.Concat(own, changes("retain", &c.Retain, &next.Retain),
 		changes("finished", &c.Finished, &next.Finished), changes("control", &c.Control, &next.Control), changes("log", &c.Log, &next.Log))

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// A Size is a number of bytes. As text it is a number and a unit: "64MiB",
-// "10GB", "1.5 gib"; without a unit it is bytes. It is a flag value too.
+// A Size is a number of bytes. As text it is a number and a unit: "64MiB", "10GB", "1.5 gib";
+// without a unit it is in bytes. It implements pflag.Value.
 type Size int64
 
-// Sizes that documents and defaults are written in.
+// Sizes for defaults and documents.
 const (
 	KiB Size = 1 << 10
 	MiB Size = 1 << 20
@@ -23,12 +23,11 @@ const (
 	TiB Size = 1 << 40
 )
 
-// An AutoSize is a Size that may be left to capd: 0 is "auto".
+// An AutoSize is a Size that capd may choose itself: 0 is "auto".
 type AutoSize Size
 
-// A Duration is a time.Duration. As text it is a sequence of numbers and units,
-// from w (7 days) and d (24 hours) down to ns: "90s", "1h30m", "7d". It is a
-// flag value too.
+// A Duration is a time.Duration. As text it is a sequence of numbers and units, from w (7 days) and
+// d (24 hours) down to ns: "90s", "1h30m", "7d". It implements pflag.Value.
 type Duration time.Duration
 
 const (
@@ -36,8 +35,8 @@ const (
 	week = 7 * day
 )
 
-// A FileMode is the permission bits of a file; as text they are octal: "0640".
-// It is a flag value too.
+// A FileMode is the permission bits of a file; as text they are octal: "0640". It implements
+// pflag.Value.
 type FileMode fs.FileMode
 
 type unit struct {
@@ -45,7 +44,7 @@ type unit struct {
 	n    int64
 }
 
-// sizeUnits are largest first, as String wants them.
+// sizeUnits are sorted from the largest, as String requires.
 func sizeUnits() []unit {
 	return []unit{
 		{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9},
@@ -53,7 +52,7 @@ func sizeUnits() []unit {
 	}
 }
 
-// durationUnits are largest first, as String wants them.
+// durationUnits are sorted from the largest, as String requires.
 func durationUnits() []unit {
 	return []unit{
 		{"d", int64(day)}, {"h", int64(time.Hour)}, {"m", int64(time.Minute)}, {"s", int64(time.Second)},
@@ -78,7 +77,7 @@ func (s Size) String() string {
 // MarshalText returns String.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads a size. A fraction must come to whole bytes.
+// UnmarshalText reads a size. A fraction must result in whole bytes.
 func (s *Size) UnmarshalText(text []byte) error {
 	number, name := cutNumber(string(text))
 	name = strings.TrimLeft(name, " ")
@@ -109,7 +108,7 @@ func sizeUnitError(number, name string) error {
 	if up := strings.ToUpper(name); len(up) == 1 && strings.Contains("KMGT", up) {
 		return fmt.Errorf("write %s%siB (powers of 1024) or %s%sB (powers of 1000)", number, up, number, up)
 	}
-	return fmt.Errorf("%s is no unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB", strconv.Quote(clip(name)))
+	return fmt.Errorf("%s is not a unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB", strconv.Quote(clip(name)))
 }
 
 // Set is UnmarshalText for flags.
@@ -147,8 +146,7 @@ func (s *AutoSize) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String returns the duration without units that count nothing: "1h30m".
-// Weeks appear alone, as in "2w".
+// String returns the duration without units that are zero: "1h30m". Weeks appear alone, as in "2w".
 func (d Duration) String() string {
 	if d == 0 {
 		return "0"
@@ -175,7 +173,7 @@ func (d Duration) String() string {
 // MarshalText returns String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads a duration. A fraction must come to whole nanoseconds.
+// UnmarshalText reads a duration. A fraction must result in whole nanoseconds.
 func (d *Duration) UnmarshalText(text []byte) error {
 	rest, negative := strings.CutPrefix(string(text), "-")
 	if rest == "0" {
@@ -205,7 +203,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// durationTerm reads one number and its unit off the text.
+// durationTerm reads one number and its unit from the start of the text.
 func durationTerm(text string) (n *big.Rat, rest string, err error) {
 	number, rest := cutNumber(text)
 	if number == "" {
@@ -219,7 +217,7 @@ func durationTerm(text string) (n *big.Rat, rest string, err error) {
 	if name == "" {
 		return nil, "", fmt.Errorf(`no unit after %s; write %[1]ss for seconds`, clip(number))
 	}
-	if name == "µs" || name == "μs" { // U+00B5 and U+03BC, as time.ParseDuration takes
+	if name == "µs" || name == "μs" { // U+00B5 and U+03BC, both of which time.ParseDuration accepts
 		name = "us"
 	}
 	for _, u := range append(durationUnits(), unit{"w", int64(week)}) {
@@ -228,7 +226,7 @@ func durationTerm(text string) (n *big.Rat, rest string, err error) {
 			return n, rest, err
 		}
 	}
-	return nil, "", fmt.Errorf("%s is no unit; units are w, d, h, m, s, ms, us, ns", strconv.Quote(clip(name)))
+	return nil, "", fmt.Errorf("%s is not a unit; units are w, d, h, m, s, ms, us, ns", strconv.Quote(clip(name)))
 }
 
 // Set is UnmarshalText for flags.
@@ -247,7 +245,7 @@ func (m FileMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil
 func (m *FileMode) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(strings.TrimPrefix(string(text), "0o"), 8, 32)
 	if err != nil {
-		return errors.New("it is no octal number")
+		return errors.New("it is not an octal number")
 	}
 	*m = FileMode(n)
 	return nil
@@ -259,7 +257,7 @@ func (m *FileMode) Set(text string) error { return m.UnmarshalText([]byte(text))
 // Type names the type in the usage of flags.
 func (m *FileMode) Type() string { return "mode" }
 
-// cutNumber cuts the digits and points that the text starts with.
+// cutNumber splits off the digits and points that the text starts with.
 func cutNumber(text string) (number, rest string) {
 	rest = strings.TrimLeft(text, ".0123456789")
 	return text[:len(text)-len(rest)], rest
@@ -267,18 +265,18 @@ func cutNumber(text string) (number, rest string) {
 
 // product multiplies exactly: a float would round sizes above 2^53.
 func product(number string, n int64) (*big.Rat, error) {
-	const longest = 64 // digits; more only cost time
+	const longest = 64 // more digits have no use and cost time
 	if number == "" || len(number) > longest {
 		return nil, errors.New("it does not start with a number")
 	}
 	r, ok := new(big.Rat).SetString(number)
 	if !ok {
-		return nil, fmt.Errorf("%s is no number", number)
+		return nil, fmt.Errorf("%s is not a number", number)
 	}
 	return r.Mul(r, new(big.Rat).SetInt64(n)), nil
 }
 
-// toInt64's errors want the unit after them.
+// toInt64 converts r. Its errors end where the caller appends the unit.
 func toInt64(r *big.Rat) (int64, error) {
 	switch {
 	case !r.IsInt():
@@ -289,7 +287,7 @@ func toInt64(r *big.Rat) (int64, error) {
 	return r.Num().Int64(), nil
 }
 
-// clip keeps hostile text out of messages but for its start.
+// clip shortens text for messages, because it may be hostile.
 func clip(text string) string {
 	const most = 60
 	if len(text) <= most {
@@ -298,13 +296,13 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// A Share is a size in bytes or, if Percent is not 0, a part of a whole.
+// A Share is a size in bytes or, if Percent is not 0, a percentage of a whole.
 type Share struct {
 	Bytes   Size
 	Percent float64
 }
 
-// Of returns the bytes that the share is of total bytes.
+// Of returns the share of total bytes.
 func (s Share) Of(total uint64) uint64 {
 	return max(uint64(max(s.Bytes, 0)), uint64(float64(total)*s.Percent/100))
 }
@@ -316,7 +314,7 @@ func (s Share) String() string {
 	return s.Bytes.String()
 }
 
-// MarshalText returns the share as UnmarshalText reads it.
+// MarshalText returns the share in the form that UnmarshalText reads.
 func (s Share) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // UnmarshalText reads a size, or a number with a percent sign.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// value is what a flag wants of a setting's type (pflag.Value).
+// value is what a flag requires of a setting's type (pflag.Value).
 type value interface {
 	String() string
 	Set(string) error
@@ -51,13 +51,13 @@ func TestSize(t *testing.T) {
 		"0.1KiB":              "it does not come to whole bytes",
 		"8388608TiB":          "it does not fit in 63 bits of bytes",
 		"9223372036854775808": "it does not fit in 63 bits of bytes",
-		"1.2.3MB":             "1.2.3 is no number",
-		".":                   ". is no number",
+		"1.2.3MB":             "1.2.3 is not a number",
+		".":                   ". is not a number",
 		"64M":                 "write 64MiB (powers of 1024) or 64MB (powers of 1000)",
 		"64k":                 "write 64KiB (powers of 1024) or 64KB (powers of 1000)",
-		"1e3":                 `"e3" is no unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB`,
-		"5 parsecs":           `"parsecs" is no unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB`,
-		"5MiB ":               `"MiB " is no unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB`,
+		"1e3":                 `"e3" is not a unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB`,
+		"5 parsecs":           `"parsecs" is not a unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB`,
+		"5MiB ":               `"MiB " is not a unit; units are B, KiB, MiB, GiB, TiB, KB, MB, GB, TB`,
 	} {
 		var got Size
 		if err := got.UnmarshalText([]byte(text)); err == nil || err.Error() != want || got != 0 {
@@ -85,12 +85,12 @@ func TestDuration(t *testing.T) {
 		"--5s":                `no number at "-5s"`,
 		"5":                   "no unit after 5; write 5s for seconds",
 		"1h30":                "no unit after 30; write 30s for seconds",
-		"5 s":                 `" s" is no unit; units are w, d, h, m, s, ms, us, ns`,
-		"1y":                  `"y" is no unit; units are w, d, h, m, s, ms, us, ns`,
+		"5 s":                 `" s" is not a unit; units are w, d, h, m, s, ms, us, ns`,
+		"1y":                  `"y" is not a unit; units are w, d, h, m, s, ms, us, ns`,
 		"0.1ns":               "it does not come to whole nanoseconds",
 		"15251w":              "it does not fit in 63 bits of nanoseconds",
 		"9223372036854775808": "no unit after 9223372036854775808; write 9223372036854775808s for seconds",
-		"1..5s":               "1..5 is no number",
+		"1..5s":               "1..5 is not a number",
 	} {
 		var got Duration
 		if err := got.UnmarshalText([]byte(text)); err == nil || err.Error() != want || got != 0 {
@@ -125,7 +125,7 @@ func TestUnitsSurviveText(t *testing.T) {
 		var got FileMode
 		return got.Set(FileMode(n).String()) == nil && got == FileMode(n)
 	}
-	round := func(n int64, shift uint8) bool { // numbers that large units divide
+	round := func(n int64, shift uint8) bool { // such numbers divide by large units
 		n = n >> (shift % 64) << (shift % 40)
 		return size(n) && size(n/1e6*1e6) && duration(n/1e9*1e9) && duration(n/int64(week)*int64(week))
 	}

@@ -17,34 +17,33 @@ const (
 	// Wireshark read (MAXIMUM_SNAPLEN).
 	maxSnaplen = 262144
 
-	// page is the alignment in bytes that the kernel's ring and O_DIRECT want.
+	// page is the alignment in bytes that the kernel's ring and O_DIRECT require.
 	page = 4 * KiB
 
-	// overhead is more than what a ring or a file adds to its only frame: the
-	// block's and frame's headers there, the file's, interface's and loss
-	// count's blocks here.
+	// overhead is an upper bound of what a ring block or a file adds to its only frame: the headers
+	// of the block and the frame in a ring; the blocks of the section, the interface and its
+	// statistics in a file.
 	overhead = 4 * KiB
 
 	maxBlock  = 1 * GiB // PACKET_RX_RING counts a block in a signed int
 	minBlocks = 4       // one to fill, one to read, and two for a burst
 	maxRing   = 64 * GiB
 
-	minChunk  = 512 * KiB // smaller writes cost more than they carry
+	minChunk  = 512 * KiB // smaller writes are dominated by their fixed cost
 	minChunks = 2         // one to fill while one is written
 
 	maxName   = 15   // IFNAMSIZ - 1 in net/if.h
-	maxFanout = 64   // more than any machine has use for
-	maxHooks  = 64   // at once: they are to stay in the background
+	maxFanout = 64   // more than any machine can use
+	maxHooks  = 64   // hooks must leave most of the machine to the recording
 	maxCPU    = 1023 // CPU_SETSIZE - 1 in sched.h
 )
 
-// Validate returns Errors with all mistakes in the settings, or nil. Unlike
-// Parse it wants an interface, for after the command line there is no one left
-// to name it.
+// Validate returns Errors with all mistakes in the settings, or nil. Unlike Parse it requires an
+// interface: it runs after the command line was read, which may name one.
 func (c *Config) Validate() error {
 	errs := c.check()
 	if len(c.Interfaces) == 0 {
-		errs = append(errs, &Error{Key: "interface", Reason: "there is none to record",
+		errs = append(errs, &Error{Key: "interface", Reason: "no interface to record",
 			Hint: `add [[interface]] and name = "eth0"`})
 	}
 	if len(errs) == 0 {
@@ -53,7 +52,7 @@ func (c *Config) Validate() error {
 	return errs
 }
 
-// check is Validate for settings that may come to name an interface yet.
+// check is Validate for settings to which the command line may still add an interface.
 func (c *Config) check() Errors {
 	top := checker{}
 	top.recording(&c.Recording)
@@ -80,14 +79,14 @@ func (c *Config) check() Errors {
 	return errs
 }
 
-// checkInterface leaves out mistakes that the interface inherits from the top level:
-// they are reported there, once.
+// checkInterface leaves out mistakes that the interface inherits from the top level, because they
+// are reported there.
 func (c *Config) checkInterface(i int, seen map[string]int, inherited Errors) Errors {
 	in := &c.Interfaces[i]
 	k := checker{table: tableName(i), prefix: interfacePrefix(in.Name, i)}
 	first, twice := seen[in.Name]
 	k.expect(!twice, "name", in.Name, "must not be named twice", fmt.Sprintf("merge it with interface %d", first+1))
-	if !twice && in.Name != "" { // a missing name is a mistake of its own
+	if !twice && in.Name != "" { // an empty name is reported by itself
 		seen[in.Name] = i
 	}
 	k.name(in)
@@ -95,10 +94,10 @@ func (c *Config) checkInterface(i int, seen map[string]int, inherited Errors) Er
 	own := checker{table: k.table, prefix: k.prefix}
 	own.recording(&in.Recording)
 	for _, e := range own.errs {
-		told := func(t *Error) bool {
+		reported := func(t *Error) bool {
 			return k.prefix+t.Key == e.Key && t.Value == e.Value && t.Reason == e.Reason
 		}
-		if !slices.ContainsFunc(inherited, told) {
+		if !slices.ContainsFunc(inherited, reported) {
 			k.errs = append(k.errs, e)
 		}
 	}
@@ -107,13 +106,13 @@ func (c *Config) checkInterface(i int, seen map[string]int, inherited Errors) Er
 
 // A checker collects the mistakes of one table.
 type checker struct {
-	table  string // its path, see lines
-	prefix string // of its keys, for the reader
+	table  string // its path, see keyLines
+	prefix string // put before keys in messages
 	errs   Errors
 }
 
-// expect notes a mistake in the key unless ok. The other keys had a say in it:
-// the mistake may be on their line.
+// expect records a mistake in the key unless ok. others are keys that the rule depends on too: the
+// mistake may be on their lines.
 func (k *checker) expect(ok bool, key string, value any, reason, hint string, others ...string) {
 	if ok {
 		return
@@ -123,7 +122,7 @@ func (k *checker) expect(ok bool, key string, value any, reason, hint string, ot
 		e.paths = append(e.paths, join(k.table, name))
 	}
 	if k.table != "" {
-		e.paths = append(e.paths, k.table, "interface") // the last for a list in one line
+		e.paths = append(e.paths, k.table, "interface") // the last one is for a list in one line
 	}
 	k.errs = append(k.errs, e)
 }
@@ -173,7 +172,7 @@ func (k *checker) ring(r *Recording) {
 	}
 	wait := time.Duration(r.BlockTimeout)
 	k.expect(time.Millisecond <= wait && wait <= time.Minute && wait%time.Millisecond == 0, "block_timeout", r.BlockTimeout,
-		"must be whole milliseconds, 1ms to 1m: the kernel counts it so", `60 to 100 ms is good`)
+		"must be whole milliseconds, 1ms to 1m: the kernel counts in milliseconds", `60 to 100 ms is good`)
 }
 
 func (k *checker) files(r *Recording) {
@@ -199,7 +198,7 @@ func (k *checker) files(r *Recording) {
 func (k *checker) memory(r *Recording) {
 	fits := r.ChunkSize >= minChunk && r.ChunkSize <= maxBlock && r.ChunkSize%page == 0
 	k.expect(fits, "chunk_size", r.ChunkSize,
-		"must be a multiple of 4096 bytes, which O_DIRECT wants, and 512KiB to 1GiB",
+		"must be a multiple of 4096 bytes, which O_DIRECT requires, and 512KiB to 1GiB",
 		nearestMultiple(min(r.ChunkSize, maxBlock), page, minChunk))
 	if pool := Size(r.PoolSize); fits && pool != 0 {
 		k.expect(pool/r.ChunkSize >= minChunks && pool <= maxRing, "pool_size", pool,
@@ -218,20 +217,20 @@ func (k *checker) retain(r *Retain) {
 	k.limit("keep_count", int64(r.KeepCount), r.KeepCount)
 	k.expect(0 <= r.MinFree.Bytes && 0 <= r.MinFree.Percent && r.MinFree.Percent < 100, "min_free", r.MinFree,
 		"must be 0% to below 100% of the file system, or a size", "")
-	k.expect(r.Bytes == 0 || r.KeepBytes <= r.Bytes, "keep_bytes", r.KeepBytes, "is more than bytes allows", "", "bytes")
-	k.expect(r.Age == 0 || r.KeepAge <= r.Age, "keep_age", r.KeepAge, "is more than age allows", "", "age")
-	k.expect(r.Count == 0 || r.KeepCount <= r.Count, "keep_count", r.KeepCount, "is more than count allows", "", "count")
+	k.expect(r.Bytes == 0 || r.KeepBytes <= r.Bytes, "keep_bytes", r.KeepBytes, "must not exceed bytes", "", "bytes")
+	k.expect(r.Age == 0 || r.KeepAge <= r.Age, "keep_age", r.KeepAge, "must not exceed age", "", "age")
+	k.expect(r.Count == 0 || r.KeepCount <= r.Count, "keep_count", r.KeepCount, "must not exceed count", "", "count")
 }
 
 func (k *checker) finished(f *Finished) {
 	k.oneOf("compress", f.Compress, CompressNone, CompressZstd, CompressGzip)
-	most := 22
+	maxLevel := 22
 	if f.Compress == CompressGzip {
-		most = 9
+		maxLevel = 9
 	}
-	k.expect(1 <= f.Level && f.Level <= most, "level", f.Level, fmt.Sprintf("must be 1, the fastest, to %d", most), "", "compress")
+	k.expect(1 <= f.Level && f.Level <= maxLevel, "level", f.Level, fmt.Sprintf("must be 1, the fastest, to %d", maxLevel), "", "compress")
 	if len(f.Hook) > 0 {
-		k.expect(filepath.IsAbs(f.Hook[0]), "hook", f.Hook, "must begin with the absolute path of a program: no shell looks for it", "")
+		k.expect(filepath.IsAbs(f.Hook[0]), "hook", f.Hook, "must begin with the absolute path of a program: it is run without a shell", "")
 	}
 	k.expect(f.Timeout >= Duration(time.Second), "timeout", f.Timeout, "must be at least 1s", "")
 	k.expect(1 <= f.AtOnce && f.AtOnce <= maxHooks, "at_once", f.AtOnce, "must be 1 to 64", "")
@@ -253,10 +252,10 @@ func (k *checker) daemon(c *Config) {
 	}
 }
 
-// notInUser reports what passwd(5) has no room for in a name.
+// notInUser reports whether passwd(5) forbids r in a user's name.
 func notInUser(r rune) bool { return r <= ' ' || r == ':' || r == '/' || r == 0x7f }
 
-// maxSocket is the longest path in bytes that fits everywhere with its end
+// maxSocket is the longest path in bytes that fits on every system with its terminating zero
 // (sun_path in sys/un.h).
 const maxSocket = 103
 
@@ -290,7 +289,7 @@ func (k *checker) log(l *Log) {
 
 func (k *checker) path(key, value string) {
 	k.expect(filepath.IsAbs(value) && !strings.ContainsRune(value, 0), key, value,
-		"must be an absolute path: a daemon has no directory of its own", "")
+		"must be an absolute path: a daemon's working directory is not defined", "")
 }
 
 func (k *checker) name(in *Interface) {
@@ -299,18 +298,18 @@ func (k *checker) name(in *Interface) {
 	case in.Name == "":
 		reason, hint = "must name an interface", `"eth0", a glob as "eth*", or "any"`
 	case in.Name == "." || in.Name == ".." || strings.ContainsFunc(in.Name, notInName):
-		reason = "no interface has a slash, a colon, a space or a control character in its name"
+		reason = "interface names have no slash, colon, space or control character"
 	case in.Glob() && badGlob(in.Name):
-		reason, hint = "is no glob", `* is any characters, ? is one, [a-c] one of these`
+		reason, hint = "is not a valid glob", `* is any characters, ? is one, [a-c] one of these`
 	case !in.Glob() && len(in.Name) > maxName:
-		reason = fmt.Sprintf("is %d bytes, and no interface has a name over %d", len(in.Name), maxName)
+		reason = fmt.Sprintf("is %d bytes, and interface names have at most %d", len(in.Name), maxName)
 	}
 	k.expect(reason == "", "name", in.Name, reason, hint)
 }
 
 func (k *checker) exclude(in *Interface) {
 	k.expect(len(in.Exclude) == 0 || in.Glob(), "exclude", in.Exclude,
-		"excludes from a glob, and the name is none", "remove it", "name")
+		"applies to a glob, and name is not a glob", "remove it", "name")
 	k.globs("exclude", in.Exclude)
 }
 
@@ -321,10 +320,10 @@ func (k *checker) globs(key string, globs []string) {
 	}
 }
 
-// notInName reports what the kernel refuses in names (dev_valid_name).
+// notInName reports whether the kernel refuses r in an interface's name (dev_valid_name).
 func notInName(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == 0x7f }
 
-// notInLinkType reports what no link type has in its name.
+// notInLinkType reports whether r occurs in no link type's name.
 func notInLinkType(r rune) bool {
 	return !('A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '_')
 }
@@ -334,7 +333,7 @@ func badGlob(glob string) bool {
 	return err != nil
 }
 
-// nearestMultiple is the hint for a size that is none: the multiples around it.
+// nearestMultiple is the hint for a size that is not a multiple: the multiples around it.
 func nearestMultiple(size, of, least Size) string {
 	if size <= least {
 		return fmt.Sprintf("at least %s", least)

@@ -9,7 +9,7 @@ import (
 
 func TestRanges(t *testing.T) {
 	for _, c := range []struct {
-		text, want string // want is how the only mistake starts; empty is none
+		text, want string // want is the start of the only mistake; empty: no mistake
 	}{
 		{`directory = "capd"`, `1: directory = "capd": must be an absolute path`},
 		{`directory = ""`, `1: directory = "": must be an absolute path`},
@@ -32,7 +32,7 @@ func TestRanges(t *testing.T) {
 		{`retain_count = -1`, `1: retain_count = -1: must not be negative`},
 		{"[retain]\nmin_free = \"100%\"", `2: retain.min_free = "100%": must be`},
 		{"[retain]\nmin_free = \"x%\"", `2: retain.min_free = "x%": must be a size`},
-		{"[retain]\nbytes = \"1GiB\"\nkeep_bytes = \"2GiB\"", `3: retain.keep_bytes = "2GiB": is more than bytes allows`},
+		{"[retain]\nbytes = \"1GiB\"\nkeep_bytes = \"2GiB\"", `3: retain.keep_bytes = "2GiB": must not exceed bytes`},
 		{"[finished]\ncompress = \"zip\"", `2: finished.compress = "zip": must be one of`},
 		{"[finished]\ncompress = \"gzip\"\nlevel = 10", `3: finished.level = 10: must be 1, the fastest, to 9`},
 		{"[finished]\nhook = [\"rm\"]", `2: finished.hook = ["rm"]: must begin with the absolute path`},
@@ -79,7 +79,7 @@ func TestRanges(t *testing.T) {
 		{`file_mode = "0440"`, `1: file_mode = "0440": must be 0600 to 0777`},
 		{`file_mode = "1640"`, `1: file_mode = "1640": must be 0600 to 0777`},
 
-		{`chunk_size = "508KiB"`, `1: chunk_size = "508KiB": must be a multiple of 4096 bytes, which O_DIRECT wants, and 512KiB to 1GiB; at least 512KiB`},
+		{`chunk_size = "508KiB"`, `1: chunk_size = "508KiB": must be a multiple of 4096 bytes, which O_DIRECT requires, and 512KiB to 1GiB; at least 512KiB`},
 		{`chunk_size = "1MB"`, `1: chunk_size = "1MB": must be a multiple of 4096 bytes`},
 		{`chunk_size = "512KiB"`, ``},
 		{`chunk_size = "16MiB"`, ``},
@@ -114,20 +114,20 @@ func TestInterfaceRanges(t *testing.T) {
 	}{
 		{head + `name = "any"`, ``},
 		{head + `name = "fifteen-bytes-x"`, ``},
-		{head + `name = "sixteen-bytes-xx"`, `2: interface "sixteen-bytes-xx": name = "sixteen-bytes-xx": is 16 bytes, and no interface has a name over 15`},
+		{head + `name = "sixteen-bytes-xx"`, `2: interface "sixteen-bytes-xx": name = "sixteen-bytes-xx": is 16 bytes, and interface names have at most 15`},
 		{head + `name = "sixteen-bytes-x*"`, ``},
 		{head, `1: interface 1: name = "": must name an interface`},
 		{head + `name = ""`, `2: interface 1: name = "": must name an interface`},
-		{head + `name = "eth/0"`, `2: interface "eth/0": name = "eth/0": no interface has a slash`},
-		{head + `name = "eth0:1"`, `2: interface "eth0:1": name = "eth0:1": no interface has a slash, a colon`},
-		{head + `name = ".."`, `2: interface "..": name = "..": no interface has`},
-		{head + `name = "a/*"`, `2: interface "a/*": name = "a/*": no interface has a slash`},
-		{head + `name = "eth[0"`, `2: interface "eth[0": name = "eth[0": is no glob; * is any characters`},
-		{head + `name = "*x[0"`, `2: interface "*x[0": name = "*x[0": is no glob`},
+		{head + `name = "eth/0"`, `2: interface "eth/0": name = "eth/0": interface names have no slash`},
+		{head + `name = "eth0:1"`, `2: interface "eth0:1": name = "eth0:1": interface names have no slash, colon`},
+		{head + `name = ".."`, `2: interface "..": name = "..": interface names have`},
+		{head + `name = "a/*"`, `2: interface "a/*": name = "a/*": interface names have no slash`},
+		{head + `name = "eth[0"`, `2: interface "eth[0": name = "eth[0": is not a valid glob; * is any characters`},
+		{head + `name = "*x[0"`, `2: interface "*x[0": name = "*x[0": is not a valid glob`},
 		{head + "name = \"eth*\"\nexclude = [\"eth9\", \"eth1?\"]", ``},
 		{head + "name = \"eth*\"\nexclude = [\"eth[\"]", `3: interface "eth*": exclude = "eth[": is neither an interface nor a glob`},
 		{head + "name = \"eth*\"\nexclude = [\"\"]", `3: interface "eth*": exclude = "": is neither`},
-		{head + "name = \"eth0\"\nexclude = [\"eth1\"]", `3: interface "eth0": exclude = ["eth1"]: excludes from a glob, and the name is none; remove it`},
+		{head + "name = \"eth0\"\nexclude = [\"eth1\"]", `3: interface "eth0": exclude = ["eth1"]: applies to a glob, and name is not a glob; remove it`},
 		{head + "name = \"eth0\"\n" + head + "name = \"eth1\"\n" + head + "name = \"eth0\"",
 			`6: interface "eth0": name = "eth0": must not be named twice; merge it with interface 1`},
 		{head + "name = \"eth0\"\nsnaplen = 0", `3: interface "eth0": snaplen = 0: must be 1 to 262144`},
@@ -140,7 +140,8 @@ func TestInterfaceRanges(t *testing.T) {
 	}
 }
 
-// mistake fails unless the text has one mistake, which starts so, or none.
+// mistake fails unless the text has exactly one mistake, which starts with want, or none if want is
+// empty.
 func mistake(t *testing.T, text, want string) {
 	t.Helper()
 	_, err := Parse("capd.toml", []byte(text))
@@ -156,7 +157,7 @@ func mistake(t *testing.T, text, want string) {
 func TestValidateWantsAnInterface(t *testing.T) {
 	c := Default()
 	err := c.Validate()
-	const want = `interface: there is none to record; add [[interface]] and name = "eth0"`
+	const want = `interface: no interface to record; add [[interface]] and name = "eth0"`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
@@ -166,7 +167,7 @@ func TestValidateWantsAnInterface(t *testing.T) {
 	}
 }
 
-// Settings that did not come from a file may hold what no text could say.
+// Settings that did not come from a file may hold values that no text can express.
 func TestValidateStandsAnything(t *testing.T) {
 	var zero Config
 	zero.Interfaces = make([]Interface, 2)

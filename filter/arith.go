@@ -2,7 +2,7 @@ package filter
 
 import "math"
 
-// A number is a value with the condition under which the packet has it.
+// A number is a value, and the condition under which a packet has that value.
 type number struct {
 	v     *value
 	guard *cond // nil: always
@@ -14,7 +14,7 @@ var operators = map[string]uint32{
 	"&": aluAnd, "|": aluOr, "^": aluXor, "<<": aluLsh, ">>": aluRsh,
 }
 
-// relation returns the condition of a comparison.
+// relation returns the condition that a comparison holds.
 func (g *generator) relation(e relExpr) *cond {
 	l, r := g.arith(e.left), g.arith(e.right)
 	if g.err != nil {
@@ -28,7 +28,7 @@ func (g *generator) relation(e relExpr) *cond {
 	return and(l.guard, r.guard, c)
 }
 
-// arith returns the number of a node.
+// arith returns the number that an arithmetic node stands for.
 func (g *generator) arith(e arith) number {
 	if g.err != nil {
 		return number{v: g.constant(0)}
@@ -37,7 +37,7 @@ func (g *generator) arith(e arith) number {
 	case numArith:
 		return number{v: g.constant(e.num)}
 	case lenArith:
-		// A live socket does not count the header that a file has.
+		// A live socket's length does not include the cooked header, which a file has.
 		if g.cooked() {
 			return number{v: g.alu(aluAdd, g.length(), g.constant(sll2Len))}
 		}
@@ -52,7 +52,7 @@ func (g *generator) arith(e arith) number {
 	return g.access(e.(loadArith))
 }
 
-// binary returns the number that an operator makes of two.
+// binary returns the result of an operator applied to two numbers.
 func (g *generator) binary(e binArith) number {
 	l, r := g.arith(e.left), g.arith(e.right)
 	g.at = e.offset()
@@ -76,9 +76,8 @@ func (g *generator) binary(e binArith) number {
 	return number{g.alu(op, l.v, r.v), guard}
 }
 
-// shift returns the number shifted by one that is known at run time only. The
-// kernel takes the latter modulo 32, and libpcap does not: the result is made
-// zero for 32 and more.
+// shift shifts l by a number that is known only when the program runs. The kernel takes the shift
+// count modulo 32, and libpcap does not: the result is made zero for counts of 32 and more.
 func (g *generator) shift(op uint32, l, r number) number {
 	n := number{g.alu(op, l.v, r.v), and(l.guard, r.guard)}
 	if g.quirks {
@@ -92,7 +91,7 @@ func (g *generator) shift(op uint32, l, r number) number {
 	return n
 }
 
-// access returns bytes of the packet.
+// access returns the bytes of a packet that an expression such as ip[0] names.
 func (g *generator) access(e loadArith) number {
 	i := g.arith(e.index)
 	g.at = e.offset()
@@ -116,12 +115,12 @@ func (g *generator) access(e loadArith) number {
 		guard := and(i.guard, g.proto(protoIPv6), g.equal(g.net(6, 1), ipICMPv6))
 		i = number{g.element(g.payload, g.netOff+40, i.v, e.size), guard}
 	default:
-		g.fail("ether, ip, ip6, arp, rarp, tcp, udp, sctp, icmp, icmp6, igmp, pim, vrrp or carp", "the bytes of %s have no place of their own", p)
+		g.fail("ether, ip, ip6, arp, rarp, tcp, udp, sctp, icmp, icmp6, igmp, pim, vrrp or carp", "%s has no header whose bytes can be indexed", p)
 	}
 	return i
 }
 
-// element returns the bytes at a place and an index from there.
+// element returns the bytes at o+off+index.
 func (g *generator) element(o offset, off uint32, index *value, size uint32) *value {
 	if index.op == opConst {
 		return g.bytes(o, off+index.k, size)
@@ -137,9 +136,10 @@ func (g *generator) element(o offset, off uint32, index *value, size uint32) *va
 	return g.indexed(g.inside(index, at), o, off, size)
 }
 
-// inside returns the offset at, of which the index is a part. Linux takes
-// 0xfff00000 (SKF_NET_OFF) and what is not far from it for places of its own:
-// there an offset with the top bit set, which no packet has, is moved away.
+// inside returns at, the offset that index is part of, in a form that the kernel never takes for a
+// special offset. Linux gives offsets near 0xfff00000 (SKF_NET_OFF) meanings of their own. An
+// offset with its top bit set lies in no packet, so it is replaced by another one that lies in no
+// packet.
 func (g *generator) inside(index, at *value) *value {
 	if !g.target.Live || index.op == opConst || index.max <= math.MaxInt32 {
 		return at

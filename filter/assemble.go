@@ -6,7 +6,7 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Opcodes of BPF: the class of an instruction, and what else is in its code.
+// Opcodes of BPF: instruction classes, and the further fields of a code.
 const (
 	classLD, classLDX, classST, classSTX    = 0x00, 0x01, 0x02, 0x03
 	classALU, classJMP, classRET, classMISC = 0x04, 0x05, 0x06, 0x07
@@ -23,18 +23,17 @@ const (
 	miscTAX, miscTXA = 0x00, 0x80
 )
 
-// auxOffset is where a load from beside the packet starts (SKF_AD_OFF in
-// linux/filter.h).
+// auxOffset is where the offsets of a packet's metadata start (SKF_AD_OFF in linux/filter.h).
 const auxOffset = 0xfffff000
 
-// A regs says which value is in each register, or nil.
+// regs is the value that each register holds, or nil.
 type regs struct{ a, x *value }
 
-// A coder writes the instructions of one block.
+// A coder generates the instructions of one block.
 type coder struct {
 	code   []bpf.RawInstruction
 	regs   regs
-	cells  int // the cells from here on are free
+	cells  int // cells with this index and above are free
 	failed bool
 }
 
@@ -42,7 +41,7 @@ func (c *coder) emit(op uint16, k uint32) {
 	c.code = append(c.code, bpf.RawInstruction{Op: op, K: k})
 }
 
-// assemble writes the program.
+// assemble generates the program.
 func (g *graph) assemble(root *block, snaplen uint32) ([]bpf.RawInstruction, error) {
 	blocks := g.order(root)
 	in := make([]*regs, len(blocks))
@@ -80,7 +79,7 @@ func (g *graph) assemble(root *block, snaplen uint32) ([]bpf.RawInstruction, err
 	return l.program(), nil
 }
 
-// meet forgets what the registers don't hold on the other way too.
+// meet keeps only what the registers hold on both ways to an instruction.
 func (r *regs) meet(o regs) {
 	if r.a != o.a {
 		r.a = nil
@@ -90,8 +89,8 @@ func (r *regs) meet(o regs) {
 	}
 }
 
-// zeroCells returns the instructions that clear the cells that may be read
-// before they are set: the kernel refuses programs that read others.
+// zeroCells returns the instructions that clear the cells which may be read before they are set:
+// the kernel refuses programs that read a cell before it is set.
 func (g *graph) zeroCells(blocks []*block) []bpf.RawInstruction {
 	var code []bpf.RawInstruction
 	for i, early := range readEarly(blocks) {
@@ -105,7 +104,7 @@ func (g *graph) zeroCells(blocks []*block) []bpf.RawInstruction {
 	return code
 }
 
-// block writes what is done in the block but for its jump.
+// block generates the block's instructions, except for its jump.
 func (c *coder) block(b *block) {
 	for _, s := range b.sets {
 		if s.v != nil {
@@ -122,7 +121,7 @@ func (c *coder) block(b *block) {
 	}
 }
 
-// loadA brings the value into A.
+// loadA generates code that loads the value into A.
 func (c *coder) loadA(v *value) {
 	if c.regs.a == v {
 		return
@@ -170,7 +169,7 @@ func (c *coder) loadA(v *value) {
 	c.regs.a = v
 }
 
-// loadX brings the value into X, and may use A for it.
+// loadX generates code that loads the value into X. It may use A.
 func (c *coder) loadX(v *value) {
 	if c.regs.x == v {
 		return
@@ -182,7 +181,8 @@ func (c *coder) loadX(v *value) {
 	c.regs.x = v
 }
 
-// loadXAlone brings the value into X if that can be done without A.
+// loadXAlone generates code that loads the value into X without using A. It reports whether that is
+// possible.
 func (c *coder) loadXAlone(v *value) bool {
 	switch {
 	case c.regs.x == v:
@@ -204,8 +204,7 @@ func (c *coder) loadXAlone(v *value) bool {
 	return true
 }
 
-// alone reports whether loadXAlone can bring the value into X, after another
-// was brought into A.
+// alone reports whether loadXAlone could load v into X after other was loaded into A.
 func (c *coder) alone(v, other *value) bool {
 	if v == c.regs.x && (!other.x || other == c.regs.a) {
 		return true
@@ -213,8 +212,7 @@ func (c *coder) alone(v, other *value) bool {
 	return v.op == opConst || v.op == opLen || v.op == opCell || v.op == opMSH
 }
 
-// loadBoth brings l into A and r into X, or the other way round if the order
-// does not matter.
+// loadBoth loads l into A and r into X, or the other way round if the operator commutes.
 func (c *coder) loadBoth(l, r *value, commutes bool) {
 	switch {
 	case c.alone(r, l):
@@ -234,7 +232,7 @@ func (c *coder) loadBoth(l, r *value, commutes bool) {
 	}
 }
 
-// loadSpilled brings l into A and r into X by way of a cell.
+// loadSpilled loads l into A and r into X by way of a cell.
 func (c *coder) loadSpilled(l, r *value) {
 	if c.cells >= maxCells {
 		c.failed = true
@@ -260,22 +258,21 @@ func sizeCode(size uint32) uint16 {
 	return sizeW
 }
 
-// A layout puts the blocks one after the other. It starts at the end, so that
-// all distances are known: jumps go forward only. A jump reaches 255
-// instructions; what is further away is reached by a longer jump, or by
-// another return, close by.
+// A layout puts the blocks one after the other. It starts with the last one: jumps only go forward,
+// so all distances are known then. A conditional jump reaches 255 instructions. Blocks that are
+// further away are reached by way of an unconditional jump nearby, or a copy of the return.
 type layout struct {
 	snaplen uint32
 	code    []bpf.RawInstruction // in reverse
-	at      []int                // of a block: instructions from the end of the program to its start
-	near    map[*block]int       // the nearest place that leads to the block, likewise
+	at      []int                // instructions from the start of a block to the end of the program
+	near    map[*block]int       // the nearest instruction that leads to the block, in the same unit
 }
 
 const maxJump = 255
 
 func (l *layout) push(i bpf.RawInstruction) { l.code = append(l.code, i) }
 
-// prepend puts the block before all that is there.
+// prepend puts a block in front of those that are already laid out.
 func (l *layout) prepend(b *block, code []bpf.RawInstruction) {
 	switch b.op {
 	case blockAccept, blockReject:
@@ -309,10 +306,9 @@ func (l *layout) note(b *block) {
 	l.near[b] = len(l.code)
 }
 
-// jump puts the block's conditional jump, and before it what it needs to get
-// far.
+// jump puts the block's conditional jump in front, after the long jumps that it needs.
 func (l *layout) jump(b *block) {
-	// The second may add an instruction between the first and the jump.
+	// reach(jt) may add an instruction between the target of jf and the jump.
 	l.reach(b.jf, maxJump-1)
 	l.reach(b.jt, maxJump)
 	i := bpf.RawInstruction{
@@ -328,8 +324,7 @@ func (l *layout) jump(b *block) {
 	l.push(i)
 }
 
-// reach makes sure that a place that leads to the block is within the
-// distance.
+// reach makes sure that an instruction that leads to the block is within the distance.
 func (l *layout) reach(b *block, distance int) {
 	if len(l.code)-l.near[b] <= distance {
 		return
@@ -342,7 +337,7 @@ func (l *layout) reach(b *block, distance int) {
 	l.note(b)
 }
 
-// program returns the instructions in their order.
+// program returns the instructions in execution order.
 func (l *layout) program() []bpf.RawInstruction {
 	p := make([]bpf.RawInstruction, len(l.code))
 	for i, ins := range l.code {

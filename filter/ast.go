@@ -4,7 +4,7 @@ package filter
 type expr interface{ offset() int }
 
 type (
-	// A binaryExpr is true if both, or any, of its sides are.
+	// A binaryExpr is true if both sides are, or if either is.
 	binaryExpr struct {
 		and         bool
 		left, right expr
@@ -19,8 +19,8 @@ type (
 		proto proto
 	}
 
-	// An idExpr is an address, a number or a name with the qualifiers that
-	// apply to it, its own or those of the one before.
+	// An idExpr is an address, a number or a name, with its qualifiers. They are its own or those
+	// of the id before it.
 	idExpr struct {
 		pos
 		qual qual
@@ -36,21 +36,21 @@ type (
 		multi bool
 	}
 
-	// A wordExpr is a keyword that may have a number after it, as "vlan 100".
+	// A wordExpr is a keyword that may be followed by a number, as in "vlan 100".
 	wordExpr struct {
 		pos
 		word string
 		num  *uint32
 	}
 
-	// An llcExpr is "llc" with the type of PDU, or "".
+	// An llcExpr is "llc" with a type of PDU, or with "".
 	llcExpr struct {
 		pos
 		pdu string
 	}
 
-	// A relExpr compares two numbers: op is one of = > >=, or their contrary
-	// if not is set.
+	// A relExpr compares two numbers. op is one of = > >=; if not is set, the comparison is
+	// negated.
 	relExpr struct {
 		pos
 		op          string
@@ -59,7 +59,7 @@ type (
 	}
 )
 
-// A pos is the offset of a node in the expression's text.
+// A pos is the offset of a node in the text.
 type pos int
 
 func (p pos) offset() int        { return int(p) }
@@ -75,7 +75,7 @@ type (
 		num uint32
 	}
 
-	// A lenArith is the packet's length on the wire.
+	// A lenArith is the length of the packet on the wire.
 	lenArith struct{ pos }
 
 	// A loadArith is 1, 2 or 4 bytes of the packet, big-endian.
@@ -99,22 +99,22 @@ type (
 	}
 )
 
-// A direction says which of two addresses is meant.
+// A direction selects one of two addresses.
 type direction uint8
 
 const (
-	dirAny direction = iota // none was written: src or dst
+	dirAny direction = iota // not written; means src or dst
 	dirSrc
 	dirDst
 	dirOr
 	dirAnd
 )
 
-// An addrKind says what an id is.
+// An addrKind is what an id denotes.
 type addrKind uint8
 
 const (
-	addrAny addrKind = iota // none was written: host
+	addrAny addrKind = iota // not written; means host
 	addrHost
 	addrNet
 	addrPort
@@ -132,8 +132,8 @@ var addrWords = [...]string{
 
 func (a addrKind) String() string { return addrWords[a] }
 
-// A qual is the qualifiers before an id. The zero qual is none at all, with
-// which an id has no meaning.
+// A qual is the qualifiers before an id. The zero qual stands for no qualifiers; an id without any
+// is an error.
 type qual struct {
 	known bool
 	proto proto

@@ -7,14 +7,15 @@ import (
 	"sync"
 )
 
-// A frame is a packet of the corpus.
+// A frame is a packet of the test corpus.
 type frame struct {
 	data    []byte
 	wirelen int
-	meta    *Meta // of a live one
+	meta    *Meta // for packets of a live socket
 }
 
-// Small pools, from which expressions draw too: so that they match sometimes.
+// Pools are small, and random expressions use them too, so that expressions match packets often
+// enough.
 var (
 	macPool  = [][]byte{{0, 0x1b, 0x44, 0x11, 0x3a, 0xb7}, {2, 0, 0, 0, 0, 1}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {1, 0, 0x5e, 0, 0, 1}}
 	ip4Pool  = [][]byte{{10, 0, 0, 1}, {10, 0, 0, 2}, {10, 1, 2, 3}, {192, 168, 1, 1}, {1, 2, 3, 4}, {224, 0, 0, 1}, {255, 255, 255, 255}, {0, 0, 0, 0}}
@@ -30,7 +31,7 @@ func ip6(a, b uint16, last byte) []byte {
 	return x
 }
 
-// A maker makes frames at random, always the same ones.
+// A maker generates pseudo-random packets, the same in every run.
 type maker struct{ *rand.Rand }
 
 func pick[T any](m maker, pool []T) T { return pool[m.IntN(len(pool))] }
@@ -46,7 +47,7 @@ func (m maker) bytes(n int) []byte {
 func be16(n int) []byte { return binary.BigEndian.AppendUint16(nil, uint16(n)) }
 func be32(n int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
 
-// tcp and its like make a transport header with some payload.
+// tcp, udp, icmp and icmp6 make a transport header with some payload.
 func (m maker) tcp() []byte {
 	b := slices.Concat(be16(pick(m, portPool)), be16(pick(m, portPool)), m.bytes(8))
 	words := 5 + m.IntN(3)
@@ -67,7 +68,7 @@ func (m maker) icmp6() []byte {
 	return append([]byte{byte(128 + m.IntN(26)), byte(m.IntN(4))}, m.bytes(10)...)
 }
 
-// geneve makes a UDP datagram with a Geneve header and what it carries.
+// geneve makes a UDP datagram with a Geneve header and its content.
 func (m maker) geneve(depth int) []byte {
 	words := m.IntN(4)
 	typ, inner := 0x6558, m.ether(depth+1)
@@ -81,7 +82,7 @@ func (m maker) geneve(depth int) []byte {
 	return slices.Concat(be16(pick(m, portPool)), be16(6081), be16(0), be16(0), h, inner)
 }
 
-// transport makes what an IP header carries, and its protocol's number.
+// transport makes the payload of an IP packet. It returns the protocol's number too.
 func (m maker) transport(depth int) (int, []byte) {
 	switch n := m.IntN(16); n {
 	case 0, 1, 2:
@@ -175,7 +176,7 @@ func (m maker) llc() []byte {
 	return append([]byte{sap, sap, byte(pick(m, []int{0, 1, 5, 9, 3, 0x63, 0x43, 0x0f, 0x6f, 0xe3, 0xaf, 0x87, 0x13}))}, m.bytes(20)...)
 }
 
-// network makes what the link layer carries, and its Ethernet type.
+// network makes the payload of a link layer. It returns the Ethernet type too.
 func (m maker) network(depth int) (int, []byte) {
 	switch m.IntN(16) {
 	case 0, 1, 2, 3, 4:
@@ -217,7 +218,7 @@ func (m maker) link(l LinkType) []byte {
 	return m.wrap(l, carried{typ, payload})
 }
 
-// wrap makes a packet of the link type that carries something.
+// wrap makes a packet of the link type with the content c.
 func (m maker) wrap(l LinkType, c carried) []byte {
 	switch l {
 	case LinkNull:
@@ -259,8 +260,8 @@ func (m maker) family(typ int) uint32 {
 
 var corpora sync.Map
 
-// corpus returns at least 2,000 packets of the link type: whole ones, ones cut
-// short at every length, random bytes, and those made on purpose.
+// corpus returns at least 2,000 packets of the link type: whole ones, ones truncated at every
+// length, random bytes, and the purposeful ones.
 func corpus(l LinkType) []frame {
 	if c, ok := corpora.Load(l); ok {
 		return c.([]frame)

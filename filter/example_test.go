@@ -29,7 +29,7 @@ func ExampleSyntaxError() {
 	// Output:
 	// at 18
 	// host names such as "tpc" are not looked up
-	// hint: did you mean "tcp"? Of a host, write the address
+	// hint: did you mean "tcp"? For a host, write its address
 }
 
 func ExampleProgram_Match() {
@@ -61,8 +61,8 @@ func ExampleProgram_String() {
 	// (003) ret      #0
 }
 
-// iptables -m bpf --bytecode takes this, with commas in the place of line ends:
-// it shows packets from the network header on.
+// iptables -m bpf --bytecode accepts this format with commas instead of line ends. It passes
+// packets from the network header on.
 func ExampleProgram_Decimal() {
 	prog, err := filter.Compile("ip6", filter.Target{LinkType: filter.LinkRaw})
 	if err != nil {

@@ -24,12 +24,11 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// A LinkType says what a packet's first byte is: one of the LINKTYPE_ values of
-// https://www.tcpdump.org/linktypes.html.
+// A LinkType is the format of the packets, which begin with the link layer's header: one of the
+// LINKTYPE_ values of https://www.tcpdump.org/linktypes.html.
 type LinkType uint16
 
-// Link types that Compile knows. All others it refuses, but for the empty
-// expression.
+// Link types that Compile supports. For others it compiles only the empty expression.
 const (
 	LinkNull     LinkType = 0   // BSD loopback: 4-byte protocol family in host byte order
 	LinkEthernet LinkType = 1   // Ethernet
@@ -66,51 +65,50 @@ func (l LinkType) String() string {
 	return fmt.Sprintf("link type %d", uint16(l))
 }
 
-// A Target says what a program will run on. Its zero value is a capture file,
-// or a BPF device, of BSD loopback packets.
+// A Target is what a program will run on. The zero value is a capture file, or a BPF device, with
+// BSD loopback packets.
 type Target struct {
 	LinkType LinkType
 
-	// Live says that the program is for a Linux packet socket, where the
-	// outermost VLAN tag is not in the packet's bytes but beside them, as are
-	// the direction and the interface. With LinkSLL2, and only there, the socket
-	// is of type SOCK_DGRAM: the program sees the packet from its network header
-	// on, although the expression counts its offsets and lengths with the
-	// 20-byte cooked header that is put before it in a file.
+	// Live selects a Linux packet socket. There, the outermost VLAN tag, the direction and the
+	// interface are not in the packet's bytes but in its metadata. With LinkSLL2, and only with it,
+	// the socket has the type SOCK_DGRAM: the program sees the packet from its network header on,
+	// although the expression's offsets and lengths include the 20-byte cooked header that precedes
+	// it in a file.
 	Live bool
 
-	// Snaplen is what the program returns for a packet that it accepts: the
-	// most bytes to keep of it. 0 is DefaultSnaplen.
+	// Snaplen is what the program returns for a packet that it accepts: the number of bytes to
+	// keep, at most. 0 means DefaultSnaplen.
 	Snaplen uint32
 
-	// Netmask is the IPv4 subnet mask of the interface for "ip broadcast".
-	// 0 is unknown: that expression is then an error.
+	// Netmask is the IPv4 subnet mask of the interface, for "ip broadcast". 0 means unknown, and
+	// makes that expression an error.
 	Netmask uint32
 
-	// Swapped says that the protocol family of LinkNull is not in this
-	// machine's byte order.
+	// Swapped means that the protocol family of LinkNull has the opposite of this machine's byte
+	// order.
 	Swapped bool
 
-	// Unoptimized leaves the program as it is generated: longer, and easier to
-	// compare with the expression. It gives the same verdict for every packet.
+	// Unoptimized leaves out the optimizer: the program is longer and easier to compare with the
+	// expression, and has the same result for every packet.
 	Unoptimized bool
 }
 
-// DefaultSnaplen is the snap length in bytes of a Target that names none, the
+// DefaultSnaplen is the snap length in bytes that a zero Target.Snaplen stands for. It is the
 // largest that libpcap uses (MAXIMUM_SNAPLEN).
 const DefaultSnaplen = 262144
 
-// Limits of what Compile accepts. What is larger is an error, never a panic,
-// and takes bounded time.
+// Limits of what Compile accepts. A larger expression results in an error, never in a panic, and in
+// bounded time.
 const (
 	MaxInstructions = 4096    // instructions of a program (the kernel's BPF_MAXINSNS)
 	MaxText         = 1 << 20 // bytes of an expression
 	MaxDepth        = 10000   // nested parentheses and negations
 )
 
-// A SyntaxError says what is wrong with an expression.
+// A SyntaxError describes what is wrong with an expression.
 type SyntaxError struct {
-	Offset int    // bytes of the expression before the place
+	Offset int    // of the mistake, in bytes from the start of the expression
 	Msg    string // what is wrong there
 	Hint   string // what to write instead, or ""
 }
@@ -130,20 +128,19 @@ func (e *SyntaxError) Hints() []string {
 
 // A Program is a compiled filter.
 type Program struct {
-	// Instructions are what a kernel takes. A program whose target is not live
-	// runs on any system.
+	// Instructions can be given to a kernel. A program for a target that is not live runs on any
+	// system.
 	Instructions []bpf.RawInstruction
 
 	never, always bool
 }
 
-// NeverMatches reports that the program accepts no packet at all, as of the
-// expression "ip and arp". Only what the compiler could prove counts.
+// NeverMatches reports whether the compiler could prove that the program accepts no packet, as for
+// "ip and arp".
 func (p *Program) NeverMatches() bool { return p.never }
 
-// AlwaysMatches reports that the program accepts every packet that is long
-// enough for its tests, as of "ip or not ip". Only what the compiler could
-// prove counts.
+// AlwaysMatches reports whether the compiler could prove that the program accepts every packet that
+// is long enough for its tests, as for "ip or not ip".
 func (p *Program) AlwaysMatches() bool { return p.always }
 
 // Compile compiles the expression for the target. The empty expression accepts
@@ -156,8 +153,8 @@ func Compile(expr string, t Target) (*Program, error) {
 	return p, nil
 }
 
-// compile does the work of Compile. With quirks it leaves out what libpcap
-// 1.10 leaves out by mistake, for the comparison with it.
+// compile is Compile, with unwrapped errors. With quirks it omits the tests that libpcap 1.10 omits
+// by mistake, so that its programs can be compared with libpcap's.
 func compile(expr string, t Target, quirks bool) (*Program, error) {
 	if t.Snaplen == 0 {
 		t.Snaplen = DefaultSnaplen

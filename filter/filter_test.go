@@ -14,7 +14,7 @@ func TestSyntaxErrors(t *testing.T) {
 	tests := []struct {
 		expr   string
 		offset int
-		msg    string // part of the error's text, as is hint
+		msg    string // expected part of the error's text; hint likewise
 		hint   string
 	}{
 		{"tpc port 80", 0, `unexpected "tpc", expected a condition`, `did you mean "tcp"?`},
@@ -45,7 +45,7 @@ func TestSyntaxErrors(t *testing.T) {
 		{"icmp port 5", 10, "icmp has no ports", "use tcp, udp or sctp"},
 		{"tcp port ntp", 9, `"ntp" is a port of udp, not of tcp`, "write its number"},
 		{"portrange 80", -1, "", ""},
-		{"portrange http", 10, "is no range of ports", "a minus between"},
+		{"portrange http", 10, "is not a range of ports", "a minus between"},
 		{"portrange 80-htpp", 10, `unknown port "htpp"`, `did you mean "http"?`},
 		{"host example.com", 5, `host names such as "example.com" are not looked up`, "a recorder must not depend on a name server"},
 		{"src localhost", 4, "host names", "write its address"},
@@ -73,8 +73,8 @@ func TestSyntaxErrors(t *testing.T) {
 		{"gateway 10.0.0.1", 8, "gateway needs a name server", "ether host"},
 		{"ip broadcast", 0, "needs the interface's network mask", ""},
 		{"arp broadcast", 0, "arp has no broadcast", ""},
-		{"inbound", 0, "don't say their direction in a file", ""},
-		{"ifindex 1", 0, "don't say their interface in a file", ""},
+		{"inbound", 0, "has no direction in a file", ""},
+		{"ifindex 1", 0, "has no interface in a file", ""},
 		{"ifindex eth0", 8, `unexpected "eth0", expected the index of an interface`, ""},
 		{"vlan 4096", 0, "the VLAN 4096 is larger than 4095", ""},
 		{"mpls 1048576", 0, "larger than 1048575", ""},
@@ -86,7 +86,7 @@ func TestSyntaxErrors(t *testing.T) {
 		{"ip[0", 4, "unexpected end, expected an operator, a colon or ]", ""},
 		{"ip[0:3] = 1", 5, "a size of 3 bytes: only 1, 2 and 4", ""},
 		{"ip[-1] = 1", 0, "no packet has a byte at offset 4294967295", ""},
-		{"esp[0] = 1", 0, "the bytes of esp have no place of their own", ""},
+		{"esp[0] = 1", 0, "esp has no header whose bytes can be indexed", ""},
 		{"ip[0] = 1 = 1", 10, `unexpected "="`, ""},
 		{"ip[0] % 3 + 1 = 2", 10, `"+" next to "%" has no agreed order`, "add parentheses"},
 		{"ip[0] % 3 % 2 = 1", 10, `"%" next to "%"`, "add parentheses"},
@@ -103,7 +103,7 @@ func TestSyntaxErrors(t *testing.T) {
 		{"ip and \xff", 7, "unexpected character", ""},
 		{"é", 0, "unexpected character 'é'", ""},
 		{`proto \`, 6, "nothing follows the backslash", ""},
-		{"llc foo", 0, `"foo" is no type of LLC PDU`, "rnr"},
+		{"llc foo", 0, `"foo" is not a type of LLC PDU`, "rnr"},
 		{"radio", 0, "radio alone says nothing", ""},
 	}
 	for _, tt := range tests {
@@ -172,7 +172,7 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-// TestFormats prints tcpdump's own programs as it does.
+// TestFormats reads programs of tcpdump and prints them in tcpdump's formats.
 func TestFormats(t *testing.T) {
 	newReference(t) // skips where there is no tcpdump
 	file, err := emptyFile(publicDir(t), LinkEthernet)
@@ -203,7 +203,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// TestIPBroadcast needs a network mask, which tcpdump does not have for a file.
+// TestIPBroadcast needs a network mask, which tcpdump lacks for files.
 func TestIPBroadcast(t *testing.T) {
 	p, err := Compile("ip broadcast", Target{LinkType: LinkRaw, Netmask: 0xffffff00})
 	if err != nil {
@@ -218,7 +218,7 @@ func TestIPBroadcast(t *testing.T) {
 	}
 }
 
-// TestMatchAgainstNetBPF runs the programs of the list on another machine too.
+// TestMatchAgainstNetBPF compares Match with the virtual machine of golang.org/x/net/bpf.
 func TestMatchAgainstNetBPF(t *testing.T) {
 	for _, s := range samples(t) {
 		if s.link != LinkEthernet {
@@ -237,7 +237,7 @@ func TestMatchAgainstNetBPF(t *testing.T) {
 			continue
 		}
 		if slices.Contains(insts, bpf.Instruction(bpf.NegateA{})) {
-			continue // that machine lacks it
+			continue // that virtual machine does not support the instruction
 		}
 		vm, err := bpf.NewVM(insts)
 		if err != nil {
@@ -259,7 +259,7 @@ func TestMatchAgainstNetBPF(t *testing.T) {
 	}
 }
 
-// TestMatchAllocates nothing.
+// TestMatchAllocates: Match does not allocate.
 func TestMatchAllocates(t *testing.T) {
 	p, err := Compile("vlan and tcp port 80", Target{LinkType: LinkEthernet, Live: true})
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 var links = []LinkType{LinkNull, LinkEthernet, LinkPPP, LinkRaw, LinkLoop, LinkSLL, LinkIPv4, LinkIPv6, LinkSLL2}
 
-// FuzzCompile compiles any text: no panic, an error that says where, or a
-// program that the kernel would take and that ends.
+// FuzzCompile compiles any text. The result must be an error with a position, or a program that the
+// kernel would accept and that terminates; never a panic.
 func FuzzCompile(f *testing.F) {
 	for i, s := range samples(f) {
 		f.Add(s.expr, uint8(i), i%3 == 0)
@@ -41,8 +41,7 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-// FuzzMatch compares the optimised program with the one that was not
-// optimised, on any packet.
+// FuzzMatch compares the optimized and the unoptimized program on any packet.
 func FuzzMatch(f *testing.F) {
 	m := corpus(LinkEthernet)
 	for i, s := range samples(f) {
@@ -67,7 +66,7 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-// check checks what the kernel does (bpf_check_classic in net/core/filter.c).
+// check makes the kernel's checks (bpf_check_classic in net/core/filter.c).
 func check(code []bpf.RawInstruction) error {
 	if len(code) == 0 || len(code) > MaxInstructions {
 		return fmt.Errorf("%d instructions", len(code))
@@ -75,7 +74,7 @@ func check(code []bpf.RawInstruction) error {
 	if code[len(code)-1].Op&7 != classRET {
 		return errors.New("it does not end in a return")
 	}
-	set := make([]uint32, len(code)+1) // cells that are set on every way to it
+	set := make([]uint32, len(code)+1) // cells that are set on every way to an instruction
 	for i := range set {
 		set[i] = 1<<maxCells - 1
 	}
@@ -110,7 +109,7 @@ func check(code []bpf.RawInstruction) error {
 	return nil
 }
 
-// TestCheck checks every program of the list as the kernel does.
+// TestCheck makes the kernel's checks on every program of the list.
 func TestCheck(t *testing.T) {
 	for _, s := range samples(t) {
 		p, err := Compile(s.expr, Target{LinkType: s.link})

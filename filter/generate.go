@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Protocol numbers of link layers: Ethernet types, and 802.2 service access
-// points, which are below 1501 (IEEE 802 numbers at IANA).
+// Protocol numbers of link layers: Ethernet types, and 802.2 service access points, which are below
+// 1501 (IANA, IEEE 802 Numbers).
 const (
 	etherIP       = 0x0800
 	etherARP      = 0x0806
@@ -30,7 +30,7 @@ const (
 	etherLoopback = 0x9000
 	etherQinQOld  = 0x9100
 
-	etherMTU = 1500 // no larger length field, no smaller type
+	etherMTU = 1500 // length fields have at most this value, types have larger ones
 
 	sapIP      = 0x06
 	sapSTP     = 0x42
@@ -40,14 +40,14 @@ const (
 	sapISO     = 0xfe
 )
 
-// Numbers in the protocol field of Linux cooked headers for frames of 802.2
-// and 802.3 (ETH_P_802_2 and ETH_P_802_3 in linux/if_ether.h).
+// Protocol numbers in Linux cooked headers that stand for 802.2 and 802.3 frames (ETH_P_802_2 and
+// ETH_P_802_3 in linux/if_ether.h).
 const (
 	sll8022 = 0x0004
 	sll8023 = 0x0001
 )
 
-// Protocol numbers of PPP (RFC 1661 and its list at IANA).
+// Protocol numbers of PPP (RFC 1661; the list is at IANA).
 const (
 	pppIP     = 0x0021
 	pppOSI    = 0x0023
@@ -60,8 +60,8 @@ const (
 	pppMPLS   = 0x0281
 )
 
-// Address families in the headers of BSD loopback (AF_INET; AF_INET6 of
-// NetBSD and OpenBSD, FreeBSD, and Darwin).
+// Address families in the headers of BSD loopback: AF_INET, and AF_INET6 of NetBSD and OpenBSD, of
+// FreeBSD, and of Darwin.
 const (
 	afINET         = 2
 	afINET6BSD     = 24
@@ -69,7 +69,7 @@ const (
 	afINET6Darwin  = 30
 )
 
-// Packet data beside the packet (SKF_AD_ in linux/filter.h).
+// Offsets of a packet's metadata (SKF_AD_ in linux/filter.h).
 const (
 	auxProtocol   = 0
 	auxPacketType = 4
@@ -79,39 +79,39 @@ const (
 	auxVLANThere  = 48
 )
 
-// packetOutgoing is the packet type of what the host sends (PACKET_OUTGOING in
+// packetOutgoing is the packet type of packets that the host sends (PACKET_OUTGOING in
 // linux/if_packet.h).
 const packetOutgoing = 4
 
-// An offset is a place in the packet: k bytes behind what is in a cell, or
-// behind the start.
+// An offset is a position in the packet: k bytes after the position that a cell holds, or after the
+// start.
 type offset struct {
-	cell int // or none
+	cell int // index of the cell, or -1 for none
 	k    uint32
 }
 
 const none = -1
 
-// A generator turns a syntax tree into conditions, from left to right: vlan,
-// mpls, pppoes and geneve move the places of what comes after them.
+// A generator turns a syntax tree into conditions, from left to right. The words vlan, mpls, pppoes
+// and geneve change where the conditions after them look for their headers.
 type generator struct {
 	values
 	target  Target
 	quirks  bool
 	cells   int
-	tunnels [maxCells]int // as of a graph
+	tunnels [maxCells]int // as in a graph
 
-	link      LinkType // of the innermost header now
+	link      LinkType // of the innermost header at this point of the expression
 	linkHdr   offset   // start of the link layer's header
 	linkType  offset   // its protocol field
-	payload   offset   // what comes after it
-	netOff    uint32   // network header behind payload
-	noSNAPOff uint32   // the same where 802.2 has no SNAP header
-	labels    int      // MPLS headers so far
-	tags      int      // VLAN headers so far
-	geneve    bool     // the link layer is inside of Geneve
+	payload   offset   // start of what the header carries
+	netOff    uint32   // offset of the network header in payload
+	noSNAPOff uint32   // the same for 802.2 without a SNAP header
+	labels    int      // number of MPLS headers so far
+	tags      int      // number of VLAN tags so far
+	geneve    bool     // the link layer is inside a Geneve tunnel
 
-	at  int // offset of what is being compiled
+	at  int // offset in the text of what is being compiled
 	err error
 }
 
@@ -139,7 +139,7 @@ func newGenerator(t Target, quirks bool) (*generator, error) {
 	return g, nil
 }
 
-// graph makes blocks of the syntax tree in gr and returns the first.
+// graph turns the syntax tree into blocks in gr and returns the first one.
 func (g *generator) graph(gr *graph, e expr) (*block, error) {
 	c := g.cond(e)
 	if g.err != nil {
@@ -153,7 +153,7 @@ func (g *generator) graph(gr *graph, e expr) (*block, error) {
 	return root, nil
 }
 
-// fail notes the first error, at what is being compiled.
+// fail stores the first error, at the position of what is being compiled.
 func (g *generator) fail(hint, format string, args ...any) *cond {
 	if g.err == nil {
 		g.err = &SyntaxError{g.at, fmt.Sprintf(format, args...), hint}
@@ -195,7 +195,7 @@ func (g *generator) cond(e expr) *cond {
 	return g.relation(e.(relExpr))
 }
 
-// word returns the condition of a keyword of the link layer.
+// word returns the condition of a keyword about the link layer.
 func (g *generator) word(e wordExpr) *cond {
 	switch e.word {
 	case "inbound":
@@ -216,20 +216,19 @@ func (g *generator) word(e wordExpr) *cond {
 	return g.genevePacket(e.num)
 }
 
-// compare returns the condition that the value compares so with the number.
+// compare returns the condition that the comparison op of v with k is true.
 func (g *generator) compare(op uint16, v *value, k uint32) *cond {
 	return &cond{op: condTest, test: test{op, v, g.constant(k)}}
 }
 
 func (g *generator) equal(v *value, k uint32) *cond { return g.compare(jeq, v, k) }
 
-// masked returns the condition that the value's bits under the mask are equal
-// to the number's.
+// masked returns the condition that the value and k have the same bits under the mask.
 func (g *generator) masked(v *value, mask, k uint32) *cond {
 	return g.equal(g.alu(aluAnd, v, g.constant(mask)), k)
 }
 
-// bytes returns the bytes at a place.
+// bytes returns the bytes at o+off.
 func (g *generator) bytes(o offset, off, size uint32) *value {
 	if o.cell != none {
 		return g.load(g.cell(o.cell), o.k+off, size)
@@ -237,8 +236,8 @@ func (g *generator) bytes(o offset, off, size uint32) *value {
 	return g.header(o.k+off, size)
 }
 
-// header returns the bytes at a fixed place. On a live socket of cooked
-// packets it finds what would be in the cooked header.
+// header returns the bytes at a fixed offset. For a live socket of cooked packets, which has no
+// cooked header, it finds the same data in the packet's metadata.
 func (g *generator) header(off, size uint32) *value {
 	if !g.cooked() {
 		return g.load(nil, off, size)
@@ -256,14 +255,14 @@ func (g *generator) header(off, size uint32) *value {
 	case off == 10 && size == 1:
 		return g.aux(auxPacketType, 1, 7)
 	}
-	g.fail("of the cooked header it sees [0:2], [4:4], [8:2] and [10]", "a live socket does not see %d bytes at offset %d", size, off)
+	g.fail("only [0:2], [4:4], [8:2] and [10] of the cooked header are available", "a live socket does not see %d bytes at offset %d", size, off)
 	return g.constant(0)
 }
 
 // sll2Len is the length of the header of LinkSLL2.
 const sll2Len = 20
 
-// cooked reports whether packets come without the header they have in a file.
+// cooked reports whether packets lack the cooked header that they have in a file.
 func (g *generator) cooked() bool {
 	return g.target.Live && g.target.LinkType == LinkSLL2
 }
@@ -273,8 +272,7 @@ func (g *generator) net(off, size uint32) *value {
 	return g.bytes(g.payload, g.netOff+off, size)
 }
 
-// ipHeaderLen returns where the transport header starts behind the network
-// header of an IPv4 packet.
+// ipHeaderLen returns the length of the IPv4 header, after which the transport header starts.
 func (g *generator) ipHeaderLen() *value {
 	at := g.payload.k + g.netOff
 	if g.payload.cell == none {
@@ -293,8 +291,7 @@ func (g *generator) transport(off, size uint32) *value {
 	return g.indexed(g.ipHeaderLen(), g.payload, g.netOff+off, size)
 }
 
-// indexed returns the bytes at the place and what is added to it: the latter
-// has the place's cell in it.
+// indexed returns the bytes at o+off+add. add includes the cell of o.
 func (g *generator) indexed(add *value, o offset, off, size uint32) *value {
 	if o.cell == none && g.cooked() {
 		off -= sll2Len
@@ -302,7 +299,7 @@ func (g *generator) indexed(add *value, o offset, off, size uint32) *value {
 	return g.load(add, o.k+off, size)
 }
 
-// swap returns a protocol family as it is in the header of LinkNull.
+// swap converts a protocol family to the byte order of the LinkNull header.
 func (g *generator) swap(family uint32) uint32 {
 	var b [4]byte
 	binary.NativeEndian.PutUint32(b[:], family)

@@ -2,13 +2,13 @@ package filter
 
 import "math"
 
-// A test compares a value with another.
+// A test compares two values.
 type test struct {
 	op   uint16 // jeq, jgt, jge or jset
 	l, r *value
 }
 
-// BPF's comparisons, BPF_OP(code) of a jump instruction.
+// BPF's comparisons: BPF_OP(code) of a jump instruction.
 const (
 	jeq  = 0x10
 	jgt  = 0x20
@@ -25,12 +25,12 @@ type set struct {
 	v    *value
 }
 
-// A cond is a condition while it is put together: a tree of tests, whose
-// sides are tested from left to right and no further than needed.
+// A cond is a condition under construction: a tree of tests. The tests are made from left to right,
+// and only as far as needed.
 type cond struct {
 	op      condOp
 	test    test
-	sets    [4]set // condTest, condSet: done before the test; unused ones have no value
+	sets    [4]set // for condTest and condSet: executed before the test; unused ones have no value
 	a, b, c *cond
 }
 
@@ -40,7 +40,7 @@ const (
 	condTrue condOp = iota
 	condFalse
 	condTest
-	condSet // true, after the sets
+	condSet // true after the sets were executed
 	condNot
 	condAnd
 	condOr
@@ -51,7 +51,7 @@ func and(cs ...*cond) *cond { return join(condAnd, cs) }
 func or(cs ...*cond) *cond  { return join(condOr, cs) }
 func not(c *cond) *cond     { return &cond{op: condNot, a: c} }
 
-// join joins the conditions that are not nil.
+// join combines the conditions that are not nil.
 func join(op condOp, cs []*cond) *cond {
 	var all *cond
 	for _, c := range cs {
@@ -66,16 +66,16 @@ func join(op condOp, cs []*cond) *cond {
 	return all
 }
 
-// A block is a node of a program's control flow graph: a test with two ways to
-// go on, or with only one way, or an end. The graph has no cycles.
+// A block is a node of a program's control flow graph: a test with two successors, a block with one
+// successor, or an end. The graph has no cycles.
 type block struct {
 	op     blockOp
 	test   test
-	sets   [4]set // done before the test
-	jt, jf *block // of blockGoto, jt
+	sets   [4]set // executed before the test
+	jt, jf *block // blockGoto has only jt
 
-	n    int // index in the order of the last walk
-	walk int // number of that walk
+	n    int // index in the order of the latest walk
+	walk int // number of the latest walk
 }
 
 type blockOp uint8
@@ -87,22 +87,22 @@ const (
 	blockReject
 )
 
-// A graph makes the blocks of one program. Equal blocks are the same pointer.
+// A graph holds the blocks of one program. Equal blocks are the same pointer.
 type graph struct {
 	values values
 	blocks map[block]*block
-	walks  int // so far
-	cells  int // in use
+	walks  int // number of walks so far
+	cells  int // number of cells in use
 
-	// Of a cell for Geneve, where it is what the packet has if it is of a
-	// tunnel: the offset of the word in the text, plus one. Others start at 0.
+	// tunnels is set for cells that are nonzero exactly if the packet is in a Geneve tunnel. It
+	// holds the offset of the word geneve in the text, plus one; it is 0 for other cells.
 	tunnels [maxCells]int
 }
 
-// maxBlocks bounds the blocks of a graph, and so the time to optimise it.
+// maxBlocks limits the blocks of a graph, and thereby the time to optimize it.
 const maxBlocks = 8 * MaxInstructions
 
-// one returns the one block that is equal to b.
+// one returns the only block that is equal to b.
 func (g *graph) one(b block) *block {
 	b.n, b.walk = 0, 0
 	if g.blocks == nil {
@@ -119,10 +119,10 @@ func (g *graph) one(b block) *block {
 func (g *graph) accept() *block { return g.one(block{op: blockAccept}) }
 func (g *graph) reject() *block { return g.one(block{op: blockReject}) }
 
-// lower makes blocks of the condition, which go on to yes or no.
+// lower turns the condition into blocks, which continue at yes or no.
 func (g *graph) lower(c *cond, yes, no *block) *block {
 	if len(g.blocks) > maxBlocks {
-		return no // too many: whoever asked for the graph refuses it
+		return no // too many blocks: the caller of lower reports it
 	}
 	switch c.op {
 	case condTrue:
@@ -143,11 +143,11 @@ func (g *graph) lower(c *cond, yes, no *block) *block {
 	return g.branch(c.test, c.sets, yes, no)
 }
 
-// branch returns the block of a test in its simplest form.
+// branch returns the block of a test, in its simplest form.
 func (g *graph) branch(t test, sets [4]set, yes, no *block) *block {
 	if t.l.op == opConst && t.r.op != opConst {
 		switch t.op {
-		case jgt: // 5 > x is not x >= 5
+		case jgt: // 5 > x is not the same as x >= 5
 			t, yes, no = test{jge, t.r, t.l}, no, yes
 		case jge:
 			t, yes, no = test{jgt, t.r, t.l}, no, yes
@@ -163,7 +163,7 @@ func (g *graph) branch(t test, sets [4]set, yes, no *block) *block {
 			t.l, t.r = l.a, g.values.constant(t.r.k-l.b.k)
 		}
 	}
-	// Bits that are tested by a mask need no instruction of their own.
+	// Testing bits under a mask needs no instruction besides the jump.
 	if l := t.l; l.op == opALU && l.size == aluAnd && l.b.op == opConst && t.r.op == opConst {
 		switch single := l.b.k&(l.b.k-1) == 0; {
 		case (t.op == jeq || t.op == jgt) && t.r.k == 0:
@@ -192,7 +192,7 @@ func (g *graph) branch(t test, sets [4]set, yes, no *block) *block {
 	return g.one(b)
 }
 
-// always reports whether a test comes out the same for all packets, and how.
+// always reports whether a test has the same outcome for all packets, and which.
 func always(t test) (known, is bool) {
 	s := newRange(t.l)
 	if t.r.op != opConst {
@@ -201,8 +201,8 @@ func always(t test) (known, is bool) {
 	return s.decide(t.op, t.r.k)
 }
 
-// A valueRange is what is known of a value: no less than lo, no more than hi,
-// these bits clear, and those set.
+// A valueRange is what is known about a value: it is between lo and hi, the bits in clear are 0,
+// and those in set are 1.
 type valueRange struct {
 	lo, hi      uint32
 	zeros, ones uint32
@@ -219,7 +219,7 @@ func newRange(v *value) valueRange {
 	return r
 }
 
-// bits returns how many bits a number up to max needs.
+// bits returns a mask of as many low bits as a number up to most needs.
 func bits(most uint32) uint32 {
 	n := uint32(0)
 	for ; most != 0; most >>= 1 {
@@ -228,7 +228,7 @@ func bits(most uint32) uint32 {
 	return n
 }
 
-// learn adds what follows from the outcome of a comparison with k.
+// learn adds what the outcome of a comparison with k implies.
 func (r *valueRange) learn(op uint16, k uint32, outcome bool) {
 	switch {
 	case op == jeq && outcome:
@@ -249,7 +249,7 @@ func (r *valueRange) learn(op uint16, k uint32, outcome bool) {
 	}
 }
 
-// decide returns the outcome of a comparison with k if it is known.
+// decide returns the outcome of a comparison with k, if it is known.
 func (r *valueRange) decide(op uint16, k uint32) (known, is bool) {
 	switch op {
 	case jeq:

@@ -1,15 +1,15 @@
 package filter
 
-// group puts tests of the same value next to each other where tests follow
-// that all lead to the same block if they succeed, or all if they fail: of
+// group reorders chains of tests, all of which lead to the same block if they succeed, or all if they
+// fail, such that tests of the same value follow each other. Of
 //
 //	src = a or dst = a or src = b or dst = b or src = c
 //
 // it makes src = a or dst = a or dst = b or src = b or src = c, which loads
-// less often. Only tests that can't fail for want of bytes move.
+// less often. Only tests that can't fail because of missing bytes are moved.
 func (g *graph) group(root *block) *block {
 	blocks := g.order(root)
-	ways := make([]int, len(blocks)) // to the block
+	ways := make([]int, len(blocks)) // number of edges that lead to the block
 	for _, b := range blocks {
 		for _, to := range []*block{b.jt, b.jf} {
 			if to != nil {
@@ -30,7 +30,7 @@ func (g *graph) group(root *block) *block {
 			if len(links) < 3 {
 				continue
 			}
-			for _, l := range links { // what follows is no chain of its own
+			for _, l := range links { // the rest of a chain is not a chain by itself
 				taken[l.n] = true
 			}
 			i := t.movable(links)
@@ -42,14 +42,14 @@ func (g *graph) group(root *block) *block {
 	return g.rebuild(blocks, func(n int, b *block) { b.test = test[n] })
 }
 
-// A chain is the tests from a block on that are made one after the other until
-// one succeeds, or if all is set, until one fails.
+// A chain is a sequence of tests, starting at a block, that are made one after the other until one
+// succeeds or, if all is set, until one fails.
 type chain struct {
 	first *block
 	all   bool
 }
 
-// ends returns where the block leads if it ends the chain, and if not.
+// ends returns where the block leads if its test ends the chain, and where if not.
 func (c chain) ends(b *block) (out, on *block) {
 	if c.all {
 		return b.jf, b.jt
@@ -57,8 +57,8 @@ func (c chain) ends(b *block) (out, on *block) {
 	return b.jt, b.jf
 }
 
-// links returns the blocks of the chain that are not taken. There is no other way
-// to any but the first.
+// links returns the blocks of the chain that are not taken yet. All except the first have no other
+// way to them.
 func (c chain) links(ways []int, taken []bool) []*block {
 	if c.first.op != blockTest || taken[c.first.n] {
 		return nil
@@ -76,8 +76,8 @@ func (c chain) links(ways []int, taken []bool) []*block {
 	return links
 }
 
-// movable returns the index of the first of the blocks from which on no test
-// needs bytes that were not there before.
+// movable returns the index of the first block from which on no test needs more bytes than the
+// tests before have already accessed.
 func (t *threader) movable(links []*block) int {
 	last := 0
 	seen := map[*value]bool{}
@@ -92,8 +92,8 @@ func (t *threader) movable(links []*block) int {
 	return last + 1
 }
 
-// grouped returns the tests of the blocks from the i-th on, those of the value
-// before them first.
+// grouped returns the tests of the blocks from index i on. Those that test the same value as the
+// test before i come first.
 func grouped(links []*block, i int) []test {
 	var tests []test
 	done := map[*value]bool{}

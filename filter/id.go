@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// id returns the condition of an address, a number or a name.
+// id returns the condition that an address, a number or a name stands for.
 func (g *generator) id(e idExpr) *cond {
 	switch e.qual.addr {
 	case addrGateway:
@@ -31,7 +31,7 @@ func (g *generator) id(e idExpr) *cond {
 	return g.name(e)
 }
 
-// number returns the condition of a number without dots.
+// number returns the condition that a number without dots stands for.
 func (g *generator) number(e idExpr) *cond {
 	n := e.id.num
 	switch q := e.qual; q.addr {
@@ -49,7 +49,7 @@ func (g *generator) number(e idExpr) *cond {
 	return g.host(n, math.MaxUint32, e.qual)
 }
 
-// ipv4 returns the condition of an IPv4 address or network.
+// ipv4 returns the condition that an IPv4 address or network stands for.
 func (g *generator) ipv4(e idExpr) *cond {
 	if e.qual.addr > addrNet {
 		return g.fail("", "%s needs a number or a name, not an address", e.qual.addr)
@@ -86,8 +86,8 @@ func (g *generator) ipv4(e idExpr) *cond {
 	return g.host(addr, mask, e.qual)
 }
 
-// parseIPv4 returns the address of one to four decimal numbers with dots
-// between, filled with zeros at the end, and the mask of what was there.
+// parseIPv4 parses one to four decimal numbers separated by dots. It returns the address, filled
+// with zeros at the end, and the mask of the numbers that were written.
 func parseIPv4(s string) (addr, mask uint32, ok bool) {
 	parts := strings.Split(s, ".")
 	for i := range 4 {
@@ -106,13 +106,13 @@ func parseIPv4(s string) (addr, mask uint32, ok bool) {
 	return addr, mask, true
 }
 
-// host returns the condition that an IPv4 address is so under the mask.
+// host returns the condition that an IPv4 address, under the mask, is addr.
 func (g *generator) host(addr, mask uint32, q qual) *cond {
 	in := func(ether, src, dst uint32) *cond {
 		one := func(off uint32) *cond {
 			c := g.linkProto(ether)
 			if mask == 0 && !g.quirks {
-				return c // libpcap loads the address all the same, and may fail
+				return c // libpcap also loads the address, which may fail
 			}
 			return and(c, g.masked(g.net(off, 4), mask, addr))
 		}
@@ -137,7 +137,7 @@ func (g *generator) host(addr, mask uint32, q qual) *cond {
 	return g.fail("use host, net, ip, arp or rarp", "%s has no IPv4 addresses", q.proto)
 }
 
-// ipv6 returns the condition of an IPv6 address or network.
+// ipv6 returns the condition that an IPv6 address or network stands for.
 func (g *generator) ipv6(e idExpr) *cond {
 	addr, err := netip.ParseAddr(e.id.text)
 	if err != nil {
@@ -173,7 +173,7 @@ func (g *generator) ipv6(e idExpr) *cond {
 	return directed(e.qual.dir, func() *cond { return one(8) }, func() *cond { return one(24) })
 }
 
-// mac returns the condition of an Ethernet address.
+// mac returns the condition that an Ethernet address stands for.
 func (g *generator) mac(e idExpr) *cond {
 	if e.qual.proto != protoLink || e.qual.addr > addrHost {
 		return g.fail("write ether host, ether src or ether dst before it", "an Ethernet address needs ether")
@@ -181,7 +181,7 @@ func (g *generator) mac(e idExpr) *cond {
 	return g.ether(parseMAC(e.id.text), e.qual.dir)
 }
 
-// parseMAC returns the address that lex found.
+// parseMAC parses an address that lex has accepted.
 func parseMAC(s string) (addr [6]byte) {
 	groups := strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(":-.", r) })
 	digits := ""
@@ -197,7 +197,7 @@ func parseMAC(s string) (addr [6]byte) {
 	return addr
 }
 
-// name returns the condition of a name.
+// name returns the condition that a name stands for.
 func (g *generator) name(e idExpr) *cond {
 	name, q := e.id.text, e.qual
 	switch q.addr {
@@ -221,7 +221,7 @@ func (g *generator) name(e idExpr) *cond {
 	if strings.Trim(name, "0123456789.") == "" {
 		hint = "an IPv4 address has 4 numbers"
 	} else if w := nearest(name, starters()); w != "" {
-		hint = fmt.Sprintf("did you mean %q? Of a host, write the address", w)
+		hint = fmt.Sprintf("did you mean %q? For a host, write its address", w)
 	}
 	return g.fail(hint, "host names such as %q are not looked up", clip(name))
 }

@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/internal/testnet"
+
+	"golang.org/x/sys/unix"
 )
 
-// openLive opens a packet socket on the interface that sees what arrives, and
-// attaches the program, if there is one.
+// openLive opens a packet socket that receives on the interface, and attaches the program if it is
+// not nil.
 func openLive(t *testing.T, name string, p *Program) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
@@ -44,7 +44,7 @@ func openLive(t *testing.T, name string, p *Program) int {
 	return fd
 }
 
-// receive returns the numbers at the ends of the frames that have arrived.
+// receive returns the numbers at the end of the received frames.
 func receive(t *testing.T, fd int) []uint32 {
 	t.Helper()
 	var got []uint32
@@ -63,7 +63,7 @@ func receive(t *testing.T, fd int) []uint32 {
 	}
 }
 
-// numbered returns frames that can be sent, with their number at the end.
+// numbered returns frames that can be sent, with a number at the end of each.
 func numbered() [][]byte {
 	var frames [][]byte
 	for _, f := range corpus(LinkEthernet) {
@@ -74,14 +74,14 @@ func numbered() [][]byte {
 	return frames
 }
 
-// TestKernelMatches sends frames, tagged and not, to sockets with programs,
-// and compares what the kernel lets through with what Match does.
+// TestKernelMatches sends tagged and untagged frames to sockets with programs, and compares the
+// kernel's results with those of Match.
 func TestKernelMatches(t *testing.T) {
 	testnet.Veth(t, "tx0", "rx0", 1500)
 	var frames []frame
 	for _, b := range numbered() {
 		l := frame{b, len(b), &Meta{}}
-		// The kernel takes off a tag of 802.1Q and of 802.1ad.
+		// The kernel removes 802.1Q and 802.1ad tags from the bytes.
 		if t := binary.BigEndian.Uint16(b[12:]); t == 0x8100 || t == 0x88a8 {
 			l.meta = &Meta{VLAN: true, VLANTag: binary.BigEndian.Uint16(b[14:])}
 			l.data = append(slices.Clone(b[:12]), b[16:]...)
@@ -89,7 +89,7 @@ func TestKernelMatches(t *testing.T) {
 		}
 		frames = append(frames, l)
 	}
-	// Addresses that are offsets with a meaning of their own to Linux.
+	// Source addresses that, used as offsets, have a special meaning on Linux.
 	for _, src := range [][]byte{{0xff, 0xf0, 0, 0}, {0xff, 0xe0, 0, 12}, {0xff, 0xef, 0xff, 0xf2}} {
 		b := slices.Concat(macPool[1], macPool[0], be16(0x0800), []byte{0x45, 0, 0, 46}, make([]byte, 8), src, make([]byte, 30), be32(len(frames)))
 		frames = append(frames, frame{b, len(b), &Meta{}})
@@ -111,13 +111,13 @@ func TestKernelMatches(t *testing.T) {
 	s := testnet.NewSender(t, "tx0")
 	for _, f := range frames {
 		b := f.data
-		if f.meta.VLAN { // as it was
+		if f.meta.VLAN { // with the tag restored
 			tpid := 0x8100
 			b = slices.Concat(b[:12], be16(tpid), be16(int(f.meta.VLANTag)), b[12:])
 		}
 		s.Send(b)
 	}
-	// Each socket has a frame before the next frame arrives at any.
+	// Wait until every socket has received a frame before the next one is sent.
 	var arrived []uint32
 	for deadline := time.Now().Add(10 * time.Second); len(arrived) < len(frames); {
 		if time.Now().After(deadline) {

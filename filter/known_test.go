@@ -8,19 +8,18 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// A known is an example of a difference from tcpdump that docs/filters.md
-// lists.
+// A known is an example of a difference to tcpdump that docs/filters.md lists.
 type known struct {
 	name, expr string
 	packet     frame
-	ours       string // accepts, rejects, or refuses the expression
+	ours       string // what capd does: accepts, rejects, or refuses the expression
 	tcpdump    string
-	plain      string // tcpdump without its optimiser
+	plain      string // what tcpdump does without its optimizer
 }
 
 const accepts, rejects, refuses = "accepts", "rejects", "refuses"
 
-// check compares with what was seen of tcpdump.
+// check compares the results with the documented ones.
 func (k known) check(t *testing.T, r reference) {
 	t.Helper()
 	verdict := func(code []bpf.RawInstruction, err error) string {

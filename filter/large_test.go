@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// repeat joins expressions that are made of the numbers 1 to n.
+// repeat joins copies of format with the numbers 1 to n.
 func repeat(n int, format, sep string) string {
 	parts := make([]string, n)
 	for i := range parts {
@@ -17,8 +17,7 @@ func repeat(n int, format, sep string) string {
 	return strings.Join(parts, sep)
 }
 
-// large are expressions whose programs need jumps over more than 255
-// instructions.
+// large are expressions whose programs need jumps over more than 255 instructions.
 var large = []string{
 	"port " + repeat(300, "N", " or "),
 	"tcp and (" + repeat(150, "port N", " or ") + ")",
@@ -49,7 +48,7 @@ func TestLargeAgainstTcpdump(t *testing.T) {
 	}
 }
 
-// hexBytes writes the last bytes of Ethernet addresses with two digits.
+// hexBytes writes the last byte of Ethernet addresses with two digits.
 func hexBytes(s string) string {
 	for n := 250; n > 99; n-- {
 		s = strings.ReplaceAll(s, fmt.Sprintf(":%d ", n), fmt.Sprintf(":%02x ", n))
@@ -57,8 +56,8 @@ func hexBytes(s string) string {
 	return strings.TrimSuffix(s, ":250") + ":fa"
 }
 
-// TestBounds compiles what is too long or too deep: it must end soon, with an
-// error or a program, and never panic.
+// TestBounds compiles expressions that are too long or too deep: the result must be an error or a
+// program, soon, and never a panic.
 func TestBounds(t *testing.T) {
 	deep := strings.Repeat("(", MaxDepth) + "ip" + strings.Repeat(")", MaxDepth)
 	tests := []struct {
@@ -100,11 +99,11 @@ func TestBounds(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if testing.Short() && strings.HasSuffix(tt.name, "ports") {
-				t.Skip("some seconds with the race detector")
+				t.Skip("takes several seconds with the race detector")
 			}
 			for _, live := range []bool{false, true} {
 				if live && tt.name == "ports" {
-					continue // as for a file
+					continue // same as for a file
 				}
 				target := Target{LinkType: LinkEthernet, Live: live}
 				start := time.Now()
@@ -116,7 +115,7 @@ func TestBounds(t *testing.T) {
 				if (err == nil) != tt.ok {
 					t.Errorf("got error %v", err)
 				}
-				// Less than a second on an idle machine.
+				// It takes less than a second on an idle machine.
 				if d := time.Since(start); d > time.Minute {
 					t.Errorf("took %v", d)
 				} else if d > 100*time.Millisecond {

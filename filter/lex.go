@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// A kind is what a token is.
+// A kind is the type of a token.
 type kind uint8
 
 const (
 	tokEOF    kind = iota
-	tokWord        // a keyword or a sign: text says which
+	tokWord        // a keyword or a sign; text is its standard spelling
 	tokNumber      // 80, 0x50, 0120, or a named constant
-	tokName        // any other word, or one after a backslash
-	tokIPv4        // two to four numbers with dots between
+	tokName        // any other word, and every word after a backslash
+	tokIPv4        // two to four numbers separated by dots
 	tokIPv6
 	tokMAC
 	tokARCnet // $ and a byte in hexadecimal
@@ -23,9 +23,9 @@ const (
 // A token is a piece of the expression.
 type token struct {
 	kind kind
-	off  int    // bytes of the expression before it
-	end  int    // and up to its end
-	text string // in its one spelling if it is a keyword: "and", not "&&"
+	off  int    // offset of its start in the expression
+	end  int    // offset of its end
+	text string // keywords in their standard spelling: "and" for "&&"
 	num  uint32
 }
 
@@ -38,8 +38,8 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 func isAlnum(c byte) bool { return isDigit(c) || c|0x20 >= 'a' && c|0x20 <= 'z' }
 
-// run returns how many bytes at the start of s satisfy ok.
-func run(s string, ok func(byte) bool) int {
+// prefixLen returns how many bytes at the start of s satisfy ok.
+func prefixLen(s string, ok func(byte) bool) int {
 	for i := range len(s) {
 		if !ok(s[i]) {
 			return i
@@ -48,10 +48,10 @@ func run(s string, ok func(byte) bool) int {
 	return len(s)
 }
 
-// lex returns the token at the offset, skipping the space before it. Where
-// several kinds of token could start there, the longest is taken.
+// lex returns the token at the offset, skipping white space before it. If several kinds of token
+// match, the longest match is used.
 func lex(s string, off int) (token, error) {
-	off += run(s[off:], func(c byte) bool { return strings.IndexByte(" \t\r\n", c) >= 0 })
+	off += prefixLen(s[off:], func(c byte) bool { return strings.IndexByte(" \t\r\n", c) >= 0 })
 	rest := s[off:]
 	if rest == "" {
 		return token{kind: tokEOF, off: off, end: off}, nil
@@ -65,7 +65,7 @@ func lex(s string, off int) (token, error) {
 		{tokName, word}, {tokIPv6, ipv6Len(rest)}, {tokIPv4, ipv4Len(rest)},
 		{tokNumber, numberLen(rest)}, {tokMAC, macLen(rest)},
 	} {
-		// Later kinds win a tie: 10.1 is an address before it is a name.
+		// On a tie, the later kind is used: 10.1 is an address rather than a name.
 		if m.n > 0 && m.n >= len(t.text) {
 			t.kind, t.text = m.kind, rest[:m.n]
 		}
@@ -99,8 +99,7 @@ func lex(s string, off int) (token, error) {
 	return t, nil
 }
 
-// lexSign returns the token at the start of rest, which starts with neither a
-// letter nor a digit.
+// lexSign returns the token at the start of rest, which begins with neither a letter nor a digit.
 func lexSign(rest string, off int) (token, error) {
 	t := token{kind: tokWord, off: off}
 	for _, sign := range []string{"&&", "||", ">=", "<=", "!=", "==", "<<", ">>"} {
@@ -119,13 +118,13 @@ func lexSign(rest string, off int) (token, error) {
 	case c == '!':
 		t.text = "not"
 	case c == '\\':
-		n := 1 + run(rest[1:], func(c byte) bool { return strings.IndexByte(" !()\n\t", c) < 0 })
+		n := 1 + prefixLen(rest[1:], func(c byte) bool { return strings.IndexByte(" !()\n\t", c) < 0 })
 		if n == 1 {
 			return t, &SyntaxError{off, "nothing follows the backslash", `a backslash goes before a name, as in \tcp`}
 		}
 		t.kind, t.text, t.end = tokName, rest[1:n], off+n
 	case c == '$' && len(rest) > 1 && isHex(rest[1]):
-		t.kind, t.text = tokARCnet, rest[:1+min(2, run(rest[1:], isHex))]
+		t.kind, t.text = tokARCnet, rest[:1+min(2, prefixLen(rest[1:], isHex))]
 		t.end = off + len(t.text)
 	default:
 		r := []rune(rest[:min(len(rest), 4)])[0]
@@ -134,13 +133,13 @@ func lexSign(rest string, off int) (token, error) {
 	return t, nil
 }
 
-// wordLen returns the length of the name at the start of s: letters, digits,
-// and inside of it - _ and dots; a dot may be the last.
+// wordLen returns the length of the name at the start of s: letters and digits; between them also
+// -, _ and dots; and possibly a final dot.
 func wordLen(s string) int {
 	if !isAlnum(s[0]) {
 		return 0
 	}
-	n := run(s, func(c byte) bool { return isAlnum(c) || c == '-' || c == '_' || c == '.' })
+	n := prefixLen(s, func(c byte) bool { return isAlnum(c) || c == '-' || c == '_' || c == '.' })
 	for n > 1 && (s[n-1] == '-' || s[n-1] == '_') {
 		n--
 	}
@@ -151,13 +150,12 @@ func wordLen(s string) int {
 // octal or hexadecimal.
 func numberLen(s string) int {
 	if len(s) > 2 && s[0] == '0' && s[1]|0x20 == 'x' && isHex(s[2]) {
-		return 2 + run(s[2:], isHex)
+		return 2 + prefixLen(s[2:], isHex)
 	}
-	return run(s, isDigit)
+	return prefixLen(s, isDigit)
 }
 
-// ipv4Len returns the length of the two to four numbers with dots between at
-// the start of s.
+// ipv4Len returns the length of two to four numbers, separated by dots, at the start of s.
 func ipv4Len(s string) int {
 	end, n := 0, 0
 	for range 4 {
@@ -178,11 +176,10 @@ func ipv4Len(s string) int {
 	return end
 }
 
-// ipv6Len returns the length of the longest start of s that has the form of an
-// IPv6 address.
+// ipv6Len returns the length of the longest prefix of s that has the form of an IPv6 address.
 func ipv6Len(s string) int {
 	const longest = 8*4 + 7 + 16
-	n := run(s[:min(len(s), longest)], func(c byte) bool { return isHex(c) || c == ':' || c == '.' })
+	n := prefixLen(s[:min(len(s), longest)], func(c byte) bool { return isHex(c) || c == ':' || c == '.' })
 	if strings.IndexByte(s[:n], ':') < 0 {
 		return 0
 	}
@@ -194,9 +191,9 @@ func ipv6Len(s string) int {
 	return 0
 }
 
-// isIPv6 reports whether s has the form of an IPv6 address: eight groups of up
-// to four digits, of which :: stands for one or more, and an IPv4 address may
-// stand for the last two. The numbers in the latter may be out of range.
+// isIPv6 reports whether s has the form of an IPv6 address: eight groups of up to four digits, of
+// which :: may stand for one or more, and an IPv4 address for the last two. The IPv4 address's
+// numbers may be out of range.
 func isIPv6(s string) bool {
 	before, after, short := strings.Cut(s, "::")
 	n, v4, ok := ipv6Groups(before)
@@ -219,7 +216,7 @@ func ipv6Groups(s string) (n int, v4, ok bool) {
 	groups := strings.Split(s, ":")
 	for i, g := range groups {
 		switch {
-		case len(g) > 0 && len(g) <= 4 && run(g, isHex) == len(g):
+		case len(g) > 0 && len(g) <= 4 && prefixLen(g, isHex) == len(g):
 			n++
 		case i == len(groups)-1 && strings.Count(g, ".") == 3 && ipv4Len(g) == len(g):
 			return n + 2, true, true
@@ -230,23 +227,22 @@ func ipv6Groups(s string) (n int, v4, ok bool) {
 	return n, false, true
 }
 
-// macLen returns the length of the Ethernet address at the start of s: six
-// bytes with one of : - . between, three groups of four digits with dots
-// between, or twelve digits.
+// macLen returns the length of the Ethernet address at the start of s: six bytes separated by one
+// of : - . or three groups of four digits separated by dots, or twelve digits.
 func macLen(s string) int {
 	best := 0
 	for _, sep := range []byte(":-.") {
 		best = max(best, groupsLen(s, 6, 1, 2, sep))
 	}
 	best = max(best, groupsLen(s, 3, 4, 4, '.'))
-	if len(s) >= 12 && run(s[:12], isHex) == 12 {
+	if len(s) >= 12 && prefixLen(s[:12], isHex) == 12 {
 		best = max(best, 12)
 	}
 	return best
 }
 
-// groupsLen returns the length of count groups, each of least to most
-// hexadecimal digits, with sep between, at the start of s.
+// groupsLen returns the length of count groups, each of least to most hexadecimal digits, separated
+// by sep, at the start of s.
 func groupsLen(s string, count, least, most int, sep byte) int {
 	n := 0
 	for i := range count {
@@ -256,7 +252,7 @@ func groupsLen(s string, count, least, most int, sep byte) int {
 			}
 			n++
 		}
-		d := run(s[n:min(len(s), n+most)], isHex)
+		d := prefixLen(s[n:min(len(s), n+most)], isHex)
 		if d < least {
 			return 0
 		}
@@ -265,17 +261,17 @@ func groupsLen(s string, count, least, most int, sep byte) int {
 	return n
 }
 
-// brokenMACLen returns the length of what looks like an Ethernet address at
-// the start of s and ends in a colon.
+// brokenMACLen returns the length of what looks like the start of an Ethernet address, at the start
+// of s, and ends in a colon.
 func brokenMACLen(s string) int {
 	n, end := 0, 0
 	for groups := 1; ; groups++ {
-		d := run(s[n:min(len(s), n+2)], isHex)
+		d := prefixLen(s[n:min(len(s), n+2)], isHex)
 		if d == 0 {
 			return end
 		}
 		n += d
-		c := run(s[n:], func(c byte) bool { return c == ':' })
+		c := prefixLen(s[n:], func(c byte) bool { return c == ':' })
 		if c == 0 {
 			return end
 		}
@@ -286,7 +282,7 @@ func brokenMACLen(s string) int {
 	}
 }
 
-// parseNumber sets the token's number from its text.
+// parseNumber parses the token's text and sets its number.
 func parseNumber(t *token) error {
 	s, base := t.text, uint64(10)
 	if len(s) > 1 && s[0] == '0' {
@@ -312,7 +308,7 @@ func parseNumber(t *token) error {
 	return nil
 }
 
-// clip shortens text for a message.
+// clip shortens text for messages.
 func clip(s string) string {
 	if len(s) > 40 {
 		return s[:37] + "..."

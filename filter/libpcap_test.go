@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// A libpcap is a process that compiles expressions with that library.
+// A libpcap is a process that compiles expressions with libpcap.
 type libpcap struct {
 	path  string
 	cmd   *exec.Cmd
@@ -22,9 +22,9 @@ type libpcap struct {
 	lines *bufio.Reader
 }
 
-// newLibpcap returns a reference that compiles as tcpdump does, without a
-// process for each expression: some hundred times as fast. It compiles for the
-// interface if it has a name, else for a file.
+// newLibpcap returns a reference that compiles like tcpdump, but several hundred times as fast,
+// because it needs no process for each expression. It compiles for the interface live, or for a
+// file if live is empty.
 func newLibpcap(tb testing.TB, live string) reference {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "libpcap")
@@ -50,8 +50,8 @@ func newLibpcap(tb testing.TB, live string) reference {
 	}}
 }
 
-// buildLibpcap compiles testdata/libpcap.c. The library has its plain name
-// where its headers are installed, else that of its binary interface.
+// buildLibpcap compiles testdata/libpcap.c. It links with -lpcap if libpcap's headers are
+// installed, else with the library by its SONAME.
 func buildLibpcap(tb testing.TB, path string) {
 	tb.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
@@ -67,8 +67,7 @@ func buildLibpcap(tb testing.TB, path string) {
 	tb.Skipf("needs libpcap: %v\n%s", err, out)
 }
 
-// compile starts the process where there is none: it may have crashed on the
-// expression before.
+// compile starts the process if necessary: it may have crashed on the previous expression.
 func (p *libpcap) compile(expr, source string, optimize bool) ([]bpf.RawInstruction, error) {
 	if p.cmd == nil {
 		if err := p.start(); err != nil {
@@ -117,8 +116,8 @@ func (p *libpcap) stop() {
 	p.cmd = nil
 }
 
-// newBoth returns a reference that runs tcpdump, and checks that libpcap makes
-// the same of the expression.
+// newBoth returns a reference that runs tcpdump and checks that libpcap compiles the expression to
+// the same program.
 func newBoth(t *testing.T) reference {
 	t.Helper()
 	tcpdump, library := newReference(t), newLibpcap(t, "")

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 )
 
-// linkProto returns the condition that the link layer carries the protocol: an
-// Ethernet type, or an 802.2 service access point.
+// linkProto returns the condition that the link layer carries the protocol p: an Ethernet type or
+// an 802.2 service access point.
 func (g *generator) linkProto(p uint32) *cond {
 	if g.labels > 0 {
 		return g.mplsProto(p)
@@ -83,13 +83,13 @@ func (g *generator) sllProto(p uint32) *cond {
 	return g.equal(typ, p)
 }
 
-// snap returns the condition that the payload starts with an 802.2 SNAP header
-// of the organisation and protocol.
+// snap returns the condition that the payload starts with an 802.2 SNAP header with that
+// organization and protocol.
 func (g *generator) snap(org, p uint32) *cond {
 	return and(g.equal(g.bytes(g.payload, 4, 4), org<<16|p), g.equal(g.bytes(g.payload, 0, 4), sapSNAP<<24|sapSNAP<<16|3<<8|org>>16))
 }
 
-// pppProto returns PPP's number of the protocol.
+// pppProto converts a protocol to its PPP number.
 func pppProto(p uint32) uint32 {
 	switch p {
 	case etherIP:
@@ -112,8 +112,8 @@ func pppProto(p uint32) uint32 {
 	return p
 }
 
-// loopProto is linkProto for BSD loopback. Any system may have written a file,
-// so all numbers that IPv6 has are taken.
+// loopProto is linkProto for BSD loopback. A file may come from any system, so all the numbers that
+// IPv6 has on any system match.
 func (g *generator) loopProto(p uint32) *cond {
 	family := func(f uint32) *cond {
 		if g.link == LinkNull {
@@ -130,8 +130,8 @@ func (g *generator) loopProto(p uint32) *cond {
 	return &cond{op: condFalse}
 }
 
-// mplsProto is linkProto behind MPLS headers, which don't name a protocol: it
-// looks at the first byte of what follows the bottom of the stack.
+// mplsProto is linkProto after MPLS headers, which do not name a protocol. It looks at the first
+// byte after the bottom of the stack.
 func (g *generator) mplsProto(p uint32) *cond {
 	version := uint32(0x40)
 	switch p {
@@ -139,14 +139,13 @@ func (g *generator) mplsProto(p uint32) *cond {
 	case etherIPv6:
 		version = 0x60
 	default:
-		return g.fail("", "MPLS headers don't tell this protocol: only ip and ip6 can follow mpls")
+		return g.fail("", "MPLS headers do not name the protocol: only ip and ip6 can follow mpls")
 	}
 	bottom := g.bytes(g.payload, g.netOff-2, 1)
 	return and(g.masked(bottom, 1, 1), g.masked(g.net(0, 1), 0xf0, version))
 }
 
-// llc returns the condition that the frame has an 802.2 header with the type
-// of PDU.
+// llc returns the condition that the frame has an 802.2 header with that type of PDU.
 func (g *generator) llc(pdu string) *cond {
 	if g.link != LinkEthernet {
 		return g.fail("", "llc is for Ethernet, not %s", g.link)
@@ -171,23 +170,23 @@ func (g *generator) llc(pdu string) *cond {
 	if k, ok := unnumbered[pdu]; ok {
 		return and(isLLC, g.masked(control, 0xef, k))
 	}
-	return g.fail("i, s, u, rr, rnr, rej, ui, ua, disc, dm, sabme, test, xid or frmr", "%q is no type of LLC PDU", clip(pdu))
+	return g.fail("i, s, u, rr, rnr, rej, ui, ua, disc, dm, sabme, test, xid or frmr", "%q is not a type of LLC PDU", clip(pdu))
 }
 
-// ether returns the condition that the frame's addresses are so.
+// ether returns the condition that the frame's addresses match addr in the direction d.
 func (g *generator) ether(addr [6]byte, d direction) *cond {
 	if g.link != LinkEthernet {
 		return g.fail("", "Ethernet addresses are for Ethernet, not %s", g.link)
 	}
 	one := func(off uint32) *cond {
-		// The longer part first: it tells more addresses apart.
+		// The longer part comes first, because it distinguishes more addresses.
 		return and(g.equal(g.bytes(g.linkHdr, off+2, 4), binary.BigEndian.Uint32(addr[2:])),
 			g.equal(g.bytes(g.linkHdr, off, 2), uint32(binary.BigEndian.Uint16(addr[:]))))
 	}
 	return and(g.insideEther(), directed(d, func() *cond { return one(6) }, func() *cond { return one(0) }))
 }
 
-// directed applies the direction to the conditions on source and destination.
+// directed combines the conditions on source and destination as the direction requires.
 func directed(d direction, src, dst func() *cond) *cond {
 	switch d {
 	case dirSrc:
@@ -244,10 +243,10 @@ func (g *generator) outbound() *cond {
 	case g.target.Live:
 		return g.equal(g.aux(auxPacketType, 2, 7), packetOutgoing)
 	}
-	return g.fail("", "frames of %s don't say their direction in a file", g.link)
+	return g.fail("", "%s has no direction in a file", g.link)
 }
 
-// ifindex returns the condition that the packet was met on the interface.
+// ifindex returns the condition that the packet was captured on the interface.
 func (g *generator) ifindex(n uint32) *cond {
 	switch {
 	case g.link == LinkSLL2:
@@ -255,5 +254,5 @@ func (g *generator) ifindex(n uint32) *cond {
 	case g.target.Live:
 		return g.equal(g.aux(auxIfindex, 4, 0xffffffff), n)
 	}
-	return g.fail("", "frames of %s don't say their interface in a file", g.link)
+	return g.fail("", "%s has no interface in a file", g.link)
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A sample is one expression of the list, for one link type.
+// A sample is one expression of the list for one link type.
 type sample struct {
 	link LinkType
 	expr string
@@ -71,7 +71,7 @@ func TestListAgainstTcpdump(t *testing.T) {
 		ratio := float64(v.ours) / float64(v.ref)
 		t.Logf("%-16s %3d %3d %.2f  %s %s", s.link, v.ours, v.ref, ratio, s.expr, v.name)
 		if v.always {
-			continue // it does not matter what is in the packet, but that it is there
+			continue // whether the packet has the byte matters, not the byte's value
 		}
 		ratios = append(ratios, ratio)
 		if ratio > 1.5 {
@@ -86,9 +86,8 @@ func TestListAgainstTcpdump(t *testing.T) {
 	}
 }
 
-// TestListReachesPackets makes sure that the corpus has packets that an
-// expression of the list accepts and others that it rejects: else nothing is
-// compared.
+// TestListReachesPackets checks that, for each expression of the list, the corpus has packets that
+// it accepts and packets that it rejects; otherwise comparisons would prove nothing.
 func TestListReachesPackets(t *testing.T) {
 	impossible := []string{"ether proto 65536", "ether[2:2] = 0x0800", "ether[0:4] = 2"} // of the corpus' addresses
 	n := 0

@@ -10,18 +10,17 @@ import (
 	"testing"
 	"unsafe"
 
+	"capd/internal/testnet"
+
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
-
-	"capd/internal/testnet"
 )
 
-// As root, for the sake of tcpdump: see TestSideBySide.
+// The tests run as root because tcpdump needs it: see TestSideBySide.
 func TestMain(m *testing.M) { os.Exit(testnet.MainAsRoot(m)) }
 
-// liveCorpus returns the packets of the corpus with their outermost tag, if
-// there is one, beside them; every third is as if it had come with the tag in
-// its bytes.
+// liveCorpus returns the packets of the corpus with their outermost tag, if any, as metadata. Every
+// third packet has it in its bytes instead.
 func liveCorpus() []frame {
 	var fs []frame
 	for i, f := range corpus(LinkEthernet) {
@@ -38,7 +37,7 @@ func liveCorpus() []frame {
 
 func isTPID(t uint16) bool { return t == 0x8100 || t == 0x88a8 || t == 0x9100 }
 
-// newLiveReference returns the reference that runs tcpdump on the interface.
+// newLiveReference returns a reference that runs tcpdump on the interface.
 func newLiveReference(t *testing.T, name string) reference {
 	t.Helper()
 	r := newReference(t)
@@ -93,7 +92,7 @@ func TestRandomLiveAgainstTcpdump(t *testing.T) {
 	r.compareRandom(t, *randomCount/2, []LinkType{LinkEthernet})
 }
 
-// TestKnownLiveDifferences has examples of differences on interfaces.
+// TestKnownLiveDifferences checks examples of differences on interfaces.
 func TestKnownLiveDifferences(t *testing.T) {
 	testnet.Veth(t, "live4", "live5", 1500)
 	r := newLiveReference(t, "live4")
@@ -107,8 +106,8 @@ func TestKnownLiveDifferences(t *testing.T) {
 	}
 }
 
-// TestLiveCooked compares programs for a cooked socket, which sees no cooked
-// header, with those for a file.
+// TestLiveCooked compares programs for a cooked socket, which has no cooked headers, with programs
+// for a file.
 func TestLiveCooked(t *testing.T) {
 	for _, s := range samples(t) {
 		if s.link != LinkSLL2 && s.link != LinkEthernet {
@@ -144,15 +143,14 @@ func TestLiveCooked(t *testing.T) {
 	}
 }
 
-// attach lets the kernel check the program.
+// attach gives the program to the kernel, which checks it.
 func attach(fd int, code []bpf.RawInstruction) error {
 	p := unix.SockFprog{Len: uint16(len(code)), Filter: (*unix.SockFilter)(unsafe.Pointer(&code[0]))}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &p)
 }
 
-// TestKernelAccepts attaches every program of the list to a socket, and long
-// ones. Kernels whose limit for a socket, net.core.optmem_max, is 20 kB refuse
-// the longest.
+// TestKernelAccepts attaches every program of the list, and long ones, to a socket. Kernels with a
+// net.core.optmem_max of 20 kB refuse the longest.
 func TestKernelAccepts(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A proto is a protocol that the language has a word for.
+// A proto is a protocol that has a keyword.
 type proto uint8
 
 const (
@@ -51,8 +51,7 @@ const (
 	protoRadio
 )
 
-// protoWords are the protocols' words in their one spelling, at the index of
-// the protocol.
+// protoWords are the keywords of the protocols in their standard spelling, indexed by proto.
 var protoWords = [...]string{
 	protoLink: "ether", protoIP: "ip", protoARP: "arp", protoRARP: "rarp",
 	protoSCTP: "sctp", protoTCP: "tcp", protoUDP: "udp", protoICMP: "icmp",
@@ -79,20 +78,20 @@ func protoOf(word string) (proto, bool) {
 	return proto(max(i, 0)), i > 0
 }
 
-// words are the keywords that are not protocols.
+// words are the keywords other than protocols.
 var words = strings.Fields(`and or not src dst host net mask port portrange proto
 protochain gateway less greater broadcast multicast len inbound outbound ifindex
 vlan mpls pppoed pppoes geneve llc`)
 
-// spellings are other spellings of keywords.
+// spellings are alternative spellings of keywords.
 var spellings = [...][2]string{
 	{"&&", "and"}, {"||", "or"}, {"==", "="}, {"length", "len"},
 	{"link", "ether"}, {"ppp", "ether"}, {"slip", "ether"}, {"fddi", "ether"},
 	{"tr", "ether"}, {"wlan", "ether"}, {"es-is", "esis"}, {"is-is", "isis"},
 }
 
-// foreign are keywords of constructs that need a link type, or a service, that
-// this package does not have, with what that is.
+// foreign are keywords that need a link type or a service that this package does not support, with
+// the reason.
 var foreign = map[string]string{
 	"vxlan": "capd does not know it: use udp port 4789",
 	"byte":  `"byte" is not in the language: use ether[offset]`,
@@ -118,7 +117,7 @@ const (
 	ss7Only  = "it is for SS7 frames"
 )
 
-// keyword returns the one spelling of a keyword.
+// keyword returns the standard spelling of a keyword.
 func keyword(s string) (string, bool) {
 	for _, p := range spellings {
 		if p[0] == s {
@@ -170,8 +169,7 @@ func constant(name string) (uint32, bool) {
 	return n, ok
 }
 
-// nearest returns the candidate that is most like the word, or "" if none is
-// like it.
+// nearest returns the candidate that is most similar to the word, or "" if none is similar.
 func nearest(word string, candidates []string) string {
 	best, least := "", 1+(len(word)+1)/3
 	if len(word) > 40 {
@@ -186,8 +184,8 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// distance returns how many letters must be inserted, removed, replaced or
-// swapped with their neighbour to make b from a.
+// distance returns how many letters must be inserted, removed, replaced or swapped with their
+// neighbor to turn a into b.
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

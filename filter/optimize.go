@@ -2,18 +2,18 @@ package filter
 
 import "slices"
 
-// rounds bounds how often the graph is walked to shorten it. Expressions of
-// people need two or three.
+// rounds limits how often the graph is walked to shorten it. Typical expressions need two or three
+// walks.
 const rounds = 50
 
-// optimize returns a shorter graph that gives the same verdict for every
-// packet, even one that is cut short in a header.
+// optimize returns a shorter graph with the same result for every packet, including packets that
+// are cut off in a header.
 func (g *graph) optimize(root *block) *block {
 	root = g.settle(root)
 	return g.dropCells(g.settle(g.group(root)))
 }
 
-// settle shortens the graph until nothing changes.
+// settle shortens the graph until nothing changes any more.
 func (g *graph) settle(root *block) *block {
 	for range rounds {
 		before := root
@@ -25,8 +25,7 @@ func (g *graph) settle(root *block) *block {
 	return root
 }
 
-// order returns the blocks that can be reached, every block before those that
-// it goes on to, and numbers them.
+// order returns the reachable blocks, each before its successors, and numbers them.
 func (g *graph) order(root *block) []*block {
 	g.walks++
 	var blocks []*block
@@ -48,8 +47,8 @@ func (g *graph) order(root *block) []*block {
 	return blocks
 }
 
-// rebuild makes every block anew, the last one first. change may alter the
-// copy of a block before it is made; jt and jf are already new ones.
+// rebuild creates every block again, the last one first. change may modify a block's copy before it
+// is created; its jt and jf are new blocks already.
 func (g *graph) rebuild(blocks []*block, change func(n int, b *block)) *block {
 	made := make([]*block, len(blocks))
 	for i, old := range slices.Backward(blocks) {
@@ -75,13 +74,13 @@ func (g *graph) rebuild(blocks []*block, change func(n int, b *block)) *block {
 	return made[0]
 }
 
-// foldCells replaces cells by the numbers in them where these are the same on
-// every way to the block.
+// foldCells replaces cells by constants where they have the same constant content on every way to
+// the block.
 func (g *graph) foldCells(root *block) *block {
 	if g.cells == 0 {
 		return root
 	}
-	type content [maxCells]*value // nil: not one number
+	type content [maxCells]*value // nil: not one constant
 	blocks := g.order(root)
 	in := make([]content, len(blocks))
 	seen := make([]bool, len(blocks))
@@ -128,7 +127,7 @@ func (g *graph) foldCells(root *block) *block {
 	})
 }
 
-// fold returns v with the cells whose content is known replaced by it.
+// fold returns v with all cells of known content replaced by their content.
 func (vs values) fold(v *value, content []*value) *value {
 	if !v.cells {
 		return v
@@ -147,7 +146,7 @@ func (vs values) fold(v *value, content []*value) *value {
 	return vs.alu(v.size, vs.fold(v.a, content), vs.fold(v.b, content))
 }
 
-// dropCells removes what is stored in cells that nothing reads.
+// dropCells removes stores to cells that are not read afterwards.
 func (g *graph) dropCells(root *block) *block {
 	if g.cells == 0 {
 		return root
@@ -181,7 +180,7 @@ func (b *block) values() []*value {
 
 // readEarly returns which cells may be read before they are set.
 func readEarly(blocks []*block) (early [maxCells]bool) {
-	unset := make([][maxCells]bool, len(blocks)) // of a block: on some way to it
+	unset := make([][maxCells]bool, len(blocks)) // unset[n]: cells not set on some way to block n
 	for i := range unset[0] {
 		unset[0][i] = true
 	}
@@ -213,7 +212,7 @@ func readEarly(blocks []*block) (early [maxCells]bool) {
 	return early
 }
 
-// markCells marks the cells that are part of the value.
+// markCells marks the cells that the value reads.
 func markCells(v *value, read *[maxCells]bool) {
 	if v == nil || !v.cells {
 		return
@@ -225,8 +224,8 @@ func markCells(v *value, read *[maxCells]bool) {
 	markCells(v.b, read)
 }
 
-// verdicts reports whether every packet that is long enough is rejected, or
-// accepted.
+// verdicts reports whether every packet that is long enough is rejected, and whether every such
+// packet is accepted.
 func (g *graph) verdicts(root *block) (never, always bool) {
 	blocks := g.order(root)
 	return !slices.Contains(blocks, g.accept()), !slices.Contains(blocks, g.reject())

@@ -6,25 +6,25 @@ import (
 	"strings"
 )
 
-// A parser turns text into a syntax tree, by recursive descent.
+// A parser turns text into a syntax tree by recursive descent.
 type parser struct {
 	text  string
 	tok   token
-	prev  token // the one before
-	err   error // the first one; from then on tok is the end
-	depth int   // levels of nesting
-	terms int   // conditions and operands so far
+	prev  token // the token before tok
+	err   error // the first error; after it, tok is the end of the text
+	depth int   // nesting levels
+	terms int   // number of conditions and operands so far
 }
 
-// A unit is what can stand between and, or and parentheses: a whole condition,
-// an id that takes its qualifiers from the one before, or as much of an
-// arithmetic expression as there is before it is known which.
+// A unit is what can stand between "and", "or" and parentheses. It is a condition; an id that takes
+// its qualifiers from the id before it; or the beginning of an arithmetic expression, while it is
+// not known yet which of these it will be.
 type unit struct {
 	what  unitKind
 	pos   pos
-	cond  expr  // of a condition or an id
-	num   token // of a number, which may yet be an id
-	arith arith // of a number or an arithmetic expression
+	cond  expr  // for a condition or an id
+	num   token // for a number, which may turn out to be an id
+	arith arith // for a number or an arithmetic expression
 	qual  qual  // the qualifiers that carry over to the next id
 }
 
@@ -37,8 +37,8 @@ const (
 	unitArith
 )
 
-// maxTerms bounds the conditions and operands of an expression, and so what
-// the later steps have to do. No program of MaxInstructions needs as many.
+// maxTerms limits the conditions and operands of an expression, and thereby the work of the later
+// steps. No program of MaxInstructions needs as many.
 const maxTerms = 3 * MaxDepth
 
 // parse returns the syntax tree of the text, or nil for the empty expression.
@@ -58,7 +58,7 @@ func parse(text string) (expr, error) {
 	return u.cond, nil
 }
 
-// fail notes the first error and ends the parsing.
+// fail stores the first error and ends the parsing.
 func (p *parser) fail(off int, hint, format string, args ...any) {
 	if p.err == nil {
 		p.err = &SyntaxError{off, fmt.Sprintf(format, args...), hint}
@@ -66,15 +66,15 @@ func (p *parser) fail(off int, hint, format string, args ...any) {
 	p.tok = token{kind: tokEOF, off: len(p.text), end: len(p.text)}
 }
 
-// unexpected fails at the token, saying what was expected instead, and which
-// of the words is most like it.
+// unexpected fails at the token with a message about what was expected. words are the words that would
+// be allowed; the hint names the most similar one.
 func (p *parser) unexpected(want string, words []string) {
 	got, hint := fmt.Sprintf("%q", clip(p.tok.text)), ""
 	if p.tok.kind == tokEOF {
 		got = "end"
 	} else if w, ok := foreign[p.tok.text]; ok && p.tok.kind == tokWord {
 		hint = w
-	} else if _, n, ok := strings.Cut(p.tok.text, "-"); ok && p.tok.kind == tokName && run(n, isDigit) == len(n) {
+	} else if _, n, ok := strings.Cut(p.tok.text, "-"); ok && p.tok.kind == tokName && prefixLen(n, isDigit) == len(n) {
 		hint = "a minus needs a space before it"
 	} else if w := nearest(p.tok.text, words); w != "" && w != p.tok.text {
 		hint = fmt.Sprintf("did you mean %q?", w)
@@ -84,7 +84,7 @@ func (p *parser) unexpected(want string, words []string) {
 	p.fail(p.tok.off, hint, "unexpected %s, expected %s", got, want)
 }
 
-// next moves to the next token.
+// next advances to the next token.
 func (p *parser) next() {
 	if p.err != nil {
 		return
@@ -103,7 +103,7 @@ func (p *parser) is(words ...string) bool {
 	return p.tok.kind == tokWord && slices.Contains(words, p.tok.text)
 }
 
-// accept moves on if the token is the keyword or sign.
+// accept advances if the token is the keyword or sign, and reports whether it was.
 func (p *parser) accept(word string) bool {
 	ok := p.is(word)
 	if ok {
@@ -112,9 +112,9 @@ func (p *parser) accept(word string) bool {
 	return ok
 }
 
-// enter counts a level of nesting; the caller leaves it with leave.
+// enter counts a nesting level. The caller must call leave.
 func (p *parser) enter() {
-	if p.depth++; p.depth > MaxDepth+1 { // what is inside of the parentheses is one more
+	if p.depth++; p.depth > MaxDepth+1 { // the content of the parentheses is one level more
 		p.fail(p.tok.off, "", "more than %d levels of nesting", MaxDepth)
 	}
 	if p.terms++; p.terms > maxTerms {
@@ -124,9 +124,9 @@ func (p *parser) enter() {
 
 func (p *parser) leave() { p.depth-- }
 
-// chain parses what follows the first unit of a list, and returns the whole as
-// one unit. What the list starts with decides what may follow: after an id
-// only ids may, unless least is unitCond: then the list must be a condition.
+// chain parses what follows the first unit of a list, and returns the whole list as one unit. The
+// first unit decides what may follow: after an id only ids, unless least is unitCond, which
+// requires a condition.
 func (p *parser) chain(u unit, least unitKind) unit {
 	if least == unitCond && u.what != unitCond {
 		p.notCondition(u)
@@ -154,8 +154,7 @@ func (p *parser) chain(u unit, least unitKind) unit {
 	return u
 }
 
-// notCondition fails because the unit, with which an expression starts, says
-// too little.
+// notCondition fails because the unit at the start of an expression is not a condition.
 func (p *parser) notCondition(u unit) {
 	if u.what == unitID || u.what == unitNumber {
 		p.fail(int(u.pos), "write host, net, port or proto before it", "an address or a number can't stand alone")
@@ -164,7 +163,7 @@ func (p *parser) notCondition(u unit) {
 	p.unexpected("a comparison such as = or >", nil)
 }
 
-// asID makes a condition of a number that turned out to be an id.
+// asID makes a condition from a number that turned out to be an id.
 func (p *parser) asID(u unit) unit {
 	switch u.what {
 	case unitNumber:
@@ -176,7 +175,7 @@ func (p *parser) asID(u unit) unit {
 	return u
 }
 
-// id makes the node for an id with the qualifiers.
+// id returns the node of an id with its qualifiers.
 func (p *parser) id(q qual, t token) idExpr {
 	if !q.known && t.kind == tokName && t.off == p.tok.off {
 		for _, kind := range named(t.text) {
@@ -185,12 +184,12 @@ func (p *parser) id(q qual, t token) idExpr {
 		p.unexpected("a condition", starters())
 	}
 	if !q.known {
-		p.fail(t.off, "write host, net, port or proto before it", "%q has no qualifier, nor has anything before it", clip(t.text))
+		p.fail(t.off, "write host, net, port or proto before it", "%q has no qualifier, and no address or name before it has one", clip(t.text))
 	}
 	return idExpr{pos: pos(t.off), qual: q, id: t}
 }
 
-// named returns of what kind the name is, if it is known.
+// named returns which kinds of id the name can be, if it is known.
 func named(name string) (kinds []addrKind) {
 	if _, ok := ipProtocols[name]; ok {
 		kinds = append(kinds, addrProto)
@@ -201,7 +200,7 @@ func named(name string) (kinds []addrKind) {
 	return kinds
 }
 
-// unit parses one unit; q is the qualifiers that carry over to it.
+// unit parses one unit. q are the qualifiers that it inherits if it has none.
 func (p *parser) unit(q qual) unit {
 	p.enter()
 	defer p.leave()
@@ -235,8 +234,8 @@ func (p *parser) unit(q qual) unit {
 	return p.primitive()
 }
 
-// closed returns what a unit in parentheses is; q are the qualifiers before
-// the parentheses.
+// closed turns the unit inside parentheses into the unit of the parentheses. q are the qualifiers
+// before them.
 func (p *parser) closed(u unit, q qual) unit {
 	switch u.what {
 	case unitCond:
@@ -263,7 +262,7 @@ func (p *parser) address(q qual) expr {
 	return e
 }
 
-// want moves over a token of the kind and returns it.
+// want returns the token and advances, or fails if the token is not of the kind k.
 func (p *parser) want(k kind, what string) *token {
 	t := p.tok
 	if t.kind != k {
@@ -317,7 +316,7 @@ func (p *parser) primitive() unit {
 // starters returns the words with which a condition can start.
 func starters() []string { return slices.Concat(words[2:], protoWords[1:]) }
 
-// followers returns the words that can follow a word of a condition.
+// followers returns the words that can follow a word in a condition.
 func followers() []string {
 	return append([]string{"and", "or", "src", "dst", "mask", "broadcast", "multicast"}, addrWords[addrHost:]...)
 }
@@ -354,8 +353,7 @@ func (p *parser) qualified(q qual) unit {
 	return u
 }
 
-// qualifiers parses the direction and the kind of an id, of which at least one
-// must be there.
+// qualifiers parses the direction and the kind of an id. At least one of them must be present.
 func (p *parser) qualifiers(pr proto) (q qual, ok bool) {
 	q = qual{known: true, proto: pr}
 	if p.is("src", "dst") {
@@ -375,7 +373,7 @@ func (p *parser) qualifiers(pr proto) (q qual, ok bool) {
 	return q, ok
 }
 
-// direction parses src, dst, and what they make with "or" and "and".
+// direction parses src and dst, and combinations of them with "or" and "and".
 func (p *parser) direction() direction {
 	first := p.tok.text
 	p.next()
@@ -391,8 +389,8 @@ func (p *parser) direction() direction {
 			if p.tok.text == "or" {
 				d = dirOr
 			}
-			// "src or dst port 80" is a direction; libpcap's grammar has no
-			// other reading of it either.
+			// "src or dst port 80" is a direction. libpcap's grammar has no other reading of it
+			// either.
 			*p = ahead
 			p.next()
 		}
@@ -413,7 +411,7 @@ func (p *parser) lengthLimit() unit {
 	return unit{pos: start, cond: e}
 }
 
-// tagged parses a keyword that may, or must, have a number after it.
+// tagged parses a keyword that may be followed by a number, or must be.
 func (p *parser) tagged() expr {
 	e := wordExpr{pos: pos(p.tok.off), word: p.tok.text}
 	p.next()
@@ -429,7 +427,7 @@ func (p *parser) tagged() expr {
 	return e
 }
 
-// number parses a number, perhaps in parentheses.
+// number parses a number, which may be in parentheses.
 func (p *parser) number() *uint32 {
 	p.enter()
 	defer p.leave()

@@ -5,15 +5,14 @@ import (
 	"slices"
 )
 
-// A parenArith is an arithmetic expression in parentheses. It exists while
-// parsing only.
+// A parenArith is an arithmetic expression in parentheses. It exists only while parsing.
 type parenArith struct{ arith }
 
-// levels are the binary operators by how tightly they bind. The language
-// leaves open how % and ^ do: mixed prevents that it matters.
+// levels are the binary operators by increasing precedence. The language does not define the
+// precedence of % and ^; mixed rejects expressions that depend on it.
 var levels = [...][]string{{"|"}, {"^"}, {"&"}, {"<<", ">>"}, {"+", "-"}, {"*", "/", "%"}}
 
-// level returns how tightly the operator at the token binds, or -1.
+// level returns the precedence of the operator at the token, or -1.
 func (p *parser) level() int {
 	if p.tok.kind != tokWord {
 		return -1
@@ -21,8 +20,8 @@ func (p *parser) level() int {
 	return slices.IndexFunc(levels[:], func(ops []string) bool { return slices.Contains(ops, p.tok.text) })
 }
 
-// relation parses what follows the first operand of an arithmetic expression:
-// more of it, and perhaps a comparison, which makes it a condition.
+// relation parses what follows the first operand of an arithmetic expression: the rest of it and,
+// if there is one, a comparison, which makes it a condition.
 func (p *parser) relation(u unit) unit {
 	if p.level() >= 0 {
 		u.arith, u.what = p.operators(u.arith, 0), unitArith
@@ -57,8 +56,8 @@ func strip(a arith) arith {
 	}
 }
 
-// operators parses binary operators of at least the level, and their right
-// sides, after the left side.
+// operators parses binary operators with at least the precedence least, and their right operands,
+// after the operand left.
 func (p *parser) operators(left arith, least int) arith {
 	for l := p.level(); l >= least; l = p.level() {
 		op := p.tok
@@ -74,9 +73,8 @@ func (p *parser) operators(left arith, least int) arith {
 	return left
 }
 
-// mixed fails if the operator and the one in its operand need parentheses to
-// say which is applied first: readers of C take one order for % and ^, and
-// libpcap takes another.
+// mixed fails if an operator and the one in its operand need parentheses to be unambiguous: C and
+// libpcap disagree about the precedence of % and ^.
 func (p *parser) mixed(op token, operand arith) {
 	inner := ""
 	switch a := operand.(type) {
@@ -91,8 +89,7 @@ func (p *parser) mixed(op token, operand arith) {
 	}
 }
 
-// operand parses a number, len, an access to the packet, or any of these
-// negated or in parentheses.
+// operand parses a number, len or an access to the packet. It may be negated or in parentheses.
 func (p *parser) operand() arith {
 	p.enter()
 	defer p.leave()

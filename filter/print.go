@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Decimal returns the program as tcpdump -ddd prints it: the number of
-// instructions, then each in a line of decimal numbers.
+// Decimal returns the program in the format of tcpdump -ddd: the number of instructions, then one
+// line of decimal numbers for each.
 func (p *Program) Decimal() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%d\n", len(p.Instructions))
@@ -16,7 +16,7 @@ func (p *Program) Decimal() string {
 	return s.String()
 }
 
-// C returns the program as tcpdump -dd prints it: elements of an array in C.
+// C returns the program in the format of tcpdump -dd: elements of an array in C.
 func (p *Program) C() string {
 	var s strings.Builder
 	for _, i := range p.Instructions {
@@ -25,8 +25,7 @@ func (p *Program) C() string {
 	return s.String()
 }
 
-// String returns the program as tcpdump -d prints it: in a language for
-// people.
+// String returns the program in the format of tcpdump -d, an assembly language.
 func (p *Program) String() string {
 	var s strings.Builder
 	for n, i := range p.Instructions {
@@ -39,7 +38,7 @@ func (p *Program) String() string {
 	return s.String()
 }
 
-// mnemonic returns the name of an instruction and its operand.
+// mnemonic returns the name and the operand of an instruction.
 func mnemonic(code uint16, k uint32, n int) (op, operand string) {
 	imm := fmt.Sprintf("#0x%x", k)
 	switch code & 7 {

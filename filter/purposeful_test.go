@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// A carried is what a link layer carries, with its Ethernet type.
+// A carried is a payload of a link layer, with its Ethernet type.
 type carried struct {
 	typ  int
 	data []byte
 }
 
-// framed returns it behind an Ethernet header.
+// framed adds an Ethernet header.
 func (c carried) framed() []byte {
 	return slices.Concat(macPool[0], macPool[1], be16(c.typ), c.data)
 }
 
-// inIP4 and its like put a payload into the packet of a protocol.
+// inIP4, inIP6 and the functions like them wrap a payload in a packet.
 func inIP4(proto byte, payload ...byte) carried {
 	return from4(10, 0, 0, 1)(proto, payload...)
 }
@@ -66,13 +66,13 @@ func inGeneve(typ int, inner []byte) carried {
 
 func ports(src, dst int, rest ...byte) []byte { return slices.Concat(be16(src), be16(dst), rest) }
 
-// segment is one of TCP to port 80, with the flags.
+// segment returns a TCP segment to port 80 with the flags.
 func segment(flags byte) []byte {
 	return slices.Concat(be16(1000), be16(80), be32(0), be32(0), []byte{0x50, flags, 0, 0, 0, 0, 0, 0}, []byte("GET / HTTP/1.1"))
 }
 
-// purposeful returns what random packets rarely are, so that every expression of
-// the list is true of some packet.
+// purposeful returns packets that random generation rarely produces, so that every expression of
+// the list matches some packet.
 func purposeful() []carried {
 	var all []carried
 	for typ := range byte(19) {
@@ -103,15 +103,15 @@ func purposeful() []carried {
 	return append(all, oddities()...)
 }
 
-// oddities returns those that are one of a kind.
+// oddities returns unusual packets.
 func oddities() []carried {
 	web, short := inIP4(6, segment(2)...), inIP4(17, ports(9, 9)...)
-	short.data[8] = 1 // hops to live
+	short.data[8] = 1 // hop limit
 	padded := carried{etherIP, append(slices.Clone(web.data), 0, 0, 0, 0)}
 	echo := inIP6(58, 128, 0, 0, 0, 0, 0, 0, 0)
 	geneve := inGeneve(0x6558, web.framed())
 	long := inIP4(17, ports(9, 9)...)
-	long.data[3] += 14 // more than there is
+	long.data[3] += 14 // longer than the packet
 	all := []carried{
 		short, padded, long, inIP4(2, 0x11, 0, 0, 0, 0, 0, 0, 0), inIP4(9, 0, 0, 0, 0), inIP4(103, 0x20, 0, 0, 0), inIP4(112, 0x21, 5, 0, 0),
 		tagged(0, web), tagged(100, web), tagged(100, tagged(200, web)), labelled(web, 1024), labelled(web, 100000, 1024), labelled(echo, 5),

@@ -11,11 +11,11 @@ import (
 )
 
 var (
-	randomCount = flag.Int("random", 10000, "how many random expressions to compare with libpcap")
-	randomSeed  = flag.Uint64("seed", 1, "what the random expressions depend on")
+	randomCount = flag.Int("random", 10000, "number of random expressions to compare with libpcap")
+	randomSeed  = flag.Uint64("seed", 1, "seed of the random expressions")
 )
 
-// A writer writes random expressions.
+// A writer generates random expressions.
 type writer struct {
 	maker
 	link LinkType
@@ -50,7 +50,7 @@ func (w writer) direction() string {
 	return w.of("", "", "", "src ", "dst ", "src or dst ", "src and dst ", "dst or src ")
 }
 
-// expr writes a condition.
+// expr generates a condition.
 func (w writer) expr(depth int) string {
 	if depth == 0 || w.IntN(4) == 0 {
 		return w.primitive()
@@ -102,7 +102,7 @@ func (w writer) primitive() string {
 	return w.relation()
 }
 
-// hosts writes an address, or some that take the first one's qualifiers.
+// hosts generates an address, or several that share the first one's qualifiers.
 func (w writer) hosts() string {
 	s := "host " + w.ipv4()
 	for w.IntN(4) == 0 {
@@ -160,9 +160,9 @@ func (w writer) arith(depth int) string {
 	return s
 }
 
-// TestRandomAgainstTcpdump compares random expressions with tcpdump's programs
-// for them, as its library makes them. A long run, over night or before a
-// release, is
+// TestRandomAgainstTcpdump compares the programs of random expressions with those of tcpdump's
+// library.
+// For a long run, overnight or before a release:
 //
 //	go test -run RandomAgainst -random 1000000 -seed $RANDOM -timeout 0
 func TestRandomAgainstTcpdump(t *testing.T) {
@@ -201,8 +201,8 @@ func (r reference) compareRandom(t *testing.T, n int, links []LinkType) {
 	t.Logf("%d expressions, %d compiled by both to %d instructions (tcpdump: %d); known differences:%s", n, both, ours, ref, known.String())
 }
 
-// TestRandomOptimizer compares programs of random expressions, for files and
-// live sockets, with what they are without the optimiser.
+// TestRandomOptimizer compares the optimized and unoptimized programs of random expressions, for
+// files and live sockets.
 func TestRandomOptimizer(t *testing.T) {
 	n := *randomCount / 20
 	if testing.Short() {
@@ -241,8 +241,8 @@ func TestRandomOptimizer(t *testing.T) {
 	t.Logf("%d instructions of %d", after, before)
 }
 
-// tokens writes words of the language in any order: nearly all of it is
-// nonsense, which both must refuse.
+// tokens generates words of the language in random order. Nearly all of these expressions are
+// invalid, and both compilers must refuse them.
 func (w writer) tokens() string {
 	vocabulary := []string{"ip", "ip6", "tcp", "udp", "arp", "ether", "icmp", "host", "net", "port", "portrange", "proto", "src", "dst", "src or dst", "dst and src",
 		"and", "or", "not", "and", "or", "not", "(", ")", "(", ")", "10.0.0.1", "10", "80", "http", "22-80", "2001:db8::1", "10.0.0.0/8", "2001:db8::/32",
@@ -255,7 +255,7 @@ func (w writer) tokens() string {
 	return strings.Join(s, w.of(" ", " ", " ", " ", ""))
 }
 
-// TestTokensAgainstTcpdump compares what is an error.
+// TestTokensAgainstTcpdump compares which expressions are refused.
 func TestTokensAgainstTcpdump(t *testing.T) {
 	r := newLibpcap(t, "")
 	n := *randomCount

@@ -13,13 +13,13 @@ import (
 	"capd/internal/testnet"
 )
 
-// A sniffer is a tcpdump that records what arrives at an interface.
+// A sniffer is a tcpdump process that records what arrives at an interface.
 type sniffer struct {
 	cmd *exec.Cmd
 	out *bufio.Reader
 }
 
-// newSniffer returns once tcpdump records.
+// newSniffer starts tcpdump, and returns when it records.
 func newSniffer(t *testing.T, name, expr string) *sniffer {
 	t.Helper()
 	c := exec.Command("tcpdump", "-i", name, "-Q", "in", "-s", "2000", "-U", "--immediate-mode", "-w", "-", "--", expr)
@@ -54,7 +54,7 @@ func newSniffer(t *testing.T, name, expr string) *sniffer {
 	return s
 }
 
-// until returns the recorded frames up to the one with the number at its end.
+// until returns the recorded frames up to the one with the number last at its end.
 func (s *sniffer) until(t *testing.T, last uint32) [][]byte {
 	t.Helper()
 	var frames [][]byte
@@ -76,19 +76,19 @@ func (s *sniffer) until(t *testing.T, last uint32) [][]byte {
 
 func numberOf(b []byte) uint32 { return binary.BigEndian.Uint32(b[len(b)-4:]) }
 
-// TestSideBySide sends frames, tagged and not, and compares what passes a
-// socket's filter, what passes tcpdump's, and what passes in tcpdump's file of
-// all of them, where the tags are in the bytes.
+// TestSideBySide sends tagged and untagged frames, and compares what passes a socket's filter, what
+// passes tcpdump's filter, and what tcpdump's filter passes when it reads a file with all frames,
+// where the tags are in the bytes.
 func TestSideBySide(t *testing.T) {
 	if _, err := exec.LookPath("tcpdump"); err != nil {
 		t.Skip("needs tcpdump: ", err)
 	}
 	testnet.Veth(t, "side0", "side1", 1500)
 	if b, err := os.ReadFile("/proc/self/setgroups"); err == nil && strings.TrimSpace(string(b)) == "deny" {
-		t.Skip("tcpdump gives up root's rights before it records, and can't in a user namespace")
+		t.Skip("tcpdump drops root's privileges before it records, which it can't do in a user namespace")
 	}
 	frames := taggedFrames()
-	last := uint32(len(frames)) - 2 // Each filter lets one of the last two pass.
+	last := uint32(len(frames)) - 2 // each filter passes one of the last two
 	sides := []*side{newSide(t, "vlan"), newSide(t, "vlan 100 and tcp port 80"), newSide(t, "not vlan")}
 	all := newSniffer(t, "side1", "")
 	s := testnet.NewSender(t, "side0")
@@ -104,8 +104,8 @@ func TestSideBySide(t *testing.T) {
 	}
 }
 
-// taggedFrames returns frames with none, one and two tags, and their number at
-// the end; the last two are of the same segment, with a tag and without.
+// taggedFrames returns frames with zero to two tags and with their number at the end. The last two
+// have the same segment, one with a tag and one without.
 func taggedFrames() [][]byte {
 	frames := numbered()
 	tags := [][]byte{be32(0x88a800c8), be32(0x810000c8), slices.Concat(be32(0x88a80064), be32(0x810000c8)), be32(0x88a80064), be32(0x81000064), nil}
@@ -120,7 +120,7 @@ func taggedFrames() [][]byte {
 	return frames
 }
 
-// A side is one filter in three places.
+// A side is one filter, applied in three places.
 type side struct {
 	expr    string
 	fd      int
@@ -128,7 +128,7 @@ type side struct {
 	file    *Program
 }
 
-// newSide starts to record with the filter.
+// newSide starts recording with the filter.
 func newSide(t *testing.T, expr string) *side {
 	t.Helper()
 	s := &side{expr: expr, tcpdump: newSniffer(t, "side1", expr)}
@@ -143,8 +143,7 @@ func newSide(t *testing.T, expr string) *side {
 	return s
 }
 
-// compare compares the numbers of the frames that passed. Those of the file
-// have all arrived.
+// compare compares the numbers of the frames that passed. All frames of the file have arrived.
 func (s *side) compare(t *testing.T, file [][]byte, last uint32) {
 	t.Helper()
 	var inFile, tcpdump []uint32

@@ -19,13 +19,13 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// A reference is a compiler that this package is compared with.
+// A reference is a compiler with which this package is compared.
 type reference struct {
 	compile func(expr string, l LinkType, optimize bool) ([]bpf.RawInstruction, error)
-	live    []frame // of an interface, if it compiles for one
+	live    []frame // received on an interface, if the reference compiles for one
 }
 
-// packets returns those on which programs are compared.
+// packets returns the packets on which programs are compared.
 func (r reference) packets(l LinkType) []frame {
 	if r.live != nil {
 		return r.live
@@ -33,7 +33,7 @@ func (r reference) packets(l LinkType) []frame {
 	return corpus(l)
 }
 
-// newReference returns the one that runs tcpdump.
+// newReference returns a reference that runs tcpdump.
 func newReference(tb testing.TB) reference {
 	tb.Helper()
 	if _, err := exec.LookPath("tcpdump"); err != nil {
@@ -53,8 +53,8 @@ func newReference(tb testing.TB) reference {
 	}}
 }
 
-// publicDir makes a directory that all may read: tcpdump gives up root's
-// rights before it opens a file.
+// publicDir creates a directory that every user may read: tcpdump drops root's privileges before it
+// opens a file.
 func publicDir(tb testing.TB) string {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -66,7 +66,7 @@ func publicDir(tb testing.TB) string {
 	return dir
 }
 
-// emptyFile returns a capture file of the link type that has no packets.
+// emptyFile creates a capture file of the link type without packets.
 func emptyFile(dir string, l LinkType) (string, error) {
 	file := filepath.Join(dir, fmt.Sprintf("%d.pcap", l))
 	if _, err := os.Stat(file); err == nil {
@@ -78,7 +78,13 @@ func emptyFile(dir string, l LinkType) (string, error) {
 	h = append(h, make([]byte, 8)...)
 	h = binary.NativeEndian.AppendUint32(h, DefaultSnaplen)
 	h = binary.NativeEndian.AppendUint32(h, uint32(l))
-	return file, os.WriteFile(file, h, 0o644)
+	// Several goroutines may create the same file: tcpdump must not read it before it is complete.
+	f, err := os.CreateTemp(dir, "empty")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(h)
+	return file, errors.Join(err, f.Chmod(0o644), f.Close(), os.Rename(f.Name(), file))
 }
 
 func runTcpdump(args ...string) ([]bpf.RawInstruction, error) {
@@ -113,14 +119,14 @@ func parseDecimal(s string) ([]bpf.RawInstruction, error) {
 	return code, nil
 }
 
-// A refusal is a kind of expression that is refused.
+// A refusal is a kind of expression that this package refuses.
 type refusal struct {
 	name string
 	msg  *regexp.Regexp
 }
 
-// refusals are the kinds of expressions that libpcap takes and this package
-// does not, by what its error says. docs/filters.md has the reasons.
+// refusals are the kinds of expressions that libpcap accepts and this package refuses, by the
+// error's text. docs/filters.md has the reasons.
 var refusals = []refusal{
 	{"host-names", regexp.MustCompile(`are not looked up`)},
 	{"protochain", regexp.MustCompile(`protochain needs a loop`)},
@@ -134,12 +140,12 @@ var refusals = []refusal{
 	{"folded-zero", regexp.MustCompile(`division by zero|a shift by \d+ bits`)},
 }
 
-// A verdict says how the two programs for an expression compare.
+// A verdict is the result of comparing two programs for one expression.
 type verdict struct {
-	name      string // "", or of a known difference
-	ours, ref int    // instructions; 0: refused
-	always    bool   // it accepts every packet that is long enough
-	err       error  // a difference that is not known
+	name      string // of a known difference, or ""
+	ours, ref int    // numbers of instructions; 0: refused
+	always    bool   // the program accepts every packet that is long enough
+	err       error  // an unknown difference
 }
 
 // compare compares this package's program for the expression with tcpdump's.
@@ -175,8 +181,7 @@ func (r reference) compare(expr string, l LinkType) verdict {
 	return v
 }
 
-// diff runs both programs on the corpus. It returns the name of the known
-// difference that it finds.
+// diff runs both programs on the corpus. It returns the name of a known difference if there is one.
 func (r reference) diff(expr string, t Target, prog *Program, ref []bpf.RawInstruction) (string, error) {
 	var plain []bpf.RawInstruction
 	var quirky *Program
@@ -200,7 +205,7 @@ func (r reference) diff(expr string, t Target, prog *Program, ref []bpf.RawInstr
 			name = "optimizer"
 		case got == want:
 			name = "optimizer-fault"
-		case quirky == nil: // as that of a right operand lets packets by
+		case quirky == nil: // libpcap omits the same test, for example of a right operand
 			name = "after-geneve"
 		case f.passes(quirky.Instructions) == want:
 			name = "quirk"
@@ -213,9 +218,9 @@ func (r reference) diff(expr string, t Target, prog *Program, ref []bpf.RawInstr
 	return name, nil
 }
 
-// clashes reports whether libpcap's program, not optimised, is one that uses a
-// cell for two things: for the length of what is before the headers that it
-// looks for, which is 0 at first and then grows, and for something else.
+// clashes reports whether libpcap's unoptimized program uses one cell for two purposes: for the
+// length of the headers before those that it looks for, which starts at 0 and grows, and for
+// something else.
 func clashes(code []bpf.RawInstruction) bool {
 	lengths := map[uint32]bool{}
 	for i := 1; code[0] == (bpf.RawInstruction{Op: classLD | modeIMM}) && code[i].Op == classST; i++ {
@@ -229,14 +234,14 @@ func clashes(code []bpf.RawInstruction) bool {
 	return false
 }
 
-// passes reports whether the program lets the packet through.
+// passes reports whether the program accepts the packet.
 func (f frame) passes(code []bpf.RawInstruction) bool {
 	m := machine{packet: f.data, wirelen: uint32(f.wirelen), meta: f.meta}
 	return m.run(code) != 0
 }
 
-// fails reports whether the program ends before its return: for want of bytes,
-// or in a division by zero.
+// fails reports whether the program ends before its return, because of missing bytes or a division
+// by zero.
 func (f frame) fails(code []bpf.RawInstruction) bool {
 	code = slices.Clone(code)
 	for i := range code {

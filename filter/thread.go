@@ -1,28 +1,29 @@
 package filter
 
-// A threader lets jumps skip tests whose outcome is known on the way to them.
+// A threader lets jumps skip tests whose outcome is known beforehand.
 //
-// A way out of a block, which is called an edge here, is dominated by another
-// if the program can't take it without having taken the other. What the
-// outcomes of the dominating edges' tests say holds on the edge.
+// An edge is one of the two ways out of a block. An edge is dominated by another if the program
+// can't take it without having taken the other before. Therefore the outcomes of the tests on the
+// dominating edges are known on the dominated edge.
 type threader struct {
 	g      *graph
 	blocks []*block
-	parent []int   // of an edge: the nearest that dominates it, or -1
-	kids   [][]int // the edges whose parent it is
+	parent []int   // of an edge: the nearest edge that dominates it, or -1
+	kids   [][]int // of an edge: the edges whose parent it is
 	depth  []int
 	in     []int // of a block: the nearest edge that dominates it, or -1
-	least  []int // of a block: bytes that each packet has that comes to it
+	least  []int // of a block: the least length in bytes of packets that reach it
 
-	// What is known on the way to the edge that is visited; the last is in force.
-	outcomes [][]bool         // by the number of the test
-	ranges   [][]valueRange   // by the number of the value on its left side
-	ends     map[*value][]int // by base: bytes behind it that are there
+	// Stacks of what is known on the way to the edge that is being visited. The last element
+	// applies.
+	outcomes [][]bool         // by the number of a test
+	ranges   [][]valueRange   // by the number of the value on a test's left side
+	ends     map[*value][]int // by base: how many bytes after it are known to exist
 	testNo   []int            // of a block
 	valueNo  []int
 
-	to      []*block // of an edge: where it goes now
-	reached []bool   // of a block: by an edge that was visited
+	to      []*block // of an edge: its present target
+	reached []bool   // of a block: whether a visited edge leads to it
 }
 
 // An edge's number is twice that of its block, plus one if the test failed.
@@ -39,7 +40,7 @@ func newThreader(g *graph, root *block) *threader {
 	return t
 }
 
-// number gives equal tests, and their left sides, the same number.
+// number assigns numbers to tests and to their left sides. Equal ones get the same number.
 func (t *threader) number() {
 	t.testNo, t.valueNo = make([]int, len(t.blocks)), make([]int, len(t.blocks))
 	tests, values := map[test]int{}, map[*value]int{}
@@ -109,7 +110,7 @@ func (t *threader) dominate() {
 	}
 }
 
-// common returns the nearest edge that dominates both, or is both, or -1.
+// common returns the nearest edge that dominates both edges or is one of them, or -1.
 func (t *threader) common(a, b int) int {
 	for a != b {
 		if a < 0 || b < 0 {
@@ -124,10 +125,10 @@ func (t *threader) common(a, b int) int {
 	return a
 }
 
-// visit lets the edge skip what it can, then those that it dominates. All edges
-// to its block were visited before: the dominated ones come in the order of
-// their blocks. Even if none leads there any more, its outcome is known on the
-// edges that it dominates, for those that passed it by knew it.
+// visit lets the edge skip what it can, and then visits the edges that it dominates. All edges to
+// its block were visited before, because dominated edges are visited in the order of their blocks.
+// Even if no edge leads to the block any more, the outcome of its test is known on the edges that
+// it dominates: the edges that bypass the block do so because they know that outcome.
 func (t *threader) visit(e int) {
 	if t.to[e] == nil {
 		return
@@ -151,7 +152,7 @@ func (t *threader) visit(e int) {
 	t.forget(b, loads)
 }
 
-// learn notes what is known behind the block.
+// learn pushes what is known after the block's test.
 func (t *threader) learn(b *block, outcome bool, loads []*value) {
 	for _, v := range loads {
 		t.ends[v.a] = append(t.ends[v.a], max(int(v.k+v.size), last(t.ends[v.a], 0)))
@@ -169,7 +170,7 @@ func (t *threader) learn(b *block, outcome bool, loads []*value) {
 	}
 }
 
-// forget takes back what learn noted.
+// forget pops what learn pushed.
 func (t *threader) forget(b *block, loads []*value) {
 	for _, v := range loads {
 		t.ends[v.a] = t.ends[v.a][:len(t.ends[v.a])-1]
@@ -193,8 +194,8 @@ func last[T any](s []T, none T) T {
 	return s[len(s)-1]
 }
 
-// skip returns where the block goes on to on this way, if that is known and
-// nothing else happens in it.
+// skip returns the successor of the block on this way, if the test's outcome is known and the block
+// does nothing else.
 func (t *threader) skip(b *block, least int) (*block, bool) {
 	if b.op != blockTest || b.sets != [4]set{} {
 		return nil, false
@@ -213,7 +214,7 @@ func (t *threader) skip(b *block, least int) (*block, bool) {
 	return to, true
 }
 
-// decide returns the outcome of the block's test if what is known tells it.
+// decide returns the outcome of the block's test, if it is known.
 func (t *threader) decide(b *block) (known, is bool) {
 	if o := t.outcomes[t.testNo[b.n]]; len(o) > 0 {
 		return true, o[len(o)-1]
@@ -225,8 +226,8 @@ func (t *threader) decide(b *block) (known, is bool) {
 	return r.decide(b.test.op, b.test.r.k)
 }
 
-// there reports whether computing the value can't fail on this way: a packet
-// of at least so many bytes has come here.
+// there reports whether computing the value can't fail here, where packets have at least least
+// bytes.
 func (t *threader) there(v *value, least int) bool {
 	switch {
 	case !v.fails:
@@ -243,7 +244,7 @@ func (t *threader) there(v *value, least int) bool {
 	return t.there(v.a, least) && (v.b == nil || t.there(v.b, least))
 }
 
-// remake makes the blocks that are still reached.
+// remake rebuilds the blocks that are still reachable.
 func (t *threader) remake(b *block, made []*block) *block {
 	if m := made[b.n]; m != nil {
 		return m
@@ -263,8 +264,8 @@ func (t *threader) remake(b *block, made []*block) *block {
 	return m
 }
 
-// need returns how many bytes a packet must have for the block's loads from a
-// fixed offset.
+// need returns how many bytes a packet must have for those loads of the block that have a fixed
+// offset.
 func need(b *block) int {
 	n := 0
 	for _, v := range b.values() {
@@ -273,7 +274,7 @@ func need(b *block) int {
 	return n
 }
 
-// indexed appends the block's loads from an offset that is computed.
+// indexed appends those loads of the block that have a computed offset.
 func indexed(loads *[]*value, b *block) {
 	for _, v := range b.values() {
 		addIndexed(loads, v)

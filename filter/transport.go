@@ -146,8 +146,7 @@ func ipNumber(p proto) uint32 {
 	return 0
 }
 
-// protoNumber returns the condition that the protocol carries the one of the
-// number.
+// protoNumber returns the condition that the protocol in carries the protocol with number n.
 func (g *generator) protoNumber(n uint32, in proto) *cond {
 	switch in {
 	case protoAny:
@@ -167,8 +166,7 @@ func (g *generator) protoNumber(n uint32, in proto) *cond {
 	return g.fail("use ip proto, ip6 proto, ether proto or proto", "%s carries no protocols with numbers", in)
 }
 
-// protoName returns the condition that the protocol carries the one of the
-// name.
+// protoName returns the condition that the protocol in carries the protocol with that name.
 func (g *generator) protoName(name string, in proto) *cond {
 	n, ok, known := uint32(0), false, ipProtocols
 	switch in {
@@ -196,7 +194,7 @@ func (g *generator) protoName(name string, in proto) *cond {
 // A portRange is the ports from lo to hi.
 type portRange struct{ lo, hi uint32 }
 
-// ports returns the condition that a port is in the range.
+// ports returns the condition that the packet's port is in the range.
 func (g *generator) ports(q qual, r portRange) *cond {
 	switch q.proto {
 	case protoAny, protoTCP, protoUDP, protoSCTP:
@@ -212,8 +210,8 @@ func (g *generator) ports(q qual, r portRange) *cond {
 	return or(g.ipv6Port(r, q.proto, q.dir), g.ipv4Port(r, q.proto, q.dir))
 }
 
-// ipv4Port returns the condition that the packet is of IPv4, of the protocol
-// or of any that has ports, the first fragment, and has such a port.
+// ipv4Port returns the condition that the packet is an IPv4 packet of the protocol p, or of any
+// protocol with ports, is not a later fragment, and has a port in the range.
 func (g *generator) ipv4Port(r portRange, p proto, d direction) *cond {
 	return and(g.linkProto(etherIP), anyPort(p, func(n uint32) *cond {
 		return and(g.equal(g.net(9, 1), n), g.firstFragment(), directed(d,
@@ -222,8 +220,7 @@ func (g *generator) ipv4Port(r portRange, p proto, d direction) *cond {
 	}))
 }
 
-// ipv6Port is ipv4Port for IPv6, where the port is known only if no extension
-// headers are before it.
+// ipv6Port is ipv4Port for IPv6, where ports are found only if there are no extension headers.
 func (g *generator) ipv6Port(r portRange, p proto, d direction) *cond {
 	return and(g.linkProto(etherIPv6), anyPort(p, func(n uint32) *cond {
 		return and(g.equal(g.net(6, 1), n), directed(d,
@@ -232,8 +229,8 @@ func (g *generator) ipv6Port(r portRange, p proto, d direction) *cond {
 	}))
 }
 
-// anyPort applies the condition to the protocol's number, or to those of all
-// that have ports.
+// anyPort applies the condition to the protocol's number, or to the numbers of all protocols with
+// ports.
 func anyPort(p proto, has func(n uint32) *cond) *cond {
 	if p != protoAny {
 		return has(ipNumber(p))
@@ -248,14 +245,13 @@ func (g *generator) inRange(v *value, r portRange) *cond {
 	return and(g.compare(jge, v, r.lo), not(g.compare(jgt, v, r.hi)))
 }
 
-// firstFragment returns the condition that the IPv4 packet is not a later
-// fragment, which has no transport header.
+// firstFragment returns the condition that the IPv4 packet is not a later fragment: these have no
+// transport header.
 func (g *generator) firstFragment() *cond {
 	return not(g.compare(jset, g.net(6, 2), 0x1fff))
 }
 
-// namedPorts returns the condition that a port is between those of two
-// services.
+// namedPorts returns the condition that a port is between the ports of two services.
 func (g *generator) namedPorts(lo, hi service, q qual) *cond {
 	if q.proto == protoAny && lo.proto == hi.proto {
 		q.proto = lo.proto
@@ -263,8 +259,7 @@ func (g *generator) namedPorts(lo, hi service, q qual) *cond {
 	return g.ports(q, portRange{lo.port, hi.port})
 }
 
-// service returns the service of the name or number, which the protocol, if it
-// is not protoAny, must have.
+// service looks up a service by name or number. Unless p is protoAny, the service must exist for p.
 func (g *generator) service(name string, p proto) (service, bool) {
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
 		return service{port: uint32(n)}, true
@@ -285,11 +280,11 @@ func (g *generator) service(name string, p proto) (service, bool) {
 	return s, true
 }
 
-// portRangeName returns the condition of two ports with a minus between.
+// portRangeName returns the condition for two ports separated by a minus.
 func (g *generator) portRangeName(name string, q qual) *cond {
 	first, last, ok := strings.Cut(name, "-")
 	if !ok {
-		return g.fail("write the first and the last port with a minus between", "%q is no range of ports", clip(name))
+		return g.fail("write the first and the last port with a minus between", "%q is not a range of ports", clip(name))
 	}
 	lo, ok := g.service(first, q.proto)
 	if !ok {

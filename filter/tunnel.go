@@ -1,8 +1,7 @@
 package filter
 
-// vlan returns the condition that the frame has a VLAN tag, of this number if
-// there is one. What comes after in the expression is looked for behind the
-// tag.
+// vlan returns the condition that the frame has a VLAN tag, with that number if id is not nil. The
+// conditions after it in the expression look behind the tag.
 func (g *generator) vlan(id *uint32) *cond {
 	switch {
 	case g.labels > 0:
@@ -23,20 +22,20 @@ func (g *generator) vlan(id *uint32) *cond {
 		g.payload.k += 4
 		return tag
 	}
-	// A socket gets the outermost tag beside the frame, but for frames whose
-	// driver or sender left it in: then all that follows is 4 bytes further
-	// on, which only the program can tell.
+	// A live socket gets the outermost tag as metadata, unless the driver or sender left it in the
+	// frame. In that case everything after it is 4 bytes further on, which is known only when the
+	// program runs.
 	moved := g.newCell()
 	g.linkType.cell, g.payload.cell = moved, moved
-	beside := &cond{op: condTrue}
+	inMetadata := &cond{op: condTrue}
 	if id != nil {
-		beside = g.masked(g.aux(auxVLANTag, 2, 0xffff), 0xfff, *id)
+		inMetadata = g.masked(g.aux(auxVLANTag, 2, 0xffff), 0xfff, *id)
 	}
 	first(tag).sets[0] = set{moved, g.constant(4)}
-	return &cond{op: condIf, a: g.equal(g.aux(auxVLANThere, 1, 1), 1), b: beside, c: tag}
+	return &cond{op: condIf, a: g.equal(g.aux(auxVLANThere, 1, 1), 1), b: inMetadata, c: tag}
 }
 
-// first returns the test of the condition that is done first.
+// first returns the test that the condition makes first.
 func first(c *cond) *cond {
 	for c.op != condTest {
 		c = c.a
@@ -44,7 +43,7 @@ func first(c *cond) *cond {
 	return c
 }
 
-// newCell returns a cell that is not in use.
+// newCell returns an unused cell.
 func (g *generator) newCell() int {
 	if g.cells == maxCells {
 		g.fail("", "the expression has too many tunnels for BPF's scratch memory")
@@ -54,13 +53,12 @@ func (g *generator) newCell() int {
 	return g.cells - 1
 }
 
-// mpls returns the condition that the packet has an MPLS header, of this label
-// if there is one. What comes after in the expression is looked for behind the
-// header.
+// mpls returns the condition that the packet has an MPLS header, with that label if label is not
+// nil. The conditions after it in the expression look behind the header.
 func (g *generator) mpls(label *uint32) *cond {
 	var c *cond
 	switch {
-	case g.labels > 0: // the one before is not the bottom of the stack
+	case g.labels > 0: // the previous header must not be the bottom of the stack
 		c = g.masked(g.bytes(g.payload, g.netOff-2, 1), 1, 0)
 	case g.link == LinkEthernet:
 		c = g.linkProto(etherMPLS)
@@ -81,9 +79,8 @@ func (g *generator) mpls(label *uint32) *cond {
 	return c
 }
 
-// pppoes returns the condition that the packet is of a PPPoE session, of this
-// number if there is one. What comes after in the expression is looked for in
-// the PPP frame.
+// pppoes returns the condition that the packet belongs to a PPPoE session, with that number if
+// session is not nil. The conditions after it in the expression look inside the PPP frame.
 func (g *generator) pppoes(session *uint32) *cond {
 	c := g.linkProto(etherPPPoES)
 	if session != nil {
@@ -99,14 +96,13 @@ func (g *generator) pppoes(session *uint32) *cond {
 	return c
 }
 
-// enter makes a header the innermost of the link layer.
+// enter sets the innermost link layer header.
 func (g *generator) enter(l LinkType, at offset) {
 	g.link, g.linkHdr, g.geneve = l, at, false
 }
 
-// genevePacket returns the condition that the packet is of a Geneve tunnel, of
-// this network if there is a number. What comes after in the expression is
-// looked for inside of the tunnel.
+// genevePacket returns the condition that the packet belongs to a Geneve tunnel, with that network
+// if vni is not nil. The conditions after it in the expression look inside the tunnel.
 func (g *generator) genevePacket(vni *uint32) *cond {
 	if vni != nil && *vni > 0xffffff {
 		return g.fail("", "the Geneve network %d is larger than 16777215", *vni)
@@ -131,7 +127,7 @@ func (g *generator) genevePacket(vni *uint32) *cond {
 	tunnel := or(check(g.ipv4Port(portRange{port, port}, protoUDP, dirDst), g.transport, g.ipHeaderLen()),
 		check(g.ipv6Port(portRange{port, port}, protoUDP, dirDst), udp6, ipv6Len))
 
-	// Where the tunnel's header is, its length, and what it carries.
+	// Compute the start of the tunnel's header, its length, and the type of what it carries.
 	start := g.payload.k + g.netOff + 8
 	if g.payload.cell == none && g.cooked() {
 		start -= sll2Len
@@ -151,30 +147,30 @@ func (g *generator) genevePacket(vni *uint32) *cond {
 	return c
 }
 
-// checkTunnels returns an error if packets that are in no tunnel come to what
-// is looked for in it: nothing sensible can be looked for there.
+// checkTunnels returns an error if packets outside a tunnel reach tests that look inside it, which
+// would read meaningless bytes.
 func (g *generator) checkTunnels(gr *graph, root *block) error {
 	for c, early := range readEarly(gr.order(root)) {
 		if at := g.tunnels[c]; early && at > 0 {
 			return &SyntaxError{
 				Offset: at - 1,
-				Msg:    "what follows geneve is looked for inside of the tunnel, but other packets come to it too",
-				Hint:   "write what is not about the tunnel before geneve, as in: ip or (geneve and ip)",
+				Msg:    "what follows geneve looks inside the tunnel, but packets outside a tunnel reach it too",
+				Hint:   "write conditions on packets outside the tunnel before geneve, as in: ip or (geneve and ip)",
 			}
 		}
 	}
 	return nil
 }
 
-// setCells returns the condition that is true once the cells are set.
+// setCells returns a condition that sets the cells and is true.
 func setCells(sets ...set) *cond {
 	c := &cond{op: condSet}
 	copy(c.sets[:], sets)
 	return c
 }
 
-// insideEther returns nil, or inside of Geneve the condition that there is an
-// Ethernet header: its payload does not start where it starts itself.
+// insideEther returns nil or, inside Geneve, the condition that there is an Ethernet header: only
+// then does the payload start behind the link layer's start.
 func (g *generator) insideEther() *cond {
 	if !g.geneve {
 		return nil

@@ -2,19 +2,19 @@ package filter
 
 import "math"
 
-// A value is a number that a program can compute. Values that are computed in
-// the same way are the same pointer.
+// A value is a number that a program can compute. Values that are computed the same way are the
+// same pointer.
 type value struct {
 	op   valueOp
-	size uint32 // opLoad: bytes; opALU: the operator's bits of the instruction
-	k    uint32 // opConst: the number; opLoad, opMSH: the offset; opAux, opCell: which
-	a, b *value // opALU: the operands; opLoad: a is what is added to the offset, or nil
+	size uint32 // opLoad: number of bytes; opALU: the operator's bits of the instruction
+	k    uint32 // opConst: the number; opLoad, opMSH: the offset; opAux, opCell: the index
+	a, b *value // opALU: the operands; opLoad: a is added to the offset, or nil
 
-	max   uint32 // no result is larger
-	cells bool   // a cell is part of it
-	x     bool   // computing it in A needs X
-	fails bool   // computing it can end the program: a byte that is not there, or a division by zero
-	need  int    // bytes that a packet must have for the loads from a fixed offset
+	max   uint32 // upper bound of the result
+	cells bool   // depends on a cell
+	x     bool   // computing it in A uses X
+	fails bool   // computing it can end the program: by a missing byte or a division by zero
+	need  int    // length in bytes that its loads from fixed offsets need
 }
 
 type valueOp uint8
@@ -22,19 +22,19 @@ type valueOp uint8
 const (
 	opConst valueOp = iota
 	opLen           // length of the packet on the wire
-	opAux           // beside the packet on a live Linux socket, at SKF_AD_OFF+k
+	opAux           // metadata of the packet on a live Linux socket, at SKF_AD_OFF+k
 	opLoad          // bytes of the packet
-	opMSH           // four times the low four bits of a byte: an IPv4 header's length
+	opMSH           // four times the low four bits of a byte: the length of an IPv4 header
 	opCell          // scratch memory
 	opALU
 	opNeg
 )
 
-// neverOffset is where no packet has a byte. It is not above what the kernel
-// takes for an offset in the packet.
+// neverOffset is an offset at which no packet has a byte. The kernel still treats it as an offset
+// in the packet, not as one with a special meaning.
 const neverOffset = math.MaxInt32 - 8
 
-// BPF's operators, BPF_OP(code) of an ALU instruction.
+// BPF's operators: BPF_OP(code) of an ALU instruction.
 const (
 	aluAdd = 0x00
 	aluSub = 0x10
@@ -48,10 +48,10 @@ const (
 	aluXor = 0xa0
 )
 
-// values makes values, each one once.
+// values holds all values. Equal values are the same pointer.
 type values map[value]*value
 
-// one returns the one value that is equal to v.
+// one returns the only value that is equal to v.
 func (vs values) one(v value) *value {
 	p := vs[v]
 	if p == nil {
@@ -81,8 +81,8 @@ func (vs values) msh(off uint32) *value {
 	return vs.one(value{op: opMSH, k: off, max: 60, x: true, fails: true, need: int(off) + 1})
 }
 
-// load returns the bytes at base+off, or at off if base is nil. An offset that
-// is nowhere in a packet makes a load that no packet satisfies.
+// load returns the bytes at base+off, or at off if base is nil. An offset outside every packet
+// results in a load that always fails.
 func (vs values) load(base *value, off, size uint32) *value {
 	for base != nil {
 		if base.op == opConst {
@@ -92,7 +92,7 @@ func (vs values) load(base *value, off, size uint32) *value {
 			base = nil
 			break
 		}
-		// base+c+off is the same sum in any order only if no part of it wraps.
+		// base+c+off is the same in any order only if no partial sum wraps around.
 		if base.op != opALU || base.size != aluAdd || base.b.op != opConst ||
 			uint64(base.a.max)+uint64(base.b.k)+uint64(off) >= neverOffset {
 			break
@@ -118,8 +118,8 @@ func (vs values) neg(a *value) *value {
 	return vs.one(value{op: opNeg, a: a, max: math.MaxUint32, cells: a.cells, x: a.x, fails: a.fails, need: a.need})
 }
 
-// alu returns the operator applied to a and b. Division by zero and shifts of
-// more than 31 bits must not reach it where b is a constant.
+// alu returns the operator applied to a and b. Callers must have rejected a constant b that is a
+// zero divisor or a shift count over 31.
 func (vs values) alu(op uint32, a, b *value) *value {
 	if a.op == opConst && b.op == opConst {
 		return vs.constant(compute(op, a.k, b.k))
@@ -178,7 +178,7 @@ func compute(op, a, b uint32) uint32 {
 	return a >> b
 }
 
-// bound returns the most that the operator can make of a and b.
+// bound returns an upper bound for the operator's result.
 func bound(op uint32, a, b *value) uint32 {
 	most := uint64(math.MaxUint32)
 	switch op {

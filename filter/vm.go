@@ -6,20 +6,20 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Meta is what a live Linux socket knows of a packet beside its bytes.
+// Meta is the metadata that a live Linux socket has for a packet.
 type Meta struct {
 	Protocol   uint16 // Ethernet type
 	PacketType uint8  // PACKET_HOST and so on; 4 is PACKET_OUTGOING
 	Hatype     uint16 // ARPHRD_ type of the interface
 	Ifindex    uint32
-	VLAN       bool   // the packet has a tag that is not in its bytes
-	VLANTag    uint16 // its priority, DEI and number
+	VLAN       bool   // the packet has a tag that was removed from its bytes
+	VLANTag    uint16 // the tag's priority, DEI and VLAN number
 }
 
-// Match runs the program on a packet and returns how many of its bytes to
-// keep: 0 rejects it. Its length on the wire is wirelen, at least len(packet).
-// Match is for files, and for what the kernel does not filter; it allocates
-// nothing. A program for a live socket needs meta, all others ignore it.
+// Match runs the program on a packet and returns how many of its bytes to keep, 0 for a rejected
+// packet. wirelen is the length on the wire, at least len(packet). Match is meant for files, and
+// for packets that the kernel does not filter. It does not allocate. A program for a live socket
+// needs meta; others ignore it.
 func (p *Program) Match(packet []byte, wirelen int, meta *Meta) int {
 	m := machine{packet: packet, wirelen: uint32(wirelen), meta: meta}
 	return int(m.run(p.Instructions))
@@ -34,8 +34,8 @@ type machine struct {
 	mem     [maxCells]uint32
 }
 
-// run returns what the program returns. What a program must not do, such as
-// to load what is not there, ends it with 0.
+// run returns the program's result. An invalid operation, such as a load outside the packet, ends
+// the program with 0.
 func (m *machine) run(code []bpf.RawInstruction) uint32 {
 	for pc := 0; pc < len(code); pc++ {
 		i := code[pc]
@@ -69,7 +69,7 @@ func (m *machine) run(code []bpf.RawInstruction) uint32 {
 	return 0
 }
 
-// load returns what a load instruction puts into its register.
+// load returns the value that a load instruction puts into its register.
 func (m *machine) load(i bpf.RawInstruction, old uint32) (uint32, bool) {
 	off := uint64(i.K)
 	switch i.Op & 0xe0 {
@@ -86,7 +86,7 @@ func (m *machine) load(i bpf.RawInstruction, old uint32) (uint32, bool) {
 		off += uint64(m.x)
 	case modeABS:
 		if i.K >= auxOffset {
-			return m.beside(i.K - auxOffset)
+			return m.metadata(i.K - auxOffset)
 		}
 	default:
 		return old, false
@@ -116,8 +116,8 @@ func (m *machine) bytes(off uint64, size uint16) (uint32, bool) {
 	return binary.BigEndian.Uint32(b), true
 }
 
-// beside returns what is known beside the packet.
-func (m *machine) beside(k uint32) (uint32, bool) {
+// metadata returns metadata of the packet.
+func (m *machine) metadata(k uint32) (uint32, bool) {
 	if m.meta == nil {
 		return 0, false
 	}
@@ -141,7 +141,7 @@ func (m *machine) beside(k uint32) (uint32, bool) {
 	return 0, false
 }
 
-// alu computes in A.
+// alu executes an arithmetic instruction on A.
 func (m *machine) alu(i bpf.RawInstruction) bool {
 	op, b := uint32(i.Op&0xf0), i.K
 	if i.Op&srcX != 0 {

@@ -14,7 +14,7 @@ import (
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-// links are those of a document to other files, without what is behind #.
+// links returns the targets of a document's links to other files, without the part after #.
 func links(text string) (all []string) {
 	for _, m := range link.FindAllStringSubmatch(text, -1) {
 		to, _, _ := strings.Cut(m[1], "#")
@@ -25,7 +25,7 @@ func links(text string) (all []string) {
 	return all
 }
 
-// tree is the root of the source, or skips the test where there is none.
+// tree returns the root of the source tree, or skips the test if there is none.
 func tree(t *testing.T) string {
 	t.Helper()
 	if _, err := os.Stat("../scripts/test"); err != nil {
@@ -34,7 +34,7 @@ func tree(t *testing.T) string {
 	return ".."
 }
 
-// documents are those of the tree, by their path from its root.
+// documents returns the paths of all documents, relative to the root.
 func documents(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -51,7 +51,7 @@ func documents(t *testing.T) []string {
 	return all
 }
 
-// TestLinks: what a document links to is there, with its heading.
+// TestLinks: the targets of links exist, including their headings.
 func TestLinks(t *testing.T) {
 	for _, name := range documents(t) {
 		text := string(read(t, filepath.Join(tree(t), name)))
@@ -69,7 +69,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// anchors are the headings of a document as links name them.
+// anchors returns the names by which links refer to a document's headings.
 func anchors(text string) (all []string) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
 		plain := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
@@ -78,8 +78,8 @@ func anchors(text string) (all []string) {
 	return all
 }
 
-// TestIndex: docs/README.md lists every document beside it, and their names are in
-// one case.
+// TestIndex: docs/README.md lists every document in its directory, and their names use the same
+// case.
 func TestIndex(t *testing.T) {
 	index := links(string(read(t, filepath.Join(tree(t), "docs/README.md"))))
 	for _, name := range documents(t) {
@@ -96,7 +96,7 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-// TestFuzzTargetsAreListed: SECURITY.md names every fuzz target, and no other.
+// TestFuzzTargetsAreListed: SECURITY.md lists exactly the existing fuzz targets.
 func TestFuzzTargetsAreListed(t *testing.T) {
 	var there []string
 	err := filepath.WalkDir(tree(t), func(name string, d fs.DirEntry, err error) error {
@@ -121,8 +121,8 @@ func TestFuzzTargetsAreListed(t *testing.T) {
 	}
 }
 
-// TestActionsArePinned: what runs in a workflow is a commit, not a tag that others
-// can move; the tag is beside it.
+// TestActionsArePinned: workflows refer to actions by commit, not by tags, which others could move;
+// the tag is in a comment.
 func TestActionsArePinned(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(tree(t), ".github/workflows/*.yml"))
 	if err != nil || len(names) < 2 {
@@ -138,8 +138,8 @@ func TestActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestReuse: the program of README.md is built in a module of its own, which
-// replaces capd, and does what it is said to do.
+// TestReuse: the example program in README.md can be built in a separate module that replaces capd,
+// and works as described.
 func TestReuse(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skipf("needs %v", err)
@@ -156,7 +156,7 @@ func TestReuse(t *testing.T) {
 	for name, text := range map[string]string{
 		"main.go": regexp.MustCompile(`(?m)^    `).ReplaceAllString(string(m), ""),
 		"go.mod":  "module example.com/rec\n\ngo 1.26.0\n",
-		"go.sum":  string(read(t, filepath.Join(root, "go.sum"))), // of modules that are here already
+		"go.sum":  string(read(t, filepath.Join(root, "go.sum"))), // all modules are in the cache already
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -180,7 +180,7 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// capture is a file in the format pcap, with a UDP datagram to each port.
+// capture returns a pcap file with one UDP datagram to each port.
 func capture(ports ...uint16) []byte {
 	le := binary.LittleEndian
 	file := le.AppendUint32(nil, 0xa1b2c3d4)

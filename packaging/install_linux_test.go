@@ -2,10 +2,6 @@ package packaging_test
 
 import (
 	"bytes"
-	"capd/internal/testsystemd"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -16,34 +12,38 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/internal/testsystemd"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
-// state is where the packages' configuration records into.
+// state is the directory of captures in the packages' configuration.
 const state = "/var/lib/capd"
 
-// A machine is a lab on which packages are installed.
+// A machine is a lab in which packages are installed.
 type machine struct {
 	*testing.T
 	lab  *testsystemd.Lab
 	send *os.File
-	sent []moment // by the frames' numbers, from 1
+	sent []moment // times of the frames, which are numbered from 1
 }
 
-// A moment is when a frame was sent: between the two.
+// A moment is the interval in which a frame was sent.
 type moment struct{ from, to time.Time }
 
-// TestInstall installs, upgrades and removes packages on a system with a real
-// systemd, while it records.
+// TestInstall installs, upgrades and removes packages on a system with a real systemd, during a
+// recording.
 func TestInstall(t *testing.T) {
-	testsystemd.Boot(t) // or skip at once
+	testsystemd.Boot(t) // skips the test early if there can be no lab
 	const formats = "FORMATS=deb rpm"
 	versions := []made{build(t, formats), build(t, formats, "PACKAGE_VERSION="+newer)}
 	t.Run("deb", func(t *testing.T) { testInstallDeb(newMachine(t, "dpkg", "deb", versions)) })
 	t.Run("rpm", func(t *testing.T) { testInstallRPM(newMachine(t, "rpm", "rpm", versions)) })
 }
 
-// newMachine boots a lab for a package manager, which sees the versions of a
-// package.
+// newMachine boots a lab for a package manager, with several versions of a package.
 func newMachine(t *testing.T, manager, format string, versions []made) (m *machine, packages []string) {
 	t.Helper()
 	if _, err := exec.LookPath(manager); err != nil {
@@ -58,13 +58,13 @@ func newMachine(t *testing.T, manager, format string, versions []made) (m *machi
 			t.Log(m.lab.Run(t, "journalctl", "-u", "capd", "--no-pager", "-o", "short-monotonic"))
 		}
 	})
-	m.lab.Run(t, "rm", "-f", "/usr/sbin/policy-rc.d") // of images of containers: it forbids to restart anything
+	m.lab.Run(t, "rm", "-f", "/usr/sbin/policy-rc.d") // in container images, this file prevents services from being restarted
 	m.lab.Veth(t, "eth0", "peer")
 	m.send = m.lab.Sender(t, "peer")
 	return m, packages
 }
 
-// testInstallDeb purges, too.
+// testInstallDeb also purges the package.
 func testInstallDeb(m *machine, debs []string) {
 	t := m.T
 	m.lab.Run(t, "dpkg", "-i", debs[0])
@@ -84,7 +84,7 @@ func testInstallDeb(m *machine, debs []string) {
 	m.keeps("/etc/capd/capd.toml", text)
 	files := m.captures()
 	if m.property("ActiveState") == "active" {
-		t.Error("it runs after it was removed")
+		t.Error("capd runs after it was removed")
 	}
 	m.complete()
 
@@ -99,11 +99,11 @@ func testInstallDeb(m *machine, debs []string) {
 	}
 }
 
-// testInstallRPM: its scripts get other words than dpkg's. The system beneath is
-// what the tests run on.
+// testInstallRPM: rpm calls scripts with other arguments than dpkg does. The lab is based on the
+// system on which the tests run.
 func testInstallRPM(m *machine, rpms []string) {
 	t := m.T
-	rpm := []string{"rpm", "--nodeps"} // it knows nothing of what dpkg has installed
+	rpm := []string{"rpm", "--nodeps"} // rpm does not know the packages that dpkg has installed
 	if _, err := exec.LookPath("dpkg"); err == nil {
 		rpm = append(rpm, "--force-debian")
 	}
@@ -125,7 +125,7 @@ func testInstallRPM(m *machine, rpms []string) {
 	run("-e", "capd")
 	m.keeps("/etc/capd/capd.toml.rpmsave", text)
 	if m.property("ActiveState") == "active" {
-		t.Error("it runs after it was removed")
+		t.Error("capd runs after it was removed")
 	}
 	if got := m.lab.Run(t, "sh", "-c", "rpm -q capd || true"); !strings.Contains(got, "not installed") {
 		t.Errorf("after the removal: %s", got)
@@ -134,7 +134,7 @@ func testInstallRPM(m *machine, rpms []string) {
 	m.complete()
 }
 
-// share puts a package where the lab sees it.
+// share copies a package to where the lab can access it.
 func (m *machine) share(path string) string {
 	m.Helper()
 	to := filepath.Join(m.lab.Shared, filepath.Base(path))
@@ -149,7 +149,7 @@ func (m *machine) property(name string) string {
 	return m.lab.Run(m.T, "systemctl", "show", "--value", "-p", name, "capd")
 }
 
-// installed looks at what the maintainer's script made. Nothing has started.
+// installed checks what the package's script has created. The service must not have been started.
 func (m *machine) installed() {
 	m.Helper()
 	if got := m.property("ActiveState"); got != "inactive" {
@@ -164,12 +164,12 @@ func (m *machine) installed() {
 	}
 }
 
-// configure edits the configuration as an operator does.
+// configure edits the configuration like an operator.
 func (m *machine) configure() string {
 	m.Helper()
 	shipped := string(read(m.T, m.lab.Path("/etc/capd/capd.toml")))
-	// Many small blocks: each is used up by what comes in 20 ms, and must hold
-	// out while a busy machine does other things.
+	// Use many small blocks: traffic uses up a block every 20 ms, and the ring must be sufficient
+	// while a busy machine does other things.
 	text := "ring_size = \"16MiB\"\nblock_size = \"16KiB\"\nsnaplen = 2000\nflush_interval = \"20ms\"\nblock_timeout = \"20ms\"\n" + shipped
 	m.lab.Write(m.T, "/etc/capd/capd.toml", text, 0o644)
 	m.lab.Run(m.T, "capd", "check")
@@ -183,7 +183,7 @@ func (m *machine) keeps(name, text string) {
 	}
 }
 
-// upgrade does it while frames come, and what runs is restarted.
+// upgrade upgrades the package while frames arrive. The running service is restarted.
 func (m *machine) upgrade(command ...string) {
 	m.Helper()
 	before := m.property("MainPID")
@@ -215,10 +215,10 @@ func (m *machine) upgrade(command ...string) {
 	}
 }
 
-// frame sends one with the next number.
+// frame sends a frame with the next number.
 func (m *machine) frame() error {
 	frame := make([]byte, 60)
-	binary.BigEndian.PutUint16(frame[12:], 0x88b5) // of no protocol
+	binary.BigEndian.PutUint16(frame[12:], 0x88b5) // experimental EtherType
 	binary.BigEndian.PutUint32(frame[14:], uint32(len(m.sent)+1))
 	from := time.Now()
 	_, err := m.send.Write(frame)
@@ -226,7 +226,7 @@ func (m *machine) frame() error {
 	return err
 }
 
-// record sends frames with numbers, and waits until they are in the files.
+// record sends frames and waits until they are in the files.
 func (m *machine) record(frames int) {
 	m.Helper()
 	m.lab.Await(m.T, "capd is active", func() bool { return m.property("ActiveState") == "active" })
@@ -242,24 +242,24 @@ func (m *machine) record(frames int) {
 	})
 }
 
-// numbers are those of the recorded frames, in order.
+// numbers returns the numbers of the recorded frames, in order.
 func (m *machine) numbers() []uint32 {
 	m.Helper()
 	var all []uint32
 	names, _ := filepath.Glob(m.lab.Path(state + "/eth0-*"))
-	for _, name := range names { // in the order of their sequence numbers, whose times are in order too
+	for _, name := range names { // sorted by sequence number, and therefore by time
 		data, err := os.ReadFile(name)
-		if os.IsNotExist(err) { // renamed meanwhile
+		if os.IsNotExist(err) { // renamed since the listing
 			continue
 		}
 		rd, err := pcap.NewReader(bytes.NewReader(data))
 		if err != nil {
-			continue // just begun
+			continue // just created
 		}
 		for {
 			p, err := rd.Next()
 			if err != nil {
-				break // the end, or a record under way
+				break // the end of the file, or a record that is being written
 			}
 			if len(p.Data) >= 18 && binary.BigEndian.Uint16(p.Data[12:]) == 0x88b5 {
 				all = append(all, binary.BigEndian.Uint32(p.Data[14:]))
@@ -269,8 +269,8 @@ func (m *machine) numbers() []uint32 {
 	return all
 }
 
-// complete: every file is finished, no frame is recorded twice, and those that are
-// not were sent when, as the ledger says, capd did not run, or are counted there.
+// complete checks that every file is finished, that no frame was recorded twice, and that missing
+// frames were sent while, according to the ledger, capd did not run, or are counted there.
 func (m *machine) complete() {
 	m.Helper()
 	got := m.numbers()
@@ -298,7 +298,7 @@ func (m *machine) complete() {
 	}
 	missing := verdicts[0].Missing
 	m.Logf("%d frames of %d lost in the upgrade; missing: %+v", len(lost), len(m.sent), missing)
-	var counted uint64 // dropped while it ran
+	var counted uint64 // dropped while capd ran
 	for _, x := range missing {
 		counted += x.Frames
 	}
@@ -315,7 +315,7 @@ func (m *machine) complete() {
 	}
 }
 
-// captures is the listing of the recorded files with their checksums.
+// captures returns a list of the recorded files with their checksums.
 func (m *machine) captures() string {
 	m.Helper()
 	return m.lab.Run(m.T, "sh", "-c", "cd "+state+" && sha256sum eth0-* ledger.jsonl")

@@ -1,4 +1,4 @@
-// Package packaging_test builds the packages and tries them.
+// Package packaging_test builds the packages and tests them.
 package packaging_test
 
 import (
@@ -23,10 +23,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// newer is the version of the package that an upgrade is tried with.
+// newer is the version of the package for upgrades.
 const newer = "v99.0.0"
 
-// A made set of packages, by format.
+// made are the paths of built packages by format.
 type made map[string]string
 
 // build runs scripts/package into a new directory.
@@ -41,7 +41,7 @@ func build(t *testing.T, env ...string) made {
 		}
 	}
 	dir := t.TempDir()
-	// What is private in the builder's files must not be so in the package.
+	// Private modes of the source files must not get into the package.
 	c := exec.Command("sh", "-c", "umask 077; exec ../scripts/package -o "+dir+" "+runtime.GOARCH)
 	c.Env = append(append(os.Environ(), "SOURCE_DATE_EPOCH=1735689600"), env...)
 	if out, err := c.CombinedOutput(); err != nil {
@@ -56,7 +56,7 @@ func build(t *testing.T, env ...string) made {
 	return all
 }
 
-// command runs a tool of a distribution, or skips the test without it.
+// command runs a tool, or skips the test if it is missing.
 func command(t *testing.T, name string, args ...string) []byte {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -72,13 +72,13 @@ func command(t *testing.T, name string, args ...string) []byte {
 	return out
 }
 
-// An entry is a file of a package.
+// An entry is a file in a package.
 type entry struct {
 	tar.Header
 	data []byte
 }
 
-// unpack reads a tar; names begin with a slash.
+// unpack reads a tar archive. The names in the result begin with a slash.
 func unpack(t *testing.T, r io.Reader) map[string]entry {
 	t.Helper()
 	all := map[string]entry{}
@@ -98,7 +98,7 @@ func unpack(t *testing.T, r io.Reader) map[string]entry {
 	}
 }
 
-// TestPackages looks into what scripts/package makes.
+// TestPackages checks the contents of the packages.
 func TestPackages(t *testing.T) {
 	packages := build(t)
 	if len(packages) != 4 {
@@ -194,8 +194,8 @@ func testDeb(t *testing.T, deb string) {
 	}
 }
 
-// program looks at the binary: static, stripped, without paths of the builder,
-// and listed are all modules that it is made of.
+// program checks the binary: it is static, stripped, and without paths of the build machine;
+// modules lists all modules that it contains.
 func program(t *testing.T, data, modules []byte, version string) {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(data))
@@ -227,18 +227,18 @@ func program(t *testing.T, data, modules []byte, version string) {
 	if len(info.Deps) < 5 {
 		t.Errorf("%d modules", len(info.Deps))
 	}
-	said := installed(t, data)
-	release, commit, _ := strings.Cut(said, "+")
+	reported := installed(t, data)
+	release, commit, _ := strings.Cut(reported, "+")
 	want := regexp.MustCompile(`^` + regexp.QuoteMeta(release) + `$`)
 	if commit != "" {
 		want = regexp.MustCompile(`^` + regexp.QuoteMeta(release) + `\+git\d+$`)
 	}
 	if version = strings.TrimSpace(version); !want.MatchString(version) {
-		t.Errorf("the program says that it is %s, the package %s", said, version)
+		t.Errorf("the program says that it is %s, the package %s", reported, version)
 	}
 }
 
-// installed returns what a program says that its version is.
+// installed returns the version that the program reports.
 func installed(t *testing.T, program []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "capd")
@@ -272,8 +272,8 @@ func testRPM(t *testing.T, path string) {
 	}
 }
 
-// TestShippedConfiguration: it is valid, and has the defaults but for what it
-// says itself.
+// TestShippedConfiguration: the packages' configuration is valid, and has the defaults except for
+// the settings that it contains.
 func TestShippedConfiguration(t *testing.T) {
 	got, err := config.Load("capd.toml")
 	if err != nil {

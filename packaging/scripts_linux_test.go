@@ -11,8 +11,7 @@ import (
 	"testing"
 )
 
-// script runs a command in a folder, and returns what it printed and its exit
-// code.
+// script runs a command in a folder. It returns the output and the exit code.
 func script(t *testing.T, dir string, env []string, args ...string) (out string, code int) {
 	t.Helper()
 	c := exec.Command(args[0], args[1:]...)
@@ -31,8 +30,7 @@ func lastLine(s string) string {
 	return lines[len(lines)-1]
 }
 
-// TestSteps: scripts/test lists its steps, runs those that are named, and no
-// others.
+// TestSteps: scripts/test lists its steps, and runs only those that are named.
 func TestSteps(t *testing.T) {
 	root := tree(t)
 	out, code := script(t, root, nil, "./scripts/test", "-l")
@@ -48,7 +46,7 @@ func TestSteps(t *testing.T) {
 		t.Errorf("-h: exit code %d\n%s", code, out)
 	}
 	if out, code := script(t, root, nil, "./scripts/test", "format", "nonsense"); code != 2 || !strings.Contains(out, "no step nonsense") {
-		t.Errorf("a step that there is not: exit code %d\n%s", code, out)
+		t.Errorf("an unknown step: exit code %d\n%s", code, out)
 	}
 	out, code = script(t, root, nil, "./scripts/test", "format")
 	if steps := regexp.MustCompile(`(?m)^== (\w+)`).FindAllString(out, -1); code != 0 || !slices.Equal(steps, []string{"== format", "== passed"}) {
@@ -56,8 +54,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// TestNarrowedStep: packages go to their modules, and the last line names the step
-// that failed.
+// TestNarrowedStep: packages are tested in their modules, and the last line of the output names the
+// step that failed.
 func TestNarrowedStep(t *testing.T) {
 	root := copyTree(t, "scripts/test", "go.mod")
 	for name, text := range map[string]string{
@@ -82,11 +80,11 @@ func TestNarrowedStep(t *testing.T) {
 	}
 }
 
-// TestToolsCannotBeInstalled: where tests would fail for want of a tool, nothing
-// else is tried.
+// TestToolsCannotBeInstalled: if a required tool can't be installed, scripts/test stops before
+// other steps.
 func TestToolsCannotBeInstalled(t *testing.T) {
 	root := copyTree(t, "scripts/test", "go.mod")
-	bin := t.TempDir() // no tool is here but what the script itself needs
+	bin := t.TempDir() // contains only the tools that the script itself needs
 	for _, name := range []string{"bash", "awk", "cat", "cut", "dirname", "find", "go", "grep", "id", "mktemp", "rm", "sed", "sort", "tee", "tr"} {
 		path, err := exec.LookPath(name)
 		if err != nil {
@@ -100,7 +98,7 @@ func TestToolsCannotBeInstalled(t *testing.T) {
 	for name, body := range map[string]string{
 		"apt-get": `echo "$*" >>` + calls + `; case "$*" in *install*) echo "E: no such package"; exit 100; esac`,
 		"sudo":    `shift; exec "$@"`, // sudo -n
-		"install": "exit 0",           // the policy that no service starts is not for this machine
+		"install": "exit 0",           // replaces the command that would keep services from starting on this machine
 	} {
 		write(t, filepath.Join(bin, name), "#!"+filepath.Join(bin, "bash")+"\n"+body+"\n")
 	}
@@ -111,13 +109,12 @@ func TestToolsCannotBeInstalled(t *testing.T) {
 	if !strings.Contains(out, "can't be installed here: gcc") {
 		t.Errorf("it does not say what is missing:\n%s", out)
 	}
-	if said := string(read(t, calls)); !strings.Contains(said, "DPkg::Lock::Timeout=") || !strings.Contains(said, "tshark") {
-		t.Errorf("apt-get was run with %s", said)
+	if output := string(read(t, calls)); !strings.Contains(output, "DPkg::Lock::Timeout=") || !strings.Contains(output, "tshark") {
+		t.Errorf("apt-get was run with %s", output)
 	}
 }
 
-// copyTree copies files of the tree, all that git knows of by default, into a new
-// folder.
+// copyTree copies files of the tree to a new folder; by default, all files that git tracks.
 func copyTree(t *testing.T, names ...string) string {
 	t.Helper()
 	from, to := tree(t), t.TempDir()
@@ -131,7 +128,7 @@ func copyTree(t *testing.T, names ...string) string {
 	for _, name := range names {
 		b, err := os.ReadFile(filepath.Join(from, name))
 		if os.IsNotExist(err) {
-			continue // deleted, and not yet committed
+			continue // deleted, but not committed yet
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -141,7 +138,7 @@ func copyTree(t *testing.T, names ...string) string {
 	return to
 }
 
-// write writes a file that may be run, and its folder.
+// write creates an executable file and its folder.
 func write(t *testing.T, name, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -152,8 +149,8 @@ func write(t *testing.T, name, text string) {
 	}
 }
 
-// TestRelease makes a release of a throw-away repository, and lets it refuse what
-// would be none.
+// TestRelease builds a release of a temporary repository, and checks the cases that scripts/release
+// refuses.
 func TestRelease(t *testing.T) {
 	repository := copyTree(t)
 	identity := []string{"-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"}
@@ -185,7 +182,7 @@ func TestRelease(t *testing.T) {
 	git("tag", "-d", "v99.0.0")
 	git("tag", "v"+version)
 	write(t, filepath.Join(repository, "new"), "")
-	refused("not all is committed", "v"+version)
+	refused("there are uncommitted changes", "v"+version)
 	if err := os.Remove(filepath.Join(repository, "new")); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +190,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("without a tag: exit code %d\n%s", code, out)
 	}
 
-	// What is tagged is built, also where the folder is at a later commit.
+	// The tag is built even if the folder is at a later commit.
 	write(t, filepath.Join(repository, "cmd/capd/version.go"), "not Go")
 	git("commit", "-q", "-a", "-m", "later")
 	if out, code := release("v"+version, "amd64"); code != 0 {
@@ -212,7 +209,7 @@ func TestRelease(t *testing.T) {
 	}
 	refused("is not empty", "v"+version)
 
-	// The constant that was forgotten.
+	// The version constant was not updated.
 	write(t, filepath.Join(repository, "CHANGELOG.md"), "## 99.0.0, 2126-01-02\n")
 	git("checkout", "-q", "HEAD^", "cmd/capd/version.go")
 	git("commit", "-q", "-a", "-m", "next")

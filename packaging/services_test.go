@@ -16,8 +16,8 @@ import (
 	"capd/config"
 )
 
-// launchdKeys are those of launchd.plist(5) that a service of ours may have,
-// with the type of the value.
+// launchdKeys are the keys of launchd.plist(5) that the services may have, with the type of their
+// value.
 var launchdKeys = map[string]string{
 	"Label": "string", "ProgramArguments": "array", "UserName": "string", "GroupName": "string", "RunAtLoad": "bool",
 	"KeepAlive": "bool", "ThrottleInterval": "integer", "ExitTimeOut": "integer", "ProcessType": "string", "Umask": "integer",
@@ -34,8 +34,7 @@ func read(t *testing.T, path string) []byte {
 	return b
 }
 
-// plist reads a property list: dictionaries with strings, numbers, truth and
-// arrays of strings.
+// plist reads a property list of dictionaries, strings, numbers, booleans and arrays of strings.
 func plist(t *testing.T, path string) map[string]any {
 	t.Helper()
 	d := xml.NewDecoder(bytes.NewReader(read(t, path)))
@@ -86,7 +85,7 @@ func dictionary(d *xml.Decoder) (map[string]any, error) {
 	}
 }
 
-// next returns the next element that begins, or nil where one ends.
+// next returns the next start element, or nil at an end element.
 func next(d *xml.Decoder) (*xml.StartElement, error) {
 	for {
 		token, err := d.Token()
@@ -141,8 +140,7 @@ func (all property) text(key string) string { s, _ := all[key].(string); return 
 
 type property map[string]any
 
-// TestLaunchd: the property lists are valid, and agree with what install.sh and
-// uninstall.sh do.
+// TestLaunchd: the property lists are valid and consistent with install.sh and uninstall.sh.
 func TestLaunchd(t *testing.T) {
 	installer, remover := string(read(t, "launchd/install.sh")), string(read(t, "launchd/uninstall.sh"))
 	for _, label := range []string{"io.capd.capd", "io.capd.bpf"} {
@@ -193,7 +191,7 @@ func plistOf(t *testing.T, label string) map[string]any {
 	return plist(t, "launchd/"+label+".plist")
 }
 
-// TestPlistIsStrict: what is no property list of launchd's is refused.
+// TestPlistIsStrict: plist refuses invalid property lists.
 func TestPlistIsStrict(t *testing.T) {
 	for _, bad := range []string{
 		"<dict><key>KeepAlife</key><true/></dict>", "<dict><key>KeepAlive</key><string>yes</string></dict>",
@@ -210,8 +208,8 @@ func TestPlistIsStrict(t *testing.T) {
 	}
 }
 
-// TestScripts: every shell script of the packages is one, and those of rc.d
-// have what their systems look for.
+// TestScripts: every shell script of the packages is valid, and the rc.d scripts have what their
+// systems require.
 func TestScripts(t *testing.T) {
 	var scripts []string
 	for _, pattern := range []string{"launchd/*.sh", "rc.d/*", "scripts/*"} {
@@ -225,7 +223,7 @@ func TestScripts(t *testing.T) {
 		if out, err := exec.Command("sh", "-n", path).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", path, err, out)
 		}
-		if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 && filepath.Dir(path) != "scripts" { // packages give the mode
+		if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 && filepath.Dir(path) != "scripts" { // packages set the mode
 			t.Errorf("%s can't be run: %v", path, err)
 		}
 	}

@@ -1,13 +1,13 @@
 package store
 
-// Contents sums up what a directory holds of capd's.
+// Contents summarizes the capture files of a directory.
 type Contents struct {
 	Last     map[Lane]uint64 // highest sequence numbers
-	Files    int             // finished files
+	Files    int             // the names as they are in the directory
 	Partials []string        // names of unfinished files, as they are in the directory
 }
 
-// ReadContents lists a directory. Names that are not capd's are passed over.
+// ReadContents lists a directory. It skips names that are not capture files'.
 func ReadContents(dir string) (Contents, error) {
 	d, err := Open(dir)
 	if err != nil {
@@ -16,7 +16,7 @@ func ReadContents(dir string) (Contents, error) {
 	return d.Contents(), nil
 }
 
-// Contents sums up what the directory holds now.
+// Contents summarizes the directory's present state.
 func (d *Directory) Contents() Contents {
 	c := Contents{Last: make(map[Lane]uint64)}
 	for f := range d.All() {

@@ -12,17 +12,17 @@ import (
 	"sync"
 )
 
-// A File is what a directory holds of one capture file, in all its states.
+// A File describes one capture file of a directory, in all the states in which it exists.
 type File struct {
 	Name Name
 	Held bool // a Hold keeps it from being deleted
 
-	states uint16          // a bit for each state that it is in
-	sizes  [Gzip + 1]int64 // bytes on disk by state; those behind Gzip count nowhere
+	states uint16          // one bit per state
+	sizes  [Gzip + 1]int64 // bytes on disk by state; the states after Gzip are not counted
 }
 
-// Is reports whether the file is in that state. It may be in several: a
-// compressed file stands beside the original until that is removed.
+// Is reports whether the file exists in that state. It may exist in several: the compressed file
+// and the original coexist until the original is removed.
 func (f *File) Is(s State) bool { return f.states&(1<<s) != 0 }
 
 // HasData reports whether the file is finished, compressed or not.
@@ -31,8 +31,8 @@ func (f *File) HasData() bool { return f.Is(Finished) || f.Is(Zstd) || f.Is(Gzip
 // Size returns the bytes on disk of the finished file, compressed or not.
 func (f *File) Size() int64 { return f.sizes[Finished] + f.sizes[Zstd] + f.sizes[Gzip] }
 
-// Unfinished reports whether the file is being written, was left by a recorder
-// that did not end in order, or is damaged, and the bytes that it has as such.
+// Unfinished reports whether the file is being written, was left by an interrupted recorder, or is
+// damaged. size is its size in these states.
 func (f *File) Unfinished() (size int64, ok bool) {
 	return f.sizes[Recording] + f.sizes[Damaged], f.Is(Recording) || f.Is(Damaged)
 }
@@ -51,32 +51,30 @@ func (f *File) unset(s State) {
 	}
 }
 
-// A Directory knows what files a directory of recordings holds. It lists the
-// directory once, when it is opened, and stays current from then on: code of capd
-// that changes a file calls Add or Look, and Follow sees what other programs
-// change. It is safe for use by several goroutines.
+// A Directory is an index of the files in a directory of recordings. It lists the directory when it
+// is opened. After that, code of capd that changes a file calls Add, Look or Forget, and Follow
+// observes the changes of other programs. It is safe for use by several goroutines.
 type Directory struct {
 	path    string
 	watched bool    // Follow asks the system for changes
-	watcher watcher // that was made before the first listing; nil without one
+	watcher watcher // created before the first listing; nil if changes can't be watched
 
-	// mu guards what follows. It is held for moments only, never while the disk
-	// works.
+	// mu guards the fields below. It is never held during disk operations.
 	mu         sync.Mutex
 	files      map[string]*File // by the name of the finished file
-	last       map[Lane]uint64  // highest sequence numbers, in whatever state the file was
-	others     []string         // names that are no capture files', as of the last listing
-	unreadable uint64           // entries that could not be asked for their size
+	last       map[Lane]uint64  // highest sequence numbers, of files in any state
+	others     []string         // names that are not capture files', from the last listing
+	unreadable uint64           // entries whose size could not be read
 	listing    int              // calls of List that have not returned
-	touched    map[string]bool  // names of files that changed since the oldest of these began
-	changed    chan struct{}    // closed and replaced at a change
+	touched    map[string]bool  // names of files that changed since the oldest of these calls began
+	changed    chan struct{}    // closed and replaced at each change
 }
 
-// Open lists a directory. The caller holds its lock, unless it only reads.
+// Open lists a directory. The caller holds the directory's lock, unless it only reads.
 func Open(path string) (*Directory, error) { return open(path, false) }
 
-// OpenWatched is Open for a Directory that Follow will keep current: the system
-// reports changes from before the listing on. Call Follow or Close afterwards.
+// OpenWatched is Open for a Directory that will be followed: it watches for changes from before the
+// listing on. Call Follow or Close afterwards.
 func OpenWatched(path string) (*Directory, error) { return open(path, true) }
 
 func open(path string, watched bool) (*Directory, error) {
@@ -84,7 +82,7 @@ func open(path string, watched bool) (*Directory, error) {
 		path: path, watched: watched, files: make(map[string]*File), last: make(map[Lane]uint64), changed: make(chan struct{}),
 	}
 	if watched {
-		d.watcher, _ = watch(path) // without one, Follow lists more often
+		d.watcher, _ = watch(path) // without a watcher, Follow lists more often
 	}
 	if err := d.List(); err != nil {
 		d.Close()
@@ -93,7 +91,7 @@ func open(path string, watched bool) (*Directory, error) {
 	return d, nil
 }
 
-// Close ends what OpenWatched began.
+// Close ends the watching that OpenWatched began.
 func (d *Directory) Close() {
 	if d.watcher != nil {
 		_ = d.watcher.close()
@@ -103,7 +101,7 @@ func (d *Directory) Close() {
 // Path returns the path of the directory.
 func (d *Directory) Path() string { return d.path }
 
-// List lists the directory again, to see changes that nothing has reported.
+// List lists the directory again, to find changes that were not reported.
 func (d *Directory) List() error {
 	d.mu.Lock()
 	d.listing++
@@ -116,7 +114,7 @@ func (d *Directory) List() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {
-		d.take(&found)
+		d.replace(&found)
 	}
 	if d.listing--; d.listing == 0 {
 		d.touched = nil
@@ -124,13 +122,13 @@ func (d *Directory) List() error {
 	if err != nil {
 		return fmt.Errorf("list directory %s: %w", d.path, err)
 	}
-	d.tell()
+	d.notify()
 	return nil
 }
 
-// take takes a listing over, but for the files that changed while it was made.
+// replace replaces the index by a listing, except for files that changed while the listing was made.
 // The caller holds mu.
-func (d *Directory) take(found *listing) {
+func (d *Directory) replace(found *listing) {
 	for s := range d.touched {
 		if f, ok := d.files[s]; ok {
 			found.files[s] = f
@@ -144,7 +142,7 @@ func (d *Directory) take(found *listing) {
 	}
 }
 
-// A listing is what a directory holds.
+// A listing is the content of a directory.
 type listing struct {
 	files      map[string]*File
 	last       map[Lane]uint64
@@ -172,9 +170,8 @@ func (l *listing) read(dir string) error {
 	}
 }
 
-// add takes note of an entry. Links, directories and devices use a sequence
-// number and are no files, but where a recorder's file should be: salvage says
-// that it can do nothing with them.
+// add adds an entry. A link, directory or device occupies its sequence number but is not a capture file,
+// except under the name of an unfinished file: salvage then reports that it can't process it.
 func (l *listing) add(e fs.DirEntry) {
 	name, state, err := Parse(e.Name())
 	if err != nil {
@@ -204,7 +201,7 @@ func (l *listing) add(e fs.DirEntry) {
 	file(l.files, finished, name).put(state, size)
 }
 
-// put notes that the file is in a state.
+// put adds a state to the file.
 func (f *File) put(s State, size int64) {
 	if s == Hold {
 		f.Held = true
@@ -213,7 +210,7 @@ func (f *File) put(s State, size int64) {
 	f.set(s, size)
 }
 
-// file returns the file of that name, a new one if there is none.
+// file returns the file of that name, and creates it if there is none.
 func file(files map[string]*File, finished string, name Name) *File {
 	f := files[finished]
 	if f == nil {
@@ -223,8 +220,7 @@ func file(files map[string]*File, finished string, name Name) *File {
 	return f
 }
 
-// Add notes that a recorder finished a file, or that a finished one has another
-// size now.
+// Add records that a recorder finished a file, or that a finished file has a new size.
 func (d *Directory) Add(name Name, size int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -233,10 +229,10 @@ func (d *Directory) Add(name Name, size int64) {
 	f.unset(Recording)
 	d.last[name.Of()] = max(d.last[name.Of()], name.Sequence)
 	d.touch(name.String())
-	d.tell()
+	d.notify()
 }
 
-// Look looks at a file in all its states, after the caller has changed it.
+// Look updates all states of a file from the disk, after the caller has changed the file.
 func (d *Directory) Look(name Name) {
 	base := name.String()
 	for s := Finished; s < Foreign; s++ {
@@ -249,8 +245,8 @@ func (d *Directory) Look(name Name) {
 	}
 }
 
-// LookAt looks at the file of that name in the directory, whatever its state. It
-// passes over names that are not capd's.
+// LookAt updates the state that the base name expresses from the disk. It ignores names that are
+// not capture files'.
 func (d *Directory) LookAt(base string) {
 	name, state, err := Parse(base)
 	if err != nil || state == Foreign {
@@ -259,7 +255,7 @@ func (d *Directory) LookAt(base string) {
 	var there bool
 	var size int64
 	if state == Hold {
-		there = d.IsHeld(name) // one of several may be gone
+		there = d.IsHeld(name) // of several holds, one may remain
 	} else if info, err := os.Lstat(filepath.Join(d.path, base)); err == nil {
 		if there = info.Mode().IsRegular(); there {
 			size = info.Size()
@@ -269,7 +265,7 @@ func (d *Directory) LookAt(base string) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.unreadable++
-		return // nothing is known
+		return // the file may or may not exist
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -297,30 +293,31 @@ func (d *Directory) LookAt(base string) {
 	d.touch(finished)
 	grown := before
 	grown.sizes[Recording] = f.sizes[Recording]
-	if grown != *f { // that a file being written has grown is no news
-		d.tell()
+	// The growth of an unfinished file is not a change for the callers of Changed.
+	if grown != *f {
+		d.notify()
 	}
 }
 
-// Forget notes that a file is gone.
+// Forget records that a file is gone.
 func (d *Directory) Forget(name Name) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.files, name.String())
 	d.touch(name.String())
-	d.tell()
+	d.notify()
 }
 
-// touch notes that a file has changed, so that a List that began before does not
-// undo the change. The caller holds mu.
+// touch records that a file has changed, so that a List that began before does not undo the change.
+// The caller holds mu.
 func (d *Directory) touch(finished string) {
 	if d.touched != nil {
 		d.touched[finished] = true
 	}
 }
 
-// tell wakes the callers of Changed. The caller holds mu.
-func (d *Directory) tell() {
+// notify wakes the callers of Changed. The caller holds mu.
+func (d *Directory) notify() {
 	close(d.changed)
 	d.changed = make(chan struct{})
 }
@@ -332,7 +329,7 @@ func (d *Directory) Changed() <-chan struct{} {
 	return d.changed
 }
 
-// Measure looks how large the files have become that are being written.
+// Measure updates the sizes of the files that are being written.
 func (d *Directory) Measure() {
 	d.mu.Lock()
 	var growing []string
@@ -347,8 +344,8 @@ func (d *Directory) Measure() {
 	}
 }
 
-// All goes through the files, in no order. The directory is locked meanwhile: the
-// loop's body must not call it, nor wait.
+// All iterates over the files, in no order. The directory is locked meanwhile: the loop's body must
+// not call its methods or block.
 func (d *Directory) All() iter.Seq[*File] {
 	return func(yield func(*File) bool) {
 		d.mu.Lock()
@@ -379,7 +376,7 @@ func (d *Directory) Files() []File {
 	return all
 }
 
-// File returns the file of that name, and whether there is one.
+// File returns the file of that name, and whether it exists.
 func (d *Directory) File(name Name) (File, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -389,16 +386,15 @@ func (d *Directory) File(name Name) (File, bool) {
 	return File{Name: name}, false
 }
 
-// Sequence returns the highest sequence number in use of a lane; 0 if there is
-// none. A number stays in use when its file is deleted.
+// Sequence returns the highest sequence number used in a lane, or 0. A number stays in use after
+// its file is deleted.
 func (d *Directory) Sequence(lane Lane) uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.last[lane]
 }
 
-// First returns the lowest sequence number of each lane that has a file, in
-// whatever state.
+// First returns, for each lane, the lowest sequence number of a file in any state.
 func (d *Directory) First() map[Lane]uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -412,22 +408,22 @@ func (d *Directory) First() map[Lane]uint64 {
 	return first
 }
 
-// Used notes that a sequence number is in use.
+// Used records that a sequence number is in use.
 func (d *Directory) Used(lane Lane, sequence uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.last[lane] = max(d.last[lane], sequence)
 }
 
-// Others returns the names in the directory that are no capture files', as of
-// the last listing: ledgers among them.
+// Others returns the names in the directory that are not capture files', such as ledgers, from the
+// last listing.
 func (d *Directory) Others() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.others)
 }
 
-// Unreadable returns how many entries could not be asked for their size so far.
+// Unreadable returns how many entries' sizes could not be read so far.
 func (d *Directory) Unreadable() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()

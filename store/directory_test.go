@@ -1,7 +1,6 @@
 package store
 
 import (
-	"capd/pcap"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"capd/pcap"
 )
 
 func nameOf(iface string, seq int) Name {
@@ -35,7 +36,7 @@ func TestUnreadableEntries(t *testing.T) {
 	}
 }
 
-// TestParse: each name has one state, and one that is no capture file's has none.
+// TestParse: each name has one state, and names that are not capture files' have none.
 func TestParse(t *testing.T) {
 	name := nameOf("eth0", 1)
 	s := name.String()
@@ -61,7 +62,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestListWhileChanging: what is told while a listing is made is not undone by it.
+// TestListWhileChanging: a listing does not undo changes that are recorded while it is made.
 func TestListWhileChanging(t *testing.T) {
 	dir := t.TempDir()
 	gone, came := nameOf("eth0", 1), nameOf("eth0", 2)
@@ -82,17 +83,17 @@ func TestListWhileChanging(t *testing.T) {
 	d.Look(gone)
 	d.Add(came, 3)
 	d.mu.Lock()
-	d.take(&old)
+	d.replace(&old)
 	d.mu.Unlock()
 	if f, ok := d.File(gone); ok {
-		t.Errorf("it came back: %+v", f)
+		t.Errorf("a deleted file is back in the index: %+v", f)
 	}
 	if f, ok := d.File(came); !ok || f.Size() != 3 || d.Sequence(came.Of()) != 2 {
-		t.Errorf("it was forgotten: %+v", f)
+		t.Errorf("a new file is missing in the index: %+v", f)
 	}
 }
 
-// TestHold: a hold outlives the states of its file, and is undone as a whole.
+// TestHold: a hold applies to a file in all its states, and Release removes all of it.
 func TestHold(t *testing.T) {
 	dir := t.TempDir()
 	name := nameOf("eth0", 1)
@@ -148,7 +149,7 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// BenchmarkOpen is what a start does in a directory of 100,000 files.
+// BenchmarkOpen measures the listing at startup of a directory with 100,000 files.
 func BenchmarkOpen(b *testing.B) {
 	dir := b.TempDir()
 	for i := range 100_000 {

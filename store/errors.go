@@ -8,13 +8,13 @@ import (
 	"syscall"
 )
 
-// An UnfitError says why nothing can be written into a directory.
+// An UnfitError is the reason why nothing can be written to a directory.
 type UnfitError struct{ Err error }
 
 func (e *UnfitError) Error() string { return e.Err.Error() }
 func (e *UnfitError) Unwrap() error { return e.Err }
 
-// Hints says what to do about the directory.
+// Hints suggests what to do.
 func (e *UnfitError) Hints() []string {
 	var path *fs.PathError
 	switch {
@@ -32,13 +32,13 @@ func (e *UnfitError) Hints() []string {
 	return nil
 }
 
-// An UnreadableError says why a directory of recordings can't be read.
+// An UnreadableError is the reason why a directory of recordings can't be read.
 type UnreadableError struct{ Err error }
 
 func (e *UnreadableError) Error() string { return e.Err.Error() }
 func (e *UnreadableError) Unwrap() error { return e.Err }
 
-// Hints says what to do about it.
+// Hints suggests what to do.
 func (e *UnreadableError) Hints() []string {
 	switch {
 	case errors.Is(e, fs.ErrNotExist), errors.Is(e, syscall.ENOTDIR):

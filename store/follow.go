@@ -7,30 +7,30 @@ import (
 	"time"
 )
 
-// How often Follow lists a directory again. Where the system reports changes, a
-// listing is still needed for those that it can't see: of another host in a
-// network file system.
+// Intervals at which Follow lists a directory again. Where the system reports changes, listings are
+// still needed for changes that it does not see, such as those by another host in a network file
+// system.
 const (
 	ListEvery        = 5 * time.Minute
 	listEveryWatched = time.Hour
 )
 
-// watchPause is the least time between two looks at what changed: a recorder
-// that ends files often changes several names for each.
+// watchPause is the shortest time between two reads of the changes: a recorder changes several
+// names for each file that ends.
 const watchPause = 100 * time.Millisecond
 
 // A watcher reports changes in a directory.
 type watcher interface {
-	// next waits for changes and returns the names that changed, in no order.
-	// All says that there may be more: the directory has to be listed. An error
-	// says that no more changes will be reported.
+	// next waits for changes and returns the names that changed, in no order. If all is set, more
+	// names may have changed, and the directory has to be listed. After an error, no more changes
+	// will be reported.
 	next() (names []string, all bool, err error)
 	close() error
 }
 
-// Follow keeps d current until the context ends. After OpenWatched it uses what
-// the system reports. After Open, and on systems that report nothing, it lists the
-// directory at the interval; 0 is ListEvery.
+// Follow keeps d current until the context ends. After OpenWatched it uses the changes that the
+// system reports. After Open, and on systems that report none, it lists the directory at the
+// interval; 0 means ListEvery.
 func (d *Directory) Follow(ctx context.Context, every time.Duration, log *slog.Logger) {
 	if every == 0 {
 		every = ListEvery
@@ -49,7 +49,7 @@ func (d *Directory) Follow(ctx context.Context, every time.Duration, log *slog.L
 			return
 		}
 		if d.watched {
-			w, _ = watch(d.path) // before the listing: nothing falls between the two
+			w, _ = watch(d.path) // before the listing, so that no change between the two is missed
 		}
 		err := d.List()
 		if (err != nil) != failing {
@@ -62,8 +62,8 @@ func (d *Directory) Follow(ctx context.Context, every time.Duration, log *slog.L
 	}
 }
 
-// followWatcher takes in changes until the context ends, the watcher fails, or
-// the directory has to be listed again. It closes the watcher.
+// followWatcher applies changes until the context ends, the watcher fails, or the directory has to
+// be listed again. It closes the watcher.
 func (d *Directory) followWatcher(ctx context.Context, w watcher, most time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
@@ -100,9 +100,8 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// From linux/inotify.h: struct inotify_event is an i32 watch, a u32 mask, a u32
-// cookie and a u32 length of the name that follows, padded with zeros, in host
-// byte order.
+// Constants from linux/inotify.h. A struct inotify_event consists of an i32 watch, a u32 mask, a
+// u32 cookie and a u32 length of the name that follows, padded with zeros, all in host byte order.
 const (
 	eventMask   = 4
 	eventLen    = 12
@@ -115,8 +114,8 @@ const (
 	inMoveSelf   = 0x800
 )
 
-// parseEvents reads inotify(7) events. It returns the names in them, each once,
-// whether there were more than the kernel kept, and whether the watch has ended.
+// parseEvents parses inotify(7) events. It returns the names in them without duplicates, whether
+// the kernel's queue overflowed, and whether the watch has ended.
 func parseEvents(b []byte) (names []string, overflow, ended bool) {
 	seen := make(map[string]bool)
 	for len(b) >= eventHeader {
@@ -124,7 +123,7 @@ func parseEvents(b []byte) (names []string, overflow, ended bool) {
 		n := binary.NativeEndian.Uint32(b[eventLen:])
 		b = b[eventHeader:]
 		if uint64(n) > uint64(len(b)) {
-			return names, true, ended // torn: the kernel does not do that
+			return names, true, ended // a truncated event, which the kernel never delivers
 		}
 		overflow = overflow || mask&inOverflow != 0
 		ended = ended || mask&(inUnmount|inIgnored|inDeleteSelf|inMoveSelf) != 0

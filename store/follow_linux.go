@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An inotify is a watcher by inotify(7).
+// inotify is a watcher that uses inotify(7).
 type inotify struct {
 	file *os.File
 	buf  [64 << 10]byte

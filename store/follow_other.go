@@ -4,6 +4,6 @@ package store
 
 import "errors"
 
-// watch is refused: kqueue(2) reports names only of files that are open, and so
-// wants every file of the directory open.
+// watch is not supported: kqueue(2) reports names only for open files, so that every file of the
+// directory would have to be open.
 func watch(string) (watcher, error) { return nil, errors.ErrUnsupported }

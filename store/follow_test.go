@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// event is an inotify event as the kernel writes it.
+// event returns an inotify event in the kernel's format.
 func event(mask uint32, name string) []byte {
 	b := make([]byte, eventHeader, eventHeader+len(name))
 	binary.NativeEndian.PutUint32(b[eventMask:], mask)
@@ -54,7 +54,7 @@ func FuzzEvents(f *testing.F) {
 	})
 }
 
-// A followed directory is one that Follow keeps current.
+// followed is a directory that Follow keeps current.
 type followed struct {
 	*Directory
 	t *testing.T
@@ -68,7 +68,7 @@ func follow(t *testing.T, path string) followed {
 	}
 	if d.watcher == nil {
 		d.Close()
-		t.Skip("the system tells of no changes")
+		t.Skip("the system does not report changes")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
@@ -87,7 +87,7 @@ func (d followed) await(what string, ok func() bool) {
 	}
 }
 
-// TestFollow: what others do in the directory is known soon, without a listing.
+// TestFollow: changes by other programs are seen soon, without a listing.
 func TestFollow(t *testing.T) {
 	path := t.TempDir()
 	d := follow(t, path)
@@ -124,8 +124,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestFollowEnds: Follow ends with its context while nothing changes, and Close
-// gives back what nothing follows.
+// TestFollowEnds: Follow ends with its context while nothing changes, and Close releases the
+// watcher of a directory that is not followed.
 func TestFollowEnds(t *testing.T) {
 	follow(t, t.TempDir())
 	d, err := OpenWatched(t.TempDir())

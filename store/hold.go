@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// Hold keeps a file from being deleted until Release, over restarts. It reports
-// whether it was not held before. An unfinished file stays held when it is
-// finished. The error wraps fs.ErrNotExist if there is no such file.
+// Hold protects a file from being deleted until Release, over restarts too. It reports whether the
+// file was not held before. An unfinished file stays held after it is finished. The error wraps
+// fs.ErrNotExist if there is no such file.
 func (d *Directory) Hold(name Name) (changed bool, err error) {
 	path := filepath.Join(d.path, name.String())
 	h, err := os.OpenFile(path+Hold.Ext(), os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, DefaultFileMode)
@@ -26,7 +26,7 @@ func (d *Directory) Hold(name Name) (changed bool, err error) {
 	} else {
 		err = nil
 	}
-	// Only now: it may have been deleted just before.
+	// Check after creating the hold: the file may have been deleted just before.
 	if err == nil && !d.Has(name) {
 		err = &fs.PathError{Op: "hold", Path: path, Err: fs.ErrNotExist}
 	}
@@ -37,7 +37,7 @@ func (d *Directory) Hold(name Name) (changed bool, err error) {
 	return changed && err == nil, err
 }
 
-// Release lets a file be deleted again, and reports whether it was held.
+// Release ends the protection of a file, and reports whether it was held.
 func (d *Directory) Release(name Name) (changed bool, err error) {
 	base := name.String()
 	for _, above := range append(WithData(), Recording) {
@@ -53,8 +53,8 @@ func (d *Directory) Release(name Name) (changed bool, err error) {
 	return changed, SyncDirectory(d.path)
 }
 
-// IsHeld asks the disk whether a Hold keeps the file, also where that can't be
-// known.
+// IsHeld reports whether a Hold protects the file on disk. It returns true if that can't be
+// determined.
 func (d *Directory) IsHeld(name Name) bool {
 	for _, above := range append(WithData(), Recording) {
 		if _, err := os.Lstat(filepath.Join(d.path, name.String()+above.Ext()+Hold.Ext())); !errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +64,7 @@ func (d *Directory) IsHeld(name Name) bool {
 	return false
 }
 
-// Has asks the disk whether the file is there: finished, unfinished or damaged.
+// Has reports whether the file exists on disk: finished, unfinished or damaged.
 func (d *Directory) Has(name Name) bool {
 	for _, s := range [...]State{Finished, Recording, Damaged, Zstd, Gzip} {
 		if _, err := os.Lstat(filepath.Join(d.path, name.String()+s.Ext())); err == nil {
@@ -74,7 +74,7 @@ func (d *Directory) Has(name Name) bool {
 	return false
 }
 
-// Held returns the names that are held, of files that are there or not.
+// Held returns the names that are held, even if the files do not exist any more.
 func (d *Directory) Held() (names []Name) {
 	for f := range d.All() {
 		if f.Held {
@@ -85,9 +85,9 @@ func (d *Directory) Held() (names []Name) {
 	return names
 }
 
-// Since returns the names of the files that hold what came since a time by the
-// recorder's clock, unfinished ones too, in the order of their interfaces, lanes
-// and sequence numbers. A file reaches up to the begin of the one after it.
+// Since returns the names of the files, unfinished ones included, that hold packets from the time t
+// on by the recorder's clock, sorted by interface, lane and sequence number. A file is taken to
+// reach up to the begin of the next one.
 func (d *Directory) Since(t time.Time) (names []Name) {
 	var all []Name
 	for f := range d.All() {
@@ -98,7 +98,7 @@ func (d *Directory) Since(t time.Time) (names []Name) {
 	slices.SortFunc(all, compareNames)
 	for i, n := range all {
 		last := i+1 == len(all) || all[i+1].Of() != n.Of()
-		// Names have whole seconds: the next file may begin up to one later.
+		// Names have whole seconds: the next file may begin up to one second later.
 		if last || all[i+1].Start.Add(time.Second).After(t) {
 			names = append(names, n)
 		}
@@ -106,8 +106,7 @@ func (d *Directory) Since(t time.Time) (names []Name) {
 	return names
 }
 
-// Partials returns the names of the files that a recorder writes or has left
-// unfinished, in the order of their names.
+// Partials returns the names of unfinished files, sorted by name.
 func (d *Directory) Partials() (names []Name) {
 	for f := range d.All() {
 		if f.Is(Recording) {
@@ -118,7 +117,7 @@ func (d *Directory) Partials() (names []Name) {
 	return names
 }
 
-// compareNames orders names by interface, lane and sequence number.
+// compareNames sorts by interface, lane and sequence number.
 func compareNames(a, b Name) int {
 	return cmp.Or(strings.Compare(a.Interface, b.Interface), cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Sequence, b.Sequence))
 }

@@ -4,8 +4,8 @@ package store
 
 import "os"
 
-// NextHole finds none: these systems do not tell.
+// NextHole finds none: these systems have no SEEK_HOLE.
 func NextHole(_ *os.File, _, size int64) int64 { return size }
 
-// SeekHole finds none: these systems do not tell.
+// SeekHole finds none: these systems have no SEEK_HOLE.
 func SeekHole(_ *os.File, _, size int64) int64 { return size }

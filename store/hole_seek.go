@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NextHole returns where the file's first hole at or after the offset begins;
-// its size if there is none, or none can be found.
+// NextHole returns where the file's first hole at or after the offset begins, or size if there is
+// none or holes can't be found.
 func NextHole(h *os.File, off, size int64) int64 {
 	hole, err := unix.Seek(int(h.Fd()), off, unix.SEEK_HOLE)
 	if err != nil || hole > size {

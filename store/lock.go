@@ -11,40 +11,38 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/internal/hint"
+
+	"golang.org/x/sys/unix"
 )
 
-// LockName is the file that says that a directory is in use. Its name does not
-// parse as a capture file's.
+// LockName is the name of the lock file of a directory. It does not parse as a capture file's.
 const LockName = ".capd.lock"
 
 // DefaultFileMode is the mode of the files that capd makes in a directory.
 const DefaultFileMode = 0o640
 
-// How often, and after which pause, a lock that another holds is tried again.
+// A lock that another process holds is tried lockTries times, with a pause between the tries.
 const (
 	lockTries = 20
 	lockPause = 10 * time.Millisecond
 )
 
-// A Lock keeps other recorders out of a directory, until it is released or the
-// process ends, however it ends.
+// A Lock keeps other recorders out of a directory until it is released or the process ends, even by
+// a crash.
 type Lock struct{ file *os.File }
 
-// ErrInUse is what LockDirectory's error wraps when another process records
-// into the directory.
+// ErrInUse is wrapped by LockDirectory's error when another process records into the directory.
 var ErrInUse = hint.New("another capd records here", "two recorders need two directories")
 
-// LockDirectory takes the directory for this process alone.
+// LockDirectory reserves the directory for this process.
 func LockDirectory(dir string) (*Lock, error) {
 	h, err := openLock(dir)
 	if err != nil {
 		return nil, &UnfitError{fmt.Errorf("lock directory: %w", err)}
 	}
 	err = unix.Flock(int(h.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	for range lockTries { // InUse of another process has it for a moment
+	for range lockTries { // InUse of another process may hold the lock for a moment
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			break
 		}
@@ -67,9 +65,9 @@ func LockDirectory(dir string) (*Lock, error) {
 	return &Lock{h}, nil
 }
 
-// openLock opens the lock's file. What root makes here, as by a check before the
-// service's first start, belongs to the directory's owner: else that one could
-// not record. A link that is in its place is not followed.
+// openLock opens the lock file. If root creates it, as a check before the service's first start
+// does, it is given to the directory's owner, who otherwise could not lock the directory. A
+// symbolic link in its place is not followed.
 func openLock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, LockName)
 	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, DefaultFileMode)
@@ -81,7 +79,7 @@ func openLock(dir string) (*os.File, error) {
 	}
 	var owner unix.Stat_t
 	if err := unix.Stat(dir, &owner); err == nil {
-		// Refused where the owner is none of this user namespace, as in a container.
+		// Fails where the owner does not exist in this user namespace, as in a container.
 		_ = h.Chown(int(owner.Uid), int(owner.Gid))
 	}
 	return h, nil
@@ -95,15 +93,15 @@ func writePid(h *os.File) error {
 	return err
 }
 
-// InUse reports whether a process holds the directory's lock. It keeps nobody
-// from taking it. The error says why that can't be known.
+// InUse reports whether a process holds the directory's lock. Others can still take the lock
+// meanwhile. The error says why the answer is not known.
 func InUse(dir string) (bool, error) {
 	h, err := os.OpenFile(filepath.Join(dir, LockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("ask for the lock: %w", err)
+		return false, fmt.Errorf("test lock: %w", err)
 	}
 	defer h.Close()
 	err = unix.Flock(int(h.Fd()), unix.LOCK_SH|unix.LOCK_NB)
@@ -111,11 +109,11 @@ func InUse(dir string) (bool, error) {
 		return true, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("ask for the lock of %s: %w", dir, err)
+		return false, fmt.Errorf("test lock of %s: %w", dir, err)
 	}
 	return false, nil
 }
 
-// Release gives the directory back. The lock's file stays: to remove it would
-// race with the next holder.
+// Release gives the lock back. The lock file stays, because removing it would race with the next
+// holder.
 func (l *Lock) Release() error { return l.file.Close() }

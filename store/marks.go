@@ -20,45 +20,46 @@ import (
 
 // Names of the journals of marks. Neither parses as a capture file's.
 const (
-	// MarksName is the journal of a directory.
+	// MarksName is the name of a directory's journal of marks.
 	MarksName = ".capd-marks"
 
-	// oldHooksName is what capd wrote when the hook was the only step with a
-	// mark. It is taken over and removed.
+	// oldHooksName is the journal of older versions, in which only the hook had marks. Its content
+	// is converted, and it is removed.
 	oldHooksName = ".capd-hooks"
 
 	// hookStep is the step whose marks oldHooksName holds.
 	hookStep = "hook"
 )
 
-// maxMarkLine is the longest line of a journal in bytes; capd's are far shorter.
+// maxMarkLine is the longest line of a journal in bytes. Lines that capd writes are far shorter.
 const maxMarkLine = 16 << 10
 
-// marksSlack is how many lines are appended to a journal, beside one for each
-// file that it had, before it is worth writing it anew.
+// marksSlack is how many lines may be appended to a journal, in addition to one for each of its
+// files, before it is rewritten.
 const marksSlack = 1024
 
-// Marks remember which steps are done for the finished files of a directory,
-// over restarts. Steps that leave their trace in a file's name or beside it need
+// Marks store which steps are done for the finished files of a directory, over restarts. Steps
+// whose result is visible in the files' names need no marks. The methods may be called from any
+// goroutine.
 // none. The methods may be called from any goroutine.
-//
+// The package comment describes the format of the journal.
 // The package's comment has the format of the journal.
 type Marks struct {
 	path  string
-	steps []string // that have marks; bit i of markedFile.done is that of steps[i]
+	steps []string // steps that have marks; bit i of markedFile.done belongs to steps[i]
 
-	mu    sync.Mutex // guards what follows; never held while the disk works
+	mu    sync.Mutex // guards the fields below; never held during disk operations
 	files map[markKey]markedFile
-	kept  int // files when the journal was last written anew
-	lines int // appended since
+	kept  int // number of files when the journal was last rewritten
+	lines int // number of lines appended since then
 
-	io   sync.Mutex // guards the journal; taken before mu
+	io   sync.Mutex // guards the journal; locked before mu
 	file *os.File
-	torn bool // the last write failed: its line may be cut off
+	torn bool // the last write failed, so the last line may be incomplete
 }
 
-// A markKey is a Name as a key of maps: to spell the name would take longer than
-// all else, and retention asks for every file of a directory.
+// A markKey is a Name as a map key. Using the formatted name would be too slow: retention queries
+// every file of a directory.
 type markKey struct {
 	iface    string
 	start    int64 // seconds since 1970
@@ -73,17 +74,16 @@ func (k markKey) name() Name {
 	return Name{Interface: k.iface, Start: time.Unix(k.start, 0).UTC(), Sequence: k.sequence, Lane: k.lane, Format: k.format}
 }
 
-// maxMarkedSteps is how many steps the bits of a markedFile have room for.
+// maxMarkedSteps is the number of bits in markedFile.done.
 const maxMarkedSteps = 32
 
-// A markedFile is what is known of a file. Facts are kept until every step is
-// done.
+// A markedFile is what is known about a file. Facts are kept until every step is done.
 type markedFile struct {
 	done  uint32
 	facts *Facts
 }
 
-// Facts are what a hook is told of a file besides what its name says.
+// Facts are what a hook receives about a file in addition to its name.
 type Facts struct {
 	End         time.Time `json:"end"`
 	Packets     uint64    `json:"packets"`
@@ -94,8 +94,8 @@ type Facts struct {
 	Clean       bool      `json:"clean"`
 }
 
-// A markLine is a line of the journal: the first says which steps it knows, each
-// other one what is known of a file.
+// A markLine is a line of the journal: the first line lists the steps, each other line describes a
+// file.
 type markLine struct {
 	Steps []string `json:"steps,omitempty"`
 	File  string   `json:"file,omitempty"`
@@ -103,10 +103,9 @@ type markLine struct {
 	Facts *Facts   `json:"facts,omitempty"`
 }
 
-// OpenMarks reads a directory's journal and writes it anew, for the files that
-// are present. A step that the journal does not
-// know yet is for the files to come: it counts as done for those that are
-// present. The marks of steps that are not named are forgotten.
+// OpenMarks reads a directory's journal and rewrites it for the files that are present. A step that
+// the journal does not list is new, and counts as done for the present files. The marks of steps
+// that are not in steps are dropped.
 func OpenMarks(dir string, steps []string, present []Name) (*Marks, error) {
 	if len(steps) > maxMarkedSteps {
 		return nil, fmt.Errorf("marks of %d steps: more than %d", len(steps), maxMarkedSteps)
@@ -139,7 +138,7 @@ func OpenMarks(dir string, steps []string, present []Name) (*Marks, error) {
 	return m, nil
 }
 
-// RemoveMarks removes a directory's journal: no step has marks there any more.
+// RemoveMarks removes a directory's journal, because no step has marks any more.
 func RemoveMarks(dir string) error {
 	if err := removeSynced(dir, MarksName, oldHooksName); err != nil {
 		return fmt.Errorf("remove marks: %w", err)
@@ -147,7 +146,7 @@ func RemoveMarks(dir string) error {
 	return nil
 }
 
-// removeSynced removes files of a directory, for good, that may not be there.
+// removeSynced removes files of a directory, which need not exist, and syncs the directory.
 func removeSynced(dir string, names ...string) error {
 	removed := false
 	for _, name := range names {
@@ -164,7 +163,7 @@ func removeSynced(dir string, names ...string) error {
 	return SyncDirectory(dir)
 }
 
-// load reads the journals that are there and returns the steps that they know.
+// load reads the existing journals and returns the steps that they list.
 func (m *Marks) load(dir string) (known []string, err error) {
 	h, err := OpenRegular(m.path, os.O_RDONLY)
 	if err == nil {
@@ -174,7 +173,7 @@ func (m *Marks) load(dir string) (known []string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	// Both are there after a crash in between, or after an older version ran.
+	// Both journals exist after a crash during the conversion, or after an older version ran.
 	h, err = OpenRegular(filepath.Join(dir, oldHooksName), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return known, nil
@@ -186,10 +185,9 @@ func (m *Marks) load(dir string) (known []string, err error) {
 	return append(slices.Clip(known), hookStep), m.readOldHooks(h)
 }
 
-// read takes over the lines of a journal and returns the steps that it knows. It
-// passes over what is no line of its own: a crash may have cut one off. When the
-// first line is lost it knows all steps, so that a step is done twice rather
-// than never.
+// read reads the lines of a journal and returns the steps that it lists. It skips malformed lines:
+// a crash may have truncated one. If the first line is missing, all steps count as listed, because
+// doing a step twice is better than never.
 func (m *Marks) read(r io.Reader) (known []string, err error) {
 	known = m.steps
 	err = eachMarkLine(r, func(line []byte) {
@@ -215,7 +213,7 @@ func (m *Marks) read(r io.Reader) (known []string, err error) {
 	return known, err
 }
 
-// readOldHooks adds what an older version's journal says to what is known.
+// readOldHooks adds the content of an older version's journal.
 func (m *Marks) readOldHooks(r io.Reader) error {
 	hook := slices.Index(m.steps, hookStep)
 	return eachMarkLine(r, func(line []byte) {
@@ -258,7 +256,7 @@ func eachMarkLine(r io.Reader, f func(line []byte)) error {
 		}
 		for more := tooLong; more; {
 			if _, more, err = in.ReadLine(); err != nil {
-				break // met again above
+				break // ReadLine will return the error again
 			}
 		}
 	}
@@ -273,15 +271,15 @@ func (m *Marks) Done(file Name, step string) bool {
 	return i >= 0 && m.files[keyOf(file)].done&(1<<i) != 0
 }
 
-// Facts returns what is known of a file for which a step is not done, or nil.
+// Facts returns what is known about a file for which a step is not done, or nil.
 func (m *Marks) Facts(file Name) *Facts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.files[keyOf(file)].facts
 }
 
-// SetFacts notes a file's facts until all steps are done for it. They are not
-// synced: a power failure may lose them, and the steps are still done.
+// SetFacts stores a file's facts until all steps are done for it. They are not synced: if a power
+// failure loses them, the steps are done without them.
 func (m *Marks) SetFacts(file Name, facts Facts) error {
 	m.io.Lock()
 	defer m.io.Unlock()
@@ -293,8 +291,8 @@ func (m *Marks) SetFacts(file Name, facts Facts) error {
 	return m.append(file, f)
 }
 
-// SetDone notes, on the disk, that the step is done for the file. With an error
-// it is noted in memory all the same.
+// SetDone stores on disk that the step is done for the file. After an error it is still stored in
+// memory.
 func (m *Marks) SetDone(file Name, step string) error {
 	m.io.Lock()
 	defer m.io.Unlock()
@@ -319,11 +317,10 @@ func (m *Marks) at(file Name) markedFile {
 	return m.files[keyOf(file)]
 }
 
-// all is the done of a file for which every step is.
+// all is the value of markedFile.done when every step is done.
 func (m *Marks) all() uint32 { return uint32(1<<len(m.steps) - 1) }
 
-// append notes what is known of the file in memory, whether the disk takes it or
-// not.
+// append stores what is known about the file, in memory even if the disk fails.
 func (m *Marks) append(file Name, f markedFile) error {
 	m.mu.Lock()
 	m.files[keyOf(file)] = f
@@ -351,14 +348,14 @@ func (m *Marks) line(file Name, f markedFile) markLine {
 	return l
 }
 
-// Bloated reports whether the journal is worth writing anew, by Compact.
+// Bloated reports whether the journal should be rewritten by Compact.
 func (m *Marks) Bloated() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.lines > m.kept+marksSlack
 }
 
-// Compact writes the journal anew and forgets the files that are not present.
+// Compact rewrites the journal without the files that are not present.
 func (m *Marks) Compact(present func(file Name) bool) error {
 	m.io.Lock()
 	defer m.io.Unlock()
@@ -383,13 +380,13 @@ func (m *Marks) Compact(present func(file Name) bool) error {
 	return SyncDirectory(filepath.Dir(m.path))
 }
 
-// keep forgets files that are not present and returns the journal of the others.
-// The caller holds io, so that no file comes meanwhile.
+// keep drops files that are not present and returns the journal of the others. The caller holds io,
+// so that no file is added meanwhile.
 func (m *Marks) keep(present func(file Name) bool) []byte {
 	m.mu.Lock()
 	files := slices.Collect(maps.Keys(m.files))
 	m.mu.Unlock()
-	gone := slices.DeleteFunc(files, func(k markKey) bool { return present(k.name()) }) // which may wait for locks of its own
+	gone := slices.DeleteFunc(files, func(k markKey) bool { return present(k.name()) }) // mu is not held: present may wait for other locks
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, file := range gone {
@@ -397,7 +394,7 @@ func (m *Marks) keep(present func(file Name) bool) []byte {
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	_ = enc.Encode(markLine{Steps: m.steps}) // a buffer takes all, and a line has nothing that JSON has not
+	_ = enc.Encode(markLine{Steps: m.steps}) // never fails: a buffer accepts everything, and all types can be encoded
 	for file, f := range m.files {
 		_ = enc.Encode(m.line(file.name(), f))
 	}
@@ -405,7 +402,7 @@ func (m *Marks) keep(present func(file Name) bool) []byte {
 	return b.Bytes()
 }
 
-// Close closes the journal. What is known stays in memory.
+// Close closes the journal. Marks in memory can still be queried.
 func (m *Marks) Close() error {
 	m.io.Lock()
 	defer m.io.Unlock()

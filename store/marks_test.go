@@ -18,13 +18,13 @@ import (
 
 var markSteps = []string{"hook", "upload"}
 
-// markedName is the name of the i-th finished file.
+// markedName returns the name of the i-th finished file.
 func markedName(i int) Name {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(time.Duration(i) * time.Minute)
 	return Name{Interface: "eth0", Start: start, Sequence: uint64(i), Format: pcap.PCAP}
 }
 
-// markedNames are those of the first n files.
+// markedNames returns the names of the first n files.
 func markedNames(n int) (all []Name) {
 	for i := range n {
 		all = append(all, markedName(i))
@@ -51,7 +51,8 @@ func noError(t testing.TB, errs ...error) {
 
 var someFacts = Facts{Packets: 7, Reason: "size", Clean: true, End: time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC)}
 
-// TestMarksOutlastTears cuts the journal at many places, as a crash may.
+// TestMarksOutlastTears: the journal is readable after it was truncated anywhere, as a crash may
+// do.
 func TestMarksOutlastTears(t *testing.T) {
 	dir := t.TempDir()
 	steps := []string{"hook"}
@@ -61,12 +62,12 @@ func TestMarksOutlastTears(t *testing.T) {
 	path := filepath.Join(dir, MarksName)
 	whole, err := os.ReadFile(path)
 	noError(t, err)
-	for cut := 0; cut <= len(whole); cut += 1 + len(whole)/60 { // each syncs the disk
+	for cut := 0; cut <= len(whole); cut += 1 + len(whole)/60 { // each iteration syncs the disk
 		noError(t, os.WriteFile(path, whole[:cut], 0o600))
 		m := openMarks(t, dir, steps, markedNames(3))
-		lines := bytes.Count(whole[:cut], []byte("\n")) - 1 // of files
+		lines := bytes.Count(whole[:cut], []byte("\n")) - 1 // lines about files
 		if bytes.HasPrefix(whole[cut:], []byte("\n")) {
-			lines++ // only the line's end is missing
+			lines++ // only the newline is missing
 		}
 		if m.Done(a, "hook") != (lines >= 2) || m.Done(b, "hook") || m.Done(c, "hook") != (lines >= 4) || (m.Facts(b) != nil) != (lines >= 3) {
 			t.Errorf("cut at %d, after %d lines: %+v", cut, lines, m.files)
@@ -74,7 +75,7 @@ func TestMarksOutlastTears(t *testing.T) {
 		if f := m.Facts(b); f != nil && *f != someFacts {
 			t.Errorf("facts %+v, want %+v", *f, someFacts)
 		}
-		// What is written behind a torn line counts.
+		// Lines that are written after an incomplete line are valid.
 		noError(t, m.SetDone(b, "hook"), m.Close())
 		m = openMarks(t, dir, steps, markedNames(2))
 		if !m.Done(b, "hook") || m.Done(c, "hook") {
@@ -86,7 +87,7 @@ func TestMarksOutlastTears(t *testing.T) {
 
 func TestMarksStayShort(t *testing.T) {
 	m := openMarks(t, t.TempDir(), markSteps, nil)
-	m.file.Close() // a journal that can't be written works on in memory
+	m.file.Close() // without its file, the journal still works in memory
 	if err := m.SetDone(markedName(0), "hook"); err == nil || !m.torn || !m.Done(markedName(0), "hook") {
 		t.Errorf("error %v, torn %v", err, m.torn)
 	}
@@ -104,7 +105,8 @@ func TestMarksStayShort(t *testing.T) {
 	}
 }
 
-// TestMarksOfSteps sets, adds and removes steps: a new one is for files to come.
+// TestMarksOfSteps adds and removes steps: a new step applies only to files that are finished
+// later.
 func TestMarksOfSteps(t *testing.T) {
 	dir := t.TempDir()
 	expect := func(m *Marks, want string) {
@@ -143,8 +145,8 @@ func TestMarksOfSteps(t *testing.T) {
 	expect(m, "0 hook 0 upload")
 }
 
-// TestOldHooksAreTakenOver meets the journal of an older version, and both after
-// a crash in between.
+// TestOldHooksAreTakenOver: an older version's journal is converted, also if both journals exist
+// after a crash.
 func TestOldHooksAreTakenOver(t *testing.T) {
 	dir := t.TempDir()
 	old := filepath.Join(dir, oldHooksName)
@@ -178,8 +180,8 @@ func TestOldHooksAreTakenOver(t *testing.T) {
 	}
 }
 
-// FuzzMarks reads any bytes as both journals: nothing but capture files gets in,
-// and what is known reads back.
+// FuzzMarks reads any bytes as both journals: only names of capture files are accepted, and what
+// was read survives rewriting.
 func FuzzMarks(f *testing.F) {
 	name := markedName(1).String()
 	for _, s := range []string{

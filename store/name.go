@@ -1,23 +1,22 @@
-// Package store is a directory of recordings: the names of its files and the
-// states that the names tell, what is in it, its lock and its space, and the
-// operations on files that every system does in its own way.
+// Package store manages directories of recordings: the names of files and the states that they
+// express, the files in a directory, its lock and its disk space, and file operations that differ
+// between systems.
 //
-// What is done with finished files leaves marks in the directory's journal,
-// .capd-marks (see Marks). It has a JSON object on each line. The first says
-// which steps have marks; each other one has all that is known of a file, and
-// the last line of a file counts:
+// Steps that are done with finished files are recorded as marks in the directory's journal,
+// .capd-marks (see Marks). Each line is a JSON object. The first line lists the steps that have
+// marks. Each other line holds everything that is known about one file; the last line about a file
+// applies:
 //
 //	{"steps":["hook"]}
 //	{"file":"eth0-20260102T030405Z-000017.pcap","facts":{"end":"2026-01-02T04:04:05Z","packets":10, ...}}
 //	{"file":"eth0-20260102T030405Z-000017.pcap","done":["hook"]}
 //
-// A line is appended when a file is finished, not synced, and when a step is
-// done, synced. A write that failed may have left a part of a line: the next one
-// begins with a newline, and lines that can't be read are passed over. Now and
-// then the journal is written anew for the files that are still there: into
-// .capd-marks.tmp, which is synced, renamed, and followed by a sync of the
-// directory. The .capd-hooks of older versions, lines with "file", "done":true
-// and "facts", becomes the marks of the step "hook" and is removed after that.
+// A line is appended when a file is finished, without a sync, and when a step is done, with a sync.
+// A failed write may leave a partial line: the next write begins with a newline, and malformed
+// lines are skipped. From time to time the journal is rewritten with only the files that still
+// exist: to .capd-marks.tmp, which is synced and renamed, followed by a sync of the directory.
+// Older versions wrote .capd-hooks, with the fields "file", "done":true and "facts" in each line; it
+// is converted to marks of the step "hook" and then removed.
 package store
 
 import (
@@ -30,23 +29,23 @@ import (
 	"capd/pcap"
 )
 
-// stamp is how a name writes the time from which its file holds every frame.
+// stamp is the format of the time in a name. The file holds every frame from that time on.
 const stamp = "20060102T150405Z"
 
 // A Name is the name of a capture file, such as
 // eth0-20260102T030405Z-000017.pcap, or ...-000017.2.pcap of a second lane.
 type Name struct {
-	Interface string    // as the system spells it; escaped in the file's name
+	Interface string    // the system's name for it; escaped in the file's name
 	Start     time.Time // the file holds every frame from here on; whole seconds, UTC
-	Sequence  uint64    // rises by one a file of this interface and lane, over restarts too
-	Lane      int       // from 1, of an interface that is recorded into several files at once; 0: into one
+	Sequence  uint64    // increases by one with each file of this interface and lane, over restarts too
+	Lane      int       // from 1 if the interface is recorded into several files at once; else 0
 	Format    pcap.Format
 }
 
-// Of returns the lane whose files the sequence number counts.
+// Of returns the lane of the file.
 func (n Name) Of() Lane { return Lane{n.Interface, n.Lane} }
 
-// A Lane is what has a sequence of its own.
+// A Lane is one sequence of files: an interface, or one of its rings if it has several.
 type Lane struct {
 	Interface string
 	Number    int // see Name
@@ -61,10 +60,10 @@ func (n Name) String() string {
 	return fmt.Sprintf("%s-%s-%06d%s%s", escape(n.Interface), n.Start.UTC().Format(stamp), n.Sequence, lane, n.Format.Ext())
 }
 
-// ParseName is the inverse of Name.String: it accepts what String writes and
-// nothing else, so that no foreign file is ever taken for one of capd's.
+// ParseName is the inverse of Name.String. It accepts only what String produces, so that a foreign
+// file is never treated as a capture file.
 func ParseName(s string) (Name, error) {
-	fail := func(why string) (Name, error) { return Name{}, fmt.Errorf("file name %q: %s", s, why) }
+	fail := func(reason string) (Name, error) { return Name{}, fmt.Errorf("file name %q: %s", s, reason) }
 	var n Name
 	ext := filepath.Ext(s)
 	switch ext {
@@ -73,7 +72,7 @@ func ParseName(s string) (Name, error) {
 	case pcap.PCAPNG.Ext():
 		n.Format = pcap.PCAPNG
 	default:
-		return fail("not a capture file of capd's: it ends in neither .pcap nor .pcapng")
+		return fail("not a capture file of capd: ends in neither .pcap nor .pcapng")
 	}
 	rest := strings.TrimSuffix(s, ext)
 	head, sequence, ok := cutLast(rest, "-")
@@ -112,9 +111,8 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// escape writes bytes that a shell, a file system or another system's tools
-// could take amiss as %XX. A name never starts with a dot, which hides a file,
-// or a dash, which looks like an option.
+// escape replaces bytes that a shell, a file system or another system's tools could misinterpret by
+// %XX. A name never starts with a dot, which hides a file, or a dash, which looks like an option.
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

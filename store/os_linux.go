@@ -8,30 +8,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenDirect opens a file whose writes go past the page cache.
+// OpenDirect opens a file whose writes bypass the page cache.
 func OpenDirect(path string, flags int, mode fs.FileMode) (*os.File, error) {
 	return os.OpenFile(path, flags|unix.O_DIRECT, mode)
 }
 
-// RefusesDirect reports whether an error of OpenDirect says that the file system
-// has no O_DIRECT (open(2)).
+// RefusesDirect reports whether an error of OpenDirect means that the file system has no O_DIRECT
+// (open(2)).
 func RefusesDirect(err error) bool { return errors.Is(err, unix.EINVAL) }
 
-// Preallocate reserves n bytes of space from the offset on without changing the
-// file's size, so that a reader never meets the zeros.
+// Preallocate reserves n bytes of space from the offset on. It does not change the file's size, so
+// that a reader never sees the reserved zeros.
 func Preallocate(f *os.File, off, n int64) error {
 	return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, off, n)
 }
 
-// StartWrite begins to write n bytes from the offset on to the disk, to the
-// file's end if n is 0, and does not wait for it.
+// StartWrite starts writing n bytes from the offset on to the disk, or up to the file's end if n is
+// 0. It does not wait.
 func StartWrite(f *os.File, off, n int64) error {
 	return ignoreRefusal(unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE))
 }
 
-// WriteThrough waits until n bytes from the offset on are on the disk, and drops
-// them from the page cache. Without that the cache fills, evicts what other
-// programs use, and stalls writers when it is full.
+// WriteThrough waits until n bytes from the offset on are on the disk, and drops them from the page
+// cache. Otherwise the cache would fill, evict the pages of other programs, and stall writers when
+// it is full.
 func WriteThrough(f *os.File, off, n int64) error {
 	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 	if err := ignoreRefusal(unix.SyncFileRange(int(f.Fd()), off, n, wait)); err != nil {
@@ -41,7 +41,8 @@ func WriteThrough(f *os.File, off, n int64) error {
 	return nil
 }
 
-// ignoreRefusal returns nil for the errors of file systems that can't do it.
+// ignoreRefusal returns nil for errors that mean that the file system does not support the
+// operation.
 func ignoreRefusal(err error) error {
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
@@ -49,8 +50,8 @@ func ignoreRefusal(err error) error {
 	return err
 }
 
-// DropCache drops n bytes from the offset on from the page cache, up to the
-// file's end if n is 0. It is advice: what is not on the disk yet stays.
+// DropCache drops n bytes from the offset on from the page cache, or up to the file's end if n is
+// 0. Pages that are not on the disk yet stay.
 func DropCache(f *os.File, off, n int64) { _ = unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED) }
 
 // SyncData waits until the file's bytes and size are on the disk.
@@ -62,8 +63,8 @@ func SyncData(f *os.File) error {
 	}
 }
 
-// Rename gives a file another name and never replaces a file. The error wraps
-// fs.ErrExist where the name is taken.
+// Rename renames a file and never replaces another one. The error wraps fs.ErrExist if the name is
+// taken.
 func Rename(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {

@@ -8,16 +8,16 @@ import (
 	"os"
 )
 
-// OpenDirect is refused: OpenBSD has no O_DIRECT, and on FreeBSD and NetBSD it
-// is a hint, whose effect on writes is not measured.
+// OpenDirect is not supported: OpenBSD has no O_DIRECT, and on FreeBSD and NetBSD it is a hint
+// whose effect on writes was not measured.
 func OpenDirect(string, int, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
 
-// RefusesDirect reports whether an error of OpenDirect says that the file system
-// can't write past the page cache.
+// RefusesDirect reports whether an error of OpenDirect means that the file system can't bypass the
+// page cache.
 func RefusesDirect(err error) bool { return errors.Is(err, errors.ErrUnsupported) }
 
-// Preallocate is refused: posix_fallocate(2), which FreeBSD and NetBSD have,
-// makes the file longer at once, and its readers would meet zeros.
+// Preallocate is not supported: posix_fallocate(2), which FreeBSD and NetBSD have, extends the
+// file's size, so that readers would see zeros.
 func Preallocate(*os.File, int64, int64) error { return errors.ErrUnsupported }
 
 // StartWrite does nothing: the system has no call for it.
@@ -32,6 +32,6 @@ func DropCache(*os.File, int64, int64) {}
 // SyncData waits until the file's bytes and size are on the disk.
 func SyncData(f *os.File) error { return f.Sync() }
 
-// Rename gives a file another name and never replaces a file. The error wraps
-// fs.ErrExist where the name is taken.
+// Rename renames a file and never replaces another one. The error wraps fs.ErrExist if the name is
+// taken.
 func Rename(from, to string) error { return renameChecked(from, to) }

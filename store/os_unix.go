@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renameChecked renames where the system can't refuse to replace by itself.
-// The directory's lock keeps others of ours from coming in between.
+// renameChecked is Rename where the system has no rename that refuses to replace. The directory's
+// lock keeps other processes of capd from creating the name in between.
 func renameChecked(from, to string) error {
 	if _, err := os.Lstat(to); err == nil {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: fs.ErrExist}
@@ -17,8 +17,8 @@ func renameChecked(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// SyncDirectory writes the directory's entries to the disk, such as those of
-// files that were made, renamed or removed in it.
+// SyncDirectory writes the directory's entries to the disk, such as those of files that were
+// created, renamed or removed.
 func SyncDirectory(dir string) error {
 	h, err := os.Open(dir)
 	if err != nil {
@@ -27,8 +27,8 @@ func SyncDirectory(dir string) error {
 	return errors.Join(h.Sync(), h.Close())
 }
 
-// OpenRegular opens a file that is no link, no device and no directory, and
-// never waits for a pipe's other end.
+// OpenRegular opens a regular file. It fails on links, devices and directories, and never waits for
+// the other end of a pipe.
 func OpenRegular(path string, flags int) (*os.File, error) {
 	h, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {

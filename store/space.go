@@ -11,19 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Space describes a directory's file system.
+// A Space describes the file system of a directory.
 type Space struct {
-	FileSystem string // such as ext4; or the number of an unknown type
-	Direct     bool   // files can be written past the page cache
+	FileSystem string // such as ext4; the magic number of an unknown type
+	Direct     bool   // files can be written with O_DIRECT
 	Free       uint64 // bytes that an ordinary user may still write
 	Total      uint64 // bytes
-	FreeFiles  uint64 // files that an ordinary user may still make; see Files
-	Files      uint64 // files that there can be; 0 where the file system has no such limit
+	FreeFiles  uint64 // files that an ordinary user may still create; see Files
+	Files      uint64 // limit for the number of files; 0: the file system has no such limit
 }
 
-// Prove does in the directory all that recording does: create, write, rename,
-// delete. A missing directory is created, if its parent exists. The error is an
-// *UnfitError.
+// Prove tries in the directory everything that recording does: create, write, rename, delete. It
+// creates a missing directory if the parent exists. The error is an *UnfitError.
 func Prove(dir string, mode fs.FileMode) (Space, error) {
 	s, err := prove(dir, mode)
 	if err != nil {
@@ -78,19 +77,18 @@ func proveFile(dir string, mode fs.FileMode) (direct bool, err error) {
 	return direct, os.Remove(moved)
 }
 
-// pageSize is what O_DIRECT wants of addresses, lengths and offsets, in bytes: the
+// pageSize is the alignment in bytes that O_DIRECT requires of addresses, lengths and offsets: the
 // largest logical block size in use.
 const pageSize = 4096
 
-// alignedPage returns a page of zeros at an address that O_DIRECT takes.
+// alignedPage returns a page of zeros at an address that is aligned for O_DIRECT.
 func alignedPage() []byte {
 	mem := make([]byte, 2*pageSize)
 	skip := int(-uintptr(unsafe.Pointer(&mem[0])) % pageSize)
 	return mem[skip : skip+pageSize : skip+pageSize]
 }
 
-// FreeSpace describes the directory's file system, without what only Prove
-// finds out by writing.
+// FreeSpace describes the directory's file system, without the fields for which Prove has to write.
 func FreeSpace(dir string) (Space, error) {
 	s, err := space(dir)
 	if err != nil {

@@ -5,36 +5,35 @@ import (
 	"strings"
 )
 
-// A State says in what form a capture file is in its directory. What stands
-// behind the file's name says which.
+// A State is the form in which a capture file exists in its directory. The suffix of the file's
+// name expresses it.
 type State uint8
 
 // States.
 const (
 	Finished  State = iota // NAME: whole and on the disk
-	Recording              // NAME.partial: not finished, by a recorder that runs or by one that did not end in order
-	Damaged                // NAME.damaged: corrupt in the middle, kept as it was found
+	Recording              // NAME.partial: not finished; a recorder is writing it or was interrupted
+	Damaged                // NAME.damaged: corrupt in the middle, kept unchanged
 	Zstd                   // NAME.zst: finished and compressed
-	Gzip                   // NAME.gz: the same
+	Gzip                   // NAME.gz: finished and compressed
 	Packing                // NAME.zst.tmp, NAME.gz.tmp: a compressed file that is not verified yet
 	Deleting               // NAME.deleting, NAME.zst.deleting: a large file that is deleted step by step
-	Hold                   // NAME.hold: an empty file that keeps NAME, in whatever form, from being deleted
-	Foreign                // anything else behind a name of capd's: it uses the sequence number, and is left alone
+	Hold                   // NAME.hold: an empty file that protects NAME, in any state, from being deleted
+	Foreign                // any other suffix to a capture file's name: occupies the sequence number, and is left alone
 	numStates
 )
 
-// Ends of names that are written in several places.
+// Suffixes that are used in several places.
 const (
 	Partial    = ".partial"
 	DamagedExt = ".damaged"
 )
 
-// table is the one place that knows what may stand behind the name of a
-// finished file.
+// table lists all suffixes that the name of a finished file may have.
 var table = [numStates]struct {
 	ext   string
-	data  bool    // a reader finds whole packets in it
-	above []State // that may stand before this end of a name, beside Finished
+	data  bool    // readers find whole packets in it
+	above []State // states whose suffix may precede this one, besides Finished
 }{
 	Finished:  {"", true, nil},
 	Recording: {Partial, false, nil},
@@ -46,20 +45,18 @@ var table = [numStates]struct {
 	Hold:      {".hold", false, []State{Zstd, Gzip, Recording, Damaged}},
 }
 
-// Ext returns what stands behind the name of a finished file in this state, with
-// its dot.
+// Ext returns the suffix, with its dot, that this state adds to the name of a finished file.
 func (s State) Ext() string { return table[s].ext }
 
-// HasData reports whether a file in this state is finished: a reader finds whole
-// packets in it.
+// HasData reports whether a file in this state is finished, so that readers find whole packets in
+// it.
 func (s State) HasData() bool { return table[s].data }
 
-// WithData are the states of finished files, that of one that is not compressed
-// first.
+// WithData returns the states of finished files, the uncompressed one first.
 func WithData() []State { return []State{Finished, Zstd, Gzip} }
 
-// Cut cuts what stands behind the name of a finished file, whoever's it is, and
-// returns the state that this says. It looks at the last end alone.
+// Cut removes the last suffix of a state from a path, which need not be that of a capture file. It
+// returns the rest and the state.
 func Cut(path string) (finished string, s State) {
 	ext := filepath.Ext(path)
 	for s := Recording; s < Foreign; s++ {
@@ -70,8 +67,7 @@ func Cut(path string) (finished string, s State) {
 	return path, Finished
 }
 
-// Parse parses the name of a file in a directory, in any of its states. Base
-// names it without the directory.
+// Parse parses the base name of a file in any of its states.
 func Parse(base string) (Name, State, error) {
 	n, err := ParseName(base)
 	if err == nil {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"capd/pcap"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/pcap"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +33,7 @@ func TestLock(t *testing.T) {
 	l.Release()
 }
 
-// TestInUse: to ask for the lock tells who has it, and keeps nobody out.
+// TestInUse: InUse reports who holds the lock, and does not keep others from taking it.
 func TestInUse(t *testing.T) {
 	dir := t.TempDir()
 	asked := func(want bool) {
@@ -49,7 +50,7 @@ func TestInUse(t *testing.T) {
 	asked(true)
 	l.Release()
 	asked(false)
-	asker, err := os.Open(filepath.Join(dir, LockName)) // as InUse has it for a moment
+	asker, err := os.Open(filepath.Join(dir, LockName)) // as InUse does for a moment
 	if err := errors.Join(err, unix.Flock(int(asker.Fd()), unix.LOCK_SH)); err != nil {
 		t.Fatal(err)
 	}
@@ -65,12 +66,12 @@ func TestInUse(t *testing.T) {
 	<-locked
 	asker.Close()
 	if err := <-locked; err != nil {
-		t.Errorf("while somebody asks: %v", err)
+		t.Errorf("while InUse has the lock: %v", err)
 	}
 }
 
-// TestLockOfRoot: what root's check leaves does not keep the directory's owner
-// out, and root follows no link that is there.
+// TestLockOfRoot: a lock file that root created does not keep the directory's owner out, and root does
+// not follow a link in its place.
 func TestLockOfRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root gives files to others")
@@ -118,8 +119,7 @@ func TestProve(t *testing.T) {
 	}
 }
 
-// TestContentsOfAllStates: a sequence number is in use in whatever state its
-// file is.
+// TestContentsOfAllStates: a file occupies its sequence number in every state.
 func TestContentsOfAllStates(t *testing.T) {
 	for _, c := range []struct {
 		state string

@@ -1,18 +1,19 @@
 package writer
 
 import (
-	"capd/store"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"capd/store"
+
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkFloor is what the kernel alone takes of a processor to write 1 MiB
-// with O_DIRECT: on and on into one file, or each into a file of its own that
-// is made, synced and renamed, which is the least that BenchmarkRotate can do.
+// BenchmarkFloor measures the processor time that the kernel alone needs to write 1 MiB with
+// O_DIRECT: either continuously into one file, or each MiB into a file of its own that is created,
+// synced and renamed. The second case is the lower bound for BenchmarkRotate.
 func BenchmarkFloor(b *testing.B) {
 	const size = 1 << 20
 	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)

@@ -1,19 +1,20 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
-// BenchmarkWrite is the recorder's side: encode, chunk hand-over, and the wait
-// for the disk where it is the slower of the two. One operation is a packet.
+// BenchmarkWrite measures the recorder's side: encoding, handing chunks to the disk, and waiting
+// for the disk when it is the slower of the two. One operation is one packet.
 func BenchmarkWrite(b *testing.B) {
 	for _, size := range []int{64, 512, 1514} {
 		for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
@@ -26,7 +27,7 @@ func BenchmarkWrite(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				// Frames lie in a ring of 128 MiB: none is in the processor's cache.
+				// The ring is 128 MiB, so that no frame is in the processor's cache.
 				ring := make([]byte, 128<<20)
 				pkts := make([]pcap.Packet, 64)
 				now := time.Now()
@@ -51,7 +52,7 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
-// BenchmarkRotate is a file of 1 MiB, from its creation to its final name.
+// BenchmarkRotate measures a 1 MiB file from its creation to its rename.
 func BenchmarkRotate(b *testing.B) {
 	w, err := New(Options{
 		Directory: b.TempDir(), RotateSize: 1 << 20, ChunkSize: 4 << 20, PoolSize: 64 << 20,
@@ -91,7 +92,7 @@ func manyFiles(b *testing.B) string {
 	return dir
 }
 
-// BenchmarkReadContents is what a start does in a directory of 100,000 files.
+// BenchmarkReadContents measures the listing at startup of a directory with 100,000 files.
 func BenchmarkReadContents(b *testing.B) {
 	dir := manyFiles(b)
 	for b.Loop() {
@@ -101,8 +102,8 @@ func BenchmarkReadContents(b *testing.B) {
 	}
 }
 
-// BenchmarkRotateAmong is a small file, from its creation to its final name,
-// alone in its directory and among 100,000 others.
+// BenchmarkRotateAmong measures a small file from its creation to its rename, in an empty directory
+// and in one with 100,000 other files.
 func BenchmarkRotateAmong(b *testing.B) {
 	for name, dir := range map[string]func(*testing.B) string{"0": func(b *testing.B) string { return b.TempDir() }, "100000": manyFiles} {
 		b.Run(name, func(b *testing.B) {

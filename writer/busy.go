@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// Busy returns for how long the disk has had the oldest of the calls that it
-// was given and has not returned; 0 while there is none. It may be called from
-// any goroutine.
+// Busy returns how long the oldest unfinished disk call has been running, or 0 if no call is
+// running. It may be called from any goroutine.
 func (w *Writer) Busy() time.Duration {
 	var longest time.Duration
 	for i := range w.disk.calls {
@@ -18,9 +17,9 @@ func (w *Writer) Busy() time.Duration {
 	return longest
 }
 
-// A call is what a goroutine of the disk does now.
+// A call records since when one of the disk's goroutines has been inside a call to the kernel.
 type call struct {
-	began atomic.Int64 // when, from the disk's epoch on; 0: it does nothing
+	began atomic.Int64 // start time, relative to the disk's epoch; 0: idle
 }
 
 func (d *disk) begin(c *call) { c.began.Store(max(int64(time.Since(d.epoch)), 1)) }

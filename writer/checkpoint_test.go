@@ -1,9 +1,6 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,11 +8,15 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
-// TestCheckpoints: a checkpoint says exactly what a file holds before its
-// offset, wherever in a batch a chunk was full, and a file that is salvaged
-// from there has as many packets as one that is read from its beginning.
+// TestCheckpoints: a checkpoint describes exactly what the file holds before its offset, at
+// whatever point of a batch the chunk became full. A salvage that starts at the checkpoint finds as
+// many packets as one that reads the file from its beginning.
 func TestCheckpoints(t *testing.T) {
 	t.Parallel()
 	for _, format := range bothFormats {
@@ -59,7 +60,7 @@ func TestCheckpoints(t *testing.T) {
 				r.verify(files)
 				mu.Lock()
 				defer mu.Unlock()
-				if len(lines) == 0 { // several that the disk reaches at once are one line
+				if len(lines) == 0 { // the disk merges checkpoints that it reaches at the same time into one line
 					t.Fatalf("%d checkpoints", len(lines))
 				}
 				for _, e := range lines {
@@ -70,8 +71,7 @@ func TestCheckpoints(t *testing.T) {
 	}
 }
 
-// checkCheckpoint compares a checkpoint with the file, and salvages the file from
-// it.
+// checkCheckpoint compares a checkpoint with the file, then salvages the file starting from it.
 func checkCheckpoint(t *testing.T, path string, e ledger.Entry) {
 	t.Helper()
 	h, err := os.Open(path)

@@ -7,34 +7,34 @@ import (
 	"time"
 )
 
-// align is what O_DIRECT wants of addresses, lengths and offsets, in bytes:
-// the largest logical block size in use.
+// align is the alignment in bytes that O_DIRECT requires of addresses, lengths and offsets: the
+// largest logical block size in use.
 const align = 4096
 
-// A chunk is the memory in which records of one file wait for the disk. The
-// recorder appends to it while the disk's goroutines write what is before: the
-// two touch different bytes.
+// A chunk is memory in which records of one file wait for the disk. The recorder appends to it
+// while the disk's goroutines write the bytes before the append position, so the two never touch
+// the same bytes.
 type chunk struct {
-	buf     []byte // page aligned; size bytes, and slack for a record that crosses the end
-	off     int64  // where buf[0] goes in the file
+	buf     []byte // page aligned; size bytes, plus slack for a record that crosses the end
+	off     int64  // file offset of buf[0]
 	fill    int    // bytes in use
-	flushed int    // of these, handed to the disk at a flush; always at a record's end
+	flushed int    // of these, submitted to the disk by a flush; always at a record's end
 	busy    sync.WaitGroup
-	flush   atomic.Bool // a flush is in the disk's hands: no second one may overtake it
+	flush   atomic.Bool // a flush is queued or being written: a second one must not overtake it
 }
 
-// A pool is a fixed number of chunks. The one that came back last is taken
-// first: its memory is still in the processor's caches.
+// A pool is a fixed number of chunks. The chunk that was returned last is reused first, because its
+// memory is still in the processor's caches.
 type pool struct {
-	free  chan struct{} // as many as there are idle chunks
+	free  chan struct{} // holds one element for each idle chunk
 	mu    sync.Mutex
 	idle  []*chunk
-	size  int // bytes of a chunk that go to the disk at once
+	size  int // bytes of a chunk that are written to the disk at once
 	count int
-	high  int // most chunks that were in use at a time
+	high  int // largest number of chunks that were in use at the same time
 	mem   [][]byte
-	stop  chan struct{}  // closed: no memory is to be touched any more
-	touch sync.WaitGroup // who does
+	stop  chan struct{}  // closed by close: prefault must not touch the memory any more
+	touch sync.WaitGroup // waits for prefault
 }
 
 // newPool maps count chunks of size bytes, each with slack.
@@ -49,28 +49,28 @@ func newPool(count, size, slack int) (*pool, error) {
 		p.mem = append(p.mem, mem)
 		p.put(&chunk{buf: buf})
 	}
-	// In the order in which they are taken.
+	// Chunks are reused from the end of the list, so prefault starts there too.
 	bufs := make([][]byte, 0, count)
 	for _, c := range slices.Backward(p.idle) {
 		bufs = append(bufs, c.buf[:size])
 	}
-	p.touch.Go(func() { p.touchAll(bufs) })
+	p.touch.Go(func() { p.prefault(bufs) })
 	return p, nil
 }
 
-// How many bytes are touched at a time, and how long after the pool was made
-// that begins: many are closed before, where interfaces come and go.
+// prefault touches touchStep bytes at a time, and starts touchDelay after the pool was made: where
+// interfaces come and go, many pools are closed before that.
 const (
 	touchStep  = 2 << 20
 	touchDelay = time.Second
 )
 
-// touchAll has the system give memory before it is needed. The first write to a
-// page costs as much as copying a few frames into it, and many times that where
-// the host of a virtual machine has to find memory too; and chunks are needed
-// just when the recorder is short of time. It takes a tenth of a processor, as
-// others may record meanwhile.
-func (p *pool) touchAll(bufs [][]byte) {
+// prefault has the system allocate the pages of the chunks before they are needed. The first write
+// to a page costs as much as copying a few frames into it, and many times that where the host of a
+// virtual machine has to find memory too. Without prefault, that cost arises exactly when the
+// recorder is short of time. It uses a tenth of one processor, so that other recorders are not
+// disturbed.
+func (p *pool) prefault(bufs [][]byte) {
 	pause := time.NewTimer(touchDelay)
 	defer pause.Stop()
 	for _, buf := range bufs {
@@ -82,14 +82,14 @@ func (p *pool) touchAll(bufs [][]byte) {
 			}
 			begin := time.Now()
 			if populate(part) != nil {
-				return // the first write will do
+				return // leave the rest to the first write
 			}
 			pause.Reset(9 * time.Since(begin))
 		}
 	}
 }
 
-// put returns a chunk that nobody reads any more.
+// put returns a chunk that is no longer in use.
 func (p *pool) put(c *chunk) {
 	c.off, c.fill, c.flushed = 0, 0, 0
 	p.mu.Lock()
@@ -98,7 +98,7 @@ func (p *pool) put(c *chunk) {
 	p.free <- struct{}{}
 }
 
-// take returns an idle chunk, to who has received from free.
+// take returns an idle chunk. The caller must have received from free before.
 func (p *pool) take() *chunk {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,8 +109,8 @@ func (p *pool) take() *chunk {
 	return c
 }
 
-// most returns how many chunks were in use at a time.
-func (p *pool) most() int {
+// maxInUse returns the largest number of chunks that were in use at the same time.
+func (p *pool) maxInUse() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.high

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resident returns how many of the chunk's pages the system has given (mincore(2)).
+// resident returns how many of the chunk's pages the system has allocated (mincore(2)).
 func resident(t *testing.T, mem []byte) int {
 	t.Helper()
 	pages := make([]byte, len(mem)/os.Getpagesize())
@@ -24,8 +24,8 @@ func resident(t *testing.T, mem []byte) int {
 	return bytes.Count(pages, []byte{1})
 }
 
-// TestPoolIsTouched shows that no chunk's first use waits for memory, and that
-// touching leaves alone what is in a chunk by then.
+// TestPoolIsTouched: the first use of a chunk does not wait for page faults, and prefaulting does
+// not change a chunk that is already in use.
 func TestPoolIsTouched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, err := newPool(3, 8<<20, 300<<10)
@@ -55,8 +55,8 @@ func TestPoolIsTouched(t *testing.T) {
 	})
 }
 
-// TestPoolClosesUntouched ends a pool before its memory is touched: nobody waits
-// for that, and nothing is touched any more.
+// TestPoolClosesUntouched: closing a pool before its memory was prefaulted does not wait, and the
+// memory is not touched afterwards.
 func TestPoolClosesUntouched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()

@@ -1,8 +1,6 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/store"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,10 +9,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"capd/ledger"
+	"capd/store"
 )
 
-// writers is how many operations of one recorder the disk works on at once.
-// With fewer, an O_DIRECT write's latency is not hidden.
+// writers is how many writes of one recorder run at the same time. With fewer, the latency of
+// O_DIRECT writes limits the throughput.
 const writers = 3
 
 // An operation writes bytes of a chunk to its file.
@@ -22,16 +23,16 @@ type operation struct {
 	file  *file
 	chunk *chunk
 	index int  // of the chunk in its file
-	from  int  // bytes of the chunk before this are on disk
+	from  int  // bytes of the chunk before this offset are already on disk
 	to    int  // end of the bytes to write
-	whole bool // nothing comes after: the chunk goes back to the pool
-	mark  mark // the last record's end at or before to
+	whole bool // no further write of this chunk follows: it goes back to the pool
+	mark  mark // the last end of a record at or before to
 
-	checkpoint *ledger.Checkpoint // what the file holds before the mark; nil: none is due there
+	checkpoint *ledger.Checkpoint // what the file holds before the mark; nil: no checkpoint is due
 }
 
-// A disk carries chunks to files in the background: the recorder hands over
-// and goes on. A few goroutines write, one finishes files in their order.
+// A disk writes chunks to files in the background, so that the recorder never waits for the disk.
+// Several goroutines write; one completes files in their order.
 type disk struct {
 	dir      string
 	mode     fs.FileMode
@@ -42,37 +43,36 @@ type disk struct {
 	finished func(File)
 	note     func(ledger.Entry)
 
-	lines
+	work
 	results
 }
 
-// lines are what waits for a disk's goroutines, and the goroutines.
-type lines struct {
+// work is what the disk's goroutines have to do, and the goroutines themselves.
+type work struct {
 	queue   chan operation
 	ending  chan *file
 	syncing chan *file
 	writing sync.WaitGroup
-	done    chan struct{} // the finisher has ended
+	done    chan struct{} // closed when the goroutine that completes files has ended
 	epoch   time.Time
-	calls   [writers + 2]call // of those that write, of the finisher and of the one that syncs
+	calls   [writers + 2]call // of the writing goroutines, of the one that completes files and of the one that syncs
 }
 
-// results are what came of a disk's work.
+// results are the outcomes of the disk's work.
 type results struct {
-	failed  atomic.Pointer[file] // the last begun of those that could not be created or written; nil without one
-	wrote   atomic.Uint64        // number of the last begun file of which something is on disk
+	failed  atomic.Pointer[file] // the newest file that could not be created or written; nil if none failed
+	wrote   atomic.Uint64        // number of the newest file of which something is on disk
 	packets atomic.Uint64        // on disk
-	lost    atomic.Uint64        // encoded, but not on disk when their file ended
+	lost    atomic.Uint64        // encoded, but not on disk when their file was completed
 	size    atomic.Int64         // bytes on disk, of finished files
 	files   atomic.Uint64        // finished
 	errors  atomic.Uint64        // files that failed
 	writes  stopwatch            // of calls that write
-	syncs   stopwatch            // of those that sync a file or the directory
+	syncs   stopwatch            // of calls that sync a file or the directory
 }
 
 func (d *disk) start() {
-	// One slot for each chunk's last write and one for its flush: handing over
-	// never waits.
+	// The queue has room for each chunk's last write and one flush, so submit never blocks.
 	d.queue = make(chan operation, 2*d.pool.count)
 	d.ending = make(chan *file, 256)
 	d.syncing = make(chan *file, 1)
@@ -91,7 +91,7 @@ func (d *disk) start() {
 	go d.finish()
 }
 
-// submit hands an operation over.
+// submit queues an operation. It never blocks.
 func (d *disk) submit(op operation) {
 	op.file.pending.Add(1)
 	if !op.whole {
@@ -104,8 +104,8 @@ func (d *disk) submit(op operation) {
 func (d *disk) do(op operation) {
 	defer op.file.pending.Done()
 	if op.whole {
-		// A flush of the same page must be over: a buffered write beside a direct
-		// one could put back what the page held before.
+		// Wait for a flush of the same page: a buffered write beside a direct one could restore the
+		// page's old content.
 		op.chunk.busy.Wait()
 		defer d.pool.put(op.chunk)
 	} else {
@@ -131,7 +131,7 @@ func (d *disk) do(op operation) {
 	}
 }
 
-// fail notes the first error of a file, for it and for the recorder.
+// fail stores the first error of a file, and makes it visible to the recorder.
 func (d *disk) fail(f *file, err error) {
 	f.fail(err)
 	for last := d.failed.Load(); last == nil || last.number < f.number; last = d.failed.Load() {
@@ -141,8 +141,8 @@ func (d *disk) fail(f *file, err error) {
 	}
 }
 
-// write puts the operation's bytes into the file: whole pages past the buffer
-// cache where that is possible, and the rest through it.
+// write puts the operation's bytes into the file: whole pages past the page cache where possible,
+// the rest through it.
 func (d *disk) write(op operation) error {
 	f, c := op.file, op.chunk
 	from := op.from
@@ -175,12 +175,12 @@ func (d *disk) write(op operation) error {
 	return nil
 }
 
-// commitEvery is the least time between two commits of ended files. A sync and
-// a sync of the directory cost more than all else about a small file; where
-// files end often, many share them.
+// commitEvery is the shortest time between two commits of ended files. The sync of a file and of
+// the directory cost more than everything else about a small file; where files end often, many
+// share one commit.
 const commitEvery = 100 * time.Millisecond
 
-// finish ends files in their order, those of one commit together.
+// finish completes files in their order, those of one commit together.
 func (d *disk) finish() {
 	defer close(d.done)
 	var last time.Time
@@ -191,8 +191,8 @@ func (d *disk) finish() {
 	}
 }
 
-// gather returns the files to end together: those that come before the pause is
-// over, or all if there is nothing to come.
+// gather returns the files to complete together: those that arrive before the pause is over, or all
+// that are queued when the queue is closed.
 func (d *disk) gather(f *file, pause time.Duration) []*file {
 	group := []*file{f}
 	over := time.NewTimer(max(0, pause))
@@ -211,8 +211,8 @@ func (d *disk) gather(f *file, pause time.Duration) []*file {
 	return group
 }
 
-// commit ends the files. They share the directory's sync, and mostly the file
-// system's journal commit.
+// commit completes a group of files. They share one sync of the directory, and usually one commit
+// of the file system's journal.
 func (d *disk) commit(group []*file) {
 	call := &d.calls[writers]
 	for _, f := range group {
@@ -252,7 +252,7 @@ func (d *disk) count(f *file) {
 	d.files.Add(1)
 }
 
-// close ends all that was handed over and waits for it.
+// close waits until all submitted work is done.
 func (d *disk) close() {
 	close(d.queue)
 	close(d.ending)
@@ -261,10 +261,9 @@ func (d *disk) close() {
 	<-d.done
 }
 
-// writeBehind starts to write the n bytes at off to the disk, and drops the n
-// bytes before them from the page cache: a recorder reads nothing back, and
-// without it the cache fills, evicts what others use and stalls who writes when
-// it overflows.
+// writeBehind starts writing the n bytes at off to the disk, and drops the n bytes before them from
+// the page cache. capd does not read them again; if they stayed, the cache would fill, evict the
+// pages of other programs, and stall all writers once it overflows.
 func writeBehind(f *os.File, off, n int64) error {
 	if err := store.StartWrite(f, off, n); err != nil || off < n {
 		return err

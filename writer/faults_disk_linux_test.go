@@ -1,11 +1,6 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
-	"capd/writer"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,19 +9,25 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 )
 
-// loses says what a fault costs.
+// loses is the damage that a fault does.
 type loses int
 
 const (
 	nothing loses = iota
-	aName         // the file keeps Partial, with all its packets
-	packets       // the file ends, and what comes until the disk works again is dropped
+	aName         // the file keeps the suffix Partial, with all its packets
+	packets       // the file ends, and packets are dropped until the disk works again
 )
 
-// TestDiskErrors: whatever the disk refuses, Write goes on, what is lost is
-// counted, what is on disk is whole, and recording goes on by itself.
+// TestDiskErrors: whatever operation the disk refuses, Write goes on, losses are counted, what is
+// on disk is whole, and recording resumes by itself.
 func TestDiskErrors(t *testing.T) {
 	for _, c := range []struct {
 		op    testdisk.Op
@@ -139,8 +140,8 @@ func TestDiskErrorsAtRandom(t *testing.T) {
 	}
 }
 
-// TestSmallFilesPause: a disk that fails is left alone for a while also when
-// files are shorter than the time between two ticks.
+// TestSmallFilesPause: the pause after a disk failure is kept even if files are shorter than the
+// time between two ticks.
 func TestSmallFilesPause(t *testing.T) {
 	b := newBench(t, writer.Options{RotateSize: 3000})
 	b.disk.Set(testdisk.Write, testdisk.Fault{Err: syscall.EIO})
@@ -164,8 +165,8 @@ func TestSmallFilesPause(t *testing.T) {
 	b.account(b.close())
 }
 
-// TestFailedSyncIsFinal: what one sync refused, another must not call good: the
-// kernel may have dropped it (fsync(2)).
+// TestFailedSyncIsFinal: a file whose sync failed never counts as synced, even if a later sync
+// succeeds: the kernel may have dropped the dirty pages (fsync(2)).
 func TestFailedSyncIsFinal(t *testing.T) {
 	b := newBench(t, writer.Options{})
 	b.disk.Set(testdisk.Sync, testdisk.Fault{Err: syscall.EIO, Times: 1})
@@ -180,8 +181,8 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	}
 }
 
-// TestFileCounts: a file's report counts its own packets and no others: what is
-// dropped between two files is told with the gap.
+// TestFileCounts: a file's report counts its own packets only. Packets dropped between two files
+// are reported with the gap.
 func TestFileCounts(t *testing.T) {
 	b := newBench(t, writer.Options{RotateSize: 20000})
 	for range 20 {
@@ -214,8 +215,7 @@ func TestFullTmpfs(t *testing.T) {
 	fillUp(t, b, 64)
 }
 
-// fillUp records until the disk is full, makes room and goes on. The disk may
-// take as many MiB as are given.
+// fillUp records until the disk, which has room for mib MiB, is full, makes room and goes on.
 func fillUp(t *testing.T, b *bench, mib int) {
 	t.Helper()
 	var files []writer.File
@@ -233,7 +233,7 @@ func fillUp(t *testing.T, b *bench, mib int) {
 	}
 	b.write(100, 1000)
 	b.pass(0)
-	// The files so far are read before they go.
+	// Read the files before they are deleted.
 	b.await("the end of files", func() bool {
 		s := b.Stats()
 		return s.Written+s.Lost == s.Accepted && int(s.Files+s.Failures) == len(b.ended)

@@ -1,10 +1,6 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/store"
-	"capd/writer"
 	"io"
 	"path/filepath"
 	"slices"
@@ -12,15 +8,19 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 )
 
-// TestPowerCut: a file that was told finished is there, whole and by its name,
-// after the next boot; and at whatever moment the power went, no file has a
-// finished one's name without being whole.
+// TestPowerCut: a file that was reported as finished exists after the next boot, whole and with its
+// final name. At whatever moment the power fails, no file with a final name is incomplete.
 func TestPowerCut(t *testing.T) {
 	for _, names := range []testdisk.Names{testdisk.SyncedNames, testdisk.AllNames} {
 		for _, c := range []struct {
-			moment testdisk.Op // where the disk stands when the power goes
+			moment testdisk.Op // the operation during which the power fails
 			after  int
 		}{
 			{testdisk.Create, 9},
@@ -37,7 +37,7 @@ func TestPowerCut(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					// Files that end together share syncs: on a busy machine more are due.
+					// Files that end together share syncs, and on a busy machine more of them end together.
 					for n := 0; n < 30 || n < 3000 && b.disk.Stalled(c.moment) == 0; n++ {
 						b.write(10, 1000)
 						b.pass(10 * time.Millisecond)
@@ -57,7 +57,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// checkBoot looks at what a power cut left.
+// checkBoot checks the directory after a power cut.
 func checkBoot(t *testing.T, dir string, reports []writer.File) {
 	t.Helper()
 	there := entries(t, dir)
@@ -83,14 +83,14 @@ func checkBoot(t *testing.T, dir string, reports []writer.File) {
 	}
 }
 
-// TestSyncInterval: what is older than the two intervals outlives a power cut,
-// in a file that is not finished.
+// TestSyncInterval: packets older than two intervals survive a power cut, in a file that is not
+// finished.
 func TestSyncInterval(t *testing.T) {
 	b := newBench(t, writer.Options{SyncInterval: 5 * time.Second})
 	b.write(30, 1000)
 	b.await("the packets on disk", func() bool { b.pass(time.Second); return b.Stats().Written == 30 })
 	before := b.disk.Count(testdisk.Sync)
-	// The first may have begun before the last write was done.
+	// The first sync may have begun before the last write was done.
 	b.await("two syncs", func() bool { b.pass(5 * time.Second); return b.disk.Count(testdisk.Sync) >= before+2 })
 	b.await("its end", func() bool { return b.Busy() == 0 })
 	b.disk.CutPower(t, testdisk.AllNames)
@@ -101,8 +101,8 @@ func TestSyncInterval(t *testing.T) {
 	}
 }
 
-// TestSyncIntervalFails: a file of which a sync failed ends there, and is not
-// synced again; the next one goes on.
+// TestSyncIntervalFails: a file whose sync failed ends there and is not synced again. The next file
+// is recorded normally.
 func TestSyncIntervalFails(t *testing.T) {
 	b := newBench(t, writer.Options{SyncInterval: 5 * time.Second})
 	b.write(30, 1000)
@@ -120,8 +120,8 @@ func TestSyncIntervalFails(t *testing.T) {
 	}
 }
 
-// TestPowerCutPartial: what a file holds that is being written is lost from
-// some byte on, and readable up to there.
+// TestPowerCutPartial: an unfinished file may lose its end in a power cut, and is readable up to
+// there.
 func TestPowerCutPartial(t *testing.T) {
 	b := newBench(t, writer.Options{})
 	b.write(30, 1000)

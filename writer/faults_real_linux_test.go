@@ -1,22 +1,23 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/store"
-	"capd/writer"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 )
 
 var realFileSystems = []string{"ext4", "xfs", "btrfs"}
 
-// TestRealFileSystems records with rotation: written past the page cache, and
-// a finished file takes no more of the disk than it needs.
+// TestRealFileSystems records with rotation on real file systems: writes bypass the page cache, and
+// a finished file has no blocks beyond its size.
 func TestRealFileSystems(t *testing.T) {
 	for _, name := range realFileSystems {
 		t.Run(name, func(t *testing.T) {
@@ -68,14 +69,13 @@ func compact(t *testing.T, f writer.File) {
 	const block = 4096
 	taken := info.Sys().(*syscall.Stat_t).Blocks * 512
 	need := (f.Size + block - 1) / block * block
-	need += block // ext4 counts its list of extents
+	need += block // ext4 may need one block more for the extent tree
 	if info.Size() != f.Size || taken > need {
 		t.Errorf("%s of %d bytes, reported %d, takes %d, needs %d", f.Name, info.Size(), f.Size, taken, need)
 	}
 }
 
-// OpenDirect reports whether this process has a file of the directory open with
-// O_DIRECT.
+// openDirect reports whether this process has a file of the directory open with O_DIRECT.
 func openDirect(t *testing.T, dir string) bool {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")
@@ -121,7 +121,7 @@ func TestFullFileSystems(t *testing.T) {
 			if err := os.Mkdir(sub, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			// There is no room for what is reserved ahead, but for the packets.
+			// There is room for the packets, but not for the preallocation.
 			b := newBenchIn(t, sub, writer.Options{ChunkSize: 256 << 10, PoolSize: 1 << 20})
 			for range 30 {
 				b.write(64, 1024)
@@ -141,7 +141,7 @@ func TestFullFileSystems(t *testing.T) {
 	}
 }
 
-// ballast leaves about as many bytes free as said.
+// ballast fills a file system up to about free bytes.
 func ballast(t *testing.T, path string, free uint64) {
 	t.Helper()
 	space, err := store.Prove(filepath.Dir(path), 0o640)
@@ -158,8 +158,7 @@ func ballast(t *testing.T, path string, free uint64) {
 	}
 }
 
-// TestReadOnlyFileSystem: the kernel makes a file system read-only when it is
-// damaged.
+// TestReadOnlyFileSystem: the kernel remounts a damaged file system read-only.
 func TestReadOnlyFileSystem(t *testing.T) {
 	dir := testdisk.Tmpfs(t, 16<<20)
 	b := newBenchIn(t, dir, writer.Options{RotateSize: 50000})

@@ -1,10 +1,6 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/writer"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,20 +11,25 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/writer"
 )
 
-// noon is when the tests' clocks begin.
+// noon is the start time of the tests' clocks.
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// longestPause is the most that a writer waits after a failure.
+// longestPause is the longest time that a writer waits after a failure.
 const longestPause = 30 * time.Second
 
-// A bench drives a Writer on a disk that fails, with clocks of its own.
+// A bench drives a Writer on a faulty disk, with simulated clocks.
 type bench struct {
 	*writer.Writer
 	t     *testing.T
 	disk  *testdisk.Disk // nil on a real file system
-	files string         // where the files are, past all faults
+	files string         // directory of the files, accessed without the faults
 	wall  time.Time
 	mono  time.Duration
 	ended chan writer.File
@@ -36,7 +37,7 @@ type bench struct {
 	next  uint32 // number of the next packet
 }
 
-// newBench makes a Writer on a Disk, with few and small chunks.
+// newBench makes a Writer on a testdisk.Disk, with few and small chunks.
 func newBench(t *testing.T, opt writer.Options) *bench {
 	t.Helper()
 	d := testdisk.New(t)
@@ -66,16 +67,16 @@ func newBenchIn(t *testing.T, dir string, opt writer.Options) *bench {
 	return b
 }
 
-// pass lets the clocks run.
+// pass advances the clocks.
 func (b *bench) pass(d time.Duration) {
 	b.wall, b.mono = b.wall.Add(d), b.mono+d
 	b.Tick(b.wall, b.mono)
 }
 
-// fill is what a numbered packet holds behind its number.
+// fill is the byte that fills packet n after its number.
 func fill(n uint32) byte { return byte(n*7 + 1) }
 
-// write gives n packets of size bytes to the writer.
+// write writes n packets of size bytes.
 func (b *bench) write(n, size int) {
 	pkts := make([]pcap.Packet, n)
 	for i := range pkts {
@@ -102,7 +103,7 @@ func (b *bench) promptly(what string, f func()) {
 	}
 }
 
-// await waits for what the disk's goroutines bring about.
+// await waits for a condition that the disk's goroutines bring about.
 func (b *bench) await(what string, ok func() bool) {
 	b.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
@@ -112,7 +113,7 @@ func (b *bench) await(what string, ok func() bool) {
 	}
 }
 
-// flush puts all packets on the disk.
+// flush waits until all packets are on the disk.
 func (b *bench) flush() {
 	b.t.Helper()
 	b.pass(0) // brings the counters up to date
@@ -130,7 +131,7 @@ func (b *bench) recover() {
 	})
 }
 
-// close ends the writer and returns what it told of its files.
+// close ends the writer and returns its reports of files.
 func (b *bench) close() []writer.File {
 	b.t.Helper()
 	b.promptly("Close", func() {
@@ -141,7 +142,7 @@ func (b *bench) close() []writer.File {
 	return b.reports()
 }
 
-// reports returns what was told so far of files that ended.
+// reports returns the reports of files that ended so far.
 func (b *bench) reports() []writer.File {
 	var all []writer.File
 	for len(b.ended) > 0 {
@@ -150,8 +151,8 @@ func (b *bench) reports() []writer.File {
 	return all
 }
 
-// account checks, after Close, that the counters add up and that the disk holds
-// what they say: each packet once at most, in order, in whole files.
+// account checks, after Close, that the counters add up and agree with the disk: each packet at
+// most once, in order, in whole files.
 func (b *bench) account(files []writer.File) {
 	b.t.Helper()
 	s := b.Stats()
@@ -201,7 +202,7 @@ func (b *bench) account(files []writer.File) {
 	}
 }
 
-// entries lists a directory, but for what a new file system has in it.
+// entries lists a directory without what mkfs put into it.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	all, err := os.ReadDir(dir)
@@ -228,8 +229,7 @@ func numbers(t *testing.T, path string) []uint32 {
 	return all
 }
 
-// readable reads the packets' numbers up to an error; io.EOF if the file is
-// whole.
+// readable reads the packets' numbers up to an error, which is io.EOF if the file is whole.
 func readable(path string) ([]uint32, error) {
 	h, err := os.Open(path)
 	if err != nil {

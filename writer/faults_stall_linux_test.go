@@ -1,17 +1,18 @@
 package writer_test
 
 import (
-	"capd/internal/testdisk"
-	"capd/ledger"
-	"capd/writer"
 	"context"
 	"errors"
 	"testing"
 	"time"
+
+	"capd/internal/testdisk"
+	"capd/ledger"
+	"capd/writer"
 )
 
-// TestStalledWrite: packets wait in chunks, then Write waits, and nothing is
-// lost once the disk goes on.
+// TestStalledWrite: while a write hangs, packets wait in chunks; when no chunk is free, Write
+// waits; once the disk goes on, nothing is lost.
 func TestStalledWrite(t *testing.T) {
 	b := newBench(t, writer.Options{})
 	b.disk.Set(testdisk.Write, testdisk.Fault{Stall: true})
@@ -32,8 +33,8 @@ func TestStalledWrite(t *testing.T) {
 	}
 }
 
-// TestStalledAnything: whatever request hangs, the recorder goes on while there
-// are chunks, can be asked how it is, and loses nothing.
+// TestStalledAnything: whatever operation hangs, the recorder goes on while there are free chunks,
+// its state can be queried, and no packet is lost.
 func TestStalledAnything(t *testing.T) {
 	for _, op := range []testdisk.Op{
 		testdisk.Create, testdisk.Open, testdisk.Allocate, testdisk.Write, testdisk.Truncate, testdisk.Sync,
@@ -51,7 +52,7 @@ func TestStalledAnything(t *testing.T) {
 			}
 			b.await("a stall", func() bool { return b.disk.Stalled(op) == 1 })
 			if b.Busy() == 0 {
-				t.Error("nothing is under way")
+				t.Error("no disk call is running")
 			}
 			b.promptly("recording", func() {
 				for range 5 {
@@ -72,7 +73,7 @@ func TestStalledAnything(t *testing.T) {
 	}
 }
 
-// TestStalledNeighbour: a disk that hangs costs another writer nothing.
+// TestStalledNeighbour: a disk that hangs does not affect the writer of another disk.
 func TestStalledNeighbour(t *testing.T) {
 	stalled, well := newBench(t, writer.Options{}), newBench(t, writer.Options{})
 	stalled.disk.Set(testdisk.Write, testdisk.Fault{Stall: true})
@@ -94,9 +95,8 @@ func TestStalledNeighbour(t *testing.T) {
 	stalled.account(stalled.close())
 }
 
-// TestStalledShutdown: a disk that hangs, in a write or at the end of files,
-// keeps neither Write nor Close once they are told to give up; and when it goes
-// on after all, the counters add up.
+// TestStalledShutdown: Write and Close return after Abort although the disk hangs, in a write or
+// while it completes files. If the disk goes on later, the counters add up.
 func TestStalledShutdown(t *testing.T) {
 	for _, op := range []testdisk.Op{testdisk.Create, testdisk.Write, testdisk.Sync, testdisk.Rename} {
 		for _, abort := range []bool{true, false} {
@@ -129,8 +129,8 @@ func TestStalledShutdown(t *testing.T) {
 	}
 }
 
-// TestManyFilesWait: so many short files that the disk does not keep up with
-// their ends: nothing is lost, and only memory for a bounded number is taken.
+// TestManyFilesWait: short files end faster than the disk can complete them. Nothing is lost, and
+// only a bounded number of files waits in memory.
 func TestManyFilesWait(t *testing.T) {
 	b := newBench(t, writer.Options{RotateSize: 1000})
 	b.disk.Set(testdisk.Sync, testdisk.Fault{Stall: true})
@@ -144,20 +144,20 @@ func TestManyFilesWait(t *testing.T) {
 	}
 }
 
-// waiting is how many ended files a writer keeps for the disk.
+// waiting is how many ended files a writer queues for the disk.
 const waiting = 256
 
-// hold writes files of a packet each, on a disk whose op hangs, until the
-// writer waits. done is closed when it goes on.
+// hold writes files of one packet each while op hangs, until the writer waits. It closes done when
+// the writer goes on.
 func hold(b *bench, op testdisk.Op, done chan struct{}) {
 	b.t.Helper()
 	b.write(2, 900)
 	b.await("a stall", func() bool { return b.disk.Stalled(op) > 0 })
 	go func() { defer close(done); b.write(280, 900) }()
-	if op != testdisk.Sync { // of a rename, the kernel locks the directory
+	if op != testdisk.Sync { // during a rename the kernel locks the directory, so that no file could be created
 		b.await("a wait for a chunk", func() bool { return b.Stats().Waits > 0 })
 		return
 	}
-	// One at its end, those that wait, and the one that finds no place.
+	// One file is being completed, those in the queue wait, and one finds the queue full.
 	b.await("a wait", func() bool { return b.disk.Count(testdisk.Create) == 1+waiting+1 && b.Stats().Waits > 0 })
 }

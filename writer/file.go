@@ -1,9 +1,6 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,9 +10,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
-// A File is what is known of a file at its end.
+// A File is the report on one file after its end.
 type File struct {
 	Name     store.Name
 	LinkType pcap.LinkType
@@ -25,73 +26,73 @@ type File struct {
 	Begin    time.Time // the file holds every frame from here, within the second of Name.Start,
 	End      time.Time // up to here, but those counted as lost
 	Reason   ledger.Reason
-	First    time.Time // time of the first packet; zero without packets
-	Last     time.Time // and of the last
+	First    time.Time // time of the first packet; zero if there are none
+	Last     time.Time // time of the last packet
 	Size     int64     // bytes
 	Err      error     // the first write, sync or rename that failed
 	Counts
 }
 
-// A mark is a record's end in a file.
+// A mark is the end of a record in a file.
 type mark struct {
 	bytes   int64  // offset
 	packets uint64 // whole packets before it
 }
 
-// A tail is what the last flush put on disk of a chunk that is not full.
+// A tail is what the last flush wrote of a chunk that is not full yet.
 type tail struct {
 	index int
 	mark  mark
 }
 
-// A file is an open capture file. The recorder encodes into its chunks and
-// never touches the disk; everything below is done by the disk's goroutines.
+// A file is an open capture file. The recorder encodes into its chunks and never calls the disk.
+// All methods that touch the disk run on the disk's goroutines.
 type file struct {
-	number  uint64 // from 1, of the Writer's files in the order of their begin
-	dir     string
-	header  []byte
-	report  File
-	encoded mark           // what the recorder has put into chunks
-	before  Counts         // of all packets before this file
-	dropped uint64         // frames left unread since the file before
-	checked int64          // offset of the last checkpoint that the recorder made
-	pending sync.WaitGroup // operations in the disk's hands
-	failed  atomic.Bool    // err is set; for the recorder to look at
-	doubted atomic.Bool    // a sync failed: the next one could succeed and yet have lost bytes (fsync(2))
+	number     uint64 // counts the Writer's files from 1, in the order in which they begin
+	dir        string
+	header     []byte
+	report     File
+	encoded    mark           // what the recorder has put into chunks
+	before     Counts         // of all packets before this file
+	dropped    uint64         // frames left unread in the ring since the previous file
+	checked    int64          // offset of the last checkpoint that the recorder made
+	pending    sync.WaitGroup // operations submitted and not completed
+	failed     atomic.Bool    // err is set; polled by the recorder
+	syncFailed atomic.Bool    // a sync failed: the next one could succeed although bytes were lost (fsync(2))
 
 	descriptors
 	progress
 }
 
-// descriptors are how a file is open.
+// descriptors are the open descriptors of a file.
 type descriptors struct {
-	// io is held while the disk opens the file or reserves space, which may take
-	// any time: the recorder never takes it. It guards what follows.
+	// io guards the fields below. The disk holds it while it opens the file or reserves space,
+	// which may take any time, so the recorder never locks it.
 	io        sync.Mutex
 	opened    bool
-	refused   error    // why it could not be created
-	direct    *os.File // O_DIRECT; nil where it is refused
-	plain     *os.File // buffered; nil until needed beside direct
+	refused   error    // why the file could not be created
+	direct    *os.File // opened with O_DIRECT; nil where that is refused
+	plain     *os.File // buffered; nil until it is needed beside direct
 	allocated int64    // bytes reserved on disk
 	cramped   bool     // no more can be reserved
 }
 
 // progress is how much of a file is on the disk.
 type progress struct {
-	mu    sync.Mutex // guards what follows, and the report's name; held for moments
+	mu    sync.Mutex // guards the fields below and the report's name; held for moments only
 	err   error
-	next  int          // index of the first chunk that is not wholly on disk
-	good  mark         // what is on disk without a hole
+	next  int          // index of the first chunk that is not entirely on disk
+	good  mark         // up to here the file is on disk without a hole
 	done  map[int]mark // chunks on disk behind one that is not
 	tail  tail
-	ahead []*ledger.Checkpoint // that the recorder made and that are not on disk
+	ahead []*ledger.Checkpoint // made by the recorder, but not yet reached by what is on disk
 }
 
-// path is where the file is until it is finished.
+// path is the file's path until it is finished.
 func (f *file) path() string { return filepath.Join(f.dir, f.report.Name.String()+store.Partial) }
 
-// create opens the file, once. A name that exists, whoever made it, is left
-// alone and the next sequence number is taken.
+// create opens the file, once. If a file of that name exists, it is left alone and the next
+// sequence number is used.
 func (f *file) create(d *disk) error {
 	f.io.Lock()
 	defer f.io.Unlock()
@@ -127,7 +128,7 @@ func (f *file) createNamed(d *disk) error {
 			return err
 		}
 		d.noDirect.Store(true)
-		// Linux creates the file before it refuses O_DIRECT.
+		// Linux creates the file before it refuses O_DIRECT, so remove it.
 		_ = os.Remove(f.path())
 	}
 	h, err := os.OpenFile(f.path(), flags, d.mode)
@@ -152,9 +153,9 @@ func (f *file) failure() error {
 	return f.err
 }
 
-// buffered returns the descriptor for bytes that O_DIRECT can't write. It is
-// another one: to turn the flag off (fcntl(2), F_SETFL) does not reach the
-// server of a FUSE or network file system.
+// buffered returns a second descriptor, for bytes that O_DIRECT can't write. Clearing O_DIRECT on
+// the first one (fcntl(2), F_SETFL) would not be visible to the server of a FUSE or network file
+// system.
 func (f *file) buffered() (*os.File, error) {
 	f.io.Lock()
 	defer f.io.Unlock()
@@ -168,7 +169,7 @@ func (f *file) buffered() (*os.File, error) {
 	return f.plain, nil
 }
 
-// fail notes the first error of the file.
+// fail stores the first error of the file.
 func (f *file) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -178,8 +179,8 @@ func (f *file) fail(err error) {
 	}
 }
 
-// reserve keeps disk space ahead of the end of a direct write, in steps, so
-// that the file lies in few pieces and its size grows cheaply.
+// reserve preallocates disk space beyond the end of a direct write, in large steps: the file has
+// fewer extents, and extending it is cheap.
 func (f *file) reserve(d *disk, end int64) {
 	f.io.Lock()
 	defer f.io.Unlock()
@@ -188,14 +189,14 @@ func (f *file) reserve(d *disk, end int64) {
 	}
 	size := max(d.reserve, end-f.allocated)
 	if err := store.Preallocate(f.direct, f.allocated, size); err != nil {
-		f.cramped = true // the write itself will tell what is wrong
+		f.cramped = true // the write itself will return the error
 		return
 	}
 	f.allocated += size
 }
 
-// complete notes that an operation's bytes are in the file and returns how
-// many more packets are now on disk without a hole before them.
+// complete records that an operation's bytes are in the file. It returns how many more packets are
+// now on disk without a hole before them.
 func (f *file) complete(op operation) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -222,8 +223,8 @@ func (f *file) complete(op operation) uint64 {
 	return f.good.packets - before
 }
 
-// reachedCheckpoint returns the last checkpoint that the file has on disk without
-// a hole, if there is a new one; nil if not.
+// reachedCheckpoint returns the newest checkpoint before which the file is on disk without a hole.
+// It returns nil if there is no new one.
 func (f *file) reachedCheckpoint() *ledger.Checkpoint {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -250,8 +251,7 @@ func later(a, b mark) mark {
 	return a
 }
 
-// handle returns the descriptor that the file was created with; nil if it was
-// not.
+// handle returns the descriptor with which the file was created; nil if it was not created.
 func (f *file) handle() *os.File {
 	if f.direct != nil {
 		return f.direct
@@ -259,30 +259,29 @@ func (f *file) handle() *os.File {
 	return f.plain
 }
 
-// settle cuts the file to what is whole and lets the kernel begin to write what
-// the page cache holds of it.
+// settle truncates the file to the part without holes, and starts writing its dirty pages.
 func (f *file) settle() {
-	f.pending.Wait() // the file is ours alone from here on
+	f.pending.Wait() // no other goroutine uses the file after this
 	f.report.Size = f.good.bytes
 	f.report.Lost = f.dropped + f.encoded.packets - f.good.packets
 	f.report.Packets = f.good.packets
 	h := f.handle()
 	if h == nil {
-		return // never created: err says why
+		return // never created: err has the reason
 	}
-	// What could not be reserved whole may be reserved in part (fallocate(2)).
+	// A preallocation that failed may still have reserved a part (fallocate(2)).
 	if f.err != nil || f.cramped || f.allocated > f.good.bytes {
 		if err := h.Truncate(f.good.bytes); err != nil {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}
 	}
-	_ = store.StartWrite(h, 0, 0) // so that several files share the wait; SyncData tells of an error
+	_ = store.StartWrite(h, 0, 0) // start all files of a commit before waiting for any; SyncData returns the errors
 }
 
 // sync waits until the file is on the disk.
 func (f *file) sync(syncs *stopwatch) {
 	h := f.handle()
-	if h == nil || f.doubted.Load() {
+	if h == nil || f.syncFailed.Load() {
 		return
 	}
 	if err := syncs.time(func() error { return store.SyncData(h) }); err != nil {
@@ -290,8 +289,8 @@ func (f *file) sync(syncs *stopwatch) {
 	}
 }
 
-// release closes the file and gives it its final name, if nothing failed. A
-// file that failed keeps Partial, for salvage; one without a byte goes.
+// release closes the file and gives it its final name, if nothing failed. A failed file keeps the
+// suffix Partial, for salvage; an empty one is removed.
 func (f *file) release() {
 	for _, h := range []*os.File{f.direct, f.plain} {
 		if h == nil {
@@ -322,8 +321,8 @@ func (f *file) release() {
 	f.report.Path = final
 }
 
-// Entry returns the ledger's line for a file that ended. What only the kernel
-// knows, such as what the filter kept out, is for the caller to add.
+// Entry returns the ledger entry of a file that ended. The caller adds what only the kernel knows,
+// such as how many frames the filter rejected.
 func (f *File) Entry() ledger.Entry {
 	line := ledger.File{
 		Name: f.Name, Link: f.LinkType.String(), Filter: f.Filter, Snaplen: f.Snaplen,

@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// firstLatency is the upper bound of a histogram's first bucket; each one after
-// it reaches twice as far.
+// firstLatency is the upper bound of a histogram's first bucket. Each further bound is twice the
+// one before.
 const firstLatency = 64 * time.Microsecond
 
-// LatencyBuckets is how many buckets a histogram has, up to half a minute. What
-// took longer is in Latency.Count only.
+// LatencyBuckets is how many buckets a histogram has; the last one ends at about half a minute.
+// Longer operations are counted in Latency.Count only.
 const LatencyBuckets = 20
 
-// A Latency is a histogram of how long operations of the disk took.
+// A Latency is a histogram of the duration of disk operations.
 type Latency struct {
-	Buckets [LatencyBuckets]uint64 // operations by time; see LatencyBound
-	Count   uint64                 // operations, the longest too
+	Buckets [LatencyBuckets]uint64 // operations by duration; see LatencyBound
+	Count   uint64                 // all operations, including those longer than the last bucket
 	Sum     time.Duration
 	Max     time.Duration
 }
 
-// LatencyBound returns the longest time that the bucket counts.
+// LatencyBound returns the longest duration that the bucket counts.
 func LatencyBound(bucket int) time.Duration { return firstLatency << bucket }
 
-// Add adds up two histograms.
+// Add adds the histogram m.
 func (l *Latency) Add(m *Latency) {
 	for i := range l.Buckets {
 		l.Buckets[i] += m.Buckets[i]
@@ -35,8 +35,8 @@ func (l *Latency) Add(m *Latency) {
 	l.Max = max(l.Max, m.Max)
 }
 
-// Since returns what came after an earlier state of the histogram; Max stays
-// that of all.
+// Since returns the difference to an earlier state of the histogram, except that Max stays the
+// overall maximum.
 func (l *Latency) Since(before *Latency) Latency {
 	d := Latency{Count: l.Count - before.Count, Sum: l.Sum - before.Sum, Max: l.Max}
 	for i := range l.Buckets {
@@ -45,8 +45,8 @@ func (l *Latency) Since(before *Latency) Latency {
 	return d
 }
 
-// Quantile estimates which time a part q of the operations did not exceed, by
-// the bucket that it is in. It is 0 without operations.
+// Quantile estimates the duration that a fraction q of the operations did not exceed, within its
+// bucket. It is 0 without operations.
 func (l *Latency) Quantile(q float64) time.Duration {
 	rank := q * float64(l.Count)
 	var below float64
@@ -70,7 +70,7 @@ func (l *Latency) Quantile(q float64) time.Duration {
 	return max(l.Max, LatencyBound(LatencyBuckets-1))
 }
 
-// A stopwatch keeps a Latency for several goroutines.
+// A stopwatch is a Latency that several goroutines may update.
 type stopwatch struct {
 	buckets [LatencyBuckets]atomic.Uint64
 	count   atomic.Uint64
@@ -78,15 +78,15 @@ type stopwatch struct {
 	max     atomic.Int64
 }
 
-// time runs an operation of the disk.
+// time runs a disk operation and records its duration.
 func (s *stopwatch) time(do func() error) error {
 	begun := time.Now()
 	err := do()
-	s.note(time.Since(begun))
+	s.record(time.Since(begun))
 	return err
 }
 
-func (s *stopwatch) note(took time.Duration) {
+func (s *stopwatch) record(took time.Duration) {
 	if i := bits.Len64(uint64(max(took-1, 0) / firstLatency)); i < LatencyBuckets {
 		s.buckets[i].Add(1)
 	}
@@ -96,8 +96,8 @@ func (s *stopwatch) note(took time.Duration) {
 	s.count.Add(1)
 }
 
-// latency returns what was noted so far. While operations go on, Count may be
-// of a moment before the rest.
+// latency returns the histogram so far. While operations run, Count may be slightly older than the
+// other fields.
 func (s *stopwatch) latency() Latency {
 	l := Latency{Sum: time.Duration(s.sum.Load()), Max: time.Duration(s.max.Load()), Count: s.count.Load()}
 	var sum uint64

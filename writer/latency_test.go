@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestLatency: a quantile is within a factor of two of the true one, the counts
-// and the extremes are exact.
+// TestLatency: quantiles are within a factor of two of the true value; counts and extremes are
+// exact.
 func TestLatency(t *testing.T) {
 	var s stopwatch
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -17,7 +17,7 @@ func TestLatency(t *testing.T) {
 	var sum time.Duration
 	for range 1000 {
 		d := time.Duration(rng.ExpFloat64() * float64(10*time.Millisecond))
-		s.note(d)
+		s.record(d)
 		all, sum = append(all, d), sum+d
 	}
 	slices.Sort(all)
@@ -32,9 +32,9 @@ func TestLatency(t *testing.T) {
 		}
 	}
 	before := l
-	s.note(time.Hour)
-	s.note(0)
-	s.note(LatencyBound(3))
+	s.record(time.Hour)
+	s.record(0)
+	s.record(LatencyBound(3))
 	l = s.latency()
 	since := l.Since(&before)
 	if since.Count != 3 || since.Buckets[0] != 1 || since.Buckets[3] != 1 || l.Max != time.Hour || l.Quantile(1) != time.Hour {
@@ -50,14 +50,14 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// TestLatencyTogether: goroutines lose no count.
+// TestLatencyTogether: concurrent updates lose no count.
 func TestLatencyTogether(t *testing.T) {
 	var s stopwatch
 	var noting sync.WaitGroup
 	for range 4 {
 		noting.Go(func() {
 			for i := range 1000 {
-				s.note(time.Duration(i) * time.Microsecond)
+				s.record(time.Duration(i) * time.Microsecond)
 			}
 		})
 	}

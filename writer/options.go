@@ -1,49 +1,49 @@
 package writer
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"io/fs"
 	"log/slog"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
-// Defaults of an Options' zero values.
+// Defaults for zero values in Options.
 const (
 	DefaultChunkSize = 4 << 20
 	DefaultPoolSize  = 32 << 20
 
-	// DefaultCheckpointEvery bounds what salvage has to read of a file after a
-	// crash.
+	// DefaultCheckpointEvery limits how many bytes of a file salvage has to read after a crash.
 	DefaultCheckpointEvery = 256 << 20
 )
 
-// Options say how to record. Zero values are defaults.
+// Options say how to record. Zero values select the defaults.
 type Options struct {
 	Directory       string
-	Header          pcap.Header        // of every file; Header.Interface is also in the names
-	RotateSize      int64              // most bytes of a file; 0: no limit
+	Header          pcap.Header        // of every file; Header.Interface is also part of the file names
+	RotateSize      int64              // largest size of a file in bytes; 0: no limit
 	RotateInterval  time.Duration      // files end at UTC multiples of this, whole seconds; 0: never
-	SyncInterval    time.Duration      // time between two syncs of a file under way; 0: only at its end
-	FlushInterval   time.Duration      // most time that a packet waits for the disk; 0: until its chunk is full
-	Grace           time.Duration      // how late packets may come out of the ring
-	KeepEmpty       bool               // an interval without packets leaves a file too
+	SyncInterval    time.Duration      // time between two syncs of an unfinished file; 0: sync only at its end
+	FlushInterval   time.Duration      // longest time that a packet waits before it is written; 0: until its chunk is full
+	Grace           time.Duration      // how long after its time a packet may still come out of the ring
+	KeepEmpty       bool               // an interval without packets produces a file too
 	FileMode        fs.FileMode        // 0: DefaultFileMode
 	PoolSize        int                // bytes of all chunks together
 	ChunkSize       int                // bytes of a chunk, a multiple of 4096
 	NoDirect        bool               // do not try O_DIRECT
 	Lane            int                // see Name
-	Sequence        uint64             // the last sequence number in use; see ReadContents
+	Sequence        uint64             // the highest sequence number in use; see ReadContents
 	CheckpointEvery int64              // bytes of a file between two checkpoints in the ledger
 	Boot            string             // id of the system's boot, for checkpoints
-	Drops           func() Drops       // the kernel's counters so far, asked at each file's end; may be nil
-	Note            func(ledger.Entry) // told of what no file tells, for the ledger; must not block; may be nil
-	Finished        func(File)         // told of each file's end, in order, in the background; may be nil
+	Drops           func() Drops       // returns the kernel's counters; called at each file's end; may be nil
+	Note            func(ledger.Entry) // receives ledger entries that belong to no file; must not block; may be nil
+	Finished        func(File)         // receives the report of each file at its end, in order, from a background goroutine; may be nil
 	Log             *slog.Logger       // may be nil
 }
 
-// Drops are counters of what was lost before Write, since the start.
+// Drops count frames that were lost before they reached Write, since the start.
 type Drops struct {
 	Kernel, Freezes, NIC uint64
 	Discarded            uint64 // frames that the interface's statistics call dropped: no loss

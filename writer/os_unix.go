@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapMemory returns zeroed, page aligned memory outside of Go's heap: the
-// garbage collector never counts or scans it.
+// mapMemory returns zeroed, page aligned memory outside of Go's heap, which the garbage collector
+// neither counts nor scans.
 func mapMemory(n int) ([]byte, error) {
 	mem, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -20,10 +20,9 @@ func mapMemory(n int) ([]byte, error) {
 // hugePage is the size in bytes of a huge page on most processors.
 const hugePage = 2 << 20
 
-// mapHuge maps memory of n bytes that begins at a huge page's boundary, and
-// asks for huge pages where the system has them: the copies into it miss the
-// TLB less, and a direct write pins a few pages instead of thousands. It
-// returns the mapping, for unmapMemory, and the memory in it.
+// mapHuge maps n bytes that begin at a huge page boundary, and asks for huge pages where the system
+// has them. Copies into them cause fewer TLB misses, and a direct write pins a few pages instead of
+// thousands. It returns the whole mapping, for unmapMemory, and the aligned memory in it.
 func mapHuge(n int) (mapping, mem []byte, err error) {
 	mapping, err = mapMemory(n + hugePage)
 	if err != nil {

@@ -1,58 +1,58 @@
 package writer
 
 import (
-	"capd/ledger"
 	"errors"
 	"time"
+
+	"capd/ledger"
 
 	"golang.org/x/sys/unix"
 )
 
-// Pause after a failed file until the next is tried: it doubles from the first
-// to the last.
+// After a failed file, the writer pauses before it tries the next one. The pause doubles from
+// firstPause to lastPause.
 const (
 	firstPause = time.Second
 	lastPause  = 30 * time.Second
 )
 
-// look takes note of how files fare on the disk: the current one, and those
-// that ended before the disk said.
-func (w *Writer) look() {
+// checkDisk reacts to files that failed or succeeded on the disk since the last call: the current one,
+// and ended ones whose result was not known yet.
+func (w *Writer) checkDisk() {
 	if w.file != nil && w.file.failed.Load() {
 		w.rotate(ledger.ReasonError, w.schedule.wall)
 	}
-	if f := w.disk.failed.Load(); f != nil && f.number > w.judged {
+	if f := w.disk.failed.Load(); f != nil && f.number > w.assessed {
 		w.suspend(f.failure())
 		return
 	}
-	if w.resume != 0 && w.disk.wrote.Load() > w.judged {
+	if w.resume != 0 && w.disk.wrote.Load() > w.assessed {
 		w.opt.Log.Info("recording again")
 		w.recovered(w.schedule.wall)
 	}
 }
 
-// recovered ends the gap that a failed disk has made, and tells what it cost
-// beside the packets of the files that were tried: these have an entry each.
+// recovered closes the gap that a failed disk has made. The gap's entry counts the packets that
+// were never encoded; those of the files that failed are in the entries of these files.
 func (w *Writer) recovered(end time.Time) {
 	if w.file != nil {
 		end = w.file.report.Begin
 	}
-	w.opt.Note(ledger.GapClosed(w.gap, end, w.untold()))
+	w.opt.Note(ledger.GapClosed(w.gap, end, w.takeLost()))
 	w.resume, w.pause = 0, 0
 }
 
-// suspend lets no file begin until the next try, after a file failed. Packets
-// are counted and dropped meanwhile; a current file, which has not failed, goes
-// on, and is itself the try.
+// suspend begins no new file until the next try, after a file failed. Packets are counted and
+// dropped meanwhile. A current file that has not failed itself goes on: it serves as the try.
 func (w *Writer) suspend(err error) {
 	if w.resume == 0 {
 		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again", "error", err)
 		w.gap = ledger.GapOpened(w.opt.Header.Interface, w.schedule.wall, diskCause(err))
 		w.opt.Note(w.gap)
 	}
-	w.judged = w.begun
+	w.assessed = w.begun
 	if w.file != nil {
-		w.judged--
+		w.assessed--
 	}
 	w.pause = min(max(2*w.pause, firstPause), lastPause)
 	w.resume = w.schedule.mono + w.pause

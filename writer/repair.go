@@ -2,14 +2,15 @@ package writer
 
 import (
 	"bufio"
-	"capd/pcap"
-	"capd/store"
 	"cmp"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"capd/pcap"
+	"capd/store"
 )
 
 // SalvageReport says what Salvage took over.

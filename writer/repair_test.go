@@ -2,7 +2,6 @@ package writer
 
 import (
 	"bytes"
-	"capd/pcap"
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/pcap"
 )
 
 // inPlace salvages a file of these bytes in place, and returns what it has then.

@@ -2,9 +2,6 @@ package writer
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,6 +15,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 var bothFormats = []pcap.Format{pcap.PCAP, pcap.PCAPNG}

@@ -6,39 +6,38 @@ import (
 	"capd/pcap"
 )
 
-// agreement is how far packet time and the clock may differ for packet time to
-// steer rotation. It is larger than any ring holds frames back, and small
-// beside a NIC clock or a system clock that was set wrong.
+// agreement is how far a packet's time and the clock may differ for the packet's time to steer
+// rotation. It is larger than the time that any ring delays frames, and smaller than the error of a
+// NIC clock or system clock that was set wrong.
 const agreement = time.Minute
 
-// A schedule says when a file's interval ends. Boundaries are UTC multiples of
-// the interval. Three clocks are looked at, so that no step of one of them
-// rotates in a loop or stops rotation: packet time while it agrees with the
-// wall clock, the wall clock, and the monotonic clock, by which no file is
-// older than its interval.
+// A schedule decides when a file's interval ends. Boundaries are UTC multiples of the interval. It
+// uses three clocks, so that no step of one of them rotates in a loop or stops rotation: the
+// packets' time while it agrees with the wall clock, the wall clock itself, and the monotonic
+// clock, which limits the age of every file to the interval.
 type schedule struct {
 	interval time.Duration // whole seconds; 0: never
-	grace    time.Duration // how late frames may come out of the ring
+	grace    time.Duration // how long after its time a frame may come out of the ring
 
 	wall   time.Time     // now, as of the last advance
-	mono   time.Duration // the same on the monotonic clock
-	end    int64         // the current interval's end, seconds since 1970
-	opened time.Duration // when the current interval began for us, on the monotonic clock
+	mono   time.Duration // the same moment on the monotonic clock
+	end    int64         // end of the current interval, in seconds since 1970
+	opened time.Duration // when the current interval was begun, on the monotonic clock
 }
 
-// advance sets now.
+// advance sets the current time.
 func (s *schedule) advance(wall time.Time, mono time.Duration) {
 	s.wall, s.mono = wall, mono
 }
 
-// floor returns the start of the interval that t is in.
+// floor returns the start of the interval that contains t.
 func (s *schedule) floor(t time.Time) time.Time {
 	step := int64(s.interval / time.Second)
 	sec := t.Unix()
 	return time.Unix(sec-((sec%step)+step)%step, 0)
 }
 
-// begin starts the interval that t is in.
+// begin starts the interval that contains t.
 func (s *schedule) begin(t time.Time) {
 	s.opened = s.mono
 	if s.interval > 0 {
@@ -52,8 +51,7 @@ func (s *schedule) agrees(p *pcap.Packet) bool {
 	return -agreement < d && d < agreement
 }
 
-// trusted returns the packet's time if it agrees with the clock, and the
-// clock's if not.
+// trusted returns the packet's time if it agrees with the clock, else the clock's.
 func (s *schedule) trusted(p *pcap.Packet) time.Time {
 	if s.agrees(p) {
 		return p.Time()
@@ -61,8 +59,8 @@ func (s *schedule) trusted(p *pcap.Packet) time.Time {
 	return s.wall
 }
 
-// limit returns the first second that is not of the current interval, for
-// packets that agree with the clock as p does.
+// limit returns the first second after the current interval, for packets that agree with the clock
+// as p does.
 func (s *schedule) limit(p *pcap.Packet) uint64 {
 	if s.interval == 0 || !s.agrees(p) {
 		return everything
@@ -73,8 +71,8 @@ func (s *schedule) limit(p *pcap.Packet) uint64 {
 // boundary returns the end of the current interval.
 func (s *schedule) boundary() time.Time { return time.Unix(s.end, 0) }
 
-// over reports whether the interval is over by the clocks alone. The grace
-// lets frames that were met before its end come out of the ring first.
+// over reports whether the interval is over by the clocks alone. The grace lets frames that arrived
+// before its end come out of the ring first.
 func (s *schedule) over() bool {
 	if s.interval == 0 {
 		return false

@@ -11,17 +11,17 @@ type Stats struct {
 	Files      uint64 // finished files
 	FileBytes  int64  // bytes of finished files
 	Failures   uint64 // files that failed
-	Waits      uint64 // times that the ring had to hold the packets: no chunk was free, or too many files waited for their end
+	Waits      uint64 // times that Write waited and packets stayed in the ring: no chunk was free, or too many ended files were queued
 	FreeChunks int
 	Chunks     int
-	HighChunks int    // most chunks that were in use at a time
+	HighChunks int    // largest number of chunks in use at the same time
 	File       string // the file being written; empty without one
 	Suspended  bool   // the disk failed: packets are counted and dropped until the next try
 	Writes     Latency
-	Syncs      Latency // of files and of the directory
+	Syncs      Latency // of syncs of files and of the directory
 }
 
-// publish lets Stats see the counters.
+// publish makes the current counters visible to Stats.
 func (w *Writer) publish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -43,7 +43,7 @@ func (w *Writer) Stats() Stats {
 	s.Written = d.packets.Load()
 	s.Lost += d.lost.Load()
 	s.Files, s.FileBytes, s.Failures = d.files.Load(), d.size.Load(), d.errors.Load()
-	s.Chunks, s.FreeChunks, s.HighChunks = d.pool.count, len(d.pool.free), d.pool.most()
+	s.Chunks, s.FreeChunks, s.HighChunks = d.pool.count, len(d.pool.free), d.pool.maxInUse()
 	s.Writes, s.Syncs = d.writes.latency(), d.syncs.latency()
 	if f != nil {
 		s.File = f.name()
@@ -51,8 +51,8 @@ func (w *Writer) Stats() Stats {
 	return s
 }
 
-// Add adds the counters of a Writer before this one. What is of the moment stays
-// as it is.
+// Add adds the counters of an earlier Writer. Fields that describe the present state are not
+// changed.
 func (s *Stats) Add(o *Stats) {
 	s.Accepted += o.Accepted
 	s.Bytes += o.Bytes

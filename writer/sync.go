@@ -1,12 +1,13 @@
 package writer
 
 import (
-	"capd/store"
 	"fmt"
+
+	"capd/store"
 )
 
-// sync asks for what the disk has of the current file to be made safe from a
-// power cut. Unless the disk is still busy with the last time.
+// sync requests a sync of the current file, which protects what is on disk from a power cut. It is
+// skipped while the previous sync is still running.
 func (w *Writer) sync() {
 	w.synced = w.schedule.mono
 	f := w.file
@@ -21,7 +22,7 @@ func (w *Writer) sync() {
 	}
 }
 
-// keepSyncing is a goroutine of its own: a sync may take as long as many writes.
+// keepSyncing runs in its own goroutine, because a sync may take as long as many writes.
 func (d *disk) keepSyncing() {
 	call := &d.calls[writers+1]
 	for f := range d.syncing {
@@ -43,7 +44,7 @@ func (d *disk) syncNow(f *file) {
 		return
 	}
 	if err := d.syncs.time(func() error { return store.SyncData(h) }); err != nil {
-		f.doubted.Store(true)
+		f.syncFailed.Store(true)
 		d.fail(f, fmt.Errorf("sync: %w", err))
 	}
 }

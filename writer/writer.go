@@ -1,40 +1,41 @@
 // Package writer records packets into rotated capture files that survive a
 // crash.
 //
-// A Writer is fed by one goroutine, which only copies: memory is the fixed
-// pool of chunks, and every call to the disk is made in the background. A file
-// is NAME.partial until it is whole and synced; then it is renamed.
+// One goroutine feeds a Writer, and only copies: all memory is in a fixed pool of chunks, and every
+// call to the disk is made in the background. A file is named NAME.partial until it is whole and
+// synced; then it is renamed.
 package writer
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // reserveStep is how many bytes of a large file are preallocated at a time.
 const reserveStep = 64 << 20
 
-// A Writer records the packets of one interface. Its methods are for one
-// goroutine, but for Stats, Busy and Abort.
+// A Writer records the packets of one interface. Its methods must be called from one goroutine,
+// except Stats, Busy and Abort.
 type Writer struct {
 	opt      Options
 	enc      *pcap.Encoder
 	schedule schedule
 	disk     disk
-	sequence atomic.Uint64 // the last number in use; the disk's goroutines take the next where a name is taken
+	sequence atomic.Uint64 // the highest number in use; the disk's goroutines take the next one where a name is taken
 
 	current
 	series
 	ending
 	totals
-	beats
+	latest
 	outage
 
 	abort   chan struct{} // closed by Abort
@@ -50,54 +51,54 @@ type current struct {
 	index int // of chunk in file
 }
 
-// series is how the files of a Writer follow each other in time.
+// series places the files of a Writer in time.
 type series struct {
-	begun uint64    // files so far
-	after time.Time // when the Writer before this one ended; zero without one
-	since time.Time // no file lies after this: the next one begins here or at its interval's start
-	last  time.Time // of the last packet
+	begun uint64    // number of files begun so far
+	after time.Time // when the previous Writer of this directory and lane ended; zero if there was none
+	since time.Time // time up to which files cover the recording: the next file begins here or at its interval's start
+	last  time.Time // time of the last packet
 }
 
-// ending is what End leaves for Close.
+// ending is the state that End leaves for Close.
 type ending struct {
 	ended   bool  // End was called
-	final   *file // the last file, by then
-	unended *file // could not be handed over for its end before the abort; nil else
+	final   *file // the current file at the time of End
+	unended *file // a file that could not be queued for completion before Abort; else nil
 }
 
 // totals are sums over the Writer's life.
 type totals struct {
-	total Counts // of all packets given to Write
-	ahead Counts // of these, of the packets that come after the file that is ended
-	drops Drops  // as of the last file's end
-	lost  uint64 // packets never encoded: no file could be had
-	told  uint64 // of these, in the ledger with a gap
-	waits uint64 // for a chunk, or for files to end
+	total        Counts // of all packets given to Write
+	ahead        Counts // of the packets that were counted already, but belong to a later file than the one that ends
+	drops        Drops  // the kernel's counters at the last file's end
+	lost         uint64 // packets that were never encoded, because no file could be created
+	lostReported uint64 // of these, already in a ledger entry
+	waits        uint64 // times that Write waited for a chunk or for the queue of ended files
 }
 
-// beats are when something was done last, on the clock that never steps.
-type beats struct {
+// latest holds the times of the latest flush and sync, on the monotonic clock.
+type latest struct {
 	flushed time.Duration
 	synced  time.Duration
 }
 
 // An outage is a time in which the disk fails. It lasts while resume is not 0.
 type outage struct {
-	judged uint64        // files up to this one say nothing new of how the disk fares
-	pause  time.Duration // before the next try after a failure
-	resume time.Duration // when to try again, on the clock that never steps; 0: the disk works
-	gap    ledger.Entry  // the ledger's line of it, that has no end yet
+	assessed uint64        // failures and successes of files up to this number have been taken into account
+	pause    time.Duration // before the next try after a failure
+	resume   time.Duration // when to try again, on the monotonic clock; 0: the disk works
+	gap      ledger.Entry  // its ledger entry, which has no end yet
 }
 
-// published is what other goroutines see of a Writer.
+// published is what other goroutines may read of a Writer's state.
 type published struct {
-	mu   sync.Mutex // guards what follows; held for moments
+	mu   sync.Mutex // guards the fields below; held for moments only
 	seen Stats
 	open *file // the current file
 }
 
-// New makes a Writer and reserves its memory. Nothing is written before the
-// first packet, but with KeepEmpty.
+// New makes a Writer and reserves its memory. Nothing is written before the first packet, except
+// with KeepEmpty.
 func New(opt Options) (*Writer, error) {
 	opt.setDefaults()
 	w := &Writer{opt: opt, enc: pcap.NewEncoder(opt.Header), abort: make(chan struct{})}
@@ -120,22 +121,21 @@ func New(opt Options) (*Writer, error) {
 	return w, nil
 }
 
-// slack is how far the records in a chunk may reach beyond its size.
+// slack is how far the records in a chunk may extend beyond its size.
 func (w *Writer) slack() int { return w.enc.MaxRecord() + w.enc.TrailerSize() }
 
-// Tick tells the time, on the wall clock and on one that never steps, and does
-// what is due: flush, rotate, take note of failures. Call it once a batch, and
-// about every 100 ms when there is none.
+// Tick sets the wall clock and the monotonic clock, and does what is due: flush, rotate, react to
+// disk failures. Call it after each batch, and about every 100 ms when there is none.
 func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	w.schedule.advance(wall, mono)
 	if w.since.IsZero() {
 		w.since = wall
 		if !w.after.IsZero() && w.after.Before(wall) {
-			w.since = w.after // it was recorded from there on
+			w.since = w.after // the previous Writer has covered the time before
 		}
 		w.schedule.begin(wall)
 	}
-	w.look()
+	w.checkDisk()
 	if w.schedule.over() {
 		w.rotate(ledger.ReasonInterval, earlier(wall, w.schedule.boundary()))
 		w.schedule.begin(wall)
@@ -152,10 +152,9 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	w.publish()
 }
 
-// Write records packets, all of them or those that it can: what is lost is
-// counted. It waits while no chunk is free or too many files wait for their
-// end, and the ring holds what comes.
-// The packets are not kept.
+// Write records packets, and counts those that are lost. It waits while no chunk is free or too
+// many ended files are queued; meanwhile the ring holds new frames. Write does not keep the
+// packets.
 func (w *Writer) Write(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
 		n := w.count(pkts)
@@ -169,8 +168,7 @@ func (w *Writer) Write(pkts []pcap.Packet) {
 	}
 }
 
-// count adds up the packets that are of the current interval and returns how
-// many.
+// count adds up the packets of the current interval and returns how many there are.
 func (w *Writer) count(pkts []pcap.Packet) int {
 	c := tally(pkts, w.last, w.schedule.limit(&pkts[0]), w.chosen())
 	n := int(c.Packets)
@@ -202,8 +200,8 @@ func (w *Writer) record(pkts []pcap.Packet) {
 	}
 }
 
-// encode puts packets into the current chunk and hands it over when it is
-// full. It returns how many packets it took; 0 when the file is full.
+// encode appends packets to the current chunk and submits it when it is full. It returns how many
+// packets it encoded: 0 when the file is full.
 func (w *Writer) encode(pkts []pcap.Packet) int {
 	c, size := w.chunk, w.disk.pool.size
 	room := len(c.buf) - c.fill
@@ -211,28 +209,28 @@ func (w *Writer) encode(pkts []pcap.Packet) int {
 		left := w.opt.RotateSize - w.file.encoded.bytes - int64(w.enc.TrailerSize())
 		room = int(min(int64(room), max(left, 0)))
 	}
-	// Whole records first, then one that crosses the end of the chunk: what is
-	// beyond moves on to the next.
+	// Encode as many records as fit, then one that crosses the end of the chunk; its rest moves to
+	// the next chunk.
 	n, count := w.enc.Encode(c.buf[c.fill:c.fill+max(0, min(room, size-c.fill))], pkts)
 	if count == 0 {
 		n, count = w.enc.Encode(c.buf[c.fill:c.fill+room], pkts[:1])
 	}
 	if count == 0 && w.file.encoded.packets == 0 {
-		n, count = w.enc.Encode(c.buf[c.fill:], pkts[:1]) // a frame larger than a file
+		n, count = w.enc.Encode(c.buf[c.fill:], pkts[:1]) // a frame larger than RotateSize
 	}
 	before := position{w.file.encoded, w.file.report.Last, pkts}
 	c.fill += n
 	w.file.encoded.bytes += int64(n)
 	w.file.encoded.packets += uint64(count)
-	w.file.report.note(pkts[:count])
+	w.file.report.observe(pkts[:count])
 	after := position{w.file.encoded, w.file.report.Last, pkts[count:]}
-	for w.chunk.fill >= size && w.handOver(before, after) {
+	for w.chunk.fill >= size && w.submitChunk(before, after) {
 	}
 	return count
 }
 
-// note keeps the times of a file's packets.
-func (r *File) note(pkts []pcap.Packet) {
+// observe updates the times of the file's first and last packet.
+func (r *File) observe(pkts []pcap.Packet) {
 	if len(pkts) == 0 {
 		return
 	}
@@ -242,18 +240,17 @@ func (r *File) note(pkts []pcap.Packet) {
 	r.Last = pkts[len(pkts)-1].Time()
 }
 
-// A position is a record's end in the current file.
+// A position is the end of a record in the current file.
 type position struct {
 	mark
-	last time.Time     // of the packet before it
+	last time.Time     // time of the packet before it
 	rest []pcap.Packet // packets after it that are counted already
 }
 
-// handOver gives a full chunk to the disk and goes on in the next, with the bytes
-// beyond the end of the full one. The last record ends at the position after; if
-// it crosses the end of the chunk, the record before it ends at the position
-// before.
-func (w *Writer) handOver(before, after position) bool {
+// submitChunk submits a full chunk to the disk and continues in the next one, with the bytes beyond
+// the end of the full one. The last record ends at after. If it crosses the end of the chunk, the
+// record before it ends at before.
+func (w *Writer) submitChunk(before, after position) bool {
 	full, size := w.chunk, w.disk.pool.size
 	at := before
 	if full.fill == size {
@@ -270,9 +267,9 @@ func (w *Writer) handOver(before, after position) bool {
 	return true
 }
 
-// checkpoint returns what the current file holds before the position, if a
-// checkpoint is due there; nil if not. It counts the bytes of packets only then,
-// so that checkpoints cost the recorder nothing for each packet.
+// checkpoint describes what the current file holds before the position, if a checkpoint is due
+// there; else it returns nil. It counts the bytes of packets only then, so that checkpoints cost
+// nothing for each packet.
 func (w *Writer) checkpoint(at position) *ledger.Checkpoint {
 	f := w.file
 	if at.bytes-f.checked < w.opt.CheckpointEvery {
@@ -287,8 +284,8 @@ func (w *Writer) checkpoint(at position) *ledger.Checkpoint {
 	}
 }
 
-// nextChunk takes a free chunk for the file and reports whether there is one:
-// not when the writer was aborted while it waited.
+// nextChunk takes a free chunk for the file. It waits for one, and returns false if the writer is
+// aborted meanwhile.
 func (w *Writer) nextChunk() bool {
 	select {
 	case <-w.disk.pool.free:
@@ -312,13 +309,13 @@ func (w *Writer) nextChunk() bool {
 
 // ready reports whether a file may be begun.
 func (w *Writer) ready() bool {
-	w.look() // the file before may have failed since the last tick
+	w.checkDisk() // the previous file may have failed since the last tick
 	return !w.aborted.Load() && (w.resume == 0 || w.schedule.mono >= w.resume)
 }
 
-// begin starts a file at time t, its first packet's. It begins where the
-// last one ended, or at its interval's start if nothing was recorded since. The
-// packets are those counted already that go into it or the files after it.
+// begin starts a file for a first packet at time t. The file covers the time since the last one
+// ended, or since the start of its interval if nothing was recorded since. pkts are the packets,
+// already counted, that go into it or the files after it.
 func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	start := w.since
 	if start.After(t) {
@@ -359,7 +356,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	w.schedule.begin(t)
 }
 
-// flush hands the records of the current chunk over that the disk has not got.
+// flush submits the records of the current chunk that were not submitted yet.
 func (w *Writer) flush() {
 	c := w.chunk
 	if w.file == nil || c.fill == c.flushed {
@@ -367,7 +364,7 @@ func (w *Writer) flush() {
 		return
 	}
 	if c.flush.Load() {
-		return // the disk is busy with the last one
+		return // the previous flush is not done
 	}
 	w.flushed = w.schedule.mono
 	w.disk.submit(operation{
@@ -377,8 +374,8 @@ func (w *Writer) flush() {
 	c.flushed = c.fill
 }
 
-// Describe changes what files say of the interface. The current file ends if it
-// says otherwise; its format and snaplen stay.
+// Describe changes the description of the interface for further files. The current file ends if its
+// description differs. Format and snaplen stay.
 func (w *Writer) Describe(h pcap.Header) {
 	h.Format, h.Snaplen = w.opt.Header.Format, w.opt.Header.Snaplen
 	enc := pcap.NewEncoder(h)
@@ -389,16 +386,16 @@ func (w *Writer) Describe(h pcap.Header) {
 	w.opt.Header, w.enc = h, enc
 }
 
-// Sequence returns the last sequence number in use.
+// Sequence returns the highest sequence number in use.
 func (w *Writer) Sequence() uint64 { return w.sequence.Load() }
 
 // Rotate ends the current file; the next begins with the next packet.
 func (w *Writer) Rotate(reason ledger.Reason) { w.rotate(reason, w.schedule.wall) }
 
-// rotate ends the current file, which holds what was met before end. It waits
-// while too many files wait for their end already.
+// rotate ends the current file, which holds what was captured before end. It waits while too many
+// ended files are queued.
 func (w *Writer) rotate(reason ledger.Reason, end time.Time) {
-	f := w.cut(reason, end)
+	f := w.endFile(reason, end)
 	if f == nil {
 		return
 	}
@@ -416,9 +413,9 @@ func (w *Writer) rotate(reason ledger.Reason, end time.Time) {
 	}
 }
 
-// cut hands the last of the current file over and returns the file, of which
-// only the end is left to be made; nil without a file.
-func (w *Writer) cut(reason ledger.Reason, end time.Time) *file {
+// endFile submits the last records and the trailer of the current file. It returns the file, which the
+// caller queues for completion; nil if there is no current file.
+func (w *Writer) endFile(reason ledger.Reason, end time.Time) *file {
 	f, c := w.file, w.chunk
 	if f == nil {
 		return nil
@@ -435,7 +432,7 @@ func (w *Writer) cut(reason ledger.Reason, end time.Time) *file {
 	return f
 }
 
-// describe fills in a file's report at its end, but for what the disk says.
+// describe fills in a file's report at its end, except for the results from the disk.
 func (w *Writer) describe(r *File, reason ledger.Reason, end time.Time) {
 	r.Reason, r.End = reason, end
 	r.Counts = w.total
@@ -455,40 +452,38 @@ func (r *File) statistics() pcap.Statistics {
 	}
 }
 
-// Abort makes Write and Close give up what the disk does not take. It may be
-// called from any goroutine.
+// Abort makes Write and Close give up what waits for the disk. It may be called from any goroutine.
 func (w *Writer) Abort() {
 	if w.aborted.CompareAndSwap(false, true) {
 		close(w.abort)
 	}
 }
 
-// An End is where a Writer ended, for the one that goes on.
+// An End is the state in which a Writer ended, for its successor.
 type End struct {
-	Time     time.Time // of the last file's end
-	Sequence uint64    // the last number in use
+	Time     time.Time // end of the last file
+	Sequence uint64    // the highest number in use
 }
 
-// End ends the current file, and tells what no file has told. Only Close may
-// follow, which waits for the disk.
+// End ends the current file, and notes in the ledger what belongs to no file. Only Close may be
+// called afterwards; it waits for the disk.
 func (w *Writer) End() End {
 	if !w.ended {
 		w.ended = true
-		w.final = w.cut(ledger.ReasonShutdown, w.schedule.wall)
-		w.conclude()
+		w.final = w.endFile(ledger.ReasonShutdown, w.schedule.wall)
+		w.noteRest()
 	}
 	return End{Time: w.schedule.wall, Sequence: w.sequence.Load()}
 }
 
-// Follow goes on where another Writer of the same directory and lane has ended.
-// It is called before the first Tick.
+// Follow continues after another Writer of the same directory and lane, which has ended. It must be
+// called before the first Tick.
 func (w *Writer) Follow(e End) {
 	w.after = e.Time
 	w.sequence.Store(max(e.Sequence, w.sequence.Load()))
 }
 
-// Adjust takes over when files end, and when they are flushed and synced, from
-// now on; the other options stay.
+// Adjust changes when files end, are flushed and are synced. The other options stay.
 func (w *Writer) Adjust(to Options) {
 	w.opt.RotateSize, w.opt.FlushInterval, w.opt.SyncInterval, w.opt.KeepEmpty = to.RotateSize, to.FlushInterval, to.SyncInterval, to.KeepEmpty
 	if w.schedule.interval != to.RotateInterval {
@@ -497,9 +492,8 @@ func (w *Writer) Adjust(to Options) {
 	}
 }
 
-// Close ends the current file, waits until all files are finished and frees
-// the memory. When the context ends first, files are left Partial, and so is
-// the memory.
+// Close ends the current file, waits until all files are finished and frees the memory. If the
+// context ends first, unfinished files keep the suffix Partial and the memory is not freed.
 func (w *Writer) Close(ctx context.Context) error {
 	w.End()
 	done := make(chan struct{})
@@ -523,28 +517,27 @@ func (w *Writer) Close(ctx context.Context) error {
 	}
 }
 
-// conclude tells what no file has told.
-func (w *Writer) conclude() {
+// noteRest notes in the ledger the time and the losses since the last file.
+func (w *Writer) noteRest() {
 	end := w.schedule.wall
 	if w.resume != 0 {
 		w.recovered(end)
 	}
 	d := w.newDrops()
-	drops := ledger.Drops{Kernel: d.Kernel, Capd: d.Unread + w.untold(), Freezes: d.Freezes, NIC: d.NIC, Discarded: d.Discarded}
+	drops := ledger.Drops{Kernel: d.Kernel, Capd: d.Unread + w.takeLost(), Freezes: d.Freezes, NIC: d.NIC, Discarded: d.Discarded}
 	if drops != (ledger.Drops{}) || end.After(w.since) && !w.since.IsZero() {
 		w.opt.Note(ledger.Quiet(w.opt.Header.Interface, w.since, end, drops))
 	}
 }
 
-// untold returns how many packets were lost that no entry has told of, and takes
-// them as told now.
-func (w *Writer) untold() uint64 {
-	n := w.lost - w.told
-	w.told = w.lost
+// takeLost returns how many packets were lost that are in no ledger entry yet. The caller enters them.
+func (w *Writer) takeLost() uint64 {
+	n := w.lost - w.lostReported
+	w.lostReported = w.lost
 	return n
 }
 
-// newDrops returns what was lost since it was last asked.
+// newDrops returns what was lost since the last call.
 func (w *Writer) newDrops() Drops {
 	if w.opt.Drops == nil {
 		return Drops{}

@@ -2,9 +2,6 @@ package writer
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -16,12 +13,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
-// noon is when the tests' clocks begin.
+// noon is the start time of the tests' clocks.
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// A rig drives a Writer with clocks of its own.
+// A rig drives a Writer with simulated clocks.
 type rig struct {
 	*Writer
 	t     *testing.T
@@ -47,10 +48,10 @@ func newRig(t *testing.T, opt Options) *rig {
 	return r
 }
 
-// pass lets both clocks run.
+// pass advances both clocks.
 func (r *rig) pass(d time.Duration) { r.step(d, d) }
 
-// step moves the clocks apart.
+// step advances the clocks by different times.
 func (r *rig) step(wall, mono time.Duration) {
 	r.wall, r.mono = r.wall.Add(wall), r.mono+mono
 	r.Tick(r.wall, r.mono)
@@ -70,7 +71,7 @@ func (r *rig) packets(n, size int, at time.Time) []pcap.Packet {
 
 func (r *rig) write(n, size int) { r.Write(r.packets(n, size, r.wall)) }
 
-// close ends the writer and returns what is known of its files.
+// close ends the writer and returns the reports of its files.
 func (r *rig) close() []File {
 	r.t.Helper()
 	if err := r.Close(context.Background()); err != nil {
@@ -151,8 +152,8 @@ func names(t *testing.T, dir string) []string {
 	return all
 }
 
-// TestRecordsCrossChunks holds with every size of record relative to the chunk,
-// direct and buffered, in both formats.
+// TestRecordsCrossChunks: records of any size relative to the chunk are written correctly, direct
+// and buffered, in both formats.
 func TestRecordsCrossChunks(t *testing.T) {
 	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
 		for _, noDirect := range []bool{false, true} {
@@ -164,7 +165,7 @@ func TestRecordsCrossChunks(t *testing.T) {
 				for i := range 400 {
 					r.write(1+i%7, 4+(i*997)%5000)
 					if i%13 == 0 {
-						r.write(1, 40000) // crosses chunks whole
+						r.write(1, 40000) // larger than a whole chunk
 					}
 					r.pass(300 * time.Millisecond)
 				}
@@ -199,14 +200,14 @@ func TestRotateBySize(t *testing.T) {
 	}
 }
 
-// TestRotateByTime: files begin at multiples of the interval, packets go into
-// the file of their time, and a quiet interval leaves no file.
+// TestRotateByTime: files begin at multiples of the interval, each packet goes into the file of its
+// time, and an interval without packets leaves no file.
 func TestRotateByTime(t *testing.T) {
 	r := newRig(t, Options{RotateInterval: time.Minute, Grace: 200 * time.Millisecond})
 	r.pass(30 * time.Second)
 	r.write(2, 100)
-	r.pass(30 * time.Second)                                       // the boundary, without the grace
-	r.Write(r.packets(1, 100, noon.Add(59*time.Second+999999999))) // late, out of the ring
+	r.pass(30 * time.Second)                                       // past the boundary, but within the grace
+	r.Write(r.packets(1, 100, noon.Add(59*time.Second+999999999))) // delayed in the ring
 	r.Write(r.packets(1, 100, noon.Add(60*time.Second)))
 	r.pass(3 * time.Minute)
 	r.pass(time.Second)
@@ -228,7 +229,7 @@ func TestRotateByTime(t *testing.T) {
 	}
 }
 
-// TestTimerRotates: a file ends without a packet that says so.
+// TestTimerRotates: a file ends when its interval is over, even if no packet arrives.
 func TestTimerRotates(t *testing.T) {
 	r := newRig(t, Options{RotateInterval: time.Second, KeepEmpty: true, FlushInterval: time.Second})
 	r.write(1, 100)
@@ -288,8 +289,8 @@ func TestClockSteps(t *testing.T) {
 	}
 }
 
-// TestWriteKeepsNothing: once Write has returned, the packets' memory may hold
-// anything else, as the kernel's ring does.
+// TestWriteKeepsNothing: after Write has returned, the packets' memory may be overwritten, as the
+// kernel does with its ring.
 func TestWriteKeepsNothing(t *testing.T) {
 	r := newRig(t, Options{ChunkSize: 8192, PoolSize: 4 * 8192, RotateSize: 50_000})
 	for range 2000 {
@@ -303,8 +304,7 @@ func TestWriteKeepsNothing(t *testing.T) {
 	r.verify(r.close())
 }
 
-// TestPartialIsReadable: at any flush the file holds whole records, up to that
-// moment.
+// TestPartialIsReadable: after each flush the file holds only whole records, including the latest.
 func TestPartialIsReadable(t *testing.T) {
 	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
 		r := newRig(t, Options{Header: pcap.Header{Format: format}, ChunkSize: 8192, PoolSize: 4 * 8192, FlushInterval: time.Second})
@@ -334,7 +334,7 @@ func await(t *testing.T, ok func() bool) {
 	}
 }
 
-// TestNamesNeverCollide: the sequence goes on, and what exists is left alone.
+// TestNamesNeverCollide: sequence numbers go on, and existing files are left alone.
 func TestNamesNeverCollide(t *testing.T) {
 	r := newRig(t, Options{Sequence: 7})
 	taken := []string{"eth0-20260102T120000Z-000008.pcap", "eth0-20260102T120000Z-000009.pcap" + store.Partial}
@@ -348,7 +348,7 @@ func TestNamesNeverCollide(t *testing.T) {
 	r.write(1, 100)
 	files := r.close()
 	r.verify(files)
-	// Two that find their numbers taken at the same time may swap places.
+	// Two files that find their numbers taken at the same time may swap places.
 	if a, b := files[0].Name.Sequence, files[1].Name.Sequence; min(a, b) != 10 || max(a, b) != 11 {
 		t.Errorf("files %s and %s", files[0].Name, files[1].Name)
 	}
@@ -363,7 +363,7 @@ func TestNamesNeverCollide(t *testing.T) {
 	}
 }
 
-// TestDiskFails: what can't be kept is counted, and recording goes on by itself.
+// TestDiskFails: packets that can't be kept are counted, and recording resumes by itself.
 func TestDiskFails(t *testing.T) {
 	r := newRig(t, Options{FlushInterval: time.Second, ChunkSize: 8192, PoolSize: 4 * 8192})
 	hidden := r.dir + "-away"
@@ -394,8 +394,8 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// TestFileFails: a file that fails in the middle ends after its last whole
-// record on disk, keeps Partial, and the count of what was lost is exact.
+// TestFileFails: a file that fails in the middle ends after its last whole record on disk and keeps
+// the suffix Partial, and the number of lost packets is exact.
 func TestFileFails(t *testing.T) {
 	r := newRig(t, Options{ChunkSize: 8192, PoolSize: 4 * 8192, NoDirect: true})
 	r.write(30, 1000)
@@ -417,7 +417,7 @@ func TestFileFails(t *testing.T) {
 	if s.Accepted != 63 || s.Written+s.Lost != 63 || s.Lost != files[0].Lost || files[0].Packets+files[0].Lost != 60 {
 		t.Errorf("stats %+v, first file %+v", s, files[0])
 	}
-	// The descriptor could not even truncate: the file's end is for salvage.
+	// The descriptor could not even be used to truncate: salvage has to find the file's end.
 	h, err := os.Open(files[0].Path)
 	if err != nil {
 		t.Fatal(err)
@@ -434,7 +434,7 @@ func TestFileFails(t *testing.T) {
 	}
 }
 
-// TestAbort: a writer that waits for the disk can be made to give up.
+// TestAbort: Abort ends a Writer's wait for the disk.
 func TestAbort(t *testing.T) {
 	r := newRig(t, Options{ChunkSize: 8192, PoolSize: 2 * 8192})
 	<-r.disk.pool.free
@@ -451,7 +451,7 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-// TestCloseDeadline: files that can't be finished in time stay Partial.
+// TestCloseDeadline: files that can't be finished in time keep the suffix Partial.
 func TestCloseDeadline(t *testing.T) {
 	r := newRig(t, Options{})
 	r.write(1, 100)
@@ -465,11 +465,11 @@ func TestCloseDeadline(t *testing.T) {
 	if got := names(t, r.dir); len(got) > 1 || len(got) == 1 && !strings.HasSuffix(got[0], store.Partial) {
 		t.Errorf("files %v", got)
 	}
-	ended.pending.Done() // the disk comes back: the background work ends
+	ended.pending.Done() // the disk works again: the background work ends
 	<-r.disk.done
 }
 
-// TestWriteAllocates nothing in steady state.
+// TestWriteAllocates: Write allocates nothing in steady state.
 func TestWriteAllocates(t *testing.T) {
 	r := newRig(t, Options{NoDirect: true})
 	pkts := r.packets(64, 200, noon)

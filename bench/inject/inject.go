@@ -1,14 +1,12 @@
 //go:build linux
 
-// Package inject puts numbered frames onto the receive path of an interface as
-// a driver would, at millions a second from one core. It runs an XDP program
-// that passes every frame by BPF_PROG_RUN with BPF_F_TEST_XDP_LIVE_FRAMES
-// (Linux 5.18, Documentation/bpf/bpf_prog_run.rst).
+// Package inject sends numbered frames through the receive path of an interface, as a driver would,
+// at millions per second from one core. It runs an XDP program that passes every frame, with
+// BPF_PROG_RUN and BPF_F_TEST_XDP_LIVE_FRAMES (Linux 5.18, Documentation/bpf/bpf_prog_run.rst).
 //
-// The kernel asks for CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN) in the
-// initial user namespace: root, but not the root of a user namespace or of an
-// unprivileged container. The interface must be up, in the network namespace
-// of the calling thread.
+// The kernel requires CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN) in the initial user namespace:
+// real root, not the root of a user namespace or of an unprivileged container. The interface must
+// be up, in the network namespace of the calling thread.
 package inject
 
 import (
@@ -24,19 +22,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SequenceOffset is where a frame holds its 64-bit sequence number, in the
-// machine's byte order: after the Ethernet, IPv4 and UDP headers.
+// SequenceOffset is the offset of a frame's 64-bit sequence number, in the machine's byte order:
+// after the Ethernet, IPv4 and UDP headers.
 const SequenceOffset = headers
 
-// Sizes of frames in bytes, without the frame check sequence. Live frames live
-// in one page of memory with their headroom.
+// Sizes of frames in bytes, without the frame check sequence. The kernel puts each frame, with
+// headroom, into one page of memory.
 const (
 	MinSize = SequenceOffset + 8
 	MaxSize = 1514
 )
 
-// Sequence returns the sequence number of a frame that an Injector made. The
-// frame may be cut after MinSize bytes.
+// Sequence returns the sequence number of a frame that an Injector sent. The frame may be truncated
+// after MinSize bytes.
 func Sequence(frame []byte) (number uint64, ok bool) {
 	if len(frame) < MinSize || [6]byte(frame) != dstMAC || [6]byte(frame[6:]) != srcMAC {
 		return 0, false
@@ -44,23 +42,22 @@ func Sequence(frame []byte) (number uint64, ok bool) {
 	return binary.NativeEndian.Uint64(frame[SequenceOffset:]), true
 }
 
-// Frame returns a frame as an Injector makes it, for tests of what reads them.
+// Frame returns a frame as an Injector sends it, for tests of code that reads such frames.
 func Frame(size int, number uint64) []byte {
 	f := template(size)
 	binary.NativeEndian.PutUint64(f[SequenceOffset:], number)
 	return f
 }
 
-// IMIX returns the mix of 7 frames of 64 bytes, 4 of 576 and 1 of 1514, spread
-// out.
+// IMIX returns a mix of 7 frames of 64 bytes, 4 of 576 and 1 of 1514, evenly distributed.
 func IMIX() []int {
 	return []int{64, 576, 64, 64, 576, 64, 1514, 64, 576, 64, 576, 64}
 }
 
-// ErrPrivilege is returned by New where the process may not inject.
+// ErrPrivilege is returned by New if the process lacks the privilege to inject.
 var ErrPrivilege = errors.New("needs CAP_BPF and CAP_NET_ADMIN in the initial user namespace: run as root, outside of containers")
 
-// An Injector injects into one interface. One goroutine at a time may run it.
+// An Injector injects frames into one interface. It may be run by one goroutine at a time.
 type Injector struct {
 	seq, shape *ebpf.Map
 	prog       *ebpf.Program
@@ -69,8 +66,7 @@ type Injector struct {
 	sent       atomic.Uint64
 }
 
-// New returns an injector for the interface whose frames have the sizes in
-// turn: sizes is one round of the mix.
+// New returns an injector for the interface. Its frames have the given sizes in turn.
 func New(ifindex int, sizes []int) (*Injector, error) {
 	if len(sizes) == 0 || slices.Min(sizes) < MinSize || slices.Max(sizes) > MaxSize {
 		return nil, fmt.Errorf("inject: sizes %v are not within %d to %d", sizes, MinSize, MaxSize)
@@ -99,7 +95,7 @@ func privilege(err error) error {
 	return err
 }
 
-// xdpContext is the struct xdp_md of linux/bpf.h that a run starts from.
+// xdpContext returns the struct xdp_md of linux/bpf.h with which a run starts.
 func xdpContext(size, ifindex int) []byte {
 	const dataEnd, ingress, length = 4, 12, 24
 	md := make([]byte, length)
@@ -113,13 +109,12 @@ func (in *Injector) Close() error {
 	return errors.Join(in.prog.Close(), in.seq.Close(), in.shape.Close())
 }
 
-// Sent returns the number of frames sent so far, which is also the next
-// frame's sequence number. It may be called while a Run is under way, and then
-// lags by a burst.
+// Sent returns the number of frames sent so far, which is also the next frame's sequence number. It
+// may be called during Run, and is then behind by up to one burst.
 func (in *Injector) Sent() uint64 { return in.sent.Load() }
 
-// Run injects at the rate until the count is sent or ctx ends, and returns how
-// many frames it sent. The end of ctx is no error; it is seen between bursts.
+// Run injects frames at the rate until the count is reached or ctx ends, and returns how many it
+// sent. It checks ctx between bursts; the end of ctx is not an error.
 func (in *Injector) Run(ctx context.Context, r Rate) (uint64, error) {
 	first := in.Sent()
 	start := time.Now()
@@ -140,12 +135,12 @@ func (in *Injector) Run(ctx context.Context, r Rate) (uint64, error) {
 	return in.Sent() - first, nil
 }
 
-// batch is the number of frames that the kernel hands on at a time. 64 is its
-// default, and as much as a driver's poll takes.
+// batch is the number of frames that the kernel processes at a time. 64 is its default, and the
+// limit of a driver's poll.
 const batch = 64
 
-// burst sends n frames. The program's own count is what was sent: a signal
-// makes the kernel stop early and the run begin again.
+// burst sends n frames. It counts frames by the program's sequence number, because a signal makes
+// the kernel stop early and the run is repeated.
 func (in *Injector) burst(n uint32) error {
 	_, err := in.prog.Run(&ebpf.RunOptions{
 		Data: in.frame, Context: in.ctx, Repeat: n, BatchSize: batch,

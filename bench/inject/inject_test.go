@@ -15,17 +15,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// veth moves the test's thread into a network namespace of its own, with a
-// pair of interfaces up, and returns the index of one. A user namespace, as
-// package testnet makes it, would not do: the kernel wants the initial one's
-// privilege. The thread ends with the test, and the namespace with it.
+// veth moves the test's thread to a new network namespace with a pair of interfaces, and returns
+// the index of one. A user namespace, which package testnet uses, is not sufficient: the kernel
+// requires privilege in the initial one. The thread and the namespace end with the test.
 func veth(tb testing.TB) int {
 	tb.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		tb.Skipf("needs privilege: network namespace without a user namespace: %v", err)
 	}
-	// The thread's own namespace shows under /proc/sys, which is quiet then.
+	// /proc/sys shows the namespace of the thread. Without IPv6, the kernel sends no frames by
+	// itself.
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
 	conn, err := rtnetlink.Dial(nil)
 	if err != nil {
@@ -42,7 +42,7 @@ func veth(tb testing.TB) int {
 	return up(tb, conn, "a", "b")
 }
 
-// up brings the interfaces up and returns the index of the last.
+// up sets the interfaces up and returns the index of the last one.
 func up(tb testing.TB, conn *rtnetlink.Conn, names ...string) (index int) {
 	tb.Helper()
 	for _, name := range names {
@@ -112,7 +112,7 @@ func TestRunArrives(t *testing.T) {
 	}
 }
 
-// checkFrame wants the frame that the number's place in the mix gives.
+// checkFrame checks that the frame is the one with that number in the mix.
 func checkFrame(t *testing.T, frame []byte, seq uint64, size int) {
 	t.Helper()
 	if want := Frame(size, seq); string(frame) != string(want) {
@@ -157,7 +157,7 @@ func BenchmarkBurst(b *testing.B) {
 	}
 }
 
-// BenchmarkPaced shows what share of a core paced injection takes.
+// BenchmarkPaced measures the share of a core that paced injection uses.
 func BenchmarkPaced(b *testing.B) {
 	for name, rate := range map[string]float64{"0.05Mpps": 5e4, "0.3Mpps": 3e5, "1Mpps": 1e6} {
 		b.Run(name, func(b *testing.B) {
@@ -174,7 +174,7 @@ func BenchmarkPaced(b *testing.B) {
 	}
 }
 
-// cpu returns the seconds that the thread has run.
+// cpu returns the processor time of the thread in seconds.
 func cpu(b *testing.B) float64 {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {

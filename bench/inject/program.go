@@ -18,14 +18,14 @@ const (
 	headers       = 42
 )
 
-// Destination and source of every frame, locally administered and nobody's.
+// Destination and source address of every frame: locally administered and unused.
 var (
 	dstMAC = [6]byte{0x02, 0xca, 0x9d, 0, 0, 1}
 	srcMAC = [6]byte{0x02, 0xca, 0x9d, 0, 0, 2}
 )
 
-// template returns a frame of size bytes from 192.0.2.1 to 192.0.2.2 (RFC
-// 5737), to the discard port, without a UDP checksum.
+// template returns a frame of size bytes from 192.0.2.1 to 192.0.2.2 (RFC 5737), to the discard
+// port, without a UDP checksum.
 func template(size int) []byte {
 	f := make([]byte, size)
 	copy(f, dstMAC[:])
@@ -58,11 +58,11 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// A shape is what the program writes into a frame of one size. The table of
-// shapes holds one of these for each place of the mix.
+// A shape is the data that the program writes into a frame of one size. The table of shapes has one
+// entry for each position in the mix.
 const shapeSize = 12 // bytes: int32 tail, and IP length, IP checksum, UDP length as in the frame
 
-// shapes returns the table for frames that start as a frame of the size full.
+// shapes returns the table for frames whose template has the size full.
 func shapes(sizes []int, full int) []byte {
 	table := make([]byte, 0, len(sizes)*shapeSize)
 	for _, size := range sizes {
@@ -76,8 +76,8 @@ func shapes(sizes []int, full int) []byte {
 	return table
 }
 
-// newMaps creates the map of the next sequence number and that of the shapes.
-// Both are arrays of one value, which the program addresses without a lookup.
+// newMaps creates the maps with the next sequence number and with the shapes. Both are arrays with
+// one value, which the program can access without a lookup.
 func newMaps(table []byte) (seq, shape *ebpf.Map, err error) {
 	seq, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
 	if err != nil {
@@ -94,9 +94,9 @@ func newMaps(table []byte) (seq, shape *ebpf.Map, err error) {
 	return seq, shape, nil
 }
 
-// newProgram loads the XDP program: take the next sequence number, give the
-// frame the shape that the number's place in the mix asks for, write the
-// number into the payload, and let the frame pass.
+// newProgram loads the XDP program: it increments the sequence number, changes the frame to the
+// shape at the number's position in the mix, writes the number into the payload, and passes the
+// frame.
 func newProgram(seq, shape *ebpf.Map, places int) (*ebpf.Program, error) {
 	var code asm.Instructions
 	code = append(code, asm.Mov.Reg(asm.R6, asm.R1))
@@ -128,8 +128,8 @@ const (
 	xdpPass    = 2
 )
 
-// nextNumber leaves the sequence number in R7. One CPU runs the program, so
-// that the increment need not be atomic.
+// nextNumber loads the sequence number into R7. The program runs on one CPU, so the increment need
+// not be atomic.
 func nextNumber(fd int) asm.Instructions {
 	return asm.Instructions{
 		asm.LoadMapValue(asm.R1, fd, 0),
@@ -140,12 +140,12 @@ func nextNumber(fd int) asm.Instructions {
 	}
 }
 
-// cutTail shortens the frame and leaves its shape in R8.
+// cutTail shortens the frame and loads its shape into R8.
 func cutTail(fd, places int) asm.Instructions {
 	return asm.Instructions{
 		asm.Mov.Reg(asm.R2, asm.R7),
 		asm.Mod.Imm(asm.R2, int32(places)),
-		// The verifier knows no bound of a remainder.
+		// The verifier does not know that a remainder is less than its divisor.
 		asm.JGE.Imm(asm.R2, int32(places), "abort"),
 		asm.Mul.Imm(asm.R2, shapeSize),
 		asm.LoadMapValue(asm.R8, fd, 0),
@@ -157,8 +157,8 @@ func cutTail(fd, places int) asm.Instructions {
 	}
 }
 
-// bounds leaves the frame's start in R2 and proves that the headers and the
-// number lie inside (struct xdp_md: data at 0, data_end at 4).
+// bounds loads the frame's start into R2, and proves to the verifier that the headers and the
+// number are inside the frame (struct xdp_md: data at 0, data_end at 4).
 func bounds() asm.Instructions {
 	return asm.Instructions{
 		asm.LoadMem(asm.R2, asm.R6, 0, asm.Word),

@@ -6,25 +6,24 @@ import (
 	"time"
 )
 
-// A Rate says how fast to inject, and how much.
+// A Rate is how fast, and how many, frames are injected.
 type Rate struct {
-	PacketsPerSecond float64 // 0 is as fast as possible
-	Count            uint64  // frames to send; 0 is no end
+	PacketsPerSecond float64 // 0: as fast as possible
+	Count            uint64  // number of frames; 0: no limit
 }
 
 const (
-	// fullBurst is the burst at full speed. A call pays for a page pool and
-	// an RCU grace period, which is nothing for 100,000 frames.
+	// fullBurst is the burst size at full speed. The fixed cost of a call, a page pool and an RCU
+	// grace period, is negligible for 100,000 frames.
 	fullBurst = 100_000
-	// burstTime is the time between paced bursts, where the calls themselves
-	// do not take longer: each waits 1 to 3 ms for the kernel. At 1 ms they
-	// cost two thirds of a core at any rate, at 2 ms one quarter, at 4 ms no
-	// less.
+	// burstTime is the time between paced bursts, unless the calls themselves take longer: each
+	// waits 1 to 3 ms for the kernel. At intervals of 1 ms they use two thirds of a core at any
+	// rate, at 2 ms a quarter, and at 4 ms not less.
 	burstTime = 2 * time.Millisecond
 )
 
-// due returns how many frames to send now, when sent were sent in the elapsed
-// time, or else how long to wait. Both are 0 when the count is reached.
+// due returns how many frames to send now, if sent frames were sent in the elapsed time, or else
+// how long to wait. Both are 0 when the count is reached.
 func (r Rate) due(elapsed time.Duration, sent uint64) (n uint32, wait time.Duration) {
 	left := uint64(math.MaxUint64)
 	if r.Count > 0 {

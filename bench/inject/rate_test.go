@@ -36,8 +36,8 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// TestDueKeepsRate plays paced runs against a clock of its own, with calls that
-// take the time that the kernel's do.
+// TestDueKeepsRate simulates paced runs with a clock of its own, and calls that take as long as the
+// kernel's.
 func TestDueKeepsRate(t *testing.T) {
 	for _, pps := range []float64{3, 999, 50_000, 300_000, 1e6} {
 		r := Rate{PacketsPerSecond: pps, Count: uint64(2 * pps)}

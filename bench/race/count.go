@@ -20,42 +20,44 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A tally checks sequence numbers, from 0 to offered, against what came.
+// A tally compares the sequence numbers found in files with those that were sent, from 0 to
+// offered.
 type tally struct {
-	Frames    uint64 // records that hold a numbered frame
-	Distinct  uint64 // of these, numbers met for the first time
-	Doubled   uint64 // numbers met again
-	Reordered uint64 // new numbers below one met before
-	Cut       uint64 // frames recorded shorter than they were
+	Frames    uint64 // records with a numbered frame
+	Distinct  uint64 // of these, the first ones with their number
+	Doubled   uint64 // further frames with a number found before
+	Reordered uint64 // first frames with a number below one found before
+	Cut       uint64 // frames that were truncated
 	Foreign   uint64 // records of other frames
-	Torn      int    // files that end inside a record
-	Unread    int    // files of no known format, as a ledger is
+	Torn      int    // files that end in the middle of a record
+	Unread    int    // files of unknown formats, such as a ledger
 
-	seen []uint64 // a bit a number
-	next uint64   // one above the highest number met
+	seen []uint64 // one bit for each number
+	next uint64   // highest number found, plus one
 
-	skim  int      // frames in a round of sizes: the middle of files is leapt over by rounds; 0: nothing is
-	file  *os.File // that is read, where a leap may be tried; else nil
-	round round    // the file's first
+	skim  int      // frames in a round of sizes, if the middle of files may be skipped in whole rounds; 0: read everything
+	file  *os.File // the file being read, if skipping may be tried; else nil
+	round round    // the file's first round
 }
 
-// A round is as many frames from the begin of a file as have all sizes once.
+// A round is the smallest number of frames, from the start of a file, that contains each size of
+// the mix.
 type round struct {
-	next   uint64 // number that comes next
-	frames int    // so far
+	next   uint64 // the next number expected
+	frames int    // number of frames so far
 	bytes  int64  // of their records
-	cut    int    // frames recorded shorter than they were
+	cut    int    // number of truncated frames
 }
 
-// lost returns how many of the offered numbers never came.
+// lost returns how many of the offered numbers were not found.
 func (t *tally) lost(offered uint64) uint64 { return offered - min(offered, t.Distinct) }
 
-// maxNumber bounds the memory for numbers: 256 MiB, over 30 minutes at a
-// million a second.
+// maxNumber limits the memory for numbers to 256 MiB, enough for over 30 minutes at a million per
+// second.
 const maxNumber = 1 << 31
 
-// add takes one record: what was captured of a frame, up to recordHead bytes of
-// it, and both its lengths.
+// add adds one record: up to recordHead bytes of the captured frame, and its captured and original
+// lengths.
 func (t *tally) add(head []byte, captured, length uint32) {
 	number, ok := inject.Sequence(head)
 	if !ok || number >= maxNumber {
@@ -68,7 +70,7 @@ func (t *tally) add(head []byte, captured, length uint32) {
 	t.meet(number)
 }
 
-// meet counts a frame by its number.
+// meet counts a frame with a number.
 func (t *tally) meet(number uint64) {
 	t.Frames++
 	word, bit := int(number/64), uint64(1)<<(number%64)
@@ -87,12 +89,11 @@ func (t *tally) meet(number uint64) {
 	t.next = max(t.next, number+1)
 }
 
-// recordHead is how much of a frame a tally looks at.
+// recordHead is how many bytes of a frame a tally needs.
 const recordHead = inject.MinSize
 
-// walk feeds every record of a capture file to the tally. It knows
-// little-endian pcap of both resolutions, pcapng's enhanced packet blocks and
-// stenotype's blocks of the kernel's ring.
+// walk adds every record of a capture file to the tally. It supports little-endian pcap with both
+// resolutions, pcapng's enhanced packet blocks, and stenotype's ring blocks.
 func (t *tally) walk(r *bufio.Reader) error {
 	magic, err := r.Peek(4)
 	if err != nil {
@@ -124,7 +125,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// torn turns the end of a file inside of a record into io.ErrUnexpectedEOF.
+// torn converts the end of a file in the middle of a record to io.ErrUnexpectedEOF.
 func torn(got []byte, err error) error {
 	if err == io.EOF && len(got) > 0 {
 		return io.ErrUnexpectedEOF
@@ -179,9 +180,9 @@ func (t *tally) walkPcapng(r *bufio.Reader) error {
 	}
 }
 
-// What stenotype writes: blocks of the ring as they are. Each begins with a
-// struct tpacket_block_desc, whose version is that of the ring, and holds
-// packets behind a struct tpacket3_hdr each (linux/if_packet.h).
+// stenotype writes the ring's blocks unchanged. Each begins with a struct tpacket_block_desc, whose
+// version is that of the ring, followed by packets with a struct tpacket3_hdr each
+// (linux/if_packet.h).
 const (
 	ringVersion = 2 // TPACKET_V3
 	ringBlock   = 1 << 20
@@ -193,7 +194,7 @@ func (t *tally) walkBlocks(r *bufio.Reader) error {
 		if err != nil {
 			return ignoreEOF(torn(b, err))
 		}
-		// Space that was allocated ahead has no version.
+		// Preallocated space has version 0.
 		if binary.LittleEndian.Uint32(b) == ringVersion {
 			if err := t.block(b); err != nil {
 				return err
@@ -227,8 +228,8 @@ func (t *tally) block(b []byte) error {
 	return nil
 }
 
-// record takes the record that starts with a header and goes on for rest
-// bytes, the frame first. A record counts only when it is whole.
+// record reads a record of header bytes and rest further bytes, which begin with the frame. Only
+// complete records count.
 func (t *tally) record(r *bufio.Reader, header int, captured, length, rest uint32) error {
 	want := header + int(min(captured, recordHead))
 	h, err := r.Peek(want)
@@ -244,8 +245,8 @@ func (t *tally) record(r *bufio.Reader, header int, captured, length, rest uint3
 	return t.leap(r, head[:n], header, int64(header)+int64(rest), captured < length)
 }
 
-// leap takes note of the file's first round and then goes on near the end of the
-// file. It is tried once a file.
+// leap remembers the file's first round and then continues near the end of the file. It is tried
+// once for each file.
 func (t *tally) leap(r *bufio.Reader, head []byte, header int, record int64, cut bool) error {
 	f := t.file
 	if f == nil {
@@ -263,7 +264,7 @@ func (t *tally) leap(r *bufio.Reader, head []byte, header int, record int64, cut
 	return t.leapOver(f, r, header)
 }
 
-// add takes a record, and reports whether it follows the last.
+// add adds a record to the round, and reports whether its number follows the previous one.
 func (o *round) add(number uint64, record int64, cut bool) bool {
 	follows := o.frames == 0 || number == o.next
 	o.next = number + 1
@@ -275,9 +276,8 @@ func (o *round) add(number uint64, record int64, cut bool) bool {
 	return follows
 }
 
-// leapOver leaps by rounds that are as long as the first, where the number there
-// says that each from the next on is there. A file that has lost a frame, or has
-// one twice, is read.
+// leapOver skips whole rounds, as long as the first one, if the number found after them proves that
+// no frame in between is missing. A file that lost or duplicated a frame is read completely.
 func (t *tally) leapOver(f *os.File, r *bufio.Reader, header int) error {
 	const left = 1 << 20 // bytes of the file's end to read
 	info, err := f.Stat()
@@ -321,7 +321,7 @@ func skip(r *bufio.Reader, n int64) error {
 	return torn([]byte{0}, err)
 }
 
-// readAhead is the buffer for a file, which holds a block of a ring.
+// readAhead is the size of the read buffer, which must hold a ring block.
 const readAhead = ringBlock
 
 const zstdExt = ".zst"
@@ -350,8 +350,8 @@ func (t *tally) countFile(path string) error {
 	return nil
 }
 
-// recordings lists the files under a folder in the order in which they were
-// written: a number that grows makes a name longer or larger.
+// recordings lists the files under a folder in the order in which they were written. A larger
+// number makes the name longer or greater.
 func recordings(dir string) ([]string, error) {
 	var paths []string
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -361,7 +361,7 @@ func recordings(dir string) ([]string, error) {
 		return err
 	})
 	slices.SortFunc(paths, func(a, b string) int {
-		// A name may grow by a suffix of its state too.
+		// Names may also end in a suffix for the file's state.
 		a, b = strings.TrimSuffix(a, ".partial"), strings.TrimSuffix(b, ".partial")
 		a, b = strings.TrimSuffix(a, zstdExt), strings.TrimSuffix(b, zstdExt)
 		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))

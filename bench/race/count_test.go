@@ -17,7 +17,7 @@ import (
 
 var le = binary.LittleEndian
 
-// pcapFile returns a pcap file of frames with the numbers.
+// pcapFile returns a pcap file of frames with these numbers.
 func pcapFile(magic uint32, numbers ...uint64) []byte {
 	b := le.AppendUint32(nil, magic)
 	b = append(b, make([]byte, 20)...)
@@ -31,8 +31,8 @@ func pcapFile(magic uint32, numbers ...uint64) []byte {
 	return b
 }
 
-// mixedFile returns a pcap file of frames of the mix's sizes with the numbers,
-// 2 bytes of the largest cut off.
+// mixedFile returns a pcap file of frames with these numbers and the sizes of the mix. The largest
+// frames are truncated by 2 bytes.
 func mixedFile(numbers ...uint64) []byte {
 	sizes := inject.IMIX()
 	b := le.AppendUint32(nil, nano)
@@ -56,8 +56,8 @@ func block(kind uint32, body []byte) []byte {
 	return le.AppendUint32(append(b, body...), size)
 }
 
-// pcapngFile returns a section header, an interface and frames with the
-// numbers, 2 bytes of each cut off.
+// pcapngFile returns a section header, an interface, and frames with these numbers that are
+// truncated by 2 bytes.
 func pcapngFile(numbers ...uint64) []byte {
 	b := append(block(0x0a0d0d0a, make([]byte, 16)), block(1, make([]byte, 8))...)
 	for _, n := range numbers {
@@ -71,8 +71,7 @@ func pcapngFile(numbers ...uint64) []byte {
 	return b
 }
 
-// ringFile returns a block of the kernel's ring with frames of the numbers, and
-// one of space that was allocated ahead.
+// ringFile returns a ring block of frames with these numbers, and a block of preallocated space.
 func ringFile(numbers ...uint64) []byte {
 	const first, header, mac, size = 48, 48, 82, 80
 	b := make([]byte, 2*ringBlock)
@@ -139,8 +138,8 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// TestSkim counts large files by their ends as if they were read, whether or not
-// all is in them.
+// TestSkim: counting large files by their ends gives the same result as reading them, whether or
+// not frames are missing.
 func TestSkim(t *testing.T) {
 	const frames = 30_000
 	whole := make([]uint64, frames)
@@ -182,8 +181,7 @@ func TestSkim(t *testing.T) {
 	}
 }
 
-// TestSkimLeaps has a file be read by its ends only: what is in the middle is not
-// looked at.
+// TestSkimLeaps checks that the middle of a file is not read.
 func TestSkimLeaps(t *testing.T) {
 	numbers := make([]uint64, 30_000)
 	for i := range numbers {
@@ -230,7 +228,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// FuzzWalk wants sums that agree with each other, whatever the bytes.
+// FuzzWalk checks that the sums are consistent for any input.
 func FuzzWalk(f *testing.F) {
 	f.Add(pcapFile(micro, 0, 1))
 	f.Add(pcapFile(nano, 3, 3, 2))
@@ -246,13 +244,13 @@ func FuzzWalk(f *testing.F) {
 	})
 }
 
-// FuzzBlock does so for one block of a ring.
+// FuzzBlock does the same for one ring block.
 func FuzzBlock(f *testing.F) {
 	f.Add(ringFile(0, 1)[:1000])
 	f.Add(ringFile(2)[:100])
 	f.Fuzz(func(t *testing.T, block []byte) {
 		if len(block) < 20 {
-			return // walk gives whole blocks only
+			return // walk passes only complete blocks
 		}
 		var sums tally
 		_ = sums.block(block)

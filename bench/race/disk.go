@@ -15,28 +15,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The plain writer that finds the disk's own limit.
+// Parameters of the plain writer that measures the disk's speed.
 const (
 	diskChunk    = 4 << 20 // bytes
 	diskInFlight = 4
-	diskAhead    = 1 << 30 // bytes allocated ahead
-	diskMost     = 8 << 30 // bytes written at most
+	diskAhead    = 1 << 30 // bytes preallocated
+	diskMost     = 8 << 30 // largest number of bytes written
 )
 
-// A DiskLimit is what the disk takes from a plain O_DIRECT writer.
+// A DiskLimit is the speed at which a plain O_DIRECT writer can write to the disk.
 type DiskLimit struct {
 	BytesPerSecond float64
-	CPUShare       float64 // of one core, by the writer
+	CPUShare       float64 // share of one core that the writer uses
 	Bytes          int64
 }
 
-// Folders that will not do. Since Linux 6.6 tmpfs takes O_DIRECT.
+// Errors for unsuitable folders. tmpfs accepts O_DIRECT since Linux 6.6.
 var (
 	errNoDirect = errors.New("the file system does not take O_DIRECT: choose a folder on a disk with -dir")
 	errMemory   = errors.New("tmpfs is memory: choose a folder on a disk with -dir")
 )
 
-// measureDisk writes to a file in dir for the time, and removes it.
+// measureDisk writes to a file in dir for the duration d, and removes the file.
 func measureDisk(dir string, d time.Duration) (DiskLimit, error) {
 	path := filepath.Join(dir, "disk-limit")
 	if fileSystem(dir) == "tmpfs" {
@@ -75,7 +75,7 @@ func ignoreMissing(err error) error {
 
 type diskWriter struct {
 	fd      int
-	chunk   []byte // all writers' own: nobody changes it
+	chunk   []byte // shared by all writers, which only read it
 	end     time.Time
 	offset  atomic.Int64
 	written atomic.Int64
@@ -115,7 +115,7 @@ func (w *diskWriter) writeChunks() error {
 	}
 }
 
-// newChunk returns aligned memory with bytes that no disk compresses.
+// newChunk returns aligned memory with incompressible bytes.
 func newChunk() ([]byte, error) {
 	chunk, err := unix.Mmap(-1, 0, diskChunk, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -126,8 +126,8 @@ func newChunk() ([]byte, error) {
 	return chunk, nil
 }
 
-// allocate makes sure of space up to the offset. Where the file system can't,
-// writes go on without.
+// allocate preallocates space up to the offset. Errors of file systems without preallocation are
+// ignored.
 func (w *diskWriter) allocate(upTo int64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -142,7 +142,7 @@ func (w *diskWriter) allocate(upTo int64) error {
 	return nil
 }
 
-// selfCPU is the CPU time that this process has used.
+// selfCPU returns the processor time that this process has used.
 func selfCPU() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t) != nil {
@@ -151,7 +151,7 @@ func selfCPU() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// needRoom fails when the file system of dir has less than the bytes free.
+// needRoom returns an error if the file system of dir has less than that many bytes free.
 func needRoom(dir string, bytes int64) error {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
@@ -166,7 +166,7 @@ func needRoom(dir string, bytes int64) error {
 
 func gibibytes(n int64) float64 { return float64(n) / (1 << 30) }
 
-// extent returns a file's size and the bytes of disk under it.
+// extent returns a file's size and its allocated bytes on disk.
 func extent(path string) (size, allocated int64, err error) {
 	var s unix.Stat_t
 	if err := unix.Stat(path, &s); err != nil {
@@ -175,8 +175,8 @@ func extent(path string) (size, allocated int64, err error) {
 	return s.Size, s.Blocks * 512, nil
 }
 
-// flush writes out what earlier heats left in the page cache, so that the next
-// one does not wait for it.
+// flush writes out what earlier heats left in the page cache, so that the next heat does not wait
+// for it.
 func flush(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

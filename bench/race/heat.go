@@ -13,14 +13,14 @@ import (
 	"capd/bench/inject"
 )
 
-// A load is what a heat injects.
+// A load is the traffic that a heat injects.
 type load struct {
 	Name  string  // of its frame sizes: "1514", "imix"
-	Sizes []int   // bytes, in turn
-	PPS   float64 // packets a second; 0 is full speed
+	Sizes []int   // in bytes, used in turn
+	PPS   float64 // packets per second; 0: full speed
 }
 
-// mean is the mean size of a frame in bytes.
+// mean returns the mean size of a frame in bytes.
 func (l load) mean() float64 {
 	sum := 0
 	for _, size := range l.Sizes {
@@ -29,36 +29,36 @@ func (l load) mean() float64 {
 	return float64(sum) / float64(len(l.Sizes))
 }
 
-// A Heat is one recorder's run under one load, and what came of it.
+// A Heat is one run of a recorder under one load, and its results.
 type Heat struct {
 	Recorder   string
 	Load       string  // frame sizes
-	Wanted     float64 // packets a second; 0 is full speed
-	Limit      bool    // the highest rate without loss that was found
-	Seconds    float64 // that injection took
+	Wanted     float64 // packets per second; 0: full speed
+	Limit      bool    // this is the highest rate found without loss
+	Seconds    float64 // duration of the injection
 	Offered    uint64  // frames injected
 	OfferedPPS float64
-	Gbits      float64 // Gbit/s offered, frames without preamble and check sequence
-	Recorded   uint64  // different frames in the files
+	Gbits      float64 // Gbit/s offered, counting frames without preamble and check sequence
+	Recorded   uint64  // distinct frames in the files
 	Lost       uint64
 	Doubled    uint64
 	Reordered  uint64
 	Cut        uint64
 	Foreign    uint64
 	Torn       int
-	CPU        float64 // seconds, user and system, from readiness to the end
-	CPUStart   float64 // seconds, before
-	Others     float64 // share of the recorder's CPU that others had during injection, the kernel's threads among them
-	NsPerFrame float64 // CPU by recorded frame
-	Peak       int64   // bytes resident at most, its ring included
+	CPU        float64 // seconds of user and system time, from readiness to the end
+	CPUStart   float64 // seconds of processor time before readiness
+	Others     float64 // share of the recorder's CPU used by others during injection, including kernel threads
+	NsPerFrame float64 // processor time per recorded frame
+	Peak       int64   // most bytes resident, including the ring
 	Bytes      int64   // in all files
-	Allocated  int64   // bytes of disk under the files, at the end
+	Allocated  int64   // bytes on disk for the files, at the end
 	Files      int
-	Error      string   `json:",omitempty"` // the recorder's end, when not clean
-	Minutes    []Minute `json:",omitempty"` // of a long run
+	Error      string   `json:",omitempty"` // set if the recorder did not end properly
+	Minutes    []Minute `json:",omitempty"` // for a long run
 }
 
-// A Minute is one reading of a long run.
+// A Minute is one reading during a long run.
 type Minute struct {
 	Elapsed  float64 // seconds
 	Offered  uint64  // frames so far
@@ -66,7 +66,7 @@ type Minute struct {
 	Resident int64   // bytes now
 }
 
-// A track is where heats are run.
+// A track is the environment in which heats are run.
 type track struct {
 	dir        string
 	ifindex    int
@@ -74,14 +74,14 @@ type track struct {
 	recordCPU  int
 	rotateSize int64
 	seconds    float64
-	silence    float64 // seconds between bursts; 0 is none
+	silence    float64 // seconds between bursts; 0: no bursts
 	steady     bool
-	skim       bool // count the ends of files
+	skim       bool // count files by their ends
 	log        func(format string, args ...any)
 }
 
-// heat runs the recorder under the load. A recorder's failure is in the Heat;
-// an error is the race's own.
+// heat runs the recorder under the load. Failures of the recorder are recorded in the Heat; an
+// error means that the race itself failed.
 func (t *track) heat(ctx context.Context, r recorder, l load) (h Heat, err error) {
 	h = Heat{Recorder: r.Name, Load: l.Name, Wanted: l.PPS}
 	if err := needRoom(t.dir, t.room(l)); err != nil {
@@ -104,9 +104,9 @@ func (t *track) heat(ctx context.Context, r recorder, l load) (h Heat, err error
 	return h, t.run(ctx, &h, r, l, in, dir)
 }
 
-// empty frees the space of the files. They are removed at the end of the race
-// only: ext4 does not give a removed file's inode again for a minute, and who
-// creates many files then pays for the search.
+// empty truncates the files to free their space. They are removed only at the end of the race: ext4
+// does not reuse a removed file's inode for a minute, and programs that create many files would
+// spend time searching for free inodes.
 func empty(dir string) error {
 	paths, err := recordings(dir)
 	for _, path := range paths {
@@ -115,7 +115,7 @@ func empty(dir string) error {
 	return err
 }
 
-// run is the heat's course: start, inject, drain, stop, count.
+// run runs one heat: start, inject, drain, stop, count.
 func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject.Injector, dir string) error {
 	if err := prepareDir(dir); err != nil {
 		return err
@@ -157,14 +157,14 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 	return h.count(&sums, dir)
 }
 
-// A course is what a long run reads on the way.
+// A course is the state of a long run.
 type course struct {
 	p    *process
 	sums *tally
 	dir  string
 }
 
-// inject offers the load as the modes ask: at a rate, in bursts, for minutes.
+// inject offers the load in the selected mode: at a rate, in bursts, or for minutes.
 func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector, c *course) error {
 	begin, busyBefore, ownBefore := time.Now(), busy(t.recordCPU), c.p.cpu()
 	var err error
@@ -184,9 +184,8 @@ func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector
 	return errors.Join(err, ctx.Err())
 }
 
-// injectFor injects for the time. At a rate it counts frames, so that their
-// number is the same for all, and gives up a little later where injection does
-// not reach the rate.
+// injectFor injects for the duration. At a given rate it sends a fixed number of frames, the same
+// for all recorders, and gives up somewhat later if injection can't reach the rate.
 func injectFor(ctx context.Context, in *inject.Injector, pps float64, d time.Duration) error {
 	r := inject.Rate{PacketsPerSecond: pps}
 	if pps > 0 {
@@ -199,7 +198,7 @@ func injectFor(ctx context.Context, in *inject.Injector, pps float64, d time.Dur
 	return err
 }
 
-// bursts takes turns: one second at full speed, then silence.
+// bursts alternates one second at full speed and a time of silence.
 func (t *track) bursts(ctx context.Context, h *Heat, in *inject.Injector, c *course) error {
 	begin := time.Now()
 	for {
@@ -236,7 +235,7 @@ func (t *track) steadily(ctx context.Context, h *Heat, l load, in *inject.Inject
 	return ctx.Err()
 }
 
-// read counts and removes files that were rotated, and takes a reading a minute.
+// read counts and removes rotated files, and takes a reading every minute.
 func (t *track) read(h *Heat, in *inject.Injector, c *course, elapsed time.Duration) error {
 	if t.rotateSize < noRotate {
 		if err := h.countRotated(c.sums, c.dir); err != nil {
@@ -249,8 +248,8 @@ func (t *track) read(h *Heat, in *inject.Injector, c *course, elapsed time.Durat
 	return nil
 }
 
-// countRotated counts and removes all files but the newest two, which the
-// recorder may still write to.
+// countRotated counts and removes all files except the newest two, which the recorder may still
+// write to.
 func (h *Heat) countRotated(sums *tally, dir string) error {
 	paths, err := captures(dir)
 	if err != nil {
@@ -270,7 +269,7 @@ func (h *Heat) countRotated(sums *tally, dir string) error {
 	return nil
 }
 
-// captures are the recordings of dir that are capture files by name.
+// captures lists the recordings in dir that have a capture file's name.
 func captures(dir string) ([]string, error) {
 	paths, err := recordings(dir)
 	if err != nil {
@@ -285,7 +284,7 @@ func captures(dir string) ([]string, error) {
 	return kept, nil
 }
 
-// count fills in what the files say.
+// count sets the results that come from the files.
 func (h *Heat) count(sums *tally, dir string) error {
 	paths, err := recordings(dir)
 	if err != nil {
@@ -315,8 +314,8 @@ func (h *Heat) countFile(sums *tally, path string) error {
 	return sums.countFile(path)
 }
 
-// room is how many bytes a heat may put on disk, with a margin. At full speed
-// it is what injection was ever seen to reach, in Gbit/s and in Mpps.
+// room returns how many bytes a heat may write to the disk, with a margin. At full speed it assumes
+// the highest injection rates ever seen, in Gbit/s and Mpps.
 func (t *track) room(l load) int64 {
 	const recordHeader, mostGbits, mostPPS, margin = 32, 40, 6e6, 1.2
 	pps := l.PPS
@@ -324,7 +323,7 @@ func (t *track) room(l load) int64 {
 		pps = min(mostPPS, mostGbits*1e9/8/l.mean())
 	}
 	active := t.seconds
-	switch rotated := t.rotateSize < noRotate; { // files go as they are rotated
+	switch rotated := t.rotateSize < noRotate; { // files are removed after they are rotated
 	case rotated && t.steady:
 		active = min(active, 30)
 	case rotated && t.silence > 0:

@@ -16,17 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The pair: frames are injected into the receive path of one end, which the
-// recorders watch.
+// The veth pair: frames are injected into the receive path of one end, on which the recorders
+// capture.
 const (
 	watched  = "race0"
 	farEnd   = "race1"
-	insideNS = "CAPD_RACE" // set in the process inside of the namespace
+	insideNS = "CAPD_RACE" // set in the process inside the namespace
 )
 
-// enter runs this program again, with args, in a network namespace of its own
-// and returns its exit code. It makes no user namespace: injection needs the
-// privilege of the initial one.
+// enter runs this program again, with args, in a new network namespace, and returns its exit code.
+// It creates no user namespace, because injection needs privilege in the initial one.
 func enter(args []string) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -42,8 +41,8 @@ func enter(args []string) (int, error) {
 	return max(c.ProcessState.ExitCode(), 0), nil
 }
 
-// newPair creates the quiet pair of interfaces and returns the index of the
-// watched one.
+// newPair creates a pair of interfaces on which the kernel sends nothing by itself. It returns the
+// index of the watched one.
 func newPair() (ifindex int, err error) {
 	for _, scope := range []string{"all", "default"} {
 		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+scope+"/disable_ipv6", []byte("1"), 0)
@@ -77,7 +76,7 @@ func setUp(conn *rtnetlink.Conn, name string) (ifindex int, err error) {
 	return ifi.Index, conn.Link.Set(up)
 }
 
-// pin binds a thread, and what it starts, to one CPU. Thread 0 is the calling one.
+// pin binds a thread, and the processes that it starts, to one CPU. Thread 0 is the calling thread.
 func pin(thread, cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
@@ -87,8 +86,8 @@ func pin(thread, cpu int) error {
 	return nil
 }
 
-// pinAll binds all threads of this process to one CPU. Those of Go's runtime
-// would take time from the recorder: its monitor wakes up every 100 us.
+// pinAll binds all threads of this process to one CPU. Otherwise threads of Go's runtime would take
+// time from the recorder: its monitor wakes up every 100 us.
 func pinAll(cpu int) error {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -99,7 +98,7 @@ func pinAll(cpu int) error {
 		if err == nil {
 			err = pin(id, cpu)
 		}
-		if err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
+		if err != nil && !errors.Is(err, unix.ESRCH) { // the thread has ended
 			return err
 		}
 	}

@@ -1,9 +1,8 @@
 //go:build linux
 
-// Race compares capd with other packet recorders on this machine. It injects
-// numbered frames into a veth pair in a network namespace of its own, lets each
-// recorder run in turn on a CPU of its own, and counts the numbers in the files
-// that it wrote. It needs root, two CPUs and a disk with O_DIRECT.
+// Race compares capd with other packet recorders on this machine. It injects numbered frames into a
+// veth pair in a network namespace, runs each recorder in turn on a CPU reserved for it, and counts
+// the numbers in the files that it wrote. It needs root, two CPUs and a disk with O_DIRECT.
 //
 //	go run -C bench ./race                               # all recorders, all sizes
 //	go run -C bench ./race -sizes 1514@3.6,64@1Mpps -json race.json
@@ -30,8 +29,8 @@ import (
 )
 
 func main() {
-	// The thread that starts recorders must outlive them, for they are killed
-	// with it, and its CPU is theirs while they start.
+	// Recorders are killed when the thread that started them ends, so that thread must outlive
+	// them. It runs on their CPU while it starts them.
 	runtime.LockOSThread()
 	code, err := run(os.Args[1:], os.Stdout, os.Stderr)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -40,8 +39,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run prepares what needs the machine's own network, and then enters the
-// namespace for the race.
+// run prepares what needs the machine's own network, and then enters the namespace for the race.
 func run(args []string, stdout, stderr io.Writer) (int, error) {
 	o, err := parse(args, stderr)
 	if err != nil {
@@ -58,7 +56,7 @@ func run(args []string, stdout, stderr io.Writer) (int, error) {
 	return 0, nil
 }
 
-// prepare builds capd where its source is here, and enters the namespace.
+// prepare builds capd if its source is here, and enters the namespace.
 func prepare(o options, args []string) (int, error) {
 	const root = ".." // of capd's module: go run -C bench runs this program in bench
 	files, _ := filepath.Glob(root + "/cmd/capd/*.go")
@@ -73,12 +71,12 @@ func prepare(o options, args []string) (int, error) {
 			return 1, fmt.Errorf("build capd: %w: %s", err, text)
 		}
 	}
-	// Both would end at an interrupt from the terminal: let the other tell how.
+	// Both processes would end at an interrupt from the terminal: leave it to the one inside.
 	signal.Ignore(os.Interrupt)
 	return enter(append(args, "-capd", o.capd))
 }
 
-// options are the command line.
+// options are the options of the command line.
 type options struct {
 	loads      []load
 	recorders  []string
@@ -102,7 +100,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var rotate int64
 	f := flag.NewFlagSet("race", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&names, "recorders", "capd,tcpdump,dumpcap,netsniff-ng,daemonlogger,stenotype", "who takes part")
+	f.StringVar(&names, "recorders", "capd,tcpdump,dumpcap,netsniff-ng,daemonlogger,stenotype", "the recorders to compare")
 	f.StringVar(&sizes, "sizes", "64,512,1514,imix", "frame sizes in bytes, or imix; SIZE@RATE has a rate of its own")
 	f.StringVar(&rates, "rates", "1,3.6", "offered rates in Gbit/s of frames, in packets with the suffix Mpps, or max")
 	f.Float64Var(&o.seconds, "seconds", 5, "time of injection of one heat")
@@ -110,18 +108,18 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.dir, "dir", ".", "folder on the disk to write to")
 	f.StringVar(&o.json, "json", "", "file for all figures as JSON")
 	f.StringVar(&o.capd, "capd", "", "capd's binary (built from ./cmd/capd by default)")
-	f.Int64Var(&rotate, "rotate-size", 0, "MiB after which all recorders start a new file; 0 is never")
+	f.Int64Var(&rotate, "rotate-size", 0, "MiB after which all recorders start a new file; 0: never")
 	f.IntVar(&o.injectCPU, "inject-cpu", 0, "CPU of injection and of all but the recorder")
 	f.IntVar(&o.recordCPU, "record-cpu", runtime.NumCPU()-1, "CPU of the recorder")
-	f.BoolVar(&o.findLimit, "find-limit", false, "look for each recorder's highest rate without loss; ignores -rates")
-	f.Float64Var(&o.silence, "bursts", 0, "alternate 1 s at full speed and these seconds of silence; ignores -rates; -rotate-size lets go of files")
+	f.BoolVar(&o.findLimit, "find-limit", false, "find each recorder's highest rate without loss; ignores -rates")
+	f.Float64Var(&o.silence, "bursts", 0, "alternate 1 s at full speed and these seconds of silence; ignores -rates; -rotate-size allows files to be removed")
 	f.BoolVar(&o.skim, "skim", false, "read only the ends of files where their numbers say that no frame between is missing")
-	f.Float64Var(&o.steady, "steady", 0, "minutes of one long heat with a reading a minute; -rotate-size lets go of files")
+	f.Float64Var(&o.steady, "steady", 0, "minutes of one long heat with a reading a minute; -rotate-size allows files to be removed")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	if f.NArg() > 0 || o.seconds <= 0 || o.repeat < 1 || rotate < 0 {
-		return o, errors.New("arguments make no sense: see -help")
+		return o, errors.New("unexpected arguments: see -help")
 	}
 	if o.recorders = strings.Split(names, ","); o.steady > 0 {
 		o.seconds = o.steady * 60
@@ -137,7 +135,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o, err
 }
 
-// parseLoads crosses the sizes with the rates.
+// parseLoads combines the sizes with the rates.
 func parseLoads(sizes, rates string) ([]load, error) {
 	var loads []load
 	for size := range strings.SplitSeq(sizes, ",") {
@@ -164,7 +162,7 @@ func parseLoads(sizes, rates string) ([]load, error) {
 	return loads, nil
 }
 
-// parseRate returns packets a second, 0 for full speed.
+// parseRate returns packets per second, 0 for full speed.
 func parseRate(text string, mean float64) (float64, error) {
 	if text == "max" {
 		return 0, nil
@@ -180,7 +178,7 @@ func parseRate(text string, mean float64) (float64, error) {
 	return v * 1e9 / 8 / mean, nil
 }
 
-// race is the whole of it, inside of the namespace.
+// race runs the whole race, inside the namespace.
 func race(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	if runtime.NumCPU() < 2 || o.injectCPU == o.recordCPU {
 		return errors.New("injection and recorder need a CPU each")
@@ -212,8 +210,7 @@ func race(ctx context.Context, o options, stdout, stderr io.Writer) (err error) 
 	return errors.Join(raced, report.save(o.json), report.print(stdout))
 }
 
-// race measures the disk before and after the heats: on a shared machine it
-// differs.
+// race measures the disk before and after the heats, because its speed varies on a shared machine.
 func (t *track) race(ctx context.Context, o options, here []recorder, report *Report) error {
 	if err := t.disk(report); err != nil {
 		return err
@@ -226,7 +223,7 @@ func (t *track) race(ctx context.Context, o options, here []recorder, report *Re
 	return t.disk(report)
 }
 
-// heats lets the recorders take turns under the load.
+// heats runs all recorders in turn under the load.
 func (t *track) heats(ctx context.Context, o options, here []recorder, l load, report *Report) error {
 	for range o.repeat {
 		for _, r := range here {
@@ -247,8 +244,7 @@ func (t *track) heats(ctx context.Context, o options, here []recorder, l load, r
 	return nil
 }
 
-// limit bisects the rate between none and full speed, and returns the heat of
-// the highest rate without loss.
+// limit finds the highest rate without loss by bisection, and returns its heat.
 func (t *track) limit(ctx context.Context, r recorder, l load) (Heat, error) {
 	const precision = 0.05
 	best, err := t.heat(ctx, r, l)
@@ -267,7 +263,7 @@ func (t *track) limit(ctx context.Context, r recorder, l load) (Heat, error) {
 			high = l.PPS
 			continue
 		}
-		// An injector that falls behind has tried no more than it offered.
+		// An injector that falls behind has only tested the rate that it offered.
 		if best = h; h.OfferedPPS < l.PPS*(1-precision) {
 			break
 		}
@@ -276,8 +272,8 @@ func (t *track) limit(ctx context.Context, r recorder, l load) (Heat, error) {
 	return best, nil
 }
 
-// prepare puts this process on its CPU, makes the interfaces and checks that
-// frames can be injected, before anything takes time.
+// prepare binds this process to its CPU, creates the interfaces and checks that frames can be
+// injected, before anything takes time.
 func (t *track) prepare() (err error) {
 	if t.dir, err = filepath.Abs(t.dir); err != nil {
 		return err

@@ -25,13 +25,14 @@ type process struct {
 	ended  chan error
 }
 
-// start runs the command on the CPU. The caller's thread is locked, and with
-// all others comes back to the CPU home.
+// start runs the command on the CPU. The calling thread must be locked to its goroutine; it
+// returns, like all other threads, to the CPU home.
 func start(args []string, dir string, cpu, home int) (*process, error) {
 	p := &process{cmd: exec.Command(args[0], args[1:]...), ended: make(chan error, 1)}
 	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	// A group of its own: an interrupt from the terminal is ours to pass on.
+	// The recorder gets its own process group: interrupts from the terminal are passed on by this
+	// program.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := pin(0, cpu); err != nil {
 		return nil, err
@@ -44,20 +45,20 @@ func start(args []string, dir string, cpu, home int) (*process, error) {
 	return p, nil
 }
 
-// Patience with a recorder.
+// Timeouts for a recorder.
 const (
-	startTimeout = 5 * time.Minute // capd touches its memory by and by
-	drainTimeout = 5 * time.Minute // a page cache full of dirty pages on a slow disk
+	startTimeout = 5 * time.Minute // capd touches its memory gradually
+	drainTimeout = 5 * time.Minute // writing out a page cache full of dirty pages to a slow disk
 	stopTimeout  = 2 * time.Minute
 	poll         = 20 * time.Millisecond
-	// idle is how long a recorder must do nothing to be called ready, or done. capd
-	// begins to touch its memory a second after the start; libpcap's ring hands
-	// over a block that is not full after tcpdump's time-out of 1 s.
+	// idle is how long a recorder must be inactive to count as ready, or as done. capd begins to
+	// touch its memory one second after the start. libpcap's ring hands over a partial block after
+	// tcpdump's timeout of 1 s.
 	idle = 1500 * time.Millisecond
 )
 
-// awaitReady returns when the process has a packet socket that receives on the
-// interface and has gone to sleep on it.
+// awaitReady returns when the process has a packet socket that receives on the interface and is
+// waiting for frames.
 func (p *process) awaitReady(ctx context.Context, ifindex int) error {
 	err := p.await(ctx, startTimeout, func() (bool, error) { return attached(ifindex) })
 	if err != nil {
@@ -78,8 +79,8 @@ func attached(ifindex int) (bool, error) {
 	return hasSocket(string(text), ifindex), nil
 }
 
-// hasSocket looks for the interface in /proc/net/packet, whose columns are:
-// sk RefCnt Type Proto Iface R Rmem User Inode; R is 1 when it receives.
+// hasSocket searches for the interface in /proc/net/packet, whose columns are: sk RefCnt Type Proto
+// Iface R Rmem User Inode; R is 1 for a receiving socket.
 func hasSocket(text string, ifindex int) bool {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
@@ -90,8 +91,8 @@ func hasSocket(text string, ifindex int) bool {
 	return false
 }
 
-// awaitIdle returns when the process has written nothing, waited for no disk
-// and used under 2 % of a CPU for a while.
+// awaitIdle returns when the process has, for a while, written nothing, not waited for a disk, and
+// used less than 2 % of a CPU.
 func (p *process) awaitIdle(ctx context.Context, timeout time.Duration) error {
 	var since time.Time
 	var cpu time.Duration
@@ -106,8 +107,7 @@ func (p *process) awaitIdle(ctx context.Context, timeout time.Duration) error {
 	})
 }
 
-// await polls the condition until it holds, the process or ctx ends, or time
-// is up.
+// await polls the condition until it holds, the process or ctx ends, or the timeout is over.
 func (p *process) await(ctx context.Context, timeout time.Duration, ok func() (bool, error)) error {
 	deadline := time.After(timeout)
 	tick := time.NewTicker(poll)
@@ -129,7 +129,7 @@ func (p *process) await(ctx context.Context, timeout time.Duration, ok func() (b
 	}
 }
 
-// cpu returns what the process has used so far, all its threads together.
+// cpu returns the processor time of all threads of the process so far.
 func (p *process) cpu() time.Duration {
 	const scheduler = 2 // CPUCLOCK_SCHED of clock_getcpuclockid(3)
 	var t unix.Timespec
@@ -139,20 +139,20 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// written is the process's count of bytes written by calls, and that by aio and
-// others, as text.
+// written returns, as text, the process's counts of bytes written by system calls, and by aio and
+// other means.
 func (p *process) written() string {
 	return p.field("io", "wchar:") + "," + p.field("io", "write_bytes:")
 }
 
-// peak returns the most bytes that were resident. Its address space has a
-// count of its own in status: that of wait4 begins with ours, from before exec.
+// peak returns the largest resident size in bytes. It reads the count in /proc/PID/status, because
+// that of wait4 includes this process's memory before exec.
 func (p *process) peak() int64 {
 	kib, _ := strconv.ParseInt(strings.TrimSuffix(p.field("status", "VmHWM:"), " kB"), 10, 64)
 	return kib << 10
 }
 
-// resident returns the bytes that are resident now.
+// resident returns the present resident size in bytes.
 func (p *process) resident() int64 {
 	kib, _ := strconv.ParseInt(strings.TrimSuffix(p.field("status", "VmRSS:"), " kB"), 10, 64)
 	return kib << 10
@@ -163,7 +163,7 @@ func (p *process) proc(name string) string {
 }
 
 func (p *process) field(file, key string) string {
-	text, _ := os.ReadFile(p.proc(file)) // nothing, when it has ended
+	text, _ := os.ReadFile(p.proc(file)) // empty if the process has ended
 	for line := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(line, key); ok {
 			return strings.TrimSpace(value)
@@ -172,7 +172,7 @@ func (p *process) field(file, key string) string {
 	return ""
 }
 
-// inDisk reports whether a thread waits for a disk (state D of proc(5)).
+// inDisk reports whether a thread is waiting for a disk (state D of proc(5)).
 func (p *process) inDisk() bool {
 	stats, _ := filepath.Glob(p.proc("task/*/stat"))
 	for _, path := range stats {
@@ -184,8 +184,7 @@ func (p *process) inDisk() bool {
 	return false
 }
 
-// stop ends the process by the signal, awaits it and returns all the CPU time
-// that it used.
+// stop ends the process with the signal, waits for it and returns all processor time that it used.
 func (p *process) stop(ctx context.Context, sig os.Signal) (time.Duration, error) {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
@@ -206,26 +205,26 @@ func (p *process) stop(ctx context.Context, sig os.Signal) (time.Duration, error
 	}
 }
 
-// kill ends the process at once, when it has not ended, and awaits that.
+// kill kills the process if it still runs, and waits for it.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // fails when it has ended
+	_ = p.cmd.Process.Kill() // fails if the process has ended
 	p.ended <- <-p.ended
 }
 
-// tail is the end of what the process printed. The process has ended.
+// tail returns the end of the process's output. The process must have ended.
 func (p *process) tail() string {
 	text := strings.TrimSpace(p.output.String())
 	return text[max(0, len(text)-400):]
 }
 
-// busy returns how long a CPU has run anything at all, by /proc/stat.
+// busy returns how long a CPU has been busy, by /proc/stat.
 func busy(cpu int) time.Duration {
 	text, _ := os.ReadFile("/proc/stat")
 	return busyIn(string(text), cpu)
 }
 
-// busyIn sums a line of /proc/stat, which is: cpuN user nice system idle iowait
-// irq softirq steal ..., in hundredths of a second.
+// busyIn sums up a line of /proc/stat, which is: cpuN user nice system idle iowait irq softirq
+// steal ..., in hundredths of a second.
 func busyIn(text string, cpu int) time.Duration {
 	const idle, iowait, steal = 4, 5, 8
 	var ticks int64

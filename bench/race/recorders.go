@@ -19,39 +19,38 @@ import (
 	"time"
 )
 
-// Same for all who can be told.
+// Settings for all recorders that have such options.
 const (
 	snaplen  = "262144"
 	ringMiB  = 128
-	noRotate = 1 << 40 // bytes: no file of a race gets there
+	noRotate = 1 << 40 // bytes: larger than any file of a race
 )
 
-// A recorder is one who takes part.
+// A recorder is a participant.
 type recorder struct {
 	Name    string
 	Version string
 	path    string
-	end     os.Signal // that it ends by
+	end     os.Signal // the signal that ends it
 	command func(path, dir string, rotate int64, cpu int) []string
-	beside  func(ctx context.Context, dir string) // runs during injection; nil is nothing
-	parent  bool                                  // has processes of its own: its time is taken before its end, without theirs
+	beside  func(ctx context.Context, dir string) // runs during injection; nil: nothing
+	parent  bool                                  // it starts other processes: its CPU time is read before it ends, without theirs
 }
 
-// recorders are all that the race knows. The rings have 128 MiB, save that of
-// daemonlogger, which leaves libpcap's 2 MiB. Files are pcap with nanoseconds
-// where the recorder can write that.
+// recorders lists all known recorders. Their rings have 128 MiB, except that daemonlogger keeps
+// libpcap's default of 2 MiB. Files are pcap with nanoseconds if the recorder supports that.
 func recorders() []recorder {
 	return []recorder{
 		{Name: "capd", end: os.Interrupt, command: capdCommand},
-		// capd with all that goes on beside the path of frames: these are to show no difference.
+		// capd with all its background work, which should make no difference.
 		{Name: "capd-kept", end: os.Interrupt, command: keptCommand, parent: true},
 		{Name: "capd-polled", end: os.Interrupt, command: polledCommand, beside: poll100},
 		{Name: "tcpdump", end: os.Interrupt, command: tcpdumpCommand},
 		{Name: "dumpcap", end: os.Interrupt, command: dumpcapCommand},
 		{Name: "netsniff-ng", end: os.Interrupt, command: netsniffCommand},
 		{Name: "daemonlogger", end: os.Interrupt, command: daemonloggerCommand},
-		// An interrupted stenotype 1.0.1 waits for its own thread for ever. What
-		// it has drained is on the disk, for it buffers nothing.
+		// An interrupted stenotype 1.0.1 waits for its own thread forever. It does not buffer, so
+		// everything that it has read is on the disk.
 		{Name: "stenotype", end: os.Kill, command: stenotypeCommand},
 	}
 }
@@ -61,8 +60,8 @@ func capdCommand(path, dir string, rotate int64, _ int) []string {
 		"--rotate-interval", "0", "--format", "pcap", "--snaplen", snaplen, "--ring-size", "128MiB"}
 }
 
-// keptCommand has limits and compresses what is finished, if -rotate-size lets
-// anything be finished.
+// keptCommand sets limits, and compresses finished files, of which there are some only with
+// -rotate-size.
 func keptCommand(path, dir string, rotate int64, _ int) []string {
 	return configured(path, dir, rotate, `retain_count = 1000000
 [retain]
@@ -74,15 +73,15 @@ compress = "zstd"
 `)
 }
 
-// polledCommand has a socket in a place that is known.
+// polledCommand sets a known path for the socket.
 func polledCommand(path, dir string, rotate int64, _ int) []string {
 	return configured(path, dir, rotate, fmt.Sprintf("[control]\nsocket = %q\n", socketIn(dir)))
 }
 
 func socketIn(dir string) string { return filepath.Join(dir, "s") }
 
-// configured is capdCommand by a file that says more. One that can't be written
-// will be missed by capd.
+// configured is capdCommand with a configuration file that contains more. If the file can't be
+// written, capd reports it as missing.
 func configured(path, dir string, rotate int64, more string) []string {
 	config := filepath.Join(dir, "race.toml")
 	_ = os.WriteFile(config, fmt.Appendf(nil, `directory = %q
@@ -97,7 +96,7 @@ name = %q
 	return []string{path, "run", "-c", config}
 }
 
-// poll100 asks for status and metrics a hundred times a second.
+// poll100 requests the status and metrics a hundred times per second.
 func poll100(ctx context.Context, dir string) {
 	var d net.Dialer
 	c := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -140,47 +139,48 @@ func dumpcapCommand(path, dir string, rotate int64, _ int) []string {
 	return args
 }
 
-// netsniffCommand writes by scatter-gather, netsniff-ng's default and its
-// fastest. -A leaves the machine's socket limits alone.
+// netsniffCommand writes with scatter-gather, which is netsniff-ng's default and its fastest mode.
+// -A leaves the machine's socket limits unchanged.
 func netsniffCommand(path, dir string, rotate int64, cpu int) []string {
 	args := []string{path, "--in", watched, "--silent", "--magic", "0xa1b23c4d", "--ring-size", "128MiB",
 		"--bind-cpu", strconv.Itoa(cpu), "--notouch-irq", "--no-sock-mem"}
 	if rotate < noRotate {
-		// Numbers for names: those by the second overwrite each other.
+		// --overwrite makes the names numbers: names with the time in seconds would overwrite each
+		// other.
 		return append(args, "--out", dir, "--interval", mebibytes(rotate)+"MiB", "--overwrite", "100000000")
 	}
 	return append(args, "--out", dir+"/race.pcap")
 }
 
-// daemonloggerCommand: files are named by the second, so that with a small
-// rotate size at a high rate they overwrite each other.
+// daemonloggerCommand: the names have the time in seconds, so that files overwrite each other with
+// a small rotate size at a high rate.
 func daemonloggerCommand(path, dir string, rotate int64, _ int) []string {
 	return []string{path, "-i", watched, "-l", dir, "-n", "race.pcap", "-S", snaplen,
 		"-s", strconv.FormatInt(rotate, 10), "-p", "race.pid", "-P", dir}
 }
 
-// stenotypeCommand writes no indexes, for nobody else does.
+// stenotypeCommand writes no indexes, like the other recorders.
 func stenotypeCommand(path, dir string, rotate int64, _ int) []string {
 	return []string{path, "--iface=" + watched, "--dir=" + dir, "--threads=1", "--blocks=" + strconv.Itoa(ringMiB),
 		"--no_index", "--blockage_sec=1", "--fileage_sec=86400", "--filesize_mb=" + mebibytes(min(rotate, stenotypeMost)),
 		"--preallocate_file_mb=" + mebibytes(min(rotate, stenotypeMost)), "--uid=root", "--gid=root", "--seccomp=none"}
 }
 
-// stenotypeDir holds the files of stenotype's first thread.
+// stenotypeDir is the directory of stenotype's first thread.
 const stenotypeDir = "PKT0"
 
-// prepareDir makes the folders that stenotype expects.
+// prepareDir creates the directories that stenotype expects.
 func prepareDir(dir string) error {
 	return errors.Join(os.Mkdir(filepath.Join(dir, stenotypeDir), 0o755), os.Mkdir(filepath.Join(dir, "IDX0"), 0o755))
 }
 
-// stenotypeMost is the largest file in bytes: its limit is 4 GiB.
+// stenotypeMost is the largest file size in bytes: stenotype requires less than 4 GiB.
 const stenotypeMost = 4 << 30
 
 func mebibytes(n int64) string { return strconv.FormatInt(max(1, n>>20), 10) }
 
-// find sorts the named recorders, or all, into those installed and the names of
-// those absent.
+// find returns the named recorders that are installed, or all if names is empty, and the names of
+// those that are not.
 func find(names []string, capd string) (here []recorder, absent []string, err error) {
 	known := recorders()
 	for _, name := range names {
@@ -202,7 +202,7 @@ func find(names []string, capd string) (here []recorder, absent []string, err er
 	return here, absent, nil
 }
 
-// isCapd reports whether the name is capd's, however it is set up.
+// isCapd reports whether the name is one of capd's variants.
 func isCapd(name string) bool { return name == "capd" || strings.HasPrefix(name, "capd-") }
 
 func index(known []recorder, name string) int {
@@ -214,10 +214,10 @@ func index(known []recorder, name string) int {
 	return -1
 }
 
-// dotted is in the first line that names a version.
+// dotted matches the first version number.
 var dotted = regexp.MustCompile(`[0-9]+\.[0-9]+`)
 
-// version asks the recorder, or reads it out of the binary of capd.
+// version asks the recorder for its version, or reads it from capd's binary.
 func version(r recorder) string {
 	if r.Name == "stenotype" {
 		return "without a version of its own"
@@ -231,7 +231,7 @@ func version(r recorder) string {
 	}
 	flag := "--version"
 	if r.Name == "daemonlogger" {
-		flag = "-v" // prints the version and exits; it takes no long options
+		flag = "-v" // prints the version and exits; there are no long options
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

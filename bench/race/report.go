@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Report is all that a race found.
+// A Report holds the results of a race.
 type Report struct {
 	Date      time.Time
 	Machine   Machine
@@ -26,14 +26,14 @@ type Report struct {
 	Heats     []Heat
 }
 
-// An Entrant is a recorder that took part, or was not installed.
+// An Entrant is a recorder that took part or was not installed.
 type Entrant struct {
 	Name      string
 	Version   string `json:",omitempty"`
 	Installed bool
 }
 
-// A Machine is where the race was.
+// A Machine describes the machine of the race.
 type Machine struct {
 	CPU        string
 	Cores      int
@@ -43,7 +43,7 @@ type Machine struct {
 
 func machine(dir string) Machine {
 	var u unix.Utsname
-	_ = unix.Uname(&u) // fails on a bad address only
+	_ = unix.Uname(&u) // fails only for an invalid address
 	return Machine{cpuModel(), runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), fileSystem(dir)}
 }
 
@@ -57,7 +57,7 @@ func cpuModel() string {
 	return runtime.GOARCH
 }
 
-// fileSystem names the type of the file system under dir (statfs(2)).
+// fileSystem returns the type of the file system of dir (statfs(2)).
 func fileSystem(dir string) string {
 	var s unix.Statfs_t
 	if unix.Statfs(dir, &s) != nil {
@@ -79,7 +79,7 @@ func (r *Report) entrants(here []recorder, absent []string) {
 	}
 }
 
-// save writes the report as JSON, to nowhere without a path.
+// save writes the report as JSON, unless path is empty.
 func (r *Report) save(path string) error {
 	if path == "" {
 		return nil
@@ -91,7 +91,7 @@ func (r *Report) save(path string) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-// print writes the report for people.
+// print writes the report as text.
 func (r *Report) print(w io.Writer) error {
 	m := r.Machine
 	fmt.Fprintf(w, "%s, %s, %d cores, Linux %s, %s\n", r.Date.Format(time.RFC3339), m.CPU, m.Cores, m.Kernel, m.FileSystem)
@@ -112,8 +112,8 @@ func (r *Report) print(w io.Writer) error {
 	return nil
 }
 
-// table prints a line a recorder and load. One that did not start, or for which
-// no rate without loss was found, has none.
+// table prints one line for each recorder and load. There is no line for a recorder that did not
+// start, or for which no rate without loss was found.
 func (r *Report) table(w io.Writer) error {
 	const columns = 15
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -132,8 +132,8 @@ func (r *Report) table(w io.Writer) error {
 	return t.Flush()
 }
 
-// groups puts together the heats of one recorder under one load, in the order
-// of the loads. Limits found are loads without a rate of their own.
+// groups groups the heats by recorder and load, in the order of the loads. Limits that were found
+// count as one load.
 func groups(heats []Heat) [][]Heat {
 	var out [][]Heat
 	for _, h := range heats {
@@ -149,8 +149,8 @@ func groups(heats []Heat) [][]Heat {
 	return out
 }
 
-// full leaves out the heats whose load fell short, when there are others: a
-// lighter load flatters.
+// full removes heats whose injection was too slow, if there are others: a lighter load would make a
+// recorder look better.
 func full(heats []Heat) []Heat {
 	kept := slices.DeleteFunc(slices.Clone(heats), Heat.short)
 	if len(kept) == 0 {
@@ -159,11 +159,11 @@ func full(heats []Heat) []Heat {
 	return kept
 }
 
-// short reports whether injection did not reach the rate that was asked for.
+// short reports whether injection did not reach the requested rate.
 func (h Heat) short() bool { return h.OfferedPPS < 0.95*h.Wanted }
 
-// median returns the heat in the middle by loss, then by CPU: one that was run,
-// so that its figures belong together.
+// median returns the heat in the middle, sorted by loss and then CPU time. It is an actual heat, so
+// that its figures are consistent.
 func median(heats []Heat) Heat {
 	sorted := slices.Clone(heats)
 	slices.SortStableFunc(sorted, func(a, b Heat) int {
@@ -179,7 +179,7 @@ func (h Heat) lostPercent() float64 {
 	return 100 * float64(h.Lost) / float64(h.Offered)
 }
 
-// lostRange shows the loss from the best to the worst heat.
+// lostRange formats the loss from the best to the worst heat.
 func lostRange(heats []Heat) string {
 	low, high := heats[0].lostPercent(), heats[0].lostPercent()
 	for _, h := range heats[1:] {
@@ -191,7 +191,7 @@ func lostRange(heats []Heat) string {
 	return percent(low)
 }
 
-// percent never rounds a loss to none.
+// percent formats a percentage. It never rounds a loss to 0.
 func percent(v float64) string {
 	if v > 0 && v < 0.01 {
 		return "<0.01"
@@ -199,10 +199,10 @@ func percent(v float64) string {
 	return fmt.Sprintf("%.4g", v)
 }
 
-// printNotes says what the table has no column for.
+// printNotes prints results for which the table has no column.
 func printNotes(w io.Writer, h Heat) {
 	if h.Offered > 0 && h.short() {
-		fmt.Fprintf(w, "%s, %s bytes: injection fell short, %.3f of %.3f Mpps: compare it with nothing\n",
+		fmt.Fprintf(w, "%s, %s bytes: injection fell short, %.3f of %.3f Mpps: do not compare it\n",
 			h.Recorder, h.Load, h.OfferedPPS/1e6, h.Wanted/1e6)
 	}
 	if h.Cut+h.Foreign+uint64(h.Torn) > 0 || h.Error != "" {
@@ -215,7 +215,7 @@ func printNotes(w io.Writer, h Heat) {
 	}
 }
 
-// rateName is a rate for the log.
+// rateName formats a rate for the log.
 func rateName(pps float64) string {
 	if pps == 0 {
 		return "full speed"

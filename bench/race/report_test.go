@@ -47,7 +47,7 @@ disk's limit after: 0.50 GiB/s, 10 % of a core
       capd     64    0.51  0.999  1000000       0         0        0          0      0.0     100         5       130        76      1
    tcpdump     64    0.51  0.999  1000000  100000  <0.01-50        0          0      0.0     250         5       130        76      1
 capd, 64 bytes: 0 frames cut, 0 foreign, 0 files torn; exit status 1
-tcpdump, 64 bytes: injection fell short, 0.500 of 1.000 Mpps: compare it with nothing
+tcpdump, 64 bytes: injection fell short, 0.500 of 1.000 Mpps: do not compare it
 `
 	if got := b.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -155,7 +155,7 @@ func TestMeasureDiskRefusesMemory(t *testing.T) {
 	}
 }
 
-// TestMeasureDisk is short: it checks that the writer writes and cleans up.
+// TestMeasureDisk is short: it only checks that the writer writes and cleans up.
 func TestMeasureDisk(t *testing.T) {
 	dir := t.TempDir()
 	limit, err := measureDisk(dir, 10*time.Millisecond)

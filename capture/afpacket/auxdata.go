@@ -17,14 +17,14 @@ const wordLen = int(unsafe.Sizeof(uintptr(0)))
 // cmsgHeader is the size of struct cmsghdr: a size_t and two ints.
 const cmsgHeader = wordLen + 8
 
-// kinds are the levels and types of the control messages that parseControl
-// looks for: the kernel's numbers for them depend on the architecture.
+// kinds are the levels and types of the control messages that parseControl evaluates. The kernel's
+// numbers for them depend on the architecture.
 type kinds struct {
 	socket, timestamp int32 // SOL_SOCKET, SO_TIMESTAMPNS
 	packet, aux       int32 // SOL_PACKET, PACKET_AUXDATA
 }
 
-// auxData is what the kernel says of a received frame apart from its bytes.
+// auxData is the kernel's metadata of a received frame.
 type auxData struct {
 	tag
 	length    uint32 // bytes on the wire
@@ -32,8 +32,8 @@ type auxData struct {
 	sec, nsec uint32
 }
 
-// parseControl reads the control messages of recvmsg(2). It ignores what it
-// does not know or what makes no sense: the frame itself is good without.
+// parseControl parses the control messages of recvmsg(2). It skips unknown and malformed ones: the
+// frame is usable without them.
 func parseControl(b []byte, k kinds) auxData {
 	var a auxData
 	for len(b) >= cmsgHeader {

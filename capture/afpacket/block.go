@@ -11,7 +11,7 @@ import (
 // tpacket_block_desc, then for each frame struct tpacket3_hdr, struct
 // sockaddr_ll, the reserved headroom and the frame. In host byte order.
 const (
-	blockStatus = 8  // u32: who owns the block, shared with the kernel
+	blockStatus = 8  // u32: owner of the block, shared with the kernel
 	blockCount  = 12 // u32: num_pkts
 	blockFirst  = 16 // u32: offset_to_first_pkt
 	blockSeq    = 24 // u64: seq_num
@@ -30,28 +30,28 @@ const (
 	frameHeader  = 68 // TPACKET3_HDRLEN
 )
 
-// ownerUser in a block's status (TP_STATUS_USER) says that the block is ours.
+// ownerUser in a block's status (TP_STATUS_USER) means that user space owns the block.
 const ownerUser = 1
 
-// host is the byte order of what the kernel shares.
+// host is the byte order of memory shared with the kernel.
 var host = binary.NativeEndian
 
-// A form says how frames come from the kernel and how packets shall look.
+// A form describes the frames from the kernel and the packets to make of them.
 type form struct {
 	link    pcap.LinkType
 	snaplen int
 }
 
-// A block reads the frames of a TPACKET_V3 block. It trusts no field.
+// A block reads the frames of a TPACKET_V3 block. It does not trust the block's fields.
 type block struct {
 	form
 	mem    []byte
-	off    int    // of the next frame's header, or of what makes no sense
-	near   int    // bytes that have been fetched; see fetch
-	sum    byte   // of what was fetched, which keeps the compiler from leaving it out
+	off    int    // offset of the next frame's header, or of the first malformed one
+	near   int    // bytes prefetched; see fetch
+	sum    byte   // of the prefetched bytes, so that the compiler does not remove the reads
 	left   uint32 // frames not yet read
-	lost   uint32 // frames given up
-	reason string // why
+	lost   uint32 // frames that could not be read
+	reason string // why they could not be read
 }
 
 // newBlock returns a reader of the block in mem.
@@ -78,8 +78,7 @@ func newBlock(mem []byte, f form) block {
 // count returns how many frames the block holds or has given up.
 func (b *block) count() uint64 { return uint64(b.left) + uint64(b.lost) }
 
-// header returns the bytes from the next frame's header to the frame; 0 if
-// that is not to be had.
+// header returns the distance from the next frame's header to the frame, or 0 if it is unknown.
 func (b *block) header() int {
 	if b.left == 0 || b.off > len(b.mem)-frameHeader {
 		return 0
@@ -109,15 +108,15 @@ func (b *block) read(dst []pcap.Packet) int {
 	return len(dst)
 }
 
-// window is how many bytes from the next frame on fetch brings near.
+// window is how many bytes from the next frame on fetch reads ahead.
 const window = 8 << 10
 
 // line is the size of a cache line, or half of it.
 const line = 64
 
-// fetch reads a byte of each cache line in the window. Frames are a chain: where
-// the next one is stands in the one before, and so a walk waits for memory once
-// a frame. These reads wait for nothing, and many are under way at a time.
+// fetch reads one byte of each cache line in the window. The position of each frame is stored in
+// the frame before it, so that walking the frames waits for memory once for each frame. The reads
+// of fetch do not depend on each other, so the processor executes many at the same time.
 func (b *block) fetch() {
 	mem, sum := b.mem, b.sum
 	i, end := max(b.near, b.off), min(b.off+window, len(b.mem))
@@ -126,12 +125,12 @@ func (b *block) fetch() {
 	}
 	b.near, b.sum = i, sum
 	if end == len(mem) {
-		b.near = math.MaxInt // there is no more
+		b.near = math.MaxInt // the whole block was fetched
 	}
 }
 
-// frame reads the frame at b.off and moves on to the next. It returns what is
-// wrong with it, if anything.
+// frame reads the frame at b.off and moves on to the next one. It returns an empty string, or what
+// is malformed.
 func (b *block) frame(p *pcap.Packet) string {
 	if b.off > len(b.mem)-frameHeader {
 		return "frame header passes the block's end"
@@ -172,9 +171,9 @@ func (b *block) frame(p *pcap.Packet) string {
 	return ""
 }
 
-// restore puts back in front of the frame at mac what the kernel keeps apart,
-// and returns where the frame starts now. The block may be read again: so a
-// frame that has its tag back is marked as having had none.
+// restore inserts the header or tag that the kernel keeps separately in front of the frame at mac,
+// and returns the new start of the frame. A block may be read again, so a frame whose tag was
+// inserted is marked as having none.
 func (f form) restore(frame []byte, mac, size int) (start int, ok bool) {
 	status := host.Uint32(frame[frameStatus:])
 	cooked := f.link == pcap.LinkTypeLinuxSLL2

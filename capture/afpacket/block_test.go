@@ -11,10 +11,10 @@ import (
 	"capd/pcap"
 )
 
-// A raw is a frame as the kernel lays it out in a block.
+// raw is a frame to be laid out as the kernel does.
 type raw struct {
 	data      []byte
-	length    uint32 // on the wire; 0 is len(data)
+	length    uint32 // on the wire; 0 means len(data)
 	status    uint32
 	tci, tpid uint16
 	pktType   byte
@@ -53,8 +53,7 @@ func build(size, mac int, frames ...raw) []byte {
 	return mem
 }
 
-// Offsets of a frame from its header: 14 and 28 bytes behind sockaddr_ll, and
-// what we reserve.
+// Offset of a frame from its header: 14 or 28 bytes after sockaddr_ll, plus the reserved headroom.
 const (
 	macEthernet = frameHeader + 14 + tagLen
 	macCooked   = frameHeader + 28 + tagLen
@@ -98,7 +97,7 @@ func TestBlock(t *testing.T) {
 		{Data: plain, Length: 1514, Flags: pcap.FlagOutbound | pcap.FlagChecksumNotReady},
 	}
 	mem := build(4096, macEthernet, frames...)
-	for pass := range 2 { // A block that was not released is read again.
+	for pass := range 2 { // a block that was not released can be read again
 		b := newBlock(mem, ethernet)
 		if b.count() != uint64(len(want)) {
 			t.Fatalf("pass %d: count %d", pass, b.count())
@@ -168,12 +167,12 @@ func TestBlockCooked(t *testing.T) {
 	}
 }
 
-// corruptions damage the second of three frames, or the block's header.
+// corruptions are defects of the second of three frames, or of the block's header.
 var corruptions = []struct {
 	name   string
 	damage func(block, frame []byte)
 	reason string
-	read   int // packets still good
+	read   int // packets before the defect
 	lost   uint32
 }{
 	{"count", func(b, _ []byte) { host.PutUint32(b[blockCount:], 1<<31) }, "more frames than the block has room for", 0, 1},
@@ -295,8 +294,7 @@ func BenchmarkBlock(b *testing.B) {
 	}
 }
 
-// BenchmarkRing reads and encodes a ring that is larger than the caches, as a
-// recorder finds it.
+// BenchmarkRing reads and encodes a ring that is larger than the caches, as a recorder does.
 func BenchmarkRing(b *testing.B) {
 	const blocks, blockSize = 128, 1 << 20
 	sizes := map[string][]int{"64": {64}, "imix": {64, 64, 64, 64, 64, 64, 64, 576, 576, 576, 576, 1514}, "1514": {1514}}
@@ -326,7 +324,7 @@ func BenchmarkRing(b *testing.B) {
 					n += count
 				}
 				lent.Release()
-				*ring.status(lent.index) = ownerUser // as the kernel hands it over again
+				*ring.status(lent.index) = ownerUser // as the kernel does when it hands the block over again
 			}
 			if n != b.N*len(all) {
 				b.Fatalf("read %d frames of %d", n, b.N*len(all))

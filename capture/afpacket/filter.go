@@ -13,28 +13,27 @@ const (
 	loopbackIfindex = 1                // in every network namespace (LOOPBACK_IFINDEX)
 )
 
-// program returns the filter for the kernel: a prefix that drops the frames of
-// the wrong direction, then the user's filter, if any, with every accepted
-// frame cut at snaplen. A loopback interface shows each frame twice, going out
-// and coming in: one of them is kept. It returns nil if all frames are wanted
-// whole.
+// program returns the filter for the kernel: a prefix that drops frames of the wrong direction,
+// then the user's filter, if any, which truncates accepted frames to snaplen. A loopback interface
+// delivers each frame twice, outgoing and incoming; the prefix keeps one of them. program returns
+// nil if all frames are wanted whole.
 //
-// The kernel keeps enough of a frame to put its VLAN tag back, whatever the
-// snaplen; the packet is cut at it later.
+// The kernel keeps enough of a frame to insert its VLAN tag, whatever the snaplen. The packet is
+// truncated later.
 func program(d device.Direction, ifindex, snaplen int, user []device.Instruction) []device.Instruction {
 	p := prefix(d, ifindex)
 	switch {
 	case len(p) == 0 && len(user) == 0 && snaplen >= device.DefaultSnaplen:
 		return nil
 	case len(p) > 0 && len(user) > 0:
-		// A program may count on starting with 0.
+		// A program may rely on A being 0 at its start.
 		p = append(p, device.Instruction{Code: bpfLoadValue})
 	}
 	return append(p, device.Cut(max(snaplen, macsLen), user)...)
 }
 
-// prefix returns instructions that drop unwanted frames and run on into what
-// follows for the others. An ifindex of 0 is all interfaces.
+// prefix returns instructions that drop unwanted frames and continue with the following
+// instructions for the others. An ifindex of 0 means all interfaces.
 func prefix(d device.Direction, ifindex int) []device.Instruction {
 	pktType := device.Instruction{Code: bpfLoad, K: bpfPktType}
 	drop := device.Instruction{Code: device.OpReturn}

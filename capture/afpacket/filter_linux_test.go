@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/internal/testnet"
+
+	"golang.org/x/sys/unix"
 )
 
-// openFiltered opens the interface, gated or not.
+// openFiltered opens the interface, behind a gate or without one.
 func openFiltered(t *testing.T, name string, filter []device.Instruction, gated bool) (d *socket, err error) {
 	t.Helper()
 	_, err = device.Open(device.Config{Interface: name, RingSize: 4 << 20, Filter: filter, Gated: gated},
@@ -26,8 +26,7 @@ func openFiltered(t *testing.T, name string, filter []device.Instruction, gated 
 	return d, err
 }
 
-// TestFilterIsLocked checks that nobody changes a filter once it is the one
-// that was asked for.
+// TestFilterIsLocked checks that the filter can't be changed once the requested one is set.
 func TestFilterIsLocked(t *testing.T) {
 	testnet.Veth(t, "a0", "a1", 1500)
 	for _, filter := range [][]device.Instruction{nil, {{Code: device.OpReturn, K: 100}}} {
@@ -51,7 +50,7 @@ func TestFilterIsLocked(t *testing.T) {
 	}
 }
 
-// TestFilterTooLargeForSocket says which limit is in the way.
+// TestFilterTooLargeForSocket checks that the error names the limit.
 func TestFilterTooLargeForSocket(t *testing.T) {
 	testnet.Veth(t, "a0", "a1", 1500)
 	const limit = "/proc/sys/net/core/optmem_max" // of the namespace since Linux 6.8

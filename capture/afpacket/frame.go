@@ -9,12 +9,12 @@ import (
 // Status of a frame (TP_STATUS_ of linux/if_packet.h).
 const (
 	statusCsumNotReady = 1 << 3
-	statusVLANValid    = 1 << 4 // the frame had a VLAN tag, which now is metadata
-	statusTPIDValid    = 1 << 6 // and the metadata has its protocol
+	statusVLANValid    = 1 << 4 // the frame had a VLAN tag, which is metadata now
+	statusTPIDValid    = 1 << 6 // the metadata includes the tag's protocol
 )
 
-// Layout of struct sockaddr_ll (packet(7)), in host byte order but for the
-// protocol, which is as on the wire.
+// Layout of struct sockaddr_ll (packet(7)), in host byte order except for the protocol, which is in
+// network order.
 const (
 	sllProtocol = 2
 	sllIfindex  = 4
@@ -28,9 +28,9 @@ const (
 const (
 	macsLen      = 12     // the two addresses before an Ethernet frame's type
 	tagLen       = 4      // a VLAN tag
-	dot1Q        = 0x8100 // the tag's protocol where the kernel does not say it
+	dot1Q        = 0x8100 // the tag's protocol if the metadata lacks it
 	sll2Len      = 20     // LINKTYPE_LINUX_SLL2's header
-	headroom     = 24     // most bytes put before a cooked frame: that and a tag
+	headroom     = 24     // enough for what is put before a cooked frame: a header and a tag
 	typeOutgoing = 4      // PACKET_OUTGOING
 )
 
@@ -56,7 +56,7 @@ func flags(pktType byte, status uint32) pcap.Flags {
 	return f
 }
 
-// A tag is a VLAN tag as the kernel keeps it, apart from its frame.
+// A tag is a VLAN tag that the kernel removed from its frame.
 type tag struct {
 	status    uint32
 	tci, tpid uint16
@@ -71,8 +71,8 @@ func (t tag) protocol() uint16 {
 	return dot1Q
 }
 
-// insert puts the tag back into the Ethernet frame at mem[start:], which
-// starts tagLen bytes earlier then.
+// insert inserts the tag into the Ethernet frame at mem[start:]. The frame then starts tagLen bytes
+// earlier.
 func (t tag) insert(mem []byte, start int) {
 	frame := mem[start-tagLen:]
 	copy(frame[:macsLen], frame[tagLen:])
@@ -80,9 +80,9 @@ func (t tag) insert(mem []byte, start int) {
 	binary.BigEndian.PutUint16(frame[macsLen+2:], t.tci)
 }
 
-// cook puts the header of LINKTYPE_LINUX_SLL2, made from the struct
-// sockaddr_ll, before the frame at mem[start:] and returns where that header
-// starts. A tag follows the header as it would follow an Ethernet header.
+// cook puts a LINKTYPE_LINUX_SLL2 header, made from the struct sockaddr_ll, before the frame at
+// mem[start:] and returns the start of that header. A tag is put after the header, as it would
+// follow an Ethernet header.
 // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
 func cook(mem []byte, start int, sll []byte, t tag) int {
 	protocol := binary.BigEndian.Uint16(sll[sllProtocol:])

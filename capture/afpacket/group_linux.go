@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
+
+	"golang.org/x/sys/unix"
 )
 
-// OpenGroup opens n devices with a filter that takes nothing, joins them and
-// then lets frames in: no frame comes twice. The Config is complete.
+// OpenGroup opens n devices with a filter that accepts nothing, joins them to a fanout group and
+// then admits frames, so that no frame is delivered twice. The Config is complete.
 func OpenGroup(c device.Config, n int, s device.Spread) ([]*device.Device, error) {
 	silent := c
 	silent.Gated = true
@@ -46,8 +46,8 @@ func OpenGroup(c device.Config, n int, s device.Spread) ([]*device.Device, error
 	return all, nil
 }
 
-// join makes a fanout group of the devices, with a number that the kernel
-// chooses: no other program's group is joined by accident.
+// join makes a fanout group of the devices. The kernel chooses its number, so that it can't be
+// another program's group.
 func join(all []*socket, s device.Spread) error {
 	kind := unix.PACKET_FANOUT_HASH
 	if s == device.ByCPU {

@@ -5,11 +5,11 @@ import (
 	"runtime"
 	"unsafe"
 
+	"capd/capture/device"
+
 	"github.com/mdlayher/netlink"
 	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
-
-	"capd/capture/device"
 )
 
 // enlarging are the kernel's names of the offloads that join received frames,

@@ -5,11 +5,11 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/jsimonetti/rtnetlink/v2"
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/pcap"
+
+	"github.com/jsimonetti/rtnetlink/v2"
+	"golang.org/x/sys/unix"
 )
 
 // Interfaces lists the interfaces.
@@ -65,8 +65,8 @@ func LinkTypes(name string) ([]pcap.LinkType, error) {
 	return []pcap.LinkType{link}, nil
 }
 
-// addresses returns the IP addresses by the interfaces' indices. They are asked
-// for once for all: with many interfaces one by one takes seconds.
+// addresses returns the IP addresses by interface index. One request returns all of them: with many
+// interfaces, a request for each would take seconds.
 func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
 	messages, err := conn.Address.List()
 	if err != nil {
@@ -77,7 +77,7 @@ func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
 		if m.Attributes == nil {
 			continue
 		}
-		// Of a point-to-point link the address is the peer's.
+		// On a point-to-point link, Address is the peer's.
 		ip := m.Attributes.Local
 		if ip == nil {
 			ip = m.Attributes.Address

@@ -6,11 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/internal/testnet"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func listed(t *testing.T, name string) device.Interface {

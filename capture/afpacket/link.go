@@ -2,7 +2,7 @@ package afpacket
 
 import "capd/pcap"
 
-// Hardware types that matter here (ARPHRD_ of linux/if_arp.h).
+// Hardware types that linkType distinguishes (ARPHRD_ of linux/if_arp.h).
 const (
 	hardwareEthernet = 1
 	hardwareRawIP    = 519
@@ -12,8 +12,8 @@ const (
 	hardwareNone     = 0xfffe // tun, WireGuard
 )
 
-// linkType returns the link type of an interface with the hardware type.
-// Cooked fits all that have none of their own.
+// linkType returns the link type for interfaces of the hardware type. Cooked is used for types
+// without a link type.
 func linkType(hardware uint16) pcap.LinkType {
 	switch hardware {
 	case hardwareEthernet, hardwareLoopback:

@@ -8,11 +8,11 @@ import (
 	"capd/pcap"
 )
 
-// poolSize is how many buffers a socket without a ring has at most. They are
-// made when they are needed.
+// poolSize is the largest number of buffers of a socket without a ring. They are allocated when
+// they are needed.
 const poolSize = 8
 
-// A pool lends buffers with what a receiver received.
+// A pool lends buffers of received frames.
 type pool struct {
 	*receiver
 	buffers  []*buffer
@@ -23,7 +23,7 @@ type pool struct {
 type buffer struct {
 	mem      []byte
 	frames   []pcap.Packet
-	rest     []pcap.Packet // not yet read of the frames
+	rest     []pcap.Packet // frames that were not read yet
 	batch    *device.Batch
 	held     atomic.Bool
 	released func()
@@ -31,8 +31,8 @@ type buffer struct {
 
 func newPool(r *receiver, released func()) *pool { return &pool{receiver: r, released: released} }
 
-// next lends a buffer with the frames that the socket has; nil if it has none,
-// or if all buffers are held.
+// next lends a buffer with the frames that the socket has received. It returns nil if there are
+// none, or if all buffers are held.
 func (p *pool) next() (*buffer, error) {
 	b := p.free()
 	if b == nil {
@@ -47,7 +47,7 @@ func (p *pool) next() (*buffer, error) {
 	return b, nil
 }
 
-// free returns a buffer that is not held, most often the one used last.
+// free returns a buffer that is not held, usually the one used last.
 func (p *pool) free() *buffer {
 	for _, b := range p.buffers {
 		if !b.held.Load() {
@@ -63,7 +63,7 @@ func (p *pool) free() *buffer {
 	return b
 }
 
-// full says whether all buffers are held.
+// full reports whether all buffers are held.
 func (p *pool) full() bool {
 	return len(p.buffers) == poolSize && !slices.ContainsFunc(p.buffers, func(b *buffer) bool { return !b.held.Load() })
 }
@@ -75,7 +75,7 @@ func (b *buffer) Read(dst []pcap.Packet) int {
 	return n
 }
 
-// Err returns nil: a frame received by itself makes sense or is not there.
+// Err returns nil: frames that are received one by one can't be malformed.
 func (*buffer) Err() error { return nil }
 
 // Release gives the buffer back to the pool.

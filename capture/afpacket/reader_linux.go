@@ -6,33 +6,33 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
+
+	"golang.org/x/sys/unix"
 )
 
-// A reader reads a socket. Only its atomic fields are shared.
+// A reader reads a socket. Only its atomic fields are used by several goroutines.
 type reader struct {
 	socket *socket
-	ring   *ring // nil without one
-	pool   *pool // nil with one
+	ring   *ring // nil without a ring
+	pool   *pool // nil with a ring
 	waiter
 
 	interrupted atomic.Bool
 	starved     atomic.Bool // Next waits for a Release: see released
 
-	shaky   bool      // the interface has been down: it may go away unnoticed
-	end     error     // what Next returns once the socket is drained
-	quiet   time.Time // when to stop waiting for that
-	batches int       // so far
-	header  int       // bytes of the first frame's header; 0 before it
+	wasDown bool      // the interface was down: its removal may not be signaled
+	end     error     // what Next returns after the socket was drained
+	quiet   time.Time // when to stop waiting for the socket to drain
+	batches int       // number of batches so far
+	header  int       // length of the first frame's header; 0 before the first frame
 }
 
-// goneCheck is how often a reader looks whether an interface that was down is
-// still there: while it is down its removal wakes nobody.
+// goneCheck is how often a reader checks whether an interface that went down still exists: the
+// removal of such an interface wakes no reader.
 const goneCheck = 250 * time.Millisecond
 
-// statsEvery is after how many batches the kernel's 32-bit counters are read.
+// statsEvery is after how many batches the kernel's 32-bit counters are read, before they wrap.
 const statsEvery = 1024
 
 func newReader(d *socket) (*reader, error) {
@@ -54,8 +54,8 @@ func newReader(d *socket) (*reader, error) {
 	return r, nil
 }
 
-// Layout is that of packet(7): TPACKET_ALIGNMENT, and the nanoseconds of the
-// time at which the frame passed the network stack.
+// Layout returns the layout of packet(7): TPACKET_ALIGNMENT, and timestamps in nanoseconds of when
+// a frame passed the network stack.
 func (r *reader) Layout() device.Layout {
 	l := device.Layout{Resolution: time.Nanosecond, Clock: "system clock, in the kernel"}
 	if r.ring != nil {
@@ -64,7 +64,7 @@ func (r *reader) Layout() device.Layout {
 	return l
 }
 
-// Next returns the next frames, waiting for them until the timeout.
+// Next returns the next frames. It waits for them until the timeout.
 func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 	var deadline time.Time
 	if timeout > 0 {
@@ -93,7 +93,7 @@ func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 	}
 }
 
-// take returns the next frames, if there are any and memory for them.
+// take returns the next frames, if there are any and there is memory for them.
 func (r *reader) take() (*device.Batch, error) {
 	var b *device.Batch
 	var frames uint64
@@ -121,7 +121,7 @@ func (r *reader) take() (*device.Batch, error) {
 	return b, nil
 }
 
-// full says whether Next can return nothing because all memory is held.
+// full reports whether Next can't return frames because all memory is held.
 func (r *reader) full() bool {
 	if r.ring != nil {
 		return r.ring.full()
@@ -129,17 +129,17 @@ func (r *reader) full() bool {
 	return r.pool.full()
 }
 
-// released wakes a Next that waits for memory. It does not do so for each
-// Release, as that would be a system call.
+// released wakes a Next that waits for memory. It does nothing if no Next waits: waking costs a
+// system call.
 func (r *reader) released() {
 	if r.starved.Load() && r.starved.CompareAndSwap(true, false) {
 		r.wakeUp()
 	}
 }
 
-// over says whether reception has ended and nothing is left to read. The
-// kernel hands over the last block by its timer; should its counters not agree
-// with ours, waiting for it ends some time after that.
+// over reports whether reception has ended and nothing is left to read. The kernel hands over the
+// last block when its timer expires. If its counters do not agree with the number of frames read,
+// the wait ends some time after that.
 func (r *reader) over() bool {
 	if r.end == nil && r.socket.stopped.Load() {
 		r.end = device.ErrClosed
@@ -152,7 +152,7 @@ func (r *reader) over() bool {
 	}
 	if r.full() {
 		r.quiet = time.Time{}
-		return false // What is left waits for a Release.
+		return false // the rest waits for a Release
 	}
 	if r.quiet.IsZero() {
 		r.quiet = time.Now().Add(2*time.Duration(r.socket.config.BlockTimeout)*time.Millisecond + time.Second)
@@ -160,18 +160,18 @@ func (r *reader) over() bool {
 	return time.Now().After(r.quiet)
 }
 
-// wait waits for frames, the reader's end or the interface's, or for a Release
-// if all memory is held. A negative time has no limit.
+// wait waits for frames, or for the end of the reader or the interface; if all memory is held, for
+// a Release. A negative limit means no limit.
 func (r *reader) wait(limit time.Duration) error {
-	if r.end != nil || r.shaky {
-		// Whatever the caller's patience: there is something to look after.
+	if r.end != nil || r.wasDown {
+		// Wake up regularly, whatever the limit, to check whether the interface still exists.
 		if limit < 0 || limit > goneCheck {
 			limit = goneCheck
 		}
 	}
 	if r.full() {
 		r.starved.Store(true)
-		if !r.full() { // A Release came before it could know.
+		if !r.full() { // Release may have been called before starved was set
 			r.starved.Store(false)
 			return nil
 		}
@@ -190,15 +190,15 @@ func (r *reader) wait(limit time.Duration) error {
 			return r.failed(unix.Errno(errno))
 		}
 	}
-	if r.shaky && r.end == nil && r.socket.gone() {
+	if r.wasDown && r.end == nil && r.socket.gone() {
 		r.end = device.ErrGone
 	}
 	return nil
 }
 
-// failed turns the socket's error into what Next returns. Of an interface that
-// is gone it returns nothing yet: first the filled blocks are read. A stopped
-// reader has nothing to expect of the interface.
+// failed turns the socket's error into what Next returns. If the interface is gone, it returns nil
+// at first, because filled blocks have to be read. For a stopped reader, errors of the interface do
+// not matter.
 func (r *reader) failed(err error) error {
 	if err == nil {
 		return nil
@@ -212,19 +212,19 @@ func (r *reader) failed(err error) error {
 	if r.end != nil || r.socket.stopped.Load() {
 		return nil
 	}
-	r.shaky = true
+	r.wasDown = true
 	return device.ErrDown
 }
 
-// Interrupt ends Next.
+// Interrupt makes a waiting Next return.
 func (r *reader) Interrupt() {
 	r.interrupted.Store(true)
 	r.wakeUp()
 }
 
-// Close gives the memory back.
+// Close unmaps the memory.
 func (r *reader) Close() error {
-	r.socket.detach() // From now on nobody wakes it, or counts its blocks.
+	r.socket.detach() // from now on the socket does not wake the reader or count its blocks
 	var err error
 	if r.ring != nil {
 		err = unix.Munmap(r.ring.mem)

@@ -4,17 +4,17 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
-// A receiver reads frames from a socket one by one into memory of its own.
+// A receiver receives frames one by one into memory of its own.
 type receiver struct {
 	form
 	fd      int
-	room    int   // for a frame
-	err     error // met after the frames received last
+	room    int   // bytes reserved for a frame
+	err     error // returned by the next receive, after the frames received before it
 	name    [sllLen]byte
 	control [128]byte
 	iov     unix.Iovec
@@ -22,8 +22,8 @@ type receiver struct {
 }
 
 const (
-	receiveBytes  = 1 << 20 // memory of a batch: several of the largest frames
-	receiveFrames = 1024    // most frames in it
+	receiveBytes  = 1 << 20 // memory of a batch: enough for several of the largest frames
+	receiveFrames = 1024    // largest number of frames in a batch
 )
 
 func newReceiver(fd int, f form) *receiver {
@@ -33,9 +33,8 @@ func newReceiver(fd int, f form) *receiver {
 	return r
 }
 
-// receive puts the frames that the socket has now into mem, as many as there is
-// room for, and appends their packets to frames. An error that it meets after
-// some it returns the next time.
+// receive receives the frames that the socket has into mem, as far as there is room, and appends
+// their packets to frames. An error that occurs after some frames is returned by the next call.
 func (r *receiver) receive(mem []byte, frames []pcap.Packet) ([]pcap.Packet, error) {
 	used := 0
 	for r.err == nil && len(frames) < receiveFrames && used+headroom+r.room <= len(mem) {
@@ -48,7 +47,7 @@ func (r *receiver) receive(mem []byte, frames []pcap.Packet) ([]pcap.Packet, err
 			break
 		}
 		if err != nil {
-			// The kernel says it once: keep it until the frames are read.
+			// The kernel reports an error only once: keep it until the frames are read.
 			r.err = err
 			break
 		}
@@ -64,8 +63,8 @@ func (r *receiver) receive(mem []byte, frames []pcap.Packet) ([]pcap.Packet, err
 	return frames, err
 }
 
-// recvmsg receives a frame into buf and returns its length, which may be more
-// than buf has room for.
+// recvmsg receives a frame into buf. It returns the frame's length, which may exceed the length of
+// buf.
 func (r *receiver) recvmsg(buf []byte) (int, error) {
 	r.iov.Base = &buf[0]
 	r.iov.SetLen(len(buf))
@@ -78,8 +77,8 @@ func (r *receiver) recvmsg(buf []byte) (int, error) {
 	return int(n), nil
 }
 
-// packet makes the packet of the n bytes received at mem[start:], and returns
-// where the next may be received.
+// packet makes a packet of the n bytes received at mem[start:], and returns where the next frame
+// may be received.
 func (r *receiver) packet(mem []byte, p *pcap.Packet, start, n int) int {
 	size := min(n, r.room)
 	end := start + size
@@ -106,7 +105,7 @@ func (r *receiver) packet(mem []byte, p *pcap.Packet, start, n int) int {
 	return end
 }
 
-// controlKinds returns the numbers that differ between architectures.
+// controlKinds returns this architecture's numbers.
 func controlKinds() kinds {
 	return kinds{
 		socket: unix.SOL_SOCKET, timestamp: unix.SO_TIMESTAMPNS,

@@ -8,18 +8,17 @@ import (
 	"capd/pcap"
 )
 
-// A ring is the memory that the kernel fills, block after block, and that is
-// lent block by block. Of a block only its status is shared; the rest is its
-// owner's.
+// A ring is memory that the kernel fills block by block, and that is lent to readers block by
+// block. Only the status of a block is shared; the rest of the block belongs to its owner.
 type ring struct {
 	mem    []byte
-	size   int // of a block
+	size   int // bytes of a block
 	blocks int
 	cur    int // the next block to lend
 	slots  []slot
 }
 
-// A slot lends a block.
+// A slot lends one block.
 type slot struct {
 	block
 	ring  *ring
@@ -31,8 +30,8 @@ type slot struct {
 	released func() // called after each Release
 }
 
-// newRing returns a ring over the memory, which is a multiple of size long. It
-// counts the frames of blocks that make no sense in corrupt.
+// newRing returns a ring on mem, whose length is a multiple of size. It counts the frames of
+// malformed blocks in corrupt.
 func newRing(mem []byte, size int, f form, corrupt *atomic.Uint64, released func()) *ring {
 	r := &ring{mem: mem, size: size, blocks: len(mem) / size}
 	r.slots = make([]slot, r.blocks)
@@ -49,15 +48,15 @@ func (r *ring) block(i int) []byte {
 	return r.mem[i*r.size : (i+1)*r.size : (i+1)*r.size]
 }
 
-// status is the block's owner. Loading it before and storing it after the
-// block's other bytes orders them with the kernel's.
+// status is the word that holds the block's owner. It is loaded before and stored after accesses to
+// the block, which orders them with those of the kernel.
 func (r *ring) status(i int) *uint32 {
 	return (*uint32)(unsafe.Pointer(&r.block(i)[blockStatus]))
 }
 
 func (r *ring) ours(i int) bool { return atomic.LoadUint32(r.status(i))&ownerUser != 0 }
 
-// next lends the next block; nil if the kernel has it still, or if it is held.
+// next lends the next block. It returns nil if the kernel still owns it, or if it is held.
 func (r *ring) next() *slot {
 	s := &r.slots[r.cur]
 	if s.held.Load() || !r.ours(r.cur) {
@@ -69,8 +68,8 @@ func (r *ring) next() *slot {
 	return s
 }
 
-// full says whether the next block is held, and so are all: they are lent in
-// the order in which they lie.
+// full reports whether the next block is held. Blocks are lent in order, so all blocks are held
+// then.
 func (r *ring) full() bool { return r.slots[r.cur].held.Load() }
 
 // Read returns the next packets of the block.
@@ -83,7 +82,7 @@ func (s *slot) Read(dst []pcap.Packet) int {
 	return n
 }
 
-// Err returns what is wrong with the rest of the block.
+// Err returns why the rest of the block could not be read, or nil.
 func (s *slot) Err() error {
 	if s.reason == "" {
 		return nil
@@ -91,8 +90,8 @@ func (s *slot) Err() error {
 	return &device.CorruptError{Offset: s.off, Reason: s.reason}
 }
 
-// Release gives the block back to the kernel. Only after that it counts as not
-// held: else it could be lent again as it is.
+// Release returns the block to the kernel. Only after that the slot is not held any more: otherwise
+// the same content could be lent again.
 func (s *slot) Release() {
 	s.block = block{form: s.form}
 	atomic.StoreUint32(s.ring.status(s.index), 0) // TP_STATUS_KERNEL
@@ -100,9 +99,9 @@ func (s *slot) Release() {
 	s.released()
 }
 
-// seek finds the block to start with: of ours the one with the lowest sequence
-// number. If there is none it is the one that the kernel fills now, which has
-// the highest; unless it handed over an older one since we looked at that.
+// seek finds the block to start with: of the blocks in user space, the one with the lowest sequence
+// number. If there is none, it is the block that the kernel fills now, which has the highest
+// sequence number, unless the kernel has handed over an older block meanwhile.
 func (r *ring) seek() {
 	if r.oldest() {
 		return
@@ -115,7 +114,7 @@ func (r *ring) seek() {
 	r.oldest()
 }
 
-// oldest moves to the oldest of our blocks, if we have any.
+// oldest moves to the oldest block in user space, if there is one.
 func (r *ring) oldest() bool {
 	found := false
 	for i := range r.blocks {
@@ -130,7 +129,7 @@ func (r *ring) seq(i int) uint64 {
 	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&r.block(i)[blockSeq])))
 }
 
-// filled counts the blocks that are ours.
+// filled counts the blocks in user space.
 func (r *ring) filled() int {
 	n := 0
 	for i := range r.blocks {

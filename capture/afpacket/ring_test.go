@@ -34,14 +34,14 @@ func TestSeek(t *testing.T) {
 	}
 }
 
-// A shared is a ring with the kernel's side of it, which fills a block after
-// the other and stops at one that it does not own.
+// A shared is a ring with a simulation of the kernel, which fills one block after the other and
+// stops at a block that it does not own.
 type shared struct {
 	*ring
 	corrupt  atomic.Uint64
 	releases int
 	at       int // the block that the kernel fills next
-	filled   int // blocks that it has filled
+	filled   int // number of blocks that it has filled
 }
 
 const sharedBlock = 512
@@ -52,8 +52,8 @@ func newShared(blocks int) *shared {
 	return k
 }
 
-// fill hands a block over with one frame that carries its number, which is cut
-// off if it is to be corrupt. It says whether it had a block to fill.
+// fill hands over a block with one frame that carries the block's number; if corrupt is set, the
+// frame is truncated. It reports whether the kernel owned a block to fill.
 func (k *shared) fill(corrupt bool) bool {
 	if k.ours(k.at) {
 		return false
@@ -69,7 +69,7 @@ func (k *shared) fill(corrupt bool) bool {
 	return true
 }
 
-// number reads the block's frame.
+// number reads the number in the block's frame.
 func (s *slot) number() int {
 	var pkts [2]pcap.Packet
 	if s.Read(pkts[:]) != 1 {
@@ -78,9 +78,8 @@ func (s *slot) number() int {
 	return int(pkts[0].Data[14]) | int(pkts[0].Data[15])<<8
 }
 
-// TestRingLends checks that blocks are lent in order, none of them twice, that
-// they come back in any order, and that the kernel waits for the one that is its
-// next.
+// TestRingLends checks that blocks are lent in order and only once, can be released in any order,
+// and that the kernel stops at the next block in order until it is released.
 func TestRingLends(t *testing.T) {
 	k := newShared(4)
 	if k.next() != nil || k.full() {
@@ -115,8 +114,8 @@ func TestRingLends(t *testing.T) {
 	}
 }
 
-// TestRingNextReader checks that a ring that is mapped again starts with the
-// oldest block that was not lent.
+// TestRingNextReader checks that a ring that is mapped again starts with the oldest block that was
+// not lent.
 func TestRingNextReader(t *testing.T) {
 	k := newShared(4)
 	for range 6 {
@@ -137,7 +136,7 @@ func TestRingNextReader(t *testing.T) {
 	}
 }
 
-// FuzzRing fills, lends and releases in any order.
+// FuzzRing fills, lends and releases blocks in any order.
 func FuzzRing(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0, 1, 1, 1, 1, 4, 3, 2, 0, 0}, uint8(4))
 	f.Add([]byte{0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2}, uint8(2))

@@ -6,25 +6,25 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
-// A socket is a packet socket and, unless the kernel refused it, its ring.
+// A socket is a packet socket with its ring, if the kernel supports one.
 type socket struct {
 	form
 	config  device.Config
-	index   int           // of the interface; 0 is all
-	blocks  int           // in the ring; 0 without one
-	handed  atomic.Uint64 // frames in the batches handed out so far
+	index   int           // of the interface; 0 means all
+	blocks  int           // number of blocks in the ring; 0 without a ring
+	handed  atomic.Uint64 // frames in the batches returned so far
 	corrupt atomic.Uint64
 	stopped atomic.Bool
 
-	mu     sync.Mutex // guards what follows
-	fd     int        // -1 when closed; a reader may use it without the lock
-	reader *reader    // nil without one
+	mu     sync.Mutex // guards the fields below
+	fd     int        // -1 when closed; the reader may use it without the lock
+	reader *reader    // nil if there is none
 	total  device.Stats
 
 	// What the interface had counted when frames were let in: what comes before
@@ -42,14 +42,14 @@ func Open(c device.Config) (*device.Device, error) {
 	return s.device(), nil
 }
 
-// device returns the device that the socket is the backend of.
+// device returns a device with the socket as its backend.
 func (d *socket) device() *device.Device {
 	i := device.Info{Name: d.config.Interface, Index: d.index, LinkType: d.link, Mode: device.ModeSocket}
 	if d.blocks > 0 {
 		i.Mode, i.RingSize = device.ModeRing, d.blocks*d.config.BlockSize
 	}
-	// The kernel stamps a frame once for all (see SO_TIMESTAMPNS in setRing), so
-	// that there is no skew; and what Linux refuses is an error, no warning.
+	// Skew and warnings are left empty: the kernel takes one timestamp of a frame for all sockets
+	// (see SO_TIMESTAMPNS in setRing), and everything that Linux can refuse is an error.
 	return device.New(d, i)
 }
 
@@ -66,7 +66,7 @@ func open(c device.Config) (*socket, error) {
 	if link == pcap.LinkTypeLinuxSLL2 {
 		kind = unix.SOCK_DGRAM
 	}
-	// Protocol 0: no frame of another interface slips in before the bind.
+	// Protocol 0 receives nothing: no frame of another interface arrives before the bind.
 	d.fd, err = unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, named("socket", err)
@@ -79,7 +79,7 @@ func open(c device.Config) (*socket, error) {
 	return d, nil
 }
 
-// configure sets everything and then starts reception.
+// configure sets all options and then starts reception.
 func (d *socket) configure(c device.Config) error {
 	err := d.setRing(c)
 	if errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EINVAL) {
@@ -101,14 +101,15 @@ func (d *socket) configure(c device.Config) error {
 		}
 	}
 	if c.Direction == device.In {
-		// The filter does the same, at a higher price: a kernel before 4.20 lacks this.
+		// The filter does the same at a higher cost, for kernels before 4.20, which lack this
+		// option.
 		_ = unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
 	}
 	if err := bind(d.fd, unix.ETH_P_ALL, d.index); err != nil {
 		return named("bind", err)
 	}
 	if c.Promiscuous && d.index != 0 {
-		// Unlike IFF_PROMISC this ends with the socket, whatever becomes of us.
+		// Unlike IFF_PROMISC, this ends with the socket, even if the process crashes.
 		mreq := unix.PacketMreq{Ifindex: int32(d.index), Type: unix.PACKET_MR_PROMISC}
 		if err := unix.SetsockoptPacketMreq(d.fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &mreq); err != nil {
 			return named("set promiscuous mode", err)
@@ -117,13 +118,13 @@ func (d *socket) configure(c device.Config) error {
 	return nil
 }
 
-// Admit lets frames in that the gate has kept out.
+// Admit admits frames, which the gate has dropped so far.
 func (d *socket) Admit() error {
 	now := nicCounters(d.index)
 	d.mu.Lock()
 	d.nic = now
 	d.mu.Unlock()
-	// The filter of the gate, which takes nothing, goes.
+	// Replace the gate, a filter that accepts nothing.
 	p := program(d.config.Direction, d.index, d.config.Snaplen, d.config.Filter)
 	err := setFilter(d.fd, p)
 	if len(p) == 0 {
@@ -135,8 +136,7 @@ func (d *socket) Admit() error {
 	return lockFilter(d.fd)
 }
 
-// has returns an error unless the name is empty or that of the only link type
-// that an interface has here.
+// has returns an error unless name is empty or names the interface's only link type.
 func has(link pcap.LinkType, name string) error {
 	if name == "" {
 		return nil
@@ -148,11 +148,10 @@ func has(link pcap.LinkType, name string) error {
 	return err
 }
 
-// minBlocks is where a ring stops to shrink when memory is short.
+// minBlocks is the number of blocks below which a ring does not shrink when memory is short.
 const minBlocks = 4
 
-// setRing makes the ring, with less memory than asked for if the kernel has
-// less.
+// setRing creates the ring. If the kernel lacks memory, the ring is smaller than requested.
 func (d *socket) setRing(c device.Config) error {
 	if c.NoRing {
 		return unix.ENOPROTOOPT
@@ -160,15 +159,15 @@ func (d *socket) setRing(c device.Config) error {
 	if err := unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
 		return named("set packet version", err)
 	}
-	// An Ethernet frame lies 14 bytes, a cooked one 28 bytes behind its header
-	// (tpacket_rcv): with this more, what is put before them always has room.
+	// An Ethernet frame starts 14 bytes, a cooked frame 28 bytes after the frame's header
+	// (tpacket_rcv). With tagLen more, there is room for everything that is put before a frame.
 	if err := unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_RESERVE, tagLen); err != nil {
 		return named("reserve headroom", err)
 	}
-	// With this the kernel stamps a frame when it arrives, once for all sockets,
-	// and not when it comes to this one: two devices agree on a frame's time.
+	// This makes the kernel take the timestamp when a frame arrives, once for all sockets, instead
+	// of when it reaches this socket: two devices then agree on a frame's time.
 	_ = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-	const frameSize = 2048 // not used by V3, but checked
+	const frameSize = 2048 // not used by TPACKET_V3, but checked
 	blocks, err := shrink(c.RingSize/c.BlockSize, func(blocks int) error {
 		return unix.SetsockoptTpacketReq3(d.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
 			Block_size:     uint32(c.BlockSize),
@@ -185,8 +184,7 @@ func (d *socket) setRing(c device.Config) error {
 	return nil
 }
 
-// shrink halves the number of blocks until there is memory for them, and
-// returns for how many there was.
+// shrink halves the number of blocks until try succeeds, and returns that number.
 func shrink(blocks int, try func(int) error) (int, error) {
 	for {
 		err := try(blocks)
@@ -197,10 +195,10 @@ func shrink(blocks int, try func(int) error) (int, error) {
 	}
 }
 
-// setSocket prepares for reading frame by frame.
+// setSocket prepares a socket without a ring.
 func (d *socket) setSocket(c device.Config) error {
-	// All best effort: without them there are drops sooner, no VLAN tags and
-	// less exact times.
+	// Errors are ignored: without these options, frames are dropped earlier, VLAN tags are missing
+	// and times are less exact.
 	if unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, c.RingSize) != nil {
 		_ = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, c.RingSize)
 	}
@@ -209,7 +207,7 @@ func (d *socket) setSocket(c device.Config) error {
 	return nil
 }
 
-// setFilter attaches the program, or puts it in the place of the one before.
+// setFilter attaches the program, or replaces the attached one.
 func setFilter(fd int, program []device.Instruction) error {
 	if len(program) == 0 {
 		return nil
@@ -226,9 +224,8 @@ func setFilter(fd int, program []device.Instruction) error {
 	return err
 }
 
-// lockFilter forbids every process that has the socket to change the filter.
-// Sockets of a fanout group stay unlocked, because a filter that takes nothing
-// is what ends their reception.
+// lockFilter forbids every process with the descriptor to change the filter. Sockets of a fanout
+// group stay unlocked, because their reception is ended by attaching a filter that accepts nothing.
 func lockFilter(fd int) error {
 	group, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
 	if err == nil && group == 0 {
@@ -244,7 +241,7 @@ func bind(fd int, protocol uint16, index int) error {
 	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian16(protocol), Ifindex: index})
 }
 
-// bigEndian16 returns the number whose bytes in memory are v's in network order.
+// bigEndian16 returns the number whose bytes in memory are those of v in network order.
 func bigEndian16(v uint16) uint16 {
 	return host.Uint16([]byte{byte(v >> 8), byte(v)})
 }
@@ -255,7 +252,7 @@ func lookup(name string) (pcap.LinkType, int, error) {
 		return pcap.LinkTypeLinuxSLL2, 0, nil
 	}
 	ifr, err := unix.NewIfreq(name)
-	if err != nil { // The name is too long to be one.
+	if err != nil { // the name is too long for an interface
 		return 0, 0, device.ErrNoInterface
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -273,7 +270,8 @@ func lookup(name string) (pcap.LinkType, int, error) {
 	return linkType(ifr.Uint16()), index, nil
 }
 
-// named says what failed, with our own error where there is one for it.
+// named adds the operation that failed, and maps the error to one of package device if there is
+// one.
 func named(what string, err error) error {
 	switch err {
 	case unix.EPERM, unix.EACCES:
@@ -296,24 +294,24 @@ func (d *socket) Attach() (device.Reader, error) {
 	return r, nil
 }
 
-// detach is the reader's end.
+// detach removes the reader.
 func (d *socket) detach() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reader = nil
 }
 
-// Close closes the socket. The counters stay as they are then.
+// Close closes the socket. The counters keep their last values.
 func (d *socket) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	fd := d.fd
-	_ = d.readStats() // what was read before stays
+	_ = d.readStats() // on an error the counters read before remain
 	d.fd = -1
 	return unix.Close(fd)
 }
 
-// Stop ends reception, and makes a Next under way look at what is left.
+// Stop ends reception, and makes a running Next return what is left.
 func (d *socket) Stop() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -327,28 +325,27 @@ func (d *socket) Stop() error {
 	return nil
 }
 
-// stopReception makes the kernel put no further frame into the ring. The caller
-// holds mu.
+// stopReception makes the kernel stop adding frames to the ring. The caller holds mu.
 func (d *socket) stopReception() error {
 	if d.fd < 0 {
 		return device.ErrClosed
 	}
 	d.shut = true
-	// A length, not a type: no frame has this protocol. Unlike a new filter it
-	// is allowed under SO_LOCK_FILTER. Bind waits for frames on their way in.
+	// Values up to 1500 are lengths, not types, so that no frame has this protocol. Unlike a new
+	// filter, a new bind is allowed under SO_LOCK_FILTER. It waits for frames that are being
+	// delivered.
 	const noProtocol = 0x05ff
 	err := bind(d.fd, noProtocol, d.index)
 	switch err {
 	case unix.ENODEV:
-		return nil // The interface is gone: nothing comes any more.
+		return nil // the interface is gone: nothing more is received
 	case unix.EINVAL:
-		return setFilter(d.fd, device.Nothing()) // One of a group can't be bound again.
+		return setFilter(d.fd, device.Nothing()) // a socket of a fanout group can't be bound again
 	}
 	return err
 }
 
-// readStats adds the kernel's counters, which start again at 0 by that, to the
-// total. The caller holds mu.
+// readStats adds the kernel's counters to the total. Reading resets them to 0. The caller holds mu.
 func (d *socket) readStats() error {
 	if d.fd < 0 {
 		return nil
@@ -357,7 +354,7 @@ func (d *socket) readStats() error {
 	if err != nil {
 		return fmt.Errorf("get statistics: %w", err)
 	}
-	d.total.Received += uint64(s.Packets) // drops included
+	d.total.Received += uint64(s.Packets) // includes drops
 	d.total.Dropped += uint64(s.Drops)
 	d.total.Freezes += uint64(s.Freeze_q_cnt)
 	return nil
@@ -388,7 +385,7 @@ func (d *socket) Refresh() {
 	}
 }
 
-// drained says whether every frame that the kernel received has been handed out.
+// drained reports whether every frame that the kernel received has been returned.
 func (d *socket) drained() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -396,7 +393,7 @@ func (d *socket) drained() bool {
 	return err == nil && d.handed.Load() >= d.total.Received-d.total.Dropped
 }
 
-// gone says whether the interface was removed: the kernel unbinds the socket.
+// gone reports whether the interface was removed, in which case the kernel unbinds the socket.
 func (d *socket) gone() bool {
 	sa, err := unix.Getsockname(d.fd)
 	ll, ok := sa.(*unix.SockaddrLinklayer)

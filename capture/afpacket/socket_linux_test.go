@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/internal/testnet"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestShrink(t *testing.T) {
@@ -39,8 +39,7 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// TestStopWithLockedFilter checks that Stop works on a socket whose filter may
-// not be changed any more.
+// TestStopWithLockedFilter checks that Stop works on a socket whose filter is locked.
 func TestStopWithLockedFilter(t *testing.T) {
 	testnet.Veth(t, "a0", "a1", 1500)
 	var s *socket

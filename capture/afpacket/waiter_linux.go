@@ -8,16 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A waiter waits for events of a socket, and can be woken.
+// A waiter waits for events of a socket, and can be woken up.
 //
-// Each event ends one wait only (EPOLLET). To poll(2) a ring is readable as long
-// as the block that the kernel filled last is not given back: while that is
-// held, Next would not sleep.
+// Each event ends only one wait (EPOLLET). poll(2) reports a ring as readable until the block that
+// the kernel filled last is returned; while that block is held, Next would not sleep.
 type waiter struct {
 	epoll int
 	wake  int // eventfd that ends a wait
 
-	events [2]unix.EpollEvent // here, so that a wait allocates nothing
+	events [2]unix.EpollEvent // a field, so that a wait does not allocate
 }
 
 func newWaiter(socket int) (w waiter, err error) {
@@ -39,8 +38,8 @@ func newWaiter(socket int) (w waiter, err error) {
 	return w, nil
 }
 
-// wait returns after an event of the socket, after wakeUp, or after the limit; a
-// negative one is none. It says whether the socket has an error.
+// wait returns after an event of the socket, after wakeUp, or after the limit; a negative limit
+// means no limit. It reports whether the socket has an error.
 func (w *waiter) wait(limit time.Duration) (failed bool, err error) {
 	ms := -1
 	if limit >= 0 {
@@ -61,11 +60,11 @@ func (w *waiter) wait(limit time.Duration) (failed bool, err error) {
 	return failed, nil
 }
 
-// wakeUp ends a wait, or the next one. It may be called from any goroutine.
+// wakeUp ends the present wait, or the next one. It may be called from any goroutine.
 func (w *waiter) wakeUp() {
 	one := [8]byte{}
 	host.PutUint64(one[:], 1)
-	_, _ = unix.Write(w.wake, one[:]) // It fails only if the last 2^64-2 were not read.
+	_, _ = unix.Write(w.wake, one[:]) // fails only after 2^64-2 unread calls
 }
 
 func (w *waiter) close() error {

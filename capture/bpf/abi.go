@@ -11,9 +11,9 @@ import (
 // the same on all four systems). BPF's group is 'B'.
 const (
 	ioVoid  = 0x20000000
-	ioOut   = 0x40000000 // the kernel fills the argument in
-	ioIn    = 0x80000000 // the kernel reads it
-	ioSize  = 16         // the size's lowest bit
+	ioOut   = 0x40000000 // the kernel writes the argument
+	ioIn    = 0x80000000 // the kernel reads the argument
+	ioSize  = 16         // position of the size in the code
 	ioBPF   = 'B' << 8
 	ioSizes = 0x1fff // IOCPARM_MASK
 )
@@ -26,10 +26,10 @@ const (
 	sizeUint    = 4
 	sizeVersion = 4  // struct bpf_version: two 16-bit numbers
 	sizeProgram = 16 // struct bpf_program: a count, padding, a pointer
-	sizeTimeval = 16 // struct timeval: two 64-bit numbers; of Darwin the second is shorter, and padded
+	sizeTimeval = 16 // struct timeval: two 64-bit numbers; on Darwin the second one is shorter, and padded
 	sizeStat    = 8  // struct bpf_stat: received and dropped
 	sizeStatNet = 128
-	sizeIfreq   = 32 // struct ifreq: a name of at most 15 bytes and a zero first
+	sizeIfreq   = 32 // struct ifreq begins with a name of at most 15 bytes and a zero
 	sizeIfreqNB = 144
 	sizeDLTs    = 16 // struct bpf_dltlist: a count, padding, a pointer
 	sizeDLTsMac = 12 // without the padding
@@ -46,8 +46,8 @@ const (
 	biocVersion   = ioOut | sizeVersion<<ioSize | ioBPF | 113     // BIOCVERSION
 )
 
-// Those of macOS. The direction's is private: net/bpf.h of XNU has it, that
-// of the SDK does not, and a kernel that lacks it says EINVAL.
+// Ioctls of macOS. The one for the direction is private: it is in XNU's net/bpf.h, but not in the
+// SDK's. A kernel without it returns EINVAL.
 const (
 	darwinSetIf     = ioIn | sizeIfreq<<ioSize | ioBPF | 108           // BIOCSETIF
 	darwinTimeout   = ioIn | sizeTimeval<<ioSize | ioBPF | 109         // BIOCSRTIMEOUT
@@ -59,7 +59,7 @@ const (
 	darwinDirection = ioIn | sizeUint<<ioSize | ioBPF | 139            // BIOCSDIRECTION
 )
 
-// Those of FreeBSD.
+// Ioctls of FreeBSD.
 const (
 	freebsdSetIf     = ioIn | sizeIfreq<<ioSize | ioBPF | 108        // BIOCSETIF
 	freebsdTimeout   = ioIn | sizeTimeval<<ioSize | ioBPF | 109      // BIOCSRTIMEOUT
@@ -73,8 +73,8 @@ const (
 	freebsdNanotime  = 1                                             // BPF_T_NANOTIME
 )
 
-// Those of NetBSD. The direction has the code of the older BIOCSSEESENT,
-// which takes every value over 0 for both directions (before NetBSD 9).
+// Ioctls of NetBSD. The direction has the code of the older BIOCSSEESENT, which treats every value
+// over 0 as both directions (before NetBSD 9).
 const (
 	netbsdSetIf     = ioIn | sizeIfreqNB<<ioSize | ioBPF | 108      // BIOCSETIF
 	netbsdStats     = ioOut | sizeStatNet<<ioSize | ioBPF | 111     // BIOCGSTATS
@@ -85,7 +85,7 @@ const (
 	netbsdLock      = ioVoid | ioBPF | 126                          // BIOCLOCK
 )
 
-// Those of OpenBSD.
+// Ioctls of OpenBSD.
 const (
 	openbsdSetIf   = ioIn | sizeIfreq<<ioSize | ioBPF | 108        // BIOCSETIF
 	openbsdTimeout = ioIn | sizeTimeval<<ioSize | ioBPF | 109      // BIOCSRTIMEOUT
@@ -93,56 +93,54 @@ const (
 	openbsdLock    = ioVoid | ioBPF | 118                          // BIOCLOCK
 	openbsdSetDLT  = ioIn | sizeUint<<ioSize | ioBPF | 122         // BIOCSDLT
 	openbsdDLTs    = ioIn | ioOut | sizeDLTs<<ioSize | ioBPF | 123 // BIOCGDLTLIST
-	openbsdDirFilt = ioIn | sizeUint<<ioSize | ioBPF | 125         // BIOCSDIRFILT: what to drop
-	openbsdNewFilt = ioIn | sizeProgram<<ioSize | ioBPF | 127      // BIOCSETFNR, of later kernels
+	openbsdDirFilt = ioIn | sizeUint<<ioSize | ioBPF | 125         // BIOCSDIRFILT: the direction to drop
+	openbsdNewFilt = ioIn | sizeProgram<<ioSize | ioBPF | 127      // BIOCSETFNR, in later kernels
 )
 
-// An abi is what differs between the systems that have BPF devices.
+// An abi holds the differences between the systems that have BPF devices.
 type abi struct {
 	os       string
-	numbered bool   // /dev/bpf0, 1, 2, ... for one user each, not /dev/bpf for all
-	access   string // how an ordinary user gets access to the devices
-	monitor  string // how a Wi-Fi interface shows the frames of other stations
+	numbered bool   // /dev/bpf0, /dev/bpf1, ... with one user each, instead of one /dev/bpf for all
+	access   string // hint: how an ordinary user gets access to the devices
+	monitor  string // hint: how a Wi-Fi interface delivers frames of other stations
 
-	// skew is the most by which the times differ that one frame has in two
-	// devices of an interface.
+	// skew is the largest difference between the times of one frame in two devices of an interface.
 	skew time.Duration
 
 	setIf, timeout, stats, setDLT, dlts uint32
-	lock                                uint32 // 0 where there is none
-	stamp                               uint32 // chooses nanoseconds; 0 where there is none
-	newFilter                           uint32 // sets a filter and keeps what is in the buffers; 0 where there is none
+	lock                                uint32 // 0 if there is none
+	stamp                               uint32 // selects nanoseconds; 0 if there is none
+	newFilter                           uint32 // sets a filter without discarding the buffers; 0 if there is none
 
 	direction uint32
-	in, out   uint32 // its values
-	seeSent   uint32 // what an older kernel has instead; 0 hides sent frames
+	in, out   uint32 // values for the direction ioctl
+	seeSent   uint32 // the ioctl of older kernels instead; its value 0 hides sent frames
 
 	record   layout
 	loopback pcap.LinkType
-	dlt      map[uint32]pcap.LinkType // where they differ from everybody's
+	dlt      map[uint32]pcap.LinkType // DLTs that have another meaning than on other systems
 }
 
-// A layout is how a record lies in the read buffer: struct bpf_hdr, the
-// frame, and padding up to the next record. In host byte order.
+// A layout describes a record in the read buffer: struct bpf_hdr, the frame, and padding up to the
+// next record, in host byte order.
 type layout struct {
 	word  int    // bytes of each half of the timestamp: 4 or 8
 	align int    // of records: BPF_ALIGNMENT
-	tick  uint64 // nanoseconds that the timestamp's second half counts: 1000 or 1
+	tick  uint64 // unit of the timestamp's second half in nanoseconds: 1000 or 1
 }
 
-// Offsets in a record's header.
+// Offsets of fields in a record's header.
 func (l layout) caplen() int  { return 2 * l.word }
 func (l layout) datalen() int { return l.caplen() + 4 }
 func (l layout) hdrlen() int  { return l.datalen() + 4 }
 
-// least returns the bytes that every header has: the struct without what pads
-// it at its end, or is of no use here.
+// least returns the length of the header's fields that are read, without padding.
 func (l layout) least() int { return l.hdrlen() + 2 }
 
-// second is how many nanoseconds it has.
+// second is a second in nanoseconds.
 const second = 1e9
 
-// Words of the timestamps (struct bpf_hdr).
+// Sizes of each half of the timestamp (struct bpf_hdr).
 const (
 	darwinWord  = 4 // struct timeval32: signed
 	freebsdWord = 8 // struct timeval
@@ -150,13 +148,12 @@ const (
 	openbsdWord = 4 // struct bpf_timeval: unsigned
 )
 
-// monitorByMedia is the way of NetBSD and OpenBSD.
+// monitorByMedia is the hint for NetBSD and OpenBSD.
 const monitorByMedia = `"ifconfig NAME mediaopt monitor" switches it on; link_type = "IEEE802_11_RADIO" takes all`
 
-// darwinSkew is XNU's: its catchpacket reads the clock for each device anew, the
-// newest first. It holds its lock from one to the other, so that only a thread put
-// aside between the two makes it more than microseconds. The other kernels read
-// the clock once for all devices.
+// darwinSkew is the skew on macOS: XNU's catchpacket reads the clock for each device separately,
+// the newest device first. It holds its lock meanwhile, so the difference exceeds microseconds only
+// if the thread is preempted. The other kernels read the clock once for all devices.
 const darwinSkew = 100 * time.Millisecond
 
 func darwin() abi {
@@ -218,7 +215,7 @@ func openbsd() abi {
 		monitor: monitorByMedia,
 		setIf:   openbsdSetIf, timeout: openbsdTimeout, stats: openbsdStats, setDLT: openbsdSetDLT, dlts: openbsdDLTs,
 		lock: openbsdLock, newFilter: openbsdNewFilt,
-		direction: openbsdDirFilt, in: 2, out: 1, // the other one is dropped
+		direction: openbsdDirFilt, in: 2, out: 1, // the other direction is dropped
 		record:   layout{word: openbsdWord, align: 4, tick: 1000},
 		loopback: pcap.LinkTypeLoop,
 		dlt: map[uint32]pcap.LinkType{

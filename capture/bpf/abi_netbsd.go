@@ -5,15 +5,14 @@ package bpf
 import (
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
+
+	"golang.org/x/sys/unix"
 )
 
 func native() abi { return netbsd() }
 
-// Our numbers are those of golang.org/x/sys, or this does not compile: the
-// only index is 0.
+// This compiles only if the numbers equal those of golang.org/x/sys: otherwise an index is not 0.
 var (
 	_ = [1]bool{}[biocGetLen^unix.BIOCGBLEN]
 	_ = [1]bool{}[biocSetLen^unix.BIOCSBLEN]

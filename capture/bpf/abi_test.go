@@ -2,8 +2,7 @@ package bpf
 
 import "testing"
 
-// Those that golang.org/x/sys has no name for, and all of the table at a
-// glance.
+// TestNumbersLiteral lists all numbers, including those for which golang.org/x/sys has no name.
 func TestNumbersLiteral(t *testing.T) {
 	for _, tt := range []struct {
 		name      string

@@ -14,8 +14,9 @@ import (
 	"capd/pcap"
 )
 
-// A link type is chosen by each of its names, behind the closed gate: the fake
-// kernel complains of a filter that takes frames of the other one.
+// TestBPFLinkTypeByName: a link type can be selected by each of its names, while the gate is
+// closed. The fake kernel fails the test if a filter accepts frames of another link type than it
+// was compiled for.
 func TestBPFLinkTypeByName(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.dlts = []uint32{1, 105, 127, 192}
@@ -40,7 +41,7 @@ func TestBPFLinkTypeByName(t *testing.T) {
 		if _, err := openFake(k, func(c *device.Config) { c.LinkType = "ETHER" }); !errors.Is(err, pcap.ErrLinkType) || k.isOpen() {
 			t.Errorf("%v, open %t", err, k.isOpen())
 		}
-		// An interface that does not say has one.
+		// An interface that can't list its link types has one.
 		k.failing = "list dlts"
 		d := mustOpen(t, k, func(c *device.Config) { c.LinkType = "EN10MB" })
 		d.Close()
@@ -56,7 +57,7 @@ func TestBPFLinkTypeByName(t *testing.T) {
 	})
 }
 
-// DLTs whose numbers differ between the systems go by one name.
+// TestBPFLinkTypeNumbers: the same name selects a link type whose DLT differs between systems.
 func TestBPFLinkTypeNumbers(t *testing.T) {
 	raw := map[string]uint32{"darwin": 12, "freebsd": 12, "netbsd": 12, "openbsd": 14}
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
@@ -101,7 +102,7 @@ func TestBPFOffered(t *testing.T) {
 	})
 }
 
-// Wi-Fi that is not in monitor mode: the warning has the way there.
+// TestBPFWirelessWarning: for Wi-Fi that is not in monitor mode, the warning says how to enable it.
 func TestBPFWirelessWarning(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.dlts = []uint32{1, 127}
@@ -111,7 +112,7 @@ func TestBPFWirelessWarning(t *testing.T) {
 		}
 		d.Close()
 		for _, quiet := range []func(*device.Config){
-			func(*device.Config) {}, // nobody asked for more than the host's own
+			func(*device.Config) {}, // only the host's own frames are requested
 			func(c *device.Config) { c.Promiscuous, c.LinkType = true, "IEEE802_11_RADIO" },
 		} {
 			d := mustOpen(t, k, quiet)
@@ -123,8 +124,8 @@ func TestBPFWirelessWarning(t *testing.T) {
 	})
 }
 
-// A gated device takes nothing, whoever sends; once admitted it takes all, reads
-// by itself, and is locked.
+// TestBPFGated: a gated device accepts no frame. After Admit it accepts all frames, is read without
+// further calls, and is locked.
 func TestBPFGated(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		for _, old := range []bool{false, true} {
@@ -142,7 +143,7 @@ func TestBPFGated(t *testing.T) {
 				if n := k.only(); n.locked != (k.lock != 0) || !n.lets() {
 					t.Errorf("admitted: %+v", n)
 				}
-				// More than the kernel's buffers hold, before there is a handle.
+				// Send more than the kernel's buffers hold, before there is a handle.
 				var frames [][]byte
 				for i := range 60 {
 					frames = append(frames, append(fmt.Appendf(nil, "frame %d", i), make([]byte, 2500)...))
@@ -175,7 +176,7 @@ func TestBPFGated(t *testing.T) {
 	})
 }
 
-// A refusal at the gate is an error, and the device can be closed.
+// TestBPFAdmitFails: a refusal by the kernel is returned, and the device can be closed.
 func TestBPFAdmitFails(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		d := mustOpen(t, k, func(c *device.Config) { c.Gated = true })
@@ -189,9 +190,8 @@ func TestBPFAdmitFails(t *testing.T) {
 	})
 }
 
-// Where nothing is locked a stop is exact: what comes after it is not for us.
-// Elsewhere it may be, in the order in which it came. Drops after the end never
-// count.
+// TestBPFStopIsExact: on systems without a lock, no frame after Stop is returned. On others some
+// frames may be, in order. Drops after Stop are not counted.
 func TestBPFStopIsExact(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		synctest.Wait()

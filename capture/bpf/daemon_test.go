@@ -25,10 +25,10 @@ import (
 	"capd/store"
 )
 
-// A station is a daemon that records over a simulated system.
+// A station is a daemon that records from a simulated system.
 type station struct {
 	t    *testing.T
-	sim  *bpf.Simulation // nil: the real system
+	sim  *bpf.Simulation // nil for the real system
 	cfg  *config.Config
 	dir  string
 	d    *daemon.Daemon
@@ -54,7 +54,7 @@ func (b *lockedBuffer) text() string {
 	return b.String()
 }
 
-// newStation configures one that records the interfaces.
+// newStation configures a daemon that records the interfaces.
 func newStation(t *testing.T, sim *bpf.Simulation, names ...string) *station {
 	t.Helper()
 	s := &station{t: t, sim: sim, cfg: config.Default(), dir: t.TempDir(), done: make(chan error, 1)}
@@ -90,7 +90,7 @@ func (s *station) start() {
 	}
 }
 
-// end returns the last status.
+// end stops the daemon and returns the last status.
 func (s *station) end() []daemon.Status {
 	s.t.Helper()
 	s.stop()
@@ -123,7 +123,7 @@ func (s *station) state(name string, want daemon.State) {
 	s.await(string(want), func() bool { return s.status(name).State == want })
 }
 
-// reload records by the configuration with the first interface changed.
+// reload changes the first interface's configuration and reloads.
 func (s *station) reload(change func(i *config.Interface)) error {
 	c := *s.cfg
 	c.Interfaces = slices.Clone(c.Interfaces)
@@ -135,8 +135,8 @@ func (s *station) reload(change func(i *config.Interface)) error {
 	return err
 }
 
-// reloadBusy reloads while frames come, and waits until some have been recorded
-// by the new settings.
+// reloadBusy reloads while frames arrive, and waits until some have been recorded with the new
+// settings.
 func (s *station) reloadBusy(name string, change func(i *config.Interface)) {
 	s.t.Helper()
 	if err := s.reload(change); err != nil {
@@ -147,7 +147,7 @@ func (s *station) reloadBusy(name string, change func(i *config.Interface)) {
 	s.await("frames", func() bool { return s.status(name).Writer.Accepted > before+300 })
 }
 
-// A found frame is one in a file.
+// A foundFrame is a frame in a file.
 type foundFrame struct {
 	link pcap.LinkType
 	data []byte
@@ -175,7 +175,8 @@ func (s *station) frames(name string) (files int, all []foundFrame) {
 	return len(paths), all
 }
 
-// tshark reads the same frames from the interface's files, if it is there.
+// tshark compares the frames that tshark reads from the interface's files with want. It does
+// nothing if tshark is not installed.
 func (s *station) tshark(name string, want []foundFrame) {
 	s.t.Helper()
 	if _, err := exec.LookPath("tshark"); err != nil {
@@ -213,8 +214,8 @@ func readFrames(t *testing.T, f io.Reader) (all []foundFrame) {
 	}
 }
 
-// numberedFrame is an Ethernet frame that tells which it is; but one in nine is like
-// the one in nine before it.
+// numberedFrame returns an Ethernet frame that contains its number. Every ninth frame has the same
+// content, without a number.
 func numberedFrame(n int) []byte {
 	frame := append(bytes.Repeat([]byte{2}, 12), 0x88, 0xb5)
 	if n%9 == 0 {
@@ -223,9 +224,8 @@ func numberedFrame(n int) []byte {
 	return fmt.Appendf(frame, "frame %d%s", n, strings.Repeat(".", n%700))
 }
 
-// TestDaemonOverBPF: reloads under load hand the interface over to new devices,
-// and every frame is in the files once, in order, though many are alike; the
-// counters and the ledger say so.
+// TestDaemonOverBPF: reloads under load hand the interface over to new devices. Every frame is in
+// the files once and in order, although many are identical, and the counters and the ledger agree.
 func TestDaemonOverBPF(t *testing.T) {
 	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
 		s := newStation(t, sim, "en0", "en1")
@@ -277,7 +277,7 @@ func TestDaemonOverBPF(t *testing.T) {
 	})
 }
 
-// verdict finds no loss in the ledger.
+// verdict checks that the ledger has no loss.
 func (s *station) verdict() {
 	s.t.Helper()
 	for e, err := range ledger.Read(s.dir, nil) {
@@ -287,8 +287,8 @@ func (s *station) verdict() {
 	}
 }
 
-// TestDaemonOverBPFLinks: an interface that is removed is waited for, one that is
-// down too, and what came before the end is in the files.
+// TestDaemonOverBPFLinks: capd waits for an interface that is removed or down. Frames that arrived
+// before are in the files.
 func TestDaemonOverBPFLinks(t *testing.T) {
 	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
 		s := newStation(t, sim, "en0")
@@ -336,8 +336,8 @@ func TestDaemonOverBPFLinks(t *testing.T) {
 	})
 }
 
-// TestDaemonOverBPFLinkType: from one link type to another no frame is lost. What
-// came while both devices were open is in both files, as each has it.
+// TestDaemonOverBPFLinkType: a change of the link type loses no frame. Frames that arrive while
+// both devices are open are in both files, each with its link type.
 func TestDaemonOverBPFLinkType(t *testing.T) {
 	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
 		s := newStation(t, sim, "en0")
@@ -382,7 +382,7 @@ func TestDaemonOverBPFLinkType(t *testing.T) {
 	})
 }
 
-// TestDaemonOverBPFRefuses: what can't be is refused with its cause, and changes
+// TestDaemonOverBPFRefuses: a reload that can't succeed is refused with its cause, and changes
 // nothing.
 func TestDaemonOverBPFRefuses(t *testing.T) {
 	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
@@ -404,7 +404,8 @@ func TestDaemonOverBPFRefuses(t *testing.T) {
 		if err := s.reload(func(i *config.Interface) { i.Fanout = 2 }); err == nil {
 			t.Error("a fanout is taken")
 		}
-		// A filter is for the link type that is chosen, and none is for this one.
+		// A filter is compiled for the selected link type, and filters for this one are not
+		// supported.
 		radio := func(i *config.Interface) { i.LinkType, i.Filter = "IEEE802_11_RADIO", "ip" }
 		if err := s.reload(radio); err == nil || !strings.Contains(err.Error(), "link type 127") {
 			t.Errorf("a filter for radio headers: %v", err)

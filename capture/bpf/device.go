@@ -12,66 +12,65 @@ import (
 	"capd/pcap"
 )
 
-// A source is a BPF device bound to an interface. From the first Attach on a
-// goroutine reads it, because the kernel decides how long a read waits: Next
-// waits for that goroutine, for no longer than its timeout.
+// A source is a BPF device bound to an interface. A goroutine reads it, from the first Attach on,
+// because a read may block longer than the timeout of Next. Next waits for that goroutine.
 type source struct {
 	node
 	setup
 	index int
 	queue
 
-	mu      sync.Mutex // guards what follows
-	users   int        // of the descriptor: the open device and the goroutine that reads
-	reading bool       // that goroutine was started
+	mu      sync.Mutex // guards the fields below
+	users   int        // of the descriptor: the open device and the reading goroutine
+	reading bool       // the reading goroutine was started
 	closed  bool
 	drops
 }
 
-// A setup is how a device was set up.
+// A setup holds the parameters of a device that is set up.
 type setup struct {
 	name    string
 	link    pcap.LinkType
 	snaplen int
-	length  int                  // bytes of a read
-	wait    time.Duration        // that a read takes at most
-	program []device.Instruction // the filter, until frames are admitted by it
+	length  int                  // length of a read buffer in bytes
+	wait    time.Duration        // longest time that a read takes
+	program []device.Instruction // the filter, until it is installed by Admit
 	warns   []string
 }
 
-// A queue goes from the goroutine that reads to the one that calls Next.
+// A queue connects the reading goroutine with the one that calls Next.
 type queue struct {
-	free    chan *buffer  // buffers that nobody uses
-	full    chan filled   // what was read; closed after the last
-	end     error         // set before that: why it was the last
+	free    chan *buffer  // buffers that are not in use
+	full    chan filled   // buffers that were read; closed after the last one
+	end     error         // why reading ended; set before full is closed
 	quit    chan struct{} // closed by Close
 	stopped atomic.Bool
-	taken   atomic.Uint64 // frames read from the batches handed out so far
+	taken   atomic.Uint64 // frames in the batches returned so far
 	corrupt atomic.Uint64
 }
 
-// Drops are the frames that the kernel dropped.
+// drops counts the frames that the kernel dropped.
 type drops struct {
 	dropped uint64
-	last    uint64 // the kernel's counter when it was read last
-	over    bool   // reception has ended: what the counter gains from now on is not ours
+	last    uint64 // the kernel's counter when it was last read
+	over    bool   // reception has ended: later increments of the counter are ignored
 }
 
-// A filled is a buffer that the kernel filled, or an event.
+// A filled is a buffer that was read, or an event.
 type filled struct {
 	*buffer
 	event error
 }
 
-// buffers is how many read buffers there are: one to read into while the
-// other is written to disk. While both are held, frames wait in the kernel's own.
+// buffers is how many read buffers there are: one is read into while the other one is written to
+// disk. While both are held, frames wait in the kernel's own buffers.
 const buffers = 2
 
-// longestWait is the most that a read may wait. The end of a Stop takes as long
-// twice, and after Close the descriptor stays open as long.
+// longestWait is the longest time that a read may block. Stop takes up to twice as long, and the
+// descriptor may stay open for that time after Close.
 const longestWait = 250 * time.Millisecond
 
-// openOn opens a device on a system. The Config is complete.
+// openOn opens a device. The Config is complete.
 func openOn(s sys, a abi, c device.Config) (*source, error) {
 	if c.Interface == device.Any {
 		return nil, errNotAny()
@@ -98,7 +97,7 @@ func openOn(s sys, a abi, c device.Config) (*source, error) {
 	return d, nil
 }
 
-// device returns the device that the source is the backend of.
+// device returns a device with the source as its backend.
 func (d *source) device() *device.Device {
 	return device.New(d, device.Info{
 		Name: d.name, Index: d.index, LinkType: d.link, Mode: device.ModeBPF,
@@ -106,13 +105,13 @@ func (d *source) device() *device.Device {
 	})
 }
 
-// errNotAny is for Any, which no BPF device is.
+// errNotAny is the error for the interface Any, which BPF devices do not support.
 func errNotAny() error {
 	return fmt.Errorf("a BPF device reads one interface; a glob, such as 'en*', takes many: %w", errors.ErrUnsupported)
 }
 
-// configure sets up everything behind a filter that takes nothing, so that no
-// frame enters before admit: none of another link type than its filter is for.
+// configure sets the device up behind a filter that accepts nothing. No frame can be delivered
+// before admit, so every frame has the link type for which its filter was compiled.
 func (d *source) configure(c device.Config) error {
 	if err := d.checkVersion(); err != nil {
 		return err
@@ -138,7 +137,7 @@ func (d *source) configure(c device.Config) error {
 	if err := d.setTimeout(d.wait); err != nil {
 		return err
 	}
-	// In immediate mode every frame would be a read of its own.
+	// In immediate mode, every frame would need a read of its own.
 	if err := d.set(biocImmediate, 0); err != nil {
 		return cause("set buffered mode", err)
 	}
@@ -148,8 +147,7 @@ func (d *source) configure(c device.Config) error {
 	return nil
 }
 
-// setLinkType chooses the link type of that name; with no name, the kernel's
-// choice.
+// setLinkType selects the link type of that name, or the kernel's default if name is empty.
 func (d *source) setLinkType(name string) (pcap.LinkType, error) {
 	if name != "" {
 		return d.choose(name)
@@ -161,10 +159,10 @@ func (d *source) setLinkType(name string) (pcap.LinkType, error) {
 	return link, err
 }
 
-// setPromiscuous takes also frames for other hosts, and warns where they do not
-// come: without them is better than nothing.
+// setPromiscuous enables frames for other hosts. If that fails it only adds a warning: a recording
+// without them is better than none.
 func (d *source) setPromiscuous() {
-	if err := d.sys.ioctl(d.fd, biocPromisc, nil); err != nil { // many Wi-Fi drivers
+	if err := d.sys.ioctl(d.fd, biocPromisc, nil); err != nil { // many Wi-Fi drivers refuse
 		d.warns = append(d.warns, fmt.Sprintf("promiscuous mode refused: %v; frames for other hosts are not recorded (promiscuous = false does not ask for them)", err))
 	}
 	if d.link == pcap.LinkTypeEthernet && slices.ContainsFunc(d.listed(d.linkTypes()), wireless) {
@@ -172,12 +170,12 @@ func (d *source) setPromiscuous() {
 	}
 }
 
-// admit lets frames in, once, and forbids further changes.
+// admit admits frames, once, and forbids further changes.
 func (d *source) admit() error {
 	if d.program == nil {
 		return nil
 	}
-	// The buffers are empty, so that it does not matter if they are emptied.
+	// The buffers are empty, so a filter that discards them is acceptable.
 	if d.changeFilter(d.program) != nil {
 		if err := d.setFilter(d.program); err != nil {
 			return err
@@ -187,16 +185,16 @@ func (d *source) admit() error {
 	return d.setLock()
 }
 
-// readTimeout returns how long a read may wait: as long as a block may stay
-// open, in the steps of 10 ms that XNU's clock makes. 0 would be for ever.
+// readTimeout returns how long a read may block: as long as a block may stay open, rounded to the
+// 10 ms of XNU's clock. 0 would block forever.
 func readTimeout(ms int) time.Duration {
 	const step = 10 * time.Millisecond
 	d := time.Duration(ms) * time.Millisecond
 	return min((d+step-1)/step*step, longestWait)
 }
 
-// Admit lets frames in and begins to read them: the kernel's buffers are small,
-// and it may take a while until there is a handle.
+// Admit admits frames and starts reading them: the kernel's buffers are small, and a handle may be
+// attached much later.
 func (d *source) Admit() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -210,7 +208,7 @@ func (d *source) Admit() error {
 	return nil
 }
 
-// Attach begins to read, if that is not done.
+// Attach starts reading, unless that was done before.
 func (d *source) Attach() (device.Reader, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -218,7 +216,7 @@ func (d *source) Attach() (device.Reader, error) {
 	return &reader{source: d, done: make(chan struct{})}, nil
 }
 
-// startReading starts the goroutine that reads, if that is not done. The caller holds mu.
+// startReading starts the reading goroutine, unless it was started before. The caller holds mu.
 func (d *source) startReading() {
 	if d.reading {
 		return
@@ -231,8 +229,8 @@ func (d *source) startReading() {
 	go d.run()
 }
 
-// drop counts one user less of the descriptor. The last one closes it: never
-// while a read is under way, which on NetBSD would block both.
+// drop removes one user of the descriptor. The last one closes it, which never happens during a
+// read: on NetBSD that would block both.
 func (d *source) drop() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -240,13 +238,13 @@ func (d *source) drop() error {
 	if d.users > 0 {
 		return nil
 	}
-	_ = d.sample() // the last counters, if the device still has them
+	_ = d.sample() // the last counters, if the device still exists
 	fd := d.fd
 	d.fd = -1
 	return d.sys.close(fd)
 }
 
-// Close ends reading. The descriptor is closed when the read under way ends.
+// Close ends reading. The descriptor is closed when the running read returns.
 func (d *source) Close() error {
 	d.mu.Lock()
 	d.closed = true
@@ -255,9 +253,9 @@ func (d *source) Close() error {
 	return d.drop()
 }
 
-// Stop makes the goroutine that reads end with what the kernel has. A few frames
-// that come while it reads that may follow, since a locked device's filter can't
-// be changed; where there is no lock none does.
+// Stop makes the reading goroutine end with the frames that the kernel has. On systems where the
+// device is locked, its filter can't be changed, so that a few frames that arrive meanwhile may
+// follow.
 func (d *source) Stop() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -266,16 +264,16 @@ func (d *source) Stop() error {
 	}
 	d.stopped.Store(true)
 	if d.lock == 0 {
-		_ = d.changeFilter(device.Nothing()) // else as on the others
+		_ = d.changeFilter(device.Nothing()) // if this fails, Stop works as on the other systems
 	}
 	return nil
 }
 
-// Refresh does nothing: on no BPF system is the interface's counter read.
+// Refresh does nothing: no BPF backend reads the interface's own counter.
 func (*source) Refresh() {}
 
-// sample adds what the kernel dropped since the last time to the total, which
-// so survives that most count with 32 bits. The caller holds mu.
+// sample adds the drops since the last call to the total. Most kernels count with 32 bits, which
+// would wrap otherwise. The caller holds mu.
 func (d *source) sample() error {
 	if d.fd < 0 || d.over {
 		return nil
@@ -293,9 +291,9 @@ func (d *source) sample() error {
 	return nil
 }
 
-// Stats returns the counters. The kernel counts what it saw before its filter,
-// so Received is summed up here: what was read and what was dropped behind
-// the filter. What waits in the kernel is added when it is read.
+// Stats returns the counters. The kernel's own counter of received frames includes those that the
+// filter rejects, so Received is the sum of frames read and frames dropped behind the filter.
+// Frames that wait in the kernel are added when they are read.
 func (d *source) Stats() (device.Stats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -13,20 +13,20 @@ import (
 	"capd/pcap"
 )
 
-// A Simulation is a system of interfaces over a fake kernel: en0 and en1, which
-// have Ethernet and 802.11 with radio headers.
+// A Simulation is a fake kernel with the interfaces en0 and en1, which have the link types Ethernet
+// and 802.11 with radiotap headers.
 type Simulation struct {
 	OS string
 	k  *fakeKernel
 }
 
-// Radiotap is the shortest header of that link type.
+// Radiotap returns the shortest radiotap header.
 func Radiotap() []byte { return []byte{0, 0, 8, 0, 0, 0, 0, 0} }
 
-// EverySimulation runs the test over each system's kernel.
+// EverySimulation runs the test with each system's fake kernel.
 func EverySimulation(t *testing.T, test func(t *testing.T, s *Simulation)) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
-		t.Parallel() // they wait most of the time
+		t.Parallel() // most of the time they wait
 		k.nodes, k.dlts, k.prefix = 16, []uint32{1, 127}, map[uint32][]byte{127: Radiotap()}
 		k.lag = 300 * time.Microsecond
 		test(t, &Simulation{k.os, k})
@@ -36,7 +36,7 @@ func EverySimulation(t *testing.T, test func(t *testing.T, s *Simulation)) {
 	})
 }
 
-// Interfaces is what the package's function is of a real system.
+// Interfaces simulates the package's function of that name.
 func (s *Simulation) Interfaces() ([]device.Interface, error) {
 	s.k.mu.Lock()
 	links := maps.Clone(s.k.links)
@@ -51,7 +51,7 @@ func (s *Simulation) Interfaces() ([]device.Interface, error) {
 	return all, nil
 }
 
-// OpenGroup is what the package's function is of a real system.
+// OpenGroup simulates the package's function of that name.
 func (s *Simulation) OpenGroup(c device.Config, n int, _ device.Spread) ([]*device.Device, error) {
 	if n != 1 {
 		return nil, fmt.Errorf("open group of %d: %w", n, errors.ErrUnsupported)
@@ -63,7 +63,7 @@ func (s *Simulation) OpenGroup(c device.Config, n int, _ device.Spread) ([]*devi
 	return []*device.Device{d.Device}, nil
 }
 
-// Send sends a frame to the interface when there is room for it.
+// Send delivers a frame to the interface once there is room for it.
 func (s *Simulation) Send(name string, frame []byte) {
 	for !s.k.room(name) {
 		time.Sleep(100 * time.Microsecond)
@@ -71,7 +71,7 @@ func (s *Simulation) Send(name string, frame []byte) {
 	s.k.tap(name, device.In, frame)
 }
 
-// Remove removes the interface, and Add makes one of that name anew.
+// Remove removes the interface. Add creates it again.
 func (s *Simulation) Remove(name string) { s.k.remove(name) }
 
 func (s *Simulation) Add(name string, index int) {
@@ -80,11 +80,10 @@ func (s *Simulation) Add(name string, index int) {
 	s.k.links[name] = linkState{index: index, up: true}
 }
 
-// SetUp switches the interface on or off.
+// SetUp switches the interface up or down.
 func (s *Simulation) SetUp(name string, up bool) { s.k.setUp(name, up) }
 
-// Refuse lets nobody open a device from now on, as when capd has become an
-// ordinary user, or everybody.
+// Refuse makes every open fail, as after capd has dropped root's privileges, or allows it again.
 func (s *Simulation) Refuse(yes bool) {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
@@ -94,8 +93,7 @@ func (s *Simulation) Refuse(yes bool) {
 	}
 }
 
-// ReadTshark reads the frames of a file with tshark, which must have nothing to
-// say of it.
+// ReadTshark reads the frames of a file with tshark, and fails if tshark reports a problem.
 func ReadTshark(t *testing.T, path string) [][]byte {
 	t.Helper()
 	var all [][]byte

@@ -20,18 +20,18 @@ import (
 	"capd/writer"
 )
 
-// A course is one recording from a BPF device to files.
+// A course is a recording from a BPF device to files.
 type course struct {
 	format pcap.Format
-	dlt    uint32 // that the kernel gives
-	hdrlen int    // that it chooses for it
+	dlt    uint32 // of the simulated interface
+	hdrlen int    // length of a record's header for this DLT
 	link   pcap.LinkType
-	encap  string // what Wireshark calls that
-	gone   bool   // the interface's removal ends it, not Stop
+	encap  string // Wireshark's name for the DLT
+	gone   bool   // the interface's removal ends the recording, not Stop
 }
 
-// courses are two for each system: Ethernet, and raw IP, of which the DLT and
-// the header's length differ.
+// courses are two recordings for each system, of Ethernet and of raw IP: these differ in the DLT
+// and the length of the record's header.
 func courses(os string) []course {
 	raw := map[string]uint32{"darwin": 12, "freebsd": 12, "netbsd": 12, "openbsd": 14}
 	h := headers(os)
@@ -41,8 +41,8 @@ func courses(os string) []course {
 	}
 }
 
-// What enters each system's BPF device comes out of the files, as tshark reads
-// them, byte for byte and in order, and what the kernel dropped is counted.
+// TestBPFToFiles: frames that arrive at each system's BPF device are in the files, byte for byte
+// and in order, as tshark reads them. Frames that the kernel dropped are counted.
 func TestBPFToFiles(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip("needs tshark")
@@ -60,8 +60,8 @@ func TestBPFToFiles(t *testing.T) {
 
 const (
 	fileSnaplen = 1000
-	filesBurst  = 300 // frames, more than the kernel's buffers hold
-	filesFrames = 800 // that follow while they are read
+	filesBurst  = 300 // more frames than the kernel's buffers hold
+	filesFrames = 800 // sent while frames are read
 )
 
 func (c course) run(t *testing.T, k *fakeKernel) {
@@ -69,7 +69,7 @@ func (c course) run(t *testing.T, k *fakeKernel) {
 	d := mustOpen(t, k, func(conf *device.Config) { conf.Snaplen = fileSnaplen })
 	defer d.Close()
 	f := feeder{k: k, rng: rand.New(rand.NewPCG(1, uint64(c.hdrlen))), raw: c.link == pcap.LinkTypeRaw}
-	f.feed(filesBurst) // before anybody reads: some of the last are lost
+	f.feed(filesBurst) // nothing reads yet, so that the last frames are dropped
 	dropped := filesBurst - len(f.kept)
 	if dropped == 0 {
 		t.Fatal("nothing was dropped")
@@ -108,7 +108,7 @@ func (c course) run(t *testing.T, k *fakeKernel) {
 	rec.check(t, f.kept, filesBurst+filesFrames, k, began)
 }
 
-// A feeder puts frames into the kernel and knows which of them it kept.
+// A feeder delivers frames to the kernel and remembers which ones were not dropped.
 type feeder struct {
 	k    *fakeKernel
 	rng  *rand.Rand
@@ -127,7 +127,7 @@ func (f *feeder) feed(n int) {
 	}
 }
 
-// await returns when the kernel has a buffer to put frames into.
+// await returns when the kernel has a buffer for frames.
 func (f *feeder) await() {
 	for full := true; full; {
 		f.k.change(func(n *fakeNode) { full = n.hold != nil && len(n.store) > n.length/2 })
@@ -142,8 +142,8 @@ func (f *feeder) drops() (n uint64) {
 	return n
 }
 
-// frame returns a frame of random length and bytes behind its header: of
-// Ethernet with a type for experiments, or IPv4 with such a protocol.
+// frame returns a frame of random length and content: an Ethernet frame with an experimental type,
+// or an IPv4 packet with an experimental protocol.
 func (f *feeder) frame() []byte {
 	header := append(bytes.Repeat([]byte{2}, 12), 0x88, 0xb5)
 	if f.raw {
@@ -160,7 +160,7 @@ func (f *feeder) frame() []byte {
 	return frame
 }
 
-// A recording writes what comes from a handle as the daemon does.
+// A recording writes packets from a handle to files, as the daemon does.
 type recording struct {
 	course
 	handle *device.Handle
@@ -217,7 +217,7 @@ func (r *recording) run(h *device.Handle) error {
 	}
 }
 
-// check compares the files, and the counters, with what the kernel had.
+// check compares the files and the counters with the frames that the kernel had.
 func (r *recording) check(t *testing.T, want [][]byte, sent int, k *fakeKernel, began time.Time) {
 	t.Helper()
 	dropped := uint64(sent - len(want))
@@ -252,7 +252,7 @@ func (r *recording) check(t *testing.T, want [][]byte, sent int, k *fakeKernel, 
 	}
 }
 
-// resolution is that of the kernel's time stamps, once capd has set it up.
+// resolution returns the resolution of the kernel's timestamps after capd has set it.
 func resolution(k *fakeKernel) time.Duration {
 	if k.stamp != 0 {
 		return time.Nanosecond
@@ -260,7 +260,7 @@ func resolution(k *fakeKernel) time.Duration {
 	return time.Microsecond
 }
 
-// A tsharkFrame is a frame as Wireshark understands it.
+// A tsharkFrame is a frame as decoded by Wireshark.
 type tsharkFrame struct {
 	data   []byte
 	length int
@@ -268,7 +268,7 @@ type tsharkFrame struct {
 	at     time.Time
 }
 
-// readTshark reads a file with tshark, which must have nothing to say of it.
+// readTshark reads a file with tshark, and fails if tshark reports a problem.
 func readTshark(t *testing.T, path string) []tsharkFrame {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

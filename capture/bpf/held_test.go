@@ -11,8 +11,8 @@ import (
 	"capd/pcap"
 )
 
-// Both buffers may be held at once, and are released in any order by anyone.
-// While they are, Next waits, and the kernel's own buffers take what comes.
+// TestBPFHeld: both buffers may be held at the same time, and released in any order by any
+// goroutine. Meanwhile Next waits, and frames wait in the kernel's buffers.
 func TestBPFHeld(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		sent := 0
@@ -54,8 +54,8 @@ func TestBPFHeld(t *testing.T) {
 	})
 }
 
-// A device that is closed keeps its buffers while they are held, takes no frame
-// any more, and ends with the last Release.
+// TestBPFCloseHeld: after Close, held buffers stay valid, no more frames are accepted, and the last
+// Release frees the device.
 func TestBPFCloseHeld(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		var held []*device.Batch
@@ -90,7 +90,7 @@ func TestBPFCloseHeld(t *testing.T) {
 	})
 }
 
-// contents reads a batch.
+// contents returns copies of the frames of a batch.
 func contents(b *device.Batch) (all [][]byte) {
 	var pkts [3]pcap.Packet
 	for n := b.Read(pkts[:]); n > 0; n = b.Read(pkts[:]) {

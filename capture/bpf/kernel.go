@@ -11,11 +11,11 @@ import (
 	"syscall"
 	"unsafe"
 
-	"golang.org/x/net/route"
-	"golang.org/x/sys/unix"
-
 	"capd/capture/device"
 	"capd/pcap"
+
+	"golang.org/x/net/route"
+	"golang.org/x/sys/unix"
 )
 
 // Open opens a device. The Config is complete.
@@ -27,10 +27,10 @@ func Open(c device.Config) (*device.Device, error) {
 	return d.device(), nil
 }
 
-// LinkTypes returns the link types that an interface offers, its own first.
+// LinkTypes returns the link types that an interface offers, the default first.
 func LinkTypes(name string) ([]pcap.LinkType, error) { return offered(kernel{}, native(), name) }
 
-// kernel is the sys that runs underneath.
+// kernel is the sys of the running kernel.
 type kernel struct{}
 
 func (kernel) open(path string) (int, error) {
@@ -119,7 +119,7 @@ func interfaceTypes() (map[int]uint16, error) {
 	return types, nil
 }
 
-// prefixes returns the interface's IP addresses; nil if it is gone by now.
+// prefixes returns the interface's IP addresses, or nil if the interface is gone.
 func prefixes(i *net.Interface) []netip.Prefix {
 	addrs, err := i.Addrs()
 	if err != nil {
@@ -134,7 +134,7 @@ func prefixes(i *net.Interface) []netip.Prefix {
 	return ips
 }
 
-// Inspect reports only that the interface exists: a BPF device knows no details.
+// Inspect only checks that the interface exists: BPF devices report no details.
 func Inspect(name string) (device.Details, error) {
 	d := device.Details{ClockIndex: -1}
 	if _, err := (kernel{}).link(name); err != nil {

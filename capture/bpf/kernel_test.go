@@ -12,46 +12,46 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/net/bpf"
-
 	"capd/capture/device"
 	"capd/filter"
+
+	"golang.org/x/net/bpf"
 )
 
-// A fakeKernel is the BPF part of one of the four kernels, as its bpf.c
-// behaves, and complains of whoever uses it as it may not be used.
+// A fakeKernel simulates the BPF part of one of the four kernels, following its bpf.c. It fails the
+// test if it is used in a way that is not allowed.
 type fakeKernel struct {
 	t testing.TB
 	abi
 
-	inUse    int   // numbered nodes that others have
-	nodes    int   // that there are
-	openErr  error // of the first one that is free
-	most     int   // bytes of a buffer
-	memory   int   // over which there is no memory for one; 0 is no limit
+	inUse    int   // numbered nodes that other programs have open
+	nodes    int   // number of nodes
+	openErr  error // for the first node that is not in use
+	most     int   // largest buffer in bytes
+	memory   int   // allocations above this fail; 0: no limit
 	promisc  error
 	setIfErr error
-	oldDir   bool              // the direction ioctl is not there
-	oldLock  bool              // and the lock
-	oldSetF  bool              // and the one that keeps what is in the buffers
-	failing  string            // an ioctl that fails with EPERM
-	version  uint16            // minor, of the filters
-	dlts     []uint32          // of every interface, its own first
-	prefix   map[uint32][]byte // what a frame begins with, by DLT
-	lag      time.Duration     // between two devices, where each has its own time of a frame
+	oldDir   bool              // the direction ioctl is missing
+	oldLock  bool              // the lock ioctl is missing
+	oldSetF  bool              // the ioctl that sets a filter without discarding the buffers is missing
+	failing  string            // name of an ioctl that fails with EPERM
+	version  uint16            // minor version of the filter machine
+	dlts     []uint32          // of every interface, the default first
+	prefix   map[uint32][]byte // bytes before each frame, by DLT
+	lag      time.Duration     // between the devices' times for one frame, if each device reads the clock
 	hdrlen   int
-	quirk    bool // reads of nothing return at once
+	quirk    bool // reads without data return at once
 
 	mu    sync.Mutex
 	links map[string]linkState
 	open_ map[int]*fakeNode
-	paths []string // that were opened or tried
+	paths []string // paths that were opened or tried
 	reads atomic.Int64
 }
 
-// A fakeNode is struct bpf_d.
+// A fakeNode corresponds to struct bpf_d.
 type fakeNode struct {
-	name                    string // of the interface; empty before it is bound
+	name                    string // of the interface; empty before the device is bound
 	gone, locked, immediate bool
 	dlt                     uint32
 	length                  int
@@ -59,7 +59,7 @@ type fakeNode struct {
 	nanos                   bool
 	program                 []device.Instruction
 	filter                  filter.Program   // the same
-	hide                    device.Direction // frames that are not seen; 0 is none
+	hide                    device.Direction // direction that is hidden; 0: none
 	store, hold             []byte
 	recv, drops             uint64
 	reading                 bool
@@ -113,7 +113,7 @@ func (k *fakeKernel) close(fd int) error {
 	return nil
 }
 
-// isOpen says whether a descriptor is.
+// isOpen reports whether any descriptor is open.
 func (k *fakeKernel) isOpen() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -135,7 +135,7 @@ func (k *fakeKernel) link(name string) (linkState, error) {
 	return s, nil
 }
 
-// name returns what the ioctl is called; "" is one that this system lacks.
+// name returns the name of the ioctl, or "" if this system lacks it.
 func (k *fakeKernel) name(code uint32) string {
 	names := map[uint32]string{
 		biocVersion: "version", biocGetLen: "get length", biocSetLen: "set length", biocSetFilter: "set filter",
@@ -147,7 +147,7 @@ func (k *fakeKernel) name(code uint32) string {
 	return names[code]
 }
 
-// ioctl checks the argument's size, the order, and what a lock allows.
+// ioctl checks the size of the argument, the order of calls, and the lock.
 func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -180,7 +180,7 @@ func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
 	return k.after(n, name, arg)
 }
 
-// before are the ioctls that have to come before frames do.
+// before handles the ioctls that must be called before frames are delivered.
 func (k *fakeKernel) before(n *fakeNode, name string, arg []byte) error {
 	if n.name != "" {
 		k.t.Errorf("%s: %s after the interface", k.os, name)
@@ -206,7 +206,7 @@ func (k *fakeKernel) before(n *fakeNode, name string, arg []byte) error {
 	return nil
 }
 
-// setFilter is bpf_setf. One that throws frames away is a mistake of ours.
+// setFilter corresponds to bpf_setf. It fails the test if frames are discarded.
 func (k *fakeKernel) setFilter(n *fakeNode, name string, arg []byte) error {
 	if name == "change filter" && k.oldSetF {
 		return syscall.ENOTTY
@@ -225,15 +225,15 @@ func (k *fakeKernel) setFilter(n *fakeNode, name string, arg []byte) error {
 	return nil
 }
 
-// reset is reset_d.
+// reset corresponds to reset_d.
 func (n *fakeNode) reset() { n.recv, n.drops, n.store, n.hold = 0, 0, nil, nil }
 
-// lets says whether the filter takes some frame.
+// lets reports whether the filter accepts some frame.
 func (n *fakeNode) lets() bool {
 	return slices.ContainsFunc(n.program, func(i device.Instruction) bool { return i.Code == device.OpReturn && i.K > 0 })
 }
 
-// pointed returns the list that a counted list's argument points to.
+// pointed returns the list to which the argument of a list ioctl points.
 func pointed[T any](arg []byte) []T {
 	var p unsafe.Pointer
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&p)), 8), arg[len(arg)-8:])
@@ -258,7 +258,7 @@ func (k *fakeKernel) attach(n *fakeNode, arg []byte) error {
 	return nil
 }
 
-// after are the others. Most of them want an interface.
+// after handles the other ioctls. Most of them need an interface.
 func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
 	if (n.name == "" || n.gone) && slices.Contains([]string{"promiscuous", "get dlt", "set dlt", "list dlts"}, name) {
 		return syscall.EINVAL
@@ -305,14 +305,14 @@ func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
 	return nil
 }
 
-// change changes the one device that is open.
+// change modifies the only open device.
 func (k *fakeKernel) change(f func(n *fakeNode)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f(k.only())
 }
 
-// only returns the one node that is open, or the one opened last.
+// only returns the only open node, or the one opened last.
 func (k *fakeKernel) only() *fakeNode {
 	all := k.opened()
 	if len(all) == 0 {
@@ -321,8 +321,7 @@ func (k *fakeKernel) only() *fakeNode {
 	return all[0]
 }
 
-// opened returns the nodes that are open, the last one first, as the kernels
-// have them.
+// opened returns the open nodes, the newest first, which is the order of the kernels' lists.
 func (k *fakeKernel) opened() []*fakeNode {
 	var all []*fakeNode
 	for _, fd := range slices.Backward(slices.Sorted(maps.Keys(k.open_))) {
@@ -333,11 +332,11 @@ func (k *fakeKernel) opened() []*fakeNode {
 	return all
 }
 
-// receive is bpf_tap: frames of en0.
+// receive delivers frames to en0, like bpf_tap.
 func (k *fakeKernel) receive(d device.Direction, frames ...[]byte) { k.tap("en0", d, frames...) }
 
-// tap gives the frames to all devices that are bound to the interface. Their
-// time is the same in all, but where each reads the clock anew.
+// tap delivers the frames to all devices bound to the interface. All devices get the same time,
+// unless each reads the clock.
 func (k *fakeKernel) tap(name string, d device.Direction, frames ...[]byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -359,7 +358,7 @@ func (k *fakeKernel) tap(name string, d device.Direction, frames ...[]byte) {
 	}
 }
 
-// catch is catchpacket.
+// catch corresponds to catchpacket.
 func (k *fakeKernel) catch(n *fakeNode, frame []byte, keep int, now time.Time) {
 	l, frac := k.record, uint64(now.Nanosecond())
 	if !n.nanos {
@@ -389,7 +388,7 @@ func (n *fakeNode) signal() {
 	}
 }
 
-// room says that every device of the interface has a buffer to put frames into.
+// room reports whether every device of the interface has a buffer for frames.
 func (k *fakeKernel) room(name string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -398,7 +397,7 @@ func (k *fakeKernel) room(name string) bool {
 	})
 }
 
-// remove is the interface's end. NetBSD wakes nobody.
+// remove removes the interface. On NetBSD that wakes no reader.
 func (k *fakeKernel) remove(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -414,7 +413,7 @@ func (k *fakeKernel) remove(name string) {
 	}
 }
 
-// setUp switches the interface on or off, which BPF does not notice.
+// setUp switches the interface up or down, which BPF does not notice.
 func (k *fakeKernel) setUp(name string, up bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -423,7 +422,7 @@ func (k *fakeKernel) setUp(name string, up bool) {
 	k.links[name] = s
 }
 
-// read is bpfread.
+// read corresponds to bpfread.
 func (k *fakeKernel) read(fd int, buf []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -449,8 +448,7 @@ func (k *fakeKernel) read(fd int, buf []byte) (int, error) {
 	return got, nil
 }
 
-// sleep waits until there is a hold buffer. It says whether the read is over
-// without one.
+// sleep waits until there is a hold buffer. It reports whether the read ends without one.
 func (k *fakeKernel) sleep(n *fakeNode) (done bool, err error) {
 	deadline := time.NewTimer(n.timeout)
 	defer deadline.Stop()

@@ -4,8 +4,7 @@ import "capd/capture/device"
 
 import "capd/pcap"
 
-// Link types that only the systems' own numbers lead to
-// (https://www.tcpdump.org/linktypes.html).
+// Link types that only DLTs of certain systems map to (https://www.tcpdump.org/linktypes.html).
 const (
 	linkTypeATM        pcap.LinkType = 100
 	linkTypeSLIPBSDOS  pcap.LinkType = 102
@@ -20,19 +19,19 @@ const (
 	linkTypePFSync     pcap.LinkType = 246
 )
 
-// netbsdRaw, with an address family added, is NetBSD's DLT for its packets
-// without a link layer (DLT_RAWAF of net/dlt.h).
+// netbsdRaw plus an address family is NetBSD's DLT for packets without a link layer (DLT_RAWAF of
+// net/dlt.h).
 const netbsdRaw = 0x02240000
 
-// DLTs from matchingMin on are numbered as link types are, as far as the
-// list goes, and so are some old ones (pcap/dlt.h of libpcap).
+// DLTs from matchingMin to matchingMax have the same numbers as link types, and so have some older
+// ones (pcap/dlt.h of libpcap).
 const (
 	matchingMin = 104
 	matchingMax = 301
 )
 
-// linkTypeOf returns the link type that stands for a DLT of this system, and
-// whether it is one of the list.
+// linkTypeOf returns the link type for a DLT of this system, and whether it is on the list of link
+// types.
 func (a *abi) linkTypeOf(dlt uint32) (t pcap.LinkType, known bool) {
 	if t, ok := a.dlt[dlt]; ok {
 		return t, true
@@ -48,7 +47,7 @@ func (a *abi) linkTypeOf(dlt uint32) (t pcap.LinkType, known bool) {
 	return pcap.LinkType(dlt), dlt >= matchingMin && dlt <= matchingMax
 }
 
-// wireless says of a link type that a Wi-Fi interface has it.
+// wireless reports whether the link type occurs on Wi-Fi interfaces.
 func wireless(t pcap.LinkType) bool {
 	switch t {
 	case pcap.LinkTypeIEEE80211, pcap.LinkTypeRadiotap, linkTypePrism, linkTypeAVS, linkTypePPI:
@@ -57,7 +56,7 @@ func wireless(t pcap.LinkType) bool {
 	return false
 }
 
-// Interface types that matter here (IFT_ of net/if_types.h).
+// Interface types that guess distinguishes (IFT_ of net/if_types.h).
 const (
 	interfaceOther    = 1 // utun of macOS
 	interfaceEthernet = 6
@@ -69,12 +68,11 @@ const (
 	interfaceVLAN     = 135
 	interfaceBridge   = 209
 	interfaceEnc      = 244
-	interfacePFLog    = 245 // but 246 on FreeBSD
+	interfacePFLog    = 245 // 246 on FreeBSD
 )
 
-// guess returns the link type of most interfaces of the type, and whether
-// there is no need to ask the kernel. Where it can't be asked, a tunnel's is
-// most often that of a loopback interface.
+// guess returns the usual link type for interfaces of the type, and whether it is certain. If the
+// kernel can't be asked, tunnels are assumed to have the link type of loopback interfaces.
 func (a *abi) guess(interfaceType int) (t pcap.LinkType, sure bool) {
 	switch interfaceType {
 	case interfaceEthernet, interfaceWiFi, interfaceVLAN, interfaceBridge:
@@ -82,8 +80,8 @@ func (a *abi) guess(interfaceType int) (t pcap.LinkType, sure bool) {
 	case interfaceLoopback:
 		return a.loopback, true
 	case interfaceOther, interfaceGIF, interfaceSTF:
-		// XNU writes a line to the system's log whenever a device is bound: not
-		// for interfaces that every Mac has, each time they are listed.
+		// XNU logs each bind of a device. Listing the interfaces must not cause a log line for each
+		// tunnel, of which every Mac has several.
 		return a.loopback, a.os == "darwin"
 	case interfacePPP:
 		return pcap.LinkTypePPP, false
@@ -95,8 +93,8 @@ func (a *abi) guess(interfaceType int) (t pcap.LinkType, sure bool) {
 	return a.loopback, false
 }
 
-// fillLinkTypes sets the interfaces' link types. Where the hardware type does
-// not determine it, it asks the kernel, if it has the privilege.
+// fillLinkTypes sets the interfaces' link types. Where the hardware type does not determine the
+// link type, it asks the kernel if it has the privilege.
 func fillLinkTypes(s sys, a abi, all []device.Interface) {
 	var unsure []*device.Interface
 	for i := range all {
@@ -110,7 +108,7 @@ func fillLinkTypes(s sys, a abi, all []device.Interface) {
 	}
 	n, err := openNode(s, a)
 	if err != nil {
-		return // Without privilege the guess must do.
+		return // without privilege, the guess has to suffice
 	}
 	defer s.close(n.fd)
 	for _, i := range unsure {
@@ -123,8 +121,8 @@ func fillLinkTypes(s sys, a abi, all []device.Interface) {
 	}
 }
 
-// offered returns the link types that an interface offers, its own first, or why
-// it can't be opened.
+// offered returns the link types that an interface offers, the default first, or why the interface
+// can't be opened.
 func offered(s sys, a abi, name string) ([]pcap.LinkType, error) {
 	if name == device.Any {
 		return nil, errNotAny()

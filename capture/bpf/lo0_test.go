@@ -20,11 +20,11 @@ import (
 	"capd/pcap"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an expected event.
 const patience = 20 * time.Second
 
-// openLoopback opens lo0, or skips the test where that needs more privilege,
-// unless CAPD_TEST_BPF says that it must not.
+// openLoopback opens lo0. Without sufficient privilege it skips the test, or fails it if
+// CAPD_TEST_BPF is set.
 func openLoopback(t *testing.T) (*capture.Device, *capture.Handle) {
 	t.Helper()
 	d, err := capture.Open(capture.Config{Interface: "lo0", Promiscuous: true})
@@ -46,7 +46,7 @@ func openLoopback(t *testing.T) (*capture.Device, *capture.Handle) {
 // A talker sends datagrams to itself over lo0.
 type talker struct {
 	net.PacketConn
-	mark string // that each of them has
+	mark string // contained in each datagram
 }
 
 func newTalker(t *testing.T) talker {
@@ -61,7 +61,7 @@ func newTalker(t *testing.T) talker {
 
 func (s talker) port() int { return s.LocalAddr().(*net.UDPAddr).Port }
 
-// send sends n datagrams of all lengths, and receives each before the next.
+// send sends n datagrams of different lengths, and receives each one before it sends the next.
 func (s talker) send(t *testing.T, n int) {
 	t.Helper()
 	buf := make([]byte, 2000)
@@ -78,15 +78,15 @@ func (s talker) send(t *testing.T, n int) {
 	}
 }
 
-// A kept is a packet beyond its batch.
+// A kept is a copy of a packet.
 type kept struct {
 	data   []byte
 	length uint32
 	at     time.Time
 }
 
-// drainMarked stops the handle and returns the talker's packets of all that
-// it had, and how many those were.
+// drainMarked stops the handle. It returns the talker's packets among all those that the handle
+// still has, and the number of all.
 func drainMarked(t *testing.T, h *capture.Handle, mark string) (marked []kept, all int) {
 	t.Helper()
 	if err := h.Stop(); err != nil {
@@ -141,7 +141,7 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
-// Close ends a Next that waits, and the device can be opened again.
+// TestLoopbackClose: Close ends a waiting Next, and the device can be opened again.
 func TestLoopbackClose(t *testing.T) {
 	for range 5 {
 		d, h := openLoopback(t)
@@ -166,8 +166,8 @@ func TestLoopbackClose(t *testing.T) {
 	}
 }
 
-// Two devices on one interface have the same frames with the same times, as far
-// as the system says so; a gated one has none before it is admitted.
+// TestLoopbackTwo: two devices on one interface receive the same frames, with times that differ by
+// at most the documented skew. A gated device has no frames before it is admitted.
 func TestLoopbackTwo(t *testing.T) {
 	_, first := openLoopback(t)
 	d, err := capture.Open(capture.Config{Interface: "lo0", Gated: true})
@@ -192,9 +192,9 @@ func TestLoopbackTwo(t *testing.T) {
 	}
 	for i, p := range b {
 		twin := a[100+i]
-		// A reload counts on it that the younger device is not the later one.
+		// Reloads rely on it that the newer device never has the later time.
 		if apart := twin.at.Sub(p.at); !bytes.Equal(p.data, twin.data) || apart < 0 || apart > d.Skew() {
-			t.Errorf("datagram %d: times are %v apart, most are said to be 0 to %v; %q and %q", i, apart, d.Skew(), p.data, twin.data)
+			t.Errorf("datagram %d: times are %v apart, want 0 to %v; %q and %q", i, apart, d.Skew(), p.data, twin.data)
 		}
 	}
 }
@@ -215,7 +215,7 @@ func TestLoopbackLinkTypes(t *testing.T) {
 	}
 }
 
-// Reloads under load: the daemon has every datagram once, in order.
+// TestLoopbackReload: with reloads under load, the daemon records every datagram once and in order.
 func TestLoopbackReload(t *testing.T) {
 	openLoopback(t)
 	s := newStation(t, nil, "lo0")
@@ -283,7 +283,7 @@ func TestListInterfaces(t *testing.T) {
 	t.Errorf("no lo0 in %+v", all)
 }
 
-// The system's tcpdump sees the same bytes.
+// TestAgainstTcpdump: the system's tcpdump captures the same bytes.
 func TestAgainstTcpdump(t *testing.T) {
 	if _, err := exec.LookPath("tcpdump"); err != nil {
 		t.Skip(err)
@@ -312,8 +312,8 @@ func TestAgainstTcpdump(t *testing.T) {
 	}
 }
 
-// startTcpdump returns when tcpdump listens. The function waits for its end.
-// Tcpdump writes to a pipe: many systems' may create no file here.
+// startTcpdump returns when tcpdump captures. The returned function waits for its end. tcpdump
+// writes to a pipe, because on many systems it may not create files here.
 func startTcpdump(t *testing.T, to io.Writer, args ...string) func() error {
 	t.Helper()
 	c := exec.Command("tcpdump", args...)
@@ -326,7 +326,7 @@ func startTcpdump(t *testing.T, to io.Writer, args ...string) func() error {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Process.Kill() })
-	lines, said := make(chan string, 100), ""
+	lines, output := make(chan string, 100), ""
 	done := make(chan error, 1)
 	go func() {
 		for sc := bufio.NewScanner(stderr); sc.Scan(); {
@@ -335,15 +335,15 @@ func startTcpdump(t *testing.T, to io.Writer, args ...string) func() error {
 		close(lines)
 		done <- c.Wait()
 	}()
-	for deadline := time.After(patience); !strings.Contains(said, "listening on"); {
+	for deadline := time.After(patience); !strings.Contains(output, "listening on"); {
 		select {
 		case line, ok := <-lines:
 			if !ok {
-				t.Fatalf("tcpdump ended: %s", said)
+				t.Fatalf("tcpdump ended: %s", output)
 			}
-			said += line + "\n"
+			output += line + "\n"
 		case <-deadline:
-			t.Fatalf("tcpdump does not listen: %s", said)
+			t.Fatalf("tcpdump does not listen: %s", output)
 		}
 	}
 	return func() error {

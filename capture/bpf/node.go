@@ -15,8 +15,8 @@ import (
 	"capd/pcap"
 )
 
-// A sys is what the BPF backend needs of the operating system. Its errors are
-// syscall.Errno, but for link's, which may be ErrNoInterface.
+// A sys is the part of the operating system that the BPF backend uses. Errors are syscall.Errno,
+// except those of link, which may be ErrNoInterface.
 type sys interface {
 	open(path string) (fd int, err error) // for reading
 	ioctl(fd int, code uint32, arg []byte) error
@@ -25,7 +25,7 @@ type sys interface {
 	link(name string) (linkState, error)
 }
 
-// A linkState is what the system says of an interface.
+// A linkState is the state of an interface.
 type linkState struct {
 	index int
 	up    bool
@@ -38,10 +38,10 @@ type node struct {
 	fd  int
 }
 
-// maxNodes is where the search for a free numbered device ends, as in libpcap.
+// maxNodes limits the search for a free numbered device, as in libpcap.
 const maxNodes = 256
 
-// openNode opens a BPF device that nobody else uses.
+// openNode opens a BPF device that is not in use.
 func openNode(s sys, a abi) (node, error) {
 	if !a.numbered {
 		return openPath(s, a, "/dev/bpf")
@@ -58,7 +58,7 @@ func openNode(s sys, a abi) (node, error) {
 	return node{}, allInUse(maxNodes)
 }
 
-// allInUse is the error when no device is left: each has one user.
+// allInUse is the error when every device is in use.
 func allInUse(n int) error {
 	return fmt.Errorf("all %d BPF devices are in use: %w: end a program that has one; \"lsof /dev/bpf*\" lists them", n, syscall.EBUSY)
 }
@@ -75,7 +75,8 @@ func openPath(s sys, a abi, path string) (node, error) {
 	return node{abi: a, sys: s, fd: fd}, nil
 }
 
-// cause says what failed, with our own error where there is one for it.
+// cause adds the operation that failed, and maps the error to one of package device if there is
+// one.
 func cause(what string, err error) error {
 	switch err {
 	case syscall.EPERM, syscall.EACCES:
@@ -86,22 +87,22 @@ func cause(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// set gives the kernel a number.
+// set passes a number to the kernel.
 func (n *node) set(code, value uint32) error {
 	arg := make([]byte, sizeUint)
 	host.PutUint32(arg, value)
 	return n.sys.ioctl(n.fd, code, arg)
 }
 
-// get asks the kernel for a number.
+// get gets a number from the kernel.
 func (n *node) get(code uint32) (uint32, error) {
 	arg := make([]byte, sizeUint)
 	err := n.sys.ioctl(n.fd, code, arg)
 	return host.Uint32(arg), err
 }
 
-// list gives the kernel a counted list of len items, and returns how many
-// there are after the call. A struct with the count has the pointer at its end.
+// list passes a counted list of len items to the kernel, and returns the count after the call. The
+// struct consists of the count and, at its end, the pointer.
 func (n *node) list(code uint32, first unsafe.Pointer, items int) (int, error) {
 	var pin runtime.Pinner
 	pin.Pin(first)
@@ -113,8 +114,8 @@ func (n *node) list(code uint32, first unsafe.Pointer, items int) (int, error) {
 	return int(min(host.Uint32(arg), uint32(items))), err
 }
 
-// checkVersion makes sure that the kernel runs the filters we make: the
-// version of net/bpf.h is 1.1 since there is one.
+// checkVersion makes sure that the kernel runs filters of version 1.1, the only one so far
+// (net/bpf.h).
 func (n *node) checkVersion() error {
 	arg := make([]byte, sizeVersion)
 	if err := n.sys.ioctl(n.fd, biocVersion, arg); err != nil {
@@ -126,14 +127,14 @@ func (n *node) checkVersion() error {
 	return nil
 }
 
-// setNanoseconds makes timestamps exact where the kernel can.
+// setNanoseconds selects timestamps in nanoseconds if the kernel supports them.
 func (n *node) setNanoseconds() {
 	if n.stamp != 0 && n.set(n.stamp, freebsdNanotime) == nil {
 		n.record.tick = 1
 	}
 }
 
-// setFilter throws away what the buffers have.
+// setFilter sets the filter and discards the buffers.
 func (n *node) setFilter(program []device.Instruction) error {
 	_, err := n.list(biocSetFilter, unsafe.Pointer(&program[0]), len(program))
 	if err != nil {
@@ -142,7 +143,7 @@ func (n *node) setFilter(program []device.Instruction) error {
 	return nil
 }
 
-// changeFilter keeps what the buffers have, and is not known to every kernel.
+// changeFilter sets the filter and keeps the buffers. Not every kernel supports it.
 func (n *node) changeFilter(program []device.Instruction) error {
 	if n.newFilter == 0 {
 		return errors.ErrUnsupported
@@ -151,8 +152,7 @@ func (n *node) changeFilter(program []device.Instruction) error {
 	return err
 }
 
-// setDirection hides the frames of the other direction. Without it both are
-// seen.
+// setDirection hides the frames of the other direction. By default both are delivered.
 func (n *node) setDirection(d device.Direction) error {
 	var err error
 	switch d {
@@ -170,21 +170,19 @@ func (n *node) setDirection(d device.Direction) error {
 	return nil
 }
 
-// Lengths of a read buffer in bytes. The kernel has two of it for a device,
-// and cuts in silence what is over its own limit; over 64 MiB some have
-// panicked.
+// Lengths of a read buffer in bytes. The kernel has two such buffers for a device, and silently
+// reduces lengths over its own limit; some kernels have panicked with more than 64 MiB.
 const (
 	kernelBuffers = 2
 	mostBuffer    = 32 << 20
 	leastBuffer   = 64 << 10
 )
 
-// nameLen is the longest name of an interface: IFNAMSIZ less the zero.
+// nameLen is the length of the longest interface name: IFNAMSIZ without the zero.
 const nameLen = 15
 
-// setInterface attaches the device to the interface, with the largest buffer
-// up to length that the kernel has memory for. It returns the length that it
-// took, which is what a read must ask for.
+// setInterface binds the device to the interface, with the largest buffer up to length for which
+// the kernel has memory. It returns the length of the buffer, which every read must use.
 func (n *node) setInterface(name string, length int) (int, error) {
 	for {
 		if err := n.set(biocSetLen, uint32(length)); err != nil {
@@ -206,7 +204,7 @@ func (n *node) setInterface(name string, length int) (int, error) {
 	}
 }
 
-// bind attaches the device to the interface, and to no other any more.
+// bind binds the device to the interface. It can't be bound again.
 func (n *node) bind(name string) error {
 	ifreq := make([]byte, ioctlSize(n.setIf))
 	if len(name) > nameLen {
@@ -223,8 +221,8 @@ func (n *node) bind(name string) error {
 	return cause("set interface", err)
 }
 
-// choose makes the frames to come be of the link type of that name, and returns
-// it. It throws away what the buffers have.
+// choose selects the link type of that name for further frames, and returns it. It discards the
+// buffers.
 func (n *node) choose(name string) (pcap.LinkType, error) {
 	want, err := pcap.ParseLinkType(name)
 	if err != nil {
@@ -252,7 +250,7 @@ func (n *node) choose(name string) (pcap.LinkType, error) {
 	return 0, device.NoLinkType(want, n.listed(offered))
 }
 
-// listed returns the link types that stand for the DLTs, each once.
+// listed returns the link types for the DLTs, without duplicates.
 func (a *abi) listed(dlts []uint32) []pcap.LinkType {
 	var all []pcap.LinkType
 	for _, dlt := range dlts {
@@ -263,8 +261,8 @@ func (a *abi) listed(dlts []uint32) []pcap.LinkType {
 	return all
 }
 
-// linkType returns the link type of the frames to come. Of an interface that
-// has several it is the kernel's choice, if there is a number for that.
+// linkType returns the link type of further frames. If the interface has several, it is the
+// kernel's default, provided that capture files have a number for it.
 func (n *node) linkType() (t pcap.LinkType, known bool, err error) {
 	dlt, err := n.get(biocGetDLT)
 	if err != nil {
@@ -284,9 +282,9 @@ func (n *node) linkType() (t pcap.LinkType, known bool, err error) {
 	return t, false, nil
 }
 
-// linkTypes returns the DLTs that the interface offers; nil if it does not say.
+// linkTypes returns the DLTs that the interface offers, or nil if they can't be listed.
 func (n *node) linkTypes() []uint32 {
-	all := make([]uint32, 64) // a wireless interface, the richest, has 5
+	all := make([]uint32, 64) // wireless interfaces, which have the most, offer 5
 	count, err := n.list(n.dlts, unsafe.Pointer(&all[0]), len(all))
 	if err != nil {
 		return nil
@@ -294,7 +292,7 @@ func (n *node) linkTypes() []uint32 {
 	return all[:count]
 }
 
-// setTimeout sets after how long a read returns what there is, or nothing.
+// setTimeout sets how long a read blocks before it returns the frames that there are, or none.
 func (n *node) setTimeout(d time.Duration) error {
 	arg := make([]byte, sizeTimeval)
 	host.PutUint64(arg, uint64(d/time.Second))
@@ -305,21 +303,21 @@ func (n *node) setTimeout(d time.Duration) error {
 	return nil
 }
 
-// setLock forbids all further changes but those that end a capture, so that no
-// process that gets the descriptor can bind it to another interface.
+// setLock forbids all further changes except those that end a capture, so that a process that gets
+// the descriptor can't bind it to another interface.
 func (n *node) setLock() error {
 	if n.lock == 0 {
 		return nil
 	}
 	err := n.sys.ioctl(n.fd, n.lock, nil)
-	if err != nil && err != syscall.EINVAL { // EINVAL: a kernel that has no lock yet
+	if err != nil && err != syscall.EINVAL { // EINVAL: an older kernel without the lock
 		return cause("lock", err)
 	}
 	return nil
 }
 
-// counters returns what the kernel has counted: frames seen, filtered or not,
-// and dropped. wide says whether they have 64 bits.
+// counters returns the kernel's counters of frames seen, before the filter, and dropped. wide
+// reports whether they have 64 bits.
 func (n *node) counters() (seen, dropped uint64, wide bool, err error) {
 	arg := make([]byte, ioctlSize(n.stats))
 	err = n.sys.ioctl(n.fd, n.stats, arg)

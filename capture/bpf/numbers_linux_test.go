@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// goldens returns the integer constants of golang.org/x/sys/unix for another
-// system, from its source.
+// goldens returns the integer constants of golang.org/x/sys/unix for another system, from its
+// source.
 func goldens(t *testing.T, system, arch string) map[string]uint64 {
 	t.Helper()
 	if _, err := os.Stat("../../go.mod"); err != nil {
@@ -50,7 +50,7 @@ func constants(g *ast.GenDecl, into map[string]uint64) {
 	}
 }
 
-// The numbers of every system are those that golang.org/x/sys has for it.
+// TestNumbers: the numbers of every system equal those of golang.org/x/sys.
 func TestNumbers(t *testing.T) {
 	for _, a := range []abi{darwin(), freebsd(), netbsd(), openbsd()} {
 		want := map[string]uint64{
@@ -90,7 +90,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// Every system's own numbers of the link types that differ lead to the same.
+// TestLinkTypesByName: DLTs that differ between the systems map to the same link types.
 func TestLinkTypesByName(t *testing.T) {
 	want := map[string]uint16{
 		"DLT_NULL": 0, "DLT_EN10MB": 1, "DLT_PPP": 9, "DLT_RAW": 101, "DLT_SLIP_BSDOS": 102, "DLT_PPP_BSDOS": 103,

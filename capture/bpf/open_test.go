@@ -13,7 +13,7 @@ import (
 	"capd/pcap"
 )
 
-// An opened device is one of a fake kernel.
+// An opened is a device of a fake kernel.
 type opened struct {
 	*device.Device
 	src *source
@@ -28,7 +28,7 @@ func openFake(k *fakeKernel, change ...func(*device.Config)) (*opened, error) {
 	return k.openDevice(c)
 }
 
-// openDevice does what Open does on the system that runs underneath.
+// openDevice does what Open does on a real system.
 func (k *fakeKernel) openDevice(c device.Config) (d *opened, err error) {
 	d = new(opened)
 	d.Device, err = device.Open(c, func(c device.Config) (*device.Device, error) {
@@ -49,7 +49,7 @@ func mustOpen(t *testing.T, k *fakeKernel, change ...func(*device.Config)) *open
 	return d
 }
 
-// everySystem runs the test once for each.
+// everySystem runs the test for each system.
 func everySystem(t *testing.T, test func(t *testing.T, k *fakeKernel)) {
 	for _, a := range []abi{darwin(), freebsd(), netbsd(), openbsd()} {
 		t.Run(a.os, func(t *testing.T) { test(t, newKernel(t, a)) })
@@ -90,7 +90,8 @@ const (
 	opJumpEqual = 0x15 // jeq #k, jt, jf
 )
 
-// A user's program is chained to the snaplen; a timeout never is endless.
+// TestBPFProgramAndTimeout: a user's program is combined with the snaplen, and a timeout is never
+// infinite.
 func TestBPFProgramAndTimeout(t *testing.T) {
 	user := []device.Instruction{{Code: opLoadValue, K: 1}, {Code: opJumpEqual, K: 1, Jf: 1}, {Code: device.OpReturn, K: 1 << 20}, {Code: device.OpReturn}}
 	k := newKernel(t, darwin())
@@ -150,8 +151,8 @@ func TestBPFNodes(t *testing.T) {
 	})
 }
 
-// Whatever the kernel refuses is named, and leaves no device open; without
-// some things opening goes on.
+// TestBPFEveryRefusal: every refusal by the kernel is returned with the operation's name, and
+// leaves no device open. Some refusals do not prevent opening.
 func TestBPFEveryRefusal(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		change := func(c *device.Config) { c.Promiscuous, c.Direction = true, device.Out }
@@ -198,7 +199,7 @@ func TestBPFGuess(t *testing.T) {
 	})
 }
 
-// However opening ends, no device stays open but one that is used.
+// TestBPFOpenErrors: after a failed open, no device stays open.
 func TestBPFOpenErrors(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		for _, tt := range []struct {
@@ -227,15 +228,15 @@ func TestBPFOpenErrors(t *testing.T) {
 	})
 }
 
-// The kernel cuts the buffer's length in silence, or has no memory for it.
+// TestBPFBufferLength: the kernel may silently reduce the buffer's length, or lack memory for it.
 func TestBPFBufferLength(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		for _, tt := range []struct{ ring, most, memory, want int }{
 			{1 << 20, 1 << 19, 0, 1 << 19},     // the largest that fits the ring
-			{1 << 20, 1 << 30, 0, 1 << 19},     // not more, though there is
-			{1 << 20, 5000, 0, 5000},           // cut
+			{1 << 20, 1 << 30, 0, 1 << 19},     // not more, although it would be possible
+			{1 << 20, 5000, 0, 5000},           // reduced by the kernel
 			{1 << 28, 1 << 30, 0, 32 << 20},    // never over 32 MiB
-			{1 << 20, 1 << 30, 200e3, 1 << 17}, // halved until there is memory
+			{1 << 20, 1 << 30, 200e3, 1 << 17}, // halved until there is enough memory
 		} {
 			k := newKernel(t, k.abi)
 			k.most, k.memory = tt.most, tt.memory
@@ -263,7 +264,7 @@ func TestBPFWarnings(t *testing.T) {
 	})
 }
 
-// Of several link types one that files have a number for is chosen.
+// TestBPFChoosesLinkType: of several link types, one is selected for which files have a number.
 func TestBPFChoosesLinkType(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.dlts = []uint32{1 << 20, 98, 105, 1}
@@ -284,7 +285,8 @@ func TestBPFDirection(t *testing.T) {
 			}
 			dev.Close()
 		}
-		// A kernel without it hides sent frames in an older way, or says so.
+		// A kernel without the direction ioctl hides sent frames with BIOCSSEESENT, or returns an
+		// error.
 		k.oldDir = true
 		for _, d := range []device.Direction{device.In, device.Out} {
 			dev, err := openFake(k, func(c *device.Config) { c.Direction = d })
@@ -298,7 +300,7 @@ func TestBPFDirection(t *testing.T) {
 	})
 }
 
-// A kernel without the lock is as good as one that never has it.
+// TestBPFOldLock: an old kernel without the lock works like a system without it.
 func TestBPFOldLock(t *testing.T) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		k.oldLock = true
@@ -313,7 +315,7 @@ func TestBPFInterfaceLinkTypes(t *testing.T) {
 		if all[0].LinkType != pcap.LinkTypeEthernet || all[1].LinkType != k.loopback || len(k.paths) != 0 {
 			t.Errorf("%v, %d devices opened", all, len(k.paths))
 		}
-		// A tunnel's is asked for, and guessed without privilege.
+		// A tunnel's link type is asked for, and guessed without privilege.
 		k.dlts = []uint32{9}
 		all = []device.Interface{{Name: "en0", HardwareType: 131}, {Name: "en9", HardwareType: 131}, {Name: "en1", HardwareType: 131}}
 		fillLinkTypes(k, k.abi, all)
@@ -325,7 +327,7 @@ func TestBPFInterfaceLinkTypes(t *testing.T) {
 		if all[0].LinkType != k.loopback {
 			t.Errorf("%v", all)
 		}
-		// macOS has many tunnels, and logs every device that is bound.
+		// macOS has many tunnels, and logs every bind of a device.
 		tried := len(k.paths)
 		fillLinkTypes(k, k.abi, []device.Interface{{Name: "en0", HardwareType: interfaceOther}})
 		if asked := len(k.paths) > tried; asked != (k.os != "darwin") {

@@ -9,36 +9,35 @@ import (
 	"capd/capture/device"
 )
 
-// A pump is the state of the goroutine that reads a device.
+// A pump is the state of the reading goroutine.
 type pump struct {
 	*source
-	ending error // what Next returns after the rest; nil while frames come
-	left   int   // reads that may still bring some of it
-	down   bool
-	looked time.Time // when the interface's state was read
-	hasty  int       // timeouts in a row that came too soon
+	ending    error // what Next returns after the remaining frames; nil while frames arrive
+	left      int   // reads that may still return remaining frames
+	down      bool
+	stateRead time.Time // when the state of the interface was last read
+	early     int       // consecutive timeouts that came too early
 }
 
 const (
 	lookEvery = time.Second // how often an idle interface's state is read
-	mostHasty = 8
+	maxEarly  = 8
 )
 
-// run reads until there is no more to read, and says so by closing full.
+// run reads until nothing is left, and then closes full.
 func (d *source) run() {
 	r := pump{source: d}
 	d.end = r.read()
 	d.mu.Lock()
 	_ = d.sample()
-	// What the kernel drops after the last read of a device that was stopped came
-	// after its end.
+	// Drops after the last read of a stopped device happened after its end.
 	d.over = d.stopped.Load()
 	d.mu.Unlock()
 	close(d.full)
 	_ = d.drop()
 }
 
-// read reads until the device is closed, or stopped or gone and drained.
+// read reads until the device is closed, or until it is stopped or gone and drained.
 func (r *pump) read() error {
 	r.look()
 	for {
@@ -58,7 +57,7 @@ func (r *pump) read() error {
 	}
 }
 
-// put queues what Next returns. It waits only if nobody calls Next.
+// put queues a value for Next. It blocks if Next is not called.
 func (r *pump) put(f filled) {
 	select {
 	case r.full <- f:
@@ -66,7 +65,7 @@ func (r *pump) put(f filled) {
 	}
 }
 
-// fill reads once successfully, however many timeouts that takes.
+// fill repeats reads that time out until one returns frames.
 func (r *pump) fill(buf []byte) (int, error) {
 	for !r.quitting() {
 		if r.ending == nil && r.stopped.Load() {
@@ -80,7 +79,7 @@ func (r *pump) fill(buf []byte) (int, error) {
 		switch {
 		case n > 0 && err == nil:
 			r.left--
-			r.down, r.hasty = false, 0
+			r.down, r.early = false, 0
 			return n, nil
 		case err == syscall.EINTR:
 		case (err == nil || err == syscall.EAGAIN || gone(err)) && r.ending != nil:
@@ -96,8 +95,8 @@ func (r *pump) fill(buf []byte) (int, error) {
 	return 0, device.ErrClosed
 }
 
-// gone says whether a call failed because the interface was removed: ENXIO on
-// macOS and FreeBSD, EIO on OpenBSD.
+// gone reports whether a call failed because the interface was removed: ENXIO on macOS and FreeBSD,
+// EIO on OpenBSD.
 func gone(err error) bool {
 	return errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EIO)
 }
@@ -111,35 +110,34 @@ func (r *pump) quitting() bool {
 	}
 }
 
-// finish starts the end of the capture. Reads that begin now return at most
-// the kernel's two buffers as they are: the one that is full and, in
-// immediate mode, the one being filled. (O_NONBLOCK would do the same but for
-// BIOCLOCK, which on FreeBSD forbids to set it, and neither the filter nor the
-// interface may be changed then.)
+// finish starts the end of the capture. Further reads return at most the kernel's two buffers
+// without waiting: the full one and, in immediate mode, the one being filled. O_NONBLOCK would have
+// the same effect, but FreeBSD forbids it after BIOCLOCK, and the filter and the interface can't be
+// changed then either.
 func (r *pump) finish(why error) {
 	r.ending, r.left = why, kernelBuffers
-	// Without it the timeout hands over what there is, only later.
+	// If this fails, the timeout has the same effect, only later.
 	_ = r.set(biocImmediate, 1)
 }
 
-// idle looks after the interface while it has no frames.
+// idle checks the interface while no frames arrive.
 func (r *pump) idle(took time.Duration) {
 	r.count()
-	// NetBSD's reads go on timing out when the interface is gone.
+	// On NetBSD, reads keep timing out after the interface is gone.
 	if _, err := r.get(biocGetDLT); err == syscall.EINVAL || gone(err) {
 		r.finish(device.ErrGone)
 		return
 	}
-	if time.Since(r.looked) >= lookEvery {
+	if time.Since(r.stateRead) >= lookEvery {
 		r.look()
 	}
 	if took >= r.wait/2 {
-		r.hasty = 0
+		r.early = 0
 		return
 	}
-	// Some OpenBSD kernels end one read too soon after a busy time. Should one
-	// do it always, it must not cost a processor.
-	if r.hasty++; r.hasty > mostHasty {
+	// Some OpenBSD kernels end one read too early after a busy time. If one did so permanently, it
+	// must not use a whole processor.
+	if r.early++; r.early > maxEarly {
 		select {
 		case <-time.After(r.wait):
 		case <-r.quit:
@@ -147,9 +145,9 @@ func (r *pump) idle(took time.Duration) {
 	}
 }
 
-// look reports an interface that went down. That wakes no read.
+// look reports that the interface went down, which does not wake a read.
 func (r *pump) look() {
-	r.looked = time.Now()
+	r.stateRead = time.Now()
 	state, err := r.sys.link(r.name)
 	if err != nil || state.index != r.index {
 		return // Whether it is gone is for the BPF device to say.
@@ -160,9 +158,11 @@ func (r *pump) look() {
 	r.down = !state.up
 }
 
-// count reads the kernel's counters, before 32 bits can wrap twice.
+// count reads the kernel's counters often enough that 32 bits can't wrap twice between two reads.
 func (r *pump) count() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_ = r.sample() // Stats says what is wrong.
+	_ = r.sample() // Stats reports errors
 }
+
+// Stats reports errors

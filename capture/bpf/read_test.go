@@ -14,9 +14,8 @@ import (
 	"capd/pcap"
 )
 
-// bubble runs the test for each system with a clock that jumps from event to
-// event, and an open device with a handle. What the test leaves open is closed
-// after it, and every goroutine must end.
+// bubble runs the test for each system, with an open device and a handle, in a synctest bubble. It
+// closes what the test leaves open, and every goroutine must end.
 func bubble(t *testing.T, test func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle), change ...func(*device.Config)) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		synctest.Test(t, func(t *testing.T) {
@@ -42,7 +41,7 @@ func mustAttach(t *testing.T, d *opened) *device.Handle {
 	return h
 }
 
-// readFrames reads batches until n packets are there, or Next returns an error.
+// readFrames reads batches until it has n packets or Next returns an error.
 func readFrames(t *testing.T, h *device.Handle, n int) ([][]byte, error) {
 	t.Helper()
 	var all [][]byte
@@ -68,7 +67,7 @@ func readFrames(t *testing.T, h *device.Handle, n int) ([][]byte, error) {
 	return all, nil
 }
 
-// numbered returns n frames that tell which they are.
+// numbered returns n frames that contain consecutive numbers.
 func numbered(from, n int) [][]byte {
 	var all [][]byte
 	for i := range n {
@@ -89,7 +88,7 @@ func wantFrames(t *testing.T, got, want [][]byte) {
 	}
 }
 
-// wantStats checks the sum that must hold of a drained handle.
+// wantStats checks the counters of a drained handle, which must add up.
 func wantStats(t *testing.T, h *device.Handle, read, dropped int) {
 	t.Helper()
 	s, err := h.Stats()
@@ -142,7 +141,7 @@ func TestBPFTimes(t *testing.T) {
 	})
 }
 
-// Next keeps to its timeout, whatever the kernel's is.
+// TestBPFNextTimeout: Next keeps its timeout, whatever the kernel's timeout is.
 func TestBPFNextTimeout(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		for _, timeout := range []time.Duration{0, time.Millisecond, 30 * time.Millisecond, 3 * time.Second} {
@@ -162,7 +161,8 @@ func TestBPFNextTimeout(t *testing.T) {
 	})
 }
 
-// Both buffers of the kernel fill while ours are held: it drops, and counts.
+// TestBPFOverflow: the kernel's buffers fill up while both read buffers are held. The kernel drops
+// frames, and counts them.
 func TestBPFOverflow(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		k.receive(device.In, numbered(0, 1)...)
@@ -184,7 +184,7 @@ func TestBPFOverflow(t *testing.T) {
 		if err != device.ErrClosed || len(got) == 0 || len(got) >= sent {
 			t.Errorf("%d packets of %d, then %v", len(got), sent, err)
 		}
-		// The first packet was never read: so it is not counted.
+		// The first packet was dropped before the first read, so it is not counted.
 		wantStats(t, h, len(got), sent-len(got))
 	})
 }
@@ -208,7 +208,7 @@ func TestBPFInterrupted(t *testing.T) {
 	})
 }
 
-// residue are frames that fill the hold buffer and part of the store buffer.
+// residue returns frames that fill the hold buffer and a part of the store buffer.
 func residue() [][]byte {
 	var frames [][]byte
 	for i := range 20 {
@@ -217,8 +217,8 @@ func residue() [][]byte {
 	return frames
 }
 
-// An interface that is removed: what the kernel still has is read, and then
-// Next says ErrGone for ever, without a further system call.
+// TestBPFGone: after the interface was removed, frames that the kernel still has are read. Then
+// Next always returns ErrGone, without further system calls.
 func TestBPFGone(t *testing.T) {
 	for _, frames := range [][][]byte{nil, numbered(0, 5), residue()} {
 		bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
@@ -246,10 +246,11 @@ func TestBPFGone(t *testing.T) {
 	}
 }
 
-// A frame between the last read that timed out and the removal is not lost.
+// TestBPFGoneAfterTimeout: a frame that arrives between the last timed-out read and the removal is
+// not lost.
 func TestBPFGoneAfterTimeout(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
-		time.Sleep(50 * time.Millisecond) // in the middle of a read
+		time.Sleep(50 * time.Millisecond) // during a read
 		k.receive(device.Out, numbered(0, 1)...)
 		k.remove("en0")
 		got, err := readFrames(t, h, -1)
@@ -283,7 +284,7 @@ func TestBPFStop(t *testing.T) {
 	}
 }
 
-// Stop ends though the interface never falls silent.
+// TestBPFStopUnderLoad: Stop ends even if frames keep arriving.
 func TestBPFStopUnderLoad(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		stop := make(chan struct{})
@@ -314,8 +315,8 @@ func TestBPFStopUnderLoad(t *testing.T) {
 	})
 }
 
-// Close ends a Next under way at once, and what it did not take is for the
-// next handle.
+// TestBPFCloseAndAttach: Close ends a waiting Next at once. The next handle gets the frames that
+// the handle did not read.
 func TestBPFCloseAndAttach(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		ended := make(chan error)
@@ -362,8 +363,8 @@ func TestBPFCloseAndAttach(t *testing.T) {
 	})
 }
 
-// Device.Close in the middle of a read: Next returns at once, and the
-// descriptor is closed after the read.
+// TestBPFDeviceClose: Device.Close during a read makes Next return at once. The descriptor is
+// closed after the read.
 func TestBPFDeviceClose(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		ended := make(chan error)
@@ -379,7 +380,7 @@ func TestBPFDeviceClose(t *testing.T) {
 			t.Error(err)
 		}
 		if !k.isOpen() {
-			t.Error("closed while a read is under way")
+			t.Error("closed during a read")
 		}
 		k.change(func(n *fakeNode) { n.drops += 3 })
 		time.Sleep(longestWait)
@@ -398,7 +399,8 @@ func TestBPFDeviceClose(t *testing.T) {
 	})
 }
 
-// Nobody calls Next while events and frames pile up: Close still ends all.
+// TestBPFCloseUnread: Close ends everything even if events and frames were queued and Next was
+// never called.
 func TestBPFCloseUnread(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		for i := range 10 {
@@ -415,7 +417,7 @@ func TestBPFDown(t *testing.T) {
 		h.Close()
 		d.Close()
 		time.Sleep(time.Second)
-		// Down from the start: the first Next says so, once.
+		// Down from the start: the first Next reports it, once.
 		k.setUp("en0", false)
 		d2 := mustOpen(t, k)
 		defer d2.Close()
@@ -442,7 +444,8 @@ func TestBPFDown(t *testing.T) {
 	})
 }
 
-// The kernel's 32-bit counters wrap; ours go on, and never backward.
+// TestBPFCountersWrap: when the kernel's 32-bit counters wrap, the counters of Stats still
+// increase.
 func TestBPFCountersWrap(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		add := []uint64{1<<32 - 10, 9, 1, 5, 1<<31 + 3, 1<<32 - 1, 0, 7, 1<<32 - 1}
@@ -450,7 +453,7 @@ func TestBPFCountersWrap(t *testing.T) {
 		for _, n := range add {
 			k.change(func(node *fakeNode) { node.drops, node.recv = node.drops+n, node.recv+n })
 			want += n
-			time.Sleep(time.Second) // an idle read or more sees it
+			time.Sleep(time.Second) // at least one idle read samples the counters
 			s, err := h.Stats()
 			if err != nil || s.Dropped != want || s.Received != want || s.Received < last {
 				t.Fatalf("%+v, %v; want %d", s, err, want)
@@ -460,7 +463,7 @@ func TestBPFCountersWrap(t *testing.T) {
 	})
 }
 
-// A kernel that says timeout at once does not cost a processor.
+// TestBPFNoSpin: a kernel whose reads time out immediately does not use a whole processor.
 func TestBPFNoSpin(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		k.change(func(*fakeNode) { k.quirk = true })
@@ -477,7 +480,7 @@ func TestBPFNoSpin(t *testing.T) {
 	})
 }
 
-// What nobody expects of a read is an error that ends the handle.
+// TestBPFReadError: an unexpected error of a read ends the handle.
 func TestBPFReadError(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		synctest.Wait()
@@ -493,7 +496,7 @@ func TestBPFReadError(t *testing.T) {
 	})
 }
 
-// A corrupt buffer costs what it had, and the next is read.
+// TestBPFCorruptBuffer: a corrupt buffer loses only its own frames.
 func TestBPFCorruptBuffer(t *testing.T) {
 	bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {
 		k.receive(device.In, numbered(0, 3)...)
@@ -520,7 +523,7 @@ func TestBPFCorruptBuffer(t *testing.T) {
 	})
 }
 
-// Stats, Stop and Close beside Next, in every order of their ends.
+// TestBPFConcurrent: Stats, Stop and Close may be called concurrently with Next.
 func TestBPFConcurrent(t *testing.T) {
 	for round := range 8 {
 		bubble(t, func(t *testing.T, k *fakeKernel, d *opened, h *device.Handle) {

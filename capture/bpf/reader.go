@@ -7,14 +7,14 @@ import (
 	"capd/pcap"
 )
 
-// A reader hands out what the device's goroutine has read.
+// A reader returns what the reading goroutine has read.
 type reader struct {
 	*source
-	header int           // bytes of the first frame's header; 0 before it
+	header int           // length of the first frame's header; 0 before the first frame
 	done   chan struct{} // closed by Interrupt
 }
 
-// A buffer lends what one read of the device returned.
+// A buffer lends the result of one read of the device.
 type buffer struct {
 	records
 	source *source
@@ -38,7 +38,7 @@ func (b *buffer) Read(dst []pcap.Packet) int {
 	return n
 }
 
-// Err returns what is wrong with the rest of the buffer.
+// Err returns why the rest of the buffer could not be read, or nil.
 func (b *buffer) Err() error {
 	if b.reason == "" {
 		return nil
@@ -46,13 +46,13 @@ func (b *buffer) Err() error {
 	return &device.CorruptError{Offset: b.off, Reason: b.reason}
 }
 
-// Release gives the buffer back to the goroutine that reads.
+// Release returns the buffer to the reading goroutine.
 func (b *buffer) Release() {
 	b.records = records{count: b.count}
-	b.source.free <- b // There is room for all.
+	b.source.free <- b // never blocks: the channel has room for all buffers
 }
 
-// Layout is that of the records in a read buffer.
+// Layout returns the layout of the records in a read buffer.
 func (r *reader) Layout() device.Layout {
 	l := r.record
 	return device.Layout{
@@ -61,8 +61,8 @@ func (r *reader) Layout() device.Layout {
 	}
 }
 
-// Next returns the next filled buffer, waiting for it until the timeout. What
-// it leaves is for the next handle.
+// Next returns the next filled buffer, and waits for it until the timeout. The next handle
+// continues with the buffers that were not returned.
 func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 	select {
 	case <-r.done:
@@ -106,8 +106,8 @@ func (r *reader) take(f filled, ok bool) (*device.Batch, error) {
 	return f.batch, nil
 }
 
-// Interrupt ends Next.
+// Interrupt makes a waiting Next return.
 func (r *reader) Interrupt() { close(r.done) }
 
-// Close has nothing to give back: the buffers are the device's.
+// Close does nothing: the buffers belong to the device.
 func (*reader) Close() error { return nil }

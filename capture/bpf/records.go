@@ -7,15 +7,15 @@ import (
 	"capd/pcap"
 )
 
-// records reads the frames in a BPF device's read buffer. It trusts no field.
+// records parses the frames in a BPF device's read buffer. It does not trust any field.
 type records struct {
 	layout
 	snaplen int
-	mem     []byte         // what the kernel filled of it
-	off     int            // of the next record, or of the one that makes no sense
-	count   *atomic.Uint64 // of frames read
-	lost    uint32         // 1 once the rest was given up: how many frames it had can't be known
-	reason  string         // why
+	mem     []byte         // the part that the kernel filled
+	off     int            // of the next record, or of the malformed one
+	count   *atomic.Uint64 // counts the frames that were read
+	lost    uint32         // 1 if the rest was malformed; its true number of frames is unknown
+	reason  string         // why it is malformed
 }
 
 // read fills dst with the next frames and returns how many there were.
@@ -32,8 +32,7 @@ func (r *records) read(dst []pcap.Packet) int {
 	return n
 }
 
-// header returns the bytes of the next record's header; 0 if that is not to be
-// had.
+// header returns the length of the next record's header, or 0 if it is unknown.
 func (r *records) header() int {
 	rest := r.mem[r.off:]
 	if len(rest) < r.least() {
@@ -42,8 +41,8 @@ func (r *records) header() int {
 	return int(host.Uint16(rest[r.hdrlen():]))
 }
 
-// record reads the record at r.off and moves on to the next. It returns what
-// is wrong with it, if anything.
+// record reads the record at r.off and moves on to the next one. It returns an empty string, or
+// what is malformed.
 func (r *records) record(p *pcap.Packet) string {
 	rest := r.mem[r.off:]
 	if len(rest) < r.least() {
@@ -66,8 +65,8 @@ func (r *records) record(p *pcap.Packet) string {
 	case frac >= second || frac*r.tick >= second:
 		return "fraction over a second"
 	}
-	// Data starts where the header says, never at its struct's size: the
-	// kernel pads it so that what follows the link layer is aligned.
+	// The frame starts where the header says, not after the struct: the kernel pads the header to
+	// align what follows the link layer.
 	end := start + int(size)
 	keep := min(end, start+r.snaplen)
 	*p = pcap.Packet{
@@ -81,7 +80,7 @@ func (r *records) record(p *pcap.Packet) string {
 	return ""
 }
 
-// stamp returns the halves of the timestamp.
+// stamp returns the two halves of the timestamp.
 func (r *records) stamp(header []byte) (sec, frac uint64) {
 	if r.word == 4 {
 		return uint64(host.Uint32(header)), uint64(host.Uint32(header[4:]))

@@ -12,15 +12,15 @@ import (
 	"capd/pcap"
 )
 
-// systems are the four with BPF devices, and FreeBSD with its nanoseconds.
+// systems are the four systems with BPF devices, FreeBSD also with nanoseconds.
 func systems() map[string]abi {
 	ns := freebsd()
 	ns.record.tick = 1
 	return map[string]abi{"darwin": darwin(), "freebsd": freebsd(), "freebsd-ns": ns, "netbsd": netbsd(), "openbsd": openbsd()}
 }
 
-// headers are the header lengths that the systems' kernels choose, by the
-// link layer's length and, for OpenBSD, by release.
+// headers are the header lengths that the kernels use, for different link layers and releases of
+// OpenBSD.
 func headers(os string) []int {
 	switch os {
 	case "darwin":
@@ -33,15 +33,15 @@ func headers(os string) []int {
 	return []int{26, 28, 32}
 }
 
-// A rec is a record as a kernel writes it.
+// A rec is a record to be written as a kernel does.
 type rec struct {
 	data    []byte
-	datalen uint32 // 0 is len(data)
+	datalen uint32 // 0 means len(data)
 	sec     uint64
 	frac    uint64
 }
 
-// put appends the record to mem as catchpacket does: padding first.
+// put appends padding and then the record to mem, as catchpacket does.
 func (l layout) put(mem []byte, hdrlen int, r rec) []byte {
 	for len(mem)%l.align != 0 {
 		mem = append(mem, 0)
@@ -64,7 +64,7 @@ func newRecords(l layout, mem []byte) *records {
 	return &records{layout: l, snaplen: device.DefaultSnaplen, mem: mem, count: new(atomic.Uint64)}
 }
 
-// all reads what is left of the records, step packets at a time.
+// all reads the remaining records, step packets at a time.
 func all(r *records, step int) []pcap.Packet {
 	var got []pcap.Packet
 	dst := make([]pcap.Packet, step)
@@ -84,8 +84,8 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// checkRecords walks frames of all lengths that leave 0, 1, 2, 3, ... bytes
-// to pad, with the last record unpadded.
+// checkRecords reads frames of different lengths, which need different padding. The last record is
+// not padded.
 func checkRecords(t *testing.T, name string, l layout, hdrlen, step int) {
 	t.Helper()
 	var want []rec
@@ -93,7 +93,7 @@ func checkRecords(t *testing.T, name string, l layout, hdrlen, step int) {
 	for n := 0; n < 40; n++ {
 		r := rec{data: frameOf(n), sec: 1_700_000_000 + uint64(n), frac: second/l.tick - 1 - uint64(n)}
 		if n%3 == 0 {
-			r.datalen = uint32(n + 1000) // captured in part
+			r.datalen = uint32(n + 1000) // truncated by the kernel
 		}
 		want = append(want, r)
 		mem = l.put(mem, hdrlen, r)
@@ -122,8 +122,8 @@ func frameOf(n int) []byte {
 	return b
 }
 
-// The very bytes of two Ethernet frames as each kernel lays them out, so that
-// the test's own builder is no witness for itself.
+// TestRecordsLiteral uses literal bytes of two Ethernet frames from each kernel, independently of
+// put.
 func TestRecordsLiteral(t *testing.T) {
 	le := func(parts ...any) []byte {
 		var b []byte
@@ -168,7 +168,7 @@ func TestRecordsEdges(t *testing.T) {
 		if got := all(newRecords(l, nil), 8); len(got) != 0 {
 			t.Errorf("%s: %d packets in an empty buffer", name, len(got))
 		}
-		// A buffer full to the last byte: the last record ends with it.
+		// A completely filled buffer: the last record ends at the buffer's end.
 		mem := l.put(nil, hdrlen, rec{data: frameOf(61)})
 		full := make([]byte, len(mem)*2+32)
 		mem = l.put(mem, hdrlen, rec{data: make([]byte, len(full)-(len(mem)+l.align-1)&^(l.align-1)-hdrlen)})
@@ -178,14 +178,14 @@ func TestRecordsEdges(t *testing.T) {
 		if r := newRecords(l, mem); len(all(r, 8)) != 2 || r.off != len(mem) || r.reason != "" {
 			t.Errorf("%s: full buffer ends at %d of %d: %q", name, r.off, len(mem), r.reason)
 		}
-		// Padding that the kernel counted in is no record.
+		// Padding at the end, included in the length, is not a record.
 		odd := l.put(nil, hdrlen, rec{data: frameOf(61 - hdrlen)}) // 61 bytes
 		for trail := 0; trail <= 3; trail++ {
 			if r := newRecords(l, append(bytes.Clone(odd), make([]byte, trail)...)); len(all(r, 8)) != 1 || r.reason != "" {
 				t.Errorf("%s: %d trailing bytes: %q", name, trail, r.reason)
 			}
 		}
-		// Bytes behind it are a torn record.
+		// More trailing bytes than padding are a truncated record.
 		torn := append(bytes.Clone(odd), make([]byte, l.align)...)
 		if r := newRecords(l, torn); len(all(r, 8)) != 1 || r.lost != 1 || r.off != 64 {
 			t.Errorf("%s: torn record: %d lost at %d, %q", name, r.lost, r.off, r.reason)
@@ -193,7 +193,7 @@ func TestRecordsEdges(t *testing.T) {
 	}
 }
 
-// A kernel that ignores the filter's return value does not get by the snaplen.
+// TestRecordsSnaplen: packets are truncated to the snaplen even if the kernel does not do it.
 func TestRecordsSnaplen(t *testing.T) {
 	l := darwin().record
 	mem := l.put(l.put(nil, 18, rec{data: frameOf(61)}), 18, rec{data: frameOf(9)})
@@ -216,7 +216,7 @@ func TestRecordsCorrupt(t *testing.T) {
 			"frame passes the buffer's end":            func(h []byte) { host.PutUint32(h[l.caplen():], 1<<32-1) },
 			"more bytes captured than the frame had":   func(h []byte) { host.PutUint32(h[l.datalen():], 4) },
 			"fraction over a second":                   func(h []byte) { l.setFrac(h, second/l.tick) },
-			"record header passes the buffer's end":    nil, // cut short
+			"record header passes the buffer's end":    nil, // truncated
 			"record header is shorter than it can be ": func(h []byte) { clear(h) },
 		}
 		if l.word == 8 {
@@ -268,14 +268,14 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// order returns the systems in the same order every time.
+// order returns the systems in a fixed order.
 func order() []abi {
 	ns := freebsd()
 	ns.record.tick = 1
 	return []abi{darwin(), freebsd(), ns, netbsd(), openbsd()}
 }
 
-// checkWalk checks what must hold of any buffer.
+// checkWalk checks properties that hold for any buffer.
 func checkWalk(t *testing.T, r *records) {
 	t.Helper()
 	mem := r.mem
@@ -312,12 +312,12 @@ func checkWalk(t *testing.T, r *records) {
 	}
 }
 
-// offset returns where in mem the slice starts.
+// offset returns the position of part in mem.
 func offset(mem, part []byte) int {
 	return int(uintptr(unsafe.Pointer(unsafe.SliceData(part))) - uintptr(unsafe.Pointer(unsafe.SliceData(mem))))
 }
 
-// A hostile word anywhere in a good buffer.
+// TestRecordsHostile puts invalid words at each position of a valid buffer.
 func TestRecordsHostile(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, a := range order() {

@@ -6,9 +6,9 @@ import (
 	"capd/pcap"
 )
 
-// A Backend is an open device of one kind. A Device calls Attach only when no
-// Reader is open, and Close once, when none is any more. The other methods may
-// be called from any goroutine at any time.
+// A Backend is an open device of one kind. Device calls Attach only while no Reader is open, and
+// Close once, after the last Reader was closed. The other methods may be called from any goroutine
+// at any time.
 type Backend interface {
 	Attach() (Reader, error)
 	Admit() error
@@ -18,32 +18,31 @@ type Backend interface {
 
 // A Reader reads the frames of a Backend for one handle.
 type Reader interface {
-	// Next is Handle.Next. One goroutine calls it. After Interrupt it returns
-	// ErrClosed. It returns no batch that is held.
+	// Next implements Handle.Next. It is called by one goroutine. After Interrupt it returns
+	// ErrClosed. It never returns a batch that is held.
 	Next(timeout time.Duration) (*Batch, error)
 
-	// Layout is Handle.Layout, called by the goroutine that calls Next.
+	// Layout implements Handle.Layout. It is called by the goroutine that calls Next.
 	Layout() Layout
 
-	// Interrupt makes Next return, now and from now on. It is called once at
-	// most, before Close.
+	// Interrupt makes a running Next, and all later ones, return. It is called at most once, before
+	// Close.
 	Interrupt()
 
-	// Close ends the use of the memory. It is called once, when Next is not
-	// under way and no batch is held.
+	// Close releases the memory. It is called once, when Next is not running and no batch is held.
 	Close() error
 }
 
-// Counters end a device's reception and count what came until then.
+// Counters are the methods of a Backend to end reception and to count frames.
 type Counters interface {
 	Stop() error           // see Handle.Stop
 	Stats() (Stats, error) // see Handle.Stats; it works after Close
 	Refresh()              // see Handle.Refresh
 }
 
-// Info is what does not change of an open device.
+// Info holds the properties of an open device that do not change.
 type Info struct {
-	Name     string // that it was opened by
+	Name     string // under which it was opened
 	Index    int
 	LinkType pcap.LinkType
 	Mode     Mode

@@ -7,53 +7,50 @@ import (
 	"capd/pcap"
 )
 
-// A Batch holds frames borrowed from the kernel: a block of its ring, or what
-// a socket had, or a read buffer's worth. Nothing that Read returned may be
-// used after Release.
+// A Batch holds frames borrowed from the kernel: a block of a ring, the frames that a socket had,
+// or a read buffer. Packets that Read returned must not be used after Release.
 //
 // Several batches of a handle may be held at once. They may be released in any
 // order and from any goroutine, but each is used by one goroutine at a time.
 type Batch struct {
 	contents Contents
-	handle   *Handle // that lends it
+	handle   *Handle // the handle that lends it
 	held     atomic.Bool
 }
 
-// Contents are what a backend lends by a Batch.
+// Contents is a backend's implementation of a Batch.
 type Contents interface {
-	// Read is Batch.Read. It returns 0 after Release.
+	// Read implements Batch.Read. It returns 0 after Release.
 	Read(dst []pcap.Packet) int
 
-	// Err is Batch.Err.
+	// Err implements Batch.Err.
 	Err() error
 
-	// Release takes the memory back. It is called once for each time that
-	// Reader.Next returned the batch, from any goroutine.
+	// Release takes the memory back. It is called once each time that Reader.Next returned the
+	// batch, from any goroutine.
 	Release()
 }
 
-// NewBatch returns a batch for a backend to hand out, time and again: never
-// while it is held.
+// NewBatch returns a batch that a backend may return from Next repeatedly, but not while it is
+// held.
 func NewBatch(c Contents) *Batch { return &Batch{contents: c} }
 
-// Read fills dst with the next packets and returns how many; 0 when the batch
-// has no more. Their Data points into the kernel's memory. As Read is a
-// call through an interface, dst escapes to the heap: use one for many batches.
+// Read fills dst with the next packets and returns how many there were; 0 at the end of the batch.
+// Their Data points into the kernel's memory. dst escapes to the heap because Read calls an
+// interface: use the same dst for many batches.
 func (b *Batch) Read(dst []pcap.Packet) int { return b.contents.Read(dst) }
 
-// Err returns a CorruptError if Read returned 0 because the rest of the batch
-// makes no sense. The frames lost by that are counted (Stats.Corrupt), and the
-// next batch may well be sound.
+// Err returns a CorruptError if Read returned 0 because the rest of the batch is malformed. Frames
+// lost by that are counted in Stats.Corrupt. The next batch is usually valid.
 func (b *Batch) Err() error { return b.contents.Err() }
 
-// Release gives the frames back to the kernel. The batch is the handle's from
-// then on: a later Next may return it with other frames. Until that, releasing
-// again does nothing.
+// Release returns the frames to the kernel. After that, a later Next may return the batch again
+// with other frames. Until then, repeated calls have no effect.
 func (b *Batch) Release() {
 	if !b.held.CompareAndSwap(true, false) {
 		return
 	}
-	h := b.handle // before Next may hand the batch out anew
+	h := b.handle // read before Release, after which Next may return the batch again
 	b.contents.Release()
 	h.leave()
 }
@@ -64,9 +61,9 @@ func (b *Batch) lend(h *Handle) {
 	b.held.Store(true)
 }
 
-// A CorruptError says where the kernel's memory makes no sense.
+// A CorruptError describes malformed memory from the kernel.
 type CorruptError struct {
-	Offset int // bytes from the start of the block or read buffer, or of a socket's control data
+	Offset int // from the start of the block, read buffer or socket's control data
 	Reason string
 }
 

@@ -11,62 +11,59 @@ import (
 	"capd/pcap"
 )
 
-// Any is the name that stands for all interfaces together. Its packets have
-// the link type pcap.LinkTypeLinuxSLL2, which keeps the interface's index. Of
-// several VLAN tags in a frame the kernel reports the outermost only.
+// Any is the interface name that stands for all interfaces together. Its packets have the link type
+// pcap.LinkTypeLinuxSLL2, whose header holds the interface's index. If a frame has several VLAN
+// tags, the kernel keeps only the outermost one.
 const Any = "any"
 
-// Defaults of a Config's zero values.
+// Defaults for zero values in a Config.
 const (
 	DefaultSnaplen      = pcap.MaxSnaplen
-	DefaultRingSize     = 128 << 20 // bytes: 100 ms of 10 Gbit/s
-	DefaultBlockSize    = 1 << 20   // bytes: holds the largest GRO frame several times
+	DefaultRingSize     = 128 << 20 // bytes: 100 ms at 10 Gbit/s
+	DefaultBlockSize    = 1 << 20   // bytes: several of the largest GRO frames
 	DefaultBlockTimeout = 100       // milliseconds
 )
 
-// A Direction says which frames to capture, as seen from the host.
+// A Direction selects frames by their direction, as seen from the host.
 type Direction uint8
 
 // Directions.
 const (
 	Both Direction = iota
-	In             // received by the host, or seen on the wire
+	In             // received by the host, or passing on the wire
 	Out            // sent by the host
 )
 
-// A Config says what to capture. Its zero value, but for the interface's name,
-// is the default.
+// A Config says what to capture. Zero values select the defaults; only Interface has none.
 //
-// Of a BPF device RingSize is the most that the kernel's two buffers have
-// together, which the system cuts further, BlockTimeout goes in steps of 10 up
-// to 250 milliseconds, and BlockSize and NoRing have no effect.
+// For a BPF device, RingSize limits the size of the kernel's two buffers together, which the system
+// may limit further. BlockTimeout is used in steps of 10 milliseconds, up to 250. BlockSize and
+// NoRing have no effect.
 type Config struct {
 	Interface    string // name of an interface, or Any
-	Snaplen      int    // most bytes kept of a frame; 0 is DefaultSnaplen
-	Promiscuous  bool   // also frames for other hosts; without effect on Any
+	Snaplen      int    // number of bytes kept of each frame, at most; 0 means DefaultSnaplen
+	Promiscuous  bool   // receive frames for other hosts too; no effect on Any
 	Direction    Direction
-	RingSize     int  // bytes of the kernel's ring, a multiple of BlockSize; 0 is DefaultRingSize
-	BlockSize    int  // bytes of one block of the ring, a multiple of the page size; 0 is DefaultBlockSize
-	BlockTimeout int  // milliseconds until the kernel hands over a block that is not full; 0 is DefaultBlockTimeout
-	NoRing       bool // read frame by frame, as is done by itself where the kernel has no ring
+	RingSize     int  // bytes of the kernel's ring, a multiple of BlockSize; 0 means DefaultRingSize
+	BlockSize    int  // bytes of one block of the ring, a multiple of the page size; 0 means DefaultBlockSize
+	BlockTimeout int  // milliseconds until the kernel hands over a block that is not full; 0 means DefaultBlockTimeout
+	NoRing       bool // read frame by frame, which is also done where the kernel has no ring
 
-	// LinkType is the link type of the frames, one of those that the interface
-	// has (LinkTypes), by a name of pcap.ParseLinkType. Empty is the interface's
-	// own choice.
+	// LinkType selects one of the interface's link types (LinkTypes), by a name that
+	// pcap.ParseLinkType accepts. Empty means the interface's default.
 	LinkType string
 
-	// Gated keeps every frame out until Device.Admit, so that a device can take
-	// over from another.
+	// Gated keeps all frames out until Device.Admit, so that a device can take over from another
+	// one at an exact point.
 	Gated bool
 
-	// Filter is a classic BPF program that keeps the frames for which it
-	// returns more than 0. It sees a frame without the VLAN tag that the
-	// kernel took out of it, and a cooked frame without its header.
+	// Filter is a classic BPF program that accepts the frames for which it returns more than 0. It
+	// sees frames without the VLAN tag that the kernel removed, and cooked frames without their
+	// header.
 	Filter []Instruction
 }
 
-// withDefaults returns the Config with its zero values replaced, or what is
-// wrong with it.
+// withDefaults returns the Config with defaults for zero values, or an error if it is not valid.
 func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Snaplen, DefaultSnaplen)
 	setDefault(&c.BlockSize, DefaultBlockSize)
@@ -97,16 +94,16 @@ func setDefault(value *int, or int) {
 	}
 }
 
-// Stats are counters since the device was opened. They never go backward.
-// Once a stopped handle is drained, Received = frames read + Dropped + Corrupt.
+// Stats are counters since the device was opened. They never decrease. After a stopped handle was
+// drained, Received = frames read + Dropped + Corrupt.
 type Stats struct {
-	Received    uint64 // frames that passed the kernel's filter, dropped or not
+	Received    uint64 // frames that passed the kernel's filter, including dropped ones
 	Dropped     uint64 // of these, dropped by the kernel because the ring was full
 	Corrupt     uint64 // of these, in the part of a block that could not be read: see Batch.Err
 	Freezes     uint64 // times that the ring was found full and stopped
 	NIC                // of the interface, since then; 0 for Any
 	RingBlocks  int    // blocks in the ring, or read buffers of a BPF device; 0 without a ring
-	FilledBlock int    // of these, waiting to be read now, or held
+	FilledBlock int    // of these, ready to be read or held
 }
 
 // NIC are the counters of an interface's own.
@@ -152,39 +149,38 @@ var (
 	ErrPermission  = hint.New("operation not permitted", privilege()...) // no CAP_NET_RAW, or no access to the BPF device
 	ErrNoInterface = hint.New("no such interface", "capd interfaces lists what can be recorded")
 	ErrAttached    = errors.New("device has a handle already")
-	ErrLinkType    = hint.New("not one of those that the interface has", "capd interfaces lists the link types of each interface") // see Config.LinkType; the error names those that it has
+	ErrLinkType    = hint.New("not one of those that the interface has", "capd interfaces lists the link types of each interface") // see Config.LinkType; the error lists the link types of the interface
 )
 
-// A Mode is the way frames come from the kernel.
+// A Mode is the way in which frames are read from the kernel.
 type Mode string
 
 // Modes.
 const (
 	ModeRing   Mode = "ring"   // blocks of frames in memory shared with the kernel
-	ModeSocket Mode = "socket" // one system call a frame
-	ModeBPF    Mode = "bpf"    // one system call a read buffer of a BPF device
+	ModeSocket Mode = "socket" // one system call per frame
+	ModeBPF    Mode = "bpf"    // one system call per read buffer of a BPF device
 )
 
-// A Layout is how frames lie in the memory that the kernel fills, and how it
-// stamps them.
+// A Layout describes frames in the memory that the kernel fills, and their timestamps.
 type Layout struct {
-	Unit       int           // bytes that come at a time: a block of the ring, or a read buffer; 0 without either
-	Header     int           // bytes from a frame's record to the frame, of the first that came; 0 before, and without records
-	Align      int           // bytes that the beginnings of records are multiples of; 0 without records
-	Resolution time.Duration // of time stamps
-	Clock      string        // that made them
+	Unit       int           // bytes that are handed over at a time: a block or a read buffer; 0 without either
+	Header     int           // bytes from a record's start to its frame, in the first record; 0 before it, or without records
+	Align      int           // alignment of records in bytes; 0 without records
+	Resolution time.Duration // of timestamps
+	Clock      string        // source of timestamps
 }
 
-// A Spread says which device of a group gets a frame.
+// A Spread selects the device of a group that gets a frame.
 type Spread uint8
 
 // Spreads.
 const (
 	ByFlow Spread = iota // by a hash of addresses and ports: the frames of a flow stay together and in order
-	ByCPU                // by the processor that received it
+	ByCPU                // by the processor that received the frame
 )
 
-// NoLinkType is the error for a link type that is not one of those there are.
+// NoLinkType is the error for a link type that the interface does not have.
 func NoLinkType(want pcap.LinkType, have []pcap.LinkType) error {
 	names := make([]string, len(have))
 	for i, t := range have {
@@ -193,7 +189,7 @@ func NoLinkType(want pcap.LinkType, have []pcap.LinkType) error {
 	return fmt.Errorf("link type %s: %w: %s", want, ErrLinkType, strings.Join(names, ", "))
 }
 
-// badLinkType returns an error for a name that no link type has.
+// badLinkType is the error for an unknown name of a link type.
 func badLinkType(name string) error {
 	_, err := pcap.ParseLinkType(name)
 	return err

@@ -9,22 +9,21 @@ import (
 	"capd/pcap"
 )
 
-// A Device is an interface opened for capture. The kernel collects its frames
-// from then on, read or not. Its methods may be called from any goroutine.
+// A Device is an interface opened for capture. The kernel collects its frames from then on, even if
+// they are not read. Its methods may be called from any goroutine.
 type Device struct {
 	info    Info
 	backend Backend
 
-	mu       sync.Mutex // guards what follows
-	attached *Handle    // not closed, or a batch of it is held
+	mu       sync.Mutex // guards the fields below
+	attached *Handle    // a handle that is not closed, or whose batches are held
 	closed   bool
 }
 
-// New returns the device of a backend.
+// New returns a device with that backend.
 func New(b Backend, i Info) *Device { return &Device{backend: b, info: i} }
 
-// Open checks the Config, replaces its zero values, and opens a device by it.
-// Its errors name the interface.
+// Open fills in defaults, checks the Config and opens a device. Its errors name the interface.
 func Open(c Config, open func(Config) (*Device, error)) (*Device, error) {
 	full, err := c.withDefaults()
 	if err != nil {
@@ -37,8 +36,8 @@ func Open(c Config, open func(Config) (*Device, error)) (*Device, error) {
 	return d, nil
 }
 
-// OpenGroup checks the Config, replaces its zero values, and opens n devices
-// that share the frames of an interface.
+// OpenGroup fills in defaults, checks the Config and opens n devices that share the frames of an
+// interface.
 func OpenGroup(c Config, n int, s Spread, open func(Config) (*Device, error),
 	group func(Config, int, Spread) ([]*Device, error)) ([]*Device, error) {
 	if n == 1 {
@@ -59,9 +58,9 @@ func OpenGroup(c Config, n int, s Spread, open func(Config) (*Device, error),
 	return all, nil
 }
 
-// Attach starts reading with the oldest frames that no handle before has
-// taken. It needs no privilege. There is one handle at a time: while it is
-// not closed, or a batch of it is held, Attach returns ErrAttached.
+// Attach starts reading with the oldest frames that no earlier handle has read. It needs no
+// privilege. There is one handle at a time: while it is not closed, or a batch of it is held,
+// Attach returns ErrAttached.
 func (d *Device) Attach() (*Handle, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -87,7 +86,7 @@ func (d *Device) attach() (*Handle, error) {
 	return d.attached, nil
 }
 
-// Admit lets frames into a device that was opened Gated.
+// Admit admits frames to a device that was opened Gated.
 func (d *Device) Admit() error {
 	d.mu.Lock()
 	err := ErrClosed
@@ -101,26 +100,24 @@ func (d *Device) Admit() error {
 	return nil
 }
 
-// Index returns the index of the interface, by which the device goes on when it
-// is renamed; 0 for Any.
+// Index returns the index of the interface, which stays the same when it is renamed; 0 for Any.
 func (d *Device) Index() int { return d.info.Index }
 
-// Warnings returns what the system refused when the device was opened and
-// capture goes on without, a sentence each, such as promiscuous mode.
+// Warnings returns, one sentence each, what the system refused when the device was opened and
+// capture continues without, such as promiscuous mode.
 func (d *Device) Warnings() []string { return d.info.Warnings }
 
-// Skew returns the most by which the times differ that the kernel gives one
-// frame in two devices of an interface: 0 where it stamps a frame once for all.
-// Else the device that was opened last has the earlier time.
+// Skew returns the largest difference between the times that one frame has in two devices of an
+// interface. It is 0 if the kernel takes one timestamp for all devices. Otherwise the device that
+// was opened last has the earlier time.
 func (d *Device) Skew() time.Duration { return d.info.Skew }
 
-// RingSize returns the bytes of the ring, or of a BPF device's two buffers. It
-// may be less than asked for where memory was short or the system has a limit;
-// 0 without a ring.
+// RingSize returns the size in bytes of the ring, or of a BPF device's two buffers; 0 without a
+// ring. It may be less than requested if memory was short or the system has a limit.
 func (d *Device) RingSize() int { return d.info.RingSize }
 
-// Close ends the capture, and closes the handle if there is one: see
-// Handle.Close. Batches that are held keep the memory, but no frame enters it.
+// Close ends the capture, and closes the handle if there is one: see Handle.Close. Held batches
+// stay valid, but no further frame is received.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	if d.closed {
@@ -133,14 +130,14 @@ func (d *Device) Close() error {
 	if h == nil {
 		return d.backend.Close()
 	}
-	err := h.Close() // its end closes the backend
+	err := h.Close() // when the handle ends, it closes the backend
 	if h.inUse() {
-		_ = d.backend.Stop() // What comes until then is not for us.
+		_ = d.backend.Stop() // frames that arrive until then must not be received
 	}
 	return err
 }
 
-// detach is the handle's end.
+// detach removes the handle.
 func (d *Device) detach() error {
 	d.mu.Lock()
 	d.attached = nil
@@ -152,30 +149,29 @@ func (d *Device) detach() error {
 	return nil
 }
 
-// A Handle reads the frames of a Device. One goroutine calls Next and Layout;
-// the other methods may be called from any.
+// A Handle reads the frames of a Device. One goroutine calls Next and Layout; the other methods may
+// be called from any goroutine.
 type Handle struct {
 	dev    *Device
 	reader Reader
 
-	mu     sync.Mutex // guards what follows
-	users  int        // a Next under way, and the batches held: the memory must stay
+	mu     sync.Mutex // guards the fields below
+	users  int        // running calls of Next, plus held batches: while there are any, the memory must stay
 	closed bool
 }
 
-// Next returns the next batch, or nil and no error when there is none within
-// the timeout; a negative timeout means to wait as long as it takes. Batches
-// that Next returned before stay valid until their Release.
+// Next returns the next batch, or nil without an error if there is none within the timeout; a
+// negative timeout means no limit. Batches that Next returned before stay valid until their
+// Release.
 //
-// The kernel fills the blocks of a ring one after the other, and so a block
-// that is held stops it when it comes round to that, though others are free: it
-// drops what comes until the Release (Stats.Dropped, Stats.Freezes). Sockets
-// without a ring and BPF devices have a few buffers instead. While every block
-// or buffer is held Next waits for a Release.
+// The kernel fills the blocks of a ring in order. It stops at a block that is still held, even if
+// others are free, and drops frames until its Release (Stats.Dropped, Stats.Freezes). Sockets
+// without a ring and BPF devices have a few buffers instead. While every block or buffer is held,
+// Next waits for a Release.
 //
-// It returns ErrDown once when the interface goes down, which takes up to a
-// second with a BPF device. After Stop, or when the interface was removed, it
-// returns what the kernel has left, and then ErrClosed or ErrGone.
+// Next returns ErrDown once when the interface goes down, which is noticed within a second by a BPF
+// device. After Stop, or after the interface was removed, it returns the remaining frames and then
+// ErrClosed or ErrGone.
 func (h *Handle) Next(timeout time.Duration) (*Batch, error) {
 	if !h.enter() {
 		return nil, ErrClosed
@@ -203,18 +199,16 @@ func (h *Handle) Refresh() { h.dev.backend.Refresh() }
 // LinkType returns the link type of all packets of the handle.
 func (h *Handle) LinkType() pcap.LinkType { return h.dev.info.LinkType }
 
-// Mode says how the frames come from the kernel.
+// Mode returns how frames are read from the kernel.
 func (h *Handle) Mode() Mode { return h.dev.info.Mode }
 
-// Layout says how the kernel hands over frames. Unlike Mode it is for the
-// goroutine that calls Next.
+// Layout returns the layout of frames. It must be called by the goroutine that calls Next.
 func (h *Handle) Layout() Layout { return h.reader.Layout() }
 
-// Stop ends the device's reception. When it returns no further frame enters;
-// Next returns those that did and ErrClosed after the last of them. Batches that
-// are held do not delay that, unless they leave no buffer to read the rest into.
-// From a BPF device of FreeBSD, NetBSD or OpenBSD a few more may come that
-// arrived while the rest was read.
+// Stop ends the device's reception. After Stop returns, no further frame is received. Next returns
+// the frames that were received before, and then ErrClosed. Held batches do not delay that, unless
+// no buffer is left to read the rest into. A BPF device of FreeBSD, NetBSD or OpenBSD may deliver a
+// few more frames that arrived while the rest was read.
 func (h *Handle) Stop() error {
 	if err := h.dev.backend.Stop(); err != nil {
 		return fmt.Errorf("stop: %w", err)
@@ -222,9 +216,9 @@ func (h *Handle) Stop() error {
 	return nil
 }
 
-// Close detaches from the device, which goes on filling unless it was stopped,
-// and makes a Next under way return ErrClosed. Batches that are held stay valid
-// until their Release, which is still due. Closing again does nothing.
+// Close detaches from the device, which keeps filling unless it was stopped, and makes a running
+// Next return ErrClosed. Held batches stay valid, and must still be released. Repeated calls have
+// no effect.
 func (h *Handle) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -233,20 +227,20 @@ func (h *Handle) Close() error {
 	}
 	h.closed = true
 	if h.users > 0 {
-		h.reader.Interrupt() // The last user gives everything back.
+		h.reader.Interrupt() // the last user releases the memory
 		return nil
 	}
 	return h.tearDown()
 }
 
-// inUse says whether a Next is under way, or a batch is held.
+// inUse reports whether a Next is running or a batch is held.
 func (h *Handle) inUse() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.users > 0
 }
 
-// enter keeps the handle's memory until leave.
+// enter keeps the handle's memory valid until leave.
 func (h *Handle) enter() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -266,7 +260,7 @@ func (h *Handle) leave() {
 	}
 }
 
-// tearDown gives everything back. The caller holds mu.
+// tearDown releases everything. The caller holds mu.
 func (h *Handle) tearDown() error {
 	return errors.Join(h.reader.Close(), h.dev.detach())
 }

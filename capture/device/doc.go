@@ -1,8 +1,6 @@
-// Package device has what all backends of package capture share: the types by
-// which callers know a device, its handles and their batches, and the life of
-// those three, which so is the same whatever brings the frames.
+// Package device holds what the backends of package capture share: the types Device, Handle and
+// Batch, and their life cycle, which is the same for all backends.
 //
-// It is a package of its own because capture imports the backends and they
-// need these types. Only backends import it: everybody else uses the names that
-// capture gives them.
+// It is separate from package capture because capture imports the backends, and the backends need
+// these types. Other packages use the names that capture exports.
 package device

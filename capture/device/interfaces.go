@@ -8,14 +8,14 @@ import (
 	"capd/pcap"
 )
 
-// An Interface is one that can be captured on.
+// An Interface is a network interface.
 type Interface struct {
 	Index        int
 	Name         string
 	HardwareType uint16        // ARPHRD_ of linux/if_arp.h, IFT_ of net/if_types.h on the BSDs
-	LinkType     pcap.LinkType // of a capture on it
+	LinkType     pcap.LinkType // the default for captures
 	MTU          int           // bytes
-	Up           bool          // switched on
+	Up           bool          // administratively up
 	Running      bool          // has a carrier
 	Loopback     bool
 	Address      net.HardwareAddr // nil if it has none
@@ -51,7 +51,7 @@ func (x XDP) String() string {
 	return s + ", " + x.Mode
 }
 
-// Details of an interface, as far as its driver reports them.
+// Details are properties of an interface, as far as its driver reports them.
 type Details struct {
 	Driver       string   // "" if unknown
 	SpeedMbps    int      // 0 if unknown

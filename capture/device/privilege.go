@@ -2,7 +2,7 @@ package device
 
 import "runtime"
 
-// privilege says what gives the right to open a device.
+// privilege returns hints on how to get the privilege to open a device.
 func privilege() []string {
 	if runtime.GOOS != "linux" {
 		return []string{"sudo capd run ..., or access to /dev/bpf* for the user"}

@@ -1,7 +1,5 @@
-// Package fake is a system of interfaces without a kernel and without
-// privilege, for tests on any system. Its devices keep the promises of package
-// capture: what holds of a real device holds of these, and the same tests say
-// so of both.
+// Package fake simulates a system of interfaces, without a kernel and without privilege, for tests
+// on any system. Its devices have the guarantees of package capture; the same tests check both.
 //
 //	sys := fake.New()
 //	eth0 := sys.Add("eth0")
@@ -9,10 +7,9 @@
 //	eth0.Send(frame)    // comes out of the device
 //	eth0.SetUp(false)   // Next returns ErrDown
 //
-// Like a kernel's ring, a device's hands over a block when it is full or after
-// the Config's BlockTimeout. It waits by channels and timers only, so that it
-// works in the bubbles of testing/synctest; what is used in a bubble is to be
-// made there.
+// Like the kernel, a device hands over a block when it is full or after the Config's BlockTimeout.
+// It waits only on channels and timers, so that it works in a testing/synctest bubble. Objects used
+// in a bubble must be created there.
 package fake
 
 import (
@@ -27,20 +24,20 @@ import (
 	"capd/pcap"
 )
 
-// A System has interfaces, and opens devices of them. Its methods, and those of
-// its interfaces, may be called from any goroutine.
+// A System has interfaces and opens devices on them. Its methods, and those of its interfaces, may
+// be called from any goroutine.
 type System struct {
-	mu      sync.Mutex // guards all of the system: its links, devices and rings
+	mu      sync.Mutex // guards the whole system: its links, devices and rings
 	links   []*Link    // by index
-	groups  []*group   // that take the frames of all
+	groups  []*group   // of devices on Any
 	index   int        // of the interface added last
-	opened  int        // groups so far
+	opened  int        // number of groups opened so far
 	skew    time.Duration
 	refusal error
 	changes chan struct{}
 }
 
-// New returns a system without an interface.
+// New returns a system without interfaces.
 func New() *System { return &System{changes: make(chan struct{}, 1)} }
 
 // A Link is an interface of a System.
@@ -52,8 +49,7 @@ type Link struct {
 	failures [AtNext]error // by step
 }
 
-// Add makes an interface that is up. It has the given link types, its own
-// first, or Ethernet.
+// Add creates an interface that is up. It has the given link types, the default first, or Ethernet.
 func (s *System) Add(name string, types ...pcap.LinkType) *Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +77,7 @@ func (s *System) find(name string) *Link {
 	return nil
 }
 
-// changed reports a change of some interface. The caller holds mu.
+// changed reports that some interface changed. The caller holds mu.
 func (s *System) changed() {
 	select {
 	case s.changes <- struct{}{}:
@@ -89,8 +85,8 @@ func (s *System) changed() {
 	}
 }
 
-// Changes is sent to when interfaces have changed since it was last received
-// from.
+// Changes returns a channel that receives a value when interfaces have changed since the last
+// receive.
 func (s *System) Changes() <-chan struct{} { return s.changes }
 
 // Interfaces lists the interfaces, by index.
@@ -110,9 +106,9 @@ func (s *System) Interfaces() ([]device.Interface, error) {
 // Open opens an interface, as capture.Open does.
 func (s *System) Open(c device.Config) (*device.Device, error) { return device.Open(c, s.open) }
 
-// OpenGroup opens devices that share the frames of an interface, as
-// capture.OpenGroup does. By flow means by the addresses and ports of IPv4,
-// else by the first bytes; by CPU means in turn.
+// OpenGroup opens devices that share the frames of an interface, as capture.OpenGroup does. ByFlow
+// uses the addresses and ports of IPv4, or the first bytes of other frames; ByCPU assigns frames in
+// turn.
 func (s *System) OpenGroup(c device.Config, n int, spread device.Spread) ([]*device.Device, error) {
 	return device.OpenGroup(c, n, spread, s.open, s.openGroup)
 }
@@ -162,8 +158,8 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	return all, nil
 }
 
-// lookup returns the interface that the Config names, nil if that is Any, and
-// the link type of its frames.
+// lookup returns the interface that the Config names, or nil for Any, and the link type of its
+// frames.
 func (s *System) lookup(c device.Config) (*Link, pcap.LinkType, error) {
 	types := []pcap.LinkType{pcap.LinkTypeLinuxSLL2}
 	var l *Link
@@ -186,17 +182,17 @@ func (s *System) lookup(c device.Config) (*Link, pcap.LinkType, error) {
 	return l, want, err
 }
 
-// Refuse makes every opening of a device fail with the error, such as
-// capture.ErrPermission, until it is nil.
+// Refuse makes every attempt to open a device fail with the error, such as capture.ErrPermission,
+// until it is called with nil.
 func (s *System) Refuse(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refusal = err
 }
 
-// SetSkew makes the times of one frame differ by that much between the devices
-// of an interface that were opened first and last; the last has the earlier
-// time. Devices opened from now on have that Skew.
+// SetSkew sets the difference between the times of one frame in the first and in the last opened
+// device of an interface. The last one has the earlier time. Devices opened from now on report that
+// Skew.
 func (s *System) SetSkew(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,8 +206,8 @@ func (l *Link) Name() string {
 	return l.iface.Name
 }
 
-// Index returns the interface's index, which a renamed one keeps and a new one
-// of the same name does not have.
+// Index returns the interface's index. A rename does not change it; a new interface of the same
+// name has another index.
 func (l *Link) Index() int { return l.iface.Index } // never changes
 
 // Devices returns how many devices of the interface are open.
@@ -225,9 +221,8 @@ func (l *Link) Devices() int {
 	return n
 }
 
-// Change changes what the system says of the interface, such as its address or
-// how many frames it has dropped before any capture. It keeps the index, and
-// the name and whether it is up, for which there are Rename and SetUp.
+// Change changes properties of the interface, such as its address or its count of dropped frames.
+// It does not change the index, the name (use Rename), or whether it is up (use SetUp).
 func (l *Link) Change(f func(i *device.Interface)) {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
@@ -238,7 +233,7 @@ func (l *Link) Change(f func(i *device.Interface)) {
 	l.sys.changed()
 }
 
-// SetUp switches the interface on or off. While it is off no frame comes.
+// SetUp switches the interface up or down. While it is down, no frame is received.
 func (l *Link) SetUp(up bool) {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
@@ -249,7 +244,7 @@ func (l *Link) SetUp(up bool) {
 	l.sys.changed()
 }
 
-// Rename gives the interface another name. Its devices go on.
+// Rename renames the interface. Its devices continue.
 func (l *Link) Rename(name string) {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
@@ -260,7 +255,7 @@ func (l *Link) Rename(name string) {
 	l.sys.changed()
 }
 
-// Remove removes the interface. Its devices are gone when they are drained.
+// Remove removes the interface. Its devices return ErrGone after they are drained.
 func (l *Link) Remove() {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
@@ -270,14 +265,14 @@ func (l *Link) Remove() {
 	l.sys.changed()
 }
 
-// A Step is one that an interface can be made to fail at.
+// A Step is a step at which an interface can be made to fail.
 type Step uint8
 
 // Steps.
 const (
-	AtOpen   Step = iota // each opening of a device, until the error is nil
-	AtAttach             // each Attach of a device, until the error is nil
-	AtNext               // the next Next of each device that is open, once
+	AtOpen   Step = iota // opening a device, every time until the error is nil
+	AtAttach             // attaching to a device, every time until the error is nil
+	AtNext               // the next Next of each open device, once
 )
 
 // Fail makes a step fail with the error, such as capture.ErrPermission.
@@ -291,8 +286,7 @@ func (l *Link) Fail(at Step, err error) {
 	}
 }
 
-// each does something with each device and wakes its reader. The caller holds
-// mu.
+// each calls f for each device and wakes its reader. The caller holds mu.
 func (l *Link) each(f func(p *port)) {
 	for _, g := range l.groups {
 		for _, p := range g.ports {

@@ -26,7 +26,7 @@ func mustOpen(t *testing.T, s *fake.System, c capture.Config) (*capture.Device, 
 	return all[0], h
 }
 
-// read returns the frames until Next returns an error.
+// read returns the frames that are received until Next returns an error.
 func read(t *testing.T, h *capture.Handle) (all []pcap.Packet, err error) {
 	t.Helper()
 	var pkts [3]pcap.Packet
@@ -77,7 +77,7 @@ func TestBubble(t *testing.T) {
 	})
 }
 
-// Each step fails as a test wants it to.
+// TestSteps: each step can be made to fail.
 func TestSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fake.New()
@@ -117,7 +117,8 @@ func TestSteps(t *testing.T) {
 	})
 }
 
-// A packet that is kept beyond its batch is found out.
+// TestReleaseSpoils: Release overwrites packets, so that a test notices if they are used
+// afterwards.
 func TestReleaseSpoils(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fake.New()
@@ -139,7 +140,7 @@ func TestReleaseSpoils(t *testing.T) {
 	})
 }
 
-// The last device of an interface has the earlier times.
+// TestSkew: the last opened device has the earlier times.
 func TestSkew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fake.New()
@@ -170,7 +171,7 @@ func TestSkew(t *testing.T) {
 	})
 }
 
-// What a test says of an interface is what the system says.
+// TestInterfaces: the system reports interfaces as the test has set them.
 func TestInterfaces(t *testing.T) {
 	s := fake.New()
 	wlan, eth0 := s.Add("wlan0", pcap.LinkTypeEthernet, pcap.LinkTypeRadiotap), s.Add("eth0")
@@ -205,11 +206,10 @@ func TestInterfaces(t *testing.T) {
 	if again.Index() == wlan.Index() {
 		t.Error("an index comes twice")
 	}
-	wlan.Send([]byte("frame")) // to nobody
+	wlan.Send([]byte("frame")) // no device is open
 }
 
-// A filter sees a frame as the kernel's does: its VLAN tag apart, if that is
-// where this system keeps it.
+// TestFilterTag: where the kernel removes VLAN tags before filters run, the fake does too.
 func TestFilterTag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := fake.New()

@@ -13,25 +13,24 @@ import (
 	"capd/pcap"
 )
 
-// A group are devices that share the frames of an interface; most often it is
-// one.
+// A group consists of the devices that share the frames of an interface; usually there is one.
 type group struct {
-	ports  []*port // that are open
+	ports  []*port // open devices
 	spread device.Spread
 	turn   int
-	order  int // in which groups were opened
+	order  int // groups are numbered in the order in which they were opened
 }
 
-// Send makes frames come in on the interface, now.
+// Send makes frames arrive at the interface, with the present time.
 func (l *Link) Send(frames ...[]byte) {
 	for _, f := range frames {
 		l.Deliver(pcap.Packet{Data: f})
 	}
 }
 
-// Deliver makes packets come by the interface. Of each a time of 0 is now, a
-// length of 0 is that of its data, and flags without a direction are those of a
-// frame that comes in. While the interface is down they are lost to everybody.
+// Deliver makes packets arrive at the interface. A zero time means the present time, a zero length
+// means that of the data, and flags without a direction mean a received frame. While the interface
+// is down, packets are lost.
 func (l *Link) Deliver(pkts ...pcap.Packet) {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
@@ -51,7 +50,7 @@ func (l *Link) Deliver(pkts ...pcap.Packet) {
 	}
 }
 
-// cast returns the flags for a frame's destination.
+// cast returns the flags for the frame's destination address.
 func cast(l *Link, frame []byte) pcap.Flags {
 	switch {
 	case l.types[0] != pcap.LinkTypeEthernet || len(frame) < 6 || bytes.Equal(frame[:6], l.iface.Address):
@@ -64,8 +63,8 @@ func cast(l *Link, frame []byte) pcap.Flags {
 	return pcap.FlagPromiscuous
 }
 
-// deliver gives the packet to every group, the one opened last first, as do the
-// kernels that stamp a frame for each. The caller holds mu.
+// deliver passes the packet to every group, the one opened last first, as kernels do that take a
+// timestamp for each device. The caller holds mu.
 func (l *Link) deliver(p pcap.Packet) {
 	all := slices.Concat(l.groups, l.sys.groups)
 	slices.SortFunc(all, func(a, b *group) int { return b.order - a.order })
@@ -85,8 +84,8 @@ func (l *Link) deliver(p pcap.Packet) {
 	}
 }
 
-// take gives the packet to one of the group's devices. It says whether that was
-// there to take it, by its filter or not.
+// take passes the packet to one device of the group. It reports whether that device received it or
+// rejected it by its filter.
 func (g *group) take(l *Link, p pcap.Packet) bool {
 	if len(g.ports) == 0 {
 		return false
@@ -104,7 +103,7 @@ func (g *group) take(l *Link, p pcap.Packet) bool {
 		}
 	}
 	if one.stopped {
-		return len(g.ports) > 1 // One of a group stays in it, and takes nothing.
+		return len(g.ports) > 1 // a stopped device of a group stays a member, and its frames are lost
 	}
 	if keep := one.keep(l, p); keep > 0 {
 		one.receive(l, p, keep)
@@ -112,8 +111,7 @@ func (g *group) take(l *Link, p pcap.Packet) bool {
 	return true
 }
 
-// flow is a hash of a frame's flow: of IPv4 the addresses and ports, else of
-// its first bytes.
+// flow returns a hash of the frame's flow: the addresses and ports of IPv4, else the first bytes.
 func flow(frame []byte) uint32 {
 	h := fnv.New32a()
 	if len(frame) >= 38 && binary.BigEndian.Uint16(frame[12:]) == 0x0800 && frame[14] == 0x45 {
@@ -124,7 +122,7 @@ func flow(frame []byte) uint32 {
 	return h.Sum32() >> 1
 }
 
-// keep returns how many bytes of the packet the device takes; 0 is none of it.
+// keep returns how many bytes of the packet the device keeps; 0 rejects it.
 func (p *port) keep(l *Link, pkt pcap.Packet) int {
 	out := pkt.Flags&pcap.FlagOutbound != 0
 	switch {
@@ -137,20 +135,19 @@ func (p *port) keep(l *Link, pkt pcap.Packet) int {
 	if l.types[0] == pcap.LinkTypeEthernet && len(data) >= 14 {
 		meta.Protocol = binary.BigEndian.Uint16(data[12:])
 		tagged := meta.Protocol == 0x8100 || meta.Protocol == 0x88a8
-		if tagged && len(data) >= 18 && runtime.GOOS == "linux" { // where the kernel takes the tag out first
+		if tagged && len(data) >= 18 && runtime.GOOS == "linux" { // the kernel removes the tag before the filter
 			meta.VLAN, meta.VLANTag = true, binary.BigEndian.Uint16(data[14:])
 			meta.Protocol = binary.BigEndian.Uint16(data[16:])
 			data = slices.Concat(data[:12], data[16:])
 		}
-		if p.link == nil { // cooked: the filter sees what the header is put before
+		if p.link == nil { // cooked: the filter sees the packet without its header
 			data = data[14:]
 		}
 	}
 	return min(p.program.Match(data, int(pkt.Length)-len(pkt.Data)+len(data), meta), p.config.Snaplen)
 }
 
-// packetType is the sll_pkttype of a packet with the flags (PACKET_ of
-// linux/if_packet.h).
+// packetType returns the sll_pkttype for the flags (PACKET_ of linux/if_packet.h).
 func packetType(f pcap.Flags) uint8 {
 	switch {
 	case f&pcap.FlagOutbound != 0:
@@ -165,8 +162,8 @@ func packetType(f pcap.Flags) uint8 {
 	return 0
 }
 
-// receive puts the packet, cut at keep bytes, into the device's ring, or counts
-// it as dropped.
+// receive puts the packet, truncated to keep bytes, into the device's ring, or counts it as
+// dropped.
 func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
 	data := pkt.Data
 	if p.link == nil {
@@ -181,7 +178,7 @@ func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
 	}
 }
 
-// cook returns an Ethernet frame as LINKTYPE_LINUX_SLL2 has it.
+// cook returns an Ethernet frame in the format of LINKTYPE_LINUX_SLL2.
 func cook(l *Link, pkt pcap.Packet) []byte {
 	frame, protocol := pkt.Data, []byte{0, 0}
 	address := make([]byte, 8)
@@ -196,8 +193,7 @@ func cook(l *Link, pkt pcap.Packet) []byte {
 	return slices.Concat(h, address, frame)
 }
 
-// Drop makes each device count n frames as dropped, as if its ring had been
-// full.
+// Drop makes each device count n frames as dropped, as if its ring had been full.
 func (l *Link) Drop(n int) {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()
@@ -210,8 +206,8 @@ func (l *Link) Drop(n int) {
 	})
 }
 
-// Corrupt makes each device receive a block whose last n frames make no sense,
-// after those that are in it already.
+// Corrupt makes each device receive a block whose last n frames are malformed, after the frames
+// that it has received already.
 func (l *Link) Corrupt(n int) {
 	l.sys.mu.Lock()
 	defer l.sys.mu.Unlock()

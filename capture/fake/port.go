@@ -4,34 +4,34 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/net/bpf"
-
 	"capd/capture/device"
 	"capd/filter"
 	"capd/pcap"
+
+	"golang.org/x/net/bpf"
 )
 
 // A port is the backend of a device. The system's lock guards it.
 type port struct {
 	sys      *System
-	link     *Link // nil is all of them
+	link     *Link // nil means all interfaces
 	group    *group
 	config   device.Config
 	linkType pcap.LinkType
 	program  filter.Program
 	ring     ring
-	reader   *reader // nil without one
+	reader   *reader // nil if there is none
 
 	gated   bool
 	stopped bool
 	gone    bool  // the interface was removed
-	down    bool  // the interface went down, and Next has not said so yet
-	failure error // that Next is to return
+	down    bool  // the interface went down, and Next has not reported it yet
+	failure error // for Next to return
 	count   device.Stats
 	missed  device.NIC // what the interface had counted when frames were let in
 }
 
-// poolSize is how many batches of a device without a ring may be held at once.
+// poolSize is how many batches of a device without a ring may be held at the same time.
 const poolSize = 8
 
 func newPort(s *System, l *Link, g *group, c device.Config, link pcap.LinkType) *port {
@@ -54,7 +54,7 @@ func newPort(s *System, l *Link, g *group, c device.Config, link pcap.LinkType) 
 	return p
 }
 
-// device returns the device that the port is the backend of.
+// device returns a device with the port as its backend.
 func (p *port) device() *device.Device {
 	i := device.Info{Name: p.config.Interface, LinkType: p.linkType, Mode: device.ModeRing, RingSize: p.config.RingSize, Skew: p.sys.skew}
 	if p.link != nil {
@@ -74,10 +74,10 @@ func (p *port) nic() device.NIC {
 	return p.link.iface.NIC
 }
 
-// takes says whether frames are let in.
+// takes reports whether frames are received.
 func (p *port) takes() bool { return !p.gated && !p.stopped && !p.gone }
 
-// wake makes a Next under way look again. The caller holds the lock.
+// wake makes a waiting Next check again. The caller holds the lock.
 func (p *port) wake() {
 	if p.reader != nil {
 		select {
@@ -87,7 +87,7 @@ func (p *port) wake() {
 	}
 }
 
-// Attach begins to read.
+// Attach starts reading.
 func (p *port) Attach() (device.Reader, error) {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
@@ -136,7 +136,7 @@ func (p *port) Stats() (device.Stats, error) {
 	return s, nil
 }
 
-// Refresh brings the interface's own counter up to date.
+// Refresh updates NICDropped.
 func (p *port) Refresh() {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
@@ -145,7 +145,7 @@ func (p *port) Refresh() {
 	}
 }
 
-// Close ends the device.
+// Close closes the device.
 func (p *port) Close() error {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
@@ -162,13 +162,13 @@ func (p *port) Close() error {
 // A reader reads a port.
 type reader struct {
 	*port
-	news        chan struct{} // sent to when there may be something for Next
+	news        chan struct{} // receives a value when Next should check again
 	interrupted bool
-	end         error // what Next returns once the device is drained
-	header      bool  // a frame came
+	end         error // what Next returns after the device was drained
+	header      bool  // a frame was received
 }
 
-// Next returns the next filled block, waiting for it until the timeout.
+// Next returns the next filled block, and waits for it until the timeout.
 func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 	var expired <-chan time.Time
 	if timeout > 0 {
@@ -189,7 +189,7 @@ func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 	}
 }
 
-// take returns what Next would return without waiting.
+// take is Next without waiting.
 func (r *reader) take() (*device.Batch, error) {
 	r.sys.mu.Lock()
 	defer r.sys.mu.Unlock()
@@ -223,7 +223,7 @@ func (r *reader) take() (*device.Batch, error) {
 	return nil, nil
 }
 
-// Layout is that of an Ethernet frame in a ring of Linux.
+// Layout returns the layout of Ethernet frames in a Linux ring.
 func (r *reader) Layout() device.Layout {
 	l := device.Layout{Resolution: time.Nanosecond, Clock: "clock of the test"}
 	if !r.config.NoRing {
@@ -235,7 +235,7 @@ func (r *reader) Layout() device.Layout {
 	return l
 }
 
-// Interrupt ends Next.
+// Interrupt makes a waiting Next return.
 func (r *reader) Interrupt() {
 	r.sys.mu.Lock()
 	defer r.sys.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"capd/pcap"
 )
 
-// What a frame takes of a block, as in a ring of Linux.
+// Sizes of a frame in a block, as in a Linux ring.
 const (
 	blockHeader  = 48
 	recordHeader = 86
@@ -19,38 +19,38 @@ type state uint8
 
 const (
 	empty   state = iota
-	filling       // frames are put into it
-	filled        // waits to be read
-	held          // lent by a batch
+	filling       // frames are added
+	filled        // ready to be read
+	held          // lent as a batch
 )
 
-// A ring is filled block after block, and read so. The system's lock guards it.
+// A ring is filled and read block by block, in order. The system's lock guards it.
 type ring struct {
 	port   *port
-	size   int // of a block
+	size   int // of a block in bytes
 	blocks []block
-	in     int // the next block to fill, or the one being filled
-	out    int // the next block to read
+	in     int // index of the block that is filled now or next
+	out    int // index of the next block to read
 	frozen bool
-	timer  *time.Timer // hands over the block being filled
+	timer  *time.Timer // hands over the block that is being filled
 }
 
-// A block holds packets, and is what a batch lends.
+// A block holds packets. A batch lends one block.
 type block struct {
 	ring  *ring
 	batch *device.Batch
 	state state
-	turn  int // how many times it was filled
-	used  int // bytes
-	lost  int // frames at its end that make no sense
+	turn  int // how often the block was filled
+	used  int // bytes in use
+	lost  int // malformed frames at its end
 
-	// What follows belongs to whoever holds the block.
+	// The fields below belong to the holder of the block.
 	packets []pcap.Packet
-	read    int // of these
+	read    int // number of packets read
 	reason  string
 }
 
-// room says whether there is room for a frame.
+// room reports whether there is room for a frame.
 func (r *ring) room(size int) bool {
 	switch b := &r.blocks[r.in]; b.state {
 	case empty:
@@ -63,7 +63,7 @@ func (r *ring) room(size int) bool {
 
 func record(size int) int { return (recordHeader + size + recordAlign - 1) &^ (recordAlign - 1) }
 
-// add puts the packet into the ring. It says whether there was room.
+// add puts the packet into the ring. It reports whether there was room.
 func (r *ring) add(p pcap.Packet) bool {
 	need := record(len(p.Data))
 	if b := &r.blocks[r.in]; b.state == filling && b.used+need > r.size {
@@ -81,8 +81,7 @@ func (r *ring) add(p pcap.Packet) bool {
 	return true
 }
 
-// spoil ends the block being filled with n frames that make no sense. It says
-// whether there was room.
+// spoil ends the block being filled with n malformed frames. It reports whether there was room.
 func (r *ring) spoil(n int) bool {
 	b := r.open()
 	if b == nil {
@@ -93,7 +92,7 @@ func (r *ring) spoil(n int) bool {
 	return true
 }
 
-// open returns the block to put frames into; nil if the ring is full.
+// open returns the block to add frames to, or nil if the ring is full.
 func (r *ring) open() *block {
 	b := &r.blocks[r.in]
 	switch b.state {
@@ -111,7 +110,7 @@ func (r *ring) open() *block {
 	return nil
 }
 
-// expire hands over a block that did not become full in time.
+// expire hands over a block that was not full in time.
 func (r *ring) expire(b *block, turn int) {
 	r.port.sys.mu.Lock()
 	defer r.port.sys.mu.Unlock()
@@ -120,8 +119,7 @@ func (r *ring) expire(b *block, turn int) {
 	}
 }
 
-// handOver ends the block being filled. If the next is not empty the ring
-// freezes.
+// handOver ends the block being filled. If the next block is not empty, the ring freezes.
 func (r *ring) handOver() {
 	r.stopTimer()
 	r.blocks[r.in].state = filled
@@ -140,8 +138,8 @@ func (r *ring) stopTimer() {
 	}
 }
 
-// next lends the next filled block; nil if there is none. If now is set, one
-// being filled will do.
+// next lends the next filled block, or nil if there is none. If now is set, it also lends a block
+// that is being filled.
 func (r *ring) next(now bool) *block {
 	b := &r.blocks[r.out]
 	if now && b.state == filling {
@@ -155,7 +153,7 @@ func (r *ring) next(now bool) *block {
 	return b
 }
 
-// drained says whether nothing waits to be read.
+// drained reports whether no block is left to read.
 func (r *ring) drained() bool {
 	s := r.blocks[r.out].state
 	return s == empty || s == held
@@ -174,7 +172,7 @@ func (b *block) Read(dst []pcap.Packet) int {
 	return n
 }
 
-// Err returns what is wrong with the rest of the block.
+// Err returns why the rest of the block is malformed, or nil.
 func (b *block) Err() error {
 	if b.reason == "" {
 		return nil
@@ -182,8 +180,8 @@ func (b *block) Err() error {
 	return &device.CorruptError{Offset: b.used, Reason: b.reason}
 }
 
-// Release gives the block back, and spoils its packets: whoever kept one beyond
-// it finds other bytes there, as in a ring that the kernel fills again.
+// Release returns the block and overwrites its packets, so that a test notices if they are used
+// afterwards, as when the kernel fills the block again.
 func (b *block) Release() {
 	for _, p := range b.packets {
 		for i := range p.Data {

@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// maxAnswer is the most bytes of an answer that a client reads.
+// maxAnswer is the largest answer in bytes that a client reads.
 const maxAnswer = 64 << 20
 
-// A Client asks a capd.
+// A Client sends requests to a running capd.
 type Client struct {
 	path string
 	http http.Client
 }
 
-// NewClient returns a client of the capd that listens on the socket.
+// NewClient returns a client of the capd that listens on the socket path.
 func NewClient(path string) *Client {
 	c := &Client{path: path}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -34,14 +34,14 @@ func NewClient(path string) *Client {
 	return c
 }
 
-// Path returns the socket.
+// Path returns the path of the socket.
 func (c *Client) Path() string { return c.path }
 
-// Close ends the connection.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Status asks capd for its status. A looker is a name that the caller chooses:
-// capd remembers when that name asked last. It may be empty.
+// Status returns capd's status. looker is a name that the caller chooses, or empty: capd remembers
+// when a request with that name came last.
 func (c *Client) Status(ctx context.Context, looker string) (*Status, error) {
 	query := ""
 	if looker != "" {
@@ -54,8 +54,8 @@ func (c *Client) Status(ctx context.Context, looker string) (*Status, error) {
 	return s, nil
 }
 
-// Rotate ends the current files of an interface, or of all for the empty name,
-// and returns their paths once they are finished.
+// Rotate ends the current files of an interface, or of all interfaces for the empty name. It
+// returns their paths once they are finished.
 func (c *Client) Rotate(ctx context.Context, iface string) ([]string, error) {
 	return c.order(ctx, "rotate", RotateOrder{iface})
 }
@@ -66,13 +66,13 @@ func (c *Client) Reload(ctx context.Context) error {
 	return err
 }
 
-// Hold keeps files from being deleted by limits, and returns those that it
-// found.
+// Hold protects files from being deleted by limits. It returns the files that the selection
+// matches.
 func (c *Client) Hold(ctx context.Context, s Selection) ([]string, error) {
 	return c.order(ctx, "hold", s)
 }
 
-// Release undoes Hold.
+// Release ends the protection of files by Hold.
 func (c *Client) Release(ctx context.Context, s Selection) ([]string, error) {
 	return c.order(ctx, "release", s)
 }
@@ -98,7 +98,7 @@ func (c *Client) ask(ctx context.Context, method, verb string, in, out any) erro
 	resp, err := c.http.Do(req)
 	if err != nil {
 		var inner *url.Error
-		if errors.As(err, &inner) { // the URL is of no use to a reader
+		if errors.As(err, &inner) { // leave out the URL, which means nothing to users
 			err = inner.Err
 		}
 		return &UnreachableError{c.path, err}
@@ -118,7 +118,7 @@ func (c *Client) ask(ctx context.Context, method, verb string, in, out any) erro
 	return nil
 }
 
-// An UnreachableError is returned when no capd answers.
+// An UnreachableError is returned if no capd answers.
 type UnreachableError struct {
 	Path string
 	Err  error

@@ -14,13 +14,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A fake is a backend that remembers what it was told.
+// A fake is a backend that records its calls.
 type fake struct {
 	mu     sync.Mutex
 	status Status
-	told   []any
-	wait   chan struct{} // rotate ends when it is closed; nil: at once
-	ended  chan error    // what a rotation that waited ended with
+	calls  []any
+	wait   chan struct{} // rotate waits until it is closed; nil: does not wait
+	ended  chan error    // the result of a rotation that waited
 }
 
 func (f *fake) Report() Status {
@@ -31,14 +31,14 @@ func (f *fake) Report() Status {
 	return s
 }
 
-func (f *fake) tell(what any) {
+func (f *fake) record(what any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.told = append(f.told, what)
+	f.calls = append(f.calls, what)
 }
 
 func (f *fake) RotateFiles(ctx context.Context, iface string) ([]string, error) {
-	f.tell(RotateOrder{iface})
+	f.record(RotateOrder{iface})
 	if f.wait != nil {
 		select {
 		case <-f.wait:
@@ -55,17 +55,16 @@ func (f *fake) RotateFiles(ctx context.Context, iface string) ([]string, error) 
 func (f *fake) Reload(context.Context) error { return errors.New("capd.toml:3: no") }
 
 func (f *fake) Hold(_ context.Context, s Selection) ([]string, error) {
-	f.tell(s)
+	f.record(s)
 	return s.Files, nil
 }
 
 func (f *fake) Release(_ context.Context, s Selection) ([]string, error) {
-	f.tell(s)
+	f.record(s)
 	return nil, nil
 }
 
-// start serves the backend on a socket until the test's end, and returns its
-// path.
+// start serves the backend on a socket until the end of the test. It returns the socket's path.
 func start(t *testing.T, f *fake) string {
 	t.Helper()
 	path := filepath.Join(socketDir(t), "capd.sock")

@@ -11,7 +11,7 @@ import (
 	"capd/internal/text"
 )
 
-// ErrNotFound is returned when no capd is found.
+// ErrNotFound is returned if no running capd is found.
 var ErrNotFound = hint.New("no running capd is found",
 	"start one with capd run, or name its socket with --socket PATH (control.socket in capd.toml)",
 	"one that another user started by hand is found in this way only: its log says where its socket is")
@@ -30,16 +30,17 @@ func (e *AmbiguousError) Hints() []string {
 	return all
 }
 
-// A Finder asks the capd that runs here. When that one has gone it looks for another, with the next question.
+// A Finder sends requests to the running capd. If it has ended, the next request looks for another
+// one.
 type Finder struct {
-	Socket     string        // of the capd to ask; empty: find the one that runs here
-	Configured func() string // returns a socket to try besides, or ""; may be nil
+	Socket     string        // socket of the capd; empty: find the running one
+	Configured func() string // returns a further socket to try, or ""; may be nil
 
 	mu    sync.Mutex
-	found *Client // nil: it is to be found
+	found *Client // nil: not found yet
 }
 
-// Client returns the client of the capd that answered last, or finds one.
+// Client returns the client of the capd that answered last, or looks for one.
 func (f *Finder) Client() (*Client, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -72,7 +73,7 @@ func (f *Finder) path() (string, error) {
 	return "", &AmbiguousError{all}
 }
 
-// Close ends the connection.
+// Close closes idle connections.
 func (f *Finder) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,7 +83,7 @@ func (f *Finder) Close() {
 	}
 }
 
-// Ask calls do with a client. If no capd answers, the next call looks for another.
+// Ask calls do with a client. If no capd answers, the next call looks for another one.
 func (f *Finder) Ask(do func(*Client) error) error {
 	c, err := f.Client()
 	if err != nil {
@@ -100,7 +101,7 @@ func (f *Finder) Ask(do func(*Client) error) error {
 	return err
 }
 
-// Status is Client.Status.
+// Status calls Client.Status.
 func (f *Finder) Status(ctx context.Context, looker string) (status *Status, err error) {
 	err = f.Ask(func(c *Client) error {
 		status, err = c.Status(ctx, looker)
@@ -109,7 +110,7 @@ func (f *Finder) Status(ctx context.Context, looker string) (status *Status, err
 	return status, err
 }
 
-// Rotate is Client.Rotate.
+// Rotate calls Client.Rotate.
 func (f *Finder) Rotate(ctx context.Context, iface string) (files []string, err error) {
 	err = f.Ask(func(c *Client) error {
 		files, err = c.Rotate(ctx, iface)
@@ -118,7 +119,7 @@ func (f *Finder) Rotate(ctx context.Context, iface string) (files []string, err 
 	return files, err
 }
 
-// Hold is Client.Hold.
+// Hold calls Client.Hold.
 func (f *Finder) Hold(ctx context.Context, which Selection) (files []string, err error) {
 	err = f.Ask(func(c *Client) error {
 		files, err = c.Hold(ctx, which)

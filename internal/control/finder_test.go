@@ -12,7 +12,8 @@ import (
 	"capd/internal/hint"
 )
 
-// TestFinder: it asks the capd that runs, another one when that has gone, and says so where none or several run.
+// TestFinder: a Finder uses the running capd, finds another one after that has ended, and reports
+// if none or several run.
 func TestFinder(t *testing.T) {
 	dir := socketDir(t)
 	t.Setenv("RUNTIME_DIRECTORY", "")

@@ -16,43 +16,44 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"capd/internal/hint"
+
+	"golang.org/x/sys/unix"
 )
 
-// Auto is the socket's path that leaves it to capd: see Listen.
+// Auto is a socket path that lets capd choose the path: see Listen.
 const Auto = "auto"
 
-// ErrInUse is returned for a socket on which another program listens.
+// ErrInUse is returned if another program listens on the socket.
 var ErrInUse = hint.New("another capd listens there", `two capds need two sockets: control.socket in capd.toml; "auto" finds a free one`)
 
-// maxAuto is how many capds find a socket by themselves in one directory.
+// maxAuto is how many capds can choose a socket in one directory.
 const maxAuto = 64
 
-// A Listener is a socket that no other capd can take while it is open.
+// A Listener is a socket that no other capd can use while it is open.
 type Listener struct {
 	*net.UnixListener
 	path string
 	lock *os.File
 }
 
-// Path returns where the socket is.
+// Path returns the path of the socket.
 func (l *Listener) Path() string { return l.path }
 
-// Close removes the socket and gives its name back. The lock's file stays: to
-// remove it would race with the next one to take it.
+// Close removes the socket and releases its lock. The lock file stays: removing it would race with
+// the next capd that locks it.
 func (l *Listener) Close() error {
 	err := l.UnixListener.Close()
 	return errors.Join(err, l.lock.Close())
 }
 
-// Listen makes a socket for its owner and a group, a name or number; empty is
-// the process's own. What a dead capd left at the path is replaced; of a living
-// one the error wraps ErrInUse.
+// Listen creates a socket for its owner and a group, given by name or number; an empty group is
+// that of the process. It replaces a socket that a crashed capd left. If a running capd listens on
+// it, the error wraps ErrInUse.
 //
-// With Auto the socket is capd.sock in the service manager's directory for us,
-// or in the user's; where a capd has it already, capd-2.sock and so on.
+// With Auto, the socket is capd.sock in the directory that the service manager made for the
+// service, or else in the user's directory. If another capd uses that name, the socket is
+// capd-2.sock and so on.
 func Listen(path, group string) (*Listener, error) {
 	if path != Auto {
 		return listen(path, group)
@@ -76,18 +77,18 @@ func autoName(n int) string {
 	return fmt.Sprintf("capd-%d.sock", n)
 }
 
-// directories returns where sockets are looked for: the service's, and the one
-// of capds that this user runs by hand.
+// directories returns where to look for sockets: the directory of the service, and that of capds
+// that this user has started.
 func directories() []string {
 	run := "/var/run"
 	if runtime.GOOS == "linux" {
 		run = "/run"
 	}
-	return []string{filepath.Join(run, "capd"), handDirectory(run)}
+	return []string{filepath.Join(run, "capd"), userDirectory(run)}
 }
 
-// handDirectory is not the service's: service managers remove that one.
-func handDirectory(run string) string {
+// userDirectory differs from the service's directory, which service managers remove.
+func userDirectory(run string) string {
 	if os.Geteuid() != 0 {
 		if run = os.Getenv("XDG_RUNTIME_DIR"); run == "" {
 			run = os.TempDir()
@@ -96,16 +97,16 @@ func handDirectory(run string) string {
 	return filepath.Join(run, "capd-"+strconv.Itoa(os.Geteuid()))
 }
 
-// ownDirectory returns the directory for this process's socket, and makes it if
-// nobody has. In a place where everybody writes it must be our own.
+// ownDirectory returns the directory for this process's socket, and creates it if necessary. Where
+// every user may create files, the directory must belong to this user.
 func ownDirectory() (string, error) {
 	if given, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); given != "" {
-		return given, nil // by systemd
+		return given, nil // created by systemd
 	}
 	dir := directories()[1]
 	mode := fs.FileMode(0o700)
 	if os.Geteuid() == 0 {
-		mode = 0o755 // the socket's own mode decides which users may connect
+		mode = 0o755 // the mode of the socket decides which users may connect
 	}
 	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
@@ -113,7 +114,7 @@ func ownDirectory() (string, error) {
 	return dir, ours(dir)
 }
 
-// ours returns an error if somebody else could have put a socket there.
+// ours returns an error if another user could have created a socket in dir.
 func ours(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
@@ -151,12 +152,12 @@ func listen(path, group string) (*Listener, error) {
 	return &Listener{UnixListener: l, path: path, lock: lock}, nil
 }
 
-// bind makes the socket, in the place of one on which nobody listens. The
-// caller holds the lock.
+// bind creates the socket. It replaces an existing one on which no process listens. The caller
+// holds the lock.
 func bind(path string, gid int) (*net.UnixListener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != fs.ModeSocket {
-			return nil, errors.New("there is something that is no socket")
+			return nil, errors.New("the path exists and is not a socket")
 		}
 		if alive(path) {
 			return nil, ErrInUse
@@ -165,8 +166,8 @@ func bind(path string, gid int) (*net.UnixListener, error) {
 			return nil, err
 		}
 	}
-	// Others may connect at no moment. This is at the start, before anything else
-	// makes files.
+	// The umask keeps other users from connecting before the mode is set. It applies to the whole
+	// process, which creates no other files at this point of the start.
 	mask := syscall.Umask(0o117)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	syscall.Umask(mask)
@@ -182,17 +183,17 @@ func bind(path string, gid int) (*net.UnixListener, error) {
 	return l, nil
 }
 
-// alive reports whether somebody listens on the socket.
+// alive reports whether a process listens on the socket.
 func alive(path string) bool {
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		conn.Close()
 	}
-	// Only a refusal proves that there is nobody.
+	// Only ECONNREFUSED proves that no process listens.
 	return err == nil || !errors.Is(err, unix.ECONNREFUSED)
 }
 
-// groupID returns the number of a group; -1 for the empty name.
+// groupID returns the number of a group, or -1 for the empty name.
 func groupID(group string) (int, error) {
 	if group == "" {
 		return -1, nil
@@ -207,8 +208,7 @@ func groupID(group string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// Find returns the sockets of capds that run here and keep to Auto, and let us
-// see them.
+// Find returns the sockets of running capds that use Auto and that this user may access.
 func Find() []string {
 	var found []string
 	all := directories()

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// socketDir is a directory whose path is short enough for sockets, and that
-// others may enter.
+// socketDir returns a directory whose path is short enough for sockets, and that other users may
+// enter.
 func socketDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "capd")
@@ -31,8 +31,8 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// TestListen: a living capd keeps its socket, a dead one's is replaced, and what
-// is no socket stays.
+// TestListen: the socket of a running capd is kept, that of a crashed one is replaced, and a file
+// that is not a socket is kept.
 func TestListen(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	l, err := Listen(path, strconv.Itoa(os.Getegid()))
@@ -61,7 +61,7 @@ func TestListen(t *testing.T) {
 		t.Fatal("a dead one's: ", err)
 	}
 	_ = l.Close()
-	// Somebody else's, without our lock.
+	// A socket of another program, which does not hold the lock.
 	foreign, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestListen(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path, ""); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := Listen(path, ""); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("a file: %v", err)
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "precious" {
@@ -87,7 +87,7 @@ func TestListen(t *testing.T) {
 	}
 }
 
-// leave leaves a socket behind on which nobody listens.
+// leave creates a socket on which no process listens.
 func leave(t *testing.T, path string) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -98,13 +98,13 @@ func leave(t *testing.T, path string) {
 	_ = l.Close()
 }
 
-// TestListenAuto: several capds of one machine find a socket each, and commands
-// find them.
+// TestListenAuto: several capds on one machine choose different sockets, and Find returns all of
+// them.
 func TestListenAuto(t *testing.T) {
 	dir := socketDir(t)
 	t.Setenv("RUNTIME_DIRECTORY", "")
 	t.Setenv("XDG_RUNTIME_DIR", dir)
-	if os.Geteuid() == 0 { // who has one directory for all its sessions
+	if os.Geteuid() == 0 { // root has one directory for all its sessions
 		t.Setenv("RUNTIME_DIRECTORY", dir+":/another")
 	} else {
 		dir = filepath.Join(dir, "capd-"+strconv.Itoa(os.Geteuid()))
@@ -145,8 +145,7 @@ func TestListenAuto(t *testing.T) {
 
 const asOther = "CAPD_TEST_SOCKET"
 
-// TestOtherUser: who is neither the owner nor in the group can't connect, and
-// who is in the group can.
+// TestOtherUser: only the owner and members of the group can connect.
 func TestOtherUser(t *testing.T) {
 	if path := os.Getenv(asOther); path != "" {
 		if _, err := client(t, path).Status(context.Background(), ""); err != nil {
@@ -176,7 +175,7 @@ func TestOtherUser(t *testing.T) {
 	}
 }
 
-// program is a copy of the test's binary that everybody may run.
+// program returns a copy of the test's binary that every user may run.
 func program(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile(os.Args[0])
@@ -190,7 +189,7 @@ func program(t *testing.T) string {
 	return path
 }
 
-// TestJudge: what monitoring is told.
+// TestJudge checks the result for monitoring systems.
 func TestJudge(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {

@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// Limits of what a client may ask of capd.
+// Limits on requests.
 const (
 	maxBody        = 1 << 20
 	maxHeader      = 16 << 10
 	maxConnections = 1024
 	maxLookers     = 64
-	silence        = 5 * time.Second // that a client may need for its request's head
+	silence        = 5 * time.Second // longest time that a client may need for the head of a request
 	patience       = 30 * time.Second
 )
 
-// A Backend is what the socket shows and commands. Its methods may be called
-// from any goroutine, and end when the context does.
+// A Backend executes the requests that arrive at the socket. Its methods may be called from any
+// goroutine, and return when the context ends.
 type Backend interface {
 	Report() Status
 	RotateFiles(ctx context.Context, iface string) ([]string, error)
@@ -32,7 +32,7 @@ type Backend interface {
 	Release(ctx context.Context, s Selection) ([]string, error)
 }
 
-// A RefusedError is the answer to an order that makes no sense.
+// A RefusedError is the answer to an invalid request.
 type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return e.Reason }
@@ -44,13 +44,13 @@ func Refused(format string, args ...any) error { return &RefusedError{fmt.Sprint
 type Server struct {
 	http    *http.Server
 	backend Backend
-	crowd   crowd
+	limit   connLimit
 
 	mu      sync.Mutex
 	lookers map[string]time.Time
 }
 
-// NewServer makes a server. The metrics' handler may be nil.
+// NewServer makes a server. metrics may be nil.
 func NewServer(b Backend, metrics http.Handler) *Server {
 	s := &Server{backend: b, lookers: make(map[string]time.Time)}
 	mux := http.NewServeMux()
@@ -65,11 +65,11 @@ func NewServer(b Backend, metrics http.Handler) *Server {
 		mux.Handle("GET /metrics", metrics)
 	}
 	s.http = newHTTP(mux)
-	s.http.ConnState = s.crowd.note
+	s.http.ConnState = s.limit.track
 	return s
 }
 
-// newHTTP returns a server that a bad client can cost little.
+// newHTTP returns a server with limits on what a client can use.
 func newHTTP(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -82,16 +82,15 @@ func newHTTP(h http.Handler) *http.Server {
 	}
 }
 
-// Serve answers requests until the context ends. Requests that are being answered
-// then have a second more.
+// Serve answers requests until the context ends. Requests in progress may take one second longer.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error { return serve(ctx, s.http, l) }
 
 // ServeMetrics answers GET /metrics, and nothing else, until the context ends.
 func ServeMetrics(ctx context.Context, l net.Listener, metrics http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
-	h, c := newHTTP(mux), new(crowd)
-	h.ConnState = c.note
+	h, c := newHTTP(mux), new(connLimit)
+	h.ConnState = c.track
 	return serve(ctx, h, l)
 }
 
@@ -114,8 +113,8 @@ func serve(ctx context.Context, h *http.Server, l net.Listener) error {
 	return nil
 }
 
-// status answers with the backend's report. If the request names a looker, the
-// answer says when that looker asked before.
+// status answers with the backend's report. If the request names a looker, the answer includes the
+// time of that looker's previous request.
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	report := s.backend.Report()
 	if name := r.URL.Query().Get("looker"); name != "" {
@@ -124,8 +123,8 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, &report)
 }
 
-// look returns when the looker was there before, and remembers it. Where there
-// are too many, the one that has been away longest is forgotten.
+// look returns the time of the looker's previous request, and stores the new one. If there are too
+// many lookers, the one with the oldest request is forgotten.
 func (s *Server) look(name string, now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +142,7 @@ func (s *Server) look(name string, now time.Time) time.Time {
 	return before
 }
 
-// order returns a handler that reads T from the body, if there is one.
+// order returns a handler that calls do with the request's body, decoded as JSON.
 func order[T any](do func(context.Context, T) ([]string, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var in T
@@ -164,7 +163,7 @@ func order[T any](do func(context.Context, T) ([]string, error)) http.HandlerFun
 	}
 }
 
-// refuse answers a body that is none.
+// refuse answers a request with an invalid body.
 func refuse(w http.ResponseWriter, err error) {
 	code := http.StatusBadRequest
 	if errors.As(err, new(*http.MaxBytesError)) {
@@ -181,7 +180,7 @@ func fail(w http.ResponseWriter, err error) {
 	answer(w, code, failure{err.Error()})
 }
 
-// A failure is the answer to what can't be done.
+// A failure is the answer to a failed request.
 type failure struct {
 	Error string `json:"error"`
 }
@@ -189,5 +188,5 @@ type failure struct {
 func answer(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
+	_ = json.NewEncoder(w).Encode(v) // errors mean that the client has gone
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestOrders: what a client says is what the backend is told.
+// TestOrders: requests reach the backend with their arguments.
 func TestOrders(t *testing.T) {
 	f := &fake{status: Status{Software: "capd test", Interfaces: []Interface{{Name: "e\xff0", State: Recording}}}}
 	c := client(t, start(t, f))
@@ -41,13 +41,13 @@ func TestOrders(t *testing.T) {
 		t.Error(err)
 	}
 	want := []any{RotateOrder{"eth0"}, RotateOrder{"nope"}, hold, Selection{All: true, Interface: "eth0"}}
-	if got := fmt.Sprint(f.told); got != fmt.Sprint(want) {
-		t.Errorf("told %s", got)
+	if got := fmt.Sprint(f.calls); got != fmt.Sprint(want) {
+		t.Errorf("called %s", got)
 	}
 }
 
-// TestLooked: each looker is told when it looked before, and too many are
-// forgotten, the oldest first.
+// TestLooked: each looker gets the time of its previous request. When there are too many lookers,
+// the oldest is forgotten.
 func TestLooked(t *testing.T) {
 	s := NewServer(&fake{}, nil)
 	now := time.Now()
@@ -68,14 +68,14 @@ func TestLooked(t *testing.T) {
 	}
 }
 
-// post sends a body of a length that it need not have, and returns the answer.
+// post sends a body, which may be shorter or longer than length, and returns the answer.
 func post(t *testing.T, conn net.Conn, path string, length int64, body io.Reader) *http.Response {
 	t.Helper()
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: capd\r\nContent-Length: %d\r\n\r\n", path, length)
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		_, _ = io.Copy(conn, body) // the server may have had enough
+		_, _ = io.Copy(conn, body) // fails if the server stops reading
 	}()
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
@@ -88,7 +88,7 @@ func post(t *testing.T, conn net.Conn, path string, length int64, body io.Reader
 	return resp
 }
 
-// spaces is a reader without an end.
+// spaces is an endless reader.
 type spaces struct{ read int64 }
 
 func (s *spaces) Read(p []byte) (int, error) {
@@ -99,7 +99,8 @@ func (s *spaces) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestLargeBody: of 1 GiB a small part is read, and the client is told why.
+// TestLargeBody: the server reads only a small part of a body or head of 1 GiB, and answers with
+// the reason.
 func TestLargeBody(t *testing.T) {
 	path := start(t, &fake{})
 	const gib = 1 << 30
@@ -123,15 +124,15 @@ func TestLargeBody(t *testing.T) {
 	}
 }
 
-// largeHead sends a head without an end, and returns the answer: there is one,
-// and then the connection is at its end.
+// largeHead sends an endless head. It returns the answer, after which the server must have closed
+// the connection.
 func largeHead(t *testing.T, conn net.Conn, head io.Reader) *http.Response {
 	t.Helper()
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
 		fmt.Fprintf(conn, "GET /v1/status HTTP/1.1\r\nHost: capd\r\nX: ")
-		_, _ = io.Copy(conn, head) // the server has had enough before
+		_, _ = io.Copy(conn, head) // fails when the server stops reading
 	}()
 	r := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(r, nil)
@@ -143,11 +144,11 @@ func largeHead(t *testing.T, conn net.Conn, head io.Reader) *http.Response {
 	if _, err := r.ReadByte(); err == nil {
 		t.Error("the server says more")
 	}
-	<-sent // it ends only because the server has hung up
+	<-sent // ends only because the server closed the connection
 	return resp
 }
 
-// TestBadRequests: what makes no sense is refused, and changes nothing.
+// TestBadRequests: invalid requests are refused and change nothing.
 func TestBadRequests(t *testing.T) {
 	f := &fake{}
 	path := start(t, f)
@@ -169,8 +170,8 @@ func TestBadRequests(t *testing.T) {
 			t.Errorf("%s %s: %s, want %d", c.path, c.body, resp.Status, c.code)
 		}
 	}
-	if len(f.told) > 0 {
-		t.Errorf("told %v", f.told)
+	if len(f.calls) > 0 {
+		t.Errorf("called %v", f.calls)
 	}
 	conn := dial(t, path)
 	fmt.Fprint(conn, "\x16\x03\x01 this is not HTTP\r\n\r\n")
@@ -179,7 +180,7 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestDisconnect: a client that goes away ends its order.
+// TestDisconnect: the request of a client that disconnects is cancelled.
 func TestDisconnect(t *testing.T) {
 	f := &fake{wait: make(chan struct{}), ended: make(chan error, 1)}
 	path := start(t, f)
@@ -193,7 +194,7 @@ func TestDisconnect(t *testing.T) {
 	await(t, "order", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return len(f.told) == 1
+		return len(f.calls) == 1
 	})
 	cancel()
 	if err := <-ordered; !errors.Is(err, context.Canceled) {
@@ -202,7 +203,7 @@ func TestDisconnect(t *testing.T) {
 	if err := <-f.ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the order ended with %v", err)
 	}
-	// And one in the middle of a body.
+	// A client may also disconnect in the middle of a body.
 	conn := dial(t, path)
 	fmt.Fprint(conn, "POST /v1/hold HTTP/1.1\r\nHost: capd\r\nContent-Length: 100\r\n\r\n{\"files\"")
 	conn.Close()
@@ -211,8 +212,8 @@ func TestDisconnect(t *testing.T) {
 	}
 }
 
-// TestSilence: clients that say nothing, more than there may be, keep nobody
-// out; the one that was silent for longest goes first.
+// TestSilence: idle clients, even more than are allowed, do not keep others out. The client that
+// has been idle for longest is disconnected.
 func TestSilence(t *testing.T) {
 	path := start(t, &fake{})
 	c := client(t, path)
@@ -230,8 +231,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestCrowd: a thousand clients at once are all answered.
-func TestCrowd(t *testing.T) {
+// TestManyClients: a thousand clients are served at the same time.
+func TestManyClients(t *testing.T) {
 	path := start(t, &fake{})
 	var asking sync.WaitGroup
 	failed := make(chan error, 1000)
@@ -247,8 +248,8 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// askUntilAnswered asks again where the server took us for silent: on a busy
-// machine a test can be slower than that.
+// askUntilAnswered repeats a request if the connection was closed as idle, which can happen on a
+// busy machine.
 func askUntilAnswered(path string) (err error) {
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		c := NewClient(path)

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A Level is how good or bad a status is, as monitoring counts it.
+// A Level is the severity of a status, for monitoring systems.
 type Level int
 
-// Levels; the numbers are exit codes that monitoring knows.
+// Levels. The numbers are the exit codes of monitoring plugins.
 const (
 	OK       Level = 0 // everything is recorded
 	Warning  Level = 1 // frames were lost or capd did not run since the last look, frames may not reach capd, an interface is waited for, or limits yield to a step
@@ -19,8 +19,8 @@ func (l Level) String() string {
 	return [...]string{"OK", "WARNING", "CRITICAL"}[l]
 }
 
-// Judge returns the level of a status, and a phrase for each thing that is
-// wrong. Losses count from Looked on.
+// Judge returns the level of a status, and one phrase for each problem. It considers losses since
+// Looked.
 func (s *Status) Judge() (level Level, wrong []string) {
 	note := func(l Level, format string, args ...any) {
 		level = max(level, l)
@@ -64,7 +64,7 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		}
 	}
 	if running == 0 {
-		note(Warning, "no interface is there to record")
+		note(Warning, "no interface to record")
 	}
 	return level, wrong
 }

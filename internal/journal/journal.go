@@ -1,6 +1,5 @@
-// Package journal logs to systemd's journal: with priorities, without times,
-// which the journal has itself, and with the interface as a field of its own,
-// so that journalctl finds it by INTERFACE=eth0.
+// Package journal logs to systemd's journal: with priorities, without times, which the journal adds
+// itself, and with the interface as a separate field, which journalctl finds by INTERFACE=eth0.
 package journal
 
 import (
@@ -17,14 +16,14 @@ import (
 	"time"
 )
 
-// socket is where the journal takes entries (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+// socket is where the journal receives entries (systemd.io/JOURNAL_NATIVE_PROTOCOL).
 const socket = "/run/systemd/journal/socket"
 
-// patience is how long a busy journal may hold up the writer of an entry.
+// patience is how long a busy journal may delay the writer of an entry.
 const patience = 100 * time.Millisecond
 
-// Takes reports whether what is written to the file goes to the journal, by the
-// environment's JOURNAL_STREAM (systemd.exec(5)).
+// Takes reports whether the journal receives what is written to the file, according to
+// JOURNAL_STREAM in the environment (systemd.exec(5)).
 func Takes(f *os.File) bool {
 	info, err := f.Stat()
 	if err != nil {
@@ -34,25 +33,25 @@ func Takes(f *os.File) bool {
 	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino)
 }
 
-// A Handler writes records to the journal.
+// A Handler is a slog.Handler that writes to the journal.
 type Handler struct {
 	level  slog.Leveler
 	iface  string
-	text   slog.Handler // of what comes after the message, into out's buffer
+	text   slog.Handler // formats the attributes into out's buffer
 	out    *output
-	nested bool // within a group: attributes are not the record's own
+	nested bool // inside a group: attributes do not belong to the record itself
 }
 
-// output is what handlers share that come from one.
+// output is shared by all handlers that were derived from one handler.
 type output struct {
 	mu   sync.Mutex
 	line bytes.Buffer
-	conn net.Conn  // nil: there is no such socket
-	back io.Writer // goes to the journal too, which takes lines with priorities there
+	conn net.Conn  // nil: the socket does not exist
+	back io.Writer // another way to the journal, which accepts lines with priorities
 }
 
-// NewHandler makes a Handler of records from the level on. What the journal's
-// socket does not take goes to back, whose lines it must get.
+// NewHandler makes a Handler for records of at least the level. Entries that the journal's socket
+// does not accept are written to back, which must lead to the journal.
 func NewHandler(back io.Writer, level slog.Leveler) *Handler {
 	conn, err := net.Dial("unixgram", socket)
 	if err != nil {
@@ -68,7 +67,7 @@ func newHandler(conn net.Conn, back io.Writer, level slog.Leveler) *Handler {
 	})}
 }
 
-// attributesOnly leaves out what is elsewhere in an entry.
+// attributesOnly removes the attributes that an entry has in other places.
 func attributesOnly(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
 		return slog.Attr{}
@@ -76,10 +75,10 @@ func attributesOnly(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Enabled is for slog.
+// Enabled implements slog.Handler.
 func (h *Handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
-// WithAttrs is for slog.
+// WithAttrs implements slog.Handler.
 func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *h
 	with.text = h.text.WithAttrs(attrs)
@@ -89,7 +88,7 @@ func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &with
 }
 
-// WithGroup is for slog.
+// WithGroup implements slog.Handler.
 func (h *Handler) WithGroup(name string) slog.Handler {
 	with := *h
 	with.text = h.text.WithGroup(name)
@@ -103,7 +102,7 @@ func (h *Handler) note(a slog.Attr) {
 	}
 }
 
-// Handle writes the record.
+// Handle implements slog.Handler.
 func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	own := *h
 	r.Attrs(func(a slog.Attr) bool {
@@ -138,7 +137,7 @@ func (o *output) write(priority int, iface, message string) error {
 	return err
 }
 
-// priority is syslog's (sd-daemon(3)).
+// priority converts a level to a syslog priority (sd-daemon(3)).
 func priority(l slog.Level) int {
 	switch {
 	case l >= slog.LevelError:

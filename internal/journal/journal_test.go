@@ -52,7 +52,7 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// TestLines: without the socket the journal gets lines with priorities.
+// TestLines: without the socket, the journal receives lines with priorities.
 func TestLines(t *testing.T) {
 	var back bytes.Buffer
 	say(newHandler(nil, &back, slog.LevelInfo))
@@ -62,7 +62,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestTakes: the environment names another stream after a redirection.
+// TestTakes: after a redirection, JOURNAL_STREAM names another stream than the file's.
 func TestTakes(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {

@@ -1,9 +1,7 @@
-// Package linkwatch reports that network interfaces have changed, as soon as the
-// system says so.
+// Package linkwatch reports changes of network interfaces as soon as the system reports them.
 //
-// It does not report what has changed. The system may drop messages when there are
-// many, so the caller reads the list of interfaces after each report: that list is
-// always complete.
+// It does not report what has changed. The system may drop messages when there are many, so the
+// caller should list the interfaces after each report: the list is always complete.
 package linkwatch
 
 import (
@@ -13,19 +11,19 @@ import (
 	"syscall"
 )
 
-// A Watcher listens to the system in a goroutine of its own, until Close.
+// A Watcher receives the system's messages in a goroutine, until Close.
 type Watcher struct {
-	// Changed has a value when an interface appeared, went away, up or down, was
-	// renamed, moved to or from another network namespace, or has another
-	// address, MTU or flag. Changes that come before the value is taken are one
-	// with it. It is closed when the system sends no more messages.
+	// Changed receives a value when an interface was created, removed, renamed, set up or down,
+	// moved to or from another network namespace, or has another address, MTU or flag. Further
+	// changes before the value is received add no second value. The channel is closed when the
+	// system sends no more messages.
 	Changed <-chan struct{}
 
 	socket *os.File
 	done   chan struct{}
 }
 
-// New begins to listen in the network namespace of the calling thread.
+// New starts watching the network namespace of the calling thread.
 func New() (*Watcher, error) {
 	fd, err := open()
 	if err != nil {
@@ -37,16 +35,16 @@ func New() (*Watcher, error) {
 	return w, nil
 }
 
-// Close ends the Watcher and returns when its goroutine has ended.
+// Close ends the Watcher. It returns when the goroutine has ended.
 func (w *Watcher) Close() error {
 	err := w.socket.Close()
 	<-w.done
 	return err
 }
 
-// room is for the messages of one read. A message of a link with many queues or
-// virtual functions is some kilobytes; what does not fit is cut, and enough is
-// left to see what it was.
+// room is the size of a read buffer. The message of a link with many queues or virtual functions
+// has several kilobytes. Longer messages are truncated, which leaves enough to recognize their
+// type.
 const room = 64 << 10
 
 func (w *Watcher) listen(changed chan<- struct{}) {
@@ -55,7 +53,7 @@ func (w *Watcher) listen(changed chan<- struct{}) {
 	buf := make([]byte, room)
 	for {
 		n, err := w.socket.Read(buf)
-		// More messages came than the socket holds: some of them are lost.
+		// The socket's buffer overflowed, so that messages were lost.
 		lost := errors.Is(err, syscall.ENOBUFS)
 		if err != nil && !lost {
 			return
@@ -63,7 +61,7 @@ func (w *Watcher) listen(changed chan<- struct{}) {
 		if lost || concerns(buf[:n]) {
 			select {
 			case changed <- struct{}{}:
-			default: // there is one that was not taken
+			default: // the previous value was not received yet
 			}
 		}
 	}

@@ -2,8 +2,8 @@ package linkwatch
 
 import "encoding/binary"
 
-// The header of a netlink message, netlink(7): a length of 32 bits and a type of
-// 16, then what is of no use here.
+// The header of a netlink message (netlink(7)) begins with a length of 32 bits and a type of 16
+// bits. The other fields are not used.
 const (
 	netlinkHeader = 16
 	netlinkAlign  = 4
@@ -11,8 +11,8 @@ const (
 	rtmDelLink    = 17 // RTM_DELLINK
 )
 
-// netlinkConcerns reports whether one of the messages is of a link. What makes
-// no sense might hide one.
+// netlinkConcerns reports whether the messages include one about a link. It returns true for
+// malformed messages too, because they might hide one.
 func netlinkConcerns(buf []byte) bool {
 	for len(buf) > 0 {
 		if len(buf) < netlinkHeader {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// message makes one of the length and type.
+// message returns a message of that length and type.
 func message(length uint32, kind uint16) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, length)
 	b = binary.NativeEndian.AppendUint16(b, kind)

@@ -23,8 +23,8 @@ func open() (int, error) {
 	return fd, nil
 }
 
-// concerns reports whether a read has news of interfaces or their addresses.
-// One that can't be understood might have.
+// concerns reports whether the message is about interfaces or their addresses. It returns true for
+// malformed messages too.
 func concerns(buf []byte) bool {
 	messages, err := route.ParseRIB(route.RIBTypeRoute, buf)
 	if err != nil || len(messages) == 0 {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestAddress: the routing socket tells of another address of lo0.
+// TestAddress: a new address of lo0 is reported.
 func TestAddress(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to give lo0 an address")
@@ -37,7 +37,7 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// TestCloseEnds: Close ends the goroutine that listens.
+// TestCloseEnds: Close ends the goroutine.
 func TestCloseEnds(t *testing.T) {
 	w, err := New()
 	if err != nil {

@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// open opens a socket of rtnetlink(7) that hears of links. What the kernel sends
-// when a link moves to another namespace are a deletion here and a new link
-// there.
+// open opens an rtnetlink(7) socket that receives messages about links. When a link moves to
+// another namespace, the kernel sends a deletion in the old one and a new link in the new one.
 func open() (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {

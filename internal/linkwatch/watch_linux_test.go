@@ -33,7 +33,7 @@ func watch(t *testing.T) *Watcher {
 	return w
 }
 
-// quiet takes the news that have come.
+// quiet receives pending values until no more arrive.
 func (w *Watcher) quiet(t *testing.T) {
 	t.Helper()
 	for {
@@ -42,13 +42,13 @@ func (w *Watcher) quiet(t *testing.T) {
 			if !ok {
 				t.Fatal("it has ended")
 			}
-		case <-time.After(300 * time.Millisecond): // later ones would only make the test pass
+		case <-time.After(300 * time.Millisecond): // a later value could only make the test pass wrongly
 			return
 		}
 	}
 }
 
-// TestChanges: each kind of change is told.
+// TestChanges: each kind of change is reported.
 func TestChanges(t *testing.T) {
 	w := watch(t)
 	for _, c := range []struct {
@@ -69,16 +69,17 @@ func TestChanges(t *testing.T) {
 		select {
 		case <-w.Changed:
 		case <-time.After(30 * time.Second):
-			t.Errorf("not told that an interface %s", c.what)
+			t.Errorf("not reported that an interface %s", c.what)
 		}
 	}
 }
 
-// TestOverrun: more news than the socket holds end nothing, and are one.
+// TestOverrun: more messages than the socket holds do not end the Watcher, and result in one
+// report.
 func TestOverrun(t *testing.T) {
 	w := watch(t)
 	testnet.Veth(t, "v0", "v1", 1500)
-	for i := range 3000 { // unread: Changed holds one
+	for i := range 3000 { // Changed is not received from, and holds one value
 		testnet.SetMTU(t, "v1", uint32(1000+i%400))
 	}
 	w.quiet(t)

@@ -11,8 +11,8 @@ import (
 // A Term is a word and what it means.
 type Term struct{ Word, Meaning string }
 
-// Command is capd(8): the commands below root, with their help, and what no
-// command's help says.
+// Command returns the man page capd(8): the commands below root with their help, and sections that
+// no command's help has.
 func Command(root *cobra.Command, exits, files []Term) string {
 	p := newPage(root.Name(), "8", lower(root.Short))
 	all := commands(root)
@@ -41,7 +41,7 @@ func Command(root *cobra.Command, exits, files []Term) string {
 	return p.String()
 }
 
-// commands are those for people, in the order of the help.
+// commands returns the public commands, in the order of the help.
 func commands(c *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, sub := range c.Commands() {
@@ -69,7 +69,7 @@ func (p *page) command(c *cobra.Command) {
 	}
 }
 
-// arguments is the command line behind the command's own name.
+// arguments returns the usage line after the command's name.
 func arguments(c *cobra.Command) string {
 	_, args, _ := strings.Cut(c.Use, " ")
 	if args == "" {

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Config is capd.toml(5), made from the example: its comments are the
-// descriptions, its values the defaults.
+// Config returns the man page capd.toml(5), made from the example configuration: its comments
+// become the descriptions, its values the defaults.
 func Config(example string) string {
 	p := newPage("capd.toml", "5", "what capd records, and how")
 	intro, rest, _ := strings.Cut(example, "\n\n")
-	_, intro, _ = strings.Cut(uncomment(intro), "\n\n") // the title is the page's name
+	_, intro, _ = strings.Cut(uncomment(intro), "\n\n") // the page's name replaces the title
 	p.section("Description")
 	p.prose(intro)
 	p.section("Keys")
@@ -22,11 +22,11 @@ func Config(example string) string {
 	return p.String()
 }
 
-// example is a setting that stands in a comment.
+// example matches a setting inside a comment.
 var example = regexp.MustCompile(`^[a-z_]+ = `)
 
-// entry is what stands between two empty lines of the example: a heading, or a
-// comment and the keys or the table that it is about.
+// entry converts a part of the example between empty lines: a heading, or a comment and the keys or
+// the table that it describes.
 func (p *page) entry(part string) {
 	var comment, tags []string
 	for line := range strings.Lines(part) {
@@ -57,7 +57,7 @@ func (p *page) entry(part string) {
 	}
 }
 
-// remark is a comment about no key, with examples at its end.
+// remark converts a comment that describes no key and may end with examples.
 func (p *page) remark(text string) {
 	var words, code []string
 	for line := range strings.Lines(text) {
@@ -73,7 +73,7 @@ func (p *page) remark(text string) {
 	}
 }
 
-// uncomment takes the # off each line.
+// uncomment removes the # from each line.
 func uncomment(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, l := range lines {

@@ -2,10 +2,10 @@ package manual
 
 import "strings"
 
-// Ledger is capd-ledger(5), made from its document in markdown.
+// Ledger returns the man page capd-ledger(5), made from a document in markdown.
 func Ledger(markdown string) string {
 	p := newPage("capd-ledger", "5", "what capd recorded and lost, and why")
-	_, body, _ := strings.Cut(markdown, "\n") // the title is the page's name
+	_, body, _ := strings.Cut(markdown, "\n") // the page's name replaces the title
 	p.section("Description")
 	for block := range strings.SplitSeq(body, "\n\n") {
 		p.markdown(strings.Trim(block, "\n"))
@@ -15,7 +15,7 @@ func Ledger(markdown string) string {
 	return p.String()
 }
 
-// markdown writes one block: what stands between two empty lines.
+// markdown converts one block of markdown: text between empty lines.
 func (p *page) markdown(block string) {
 	switch {
 	case block == "":
@@ -36,11 +36,11 @@ func (p *page) markdown(block string) {
 	}
 }
 
-// table makes definitions of a table with two columns.
+// table converts a table with two columns to definitions.
 func (p *page) table(block string) {
 	for i, row := range strings.Split(block, "\n") {
 		cells := strings.SplitN(strings.Trim(row, "| "), "|", 2)
-		if i < 2 || len(cells) < 2 { // heading and rule
+		if i < 2 || len(cells) < 2 { // header and separator line
 			continue
 		}
 		p.item([]string{strings.ReplaceAll(strings.TrimSpace(cells[0]), "`", "")}, cells[1])

@@ -1,5 +1,5 @@
-// Package manual makes capd's man pages from what is there already: the
-// commands' help, the example configuration and the ledger's document.
+// Package manual makes capd's man pages from existing texts: the help of the commands, the example
+// configuration and the document about the ledger.
 package manual
 
 import (
@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// A page is a man page that is being written, in the man(7) language.
+// A page is a man page under construction, in the man(7) language.
 type page struct {
 	b     strings.Builder
-	fresh bool // right after a heading, where formatters want no paragraph begun
+	fresh bool // right after a heading, where .PP is not allowed
 }
 
-// newPage begins the page name(section). There is no date: it would change
-// where the text does not.
+// newPage begins the page name(section). It has no date, which would change even when the text does
+// not.
 func newPage(name, section, about string) *page {
 	p := &page{}
 	p.macro("TH", strings.ToUpper(name), section, "", "capd", "capd manual")
@@ -29,7 +29,7 @@ func (p *page) String() string { return p.b.String() }
 func (p *page) section(title string)    { p.macro("SH", strings.ToUpper(title)); p.fresh = true }
 func (p *page) subsection(title string) { p.macro("SS", title); p.fresh = true }
 
-// macro writes a request with its arguments, quoted.
+// macro writes a macro call with quoted arguments.
 func (p *page) macro(name string, args ...string) {
 	p.b.WriteString("." + name)
 	for _, a := range args {
@@ -38,8 +38,8 @@ func (p *page) macro(name string, args ...string) {
 	p.b.WriteByte('\n')
 }
 
-// text writes words to be filled. A line for each of the source's keeps what
-// changes in the page as small as what changed there.
+// text writes text to be filled. It keeps the line breaks of the source, so that a change of the
+// source changes as few lines of the page.
 func (p *page) text(s string) {
 	for line := range strings.Lines(strings.TrimSpace(s)) {
 		p.b.WriteString(shield(inline(strings.TrimSpace(line))) + "\n")
@@ -51,7 +51,7 @@ func (p *page) paragraph(s string) {
 	p.text(s)
 }
 
-// begin begins a paragraph, unless a heading has.
+// begin begins a paragraph, except after a heading.
 func (p *page) begin() {
 	if !p.fresh {
 		p.b.WriteString(".PP\n")
@@ -59,7 +59,7 @@ func (p *page) begin() {
 	p.fresh = false
 }
 
-// prose writes paragraphs that empty lines part; indented ones are code.
+// prose writes paragraphs, which are separated by empty lines. Indented ones are code.
 func (p *page) prose(s string) {
 	for part := range strings.SplitSeq(strings.Trim(s, "\n"), "\n\n") {
 		if strings.HasPrefix(part, "  ") {
@@ -70,7 +70,7 @@ func (p *page) prose(s string) {
 	}
 }
 
-// item writes a definition: one tag, or several that share it.
+// item writes a definition with one tag, or several.
 func (p *page) item(tags []string, text string) {
 	p.fresh = false
 	for i, tag := range tags {
@@ -92,7 +92,7 @@ func (p *page) bullet(text string) {
 	p.text(text)
 }
 
-// code writes lines as they are, indented.
+// code writes indented lines without filling.
 func (p *page) code(s string) {
 	p.begin()
 	p.b.WriteString(".RS 4\n.nf\n")
@@ -102,7 +102,7 @@ func (p *page) code(s string) {
 	p.b.WriteString(".fi\n.RE\n")
 }
 
-// unindent takes away what all lines are indented by.
+// unindent removes the indentation that all lines have in common.
 func unindent(s string) string {
 	lines := strings.Split(strings.Trim(s, "\n"), "\n")
 	least := len(s)
@@ -117,13 +117,12 @@ func unindent(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// escape keeps text from being taken for a request. Hyphens stay what a shell
-// takes when they are copied.
+// escape escapes special characters. Hyphens are written such that they can be copied to a shell.
 func escape(s string) string {
 	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`).Replace(s)
 }
 
-// shield protects the start of a line, where requests begin.
+// shield escapes a line that begins with a control character.
 func shield(s string) string {
 	if strings.HasPrefix(s, ".") {
 		return `\&` + s
@@ -131,10 +130,10 @@ func shield(s string) string {
 	return s
 }
 
-// marks are what markdown has inside of a line: code, strong, a link.
+// marks matches inline markdown: code, strong text and links.
 var marks = regexp.MustCompile("`[^`]+`|\\*\\*[^*]+\\*\\*|\\[[^]]+\\]\\([^)]+\\)")
 
-// inline translates these.
+// inline converts inline markdown.
 func inline(s string) string {
 	var b strings.Builder
 	for {

@@ -13,9 +13,9 @@ import (
 
 const root = "../.."
 
-var update = flag.Bool("update", false, "write the table of metrics anew")
+var update = flag.Bool("update", false, "update the table of metrics")
 
-// readTree reads a file of the source tree, or skips where there is none.
+// readTree reads a file of the source tree. It skips the test if there is no source tree.
 func readTree(t *testing.T, name string) string {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
@@ -28,13 +28,13 @@ func readTree(t *testing.T, name string) string {
 	return string(b)
 }
 
-// A known metric is one that a scrape shows.
+// A known is a metric in a scrape.
 type known struct {
 	kind, help string
 	labels     []string
 }
 
-// scraped are all metrics of a scrape by name, those of Go and the process too.
+// scraped returns all metrics of a scrape by name, including those of Go and the process.
 func scraped(t *testing.T) map[string]known {
 	t.Helper()
 	gathered, err := registry(report).Gather()
@@ -52,7 +52,7 @@ func scraped(t *testing.T) map[string]known {
 	return all
 }
 
-// table is that of the document, as it should be.
+// table returns the table that the document should contain.
 func table(all map[string]known) string {
 	var rows []string
 	for name, k := range all {
@@ -64,8 +64,8 @@ func table(all map[string]known) string {
 	return "| metric | type | labels | meaning |\n|---|---|---|---|\n" + strings.Join(rows, "")
 }
 
-// TestDocument: the document's table has every metric of a scrape with its type,
-// labels and meaning, and no other.
+// TestDocument: the document's table lists every metric of a scrape with its type, labels and
+// meaning, and no others.
 func TestDocument(t *testing.T) {
 	const name = "docs/metrics.md"
 	text := readTree(t, name)
@@ -85,10 +85,10 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// notMetrics are names that look like one: fields and values.
+// notMetrics are other words that look like metric names.
 var notMetrics = []string{"capd_dropped", "capd_test"}
 
-// TestDocumentsNameMetrics: no document names a metric that does not exist.
+// TestDocumentsNameMetrics: documents name only existing metrics.
 func TestDocumentsNameMetrics(t *testing.T) {
 	readTree(t, "README.md")
 	documents, err := filepath.Glob(root + "/*.md")
@@ -105,7 +105,7 @@ func TestDocumentsNameMetrics(t *testing.T) {
 		}
 		for _, s := range regexp.MustCompile(`\bcapd_[a-z][a-z_]*`).FindAllString(string(b), -1) {
 			if _, ok := there[s]; !ok && !slices.Contains(notMetrics, s) {
-				t.Errorf("%s: %s is no metric", name, s)
+				t.Errorf("%s: %s is not a metric", name, s)
 			}
 			names = append(names, s)
 		}

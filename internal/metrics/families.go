@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// families are all metrics; docs/metrics.md lists them.
+// families are all metrics. docs/metrics.md lists them.
 type families struct {
 	build, start                                 *prometheus.Desc
 	received, packets, pending, bytes            *prometheus.Desc
@@ -42,20 +42,20 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		truncated: iface("truncated_packets_total", "Frames that were cut."),
 		oversized: iface("oversized_packets_total", "Frames that were cut though the snaplen did not ask for it."),
 		freezes:   iface("ring_freezes_total", "Times that the kernel's ring was full."),
-		waits:     iface("pool_waits_total", "Times that the ring had to hold frames because the disk was behind."),
+		waits:     iface("pool_waits_total", "Times that frames stayed in the ring because the disk was too slow."),
 		files:     iface("files_total", "Files finished."),
 		fileBytes: iface("file_bytes_total", "Bytes of finished files."),
-		failures:  iface("file_failures_total", "Files that could not be finished in order."),
+		failures:  iface("file_failures_total", "Files that could not be finished."),
 
 		state:    iface("interface_state", "1 for the state that the interface is in, 0 for the others.", "state"),
 		since:    iface("interface_state_since_timestamp_seconds", "When the state began, in seconds since 1970."),
 		lastLoss: iface("last_loss_timestamp_seconds", "When frames were last lost, or not kept whole, in seconds since 1970; 0: never since the start."),
 		xdp:      iface("interface_xdp_attached", "1 while an XDP program sees the interface's frames before capd, else 0."),
 		ring:     iface("ring_fill_ratio", "How full the fullest ring of the kernel is, 0 to 1."),
-		ringHigh: iface("ring_fill_high_ratio", "The most of ring_fill_ratio since the start, looked at once a second."),
+		ringHigh: iface("ring_fill_high_ratio", "Highest ring_fill_ratio since the start, sampled once a second."),
 		ringSize: iface("ring_size_bytes", "Memory of the kernel's rings."),
 		pool:     iface("pool_fill_ratio", "How full the fullest pool of memory is, 0 to 1."),
-		poolHigh: iface("pool_fill_high_ratio", "The most of pool_fill_ratio since the start."),
+		poolHigh: iface("pool_fill_high_ratio", "Highest pool_fill_ratio since the start."),
 		poolSize: iface("pool_size_bytes", "Memory of the pools."),
 		writes:   iface("disk_write_duration_seconds", "How long writes to the disk took."),
 		syncs:    iface("disk_sync_duration_seconds", "How long syncs of files and directories took."),
@@ -64,7 +64,7 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		keptBytes: iface("kept_bytes", "Bytes on disk of all files of the interface."),
 		keptHeld:  iface("held_files", "Files that limits may not delete."),
 		oldest:    iface("oldest_file_timestamp_seconds", "Begin of the oldest file, in seconds since 1970; 0: there is none."),
-		keptRate:  iface("kept_bytes_per_second", "How fast the interface fills the disk, of late."),
+		keptRate:  iface("kept_bytes_per_second", "How fast the interface has recently filled the disk."),
 		reach:     iface("retention_reach_seconds", "How far back the files will reach at that rate; absent without a limit.", "limit"),
 
 		dirFiles:     dir("directory_files", "Finished files in the directory."),
@@ -72,8 +72,8 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		dirHeld:      dir("directory_held_files", "Files in the directory that limits may not delete."),
 		dirFree:      dir("filesystem_free_bytes", "Bytes that are free on the directory's file system."),
 		dirAll:       dir("filesystem_size_bytes", "Bytes of the directory's file system."),
-		floor:        dir("retention_floor_reached", "1 while limits want files gone that keep_bytes, keep_age or keep_count keeps, else 0."),
-		yielding:     dir("retention_yielding_files", "Files that limits want gone, but keep_until keeps until a step has succeeded for them."),
+		floor:        dir("retention_floor_reached", "1 while keep_bytes, keep_age or keep_count protects files that other limits would delete, else 0."),
+		yielding:     dir("retention_yielding_files", "Files that limits would delete, but keep_until protects until a step has succeeded."),
 		deleted:      dir("deleted_files_total", "Files that limits deleted."),
 		deletedBytes: dir("deleted_bytes_total", "Bytes of the files that limits deleted."),
 	}
@@ -144,7 +144,7 @@ func (f *families) directory(out sink, d *control.Directory) {
 	}
 }
 
-// one is how Prometheus spells what is so.
+// one returns 1 for true and 0 for false.
 func one(so bool) float64 {
 	if so {
 		return 1

@@ -1,5 +1,5 @@
-// Package metrics shows a Status as Prometheus metrics. Nothing is counted
-// here: the status is asked for when somebody scrapes.
+// Package metrics exports a Status as Prometheus metrics. It keeps no counters: each scrape reads
+// the status.
 package metrics
 
 import (
@@ -17,12 +17,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// atOnce is how many scrapes are answered at a time.
+// atOnce is how many scrapes are answered at the same time.
 const atOnce = 4
 
 // Handler answers scrapes.
 func Handler(report func() control.Status) http.Handler {
-	// To compress costs the recording machine more than a few kilobytes cost the way.
+	// Compressing a few kilobytes would use more of the recording machine than sending them does.
 	return promhttp.HandlerFor(registry(report), promhttp.HandlerOpts{MaxRequestsInFlight: atOnce, DisableCompression: true})
 }
 
@@ -32,14 +32,14 @@ func registry(report func() control.Status) *prometheus.Registry {
 	return r
 }
 
-// A Collector makes metrics of a status.
+// A Collector converts a status to metrics.
 type Collector struct {
 	report func() control.Status
 	all    []*prometheus.Desc
 	family families
 }
 
-// New returns a collector that asks for the status at each scrape.
+// New returns a collector that calls report at each scrape.
 func New(report func() control.Status) *Collector {
 	c := &Collector{report: report}
 	c.family = newFamilies(func(name, help string, labels ...string) *prometheus.Desc {
@@ -50,14 +50,14 @@ func New(report func() control.Status) *Collector {
 	return c
 }
 
-// Describe tells which metrics there are.
+// Describe sends the descriptions of all metrics.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.all {
 		ch <- d
 	}
 }
 
-// Collect makes the metrics.
+// Collect sends the metrics.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	s := c.report()
 	f := &c.family
@@ -74,7 +74,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// A sink takes metrics.
+// A sink sends metrics.
 type sink struct{ ch chan<- prometheus.Metric }
 
 func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
@@ -93,8 +93,8 @@ func (s sink) histogram(d *prometheus.Desc, l *control.Latency, labels ...string
 	s.ch <- prometheus.MustNewConstHistogram(d, l.Count, l.Sum, buckets, spelled(labels)...)
 }
 
-// spelled returns labels that Prometheus takes: names of interfaces and
-// directories may be any bytes.
+// spelled returns valid label values: the names of interfaces and directories may contain any
+// bytes, Prometheus requires UTF-8.
 func spelled(labels []string) []string {
 	for i, l := range labels {
 		if !utf8.ValidString(l) {
@@ -104,7 +104,7 @@ func spelled(labels []string) []string {
 	return labels
 }
 
-// seconds is how Prometheus spells a time; 0 is never.
+// seconds returns a time in Prometheus's format; 0 means never.
 func seconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// report is a status with a value for everything.
+// report returns a status in which every field has a value.
 func report() control.Status {
 	return control.Status{
 		Software: "capd 1.2.3", Start: time.Unix(1000, 0), Time: time.Unix(2000, 0),
@@ -24,7 +24,7 @@ func report() control.Status {
 	}
 }
 
-// TestLint: names, units and help texts are as Prometheus wants them.
+// TestLint: names, units and help texts follow the conventions of Prometheus.
 func TestLint(t *testing.T) {
 	problems, err := testutil.CollectAndLint(New(report))
 	if err != nil || len(problems) > 0 {
@@ -32,7 +32,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestCounts: outcomes are apart, and add up to what was received.
+// TestCounts: the outcomes are separate, and add up to the received frames.
 func TestCounts(t *testing.T) {
 	registry, err := gather()
 	if err != nil {
@@ -47,7 +47,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// gather returns all values by the metric's name; a histogram's is its sum.
+// gather returns all values by metric name. The value of a histogram is its sum.
 func gather() (map[string][]float64, error) {
 	r := prometheus.NewPedanticRegistry()
 	if err := r.Register(New(report)); err != nil {

@@ -1,6 +1,6 @@
-// Package notify tells a service manager how capd fares, by the protocol of
-// sd_notify(3). It holds one connection from the start on: after it has locked
-// itself up the process may not be able to make another.
+// Package notify reports the state of the service to a service manager, by the protocol of
+// sd_notify(3). It opens one connection at the start, because the sandboxed process may not be able
+// to open another one later.
 package notify
 
 import (
@@ -14,18 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a busy manager may hold up the sender of a message.
+// patience is how long a busy manager may delay the sender of a message.
 const patience = time.Second
 
-// A Manager receives the state of the service. A nil Manager stands for none: its
-// methods do nothing.
+// A Manager sends messages to the service manager. The methods of a nil Manager do nothing.
 type Manager struct {
 	conn     *net.UnixConn
 	watchdog time.Duration
 }
 
-// Open connects to the manager that the environment names (NOTIFY_SOCKET,
-// WATCHDOG_USEC, WATCHDOG_PID); it returns nil where it names none.
+// Open connects to the manager that the environment names (NOTIFY_SOCKET, WATCHDOG_USEC,
+// WATCHDOG_PID). It returns nil if there is none.
 func Open() (*Manager, error) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
@@ -38,10 +37,10 @@ func Open() (*Manager, error) {
 	return &Manager{conn: conn, watchdog: watchdog()}, nil
 }
 
-// watchdog returns what the environment promises the manager; 0 is nothing.
+// watchdog returns the watchdog timeout from the environment; 0 means none.
 func watchdog() time.Duration {
 	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
-		return 0 // meant for the process that started this one
+		return 0 // meant for the parent process
 	}
 	n, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
 	if err != nil || n < 0 || n > int64(time.Duration(1<<63-1)/time.Microsecond) {
@@ -50,8 +49,8 @@ func watchdog() time.Duration {
 	return time.Duration(n) * time.Microsecond
 }
 
-// Watchdog returns the time within which the manager must hear Alive, again and
-// again, lest it restart the service; 0 where it does not listen for that.
+// Watchdog returns the longest time between two calls of Alive, after which the manager restarts
+// the service; 0 means that the manager does not expect calls.
 func (m *Manager) Watchdog() time.Duration {
 	if m == nil {
 		return 0
@@ -59,8 +58,8 @@ func (m *Manager) Watchdog() time.Duration {
 	return m.watchdog
 }
 
-// send sends lines in one message. A manager that does not take it hears the
-// next one; it acts by itself on what it misses.
+// send sends lines in one message. Errors are ignored: the manager reacts by itself if messages are
+// missing.
 func (m *Manager) send(lines ...string) {
 	if m != nil {
 		_ = m.conn.SetWriteDeadline(time.Now().Add(patience))
@@ -68,25 +67,25 @@ func (m *Manager) send(lines ...string) {
 	}
 }
 
-// Ready tells that the service does what it is for.
+// Ready reports that the service has started.
 func (m *Manager) Ready() { m.send("READY=1") }
 
-// Status tells people how it goes, on one line.
+// Status reports a text for users, on one line.
 func (m *Manager) Status(text string) { m.send("STATUS=" + strings.ReplaceAll(text, "\n", " ")) }
 
-// Alive tells that work goes on.
+// Alive reports that the service is working.
 func (m *Manager) Alive() { m.send("WATCHDOG=1") }
 
-// Stopping tells that the service ends.
+// Stopping reports that the service is shutting down.
 func (m *Manager) Stopping() { m.send("STOPPING=1") }
 
-// Extend asks for that much more time for the start or stop that goes on now.
+// Extend requests more time for the present start or stop.
 func (m *Manager) Extend(d time.Duration) {
 	m.send("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(d.Microseconds(), 10))
 }
 
-// Reload tells that the service reads its settings anew, while f does it. The
-// manager takes no other end of it than READY=1: a failure goes to the status.
+// Reload calls f, and reports before that the service reloads and afterwards that it is ready. The
+// protocol has no message for a failed reload: the status text reports it.
 func (m *Manager) Reload(f func() error) error {
 	m.send("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonic().Microseconds(), 10))
 	err := f()
@@ -98,7 +97,7 @@ func (m *Manager) Reload(f func() error) error {
 	return err
 }
 
-// monotonic is the clock by which the manager tells this reload from another.
+// monotonic returns CLOCK_MONOTONIC, by which the manager distinguishes reloads.
 func monotonic() time.Duration {
 	var t unix.Timespec
 	if err := unix.ClockGettime(clockMonotonic, &t); err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// manager listens as systemd does.
+// manager listens like systemd. The returned function returns the next message.
 func manager(t *testing.T) (*Manager, func() string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -37,7 +37,7 @@ func manager(t *testing.T) (*Manager, func() string) {
 }
 
 func TestMessages(t *testing.T) {
-	m, heard := manager(t)
+	m, received := manager(t)
 	for _, c := range []struct {
 		say  func()
 		want string
@@ -49,35 +49,35 @@ func TestMessages(t *testing.T) {
 		{func() { m.Extend(3 * time.Second) }, "EXTEND_TIMEOUT_USEC=3000000"},
 	} {
 		c.say()
-		if got := heard(); got != c.want {
-			t.Errorf("heard %q, want %q", got, c.want)
+		if got := received(); got != c.want {
+			t.Errorf("received %q, want %q", got, c.want)
 		}
 	}
 }
 
-// TestReload: the manager hears when it began, by its own clock, and that it
-// ended, whatever came of it.
+// TestReload: the manager receives the time of the start by the monotonic clock, and the end,
+// whether it succeeded or failed.
 func TestReload(t *testing.T) {
-	m, heard := manager(t)
+	m, received := manager(t)
 	before := monotonic()
 	if err := m.Reload(func() error { return nil }); err != nil {
 		t.Error(err)
 	}
-	began, ok := strings.CutPrefix(heard(), "RELOADING=1\nMONOTONIC_USEC=")
+	began, ok := strings.CutPrefix(received(), "RELOADING=1\nMONOTONIC_USEC=")
 	n, err := strconv.ParseInt(began, 10, 64)
 	if at := time.Duration(n) * time.Microsecond; !ok || err != nil || at < before.Truncate(time.Microsecond) || at > monotonic() {
 		t.Errorf("began %q, %v", began, err)
 	}
-	if got := heard(); got != "READY=1" {
-		t.Errorf("heard %q", got)
+	if got := received(); got != "READY=1" {
+		t.Errorf("received %q", got)
 	}
 	bad := errors.New("capd.toml:1: bad\ncapd.toml:2: worse")
 	if err := m.Reload(func() error { return bad }); err != bad {
 		t.Error(err)
 	}
-	_ = heard()
-	if got := heard(); got != "READY=1\nSTATUS=Not reloaded: capd.toml:1: bad; capd.toml:2: worse" {
-		t.Errorf("heard %q", got)
+	_ = received()
+	if got := received(); got != "READY=1\nSTATUS=Not reloaded: capd.toml:1: bad; capd.toml:2: worse" {
+		t.Errorf("received %q", got)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
-// TestNobodyListens: what is not run by a manager tells none.
+// TestNobodyListens: without a manager in the environment, nothing is sent.
 func TestNobodyListens(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	m, err := Open()

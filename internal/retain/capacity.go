@@ -1,11 +1,12 @@
 package retain
 
 import (
-	"capd/store"
 	"time"
+
+	"capd/store"
 )
 
-// ByDisk is what ends a Reach where no limit does: the disk is full.
+// ByDisk is the Limit of a Reach that only a full disk ends.
 const ByDisk Limit = "disk"
 
 // Files returns the capture files in a directory.
@@ -19,13 +20,12 @@ func Files(dir string) ([]File, error) {
 
 // A Rotation says when files end.
 type Rotation struct {
-	Size     int64         // bytes; 0 is never
-	Interval time.Duration // 0 is never
+	Size     int64         // bytes; 0: never
+	Interval time.Duration // 0: never
 }
 
-// Reach returns how far back the files of a directory will reach if so many
-// bytes a second come into it, and what ends that. Used is how much of the disk
-// its files have already.
+// Reach returns how far back the files of a directory will reach if rate bytes per second are
+// recorded, and which limit ends that. used is the size of the directory's files.
 func Reach(rate float64, limits Limits, rotation Rotation, used int64, space store.Space) (time.Duration, Limit) {
 	p := pace{bytes: rate}
 	if rotation.Size > 0 {

@@ -1,11 +1,12 @@
 package retain
 
 import (
-	"capd/store"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"capd/store"
 )
 
 func TestReach(t *testing.T) {
@@ -30,7 +31,7 @@ func TestReach(t *testing.T) {
 			t.Errorf("%s: %v by %s", name, got, limit)
 		}
 	}
-	// Intervals make files too, however little comes.
+	// With an interval, files are produced even at a low rate.
 	if got, limit := Reach(1, Limits{Count: 5}, rotation, 0, space); got != 5*time.Minute || limit != ByCount {
 		t.Errorf("quiet: %v by %s", got, limit)
 	}

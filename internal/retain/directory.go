@@ -1,7 +1,6 @@
 package retain
 
 import (
-	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -10,13 +9,15 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"capd/store"
 )
 
 var errHeld = errors.New("held")
 
-// filesOf returns the files of a directory as a plan sees them: one that is
-// finished and one that is not are two, as limits delete only the one. Steps, if
-// not nil, returns a finished file's Pending and KeepUntil.
+// filesOf returns the files of a directory for a plan. A name with both a finished and an
+// unfinished file results in two files, because limits delete only the finished one. steps, if not
+// nil, returns a finished file's Pending and KeepUntil.
 func filesOf(d *store.Directory, steps func(*store.File) (pending, keepUntil string)) []File {
 	all := make([]File, 0, d.Len())
 	for f := range d.All() {
@@ -34,12 +35,12 @@ func filesOf(d *store.Directory, steps func(*store.File) (pending, keepUntil str
 	return all
 }
 
-// unlink deletes a finished file and its compressed likes, and returns how many
-// bytes that freed.
+// unlink deletes a finished file in all its forms, compressed or not. It returns how many bytes
+// that freed.
 func (k *Keeper) unlink(ctx context.Context, name store.Name) (freed int64, err error) {
 	path := filepath.Join(k.dir.Path(), name.String())
 	if k.dir.IsHeld(name) {
-		return 0, errHeld // or it can't be known: then it stays too
+		return 0, errHeld // held, or unknown whether it is: keep the file
 	}
 	missing, states := 0, store.WithData()
 	for _, state := range states {
@@ -58,8 +59,8 @@ func (k *Keeper) unlink(ctx context.Context, name store.Name) (freed int64, err 
 	return freed, nil
 }
 
-// remove deletes a regular file. A large one goes out of sight first and then
-// step by step: to free many blocks at once would stall the writer's disk.
+// remove deletes a regular file. A large file is first renamed and then truncated step by step:
+// freeing many blocks at once would stall the disk for the writer.
 func (k *Keeper) remove(ctx context.Context, path string) (freed int64, err error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -68,7 +69,7 @@ func (k *Keeper) remove(ctx context.Context, path string) (freed int64, err erro
 	if !info.Mode().IsRegular() {
 		return 0, &fs.PathError{Op: "remove", Path: path, Err: errors.New("not a regular file")}
 	}
-	// What has another name must not be cut short under it.
+	// A file with several hard links must not be truncated.
 	if info.Size() <= k.opt.Step || links(info) != 1 {
 		return info.Size(), os.Remove(path)
 	}
@@ -78,8 +79,8 @@ func (k *Keeper) remove(ctx context.Context, path string) (freed int64, err erro
 	return info.Size(), k.shrink(ctx, path+store.Deleting.Ext())
 }
 
-// shrink cuts a file that is out of sight step by step, and removes it. What a
-// context interrupts goes on after the next start.
+// shrink truncates a renamed file step by step, and removes it. If the context ends before that,
+// the next start continues.
 func (k *Keeper) shrink(ctx context.Context, path string) error {
 	h, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -106,7 +107,7 @@ func (k *Keeper) shrink(ctx context.Context, path string) error {
 	return os.Remove(path)
 }
 
-// links returns how many names a file has.
+// links returns the number of hard links of a file.
 func links(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Nlink)
@@ -114,7 +115,7 @@ func links(info fs.FileInfo) uint64 {
 	return 0
 }
 
-// finishDeletions goes on with what an earlier run was about to delete.
+// finishDeletions continues deletions that an earlier run has begun.
 func (k *Keeper) finishDeletions(ctx context.Context) {
 	for _, name := range k.interrupted() {
 		for _, state := range store.WithData() {
@@ -138,7 +139,7 @@ func (k *Keeper) finishDeletions(ctx context.Context) {
 	}
 }
 
-// interrupted returns the files whose deletion has begun and not ended.
+// interrupted returns the files whose deletion was begun and not finished.
 func (k *Keeper) interrupted() (names []store.Name) {
 	for f := range k.dir.All() {
 		if f.Is(store.Deleting) && !k.left(f.Name) {

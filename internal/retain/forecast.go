@@ -1,26 +1,27 @@
 package retain
 
 import (
-	"capd/store"
 	"maps"
 	"slices"
 	"time"
+
+	"capd/store"
 )
 
-// A Forecast says how far back the files of an interface will reach.
+// A Forecast predicts how far back the files of an interface will reach.
 type Forecast struct {
 	Interface string
 	Oldest    time.Time     // begin of the oldest file
-	Rate      float64       // bytes on disk a second, of late
-	Reach     time.Duration // at that rate, when the limits are reached; 0: no limit, or no rate yet
-	Limit     Limit         // that is reached first; empty without one
+	Rate      float64       // bytes per second, measured over the recent files
+	Reach     time.Duration // at that rate; 0: no limit, or no rate yet
+	Limit     Limit         // the limit that is reached first; empty if there is none
 }
 
-// lately is how much time the rate is taken of, at least, if there is as much.
+// lately is the shortest time over which the rate is measured, if there are files for as long.
 const lately = time.Hour
 
-// Predict returns a forecast for each interface, in order of their names. What
-// floors and held files keep beyond the limits is not looked at.
+// Predict returns a forecast for each interface, sorted by name. It does not consider what floors
+// and held files keep beyond the limits.
 func Predict(now time.Time, files []File, policy Policy, space store.Space) []Forecast {
 	rows := make(map[string][]*queued)
 	var used int64
@@ -60,7 +61,7 @@ func (f *Forecast) reach(l Limits, p pace) {
 	}
 }
 
-// take notes a limit's reach if it is the shortest so far.
+// take stores a limit's reach if it is the shortest so far.
 func (f *Forecast) take(room, rate float64, limit Limit) {
 	const most = 100 * 365 * 24 * time.Hour
 	if rate <= 0 {
@@ -75,10 +76,10 @@ func (f *Forecast) take(room, rate float64, limit Limit) {
 	}
 }
 
-// A pace is how fast an interface fills the disk, a second.
+// A pace is how fast an interface fills the disk, per second.
 type pace struct{ bytes, files float64 }
 
-// paceOf measures the newest files of an interface, which are in order.
+// paceOf measures the newest files of an interface, which must be sorted.
 func paceOf(now time.Time, row []*queued) pace {
 	var bytes int64
 	var files int

@@ -1,7 +1,6 @@
 package retain
 
 import (
-	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +9,11 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"capd/store"
 )
 
-// Defaults of an Options' zero values.
+// Defaults for zero values in Options.
 const (
 	DefaultInterval = 5 * time.Second
 	DefaultRetry    = 5 * time.Minute
@@ -20,48 +21,48 @@ const (
 	DefaultPause    = 100 * time.Millisecond
 )
 
-// Options say how to keep a directory. Zero values are defaults.
+// Options are the parameters of a Keeper. Zero values select the defaults.
 type Options struct {
 	Directory *store.Directory
 	Policy    Policy
-	Space     func() (store.Space, error) // of the file system; nil: no limit looks at it
-	Deleted   func(Deletion, error)       // told of each deletion, and of what failed; may be nil
+	Space     func() (store.Space, error) // returns the space on the file system; nil: no limit depends on it
+	Deleted   func(Deletion, error)       // called after each deletion, and after failures; may be nil
 	Log       *slog.Logger                // may be nil
 
-	// Steps returns Pending and KeepUntil of a finished file. The Directory is
-	// locked meanwhile. Nil: no file has to wait for a step.
+	// Steps returns Pending and KeepUntil of a finished file. It is called while the Directory is
+	// locked. nil: no file waits for a step.
 	Steps func(*store.File) (pending, keepUntil string)
 
-	// Yields is called when limits begin to yield to a step, with the time, and
-	// when they yield to it no more, with both times. May be nil.
+	// Yields is called when KeepUntil begins to protect files from limits, with the time, and when
+	// that ends, with both times. It may be nil.
 	Yields func(y Yield, begin, end time.Time)
 
-	Interval time.Duration // between looks at the clock and the file system
-	Retry    time.Duration // after which a file is tried again that could not be deleted
-	Step     int64         // bytes of a large file that go at once
-	Pause    time.Duration // between such steps, in which the disk writes
+	Interval time.Duration // between checks of the clock and the file system
+	Retry    time.Duration // time until the deletion of a file is tried again after a failure
+	Step     int64         // bytes of a large file that are freed at once
+	Pause    time.Duration // between these steps, for the writer's disk operations
 }
 
-// A Keeper keeps a directory within its limits. Files that are being written
-// count with the size that they had at the last look.
+// A Keeper keeps a directory within its limits. Files that are being written count with their size
+// at the last measurement.
 type Keeper struct {
 	opt   Options
 	dir   *store.Directory
 	wake  chan struct{}
 	clock clock
 
-	// Only Run touches these.
-	settled  time.Time                // until then the file system may not tell what was freed
-	planning time.Duration            // that the last plan took
+	// Only Run accesses these fields.
+	settled  time.Time                // until then, the file system may not report freed space yet
+	planning time.Duration            // duration of the last plan
 	failed   map[store.Name]time.Time // files that could not be deleted, and when to try again
 	spaceErr bool
 	yields   map[string]yielding // by step
 
-	mu    sync.Mutex // guards what follows
-	stats Stats      // but for what the directory knows
+	mu    sync.Mutex // guards the fields below
+	stats Stats      // without the fields that the directory provides
 }
 
-// Stats say what a Keeper has and did.
+// Stats describe what a Keeper has and did.
 type Stats struct {
 	Files        int   // finished files
 	Bytes        int64 // of all files
@@ -70,12 +71,12 @@ type Stats struct {
 	DeletedBytes int64
 	Failures     uint64 // deletions that failed, and entries that could not be read
 	Space        store.Space
-	Floor        bool           // limits want files gone that the floor keeps
-	Pending      map[string]int // files by the first step that has not succeeded for them
+	Floor        bool           // the floor protects files that limits would delete
+	Pending      map[string]int // number of files by their first step without success
 	Yields       []Yield
 }
 
-// A yielding is a Yield since a time.
+// A yielding is a Yield and the time of its begin.
 type yielding struct {
 	Yield
 	since time.Time
@@ -104,7 +105,7 @@ func New(opt Options) *Keeper {
 	}
 }
 
-// SetPolicy changes what is kept, from now on.
+// SetPolicy changes the policy from now on.
 func (k *Keeper) SetPolicy(p Policy) {
 	k.mu.Lock()
 	k.opt.Policy = p
@@ -118,7 +119,7 @@ func (k *Keeper) policy() Policy {
 	return k.opt.Policy
 }
 
-// Wake makes Run look now, as when the disk was found full.
+// Wake makes Run check the limits now, for example because the disk is full.
 func (k *Keeper) Wake() {
 	select {
 	case k.wake <- struct{}{}:
@@ -126,8 +127,8 @@ func (k *Keeper) Wake() {
 	}
 }
 
-// Run keeps the limits until the context ends. It looks at the files at each
-// interval, when the directory changes, and when it is woken.
+// Run enforces the limits until the context ends. It checks them at each interval, when the
+// directory changes, and after Wake.
 func (k *Keeper) Run(ctx context.Context) {
 	look := time.NewTicker(k.opt.Interval)
 	defer look.Stop()
@@ -146,14 +147,14 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// look deletes until all limits hold.
+// look deletes files until all limits are met.
 func (k *Keeper) look(ctx context.Context) {
 	for ctx.Err() == nil && !k.pass(ctx) {
 	}
 }
 
-// rest leaves nine tenths of a processor to others: a plan goes through all files,
-// which may be very many, and files may end several times a second.
+// rest waits so that planning uses at most a tenth of one processor: a plan goes through all files,
+// of which there may be very many, and files may end several times per second.
 func (k *Keeper) rest(ctx context.Context) {
 	pause := min(9*k.planning, k.opt.Interval)
 	if pause == 0 {
@@ -167,8 +168,8 @@ func (k *Keeper) rest(ctx context.Context) {
 	}
 }
 
-// pass makes a plan and follows it, and reports whether that was all. A plan is
-// not followed for long: much may change while files go slowly.
+// pass makes a plan and carries it out. It reports whether it deleted everything. It stops after a
+// while, because the plan becomes outdated.
 func (k *Keeper) pass(ctx context.Context) (done bool) {
 	begun := time.Now()
 	done = true
@@ -182,7 +183,7 @@ func (k *Keeper) pass(ctx context.Context) (done bool) {
 	k.noteYields(begun, p.yields)
 	for _, d := range p.plan {
 		if !k.delete(ctx, d) {
-			done = false // another has to go in its place
+			done = false // another file has to be deleted instead
 		}
 		if ctx.Err() != nil || time.Since(begun) > k.opt.Interval {
 			return false
@@ -191,8 +192,8 @@ func (k *Keeper) pass(ctx context.Context) (done bool) {
 	return done
 }
 
-// space asks the file system. Right after files were deleted for its sake it
-// may not know yet, and more would go than has to.
+// space returns the space on the file system. Right after deletions the file system may not report
+// the freed space yet, and too many files would be deleted.
 func (k *Keeper) space(now time.Time) store.Space {
 	const enough = 1 << 62
 	if k.opt.Space == nil {
@@ -219,8 +220,8 @@ func (k *Keeper) space(now time.Time) store.Space {
 	return s
 }
 
-// delete deletes a file, tells, and reports whether it is gone. One that stays
-// is left alone for a while.
+// delete deletes a file, reports that, and returns whether the file is gone. After a failure it
+// does not try that file again for a while.
 func (k *Keeper) delete(ctx context.Context, d Deletion) (gone bool) {
 	size, err := k.unlink(ctx, d.Name)
 	d.Size = size
@@ -232,7 +233,7 @@ func (k *Keeper) delete(ctx context.Context, d Deletion) (gone bool) {
 	}
 	k.note(d.Name, d.Size, err)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true // somebody else did
+		return true // somebody else deleted it
 	}
 	if !errors.Is(err, errHeld) && k.opt.Deleted != nil {
 		if err != nil {
@@ -243,7 +244,7 @@ func (k *Keeper) delete(ctx context.Context, d Deletion) (gone bool) {
 	return err == nil
 }
 
-// note counts what came of a deletion.
+// note counts the result of a deletion.
 func (k *Keeper) note(name store.Name, size int64, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -251,15 +252,14 @@ func (k *Keeper) note(name store.Name, size int64, err error) {
 	case err == nil:
 		k.stats.Deleted++
 		k.stats.DeletedBytes += size
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errHeld): // the directory knows by now
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errHeld): // the directory is up to date already
 	default:
 		k.stats.Failures++
 		k.leave(name)
 	}
 }
 
-// noteYields tells when limits begin to yield to a step, and when they no longer
-// do.
+// noteYields reports Yields that have begun or ended.
 func (k *Keeper) noteYields(now time.Time, yields []Yield) {
 	note := k.opt.Yields
 	if note == nil {
@@ -279,10 +279,10 @@ func (k *Keeper) noteYields(now time.Time, yields []Yield) {
 	}
 }
 
-// leave leaves a file alone for a while.
+// leave excludes a file from deletion for a while.
 func (k *Keeper) leave(name store.Name) { k.failed[name] = time.Now().Add(k.opt.Retry) }
 
-// left reports whether the file is left alone, and forgets when that is over.
+// left reports whether a file is excluded from deletion at present.
 func (k *Keeper) left(name store.Name) bool {
 	until, ok := k.failed[name]
 	if ok && !time.Now().Before(until) {
@@ -292,8 +292,7 @@ func (k *Keeper) left(name store.Name) bool {
 	return ok
 }
 
-// list returns the files as they are known. One that is left alone counts, and
-// stays, as if it were held.
+// list returns the known files. Files that are excluded from deletion count as held.
 func (k *Keeper) list() []File {
 	all := k.Files()
 	if len(k.failed) > 0 {
@@ -326,32 +325,31 @@ func (k *Keeper) Stats() Stats {
 	return s
 }
 
-// Files returns all files as they are known. It may be called from any
-// goroutine.
+// Files returns all known files. It may be called from any goroutine.
 func (k *Keeper) Files() []File { return filesOf(k.dir, k.opt.Steps) }
 
-// Forecast says, by interface, how far back the files will reach at the present
-// rate. It may be called from any goroutine.
+// Forecast predicts for each interface how far back its files will reach at the present rate. It
+// may be called from any goroutine.
 func (k *Keeper) Forecast() []Forecast {
 	return Predict(time.Now(), k.Files(), k.policy(), k.Stats().Space)
 }
 
-// settleTime is how long a clock that jumped ahead has to go on from there
-// until files are as old as it says.
+// settleTime is how long the clock must run on after a jump ahead until the ages of files follow
+// it.
 const settleTime = 24 * time.Hour
 
-// A clock is the system's, but for jumps ahead: one wrong time must not make
+// A clock is the system's clock with protection against jumps ahead: one wrong time must not make
 // all files too old at once.
 type clock struct {
-	mono   time.Time // when the clock was right, with a monotonic reading
-	wall   time.Time // what it said
-	jumped time.Time // when it was found ahead, with a monotonic reading; zero while it is not
+	mono   time.Time // when the clock was last trusted, on the monotonic clock
+	wall   time.Time // the wall clock at that moment
+	jumped time.Time // when a jump ahead was noticed, on the monotonic clock; zero if there is none
 }
 
-// trusted returns the time that files are judged by.
+// trusted returns the time from which the age of files is computed.
 func (c *clock) trusted(now time.Time) time.Time { return c.trustedAt(now, now.Round(0)) }
 
-// trustedAt is given the monotonic and the wall clock apart.
+// trustedAt is trusted with separate monotonic and wall clocks.
 func (c *clock) trustedAt(mono, wall time.Time) time.Time {
 	expected := c.wall.Add(mono.Sub(c.mono))
 	ahead := !c.mono.IsZero() && wall.Sub(expected) >= setBack

@@ -2,8 +2,6 @@ package retain
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +15,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"capd/ledger"
+	"capd/store"
 
 	"go.uber.org/goleak"
 )
@@ -42,14 +43,14 @@ func listNames(t testing.TB, dir string) (all []string) {
 	return all
 }
 
-// told collects what a Keeper tells.
-type told struct {
+// reports collects the deletions that a Keeper reports.
+type reports struct {
 	mu   sync.Mutex
 	all  []Deletion
 	errs []error
 }
 
-func (l *told) add(d Deletion, err error) {
+func (l *reports) add(d Deletion, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
@@ -59,7 +60,7 @@ func (l *told) add(d Deletion, err error) {
 	}
 }
 
-func (l *told) String() string {
+func (l *reports) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return sequences(l.all)
@@ -74,11 +75,11 @@ func newKeeper(t testing.TB, dir string, opt Options) *Keeper {
 	return New(opt)
 }
 
-// keep runs a Keeper while f does things to it; the clocks are the bubble's.
-func keep(t *testing.T, dir string, opt Options, f func(k *Keeper, l *told)) {
+// keep runs a Keeper in a synctest bubble while f acts on it.
+func keep(t *testing.T, dir string, opt Options, f func(k *Keeper, l *reports)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &told{}
+		l := &reports{}
 		opt.Deleted = l.add
 		k := newKeeper(t, dir, opt)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -92,12 +93,12 @@ func keep(t *testing.T, dir string, opt Options, f func(k *Keeper, l *told)) {
 	})
 }
 
-// at is a name of now, as the bubble has it.
+// at returns a name with the bubble's present time.
 func at(iface string, seq int) store.Name { return nameOf(iface, seq, time.Now().UTC()) }
 
 func TestKeeper(t *testing.T) {
 	dir := t.TempDir()
-	keep(t, dir, Options{Policy: directory(Limits{Bytes: 1000})}, func(k *Keeper, l *told) {
+	keep(t, dir, Options{Policy: directory(Limits{Bytes: 1000})}, func(k *Keeper, l *reports) {
 		for i := range 20 {
 			n := at("eth0", i+1)
 			put(t, dir, n.String(), 100)
@@ -115,7 +116,7 @@ func TestKeeper(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 		if len(l.all) != 10 || l.all[9].Name.Sequence != 10 {
-			t.Errorf("told %v", l)
+			t.Errorf("reported %v", l)
 		}
 		if e := l.all[0].Entry(); e.Kind != ledger.KindDeleted || e.Name != l.all[0].Name.String() || e.Limit != "bytes" || e.Size != 100 {
 			t.Errorf("line %+v", e)
@@ -123,8 +124,7 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
-// TestKeeperLeavesAlone: only finished files of capd's own go, whatever the
-// limits say.
+// TestKeeperLeavesAlone: only finished capture files are deleted, whatever the limits are.
 func TestKeeperLeavesAlone(t *testing.T) {
 	dir := t.TempDir()
 	n := func(seq int) string { return nameOf("eth0", seq, noon).String() }
@@ -154,9 +154,9 @@ func TestKeeperLeavesAlone(t *testing.T) {
 	if err := os.Link(filepath.Join(outside, "target"), filepath.Join(dir, n(23))); err != nil {
 		t.Fatal(err)
 	}
-	// After it was listed, a name becomes a link.
+	// A file is replaced by a symbolic link after it was listed.
 	put(t, dir, n(24), 100)
-	keep(t, dir, Options{Policy: directory(Limits{Bytes: 1, Age: 1}), Step: 5}, func(k *Keeper, l *told) {
+	keep(t, dir, Options{Policy: directory(Limits{Bytes: 1, Age: 1}), Step: 5}, func(k *Keeper, l *reports) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if after := listNames(t, dir); !slices.Equal(before, after) {
@@ -165,11 +165,11 @@ func TestKeeperLeavesAlone(t *testing.T) {
 		want := []int64{100, 100, 150, 10, 100}
 		for i, d := range l.all {
 			if d.Size != want[i] {
-				t.Errorf("%v: told %d bytes, want %d", d.Name, d.Size, want[i])
+				t.Errorf("%v: reported %d bytes, want %d", d.Name, d.Size, want[i])
 			}
 		}
 		if len(l.all) != len(want) || len(l.errs) != 0 {
-			t.Errorf("told %v, %v", l, l.errs)
+			t.Errorf("reported %v, %v", l, l.errs)
 		}
 	})
 	if info, err := os.Stat(filepath.Join(outside, "target")); err != nil || info.Size() != 10 {
@@ -177,7 +177,7 @@ func TestKeeperLeavesAlone(t *testing.T) {
 	}
 }
 
-// TestKeeperSlices: a large file goes out of sight at once and then in steps.
+// TestKeeperSlices: a large file is renamed at once and then freed in steps.
 func TestKeeperSlices(t *testing.T) {
 	dir := t.TempDir()
 	name := nameOf("eth0", 1, noon)
@@ -208,19 +208,19 @@ func TestKeeperSlices(t *testing.T) {
 		synctest.Wait()
 	})
 	// The next run goes on.
-	keep(t, dir, opt, func(k *Keeper, l *told) {
+	keep(t, dir, opt, func(k *Keeper, l *reports) {
 		if size() != 100 {
 			t.Errorf("after a restart: %d bytes", size())
 		}
 		time.Sleep(time.Minute)
 		if got := listNames(t, dir); len(got) != 0 || l.String() != "eth01:resumed" {
-			t.Errorf("left: %v; told %v", got, l)
+			t.Errorf("left: %v; reported %v", got, l)
 		}
 	})
 }
 
-// TestKeeperForeignDisk: another process fills the disk. The floor stands, and
-// what was freed is not freed again before the file system tells.
+// TestKeeperForeignDisk: another process fills the disk. The floor is respected, and freed space is
+// not freed again before the file system reports it.
 func TestKeeperForeignDisk(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 50 {
@@ -249,7 +249,7 @@ func TestKeeperForeignDisk(t *testing.T) {
 		}
 	}()
 	files := func() int { return len(listNames(t, dir)) }
-	keep(t, dir, opt, func(k *Keeper, l *told) {
+	keep(t, dir, opt, func(k *Keeper, l *reports) {
 		time.Sleep(time.Hour)
 		if files() != 50 {
 			t.Fatalf("%d files while there was room", files())
@@ -283,14 +283,14 @@ func TestKeeperForeignDisk(t *testing.T) {
 	})
 }
 
-// TestKeeperOthers: what others delete, add and hold is met by the next rescan.
+// TestKeeperOthers: files that other programs delete, add or hold are noticed by the next listing.
 func TestKeeperOthers(t *testing.T) {
 	dir := t.TempDir()
 	n := func(i int) store.Name { return nameOf("eth0", i, noon) }
 	for i := range 10 {
 		put(t, dir, n(i+1).String(), 100)
 	}
-	keep(t, dir, Options{Policy: directory(Limits{Count: 10})}, func(k *Keeper, l *told) {
+	keep(t, dir, Options{Policy: directory(Limits{Count: 10})}, func(k *Keeper, l *reports) {
 		os.Remove(filepath.Join(dir, n(3).String()))
 		put(t, dir, n(1).String()+store.Hold.Ext(), 0) // before a rescan
 		put(t, dir, n(11).String(), 100)
@@ -302,7 +302,7 @@ func TestKeeperOthers(t *testing.T) {
 		}
 		time.Sleep(store.ListEvery + time.Minute)
 		if got := l.String(); got != "eth02:count" || k.Stats().Files != 10 {
-			t.Errorf("told %s; %+v", got, k.Stats())
+			t.Errorf("reported %s; %+v", got, k.Stats())
 		}
 		os.Remove(filepath.Join(dir, n(1).String()+store.Hold.Ext()))
 		put(t, dir, n(14).String(), 100)
@@ -313,8 +313,8 @@ func TestKeeperOthers(t *testing.T) {
 	})
 }
 
-// TestKeeperFailures: a file that can't be deleted does not stop others, and is
-// tried again after the next rescan.
+// TestKeeperFailures: a file that can't be deleted does not prevent the deletion of others, and is
+// tried again later.
 func TestKeeperFailures(t *testing.T) {
 	dir := t.TempDir()
 	n := func(i int) store.Name { return nameOf("eth0", i, noon) }
@@ -324,7 +324,7 @@ func TestKeeperFailures(t *testing.T) {
 	opt := Options{Policy: directory(Limits{Count: 2})}
 	// A directory came in its place.
 	synctest.Test(t, func(t *testing.T) {
-		l := &told{}
+		l := &reports{}
 		opt.Deleted = l.add
 		k := newKeeper(t, dir, opt)
 		os.Remove(filepath.Join(dir, n(1).String()))
@@ -333,7 +333,7 @@ func TestKeeperFailures(t *testing.T) {
 		go k.Run(ctx)
 		synctest.Wait()
 		if got := l.String(); got != "eth02:count eth03:count" || len(l.errs) != 1 || k.Stats().Failures != 1 {
-			t.Errorf("told %s, %v", got, l.errs)
+			t.Errorf("reported %s, %v", got, l.errs)
 		}
 		if !strings.HasPrefix(l.errs[0].Error(), "retain: remove ") {
 			t.Error(l.errs[0])
@@ -343,14 +343,14 @@ func TestKeeperFailures(t *testing.T) {
 	})
 }
 
-// TestKeeperMany: ten thousand files, over a restart.
+// TestKeeperMany: ten thousand files, with a restart in between.
 func TestKeeperMany(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 10_000 {
 		put(t, dir, nameOf(fmt.Sprint("eth", i%2), i/2+1, noon.Add(time.Duration(i)*time.Second)).String(), 10)
 	}
 	for _, limit := range []int64{60_000, 40_000} {
-		keep(t, dir, Options{Policy: directory(Limits{Bytes: limit})}, func(k *Keeper, l *told) {
+		keep(t, dir, Options{Policy: directory(Limits{Bytes: limit})}, func(k *Keeper, l *reports) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			if s := k.Stats(); s.Bytes != limit || s.Failures != 0 {
@@ -363,17 +363,17 @@ func TestKeeperMany(t *testing.T) {
 	}
 }
 
-// TestKeeperRests: files that end faster than a plan is made leave the processor
-// to others for nine tenths of the time.
+// TestKeeperRests: if files end faster than a plan is made, planning uses at most a tenth of a
+// processor.
 func TestKeeperRests(t *testing.T) {
 	const plan = 100 * time.Millisecond
 	var plans atomic.Int64
-	slow := func(string) Limits { // asked once a plan
+	slow := func(string) Limits { // called once per plan
 		time.Sleep(plan)
 		plans.Add(1)
 		return Limits{}
 	}
-	keep(t, t.TempDir(), Options{Policy: Policy{Interface: slow}}, func(k *Keeper, _ *told) {
+	keep(t, t.TempDir(), Options{Policy: Policy{Interface: slow}}, func(k *Keeper, _ *reports) {
 		for begun, i := time.Now(), 1; time.Since(begun) < 20*time.Second; i++ {
 			k.dir.Add(at("eth0", i), 100)
 			time.Sleep(plan / 10)
@@ -384,8 +384,8 @@ func TestKeeperRests(t *testing.T) {
 	})
 }
 
-// TestClock: a jump ahead ages nothing for a day; a step back, and time that
-// passes, are believed.
+// TestClock: after a jump ahead, files do not age for a day. Steps back and elapsed time count at
+// once.
 func TestClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c clock

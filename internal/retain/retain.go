@@ -1,33 +1,31 @@
-// Package retain deletes the oldest finished capture files, so that the rest
-// stays within limits.
+// Package retain deletes the oldest finished capture files, so that the rest stays within limits.
 //
-// Nothing but a name that capd writes is ever deleted, and the order is that of
-// the recorder's sequence numbers and clock. What packets claim about the time
-// has no say.
+// Only files with a capture file's name are deleted. Their order is that of the recorder's sequence
+// numbers and clock; the times of packets have no influence.
 package retain
 
 import (
-	"capd/ledger"
-	"capd/store"
 	"cmp"
 	"math"
 	"slices"
 	"time"
+
+	"capd/ledger"
+	"capd/store"
 )
 
-// Limits bound what is kept of an interface or of a directory. A limit of 0 is
-// none.
+// Limits limit the files of an interface or a directory. 0 means no limit.
 type Limits struct {
-	Bytes       int64         // on disk, unfinished and held files too
-	Age         time.Duration // since the begin of a file, by the recorder's clock
-	Count       int           // finished files
-	MinFree     uint64        // bytes of the file system that stay free
-	MinFreePart float64       // the same as a part of the file system, 0 to 1; the larger holds
+	Bytes       int64         // on disk, including unfinished and held files
+	Age         time.Duration // since a file's begin, by the recorder's clock
+	Count       int           // number of finished files
+	MinFree     uint64        // bytes of the file system to keep free
+	MinFreePart float64       // the same as a fraction of the file system, 0 to 1; the larger one applies
 	KeepAtLeast Floor
 }
 
-// A Floor is what no limit takes away, whatever fills the disk: the newest
-// finished files up to any of these.
+// A Floor protects the newest finished files from all limits, up to any of these values, even if
+// the disk is full.
 type Floor struct {
 	Bytes int64
 	Count int
@@ -37,7 +35,7 @@ type Floor struct {
 // A Policy says what to keep in a directory.
 type Policy struct {
 	Directory Limits
-	Interface func(name string) Limits // of one alone, beside the directory's; may be nil
+	Interface func(name string) Limits // further limits for one interface; may be nil
 }
 
 func (p *Policy) of(name string) Limits {
@@ -47,19 +45,19 @@ func (p *Policy) of(name string) Limits {
 	return p.Interface(name)
 }
 
-// A File is what a directory holds of one capture file, compressed or not.
+// A File is one capture file of a directory, compressed or not.
 type File struct {
 	Name    store.Name
 	Size    int64 // bytes on disk
-	Partial bool  // not finished: it counts, but stays
-	Held    bool  // may not be deleted: it counts, but stays
+	Partial bool  // not finished: it counts, but is not deleted
+	Held    bool  // protected: it counts, but is not deleted
 
-	// Pending is the first step that has not succeeded for the file. The same
-	// limit deletes other files before it. Empty: there is none.
+	// Pending is the first step that has not succeeded for the file; empty if there is none. A limit
+	// deletes files with a pending step last.
 	Pending string
 
-	// KeepUntil is the first step that has not succeeded for the file and until
-	// which it may not be deleted: it counts, but stays. Empty: there is none.
+	// KeepUntil is the first step that must succeed before the file may be deleted, and has not; empty
+	// if there is none. Until then the file counts, but is not deleted.
 	KeepUntil string
 }
 
@@ -75,34 +73,33 @@ const (
 	ByAge     Limit = "age"
 	ByCount   Limit = "count"
 	ByMinFree Limit = "min_free"
-	Resumed   Limit = "resumed" // a deletion that an earlier run began
+	Resumed   Limit = "resumed" // an earlier run began the deletion
 )
 
-// A Deletion says which file has to go.
+// A Deletion is a file to delete.
 type Deletion struct {
 	Name    store.Name
 	Size    int64
-	Limit   Limit  // that wants it
+	Limit   Limit  // the reason
 	Pending string // see File
 }
 
-// A Yield says that limits want files gone that stay because a step has not
+// A Yield describes files that limits would delete, but KeepUntil protects because a step has not
 // succeeded for them.
 type Yield struct {
 	Step  string
-	Limit Limit // the first that wants one of them gone
+	Limit Limit // the first limit that would delete one of them
 	Files int
 }
 
-// Entry returns the ledger's line for the deletion.
+// Entry returns the ledger entry for the deletion.
 func (d *Deletion) Entry() ledger.Entry {
 	return ledger.Deleted(d.Name, d.Size, string(d.Limit))
 }
 
-// Plan returns which files have to go, in that order. An interface's limits
-// come first, then the directory's; each of them take the files whose steps have
-// all succeeded first, oldest first, and then the others. The space is the file
-// system's, as it is before.
+// Plan returns the files to delete, in order. It applies the limits of interfaces first, then those
+// of the directory. Each limit deletes files without a pending step first, oldest first, and then the
+// others. space is the present space of the file system.
 func Plan(now time.Time, files []File, policy Policy, space store.Space) []Deletion {
 	return newPlan(now, files, policy, space).plan
 }
@@ -134,15 +131,14 @@ type planner struct {
 	all    *scope
 	ifaces map[string]*scope
 	plan   []Deletion
-	floor  bool // kept a file that a limit wants gone
+	floor  bool // the floor protected a file that a limit would delete
 
 	yields  []Yield
-	yielded uint64 // bytes of the files in it
+	yielded uint64 // bytes of the files in yields
 }
 
-// pass goes through the files for which a step is pending, or through the others,
-// oldest first, and plans to delete those that the scope's limits want gone, if
-// no floor keeps them.
+// pass goes through the files with a pending step, or those without, oldest first. It plans to delete
+// those that exceed the limits of their scope and are not protected by a floor.
 func (p *planner) pass(queue []*queued, of func(*queued) *scope, pending bool) {
 	p.all.beginPass()
 	for _, s := range p.ifaces {
@@ -216,23 +212,23 @@ func (p *planner) yield(q *queued, limit Limit) {
 	}
 }
 
-// A scope is an interface or the directory, with what is in it.
+// A scope is an interface or the directory, with the sums over its files.
 type scope struct {
 	limits   Limits
 	used     int64 // bytes of all files
 	finished int64 // bytes of finished ones
-	files    int   // finished
+	files    int   // number of finished files
 
-	// Of the files that are older than the present one of a pass, those that stay
-	// for a step. A floor is of the newest files: they are no part of it.
+	// Files older than the present one of a pass that are kept because of a step. They do not count
+	// for the floor, which consists of the newest files.
 	olderFiles int
 	olderBytes int64
 
-	yieldedFiles int // that are in a Yield
+	yieldedFiles int // files in a Yield
 	yieldedBytes int64
 }
 
-// without returns the scope as if no limit had to yield.
+// without returns the scope without the files in a Yield.
 func (s *scope) without() *scope {
 	w := *s
 	w.files -= s.yieldedFiles
@@ -263,8 +259,8 @@ func (s *scope) remove(q *queued) {
 	s.files--
 }
 
-// exceeded returns a limit that the oldest file is to be deleted for; empty if
-// all hold.
+// exceeded returns a limit for which the oldest file must be deleted, or empty if all limits are
+// met.
 func (s *scope) exceeded(q *queued, space store.Space, freed uint64) Limit {
 	l := &s.limits
 	switch {
@@ -280,37 +276,36 @@ func (s *scope) exceeded(q *queued, space store.Space, freed uint64) Limit {
 	return ""
 }
 
-// free returns how many bytes of a file system are to stay free.
+// free returns how many bytes of the file system must stay free.
 func (l *Limits) free(total uint64) uint64 {
 	part := min(max(l.MinFreePart, 0), 1) * float64(total)
 	return max(l.MinFree, uint64(math.Ceil(part)))
 }
 
-// keeps reports whether the floor would be broken without the file.
+// keeps reports whether the floor protects the file.
 func (s *scope) keeps(q *queued) bool {
 	f := &s.limits.KeepAtLeast
 	return s.files-s.olderFiles-1 < f.Count || s.finished-s.olderBytes-q.Size < f.Bytes || f.Age > 0 && q.age < f.Age
 }
 
-// A queued file waits for its turn.
+// A queued is a file in the order of deletion.
 type queued struct {
 	*File
-	era   int           // how often the clock was set back since; the oldest have the most
-	start int64         // when it began, seconds since 1970, not before the one before it
-	age   time.Duration // how old it is, at least as old as those after it
+	era   int           // number of times that the clock was set back after it; oldest files have the highest
+	start int64         // its begin in seconds since 1970, but not before that of the previous file
+	age   time.Duration // its age, at least that of the files after it
 	gone  bool
 
 	yielded bool // counted in a Yield
 }
 
-// setBack is how far a clock goes back at least for it to count: names have
-// whole seconds, and a small step disturbs no order that matters.
+// setBack is the smallest backward step of the clock that is considered. Names have whole seconds,
+// and the effect of smaller steps on the order is negligible.
 const setBack = time.Hour
 
-// order returns the files, oldest first. Those of one interface are in the
-// order of their sequence numbers. Interfaces are merged by the time in the
-// names; where that goes back from one file to the next, the clock was set, and
-// what is before is older than all that is after.
+// order returns the files, oldest first. Files of one interface are sorted by sequence number.
+// Interfaces are merged by the times in the names. If that time goes back from one file to the
+// next, the clock was set back, and all files before are older than all files after.
 func order(now time.Time, files []File) []*queued {
 	memory := make([]queued, len(files))
 	all := make([]*queued, len(files))
@@ -330,7 +325,7 @@ func order(now time.Time, files []File) []*queued {
 		date(now, rest[:n])
 		rest = rest[n:]
 	}
-	// It is stable: where nothing else decides, the order above does.
+	// A stable sort keeps the order above where the times are equal.
 	slices.SortStableFunc(all, func(a, b *queued) int {
 		return cmp.Or(cmp.Compare(b.era, a.era), cmp.Compare(a.start, b.start))
 	})
@@ -342,11 +337,11 @@ func order(now time.Time, files []File) []*queued {
 	return all
 }
 
-// date finds the eras and times of an interface's files, which are in order.
+// date determines the eras and times of an interface's files, which must be sorted.
 func date(now time.Time, row []*queued) {
 	const setBack = int64(setBack / time.Second)
 	from := 0
-	begin := func(i int) { // of a new era: all before are one older
+	begin := func(i int) { // starts a new era: the files before get one era older
 		for _, q := range row[:i] {
 			q.era++
 		}

@@ -1,14 +1,15 @@
 package retain
 
 import (
-	"capd/pcap"
-	"capd/store"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"capd/pcap"
+	"capd/store"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -17,7 +18,7 @@ func nameOf(iface string, seq int, start time.Time) store.Name {
 	return store.Name{Interface: iface, Start: start.Truncate(time.Second), Sequence: uint64(seq), Format: pcap.PCAP}
 }
 
-// row is n files of a size, a minute each, the last of which ended now.
+// row returns n files of a size, one minute each, of which the last one ended now.
 func row(iface string, n int, size int64) (files []File) {
 	for i := range n {
 		files = append(files, File{Name: nameOf(iface, i+1, noon.Add(time.Duration(i-n)*time.Minute)), Size: size})
@@ -25,7 +26,7 @@ func row(iface string, n int, size int64) (files []File) {
 	return files
 }
 
-// sequences spells the files that go.
+// sequences formats the planned deletions.
 func sequences(plan []Deletion) string {
 	var all []string
 	for _, d := range plan {
@@ -112,13 +113,13 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestPlanClockSet: the newest files stay, whatever the clock did.
+// TestPlanClockSet: the newest files are kept, even if the clock was set.
 func TestPlanClockSet(t *testing.T) {
 	year := 365 * 24 * time.Hour
 	at := func(iface string, seq int, start time.Time) File {
 		return File{Name: nameOf(iface, seq, start), Size: 1}
 	}
-	// Both interfaces record; after their fifth file the clock is set back a year.
+	// Two interfaces are recorded. After their fifth files, the clock is set back by a year.
 	var files []File
 	for i := range 10 {
 		start := noon.Add(time.Duration(i) * time.Hour)
@@ -142,14 +143,15 @@ func TestPlanClockSet(t *testing.T) {
 		}
 	}
 	check("back", now, files, Limits{Count: 4}, want)
-	// What is before is as old as the oldest after it: 5 hours.
+	// Files before the step count as old as the oldest file after it: 5 hours.
 	check("back, young", now, files, Limits{Age: 6 * time.Hour}, "")
 	check("back, old", now, files, Limits{Age: 5*time.Hour - 2*time.Minute}, "a1 b1 a2 b2 a3 b3 a4 b4 a5 b5 a6 b6")
-	// An interface that recorded only before comes first, one only after last.
+	// An interface recorded only before the step is deleted first; one recorded only after it,
+	// last.
 	files = append(files, at("old", 1, noon.Add(9*time.Hour)), at("new", 1, noon.Add(5*time.Hour-year)))
 	check("one side", now, files, Limits{Count: 13}, "a1 b1 a2 b2 a3 b3 a4 b4 a5")
 	check("only before", now, files, Limits{Count: 11}, "a1 b1 a2 b2 a3 b3 a4 b4 a5 b5 old1")
-	// A second's step back, as NTP makes, is no new era.
+	// A step of some seconds, as NTP makes it, does not start a new era.
 	small := []File{at("a", 1, noon), at("a", 2, noon.Add(time.Minute)), at("a", 3, noon.Add(58*time.Second)), at("b", 1, noon.Add(-time.Second))}
 	check("small step", noon.Add(time.Hour), small, Limits{Count: 1}, "b1 a1 a2")
 }
@@ -189,10 +191,10 @@ func randomLimits(r *rand.Rand) (l Limits) {
 	return l
 }
 
-// TestPlanProperties: limits hold, or a floor or a step stands in the way; floors
-// hold; what is held stays, and so does what is kept until a step has succeeded; each
-// limit takes files without a pending step first; the order within an interface
-// is that of the sequence; nothing goes that no limit wants gone.
+// TestPlanProperties: either the limits are met, or a floor or a step prevents it; floors are
+// respected; held files, and files kept until a step has succeeded, are kept; each limit deletes
+// files without a pending step first; the order within an interface is that of the sequence numbers;
+// no more files are deleted than the limits require.
 func TestPlanProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
 	for range 20000 {
@@ -255,9 +257,9 @@ func remaining(t *testing.T, files []File, plan []Deletion) []File {
 	return left
 }
 
-// checkOrder wants the plan to rise in each of an interface's passes: the
-// interface's limits come before the directory's, and in each of the two files
-// without a pending step before the others.
+// checkOrder checks that the sequence numbers increase in each pass over an interface's files. There
+// are four: for the interface's limits and then the directory's, each without and then with files
+// that have a pending step.
 func checkOrder(t *testing.T, files []File, plan []Deletion) {
 	t.Helper()
 	type place struct {
@@ -281,7 +283,7 @@ func checkOrder(t *testing.T, files []File, plan []Deletion) {
 	}
 }
 
-// checkYields wants it said when limits want files gone that stay for a step.
+// checkYields checks that a Yield is reported if a step protects files from limits.
 func checkYields(t *testing.T, files []File, policy Policy, space store.Space) {
 	t.Helper()
 	p := newPlan(noon, files, policy, space)
@@ -292,7 +294,7 @@ func checkYields(t *testing.T, files []File, policy Policy, space store.Space) {
 		}
 		said += y.Files
 	}
-	stay := 0 // that a limit wants gone at the end, and no floor keeps
+	stay := 0 // files that a limit would delete at the end, and no floor protects
 	for _, q := range order(noon, files) {
 		if q.KeepUntil == "" || q.Held || q.Partial {
 			continue
@@ -310,8 +312,7 @@ func checkYields(t *testing.T, files []File, policy Policy, space store.Space) {
 	}
 }
 
-// checkScope wants limits and floor to hold for the files of an interface or
-// the directory.
+// checkScope checks the limits and the floor for the files of an interface or the directory.
 func checkScope(t *testing.T, what string, files, left []File, plan []Deletion, p Policy, l Limits, space store.Space) {
 	t.Helper()
 	sum := func(all []File) (used, finished int64, count int) {
@@ -353,8 +354,8 @@ func TestPlanMany(t *testing.T) {
 	}
 }
 
-// BenchmarkPlan is of files of two interfaces, of which none has to go, in no
-// order, as a map gives them.
+// BenchmarkPlan plans for the files of two interfaces in random order, none of which has to be
+// deleted.
 func BenchmarkPlan(b *testing.B) {
 	for _, n := range []int{100, 10_000, 100_000} {
 		files := slices.Concat(row("a", n/2, 10), row("b", n/2, 10))

@@ -12,8 +12,8 @@ import (
 	"capd/store"
 )
 
-// TestKeeperYields has a step fail for some files and succeed later: limits yield
-// to it, say so once, and hold again.
+// TestKeeperYields: while a step fails for some files, limits do not delete them, which is reported
+// once. After the step has succeeded, the limits apply again.
 func TestKeeperYields(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 6 {
@@ -36,7 +36,7 @@ func TestKeeperYields(t *testing.T) {
 			said = append(said, fmt.Sprintf("%s %s %d %v", y.Step, y.Limit, y.Files, end.IsZero() || end.Sub(begin) >= time.Hour))
 		},
 	}
-	keep(t, dir, opt, func(k *Keeper, l *told) {
+	keep(t, dir, opt, func(k *Keeper, l *reports) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if got := l.String(); got != "eth05:count eth06:count" {

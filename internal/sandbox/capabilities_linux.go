@@ -11,7 +11,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/psx"
 )
 
-// A set has a bit for each capability.
+// A set is a set of capabilities, one bit for each.
 type set uint64
 
 func setOf(capabilities ...int) set {
@@ -22,7 +22,7 @@ func setOf(capabilities ...int) set {
 	return s
 }
 
-// names are those of the capabilities that may be left.
+// names returns the names of the capabilities that Enter may keep.
 func (s set) names() []string {
 	var all []string
 	for _, c := range []struct {
@@ -36,8 +36,8 @@ func (s set) names() []string {
 	return all
 }
 
-// needed returns the capabilities that recording needs. Root has no power over
-// others' directories but by the second, and its captures may go there.
+// needed returns the capabilities that recording needs. CAP_DAC_OVERRIDE is needed when root
+// records into directories of other users.
 func needed() set {
 	if os.Geteuid() == 0 {
 		return setOf(unix.CAP_NET_RAW, unix.CAP_DAC_OVERRIDE)
@@ -45,7 +45,7 @@ func needed() set {
 	return setOf(unix.CAP_NET_RAW)
 }
 
-// held returns the capabilities that the calling thread has or may take up.
+// held returns the permitted and the effective capabilities of the calling thread.
 func held() (permitted, effective set, err error) {
 	var data [2]unix.CapUserData
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -56,20 +56,19 @@ func held() (permitted, effective set, err error) {
 	return permitted, set(data[0].Effective) | set(data[1].Effective)<<32, nil
 }
 
-// hold gives all threads these capabilities and no others.
+// hold sets the capabilities of all threads.
 func hold(s set) error {
 	low, high := uint32(s), uint32(s>>32)
 	data := &[2]unix.CapUserData{{Effective: low, Permitted: low}, {Effective: high, Permitted: high}}
 	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var pin runtime.Pinner // the stack may move before the last thread reads them
+	var pin runtime.Pinner // the stack may move before all threads have read them
 	defer pin.Unpin()
 	pin.Pin(hdr)
 	pin.Pin(data)
 	return everywhere(unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)))
 }
 
-// dropCapabilities gives up all capabilities but those that are needed, and
-// returns what is left.
+// dropCapabilities drops all capabilities except the needed ones, and returns the remaining ones.
 func dropCapabilities() (set, error) {
 	permitted, effective, err := held()
 	if err != nil {
@@ -77,7 +76,7 @@ func dropCapabilities() (set, error) {
 	}
 	if effective&setOf(unix.CAP_SETPCAP) != 0 {
 		for c := range unix.CAP_LAST_CAP + 1 {
-			// The kernel may know fewer.
+			// The kernel may have fewer capabilities.
 			if err := control(unix.PR_CAPBSET_DROP, uintptr(c)); err != nil && !errors.Is(err, unix.EINVAL) {
 				return 0, fmt.Errorf("drop capability %d for good: %w", c, err)
 			}
@@ -87,15 +86,15 @@ func dropCapabilities() (set, error) {
 		return 0, fmt.Errorf("drop ambient capabilities: %w", err)
 	}
 	left := permitted & needed()
-	// A service manager's filter may refuse the call, where it has left nothing
-	// to give up either.
+	// A service manager's system call filter may refuse the call. That does not matter if there is
+	// nothing to drop.
 	if err := hold(left); err != nil && permitted != left {
 		return 0, fmt.Errorf("drop capabilities: %w", err)
 	}
 	return left, nil
 }
 
-// beforeBecoming lets capabilities outlive the change of the user.
+// beforeBecoming makes the process keep its capabilities when its user changes.
 func beforeBecoming() error { return control(unix.PR_SET_KEEPCAPS, 1) }
 
 func afterBecoming() error {
@@ -106,12 +105,12 @@ func afterBecoming() error {
 	return hold(permitted & needed())
 }
 
-// control is prctl(2) in all threads.
+// control calls prctl(2) in all threads.
 func control(option, argument uintptr) error {
 	return everywhere(unix.SYS_PRCTL, option, argument)
 }
 
-// everywhere makes the call in all threads of the process: each has its own
+// everywhere makes a system call in all threads of the process, because each thread has its own
 // capabilities.
 func everywhere(number, a, b uintptr) error {
 	if _, _, errno := psx.Syscall6(number, a, b, 0, 0, 0, 0); errno != 0 {

@@ -1,8 +1,7 @@
 //go:build unix
 
-// Package sandbox takes from the process what it does not need, for good: its
-// user's powers, capabilities, and the parts of the file system that are none
-// of its business. What it starts inherits that.
+// Package sandbox irrevocably drops what the process does not need: the privileges of its user,
+// capabilities, and access to parts of the file system. Child processes inherit the restrictions.
 package sandbox
 
 import (
@@ -15,36 +14,35 @@ import (
 	"capd/internal/hint"
 )
 
-// A Policy says what the process needs from now on. Paths that are not there
-// when it is entered stay out of reach.
+// A Policy says what the process needs from now on. Paths that do not exist when Enter is called
+// stay inaccessible.
 type Policy struct {
-	Read  []string // files, and directories with all in them, to read and execute
-	Write []string // directories in which all may be read, made, written and deleted
+	Read  []string // files, and whole directories, to read and execute
+	Write []string // directories in which everything may be read, created, written and deleted
 	Files []string // files to read and write, such as /dev/null
 }
 
-// A Report says what Enter has done.
+// A Report is the result of Enter.
 type Report struct {
-	Capabilities []string // that are left
-	Landlock     int      // version of the kernel's Landlock that holds the files; 0: none does
+	Capabilities []string // names of the remaining capabilities
+	Landlock     int      // version of Landlock that restricts file access; 0: not restricted
 }
 
-// ErrUnsupported is returned by Enter where the system can't hold the process
-// to files. All else of the policy holds then.
+// ErrUnsupported is returned by Enter if the system can't restrict file access. The rest of the
+// policy is in effect.
 var ErrUnsupported = hint.New("the system has no Landlock, or does not let capd use it", `sandbox = "auto" does without what the system lacks`)
 
-// Enter holds the process to the policy, in all of its threads. What is open
-// already stays open.
+// Enter applies the policy to all threads of the process. Open files stay open.
 func Enter(p Policy) (Report, error) { return enter(p) }
 
-// An Account is a user that the process can become.
+// An Account is a user to which the process can switch.
 type Account struct {
 	Name     string
 	UID, GID int
 	groups   []int
 }
 
-// Lookup finds the account of that name.
+// Lookup returns the account of the user.
 func Lookup(name string) (Account, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -58,7 +56,7 @@ func Lookup(name string) (Account, error) {
 	for i, text := range append([]string{u.Uid, u.Gid}, names...) {
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			return Account{}, fmt.Errorf("user %s: id %q is no number", name, text)
+			return Account{}, fmt.Errorf("user %s: id %q is not a number", name, text)
 		}
 		switch i {
 		case 0:
@@ -72,11 +70,11 @@ func Lookup(name string) (Account, error) {
 	return a, nil
 }
 
-// Current reports whether the process runs as the account's user already.
+// Current reports whether the process already runs as the account's user.
 func (a Account) Current() bool { return os.Geteuid() == a.UID && os.Getuid() == a.UID }
 
-// Become makes the process the account's, for good. On Linux it keeps the
-// capabilities that recording needs.
+// Become irrevocably switches the process to the account. On Linux it keeps the capabilities that
+// recording needs.
 func (a Account) Become() error {
 	if a.Current() {
 		return nil

@@ -12,7 +12,7 @@ import (
 func enter(p Policy) (Report, error) {
 	var r Report
 	if err := control(unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
-		return r, fmt.Errorf("give up new privileges: %w", err)
+		return r, fmt.Errorf("set no_new_privs: %w", err)
 	}
 	left, err := dropCapabilities()
 	if err != nil {
@@ -30,7 +30,8 @@ func enter(p Policy) (Report, error) {
 	return r, nil
 }
 
-// rules leave out ioctls on devices, and moves from one directory to another.
+// rules returns the Landlock rules. They exclude ioctls on devices, and renames between
+// directories.
 func (p Policy) rules() []landlock.Rule {
 	var all []landlock.Rule
 	for _, path := range p.Read {

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// role tells the test's own binary what to do in a process of its own: the
-// sandbox is for good.
+// role is an environment variable that makes the test's own binary do a job in a separate process,
+// because entering the sandbox is irrevocable.
 const role = "CAPD_TEST_SANDBOX"
 
 func TestMain(m *testing.M) {
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// play runs the test's binary in the role.
+// play runs the test's binary with the job as its role.
 func play(t *testing.T, job string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -47,7 +47,8 @@ func play(t *testing.T, job string) {
 	}
 }
 
-// threads are some that are there before the sandbox is entered.
+// threads starts n threads before the sandbox is entered. The returned function calls f in each of
+// them.
 func threads(n int) (each func(f func() error) error) {
 	work, done := make(chan func() error), make(chan error)
 	for range n {
@@ -59,7 +60,7 @@ func threads(n int) (each func(f func() error) error) {
 		}()
 	}
 	return func(f func() error) error {
-		for range n { // each of them is busy with its call until all are
+		for range n { // each thread blocks in its call until all threads are busy
 			go func() { work <- f }()
 		}
 		var all []error
@@ -86,7 +87,7 @@ func TestEnter(t *testing.T) {
 	play(t, "enter:"+dir)
 }
 
-// enterAndTry enters a sandbox and tries what is in it and what is not.
+// enterAndTry enters a sandbox and tries what is allowed and what is not.
 func enterAndTry(dir string) error {
 	each := threads(8)
 	report, err := Enter(Policy{
@@ -107,7 +108,7 @@ func enterAndTry(dir string) error {
 	})
 }
 
-// powerless looks at the calling thread.
+// powerless checks that the calling thread has no capabilities.
 func powerless() error {
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
@@ -159,8 +160,8 @@ func TestBecome(t *testing.T) {
 	play(t, "become:")
 }
 
-// becomeAndTry becomes nobody; in all threads the power to open interfaces is
-// left, and no other.
+// becomeAndTry switches to the user nobody. All threads must keep the capability to open
+// interfaces, and no other.
 func becomeAndTry() error {
 	each := threads(8)
 	nobody, err := Lookup("nobody")

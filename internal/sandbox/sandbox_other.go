@@ -4,7 +4,7 @@ package sandbox
 
 func enter(Policy) (Report, error) { return Report{}, ErrUnsupported }
 
-// There are no capabilities here: the user needs access to the BPF devices.
+// There are no capabilities on these systems: the user needs access to the BPF devices.
 func beforeBecoming() error { return nil }
 
 func afterBecoming() error { return nil }

@@ -10,15 +10,15 @@ import (
 	"capd/pcap"
 )
 
-// Lengths of datagrams in bytes: the number and the seed that each begins
-// with, and what every system sends in one frame over loopback.
+// Lengths of datagrams in bytes: the shortest has only the number and the seed, the longest is what
+// every system sends in one frame over loopback.
 const (
 	shortest = 16
 	longest  = 8000
 )
 
-// payload returns the bytes of datagram n: its number, the seed, and as many
-// more as n says.
+// payload returns the content of datagram n: its number, the seed, and a number of bytes that
+// depends on n.
 func (t *talker) payload(n int) []byte {
 	b := make([]byte, shortest+n*7919%(longest-shortest+1))
 	binary.BigEndian.PutUint64(b, uint64(n))
@@ -29,7 +29,7 @@ func (t *talker) payload(n int) []byte {
 	return b
 }
 
-// Lengths and places in headers (RFC 791, RFC 768).
+// Lengths and offsets in headers (RFC 791, RFC 768).
 const (
 	ipLen     = 20
 	ipID      = 4
@@ -41,18 +41,18 @@ const (
 	udpSum    = ipLen + 6
 	dontFrag  = 0x4000
 	protoUDP  = 17
-	familyIP4 = 2 // AF_INET, the same on all systems
+	familyIP4 = 2 // AF_INET has this value on all systems
 )
 
-// A checker compares frames with what was sent.
+// A checker compares frames with the datagrams that were sent.
 type checker struct {
 	talker
 	link  pcap.LinkType
 	began time.Time
 }
 
-// before returns what the link type puts before an IP packet; nil if the
-// comparison does not know.
+// before returns the link layer's header before an IP packet, or nil for a link type that the
+// checker does not support.
 func (c *checker) before() []byte {
 	switch c.link {
 	case pcap.LinkTypeEthernet:
@@ -65,18 +65,18 @@ func (c *checker) before() []byte {
 	return nil
 }
 
-// ours says whether the frame has the seed where our datagrams have it, or
-// anywhere, which is a difference that compare finds.
+// ours reports whether the frame contains the seed anywhere. If it is at a wrong offset, compare
+// reports that.
 func (c *checker) ours(frame []byte) bool {
 	return bytes.Contains(frame, binary.BigEndian.AppendUint64(nil, c.seed))
 }
 
-// compare returns the number of the datagram in the packet, and how it is not
-// the one that was sent.
+// compare returns the number of the datagram in the packet, and an error if the packet differs from
+// what was sent.
 func (c *checker) compare(p *pcap.Packet) (int, error) {
 	link := c.before()
 	if link == nil {
-		return 0, fmt.Errorf("no loopback frame has link type %s", c.link)
+		return 0, fmt.Errorf("link type %s is not supported on loopback", c.link)
 	}
 	body := len(link) + ipLen + udpLen
 	if len(p.Data) < body+shortest {
@@ -84,7 +84,7 @@ func (c *checker) compare(p *pcap.Packet) (int, error) {
 	}
 	n := int(binary.BigEndian.Uint64(p.Data[body:]))
 	if n < 0 || n > 1<<30 {
-		return 0, fmt.Errorf("the datagram's number %d makes no sense", n)
+		return 0, fmt.Errorf("the datagram's number %d is invalid", n)
 	}
 	want := c.frame(n, p.Data)
 	switch at := difference(p.Data, want); {
@@ -99,8 +99,8 @@ func (c *checker) compare(p *pcap.Packet) (int, error) {
 	return n, c.time(p)
 }
 
-// frame returns the frame of datagram n. What the sending system chose is as
-// in the frame that came.
+// frame returns the expected frame of datagram n. Fields that the sending system chooses are copied
+// from the frame that was captured.
 func (c *checker) frame(n int, came []byte) []byte {
 	link, payload := c.before(), c.payload(n)
 	came = came[len(link):]
@@ -121,7 +121,7 @@ func (c *checker) frame(n int, came []byte) []byte {
 	return append(append(link, ip...), payload...)
 }
 
-// difference returns where two slices begin to differ.
+// difference returns the index at which two slices begin to differ.
 func difference(a, b []byte) int {
 	n := min(len(a), len(b))
 	for i := range n {
@@ -132,8 +132,8 @@ func difference(a, b []byte) int {
 	return n
 }
 
-// sums checks the checksums of the packet. Loopback may leave one out, or the
-// UDP one at the sum of the addresses, to which a NIC would add the rest.
+// sums checks the checksums of the packet. On loopback, a checksum may be left out, or the UDP
+// checksum may cover only the pseudo header, to which a NIC would add the rest.
 func sums(ip []byte) error {
 	if s := binary.BigEndian.Uint16(ip[ipSum:]); s != 0 && add(0, ip[:ipLen]) != 0xffff {
 		return fmt.Errorf("the IP checksum %#04x is wrong", s)
@@ -147,7 +147,7 @@ func sums(ip []byte) error {
 	return nil
 }
 
-// add returns the sum of RFC 1071.
+// add returns the checksum of RFC 1071.
 func add(sum uint32, b []byte) uint16 {
 	for ; len(b) > 1; b = b[2:] {
 		sum += uint32(b[0])<<8 | uint32(b[1])
@@ -161,10 +161,10 @@ func add(sum uint32, b []byte) uint16 {
 	return uint16(sum)
 }
 
-// slack is how far the clock of the time stamps may be from the system's.
+// slack is how far the clock of the timestamps may differ from the system clock.
 const slack = time.Second
 
-// time checks the packet's time: it came between the beginning and now.
+// time checks that the packet's time is between the start of the test and now.
 func (c *checker) time(p *pcap.Packet) error {
 	at, now := p.Time(), time.Now().Round(0)
 	if at.Before(c.began.Add(-slack)) || at.After(now.Add(slack)) {

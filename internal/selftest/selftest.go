@@ -1,5 +1,5 @@
-// Package selftest captures datagrams that it sends to itself over loopback,
-// and compares what comes with what went.
+// Package selftest sends datagrams to itself over loopback, captures them and compares the frames
+// with what was sent.
 package selftest
 
 import (
@@ -14,7 +14,7 @@ import (
 	"capd/pcap"
 )
 
-// A Report is what a run found.
+// A Report is the result of a run.
 type Report struct {
 	Interface string
 	Link      pcap.LinkType
@@ -24,21 +24,21 @@ type Report struct {
 	Warnings  []string
 
 	Sent     int    // datagrams
-	Captured int    // of these
-	Bytes    uint64 // of the frames of these
+	Captured int    // of the datagrams sent
+	Bytes    uint64 // in the frames of captured datagrams
 	Others   uint64 // frames of other programs
 	Stats    capture.Stats
-	Wrong    []string // differences, a sentence each; nil if all is well
+	Wrong    []string // differences, one sentence each; nil if there are none
 }
 
-// Read returns how many frames came from the device.
+// Read returns how many frames were read from the device.
 func (r *Report) Read() uint64 { return uint64(r.Captured) + r.Others }
 
-// ErrNoLoopback is returned where no interface can carry the datagrams.
+// ErrNoLoopback is returned if no interface can carry the datagrams.
 var ErrNoLoopback = hint.New("no loopback interface with 127.0.0.1 is up", "ip link set lo up, or ifconfig lo0 127.0.0.1 up, brings it up")
 
-// Run sends and captures for that long. Differences are in the report; an
-// error says that there was nothing to compare.
+// Run sends and captures for the duration d. Differences are in the report; an error means that the
+// test could not be made.
 func Run(ctx context.Context, d time.Duration) (*Report, error) {
 	name, err := loopback()
 	if err != nil {
@@ -68,7 +68,7 @@ func Run(ctx context.Context, d time.Duration) (*Report, error) {
 	return &r.Report, r.do(ctx, h)
 }
 
-// loopback returns the interface's name.
+// loopback returns the name of the loopback interface.
 func loopback() (string, error) {
 	all, err := capture.Interfaces()
 	if err != nil {
@@ -84,16 +84,16 @@ func loopback() (string, error) {
 	return "", ErrNoLoopback
 }
 
-// address is where the datagrams come from and go to.
+// address is the source and destination of the datagrams.
 var address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// A run is the state of one Run.
+// A run is the state of Run.
 type run struct {
 	Report
 	check checker
 }
 
-// mostWrong is how many differences a report lists at most.
+// mostWrong is the largest number of differences in a report.
 const mostWrong = 5
 
 func (r *run) wrong(format string, args ...any) {
@@ -153,7 +153,7 @@ func (r *run) do(ctx context.Context, h *capture.Handle) error {
 	return nil
 }
 
-// batch compares the frames of a batch.
+// batch checks the frames of a batch.
 func (r *run) batch(b *capture.Batch, pkts []pcap.Packet) {
 	defer b.Release()
 	for n := b.Read(pkts); n > 0; n = b.Read(pkts) {
@@ -176,13 +176,13 @@ func (r *run) packet(p *pcap.Packet) {
 	case err != nil:
 		r.wrong("frame %d of this test: %v", r.Captured, err)
 	case n != r.Captured:
-		r.wrong("datagram %d came in the place of datagram %d", n, r.Captured)
+		r.wrong("datagram %d came instead of datagram %d", n, r.Captured)
 	}
 	r.Captured++
 	r.Bytes += uint64(len(p.Data))
 }
 
-// counts compares the counters.
+// counts checks the counters.
 func (r *run) counts() {
 	s := r.Stats
 	if r.Captured != r.Sent {
@@ -209,11 +209,11 @@ func newTalker() (talker, error) {
 	return talker{conn: c, port: uint16(port), seed: uint64(time.Now().UnixNano())}, nil
 }
 
-// pause is the time between datagrams, so that no buffer overflows.
+// pause is the time between datagrams, long enough that no buffer overflows.
 const pause = time.Millisecond
 
-// talk sends datagrams until the context ends, and receives each before it
-// sends the next: by then the device has it. It returns how many.
+// talk sends datagrams until the context ends. It receives each datagram before it sends the next
+// one, because the device has captured it by then. It returns the number sent.
 func (t *talker) talk(ctx context.Context) (int, error) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()

@@ -13,10 +13,10 @@ func newChecker(l pcap.LinkType) checker {
 	return checker{talker: talker{port: 0x1234, seed: 0x0123456789abcdef}, link: l, began: time.Now()}
 }
 
-// small is a datagram of few bytes: its frame has 123 on Ethernet.
+// small is the number of a short datagram: its Ethernet frame has 123 bytes.
 const small = 120
 
-// packet returns datagram n as a system that computes all checksums sends it.
+// packet returns datagram n as sent by a system that computes all checksums.
 func packet(c *checker, n int) *pcap.Packet {
 	chosen := make([]byte, 14+ipLen+udpLen)
 	link := len(c.before())
@@ -31,8 +31,8 @@ func packet(c *checker, n int) *pcap.Packet {
 	return &pcap.Packet{Data: frame, Length: uint32(len(frame)), Sec: uint32(now.Unix()), Nsec: uint32(now.Nanosecond())}
 }
 
-// Every bit that is wrong is found: even where the sender chooses, by the
-// checksum.
+// TestEveryBitCounts: every wrong bit is found. In fields that the sender chooses, the checksum
+// reveals it.
 func TestEveryBitCounts(t *testing.T) {
 	for _, l := range []pcap.LinkType{pcap.LinkTypeEthernet, pcap.LinkTypeNull, pcap.LinkTypeLoop} {
 		c := newChecker(l)
@@ -65,7 +65,7 @@ func TestOtherDifferences(t *testing.T) {
 		{"is not within the test", func(p *pcap.Packet) { p.Sec += 3 }},
 		{"the UDP checksum", func(p *pcap.Packet) { p.Data[14+udpSum]++ }},
 		{"the IP checksum", func(p *pcap.Packet) { p.Data[14+ipTTL]-- }},
-		{"makes no sense", func(p *pcap.Packet) { p.Data[14+ipLen+udpLen] = 0xff }},
+		{"is invalid", func(p *pcap.Packet) { p.Data[14+ipLen+udpLen] = 0xff }},
 	} {
 		p := packet(&c, small)
 		d.change(p)
@@ -75,7 +75,7 @@ func TestOtherDifferences(t *testing.T) {
 	}
 }
 
-// Loopback leaves checksums out, or half done.
+// TestChecksums: on loopback, checksums may be missing or incomplete.
 func TestChecksums(t *testing.T) {
 	c := newChecker(pcap.LinkTypeNull)
 	p := packet(&c, 1)
@@ -97,17 +97,17 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-// Missing, double and swapped datagrams, and counters that are off, are told.
+// TestCounts: missing, duplicate and swapped datagrams, and inconsistent counters, are reported.
 func TestCounts(t *testing.T) {
 	c := newChecker(pcap.LinkTypeEthernet)
 	for _, d := range []struct {
 		numbers  []int
-		received uint64 // one frame of them is another program's
+		received uint64 // includes one frame of another program
 		dropped  uint64
 		want     string
 	}{
 		{[]int{0, 1, 2}, 4, 0, ""},
-		{[]int{1, 0, 2}, 4, 0, "datagram 1 came in the place of datagram 0"},
+		{[]int{1, 0, 2}, 4, 0, "datagram 1 came instead of datagram 0"},
 		{[]int{0, 1}, 3, 0, "3 datagrams were sent and 2 captured"},
 		{[]int{0, 1, 1, 2}, 5, 0, "3 datagrams were sent and 4 captured"},
 		{[]int{0, 1}, 4, 1, "the kernel counts 1 dropped"},

@@ -16,7 +16,7 @@ type Op string
 const (
 	Create     Op = "create"
 	Open       Op = "open"
-	OpenDirect Op = "open with O_DIRECT" // asked besides Create or Open
+	OpenDirect Op = "open with O_DIRECT" // in addition to Create or Open
 	Write      Op = "write"
 	Sync       Op = "sync"
 	SyncDir    Op = "sync directory"
@@ -25,36 +25,36 @@ const (
 	Allocate   Op = "allocate"
 	Truncate   Op = "truncate"
 	Close      Op = "close"
-	List       Op = "list directory" // only counted: the first entry was asked for
+	List       Op = "list directory" // can only be counted: reading the first entry
 )
 
-// A Fault is what becomes of the requests of a kind.
+// A Fault describes what happens to the requests of one kind.
 type Fault struct {
-	After int           // this many are done before
-	Times int           // then this many go wrong; 0: all
-	Err   syscall.Errno // what they fail with
-	Stall bool          // they wait until the fault is replaced or ends
-	Short int           // of a write: only this many bytes are written, without an error
+	After int           // the number of requests that succeed first
+	Times int           // the number of requests that are affected then; 0: all
+	Err   syscall.Errno // the error of the affected requests
+	Stall bool          // affected requests wait until the fault is replaced or removed
+	Short int           // for writes: only this many bytes are written, without an error
 }
 
-// A fault that is set.
+// A fault is an active Fault.
 type fault struct {
 	Fault
-	done int           // requests that went wrong
-	over chan struct{} // closed at its end
+	done int           // number of affected requests
+	over chan struct{} // closed when the fault ends
 }
 
-// faults is the state of a Disk's controller.
+// faults is the state of a Disk's faults.
 type faults struct {
 	mu      sync.Mutex
 	set     map[Op]*fault
 	count   map[Op]int
 	waiting map[Op]int
-	opened  map[string]int // by name in the directory
-	dead    bool           // the power is cut
+	opened  map[string]int // number of opens, by name in the directory
+	dead    bool           // the power was cut
 }
 
-// Set lets the requests of a kind go wrong from now on.
+// Set adds a fault for requests of one kind.
 func (d *Disk) Set(op Op, f Fault) {
 	d.faults.mu.Lock()
 	defer d.faults.mu.Unlock()
@@ -62,7 +62,7 @@ func (d *Disk) Set(op Op, f Fault) {
 	d.faults.set[op] = &fault{Fault: f, over: make(chan struct{})}
 }
 
-// Heal ends the faults of these kinds, or all. What is stalled goes on.
+// Heal removes the faults of these kinds, or all faults. Stalled requests continue.
 func (d *Disk) Heal(ops ...Op) {
 	d.faults.mu.Lock()
 	defer d.faults.mu.Unlock()
@@ -74,14 +74,14 @@ func (d *Disk) Heal(ops ...Op) {
 	}
 }
 
-// Count returns how many requests of the kind there were.
+// Count returns how many requests of the kind were made.
 func (d *Disk) Count(op Op) int {
 	d.faults.mu.Lock()
 	defer d.faults.mu.Unlock()
 	return d.faults.count[op]
 }
 
-// Opened returns how often the file of that name was opened that was there.
+// Opened returns how often the existing file of that name was opened.
 func (d *Disk) Opened(name string) int {
 	d.faults.mu.Lock()
 	defer d.faults.mu.Unlock()
@@ -95,14 +95,14 @@ func (s *faults) open(name string) {
 	s.opened[name]++
 }
 
-// Stalled returns how many requests of the kind wait.
+// Stalled returns how many requests of the kind are waiting.
 func (d *Disk) Stalled(op Op) int {
 	d.faults.mu.Lock()
 	defer d.faults.mu.Unlock()
 	return d.faults.waiting[op]
 }
 
-// end ends the fault of a kind. The caller holds mu.
+// end removes the fault of a kind. The caller holds mu.
 func (s *faults) end(op Op) {
 	if f := s.set[op]; f != nil {
 		close(f.over)
@@ -110,7 +110,8 @@ func (s *faults) end(op Op) {
 	}
 }
 
-// admit lets a request in, or says how it fails. short is 0 without a limit.
+// admit returns when a request may proceed, or with the error for it. short is 0 if there is no
+// limit.
 func (s *faults) admit(op Op) (short int, errno syscall.Errno) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,24 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fuseName marks our mounts in the list of all.
+// fuseName identifies the mounts of this package in the list of mounts.
 const fuseName = "capdtest"
 
-// align is what a Disk wants of direct writes, as the strictest devices do.
+// align is the alignment that a Disk requires of direct writes, like the strictest devices.
 const align = 4096
 
-// A Disk is a mounted file system, one directory without others in it, over a
-// real one. Without a fault it does what that does.
+// A Disk is a mounted file system with one directory, backed by a real file system. Without faults,
+// it behaves like that.
 type Disk struct {
-	Dir     string // where it is mounted
-	Backing string // the directory with the files, past all faults
+	Dir     string // mount point
+	Backing string // the directory with the files, accessed without faults
 
 	faults faults
-	power  sync.RWMutex // held by requests while they work
+	power  sync.RWMutex // read-locked by requests while they run
 	kept   kept
 }
 
-// New mounts a Disk for the length of the test.
+// New mounts a Disk until the end of the test.
 func New(tb testing.TB) *Disk {
 	tb.Helper()
 	Need(tb)
@@ -60,7 +60,7 @@ func New(tb testing.TB) *Disk {
 	return d
 }
 
-// enter lets a request in, unless it fails. Until leave the power stays on.
+// enter admits a request, or returns an error for it. Until leave, the power can't be cut.
 func (d *Disk) enter(op Op) (leave func(), short int, errno syscall.Errno) {
 	if short, errno = d.faults.admit(op); errno != 0 {
 		return nil, 0, errno
@@ -73,7 +73,7 @@ func (d *Disk) enter(op Op) (leave func(), short int, errno syscall.Errno) {
 	return d.power.RUnlock, short, 0
 }
 
-// A node is a file, or the root.
+// A node is a file or the root directory.
 type node struct {
 	*fs.LoopbackNode
 	d *Disk
@@ -85,10 +85,10 @@ type handle struct {
 	direct bool
 }
 
-// PassthroughFd keeps the kernel from writing past us.
+// PassthroughFd prevents the kernel from bypassing this file system for writes.
 func (h *handle) PassthroughFd() (int, bool) { return 0, false }
 
-// A listing is an open directory without Fsyncdir: that is the node's.
+// A listing is an open directory. It leaves Fsyncdir to the node.
 type listing struct {
 	fs.FileReaddirenter
 	fs.FileReleasedirer
@@ -119,7 +119,7 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 	n.d.kept.created(out.Attr.Ino)
 	h := &handle{f.(*fs.LoopbackFile), flags&unix.O_DIRECT != 0}
 	if h.direct {
-		// As the kernel does: the file is there before O_DIRECT is refused.
+		// Like the kernel: the file exists before O_DIRECT is refused.
 		if _, errno := n.d.faults.admit(OpenDirect); errno != 0 {
 			_ = h.Release(ctx)
 			return nil, nil, 0, errno
@@ -190,7 +190,7 @@ func (n *node) Fsync(ctx context.Context, f fs.FileHandle, flags uint32) syscall
 	return fs.ToErrno(n.d.kept.sync(n.file(), h))
 }
 
-// file returns where the file is now.
+// file returns the present path of the file.
 func (n *node) file() string { return filepath.Join(n.d.Backing, n.Path(n.Root())) }
 
 func (n *node) Flush(context.Context, fs.FileHandle) syscall.Errno {

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tmpfs mounts a file system in memory that holds size bytes and refuses
-// nothing else.
+// Tmpfs mounts a file system in memory with size bytes.
 func Tmpfs(tb testing.TB, size int64) string {
 	tb.Helper()
 	Need(tb)
@@ -25,8 +24,7 @@ func Tmpfs(tb testing.TB, size int64) string {
 	return dir
 }
 
-// Image mounts an image file of size bytes with the named file system in it:
-// ext4, xfs or btrfs.
+// Image mounts an image file of size bytes that contains a file system: ext4, xfs or btrfs.
 func Image(tb testing.TB, fileSystem string, size int64) string {
 	tb.Helper()
 	NeedRoot(tb)
@@ -65,8 +63,8 @@ func Remount(tb testing.TB, dir string, readOnly bool) {
 	}
 }
 
-// attach binds the image to a loop device, which the kernel frees by itself
-// with the last who uses it.
+// attach binds the image to a loop device, which the kernel frees after the last user has closed
+// it.
 func attach(tb testing.TB, image string) (device string) {
 	tb.Helper()
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
@@ -92,7 +90,7 @@ func attach(tb testing.TB, image string) (device string) {
 		config := unix.LoopConfig{Fd: uint32(file.Fd())}
 		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 		err = unix.IoctlLoopConfigure(int(h.Fd()), &config)
-		if err == unix.EBUSY { // another process was faster
+		if err == unix.EBUSY { // another process used the device first
 			h.Close()
 			continue
 		}

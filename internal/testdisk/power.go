@@ -14,27 +14,26 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// Names says which names are on the disk after a power cut. A file system may
-// put a name there before its directory is synced, or not: a recorder must live
-// with both.
+// Names selects the names that are on the disk after a power cut. A file system may write a name
+// before its directory is synced, or not. A recorder must tolerate both.
 type Names bool
 
 // Names.
 const (
-	SyncedNames Names = false // those of the directory's last sync
-	AllNames    Names = true  // those of the moment
+	SyncedNames Names = false // those at the directory's last sync
+	AllNames    Names = true  // those at the moment of the cut
 )
 
-// kept is what a power cut leaves.
+// kept is what a power cut preserves.
 type kept struct {
-	lost bool // the power is cut; guarded by Disk.power
+	lost bool // the power was cut; guarded by Disk.power
 
 	mu    sync.Mutex
 	live  map[uint64]*inode // files by their inode number
-	names map[string]*inode // as of the directory's last sync
+	names map[string]*inode // at the directory's last sync
 }
 
-// An inode holds a file's bytes as of its last sync.
+// An inode holds a file's bytes at its last sync.
 type inode struct{ data []byte }
 
 func (k *kept) created(ino uint64) {
@@ -43,7 +42,7 @@ func (k *kept) created(ino uint64) {
 	k.live[ino] = new(inode)
 }
 
-// sync keeps the bytes of a file.
+// sync preserves the bytes of a file.
 func (k *kept) sync(path string, h *handle) error {
 	var attr fuse.AttrOut
 	if errno := h.Getattr(context.Background(), &attr); errno != 0 {
@@ -61,7 +60,7 @@ func (k *kept) sync(path string, h *handle) error {
 	return nil
 }
 
-// syncNames keeps the names of a directory.
+// syncNames preserves the names in a directory.
 func (k *kept) syncNames(dir string) error {
 	names, err := k.list(dir)
 	if err != nil {
@@ -93,9 +92,8 @@ func (k *kept) list(dir string) (map[string]*inode, error) {
 	return names, nil
 }
 
-// CutPower ends the Disk: all requests fail from now on, the stalled too, and
-// Backing holds what would be there after the next boot: of each file the bytes
-// of its last sync, and nothing that came after.
+// CutPower ends the Disk: from now on all requests fail, including stalled ones. Backing then holds
+// what would exist after the next boot: of each file, the bytes at its last sync.
 func (d *Disk) CutPower(tb testing.TB, n Names) {
 	tb.Helper()
 	d.faults.mu.Lock()

@@ -1,9 +1,8 @@
 //go:build linux
 
-// Package testdisk gives tests file systems of their own in which everything
-// can go wrong: a loopback file system whose faults the test commands, small
-// ones that are soon full, and real ones in images. All are mounted in a mount
-// namespace of the test process alone.
+// Package testdisk gives tests file systems for tests of failures: a FUSE file system with faults
+// that the test controls, small ones that fill up soon, and real ones in images. All are mounted in
+// a mount namespace of the test process.
 package testdisk
 
 import (
@@ -24,14 +23,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// state tells the test process whether it may mount: "in", or why not; and the
-// guard what it is.
+// Environment variables for the test process and the guard: state says whether the process may
+// mount ("in"), or why not.
 const (
-	state = "CAPD_TESTDISK"
-	guard = "guard"
+	state     = "CAPD_TESTDISK"
+	guardRole = "guard"
 )
 
-// Main is for TestMain, in the place of testnet.Main: the tests may also mount.
+// Main replaces testnet.Main in TestMain. It also allows the tests to mount.
 func Main(m testnet.Tests) int { return testnet.Main(tests{m}) }
 
 // MainAsRoot is Main for tests that mount images: root stays root.
@@ -39,16 +38,16 @@ func MainAsRoot(m testnet.Tests) int { return testnet.MainAsRoot(tests{m}) }
 
 type tests struct{ testnet.Tests }
 
-// Run runs the tests with all mounts private and a guard beside them.
+// Run runs the tests with private mounts and a guard process.
 func (t tests) Run() int {
-	if os.Getenv(state) == guard {
-		return stand()
+	if os.Getenv(state) == guardRole {
+		return guard()
 	}
 	if err := private(); err != nil {
 		os.Setenv(state, err.Error())
 		return t.Tests.Run()
 	}
-	dismiss, err := post()
+	dismiss, err := startGuard()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testdisk:", err)
 		return 1
@@ -58,7 +57,7 @@ func (t tests) Run() int {
 	return t.Tests.Run()
 }
 
-// private makes sure that nothing mounted here is seen outside.
+// private makes sure that mounts are not visible outside the namespace.
 func private() error {
 	if why := testnet.Refused(); why != "" {
 		return errors.New(why)
@@ -69,13 +68,12 @@ func private() error {
 	return nil
 }
 
-// post starts the guard. A process that serves the file system on which it
-// waits can't be killed: its threads wait for it and it for its threads. The
-// guard lives until the thread that started it ends, and then aborts what is
-// mounted.
-func post() (dismiss func(), err error) {
+// startGuard starts the guard process. A process that serves the FUSE file system on which it waits
+// can't be killed, because its threads wait for each other. The guard lives until the thread that
+// started it ends, and then aborts the mounts.
+func startGuard() (dismiss func(), err error) {
 	c := exec.Command(os.Args[0], "-test.run=^$")
-	c.Env = append(os.Environ(), state+"="+guard)
+	c.Env = append(os.Environ(), state+"="+guardRole)
 	c.Stderr = os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	hold, err := c.StdinPipe()
@@ -106,8 +104,9 @@ func post() (dismiss func(), err error) {
 	}, err
 }
 
-// stand is the guard: it waits for the end of the tests, or of their process.
-func stand() int {
+// guard is the main function of the guard process: it waits for the end of the tests or of their
+// process.
+func guard() int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGTERM)
@@ -125,7 +124,7 @@ func stand() int {
 	return 0
 }
 
-// abort ends all FUSE mounts of the namespace, whoever waits for them.
+// abort aborts all FUSE mounts in the namespace, even if processes wait for them.
 func abort() error {
 	h, err := os.Open("/proc/self/mounts")
 	if err != nil {
@@ -140,7 +139,7 @@ func abort() error {
 	return err
 }
 
-// Need skips the test where nothing can be mounted.
+// Need skips the test if nothing can be mounted.
 func Need(tb testing.TB) {
 	tb.Helper()
 	switch why := os.Getenv(state); why {
@@ -152,7 +151,7 @@ func Need(tb testing.TB) {
 	}
 }
 
-// NeedRoot skips the test where it is not run by the machine's root.
+// NeedRoot skips the test unless the machine's root runs it.
 func NeedRoot(tb testing.TB) {
 	tb.Helper()
 	Need(tb)

@@ -53,8 +53,7 @@ func create(t *testing.T, path string, flags int) *os.File {
 	return h
 }
 
-// TestFaults: each kind of request fails as it was told to, and works before
-// and after.
+// TestFaults: each kind of request fails as its fault says, and works before and after.
 func TestFaults(t *testing.T) {
 	d := testdisk.New(t)
 	path := filepath.Join(d.Dir, "file")
@@ -87,7 +86,7 @@ func TestFaults(t *testing.T) {
 			return h.Close()
 		},
 	} {
-		// Renaming a file to itself is refused when the disk works.
+		// Without a fault, renaming a file to itself is refused.
 		want := error(nil)
 		if op == testdisk.Rename {
 			want = syscall.EEXIST
@@ -98,7 +97,7 @@ func TestFaults(t *testing.T) {
 		for i, want := range []error{want, syscall.EDQUOT, syscall.EDQUOT, want} {
 			_ = os.Remove(filepath.Join(d.Backing, "other"))
 			if op == testdisk.Rename && want == syscall.EDQUOT {
-				continue // the kernel looks first
+				continue // the kernel refuses the request itself
 			}
 			if err := do(); !errors.Is(err, want) {
 				t.Errorf("%s, request %d: %v, want %v", op, i, err, want)
@@ -119,7 +118,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestStall: requests wait until they are let go.
+// TestStall: requests wait until the fault is removed.
 func TestStall(t *testing.T) {
 	d := testdisk.New(t)
 	h := create(t, filepath.Join(d.Dir, "file"), 0)
@@ -128,7 +127,7 @@ func TestStall(t *testing.T) {
 	for range 3 {
 		go func() { _, err := h.WriteAt([]byte("bytes"), 0); done <- err }()
 	}
-	// The kernel lets one write to a file in at a time.
+	// The kernel allows only one write to a file at a time.
 	await(t, func() bool { return d.Stalled(testdisk.Write) == 1 })
 	select {
 	case <-done:
@@ -143,7 +142,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// page returns memory for direct writes.
+// page returns memory that is aligned for direct writes.
 func page(n int) []byte {
 	b := make([]byte, n+4096)
 	off := 4096 - int(uintptr(unsafe.Pointer(&b[0]))%4096)
@@ -165,7 +164,7 @@ func TestShortWrite(t *testing.T) {
 	}
 }
 
-// TestRefusesDirect as Linux does: the file is there all the same.
+// TestRefusesDirect: if O_DIRECT is refused, the file is created nevertheless, as on Linux.
 func TestRefusesDirect(t *testing.T) {
 	d := testdisk.New(t)
 	d.Set(testdisk.OpenDirect, testdisk.Fault{Err: syscall.EINVAL})
@@ -179,7 +178,7 @@ func TestRefusesDirect(t *testing.T) {
 	}
 }
 
-// TestCutPower: what was synced is there, and nothing else.
+// TestCutPower: only what was synced is preserved.
 func TestCutPower(t *testing.T) {
 	for _, names := range []testdisk.Names{testdisk.SyncedNames, testdisk.AllNames} {
 		d := testdisk.New(t)
@@ -264,7 +263,7 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// TestNothingLeaks: what the tests mount is not seen outside.
+// TestNothingLeaks: mounts are not visible outside.
 func TestNothingLeaks(t *testing.T) {
 	d := testdisk.New(t)
 	if err := os.WriteFile(filepath.Join(d.Dir, "file"), nil, 0o600); err != nil {
@@ -278,7 +277,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
-// stuck tells the test process to wait for a stalled write, to be killed there.
+// stuck makes the test process wait for a stalled write, so that it can be killed there.
 const stuck = "CAPD_TESTDISK_STUCK"
 
 // TestKilled: a process that waits for its own file system can be killed.
@@ -309,7 +308,7 @@ func TestKilled(t *testing.T) {
 	if err := c.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// The process inside holds the pipe until it is gone.
+	// The process inside keeps the pipe open until it has ended.
 	timer := time.AfterFunc(20*time.Second, func() { out.Close() })
 	defer timer.Stop()
 	if _, err := lines.ReadString('\n'); err != io.EOF {
@@ -318,7 +317,7 @@ func TestKilled(t *testing.T) {
 	_ = c.Wait()
 }
 
-// TestCounts: listings and openings are counted; a directory's sync is no listing.
+// TestCounts: listings and opens are counted; syncing a directory is not a listing.
 func TestCounts(t *testing.T) {
 	testdisk.Need(t)
 	d := testdisk.New(t)

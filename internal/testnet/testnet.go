@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package testnet gives tests a network namespace of their own, in which an
-// ordinary user may create interfaces and capture on them.
+// Package testnet runs tests in a network namespace, in which an ordinary user may create
+// interfaces and capture on them.
 package testnet
 
 import (
@@ -18,21 +18,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// state tells the test process whether it is inside a namespace of its own:
-// "in", or why not.
+// state is an environment variable that says whether the test process is in such a namespace
+// ("in"), or why not.
 const state = "CAPD_TESTNET"
 
-// Tests is what Main runs: *testing.M.
+// Tests is the part of *testing.M that Main uses.
 type Tests interface{ Run() int }
 
-// Main is for TestMain: it runs the tests of the package again in a process
-// with its own user, network and mount namespaces, and returns their exit code.
-// Where the system refuses the namespaces the tests run without, and Need skips
-// those that want them.
+// Main is for TestMain. It runs the package's tests again in a process with its own user, network
+// and mount namespaces, and returns the exit code. If the system refuses the namespaces, the tests
+// run without them, and Need skips tests.
 func Main(m Tests) int { return run(m, unix.CLONE_NEWUSER) }
 
-// MainAsRoot is Main for tests that want what only the machine's root may do:
-// root stays root, and others get a user namespace.
+// MainAsRoot is Main for tests that need the privileges of the machine's root: root stays root, and
+// other users get a user namespace.
 func MainAsRoot(m Tests) int {
 	if os.Geteuid() == 0 {
 		return run(m, 0, unix.CLONE_NEWUSER)
@@ -40,7 +39,7 @@ func MainAsRoot(m Tests) int {
 	return Main(m)
 }
 
-// run runs the tests with the first of the clone flags that the system grants.
+// run runs the tests with the first of the clone flags that the system allows.
 func run(m Tests, flags ...uintptr) int {
 	if os.Getenv(state) != "" {
 		return inside(m)
@@ -86,8 +85,8 @@ func start(flags []uintptr) (*exec.Cmd, error) {
 	return c, c.Start()
 }
 
-// inside quiets the namespace, so that a test meets no frames but its own, and
-// runs the tests.
+// inside prevents the namespace from sending frames by itself, so that tests receive only their
+// own, and runs the tests.
 func inside(m Tests) int {
 	if os.Getenv(state) == "in" {
 		for _, scope := range []string{"all", "default"} {
@@ -97,8 +96,7 @@ func inside(m Tests) int {
 	return m.Run()
 }
 
-// Refused says why the tests have no namespaces of their own; it is empty when
-// they have.
+// Refused returns why the tests have no namespaces, or "" if they have them.
 func Refused() string {
 	switch why := os.Getenv(state); why {
 	case "in":
@@ -110,7 +108,7 @@ func Refused() string {
 	}
 }
 
-// Need skips the test where there is no namespace for it.
+// Need skips the test if there is no namespace for it.
 func Need(tb testing.TB) {
 	tb.Helper()
 	if why := Refused(); why != "" {
@@ -118,8 +116,8 @@ func Need(tb testing.TB) {
 	}
 }
 
-// Veth creates the pair a, b with the MTU and brings both ends up; the test's
-// end removes them.
+// Veth creates the pair a, b with the MTU and sets both up. They are removed at the end of the
+// test.
 func Veth(tb testing.TB, a, b string, mtu uint32) {
 	tb.Helper()
 	Need(tb)
@@ -139,8 +137,8 @@ func Veth(tb testing.TB, a, b string, mtu uint32) {
 	Await(tb, b)
 }
 
-// Await returns once the interface, which is up, really sends. The kernel
-// connects its queue some time after that: until then it drops frames.
+// Await returns when the interface, which is up, can send. The kernel attaches its queue some time
+// after the interface is set up, and drops frames until then.
 func Await(tb testing.TB, name string) {
 	tb.Helper()
 	conn, index := dial(tb), uint32(Index(tb, name))
@@ -169,7 +167,7 @@ func Index(tb testing.TB, name string) int {
 	return ifi.Index
 }
 
-// SetUp brings the interface up or down.
+// SetUp sets the interface up or down.
 func SetUp(tb testing.TB, name string, up bool) {
 	tb.Helper()
 	var flags uint32
@@ -179,26 +177,25 @@ func SetUp(tb testing.TB, name string, up bool) {
 	change(tb, name, rtnetlink.LinkMessage{Flags: flags, Change: unix.IFF_UP})
 }
 
-// Rename gives the interface a new name. Kernels before 6.2 want it down.
+// Rename renames the interface. Kernels before 6.2 require that it is down.
 func Rename(tb testing.TB, name, to string) {
 	tb.Helper()
 	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Name: to}})
 }
 
-// SetAddress gives the interface a new hardware address.
+// SetAddress changes the interface's hardware address.
 func SetAddress(tb testing.TB, name string, addr net.HardwareAddr) {
 	tb.Helper()
 	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{Address: addr}})
 }
 
-// SetMTU gives the interface another MTU.
+// SetMTU changes the interface's MTU.
 func SetMTU(tb testing.TB, name string, mtu uint32) {
 	tb.Helper()
 	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{MTU: mtu}})
 }
 
-// MoveAway moves the interface into a network namespace of its own, which lasts
-// until the test ends.
+// MoveAway moves the interface to another network namespace, which exists until the test ends.
 func MoveAway(tb testing.TB, name string) {
 	tb.Helper()
 	other := exec.Command("sleep", "infinity")
@@ -214,7 +211,7 @@ func MoveAway(tb testing.TB, name string) {
 	change(tb, name, rtnetlink.LinkMessage{Attributes: &rtnetlink.LinkAttributes{NetNS: ns}})
 }
 
-// Remove removes the interface, and its peer with it.
+// Remove removes the interface and its peer.
 func Remove(tb testing.TB, name string) {
 	tb.Helper()
 	if err := remove(name); err != nil {
@@ -254,7 +251,7 @@ func dial(tb testing.TB) *rtnetlink.Conn {
 	return conn
 }
 
-// A Sender puts frames on an interface, until Close or the test's end.
+// A Sender sends frames on an interface, until Close or the end of the test.
 type Sender struct {
 	tb     testing.TB
 	fd     int
@@ -278,7 +275,7 @@ func NewSender(tb testing.TB, name string) *Sender {
 	return s
 }
 
-// Close gives the socket back, if that is not done.
+// Close closes the socket, unless it was closed before.
 func (s *Sender) Close() {
 	if !s.closed {
 		s.closed = true
@@ -286,7 +283,7 @@ func (s *Sender) Close() {
 	}
 }
 
-// Send sends one frame, from its Ethernet header on.
+// Send sends one frame, including its Ethernet header.
 func (s *Sender) Send(frame []byte) {
 	s.tb.Helper()
 	for {

@@ -1,15 +1,15 @@
 #!/bin/sh
-# boot.sh STATE SHARED makes a throw-away copy of the machine's root and becomes
-# its systemd. It is pid 1 of its own pid, mount, network, uts, ipc and cgroup
-# namespaces. SHARED is the same directory inside and outside.
+# boot.sh STATE SHARED creates a temporary copy of the machine's root and runs
+# systemd in it. It must be pid 1 in new pid, mount, network, uts, ipc and cgroup
+# namespaces. The directory SHARED has the same path inside and outside.
 set -eu
 state=$1 shared=$2
-mount --make-rprivate / # else every mount below would appear on the host
+mount --make-rprivate / # otherwise the mounts below would appear on the host
 mount -t tmpfs -o mode=755 lab "$state"
 mkdir "$state/up" "$state/work" "$state/root"
 root=$state/root
 mount -t overlay lab -o "lowerdir=/,upperdir=$state/up,workdir=$state/work" "$root"
-# What this machine's own capd has is none of the lab's.
+# Hide the configuration and the captures of a capd on this machine.
 rm -rf "$root"/etc/capd "$root"/var/lib/capd "$root"/etc/systemd/system/capd*
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"

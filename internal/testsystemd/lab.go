@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package testsystemd boots a real systemd for tests, on a throw-away overlay
-// of the machine's root and with a network of its own. It takes a second.
+// Package testsystemd boots a real systemd for tests, on a temporary overlay of the machine's root
+// and with a network of its own. That takes about a second.
 package testsystemd
 
 import (
@@ -25,18 +25,18 @@ import (
 //go:embed boot.sh
 var boot string
 
-// patience is how long a busy machine may take for anything.
+// patience is how long a busy machine may take for any step.
 const patience = time.Minute
 
-// A Lab is a machine with a systemd of its own.
+// A Lab is a container with a systemd.
 type Lab struct {
-	Shared string // the same directory inside and outside
-	init   int    // pid 1 of the lab, as seen from outside
+	Shared string // a directory with the same path inside and outside
+	init   int    // process id of the lab's init, in the outer namespace
 	holder *exec.Cmd
 }
 
-// Boot boots a lab that ends with the test, or skips the test where that can't
-// be.
+// Boot boots a lab, which is powered off at the end of the test. It skips the test if that is
+// impossible.
 func Boot(tb testing.TB) *Lab {
 	tb.Helper()
 	if os.Geteuid() != 0 {
@@ -53,10 +53,10 @@ func Boot(tb testing.TB) *Lab {
 	if err := os.WriteFile(script, []byte(boot), 0o700); err != nil {
 		tb.Fatal(err)
 	}
-	var said bytes.Buffer
+	var output bytes.Buffer
 	l.holder = exec.Command("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child",
 		script, state, l.Shared)
-	l.holder.Stdout, l.holder.Stderr = &said, &said
+	l.holder.Stdout, l.holder.Stderr = &output, &output
 	l.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := l.holder.Start(); err != nil {
 		tb.Skipf("needs namespaces: %v", err)
@@ -70,17 +70,17 @@ func Boot(tb testing.TB) *Lab {
 	for deadline := time.Now().Add(patience); !l.up(); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-ended:
-			tb.Skipf("needs a machine that lets root mount: %s", &said)
+			tb.Skipf("needs a machine that lets root mount: %s", &output)
 		default:
 		}
 		if time.Now().After(deadline) {
-			tb.Fatalf("systemd did not come up: %s", &said)
+			tb.Fatalf("systemd did not come up: %s", &output)
 		}
 	}
 	return l
 }
 
-// up reports whether systemd is, and finds its process.
+// up reports whether systemd is running, and finds its process.
 func (l *Lab) up() bool {
 	pid := l.holder.Process.Pid
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
@@ -93,14 +93,13 @@ func (l *Lab) up() bool {
 	return string(state) == "running\n" || string(state) == "degraded\n"
 }
 
-// Command returns a command to run in the lab.
+// Command returns a command that runs in the lab.
 func (l *Lab) Command(args ...string) *exec.Cmd {
 	enter := []string{"--target", strconv.Itoa(l.init), "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd"}
 	return exec.Command("nsenter", append(enter, args...)...)
 }
 
-// Run runs a command in the lab, which must succeed, and returns what it
-// printed.
+// Run runs a command in the lab and returns its output. The command must succeed.
 func (l *Lab) Run(tb testing.TB, args ...string) string {
 	tb.Helper()
 	out, err := l.Command(args...).CombinedOutput()
@@ -110,10 +109,10 @@ func (l *Lab) Run(tb testing.TB, args ...string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// Path returns the path by which a file of the lab is reached from outside.
+// Path returns the path outside the lab of a file in the lab.
 func (l *Lab) Path(inside string) string { return fmt.Sprintf("/proc/%d/root%s", l.init, inside) }
 
-// Write makes a file in the lab, and the directories above it.
+// Write creates a file in the lab, and the directories above it.
 func (l *Lab) Write(tb testing.TB, path, text string, mode os.FileMode) {
 	tb.Helper()
 	if err := os.MkdirAll(filepath.Dir(l.Path(path)), 0o755); err != nil {
@@ -124,7 +123,7 @@ func (l *Lab) Write(tb testing.TB, path, text string, mode os.FileMode) {
 	}
 }
 
-// Await waits until something holds in the lab.
+// Await waits until a condition holds in the lab.
 func (l *Lab) Await(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
@@ -140,7 +139,7 @@ func (l *Lab) Ended(tb testing.TB) {
 	l.Await(tb, "power off", func() bool { return syscall.Kill(l.init, 0) != nil })
 }
 
-// Veth makes a pair of interfaces in the lab and brings both up.
+// Veth creates a pair of interfaces in the lab and sets both up.
 func (l *Lab) Veth(tb testing.TB, a, b string) {
 	tb.Helper()
 	l.Run(tb, "ip", "link", "add", a, "up", "type", "veth", "peer", "name", b)
@@ -177,7 +176,7 @@ func (l *Lab) socket(name string) (fd int, err error) {
 	}
 	fd, err = packetSocket(name)
 	if back := unix.Setns(home, unix.CLONE_NEWNET); back != nil {
-		panic(back) // the thread is of no use to others
+		panic(back) // the thread is in another namespace and can't be reused
 	}
 	return fd, err
 }

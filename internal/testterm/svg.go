@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Sizes of a picture, in its units.
+// Dimensions of a picture, in its units.
 const (
 	cellWidth  = 8
 	cellHeight = 18
@@ -21,7 +21,7 @@ const (
 	foreground = "#d4d7dd"
 )
 
-// palette is the sixteen colours that terminals have.
+// palette returns the sixteen colors of terminals.
 func palette(n int) string {
 	return [...]string{
 		"#16181d", "#f2727f", "#8cc570", "#e0b35a", "#6aa9f0", "#c98ae0", "#56bcc4", "#d4d7dd",
@@ -29,7 +29,7 @@ func palette(n int) string {
 	}[n]
 }
 
-// A pen is how a cell is drawn.
+// A pen holds the attributes with which a cell is drawn.
 type pen struct {
 	fg, bg               string
 	bold, faint, reverse bool
@@ -49,7 +49,7 @@ func (p *pen) colours() (fg, bg string) {
 	return fg, bg
 }
 
-// set takes the numbers of an SGR sequence.
+// set applies the parameters of an SGR sequence.
 func (p *pen) set(numbers string) {
 	for n := range strings.SplitSeq(numbers, ";") {
 		switch n, _ := strconv.Atoi(n); {
@@ -79,9 +79,9 @@ func (p *pen) set(numbers string) {
 	}
 }
 
-// SVG draws a screen of Terminal.Styled, so many cells wide, of characters that
-// take one cell each. Blocks are drawn as such: fonts differ in them, and text
-// is set to the width of its cells.
+// SVG draws a screen from Terminal.Styled that is width cells wide. All characters must be one cell
+// wide. Block characters are drawn as rectangles, because fonts differ in them; text is stretched
+// to the width of its cells.
 func SVG(screen string, width int) string {
 	lines := strings.Split(strings.TrimRight(screen, "\n"), "\n")
 	w, h := width*cellWidth+2*margin, len(lines)*cellHeight+2*margin
@@ -109,7 +109,7 @@ func SVG(screen string, width int) string {
 	return b.String()
 }
 
-// draw draws text at a cell, and returns how many cells it took.
+// draw draws text at a cell, and returns its width in cells.
 func (p *pen) draw(b *strings.Builder, x, y int, text string) int {
 	runes := []rune(text)
 	fg, bg := p.colours()
@@ -143,21 +143,20 @@ func (p *pen) draw(b *strings.Builder, x, y int, text string) int {
 
 func drawn(r rune) bool { w, _, _, _ := block(r); return w > 0 }
 
-// write sets words at their cells; the spaces between need no ink.
+// write places words at their cells, and omits the spaces between.
 func (p *pen) write(b *strings.Builder, x, y int, text, style string) {
 	for _, at := range regexp.MustCompile(`\S+( \S+)*`).FindAllStringIndex(text, -1) {
 		words := text[at[0]:at[1]]
 		before, cells := len([]rune(text[:at[0]])), len([]rune(words))
 		fmt.Fprintf(b, `<text x="%d" y="%d" textLength="%d" lengthAdjust="spacingAndGlyphs" %s>`, x+before*cellWidth, y, cells*cellWidth, style)
-		_ = xml.EscapeText(b, []byte(words)) // a strings.Builder takes all
+		_ = xml.EscapeText(b, []byte(words)) // a strings.Builder returns no errors
 		b.WriteString("</text>\n")
 	}
 }
 
-// block returns the rectangle in its cell that a character is; none has a
-// width of 0.
+// block returns the rectangle of a block character in its cell. Other characters have width 0.
 func block(r rune) (width, x, y, height int) {
-	const ink = cellHeight - 2 // lines do not touch
+	const ink = cellHeight - 2 // adjacent lines do not touch
 	switch {
 	case r >= '▁' && r <= '█':
 		height = ink * int(r-'▁'+1) / 8

@@ -1,4 +1,4 @@
-// Package testterm gives tests a terminal as users have one: a pane of tmux.
+// Package testterm gives tests a real terminal: a pane of tmux.
 package testterm
 
 import (
@@ -15,7 +15,7 @@ import (
 // patience is how long a test waits for a screen.
 const patience = 30 * time.Second
 
-// script runs a program as a shell does, and says how it left the terminal.
+// script runs a program like a shell, and records the terminal's settings before and after.
 const script = `dir=$1
 shift
 stty -g >"$dir/before"
@@ -28,12 +28,12 @@ exec cat`
 // A Terminal runs one program.
 type Terminal struct {
 	tb  testing.TB
-	dir string // of tmux' socket and of what the script writes
+	dir string // for tmux's socket and the script's files
 	env []string
 }
 
-// New starts a program on a new terminal with so many columns and lines. The
-// environment is added to the test's. Without tmux the test is skipped.
+// New starts a program on a new terminal with that many columns and lines. env is added to the
+// test's environment. If tmux is missing, the test is skipped.
 func New(tb testing.TB, width, height int, env []string, program ...string) *Terminal {
 	tb.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
@@ -79,13 +79,13 @@ func (t *Terminal) Screen() string {
 	return t.tmux("capture-pane", "-p")
 }
 
-// Styled returns the text on the screen with its colours, as escape sequences.
+// Styled returns the text on the screen with its colors as escape sequences.
 func (t *Terminal) Styled() string {
 	t.tb.Helper()
 	return t.tmux("capture-pane", "-p", "-e")
 }
 
-// Press presses keys, by tmux' names of them.
+// Press presses keys, given by tmux's names.
 func (t *Terminal) Press(keys ...string) {
 	t.tb.Helper()
 	t.tmux(append([]string{"send-keys"}, keys...)...)
@@ -97,7 +97,7 @@ func (t *Terminal) Resize(width, height int) {
 	t.tmux("resize-window", "-x", strconv.Itoa(width), "-y", strconv.Itoa(height))
 }
 
-// Await waits for a screen that satisfies a condition, and returns it.
+// Await waits until the screen satisfies a condition, and returns it.
 func (t *Terminal) Await(what string, ok func(screen string) bool) string {
 	t.tb.Helper()
 	var screen string
@@ -110,7 +110,7 @@ func (t *Terminal) Await(what string, ok func(screen string) bool) string {
 	return ""
 }
 
-// AwaitText waits for a screen with all these texts.
+// AwaitText waits until the screen contains all the texts.
 func (t *Terminal) AwaitText(texts ...string) string {
 	t.tb.Helper()
 	return t.Await(fmt.Sprintf("%q", texts), func(screen string) bool {
@@ -123,7 +123,7 @@ func (t *Terminal) AwaitText(texts ...string) string {
 	})
 }
 
-// Process returns the program's.
+// Process returns the program's process.
 func (t *Terminal) Process() *os.Process {
 	t.tb.Helper()
 	pid, err := strconv.Atoi(strings.TrimSpace(t.read("pid")))
@@ -146,8 +146,8 @@ func (t *Terminal) read(name string) string {
 	return string(b)
 }
 
-// Ended waits until the program has ended with an exit code, and fails the test
-// if it did not leave the terminal as it was. It returns the screen.
+// Ended waits until the program has ended with an exit code, and fails the test if the terminal was
+// not restored. It returns the screen.
 func (t *Terminal) Ended(code int) string {
 	t.tb.Helper()
 	screen := t.AwaitText(fmt.Sprintf("ended %d\n", code))

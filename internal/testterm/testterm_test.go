@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestTerminal: what a program shows is seen, what is typed it reads, and how
-// it ends is told.
+// TestTerminal: the output of a program is visible, the program reads what is typed, and its exit
+// code is checked.
 func TestTerminal(t *testing.T) {
 	term := New(t, 40, 10, []string{"WORD=hello"}, "sh", "-c", `printf '\033[31m%s\033[m %s\n' "$WORD" "$(stty size)"; read a; stty size; read b; echo "$a$b"; exit 3`)
 	term.AwaitText("hello 10 40")
@@ -28,29 +28,29 @@ func TestTerminal(t *testing.T) {
 	term.Ended(3)
 }
 
-// A recorder notes that a test would have failed.
+// A recorder counts failures instead of failing the test.
 type recorder struct {
 	testing.TB
-	said int
+	failures int
 }
 
 func (r *recorder) Helper()               {}
-func (r *recorder) Errorf(string, ...any) { r.said++ }
+func (r *recorder) Errorf(string, ...any) { r.failures++ }
 
-// TestLeft: a program that leaves the terminal as it should not be is found out.
+// TestLeft: a program that does not restore the terminal is detected.
 func TestLeft(t *testing.T) {
 	for _, c := range []string{"stty -echo", `printf '\033[?1049h'`, `printf '\033[?25l'`, `printf '\033[?1000h'`, `printf '\033='`} {
 		term := New(t, 40, 10, nil, "sh", "-c", c)
 		r := &recorder{TB: t}
 		term.tb = r
 		term.Ended(0)
-		if r.said != 1 {
-			t.Errorf("%s: %d faults", c, r.said)
+		if r.failures != 1 {
+			t.Errorf("%s: %d faults", c, r.failures)
 		}
 	}
 }
 
-// TestSVG: a picture is XML, and each word and block has its place.
+// TestSVG: a picture is valid XML, and each word and block is at its position.
 func TestSVG(t *testing.T) {
 	svg := SVG("\x1b[1;7m <a> & \x1b[0m▁█\x1b[31m▌\x1b[39m·──\n\x1b[2mfaint  words in it\x1b[0m\n\n", 30)
 	for d := xml.NewDecoder(strings.NewReader(svg)); ; {

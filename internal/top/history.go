@@ -6,24 +6,25 @@ import (
 	"capd/internal/control"
 )
 
-// window is how many seconds a sparkline shows, however wide it is.
+// window is how many seconds a sparkline covers, regardless of its width.
 const window = 60
 
-// A history is the last minute of an interface.
+// A history holds the last minute of an interface.
 type history struct {
-	lost    uint64 // in all, when it was last seen
+	lost    uint64 // total at the previous status
 	samples [window]sample
 }
 
-// A sample is what was seen in a second.
+// A sample holds the values of one second.
 type sample struct {
 	second int64
 	rate   float64 // bits a second
 	lost   float64 // frames since the sample before
 }
 
-// add takes a status in. The losses are those since the last one, so that none
-// falls between two looks; of another capd's counters there is no difference.
+// add adds a status. Losses are the difference to the previous status, so that none is missed
+// between two statuses. If known is false, the previous counters are of another capd and there is
+// no difference.
 func (h *history) add(second int64, in *control.Interface, known bool) {
 	s := sample{second: second, rate: 8 * in.Rates.Second.Bytes, lost: in.Rates.Second.Lost}
 	if known {
@@ -33,9 +34,9 @@ func (h *history) add(second int64, in *control.Interface, known bool) {
 	h.samples[second%window] = s
 }
 
-// spark returns the highest values in equal parts of the window that ends at a
-// second; NaN where nothing was seen. Parts begin at multiples of their length,
-// so that they move but do not change.
+// spark divides the window that ends at a second into equal parts, and returns the highest value of
+// each; NaN where there is no sample. Parts begin at multiples of their length, so that they move
+// without changing their values.
 func (h *history) spark(second int64, cells int, value func(sample) float64) []float64 {
 	length := int64((window + cells - 1) / cells)
 	bins := make([]float64, cells)

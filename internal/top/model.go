@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	patience = 3 * time.Second // for a status; then capd counts as away
+	patience = 3 * time.Second // for a status; after that, capd counts as unreachable
 	holdLast = 10 * time.Minute
 )
 
-// A sorting is an order of the rows.
+// A sorting is a sort order of the rows.
 type sorting int
 
 const (
@@ -32,9 +32,9 @@ const (
 
 func (s sorting) String() string { return [...]string{"name", "rate", "loss"}[s] }
 
-// A model is all that is shown.
+// A model is the state of the display.
 type model struct {
-	ctx    context.Context // of the orders that have no answer yet
+	ctx    context.Context // cancels requests
 	capd   Capd
 	glyphs glyphs
 
@@ -43,39 +43,39 @@ type model struct {
 	sorting       sorting
 	selected      string // an interface's name
 
-	status    *control.Status // the last one; nil: none came yet
-	second    int64           // when it came
-	answered  time.Time       // when it came; before the first, when top began
-	now       time.Time       // of the last answer, or when one did not come
-	err       error           // why none came; nil: it did
+	status    *control.Status // the latest status; nil: none yet
+	second    int64           // when it arrived, in seconds
+	answered  time.Time       // when it arrived; before the first one, when top was started
+	now       time.Time       // time of the latest answer or timeout
+	err       error           // why the latest request failed; nil: it did not
 	histories map[string]*history
 
-	busy bool // an order has no answer yet
-	said note
+	busy bool // a command was sent and not answered yet
+	note note
 }
 
-// A note is what came of an order.
+// A note is the result of a command.
 type note struct {
 	at   time.Time
 	text string
 	bad  bool
 }
 
-// An answer is a status that came, or did not.
+// An answer is a status, or an error.
 type answer struct {
 	at     time.Time
 	status *control.Status
 	err    error
 }
 
-// A tick says that it is time to ask.
+// A tick is a message that it is time for the next request.
 type tick time.Time
 
 func newModel(ctx context.Context, capd Capd, now time.Time, g glyphs) *model {
 	return &model{ctx: ctx, capd: capd, glyphs: g, answered: now, now: now, histories: map[string]*history{}}
 }
 
-// Init asks for the first status.
+// Init requests the first status.
 func (m *model) Init() tea.Cmd { return m.ask }
 
 func (m *model) ask() tea.Msg {
@@ -85,7 +85,7 @@ func (m *model) ask() tea.Msg {
 	return answer{time.Now(), s, err}
 }
 
-// Update changes the model by a message.
+// Update processes a message.
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
@@ -94,17 +94,17 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.ask
 	case answer:
 		m.take(msg)
-		// Every, and not after a second: each second has its sample.
+		// Every aligns ticks with full seconds, so that each second has a sample.
 		return m, tea.Every(time.Second, func(t time.Time) tea.Msg { return tick(t) })
 	case note:
-		m.said, m.busy = msg, false
+		m.note, m.busy = msg, false
 	case tea.KeyPressMsg:
 		return m, m.press(msg.String())
 	}
 	return m, nil
 }
 
-// take takes an answer in.
+// take processes an answer.
 func (m *model) take(a answer) {
 	m.now, m.err = a.at, a.err
 	if a.err != nil {
@@ -125,7 +125,7 @@ func (m *model) take(a answer) {
 	}
 }
 
-// press does what a key says.
+// press executes the command of a key.
 func (m *model) press(key string) tea.Cmd {
 	switch key {
 	case "q", "ctrl+c":
@@ -140,7 +140,7 @@ func (m *model) press(key string) tea.Cmd {
 		return nil
 	}
 	if m.help || m.small() {
-		return nil // what is not seen is not changed
+		return nil // keys must not change what is not visible
 	}
 	switch key {
 	case "up", "k":
@@ -159,7 +159,7 @@ func (m *model) press(key string) tea.Cmd {
 	return nil
 }
 
-// rows returns the interfaces in order, and the number of the selected one.
+// rows returns the interfaces in their sort order, and the index of the selected one.
 func (m *model) rows() (rows []*control.Interface, selected int) {
 	if m.status == nil {
 		return nil, 0
@@ -208,13 +208,13 @@ func (m *model) hold() tea.Cmd {
 	})
 }
 
-// order gives an order, unless an earlier one has no answer yet.
+// order starts a command, unless an earlier one was not answered yet.
 func (m *model) order(what string, give func() (string, error)) tea.Cmd {
 	if m.busy {
 		return nil
 	}
 	m.busy = true
-	m.said = note{at: m.now, text: what + " ..."}
+	m.note = note{at: m.now, text: what + " ..."}
 	return func() tea.Msg {
 		answer, err := give()
 		if err != nil {
@@ -224,7 +224,7 @@ func (m *model) order(what string, give func() (string, error)) tea.Cmd {
 	}
 }
 
-// names are those of files, without their directories.
+// names returns the base names of files.
 func names(paths []string) string {
 	var all []string
 	for _, p := range paths {

@@ -10,16 +10,16 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// cut shortens text to a number of cells, and says that it did.
+// cut shortens text to a number of cells, and marks the cut.
 func cut(s string, cells int) string { return ansi.Truncate(s, max(cells, 0), "~") }
 
-// left fills cells with text at their left.
+// left pads text to a number of cells, aligned to the left.
 func left(s string, cells int) string {
 	s = cut(s, cells)
 	return s + strings.Repeat(" ", max(0, cells-ansi.StringWidth(s)))
 }
 
-// right fills cells with text at their right.
+// right pads text to a number of cells, aligned to the right.
 func right(s string, cells int) string {
 	s = cut(s, cells)
 	return strings.Repeat(" ", max(0, cells-ansi.StringWidth(s))) + s
@@ -33,10 +33,10 @@ func yellow(s string) string  { return ansi.NewStyle().ForegroundColor(ansi.Yell
 func cyan(s string) string    { return ansi.NewStyle().ForegroundColor(ansi.Cyan).Styled(s) }
 func plain(s string) string   { return s }
 
-// cause is the innermost error: the screen has no room for how it came.
+// cause returns the innermost error, because the screen has little room.
 func cause(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "capd is silent"
+		return "capd does not answer"
 	}
 	for {
 		inner := errors.Unwrap(err)

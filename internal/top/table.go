@@ -11,15 +11,15 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// columns are how many cells those of the table have that may be wider. The
-// others take fixed.
+// columns are the widths of the variable columns in cells. The other columns take fixed cells.
 type columns struct{ name, rate, loss, bar int }
 
-// fixed is the rest of a row: the mark, state, numbers and the spaces between.
+// fixed is the width of the rest of a row: the mark, the state, the numbers and the spaces between
+// columns.
 const fixed = 1 + 1 + 9 + 1 + 5 + 1 + 5 + 1 + 1 + 5 + 1 + 1 + 1 + 1 + 5 + 1 + 6
 
-// fit spreads a width over the columns: names until they are whole, and then
-// the rest, as long as it is of use.
+// fit distributes a width over the columns: names first, until they are complete, then the others,
+// up to a useful maximum.
 func fit(width int) columns {
 	c := columns{name: 10, rate: 8, loss: 6, bar: 5}
 	spare := width - fixed - c.name - c.rate - c.loss - 2*c.bar
@@ -39,8 +39,8 @@ func fit(width int) columns {
 	return c
 }
 
-// table is a head and a row for each interface, scrolled so that the selected
-// one is seen; it has room for so many rows.
+// table returns the header and one row for each interface, at most room lines. It is scrolled so
+// that the selected row is visible.
 func (m *model) table(rows []*control.Interface, selected, room int) []string {
 	c := fit(m.width)
 	lines := []string{faint(strings.Join([]string{
@@ -50,7 +50,7 @@ func (m *model) table(rows []*control.Interface, selected, room int) []string {
 	first := max(0, selected-room+1)
 	for i := first; i < min(len(rows), first+room); i++ {
 		line := m.row(rows[i], i == selected, c)
-		if m.err != nil { // it says what was, not what is
+		if m.err != nil { // the table shows the last known state
 			line = faint(ansi.Strip(line))
 		}
 		lines = append(lines, line)
@@ -99,7 +99,7 @@ func stateStyle(state string) func(string) string {
 	return red
 }
 
-// sparkline draws values a cell each. The least that is not nothing is seen.
+// sparkline draws one value per cell. Values above zero are always visible.
 func (m *model) sparkline(values []float64, style func(string) string) string {
 	top := 0.0
 	for _, v := range values {
@@ -121,7 +121,7 @@ func (m *model) sparkline(values []float64, style func(string) string) string {
 	return b.String()
 }
 
-// bar draws a part of 1. The least that is not nothing is seen.
+// bar draws a value between 0 and 1. Values above zero are always visible.
 func (m *model) bar(part float64, cells int) string {
 	part = min(max(zeroed(part), 0), 1)
 	steps := len(m.glyphs.parts)

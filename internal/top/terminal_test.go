@@ -19,7 +19,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// What makes the test's own binary show a capd, and panic at the key p there.
+// Environment variables that make the test's own binary run top, and panic at the key p.
 const (
 	socketVar = "CAPD_TEST_TOP"
 	panicVar  = "CAPD_TEST_TOP_PANIC"
@@ -74,12 +74,12 @@ func (s *saboteur) View() tea.View {
 	return s.model.View()
 }
 
-// A server is a capd that records nothing.
+// A server is a capd without recording.
 type server struct {
-	path string
-	mu   sync.Mutex
-	told []string
-	stop func()
+	path     string
+	mu       sync.Mutex
+	commands []string
+	stop     func()
 }
 
 func (s *server) Report() control.Status {
@@ -88,27 +88,27 @@ func (s *server) Report() control.Status {
 	return *status
 }
 
-func (s *server) tell(format string, args ...any) {
+func (s *server) record(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told = append(s.told, fmt.Sprintf(format, args...))
+	s.commands = append(s.commands, fmt.Sprintf(format, args...))
 }
 
 func (s *server) RotateFiles(_ context.Context, iface string) ([]string, error) {
-	s.tell("rotate %s", iface)
+	s.record("rotate %s", iface)
 	return []string{"/d/" + iface + "-1.pcapng"}, nil
 }
 
 func (s *server) Reload(context.Context) error { return nil }
 
 func (s *server) Hold(_ context.Context, which control.Selection) ([]string, error) {
-	s.tell("hold %+v", which)
+	s.record("hold %+v", which)
 	return nil, control.Refused("hold: the disk is full\x1b[2J")
 }
 
 func (s *server) Release(context.Context, control.Selection) ([]string, error) { return nil, nil }
 
-// start serves on the socket until stop.
+// start serves on the socket until stop is called.
 func (s *server) start(t *testing.T) {
 	t.Helper()
 	l, err := control.Listen(s.path, "")
@@ -143,7 +143,7 @@ func watching(t *testing.T, s *server, env ...string) *testterm.Terminal {
 	return testterm.New(t, 80, 24, append(env, socketVar+"="+s.path), os.Args[0])
 }
 
-// TestTerminal drives it with keys on a real terminal, against a real socket.
+// TestTerminal controls top with keys on a real terminal, with a real socket.
 func TestTerminal(t *testing.T) {
 	s := newServer(t)
 	term := watching(t, s)
@@ -151,7 +151,7 @@ func TestTerminal(t *testing.T) {
 	s.start(t)
 	screen := term.AwaitText(" capd 1.2.3  up ", "\n>e\\x1b[31m~ down ", "\n wlan0      suspended ", "? help  q quit")
 	if strings.Contains(screen, "no answer") {
-		t.Errorf("it says so still:\n%s", screen)
+		t.Errorf("the alert is still shown:\n%s", screen)
 	}
 	term.Press("Down", "j")
 	term.AwaitText("\n>eth0 ", "── eth0: recording since ")
@@ -185,14 +185,14 @@ func TestTerminal(t *testing.T) {
 	})
 	term.Press("q")
 	if screen := term.Ended(0); strings.Contains(screen, "eth0") {
-		t.Errorf("it is there still:\n%s", screen)
+		t.Errorf("the alert is still shown:\n%s", screen)
 	}
-	if want := []string{"rotate eth0", "hold {Files:[] Last:10m0s Interface: All:false}"}; !slices.Equal(s.told, want) {
-		t.Errorf("told %q", s.told)
+	if want := []string{"rotate eth0", "hold {Files:[] Last:10m0s Interface: All:false}"}; !slices.Equal(s.commands, want) {
+		t.Errorf("commands %q", s.commands)
 	}
 }
 
-// TestRestores: however it ends, the terminal is as it was.
+// TestRestores: the terminal is restored, however top ends.
 func TestRestores(t *testing.T) {
 	s := newServer(t)
 	s.start(t)
@@ -210,14 +210,14 @@ func TestRestores(t *testing.T) {
 		"hung up":          {signal: syscall.SIGHUP},
 		"panic in update":  {key: "p", env: panicVar + "=update", code: 1, want: "in an update"},
 		"panic in view":    {key: "p", env: panicVar + "=view", code: 1, want: "in a view"},
-		"panic in command": {key: "p", env: panicVar + "=command", code: 1, want: "capd: top: a mistake in capd top"},
+		"panic in command": {key: "p", env: panicVar + "=command", code: 1, want: "capd: top: capd top has a bug"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var env []string
 			if c.env != "" {
-				// After a panic the library closes the terminal while it still reads
-				// it: the race detector would change the exit code.
+				// After a panic, the library closes the terminal while it still reads from it. The
+				// race detector would report that and change the exit code.
 				env = []string{c.env, "GORACE=exitcode=1"}
 			}
 			term := watching(t, s, env...)
@@ -228,7 +228,7 @@ func TestRestores(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.want != "" {
-				term.Resize(200, 100) // the stack is long
+				term.Resize(200, 100) // room for the stack trace
 				term.AwaitText(c.want)
 			}
 			term.Ended(c.code)
@@ -236,8 +236,8 @@ func TestRestores(t *testing.T) {
 	}
 }
 
-// TestNoColour: NO_COLOR leaves none, and what they said is still to be read;
-// else there are the sixteen that every terminal has.
+// TestNoColour: with NO_COLOR there are no colors, and all information is still shown. Otherwise
+// only the sixteen colors are used that every terminal has.
 func TestNoColour(t *testing.T) {
 	s := newServer(t)
 	s.start(t)
@@ -259,7 +259,7 @@ func TestNoColour(t *testing.T) {
 	}
 }
 
-// TestASCII: a terminal of a locale without blocks gets none.
+// TestASCII: top uses no block characters on a terminal whose locale lacks them.
 func TestASCII(t *testing.T) {
 	s := newServer(t)
 	s.start(t)
@@ -274,7 +274,7 @@ func TestASCII(t *testing.T) {
 	term.Ended(0)
 }
 
-// TestNoTerminal: it says what it needs.
+// TestNoTerminal: without a terminal, the error says what top needs.
 func TestNoTerminal(t *testing.T) {
 	for _, name := range []string{"", "dumb"} {
 		t.Setenv("TERM", name)

@@ -1,8 +1,8 @@
-// Package top shows on a terminal, anew each second, how a running capd does,
-// and gives it orders at the press of a key.
+// Package top shows the status of a running capd on a terminal, updated every second, and sends
+// commands to it when keys are pressed.
 //
-// It is in the manner of Elm, as its library wants it: a model that messages
-// change, and a view that is a function of the model alone.
+// Its structure is the Elm architecture, which its library requires: messages change a model, and
+// the view is a function of the model.
 package top
 
 import (
@@ -22,31 +22,31 @@ import (
 	"github.com/charmbracelet/colorprofile"
 )
 
-// A Capd is asked and given orders: a control.Client, or what finds one.
+// A Capd is the source of the status and the receiver of commands: a control.Client, or a function
+// that finds one.
 type Capd interface {
 	Status(ctx context.Context, looker string) (*control.Status, error)
 	Rotate(ctx context.Context, iface string) ([]string, error)
 	Hold(ctx context.Context, s control.Selection) ([]string, error)
 }
 
-// ErrTerminal is returned where there is no terminal that could show it.
-var ErrTerminal = hint.New("top: it needs a terminal that can move its cursor", "capd status prints the same once, and ssh -t gives a terminal")
+// ErrTerminal is returned if the terminal can't display top.
+var ErrTerminal = hint.New("top: needs a terminal that can move its cursor", "capd status prints the same once, and ssh -t gives a terminal")
 
-// Run shows how capd does on the terminal, until the user quits, the context
-// ends, or a signal ends the process. Then the terminal is as it was, after a
-// panic too.
+// Run shows capd's status on the terminal until the user quits, the context ends, or a signal
+// arrives. Then it restores the terminal, after a panic too.
 func Run(ctx context.Context, capd Capd, terminal *os.File) error {
 	if term := os.Getenv("TERM"); term == "" || term == "dumb" {
 		return ErrTerminal
 	}
-	// All of these are orders to quit: a terminal may outlive its hangup.
+	// All of these signals end top properly: a terminal may still exist after SIGHUP.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	return show(ctx, newModel(ctx, capd, time.Now(), glyphsFor(os.Getenv)), terminal)
 }
 
-// show quits by a message when the context ends. To give the library the
-// context would make it close the terminal while it still reads it.
+// show quits with a message when the context ends. If the library had the context, it would close
+// the terminal while it still reads from it.
 func show(ctx context.Context, m tea.Model, terminal *os.File) error {
 	p := tea.NewProgram(m, tea.WithoutSignalHandler(), tea.WithOutput(terminal), tea.WithColorProfile(profile(os.Environ())))
 	defer context.AfterFunc(ctx, p.Quit)()
@@ -55,13 +55,13 @@ func show(ctx context.Context, m tea.Model, terminal *os.File) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, tea.ErrProgramPanic):
-		return errors.New("top: a mistake in capd top ended it: what is above says where; the terminal is restored")
+		return errors.New("top: capd top has a bug, see the stack trace above; the terminal is restored")
 	}
 	return fmt.Errorf("top: %w", err)
 }
 
-// profile says which colours the terminal shows. It asks the environment
-// alone: the library would run tmux and ask that too.
+// profile returns which colors the terminal supports, from the environment alone. The library would
+// also run tmux to find out.
 func profile(env []string) colorprofile.Profile {
 	p := min(colorprofile.Env(env), colorprofile.ANSI256)
 	for _, e := range env {
@@ -72,16 +72,16 @@ func profile(env []string) colorprofile.Profile {
 	return p
 }
 
-// glyphs are what sparklines and bars are drawn with.
+// glyphs are the characters of sparklines and bars.
 type glyphs struct {
-	levels []rune // of a sparkline: zero, and then from the least to the most
-	parts  []rune // of a bar: from its smallest part to a full cell
-	empty  rune   // the rest of a bar
+	levels []rune // of a sparkline: first zero, then increasing values
+	parts  []rune // of a bar: from the smallest part to a full cell
+	empty  rune   // rest of a bar
 	rule   rune
 }
 
-// glyphsFor are blocks where the terminal has them, by what the environment
-// says, and else ASCII.
+// glyphsFor returns block characters if the terminal supports them according to the environment,
+// else ASCII characters.
 func glyphsFor(getenv func(string) string) glyphs {
 	locale := getenv("LANG")
 	for _, name := range []string{"LC_CTYPE", "LC_ALL"} {
@@ -90,7 +90,7 @@ func glyphsFor(getenv func(string) string) glyphs {
 		}
 	}
 	locale = strings.ReplaceAll(strings.ToUpper(locale), "-", "")
-	if !strings.Contains(locale, "UTF8") || getenv("TERM") == "linux" { // Linux' console has few blocks
+	if !strings.Contains(locale, "UTF8") || getenv("TERM") == "linux" { // the Linux console has few block characters
 		return glyphs{levels: []rune("_.,-=+*#"), parts: []rune("#"), empty: '.', rule: '-'}
 	}
 	return glyphs{levels: []rune("▁▂▃▄▅▆▇█"), parts: []rune("▏▎▍▌▋▊▉█"), empty: '·', rule: '─'}

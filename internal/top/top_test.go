@@ -21,23 +21,23 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-var update = flag.Bool("update", false, "write the frames in testdata anew")
+var update = flag.Bool("update", false, "update the frames in testdata")
 
-// A listener is a Capd that notes its orders.
-type listener struct {
-	told []string
-	err  error
+// A fakeCapd is a Capd that records commands.
+type fakeCapd struct {
+	commands []string
+	err      error
 }
 
-func (l *listener) Status(context.Context, string) (*control.Status, error) { return nil, l.err }
+func (l *fakeCapd) Status(context.Context, string) (*control.Status, error) { return nil, l.err }
 
-func (l *listener) Rotate(_ context.Context, iface string) ([]string, error) {
-	l.told = append(l.told, "rotate "+iface)
+func (l *fakeCapd) Rotate(_ context.Context, iface string) ([]string, error) {
+	l.commands = append(l.commands, "rotate "+iface)
 	return []string{"/d/" + iface + "-1.pcapng"}, l.err
 }
 
-func (l *listener) Hold(_ context.Context, s control.Selection) ([]string, error) {
-	l.told = append(l.told, "hold "+s.Last+s.Interface)
+func (l *fakeCapd) Hold(_ context.Context, s control.Selection) ([]string, error) {
+	l.commands = append(l.commands, "hold "+s.Last+s.Interface)
 	return []string{"/d/a", "/d/b"}, l.err
 }
 
@@ -47,14 +47,14 @@ var (
 	ascii = glyphsFor(func(string) string { return "C" })
 )
 
-func shown(width, height int, g glyphs) (*model, *listener) {
-	l := new(listener)
+func shown(width, height int, g glyphs) (*model, *fakeCapd) {
+	l := new(fakeCapd)
 	m := newModel(context.Background(), l, born, g)
 	m.Update(tea.WindowSizeMsg{Width: width, Height: height})
 	return m, l
 }
 
-// scene is a status as it may be so many seconds after the start.
+// scene returns a status at a number of seconds after the start.
 func scene(second int) *control.Status {
 	at := born.Add(time.Duration(second) * time.Second)
 	s := &control.Status{Software: "capd 1.2.3", Time: at, Start: born.Add(-50 * time.Hour)}
@@ -92,7 +92,7 @@ func scene(second int) *control.Status {
 	return s
 }
 
-// watch lets so many seconds pass. Capd is away in those from 20 to 25.
+// watch simulates a number of seconds. capd does not answer in the seconds 20 to 25.
 func (m *model) watch(seconds int) {
 	for s := range seconds {
 		a := answer{at: born.Add(time.Duration(s) * time.Second), status: scene(s)}
@@ -103,7 +103,7 @@ func (m *model) watch(seconds int) {
 	}
 }
 
-// keys presses them, does what follows, and returns the last command.
+// keys presses keys, processes the resulting messages, and returns the last command.
 func (m *model) keys(all string) tea.Cmd {
 	var cmd tea.Cmd
 	for _, r := range all {
@@ -114,12 +114,13 @@ func (m *model) keys(all string) tea.Cmd {
 	return cmd
 }
 
-// checkFrame: it fits, and nothing but colours commands the terminal.
+// checkFrame checks that the frame fits the terminal, and that its only escape sequences are
+// colors.
 func checkFrame(t *testing.T, m *model) []string {
 	t.Helper()
 	frame := m.frame()
 	lines := strings.Split(frame, "\n")
-	if len(lines) > max(m.height, 1) { // an empty frame is a line
+	if len(lines) > max(m.height, 1) { // an empty frame is one line
 		t.Errorf("%d lines on a terminal of %d", len(lines), m.height)
 	}
 	for i, line := range lines {
@@ -134,13 +135,13 @@ func checkFrame(t *testing.T, m *model) []string {
 	}
 	for _, part := range strings.Split(frame, "\x1b")[1:] {
 		if !strings.HasPrefix(part, "[") || strings.Trim(part[1:strings.IndexByte(part, 'm')+1], "0123456789;m") != "" {
-			t.Errorf("the terminal is told %q", part)
+			t.Errorf("the frame contains %q", part)
 		}
 	}
 	return lines
 }
 
-// TestFrames holds what is shown to the frames in testdata.
+// TestFrames compares frames with those in testdata.
 func TestFrames(t *testing.T) {
 	for name, c := range map[string]struct {
 		width, height int
@@ -166,7 +167,7 @@ func TestFrames(t *testing.T) {
 			if c.away != nil {
 				m.Update(answer{at: born.Add(200 * time.Second), err: c.away})
 			}
-			m.said.at = born
+			m.note.at = born
 			got := strings.Join(checkFrame(t, m), "\n") + "\n"
 			path := filepath.Join("testdata", name+".txt")
 			if *update {
@@ -181,10 +182,10 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// TestKeys: each does what the help says.
+// TestKeys: each key does what the help says.
 func TestKeys(t *testing.T) {
 	m, l := shown(80, 24, utf8)
-	m.keys("jkrs") // nothing is there to select
+	m.keys("jkrs") // nothing can be selected yet
 	m.sorting = byName
 	m.watch(90)
 	order := func() (names []string) {
@@ -209,15 +210,15 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	m.keys("jjr") // eth0
-	m.keys("s")   // the selection stays with it
+	m.keys("s")   // the selection stays on that interface
 	m.keys("rkkkkr")
 	m.keys("jjjjjjr")
-	m.keys("h?rh?") // help hides what would be changed
+	m.keys("h?rh?") // while the help is shown, keys change nothing
 	m.Update(tea.WindowSizeMsg{Width: 79, Height: 24})
 	m.keys("rhs")
 	want := []string{"rotate eth0", "rotate eth0", "rotate eth0", "rotate enp0s31f6.1000", "hold 10m0s"}
-	if !slices.Equal(l.told, want) {
-		t.Errorf("told %q", l.told)
+	if !slices.Equal(l.commands, want) {
+		t.Errorf("commands %q", l.commands)
 	}
 	for _, key := range []tea.KeyPressMsg{{Code: 'q', Text: "q"}, {Code: 'c', Mod: tea.ModCtrl}} {
 		_, cmd := m.Update(key)
@@ -231,8 +232,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestOrders: what came of one is told, and while one is under way there is no
-// other.
+// TestOrders: the result of a command is shown, and only one command runs at a time.
 func TestOrders(t *testing.T) {
 	m, l := shown(120, 40, utf8)
 	m.watch(5)
@@ -240,7 +240,7 @@ func TestOrders(t *testing.T) {
 	m.Update(tea.KeyPressMsg{Code: tea.KeyDown})
 	_, first := m.Update(tea.KeyPressMsg{Code: 'r', Text: "r"})
 	if text := ansi.Strip(m.frame()); !strings.Contains(text, "rotate eth0 ...") {
-		t.Errorf("no order under way in\n%s", text)
+		t.Errorf("no running command in\n%s", text)
 	}
 	if _, second := m.Update(tea.KeyPressMsg{Code: 'h', Text: "h"}); second != nil {
 		t.Error("a second order at once")
@@ -260,7 +260,7 @@ func TestOrders(t *testing.T) {
 	}
 }
 
-// TestAsks: an answer is followed by the next question, whatever it was.
+// TestAsks: each answer, also an error, is followed by the next request.
 func TestAsks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, l := shown(80, 24, utf8)
@@ -286,8 +286,7 @@ func TestAsks(t *testing.T) {
 	})
 }
 
-// TestColours: what is wrong is red, and on a terminal without colours it is
-// still said.
+// TestColours: problems are shown in red. On terminals without colors they are visible too.
 func TestColours(t *testing.T) {
 	m, _ := shown(80, 24, utf8)
 	m.watch(90)
@@ -318,7 +317,7 @@ func TestColours(t *testing.T) {
 	}
 }
 
-// TestGlyphs: blocks are for terminals that have them.
+// TestGlyphs: block characters are used only on terminals that support them.
 func TestGlyphs(t *testing.T) {
 	for env, blocks := range map[string]bool{
 		"": false, "LANG=C": false, "LANG=en_GB.utf8": true, "LANG=de_DE.UTF-8 LC_ALL=C": false,

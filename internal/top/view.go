@@ -13,7 +13,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// The smallest terminal that all columns and details have room on.
+// The smallest terminal size that has room for all columns and details.
 const (
 	minWidth  = 80
 	minHeight = 24
@@ -21,14 +21,14 @@ const (
 
 func (m *model) small() bool { return m.width < minWidth || m.height < minHeight }
 
-// View shows the model.
+// View renders the model.
 func (m *model) View() tea.View {
 	v := tea.NewView(m.frame())
 	v.AltScreen = true
 	return v
 }
 
-// frame is as many lines as the terminal has, none of them longer than it is
+// frame returns at most as many lines as the terminal has. No line is longer than the terminal is
 // wide.
 func (m *model) frame() string {
 	var lines []string
@@ -63,19 +63,19 @@ func (m *model) screen() []string {
 	room := m.height - len(lines) - 1 - len(details) - 2
 	lines = append(lines, m.table(rows, selected, room)...)
 	lines = append(lines, details...)
-	said := plain
-	if m.said.bad {
-		said = red
+	style := plain
+	if m.note.bad {
+		style = red
 	}
 	line := ""
-	if m.said.text != "" {
-		line = " " + text.Clock(m.said.at) + " " + m.said.text
+	if m.note.text != "" {
+		line = " " + text.Clock(m.note.at) + " " + m.note.text
 	}
 	keys := " s sort (by " + m.sorting.String() + ")  r rotate  h hold 10 min  arrows j k select  ? help  q quit"
-	return append(lines, said(cut(line, m.width)), faint(keys))
+	return append(lines, style(cut(line, m.width)), faint(keys))
 }
 
-// alert says that capd is away.
+// alert reports that capd does not answer.
 func (m *model) alert() string {
 	if m.err == nil {
 		return ""
@@ -84,7 +84,7 @@ func (m *model) alert() string {
 		text.Clock(m.answered), text.Duration(m.now.Sub(m.answered)), cause(m.err)), m.width))
 }
 
-// head is what all interfaces have together.
+// head returns the lines about all interfaces together.
 func (m *model) head() []string {
 	if m.status == nil {
 		lines := []string{reverse(left(" capd top", m.width)), "", "", ""}
@@ -130,7 +130,7 @@ func (m *model) head() []string {
 	}
 }
 
-// disk says what the directories hold, and how much room the fullest has.
+// disk describes the files in the directories, and the space on the fullest file system.
 func disk(dirs []control.Directory, held int) string {
 	var files int
 	var bytes float64
@@ -154,7 +154,7 @@ func disk(dirs []control.Directory, held int) string {
 	return line
 }
 
-// details are what there is to know of the selected interface.
+// details returns the lines about the selected interface.
 func (m *model) details(rows []*control.Interface, selected int) []string {
 	rule := func(line string) string {
 		return line + strings.Repeat(string(m.glyphs.rule), max(0, m.width-ansi.StringWidth(line)))
@@ -185,7 +185,7 @@ func fill(f *control.Fill) string {
 	return fmt.Sprintf("%s high %s of %s", text.Percent(f.Now), text.Percent(f.High), text.Size(float64(f.Size)))
 }
 
-// written names the files that are being written.
+// written returns the names of the files being written.
 func written(in *control.Interface) string {
 	line := "none yet, in " + text.Line(in.Directory)
 	if n := len(in.Files); n > 0 {
@@ -206,7 +206,7 @@ func latency(l *control.Latency) string {
 	return fmt.Sprintf("med %s p99 %s max %s", text.Latency(r.Median), text.Latency(r.P99), text.Latency(l.Max))
 }
 
-// kept says what there is of the interface, and how long it will last.
+// kept describes the interface's files, and how far back they will reach.
 func kept(k *control.Kept, now time.Time) string {
 	line := fmt.Sprintf("%s, %s, %d held", text.Count(k.Files, "file"), text.Size(float64(k.Bytes)), k.Held)
 	if !k.Oldest.IsZero() {
@@ -214,7 +214,7 @@ func kept(k *control.Kept, now time.Time) string {
 	}
 	switch {
 	case k.Limit == "" && k.Rate <= 0:
-		return line + "; no growth of late"
+		return line + "; no recent growth"
 	case k.Limit == "":
 		return line + fmt.Sprintf("; grows %s/s, no limit", text.Size(k.Rate))
 	}
@@ -247,7 +247,7 @@ func helpText() []string {
 	}
 }
 
-// reach is how far back files will go.
+// reach formats how far back the files will reach.
 func reach(k *control.Kept) string {
 	if k.Limit == "" || k.Reach <= 0 {
 		return "-"

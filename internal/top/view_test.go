@@ -16,8 +16,8 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// TestWidths: at every size from the smallest on, a row fills the terminal and
-// no more, until its columns have all that is of use.
+// TestWidths: at every size from the smallest, a row fills the terminal, until all columns have
+// their useful maximum.
 func TestWidths(t *testing.T) {
 	for width := minWidth; width < 400; width++ {
 		m, _ := shown(width, 30, utf8)
@@ -36,7 +36,7 @@ func TestWidths(t *testing.T) {
 	}
 }
 
-// TestScroll: the selected row is seen, however many there are.
+// TestScroll: the selected row is always visible.
 func TestScroll(t *testing.T) {
 	m, _ := shown(80, 24, utf8)
 	s := scene(0)
@@ -55,8 +55,8 @@ func TestScroll(t *testing.T) {
 	}
 }
 
-// TestDisappears: the selection goes on with another interface, and the old
-// one's minute is forgotten.
+// TestDisappears: when the selected interface disappears, another one is selected and the old
+// history is deleted.
 func TestDisappears(t *testing.T) {
 	m, l := shown(80, 24, utf8)
 	m.watch(5)
@@ -65,8 +65,8 @@ func TestDisappears(t *testing.T) {
 	s.Interfaces = s.Interfaces[:1]
 	m.Update(answer{at: born.Add(5 * time.Second), status: s})
 	m.keys("r")
-	if len(l.told) != 1 || l.told[0] != "rotate eth0" || len(m.histories) != 1 {
-		t.Errorf("told %q, %d histories", l.told, len(m.histories))
+	if len(l.commands) != 1 || l.commands[0] != "rotate eth0" || len(m.histories) != 1 {
+		t.Errorf("commands %q, %d histories", l.commands, len(m.histories))
 	}
 	s.Interfaces = nil
 	m.Update(answer{at: born.Add(6 * time.Second), status: s})
@@ -74,8 +74,8 @@ func TestDisappears(t *testing.T) {
 	checkFrame(t, m)
 }
 
-// TestLosses: each lost frame is in one second's sample, though capd's own
-// rates may fall between two looks; a new capd counts from nothing.
+// TestLosses: each lost frame is counted in exactly one second's sample. After a restart of capd,
+// counting starts again.
 func TestLosses(t *testing.T) {
 	var h history
 	in := control.Interface{}
@@ -104,8 +104,8 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// TestSparkline: parts keep their samples while they move, the peak is full,
-// and little is not nothing.
+// TestSparkline: parts keep their values while they move, the highest value has full height, and
+// small values are visible.
 func TestSparkline(t *testing.T) {
 	var h history
 	in := control.Interface{}
@@ -151,7 +151,7 @@ func TestBar(t *testing.T) {
 	}
 }
 
-// TestSpell: numbers fit their columns, whatever they are.
+// TestSpell: formatted numbers fit their columns for every value.
 func TestSpell(t *testing.T) {
 	for f := 1e-9; f < 1e18; f *= 1.01 {
 		if s := text.Metric(f); len(s) > 4 {
@@ -169,7 +169,7 @@ func TestSpell(t *testing.T) {
 	}
 	for got, want := range map[string]string{
 		cause(fmt.Errorf("a: %w", fs.ErrPermission)):                    "permission denied",
-		cause(&control.UnreachableError{Err: context.DeadlineExceeded}): "capd is silent",
+		cause(&control.UnreachableError{Err: context.DeadlineExceeded}): "capd does not answer",
 		cause(errors.New("capd says: \n")):                              `capd says: \n`,
 	} {
 		if got != want {
@@ -178,8 +178,8 @@ func TestSpell(t *testing.T) {
 	}
 }
 
-// FuzzFrame: whatever capd says, and however large the terminal is, the frame
-// fits it and commands it nothing.
+// FuzzFrame: for any status and terminal size, the frame fits the terminal and contains no other
+// escape sequences than colors.
 func FuzzFrame(f *testing.F) {
 	f.Add("eth0", "recording", "/d/eth0.pcapng", "bytes", 0.5, uint64(7), uint16(80), uint16(24))
 	f.Add("e\x1b]0;title\x07", "\x9b31m", "/\u202e/\r\n", "\x1b", math.Inf(1), uint64(math.MaxUint64), uint16(120), uint16(40))

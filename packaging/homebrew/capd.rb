@@ -1,4 +1,4 @@
-# Homebrew's formula of capd, from the checkout that it lies in:
+# Homebrew's formula for capd, built from this checkout:
 #
 #   brew tap-new local/capd && cp packaging/homebrew/capd.rb "$(brew --repo local/capd)/Formula/"
 #   HOMEBREW_CAPD=$PWD brew install --HEAD local/capd/capd
@@ -25,8 +25,8 @@ class Capd < Formula
     (var/"log/capd").mkpath
   end
 
-  # As root, since the devices of the packet filter are root's; packaging/launchd
-  # has a service with an account of its own.
+  # As root, because the BPF devices belong to root. packaging/launchd has a service
+  # with a separate account.
   service do
     run [opt_bin/"capd", "run", "-c", etc/"capd/capd.toml"]
     require_root true

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Lets a group open the packet filter's devices: bpf-access.sh GROUP
+# Gives a group access to the BPF devices: bpf-access.sh GROUP
 set -eu
 group=${1:?usage: bpf-access.sh GROUP}
-# XNU makes a node when the one before is opened. Each recorded interface takes
-# one, and others use some too.
+# XNU creates a device when the previous one is opened. Each recorded interface
+# needs one device, and other programs need some too.
 want=64
 most=$(sysctl -n debug.bpf_maxdevices 2>/dev/null || echo 256)
 if [ "$want" -gt "$most" ]; then want=$most; fi
 n=0
 while [ "$n" -lt "$want" ]; do
-	# Opened and closed. One that is in use says so, and is there.
+	# Open and close the device. An error means that it is in use, so it exists.
 	(: </dev/bpf$n) 2>/dev/null || true
 	n=$((n + 1))
 done

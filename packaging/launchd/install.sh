@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs capd as a service of macOS: sudo ./install.sh PROGRAM
-# What is there already, a configuration above all, is left as it is.
+# It keeps an existing configuration, account and captures.
 set -eu
-program=${1:?usage: install.sh PROGRAM, the capd that was built}
+program=${1:?usage: install.sh PROGRAM, where PROGRAM is the built capd}
 here=$(cd "$(dirname "$0")" && pwd)
 prefix=/usr/local
 account=_capd
@@ -12,7 +12,7 @@ if [ "$(id -u)" != 0 ]; then
 	exit 1
 fi
 
-# free_id prints an id below 400 that no user and no group has.
+# free_id prints an id below 400 that no user or group uses.
 free_id() {
 	taken=$(dscl . -list /Users UniqueID && dscl . -list /Groups PrimaryGroupID)
 	id=399
@@ -49,4 +49,4 @@ for label in io.capd.bpf io.capd.capd; do
 	launchctl bootstrap system "/Library/LaunchDaemons/$label.plist"
 done
 echo "capd records as $prefix/etc/capd/capd.toml says, into $prefix/var/capd"
-echo "after a change of it: sudo launchctl kill HUP system/io.capd.capd"
+echo "to apply changes of it: sudo launchctl kill HUP system/io.capd.capd"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Removes what install.sh has put in place. Captures, log, configuration and the
-# account stay: sudo ./uninstall.sh
+# Removes what install.sh has installed, except captures, logs, the configuration
+# and the account: sudo ./uninstall.sh
 set -eu
 prefix=/usr/local
 

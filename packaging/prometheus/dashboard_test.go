@@ -11,7 +11,7 @@ import (
 
 const dashboardFile = "../grafana/capd.json"
 
-// A dashboard is what the test looks at of Grafana's format.
+// A dashboard is the part of Grafana's format that the test uses.
 type dashboard struct {
 	UID         string
 	Title       string
@@ -43,11 +43,11 @@ type target struct {
 	Datasource   struct{ UID string }
 }
 
-// variables are Grafana's, as a query may have them.
+// variables replaces Grafana's built-in variables in queries.
 var variables = strings.NewReplacer("$__rate_interval", "5m", "$__range", "6h")
 
-// TestDashboard: every query asks for what exists, every legend names a label
-// that is there, and no panel covers another.
+// TestDashboard: every query uses existing metrics, every legend uses existing labels, and no
+// panels overlap.
 func TestDashboard(t *testing.T) {
 	var d dashboard
 	if err := json.Unmarshal([]byte(readFile(t, dashboardFile)), &d); err != nil {
@@ -73,7 +73,7 @@ func TestDashboard(t *testing.T) {
 	d.layout(t)
 }
 
-// query returns what is wrong with a query.
+// query returns the mistakes in a query.
 func (s *scrape) query(q target, variableNames []string) (wrong []error) {
 	labels, wrong := s.check(variables.Replace(q.Expr))
 	for _, l := range mentions(q.LegendFormat+q.TextFormat, legendLabel) {
@@ -92,7 +92,7 @@ func (s *scrape) query(q target, variableNames []string) (wrong []error) {
 	return wrong
 }
 
-// variables checks those of the dashboard, and returns their names.
+// variables checks the dashboard's variables and returns their names.
 func (d *dashboard) variables(t *testing.T, s *scrape) (names []string) {
 	t.Helper()
 	query := regexp.MustCompile(`^label_values\((.*), ([a-z_]+)\)$`)
@@ -114,7 +114,7 @@ func (d *dashboard) variables(t *testing.T, s *scrape) (names []string) {
 	return names
 }
 
-// layout checks that each panel has a place of its own.
+// layout checks that panels do not overlap.
 func (d *dashboard) layout(t *testing.T) {
 	t.Helper()
 	taken := make(map[[2]int]string)

@@ -1,6 +1,5 @@
-// Package prometheus_test checks the alert rules and the dashboard against the
-// metrics that capd has. It is a module of its own, so that a parser of
-// Prometheus's language is no dependency of capd.
+// Package prometheus_test checks the alert rules and the dashboard against capd's metrics. It is a
+// separate module, so that capd does not depend on a parser of Prometheus's language.
 package prometheus_test
 
 import (
@@ -20,21 +19,21 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// A scrape is what expressions can be about: labels by metric, and the values of
-// the labels that have few.
+// A scrape holds what expressions may refer to: the labels of each metric, and the values of labels
+// that have few.
 type scrape struct {
 	labels map[string][]string
 	values map[string][]string
 }
 
-// ofTarget are labels that Prometheus adds to all metrics.
+// ofTarget are the labels that Prometheus adds to all metrics.
 var ofTarget = []string{"job", "instance"}
 
 func newScrape(t *testing.T) *scrape {
 	t.Helper()
 	s := &scrape{labels: map[string][]string{"up": ofTarget}, values: make(map[string][]string)}
 	for _, name := range []string{"process_cpu_seconds_total", "process_resident_memory_bytes"} {
-		s.labels[name] = ofTarget // of client_golang's own collector
+		s.labels[name] = ofTarget // from client_golang's own collectors
 	}
 	registry := client.NewRegistry()
 	registry.MustRegister(metrics.New(report))
@@ -48,7 +47,7 @@ func newScrape(t *testing.T) *scrape {
 	return s
 }
 
-// report is a status with a value for everything, so that every metric is scraped.
+// report is a status in which every field has a value, so that every metric is exported.
 func report() control.Status {
 	return control.Status{
 		Interfaces: []control.Interface{{
@@ -60,7 +59,7 @@ func report() control.Status {
 	}
 }
 
-// add adds a metric by the names that queries know it by.
+// add adds a metric under the names by which queries refer to it.
 func (s *scrape) add(f *dto.MetricFamily) {
 	labels := slices.Clone(ofTarget)
 	for _, l := range f.GetMetric()[0].GetLabel() {
@@ -90,8 +89,8 @@ func readFile(t *testing.T, name string) string {
 	return string(b)
 }
 
-// check parses an expression and returns the labels that its metrics have, and
-// what is wrong with it: metrics, labels and values that do not exist.
+// check parses an expression. It returns the labels of the result, and the mistakes: metrics,
+// labels and values that do not exist.
 func (s *scrape) check(expr string) (labels []string, wrong []error) {
 	e, err := metricsql.Parse(expr)
 	if err != nil {
@@ -120,7 +119,7 @@ func (s *scrape) check(expr string) (labels []string, wrong []error) {
 	return labels, wrong
 }
 
-// selector checks a metric and its filters.
+// selector checks a metric and its label filters.
 func (s *scrape) selector(e *metricsql.MetricExpr) (labels []string, wrong []error) {
 	name := ""
 	for _, filters := range e.LabelFilterss {
@@ -149,7 +148,7 @@ func (s *scrape) selector(e *metricsql.MetricExpr) (labels []string, wrong []err
 	return labels, wrong
 }
 
-// TestCheck: what is wrong is found.
+// TestCheck: check finds mistakes.
 func TestCheck(t *testing.T) {
 	s := newScrape(t)
 	for expr, want := range map[string]string{
@@ -177,13 +176,13 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Labels in the text of an alert, and in a legend of Grafana's.
+// Labels in the text of an alert, and in a legend of Grafana.
 var (
 	alertLabel  = regexp.MustCompile(`\$labels\.([a-z_]+)`)
 	legendLabel = regexp.MustCompile(`\{\{ *([a-z_]+) *\}\}`)
 )
 
-// mentions are the labels that a text names.
+// mentions returns the labels to which a text refers.
 func mentions(text string, label *regexp.Regexp) (labels []string) {
 	for _, m := range label.FindAllStringSubmatch(text, -1) {
 		labels = append(labels, m[1])

@@ -21,7 +21,7 @@ const (
 	document  = "../../docs/metrics.md"
 )
 
-// An alert is a rule of the file.
+// An alert is a rule in the file.
 type alert struct {
 	Alert       string            `yaml:"alert"`
 	Expr        string            `yaml:"expr"`
@@ -30,7 +30,7 @@ type alert struct {
 	Annotations map[string]string `yaml:"annotations"`
 }
 
-// decode reads YAML that has the fields of v and no other.
+// decode reads YAML that may have only the fields of v.
 func decode(t *testing.T, name string, v any) {
 	t.Helper()
 	d := yaml.NewDecoder(strings.NewReader(readFile(t, name)))
@@ -59,7 +59,7 @@ func alerts(t *testing.T) []alert {
 	return all
 }
 
-// TestRules: every alert asks for what exists, and tells what it asked for.
+// TestRules: every alert uses existing metrics, and its texts use only labels of its expression.
 func TestRules(t *testing.T) {
 	s := newScrape(t)
 	documented := readFile(t, document)
@@ -94,8 +94,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestRulesAreTested: for each alert there is a case in which it is up, and one
-// in which it is not.
+// TestRulesAreTested: for each alert there is a test case in which it fires, and one in which it
+// does not.
 func TestRulesAreTested(t *testing.T) {
 	var file struct {
 		Files    []string      `yaml:"rule_files"`
@@ -143,8 +143,7 @@ func TestRulesAreTested(t *testing.T) {
 	}
 }
 
-// TestPromtool: Prometheus takes the rules, and the alerts are up when they are
-// meant to be.
+// TestPromtool: Prometheus accepts the rules, and the alerts fire in the test cases.
 func TestPromtool(t *testing.T) {
 	if _, err := exec.LookPath("promtool"); err != nil {
 		t.Skipf("needs promtool: %v", err)

@@ -2,9 +2,6 @@ package systemd_test
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -12,15 +9,19 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
-// A count sends numbered frames, from 0, until it is ended.
+// A count sends numbered frames, starting from 0, until end.
 type count struct {
 	stop chan struct{}
 	sent chan uint64
 }
 
-// numberedType is the EtherType of its frames: for experiments, too.
+// numberedType is the EtherType of these frames, which is experimental.
 const numberedType = 0x88b6
 
 func (r *rig) count(send *os.File) *count {
@@ -51,8 +52,8 @@ func (c *count) end() uint64 {
 	return <-c.sent
 }
 
-// once: each of the frames is in one of the directory's files, which are
-// finished, and in one only.
+// once checks that each of the frames is in exactly one of the directory's files, all of which must
+// be finished.
 func (r *rig) once(dir string, sent uint64) {
 	r.Helper()
 	r.allFinished(r.lab.Path(dir))
@@ -95,13 +96,13 @@ func (r *rig) once(dir string, sent uint64) {
 	}
 }
 
-// holdsOut are settings for a ring that holds what comes while a busy machine
-// does other things: many small blocks, each used up by what comes in 20 ms.
+// holdsOut are settings for a ring that is sufficient while a busy machine does other things: many
+// small blocks, of which traffic uses up one every 20 ms.
 const holdsOut = "snaplen = 2000\nblock_size = \"16KiB\"\n"
 
-// testReloadUnderLoad: good configurations, in place and with another ring, and
-// bad ones, which systemctl says so of, lose no frame and record none twice; and
-// then limits hold in the sandbox.
+// testReloadUnderLoad: under load, reloads lose or duplicate no frame, whether the new
+// configuration is applied in place, needs another ring, or is invalid, which systemctl reports.
+// Limits are enforced inside the sandbox.
 func testReloadUnderLoad(r *rig) {
 	r.lab.Veth(r.T, "vreload-", "vreload")
 	unit, dir := r.instance("reload", holdsOut)
@@ -151,8 +152,8 @@ func testReloadUnderLoad(r *rig) {
 	})
 }
 
-// testRenamed: in the sandbox, under load, an interface gets other names, and is
-// recorded on without a frame lost or twice.
+// testRenamed: inside the sandbox, under load, an interface is renamed several times, and its
+// recording continues without a frame lost or duplicated.
 func testRenamed(r *rig) {
 	r.lab.Veth(r.T, "vname-", "vname0")
 	unit, dir := r.instance("name", holdsOut)

@@ -3,9 +3,6 @@ package systemd_test
 
 import (
 	"bytes"
-	"capd/internal/testsystemd"
-	"capd/ledger"
-	"capd/store"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,6 +13,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/internal/testsystemd"
+	"capd/ledger"
+	"capd/store"
 )
 
 // A rig is a lab with capd installed.
@@ -24,10 +25,10 @@ type rig struct {
 	lab *testsystemd.Lab
 }
 
-// with returns the rig for a test of its own.
+// with returns the rig for a subtest.
 func (r *rig) with(t *testing.T) *rig { return &rig{t, r.lab} }
 
-// install builds capd as packages do, and puts files where they do.
+// install builds capd and installs files like the packages.
 func install(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t, testsystemd.Boot(t)}
@@ -55,7 +56,7 @@ func install(t *testing.T) *rig {
 	return r
 }
 
-// sh runs a line of shell in the lab.
+// sh runs a shell command in the lab.
 func (r *rig) sh(line string, args ...any) string {
 	r.Helper()
 	return r.lab.Run(r.T, "sh", "-ec", fmt.Sprintf(line, args...))
@@ -73,8 +74,8 @@ block_timeout = "20ms"
 name = %q
 `
 
-// instance makes a configuration and drop-ins for capd@NAME, which records vNAME.
-// It returns the unit and the directory of captures.
+// instance creates a configuration and drop-ins for capd@NAME, which records vNAME. It returns the
+// unit and the directory of captures.
 func (r *rig) instance(name, extra string, dropins ...string) (unit, dir string) {
 	r.Helper()
 	dir = "/var/lib/capd/" + name
@@ -101,7 +102,7 @@ func (r *rig) number(unit, name string) int {
 	return n
 }
 
-// frame has the text in it, and a type that no protocol takes.
+// frame returns a frame that contains the text and has an experimental type.
 func frame(text string, size int) []byte {
 	f := make([]byte, max(size, 14+len(text)))
 	f[12], f[13] = 0x88, 0xb5
@@ -109,7 +110,7 @@ func frame(text string, size int) []byte {
 	return f
 }
 
-// recorded sends a frame with the text, again and again, until a file has it.
+// recorded sends a frame with the text repeatedly until a file contains it.
 func (r *rig) recorded(send *os.File, dir, text string) {
 	r.Helper()
 	r.lab.Await(r.T, text+" is in a file", func() bool {
@@ -129,14 +130,14 @@ func (r *rig) holds(dir, text string) bool {
 	return false
 }
 
-// restarted waits until the unit has been started again and records.
+// restarted waits until the unit was started again and records.
 func (r *rig) restarted(unit, dir string, before int, send *os.File) {
 	r.Helper()
 	r.lab.Await(r.T, unit+" is started again", func() bool { return r.number(unit, "NRestarts") > before })
 	r.recorded(send, dir, "again"+strconv.Itoa(before))
 }
 
-// allFinished fails if a file is not whole, or the ledger misses a frame.
+// allFinished fails the test if a file is not whole, or if the ledger has a loss.
 func (r *rig) allFinished(path string) {
 	r.Helper()
 	c, err := store.ReadContents(path)
@@ -150,8 +151,7 @@ func (r *rig) allFinished(path string) {
 	}
 }
 
-// TestService shows that capd is a good service. Its parts run side by side in
-// one lab.
+// TestService tests capd as a service. The subtests run in parallel in one lab.
 func TestService(t *testing.T) {
 	r := install(t)
 	t.Run("parts", func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestService(t *testing.T) {
 	t.Run("power off", func(t *testing.T) { testPowerOff(r.with(t)) })
 }
 
-// testStart is about the unit without any drop-in, and what people see of it.
+// testStart tests the unit without drop-ins, and the output of systemctl.
 func testStart(r *rig) {
 	r.lab.Veth(r.T, "w0", "w1")
 	r.lab.Write(r.T, "/etc/capd/capd.toml", "ring_size = \"4MiB\"\n[[interface]]\nname = \"w1\"\n", 0o644)
@@ -199,8 +199,8 @@ func testStart(r *rig) {
 	r.journal()
 }
 
-// reload: a good configuration holds at once, and the file goes on; a bad one
-// changes nothing, and systemctl says so.
+// reload: a valid configuration is applied at once, and the current file continues. An invalid one
+// changes nothing, and systemctl reports it.
 func (r *rig) reload(dir string) {
 	r.Helper()
 	before := r.partial(dir)
@@ -216,7 +216,7 @@ func (r *rig) reload(dir string) {
 	r.recorded(r.lab.Sender(r.T, "w0"), dir, "after the reload")
 }
 
-// partial is the name of the one file that is being written.
+// partial returns the name of the only file that is being written.
 func (r *rig) partial(dir string) string {
 	r.Helper()
 	c, err := store.ReadContents(r.lab.Path(dir))
@@ -227,7 +227,7 @@ func (r *rig) partial(dir string) string {
 	return c.Partials[0]
 }
 
-// confined looks at every thread of the process, by its number in the lab.
+// confined checks every thread of the process. pid is its number in the lab.
 func (r *rig) confined(pid int, uid string) {
 	r.Helper()
 	text := r.sh("cat /proc/%d/task/*/status", pid)
@@ -238,7 +238,7 @@ func (r *rig) confined(pid int, uid string) {
 	}
 }
 
-// relaxed looks at every thread's timer slack.
+// relaxed checks the timer slack of every thread.
 func (r *rig) relaxed(pid int) {
 	r.Helper()
 	if got := r.sh("for t in /proc/%d/task/*; do cat /proc/${t##*/}/timerslack_ns; done | sort -u", pid); strings.TrimSpace(got) != "1000000" {
@@ -246,7 +246,7 @@ func (r *rig) relaxed(pid int) {
 	}
 }
 
-// group: members of capd-read may read captures, and others may not.
+// group: members of capd-read may read captures, other users may not.
 func (r *rig) group(dir string) {
 	r.Helper()
 	read := "setpriv --reuid=nobody --regid=nogroup --groups=%s cat " + dir + "/*.partial " + dir + "/ledger.jsonl"
@@ -256,7 +256,7 @@ func (r *rig) group(dir string) {
 	}
 }
 
-// security is what systemd says of the sandbox.
+// security checks systemd's rating of the sandbox.
 func (r *rig) security() {
 	r.Helper()
 	for _, unit := range []string{"capd.service", "capd@x.service"} {
@@ -272,14 +272,14 @@ func (r *rig) security() {
 	}
 }
 
-// journal has a line for each thing that happened, with its priority and
-// interface, and no warning; systemd's own aside, on the type of the unit, which
-// those before version 253 give, on the reload that had to fail, and on a group
-// of processes that was gone when it was to be killed.
+// journal checks that each event is in the journal, with its priority and interface, and that there
+// are no warnings. Three warnings of systemd are ignored: about the type of the unit (before
+// version 253), about the reload that had to fail, and about a control group that was gone when it
+// was to be killed.
 func (r *rig) journal() {
 	r.Helper()
 	type entry struct{ MESSAGE, PRIORITY, INTERFACE, SYSLOG_IDENTIFIER string }
-	var said []string
+	var messages []string
 	for line := range strings.Lines(r.sh("journalctl -u capd -o json --no-pager")) {
 		var e entry
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
@@ -291,11 +291,11 @@ func (r *rig) journal() {
 			r.Errorf("%+v", e)
 		}
 		if e.INTERFACE == "w1" {
-			said = append(said, e.MESSAGE)
+			messages = append(messages, e.MESSAGE)
 		}
 	}
-	if len(said) != 1 || !strings.HasPrefix(said[0], "recording interface=w1 directory=") {
-		r.Errorf("of w1: %q", said)
+	if len(messages) != 1 || !strings.HasPrefix(messages[0], "recording interface=w1 directory=") {
+		r.Errorf("of w1: %q", messages)
 	}
 }
 
@@ -312,7 +312,7 @@ func testStoppedProcess(r *rig) {
 	}
 }
 
-// testHungLoop: the process is well but for one recorder's loop.
+// testHungLoop: the process works, except for one recorder's loop.
 func testHungLoop(r *rig) {
 	r.lab.Veth(r.T, "vhang-", "vhang")
 	unit, dir := r.instance("hang", "", "WatchdogSec=2s", "ExecStart=", "ExecStart=/usr/bin/capd-hang run -c /etc/capd/hang.toml", "Environment=CAPD_HANG=/etc/capd/hung")
@@ -328,19 +328,18 @@ func testHungLoop(r *rig) {
 	}
 }
 
-// stall is how long the disk takes for one call.
+// stall is how long the disk blocks.
 const stall = 20 * time.Second
 
-// testStalledDisk: a disk that does nothing for longer than the watchdog waits,
-// while frames come and the recorder has to wait for memory, is no reason to
-// restart.
+// testStalledDisk: the watchdog does not restart capd if the disk blocks for longer than its
+// timeout while frames arrive and the recorder waits for memory.
 func testStalledDisk(r *rig) {
 	const dir = "/srv/stall"
 	r.lab.Veth(r.T, "vstall-", "vstall")
 	r.sh("truncate -s 128M %[1]s/stall.img && mkfs.ext4 -q %[1]s/stall.img && mkdir -p %[2]s && mount -o loop %[1]s/stall.img %[2]s && chown capd:capd-read %[2]s", r.lab.Shared, dir)
 	unit, _ := r.instance("stall", "", "WatchdogSec=3s", "ReadWritePaths="+dir)
-	// A block of the ring is used up by the frames of 20 ms, however few: many of
-	// them hold what comes while the recorder waits.
+	// Traffic uses up a block of the ring every 20 ms, however little there is. Many blocks are
+	// sufficient while the recorder waits.
 	text := fmt.Sprintf(settings, dir, "snaplen = 2000\nblock_size = \"16KiB\"", "vstall")
 	r.lab.Write(r.T, "/etc/capd/stall.toml", text, 0o644)
 	r.sh("systemctl start %s", unit)
@@ -348,7 +347,7 @@ func testStalledDisk(r *rig) {
 	r.recorded(send, dir, "before")
 	thaw := time.Now().Add(stall)
 	r.sh("fsfreeze --freeze %s", dir)
-	for time.Now().Before(thaw) { // more than the memory for frames, and less than that and the ring
+	for time.Now().Before(thaw) { // more than the memory for frames holds, less than that and the ring hold
 		for n := 0; n < 30; n++ {
 			_, _ = send.Write(frame("stalled", 1000))
 		}
@@ -381,7 +380,7 @@ func testKill(r *rig) {
 	}
 }
 
-// testLateInterface: capd is ready when it waits for what is not there.
+// testLateInterface: capd is ready when it waits for an interface that does not exist yet.
 func testLateInterface(r *rig) {
 	unit, dir := r.instance("late", "")
 	r.sh("systemctl start %s", unit)
@@ -393,7 +392,7 @@ func testLateInterface(r *rig) {
 	r.recorded(r.lab.Sender(r.T, "vlate-"), dir, "late")
 }
 
-// testFlap: in the sandbox an interface is opened again, however often it goes.
+// testFlap: inside the sandbox, an interface is opened again each time it is created again.
 func testFlap(r *rig) {
 	unit, dir := r.instance("flap", "rotate_size = 0\nwait = true")
 	r.sh("systemctl start %s", unit)
@@ -408,7 +407,7 @@ func testFlap(r *rig) {
 	}
 }
 
-// load sends until the test's end.
+// load sends frames until the end of the test.
 func (r *rig) load(send *os.File) {
 	ended := make(chan struct{})
 	stop := make(chan struct{})
@@ -444,7 +443,7 @@ func testStopUnderLoad(r *rig) {
 	r.allFinished(r.lab.Path(dir))
 }
 
-// attempts tries to write to many places and says of each what came of it.
+// attempts tries to write to many places and reports the results.
 const attempts = `#!/bin/sh
 exec 2>&1
 cd /
@@ -459,7 +458,7 @@ grep -E 'CapEff|NoNewPrivs' /proc/self/status
 echo over
 `
 
-// testSandbox: what capd starts is in its sandbox, and tries.
+// testSandbox: programs that capd starts are inside its sandbox.
 func testSandbox(r *rig) {
 	r.lab.Veth(r.T, "vbox-", "vbox")
 	r.sh("mkdir -p -m 1777 /var/lib/other")
@@ -476,7 +475,7 @@ func testSandbox(r *rig) {
 	r.sh("systemctl stop %s", unit)
 }
 
-// tried waits for the hook's attempts, and fails if one succeeded.
+// tried waits for the results of attempts, and fails if a forbidden one succeeded.
 func (r *rig) tried(log func() string, send *os.File, dir string) {
 	r.Helper()
 	hook := regexp.MustCompile(`hook ended.*over`)
@@ -486,22 +485,22 @@ func (r *rig) tried(log func() string, send *os.File, dir string) {
 		all = log()
 		return hook.MatchString(all)
 	})
-	said := hook.FindString(all)
+	results := hook.FindString(all)
 	for _, want := range []string{"wrote into its own", `CapEff:\t0000000000000000`, `NoNewPrivs:\t1`} {
-		if !strings.Contains(said, want) {
-			r.Errorf("no %q in %s", want, said)
+		if !strings.Contains(results, want) {
+			r.Errorf("no %q in %s", want, results)
 		}
 	}
-	if strings.Contains(said, "WROTE") {
-		r.Errorf("%s", said)
+	if strings.Contains(results, "WROTE") {
+		r.Errorf("%s", results)
 	}
 	if c, err := os.ReadDir(r.lab.Path(dir)); err != nil || !strings.Contains(fmt.Sprint(c), ".pcapng.") {
 		r.Errorf("nothing was compressed: %v, %v", c, err)
 	}
 }
 
-// testUser: started as root without systemd, capd becomes another user and is
-// in the sandbox too, and opens an interface again.
+// testUser: started as root without systemd, capd switches to another user, enters the sandbox, and
+// can still open interfaces.
 func testUser(r *rig) {
 	r.lab.Veth(r.T, "vuser-", "vuser")
 	r.lab.Write(r.T, "/usr/lib/capd-attempts-user", fmt.Sprintf(attempts, "user", ""), 0o755)
@@ -509,17 +508,17 @@ func testUser(r *rig) {
 	text := "user = \"capd\"\nsandbox = \"on\"\n" + fmt.Sprintf(settings, dir, `rotate_interval = "1s"`, "vuser") + "[finished]\ncompress = \"gzip\"\nhook = [\"/usr/lib/capd-attempts-user\"]\n[log]\nformat = \"text\"\n"
 	r.lab.Write(r.T, "/etc/capd/user.toml", text, 0o644)
 	capd := r.lab.Command("capd", "run", "-c", "/etc/capd/user.toml")
-	said, err := os.Create(filepath.Join(r.TempDir(), "log"))
+	stderr, err := os.Create(filepath.Join(r.TempDir(), "log"))
 	if err != nil {
 		r.Fatal(err)
 	}
-	defer said.Close()
-	capd.Stderr = said
+	defer stderr.Close()
+	capd.Stderr = stderr
 	if err := capd.Start(); err != nil {
 		r.Fatal(err)
 	}
 	log := func() string {
-		b, _ := os.ReadFile(said.Name())
+		b, _ := os.ReadFile(stderr.Name())
 		return string(b)
 	}
 	r.Cleanup(func() {
@@ -550,9 +549,9 @@ func testUser(r *rig) {
 	}
 }
 
-// testPowerOff: a machine that shuts down under load leaves whole files.
+// testPowerOff: a shutdown under load leaves whole files.
 func testPowerOff(r *rig) {
-	const dir = "/srv/off" // the lab's own disk goes with it
+	const dir = "/srv/off" // the lab's own disk is deleted with the lab
 	outside := filepath.Join(r.lab.Shared, "captures")
 	r.lab.Veth(r.T, "voff-", "voff")
 	r.sh("mkdir -p %[1]s %[2]s && mount --bind %[1]s %[2]s && chown capd:capd-read %[2]s", outside, dir)
@@ -562,7 +561,7 @@ func testPowerOff(r *rig) {
 	send := r.lab.Sender(r.T, "voff-")
 	r.recorded(send, dir, "before")
 	r.load(send)
-	_ = r.lab.Command("systemctl", "poweroff").Run() // its connection may go first
+	_ = r.lab.Command("systemctl", "poweroff").Run() // the connection may be closed first
 	r.lab.Ended(r.T)
 	r.allFinished(outside)
 }

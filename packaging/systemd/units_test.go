@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestInstanceIsTheSame: the two units differ in names alone.
+// TestInstanceIsTheSame: the two units differ only in names.
 func TestInstanceIsTheSame(t *testing.T) {
 	if _, err := os.Stat("capd.service"); err != nil {
 		t.Skip("the units are not beside the test")

@@ -8,17 +8,16 @@ import (
 	"sync"
 )
 
-// A crowd bounds the connections of a server: where there are too many, the one
-// that has asked nothing for longest is closed. So clients that say nothing
-// keep nobody else out.
-type crowd struct {
+// A connLimit limits the connections of a server. When there are too many, it closes the connection that
+// has been idle for longest, so that idle clients can't keep other clients out.
+type connLimit struct {
 	mu    sync.Mutex
 	turn  uint64
-	conns map[net.Conn]uint64 // when it last began to say nothing; 0: it asks
+	conns map[net.Conn]uint64 // when the connection became idle, as a sequence number; 0: a request is being processed
 }
 
-// note is for http.Server.ConnState.
-func (c *crowd) note(conn net.Conn, state http.ConnState) {
+// track implements http.Server.ConnState.
+func (c *connLimit) track(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conns == nil {
@@ -34,12 +33,12 @@ func (c *crowd) note(conn net.Conn, state http.ConnState) {
 		delete(c.conns, conn)
 	}
 	if len(c.conns) > maxConnections {
-		c.thin()
+		c.closeIdlest()
 	}
 }
 
-// thin closes a connection. The caller holds mu.
-func (c *crowd) thin() {
+// closeIdlest closes the connection that has been idle for longest. The caller holds mu.
+func (c *connLimit) closeIdlest() {
 	var oldest net.Conn
 	for conn, turn := range c.conns {
 		if turn > 0 && (oldest == nil || turn < c.conns[oldest]) {
@@ -52,5 +51,5 @@ func (c *crowd) thin() {
 	}
 }
 
-// discard returns a logger for what clients do wrong: it is theirs to know.
+// discard returns a logger that drops the HTTP server's messages about faulty clients.
 func discard() *log.Logger { return log.New(io.Discard, "", 0) }
