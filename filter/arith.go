@@ -95,6 +95,10 @@ func (g *generator) shift(op uint32, l, r number) number {
 func (g *generator) access(e loadArith) number {
 	i := g.arith(e.index)
 	g.at = e.offset()
+	if g.opaque {
+		g.failOpaque()
+		return i
+	}
 	if i.v.op == opConst && i.v.k > 1<<24 {
 		g.fail("an offset counts from the start of the header", "no packet has a byte at offset %d", i.v.k)
 		return i

@@ -28,7 +28,8 @@ import (
 // LINKTYPE_ values of https://www.tcpdump.org/linktypes.html.
 type LinkType uint16
 
-// Link types that Compile supports. For others it compiles only the empty expression.
+// Link types that Compile supports. For others it compiles only what tests no byte of the packet, such as the empty
+// expression or "len >= 100".
 const (
 	LinkNull     LinkType = 0   // BSD loopback: 4-byte protocol family in host byte order
 	LinkEthernet LinkType = 1   // Ethernet

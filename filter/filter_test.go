@@ -142,6 +142,29 @@ func TestRefusedLinkTypes(t *testing.T) {
 	}
 }
 
+// TestLinkFree: what tests no byte of the packet is taken for every link type, and gives the same program for all.
+func TestLinkFree(t *testing.T) {
+	for _, expr := range []string{"len >= 100", "greater 100", "less 50", "not (len = 60 or len = 61)", "len % 2 = 1", "len * 8 / 3 > 500 and 1 + 1 = 2"} {
+		want, err := Compile(expr, Target{LinkType: LinkEthernet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range []LinkType{2, 6, 105, 127, 147, 192, 65535} {
+			if p, err := Compile(expr, Target{LinkType: l}); err != nil || p.String() != want.String() {
+				t.Errorf("%q for %s: %v, %v; want %v", expr, l, p, err, want)
+			}
+		}
+	}
+	for _, expr := range []string{"ip", "vlan", "ether[0] = 1", "ip[0] = 1", "icmp6[0] = 1", "ether[len] = 1", "host 10.0.0.1", "multicast", "llc", "geneve", "mpls", "inbound", "len > 5 and tcp"} {
+		if _, err := Compile(expr, Target{LinkType: 147}); err == nil || !strings.Contains(err.Error(), "link type 147") {
+			t.Errorf("%q for an unknown link type: %v", expr, err)
+		}
+	}
+	if _, err := Compile("len > 5 and inbound", Target{LinkType: 147, Live: true}); err != nil {
+		t.Errorf("a live socket knows the direction: %v", err)
+	}
+}
+
 func TestFacts(t *testing.T) {
 	tests := []struct {
 		expr          string

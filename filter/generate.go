@@ -110,6 +110,7 @@ type generator struct {
 	labels    int      // number of MPLS headers so far
 	tags      int      // number of VLAN tags so far
 	geneve    bool     // the link layer is inside a Geneve tunnel
+	opaque    bool     // the link layer is unknown, and so no offset in the packet has a meaning
 
 	at  int // offset in the text of what is being compiled
 	err error
@@ -131,7 +132,7 @@ func newGenerator(t Target, quirks bool) (*generator, error) {
 	case LinkSLL2:
 		g.payload.k = sll2Len
 	default:
-		return nil, &SyntaxError{Msg: fmt.Sprintf("filters for %s are not supported", t.LinkType)}
+		g.opaque = true
 	}
 	if t.Live && t.LinkType == LinkSLL {
 		return nil, &SyntaxError{Msg: "a live socket has no " + LinkSLL.String(), Hint: "use " + LinkSLL2.String()}
@@ -177,6 +178,9 @@ func (g *generator) cond(e expr) *cond {
 		return not(g.cond(e.x))
 	}
 	g.at = e.offset()
+	if g.opaque && needsLink(e) {
+		return g.failOpaque()
+	}
 	switch e := e.(type) {
 	case protoExpr:
 		return g.proto(e.proto)
@@ -193,6 +197,22 @@ func (g *generator) cond(e expr) *cond {
 		return g.llc(e.pdu)
 	}
 	return g.relation(e.(relExpr))
+}
+
+// needsLink reports whether a condition tests bytes of the packet. Of a comparison, access says so for each operand.
+func needsLink(e expr) bool {
+	switch e := e.(type) {
+	case relExpr:
+		return false
+	case wordExpr:
+		return e.word != "inbound" && e.word != "outbound" && e.word != "ifindex" // a live socket knows these
+	}
+	return true
+}
+
+// failOpaque records that what is being compiled needs a link layer that Compile supports.
+func (g *generator) failOpaque() *cond {
+	return g.fail("len, less and greater work for all", "filters for %s are not supported", g.link)
 }
 
 // word returns the condition of a keyword about the link layer.
