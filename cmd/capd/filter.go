@@ -24,7 +24,7 @@ type filterCommand struct {
 	snaplen  uint32
 	plain    bool
 	live     bool
-	read     string
+	read     []string
 	write    string
 	asJSON   bool
 }
@@ -32,7 +32,7 @@ type filterCommand struct {
 func newFilter() *cobra.Command {
 	var f filterCommand
 	cmd := &cobra.Command{
-		Use:   "filter [-d|-dd|-ddd] [-O] [-y LINKTYPE] [-s SNAPLEN] [-r FILE [-w FILE]] [EXPRESSION]",
+		Use:   "filter [-d|-dd|-ddd] [-O] [-y LINKTYPE] [-s SNAPLEN] [-r FILE... [-w FILE]] [EXPRESSION]",
 		Short: "Compile a filter, or apply it to a capture file",
 		Long: `Print the program of a filter in the formats of tcpdump: disassembled (-d, the
 default), as C (-dd), or in decimal (-ddd), as the bpf match of iptables takes it.
@@ -41,10 +41,25 @@ With -r, count the packets of a capture file that match; with -w, also write the
 to a file. With -r and -d, print the program for the file's link type. The file may
 be compressed with zstd or gzip. Without an EXPRESSION all packets match.
 
+-r may be given several times: capd reads each file whole, in the given order. The
+name - is standard input for -r, and standard output for -w; the count then goes to
+standard error.
+
+The new file has the format, byte order and units of time of the old file. It keeps
+all that the old file has beside packets: interfaces, comments, names, secrets and
+statistics; and all that belongs to a packet, such as comment and flags. Only custom
+blocks and options that must not be copied are left out. A comment in a pcapng file
+names the filter; comments of earlier filters stay. The statistics are still those of
+the recording. If the filter matches every packet of every link type, the new file
+equals the old file. Several pcapng files become the sections of one. Several pcap
+files must have the same byte order, units of time and link type. If there is an
+error and no packet matched before it, capd removes the new file.
+
 --json prints an object with the counts of -r: packets, and passed.`,
 		Example: `  capd filter -d 'tcp port 80'
   capd filter -ddd -y RAW 'ip6'
-  capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'`,
+  capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'
+  ssh host cat eth0.pcapng.zst | capd filter -r - -w - arp | capd watch -r -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			expr := strings.Join(args, " ")
 			switch {
@@ -52,14 +67,14 @@ be compressed with zstd or gzip. Without an EXPRESSION all packets match.
 				return usageError{errors.New("filter: -d may be given three times at the most")}
 			case f.write != "" && f.dumps > 0:
 				return usageError{errors.New("filter: -d prints the program, -w applies it: one of them")}
-			case f.asJSON && (f.read == "" || f.dumps > 0):
+			case f.asJSON && (len(f.read) == 0 || f.dumps > 0):
 				return usageError{errors.New("filter: --json is for what -r counts")}
-			case f.read != "" && f.dumps == 0:
-				return f.apply(cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr()), expr)
+			case len(f.read) > 0 && f.dumps == 0:
+				return f.apply(cmd, expr)
 			case f.write != "":
 				return usageError{errors.New("filter: -w needs -r: the file to read packets from")}
 			}
-			return perhapsFile(f.dump(cmd.OutOrStdout(), expr), args)
+			return perhapsFile(f.dump(cmd.InOrStdin(), cmd.OutOrStdout(), expr), args)
 		},
 	}
 	fl := cmd.Flags()
@@ -68,23 +83,30 @@ be compressed with zstd or gzip. Without an EXPRESSION all packets match.
 	fl.Uint32VarP(&f.snaplen, "snaplen", "s", filter.DefaultSnaplen, "the program returns `N` for a packet that passes")
 	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "print the program without optimization")
 	fl.BoolVar(&f.live, "live", false, "compile for a Linux interface, where the kernel keeps the VLAN tag beside the frame")
-	fl.StringVarP(&f.read, "read", "r", "", "read packets from `FILE`")
-	fl.StringVarP(&f.write, "write", "w", "", "write the packets that match to `FILE`, which must not exist")
+	fl.StringArrayVarP(&f.read, "read", "r", nil, "read packets from `FILE`, - for standard input; may repeat")
+	fl.StringVarP(&f.write, "write", "w", "", "write the packets that match to `FILE`, which must not exist, or - for standard output")
 	fl.BoolVar(&f.asJSON, "json", false, "with -r: print a JSON object")
 	return cmd
 }
 
-func (f *filterCommand) dump(w io.Writer, expr string) error {
+func (f *filterCommand) dump(stdin io.Reader, w io.Writer, expr string) error {
 	link, err := pcap.ParseLinkType(f.linkType)
 	if err != nil {
 		return usageError{err}
 	}
-	if f.read != "" {
-		if link, err = read.LinkType(f.read); err != nil {
+	t := filter.Target{LinkType: filter.LinkType(link)}
+	if len(f.read) > 0 {
+		src, err := open(f.read[0], stdin, read.Options{})
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		if t, err = src.Target(); err != nil {
 			return err
 		}
 	}
-	p, err := filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Snaplen: f.snaplen, Live: f.live, Unoptimized: f.plain})
+	t.Snaplen, t.Live, t.Unoptimized = f.snaplen, f.live, f.plain
+	p, err := filter.Compile(expr, t)
 	if err != nil {
 		return err
 	}
@@ -99,32 +121,64 @@ func (f *filterCommand) dump(w io.Writer, expr string) error {
 	return err
 }
 
-// apply counts the packets of a file that pass, and writes them to another.
-func (f *filterCommand) apply(w io.Writer, screen *terminal.Screen, expr string) error {
-	bar := terminal.NewProgress(screen, filepath.Base(f.read), 0)
-	defer bar.End()
-	src, err := read.Open(f.read, read.Options{Through: bar.Reader})
-	if err != nil {
-		return err
+// open opens a file, or standard input by its name.
+func open(path string, stdin io.Reader, o read.Options) (*read.File, error) {
+	if path == "-" {
+		return read.New("-", stdin, o), nil
 	}
-	defer src.Close()
-	bar.Expect(src.Size())
+	return read.Open(path, o)
+}
+
+// apply counts the packets of the files that pass, and writes them to another.
+func (f *filterCommand) apply(cmd *cobra.Command, expr string) error {
+	w := cmd.OutOrStdout()
 	c := extract.Copy{Filter: read.NewFilter(expr), Application: "capd " + version()}
-	if f.write != "" {
+	switch f.write {
+	case "":
+	case "-":
+		if _, ok := terminal.Is(w); ok {
+			return usageError{errors.New("filter: -w - writes packets to standard output, which is a terminal: redirect it")}
+		}
+		if err := c.Expect(f.read); err != nil {
+			return err
+		}
+		c.To(w)
+		w = cmd.ErrOrStderr()
+	default:
+		if err := c.Expect(f.read); err != nil {
+			return err
+		}
 		if err := c.Create(f.write); err != nil {
 			return err
 		}
 	}
-	err = c.Run(src)
-	bar.End()
-	if err != nil {
+	if err := c.Close(f.add(cmd, &c)); err != nil {
 		return err
 	}
 	if f.asJSON {
 		return printJSON(w, passedJSON{c.Packets, c.Passed})
 	}
-	_, err = fmt.Fprintf(w, "%d of %s passed\n", c.Passed, text.Count(c.Packets, "packet"))
+	_, err := fmt.Fprintf(w, "%d of %s passed\n", c.Passed, text.Count(c.Packets, "packet"))
 	return err
+}
+
+// add copies the files in turn.
+func (f *filterCommand) add(cmd *cobra.Command, c *extract.Copy) error {
+	screen := terminal.NewScreen(cmd.ErrOrStderr())
+	for _, path := range f.read {
+		bar := terminal.NewProgress(screen, filepath.Base(path), 0)
+		src, err := open(path, cmd.InOrStdin(), read.Options{Through: bar.Reader})
+		if err != nil {
+			return err
+		}
+		bar.Expect(src.Size())
+		err = errors.Join(c.Add(src), src.Close())
+		bar.End()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // passedJSON is what filter -r --json prints.

@@ -72,7 +72,7 @@ func TestUsage(t *testing.T) {
 		{"filter --json ip", 2, []string{"--json is for what -r counts"}},
 		{"filter -d -r x -w y ip", 2, []string{"one of them"}},
 		{"filter -r " + dir + " ip", 1, []string{"capd: read " + dir + ": is a directory", "capd: hint: name a capture file"}},
-		{"filter -r - ip", 1, []string{"capd: hint: standard input has the name /dev/stdin"}},
+		{"filter -w x ip", 2, []string{"-w needs -r"}},
 		{"filter " + bad, 1, []string{"capd: compile filter", "is a file: -r " + bad}},
 		{"salvage --json " + dir + "/none", 1, []string{`"file": "` + dir + `/none"`, `"error": "salvage: open `, "capd: salvage: open "}},
 		{"ledger --interface nope " + dir, exitUnknown, []string{"nothing is known of what was recorded of nope"}},

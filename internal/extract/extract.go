@@ -1,4 +1,8 @@
 // Package extract copies the packets of capture files that pass a filter into another file.
+//
+// The records of a file are copied as they are: of pcapng all blocks but the packets that do not pass, so that
+// interfaces, comments, names, secrets and statistics stay; of pcap the header and the packets' records. A filter that
+// lets every packet pass makes an equal file.
 package extract
 
 import (
@@ -14,67 +18,99 @@ import (
 	"capd/store"
 )
 
-// A Copy copies packets.
+// A Copy copies packets of one or more files, each whole and in turn, into one.
 type Copy struct {
 	Filter      *read.Filter
-	Application string // that the file's header names
+	Application string // that a comment names, in a pcapng file that lacks packets of the old
 
 	Packets uint64 // that were read
 	Passed  uint64 // of these
 
-	out  *os.File // nil: only count
-	enc  *pcap.Encoder
-	link pcap.LinkType // of enc
-	buf  []byte
+	out     io.Writer // nil: only count
+	made    *os.File  // by Create; nil: out is not ours
+	heads   heads
+	comment string // empty: every packet passes
+	buf     []byte
 }
 
-// Create makes the file to copy to, which must not exist. Without it packets are counted.
+// Create makes the file to copy to, which must not exist. Without it, or To, packets are counted.
 func (c *Copy) Create(path string) error {
 	h, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, store.DefaultFileMode)
 	if err != nil {
 		return &createError{err}
 	}
-	c.out = h
+	c.made = h
+	c.To(h)
 	return nil
 }
 
-// Run copies the packets of a file, and ends the file that was made. One into which nothing was put by a failure is
-// removed.
-func (c *Copy) Run(src *read.File) error {
-	err := c.packets(src)
-	if c.out == nil {
-		return err
+// To sets where to copy to.
+func (c *Copy) To(w io.Writer) {
+	c.out, c.buf = w, make([]byte, 0, flushAt)
+	if !c.Filter.TakesAll() {
+		c.comment = fmt.Sprintf("%s kept the packets that match %q; statistics are as they were before", c.Application, c.Filter)
 	}
-	err = errors.Join(err, c.out.Close())
-	if c.enc == nil {
-		err = errors.Join(err, os.Remove(c.out.Name()))
-	}
-	return err
 }
 
-func (c *Copy) packets(src *read.File) error {
+// Expect looks at the files that Add will be called for, as far as they can be read twice, and says whether they can go
+// into one.
+func (c *Copy) Expect(paths []string) error {
+	for _, path := range paths {
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			continue // Add says what is wrong
+		}
+		if err := c.expect(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Copy) expect(path string) error {
+	src, err := read.Open(path, read.Options{})
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	header, err := src.Header()
+	if err != nil {
+		return err
+	}
+	return c.heads.add(src, header)
+}
+
+// Add copies the packets of a file.
+func (c *Copy) Add(src *read.File) error {
+	header, err := src.Header()
+	if err != nil {
+		return err
+	}
+	if c.out != nil {
+		if err := c.begin(src, header); err != nil {
+			return err
+		}
+	}
 	for {
-		p, err := src.Next()
+		record, p, err := src.NextRecord()
 		if err == io.EOF {
-			return c.flush(src)
+			return nil
 		}
 		if err != nil {
-			if src.Seen() == 0 {
-				return err
+			return err
+		}
+		if p != nil {
+			c.Packets++
+			passes, err := c.Filter.Match(src, p)
+			if err != nil {
+				return failed(src, err)
 			}
-			return errors.Join(err, c.flush(src))
+			if !passes {
+				continue
+			}
+			c.Passed++
 		}
-		c.Packets++
-		passes, err := c.Filter.Match(src.Interface().LinkType, &p)
-		if err != nil {
-			return failed(src, err)
-		}
-		if !passes {
-			continue
-		}
-		c.Passed++
 		if c.out != nil {
-			if err := c.put(src, p); err != nil {
+			if err := c.put(src, record); err != nil {
 				return failed(src, err)
 			}
 		}
@@ -85,47 +121,56 @@ func failed(src *read.File, err error) error {
 	return fmt.Errorf("filter %s: after %s: %w", text.Name(src.Path()), text.Count(src.Seen(), "packet"), err)
 }
 
-// flushAt is how many bytes are written at a time.
-const flushAt = 1 << 20
-
-// put encodes a packet in the format of the file that it is from.
-func (c *Copy) put(src *read.File, p pcap.Packet) error {
-	if err := c.begin(src); err != nil {
+// Close writes what is left, given how Add ended. After a failure, a file that was made is removed if no packet is in it.
+func (c *Copy) Close(failure error) error {
+	err := errors.Join(failure, c.flush())
+	if c.made == nil {
 		return err
 	}
-	if len(c.buf)+c.enc.MaxRecord() > cap(c.buf) {
-		if err := c.flush(src); err != nil {
+	err = errors.Join(err, c.made.Close())
+	if err != nil && c.Passed == 0 {
+		err = errors.Join(err, os.Remove(c.made.Name()))
+	}
+	return err
+}
+
+// flushAt is how many bytes are written at a time.
+const flushAt = 256 << 10
+
+// begin puts what a file begins with: a section of pcapng for each, and of pcap the header that all share.
+func (c *Copy) begin(src *read.File, header []byte) error {
+	first := !c.heads.begun
+	c.heads.begun = true
+	if err := c.heads.add(src, header); err != nil {
+		return err
+	}
+	if src.Format() == pcap.PCAPNG {
+		return c.put(src, header)
+	}
+	if first {
+		c.buf = append(c.buf, c.heads.header...)
+	}
+	return nil
+}
+
+// put puts a record.
+func (c *Copy) put(src *read.File, record []byte) error {
+	if len(c.buf)+len(record) > flushAt {
+		if err := c.flush(); err != nil {
 			return err
 		}
 	}
-	n, _ := c.enc.Encode(c.buf[len(c.buf):cap(c.buf)], []pcap.Packet{p})
-	c.buf = c.buf[:len(c.buf)+n]
-	return nil
-}
-
-// begin writes the header, as of the first interface. One file has one link
-// type here.
-func (c *Copy) begin(src *read.File) error {
-	i := src.Interface()
-	if c.enc == nil {
-		c.enc = pcap.NewEncoder(pcap.Header{
-			Format: src.Format(), LinkType: i.LinkType, Interface: i.Name, Filter: c.Filter.String(), Application: c.Application,
-		})
-		c.link = i.LinkType
-		c.buf = append(make([]byte, 0, flushAt+c.enc.MaxRecord()), c.enc.Header()...)
-	}
-	if i.LinkType != c.link {
-		return fmt.Errorf("packets of link types %s and %s can't go into one file: filter them apart", c.link, i.LinkType)
+	if c.comment == "" || src.Format() == pcap.PCAP {
+		c.buf = append(c.buf, record...)
+	} else {
+		c.buf = src.AppendChanged(c.buf, record, c.comment)
 	}
 	return nil
 }
 
-func (c *Copy) flush(src *read.File) error {
-	if c.out == nil {
+func (c *Copy) flush() error {
+	if c.out == nil || len(c.buf) == 0 {
 		return nil
-	}
-	if err := c.begin(src); err != nil { // a file without packets has a header
-		return err
 	}
 	_, err := c.out.Write(c.buf)
 	c.buf = c.buf[:0]

@@ -27,6 +27,19 @@ func frames(format pcap.Format, link pcap.LinkType, n int) []byte {
 	return b
 }
 
+// run copies files.
+func run(c *Copy, files ...[]byte) error {
+	for _, b := range files {
+		if err := c.Add(read.New("in", bytes.NewReader(b), read.Options{})); err != nil {
+			return c.Close(err)
+		}
+	}
+	return c.Close(nil)
+}
+
+// torn returns a file without its last byte.
+func torn(b []byte) []byte { return b[:len(b)-1] }
+
 // TestCopy: of more packets than are written at a time, those that pass are in the new file, in the format of the old.
 func TestCopy(t *testing.T) {
 	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
@@ -35,7 +48,7 @@ func TestCopy(t *testing.T) {
 		if err := c.Create(path); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Run(read.New("in", bytes.NewReader(frames(format, pcap.LinkTypeEthernet, 4000)), read.Options{})); err != nil || c.Packets != 4000 || c.Passed != 3000 {
+		if err := run(&c, frames(format, pcap.LinkTypeEthernet, 4000)); err != nil || c.Packets != 4000 || c.Passed != 3000 {
 			t.Fatalf("%d of %d, %v", c.Passed, c.Packets, err)
 		}
 		out, err := read.Open(path, read.Options{})
@@ -67,14 +80,15 @@ func TestCopyFails(t *testing.T) {
 		expr string
 		want string
 	}{
-		"no capture file": {[]byte("this is no capture file"), "", "read in: after 0 packets: "},
-		"expression":      {frames(pcap.PCAP, pcap.LinkTypeEthernet, 1), "tcp prot", "filter in: after 1 packet: compile filter: offset 4"},
+		"no capture file":  {[]byte("this is no capture file"), "", "read in: after 0 packets: "},
+		"no packet passes": {torn(frames(pcap.PCAPNG, pcap.LinkTypeEthernet, 5)), "ip6", "read in: after 4 packets: "},
+		"expression":       {frames(pcap.PCAP, pcap.LinkTypeEthernet, 1), "tcp prot", "filter in: after 1 packet: compile filter: offset 4"},
 	} {
 		k := Copy{Filter: read.NewFilter(c.expr)}
 		if err := k.Create(path); err != nil {
 			t.Fatal(err)
 		}
-		err := k.Run(read.New("in", bytes.NewReader(c.in), read.Options{}))
+		err := run(&k, c.in)
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -86,7 +100,7 @@ func TestCopyFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for where, want := range map[string]string{path: "no file is replaced", filepath.Join(dir, "no", "out"): "create the directory"} {
-		err := new(Copy).Create(where)
+		err := (&Copy{Filter: read.NewFilter("")}).Create(where)
 		if got := strings.Join(hint.Of(err), "\n"); err == nil || !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %v, %q", where, err, got)
 		}

@@ -23,8 +23,13 @@ func isZstd(magic []byte) bool {
 // uncompressed returns the bytes of a capture file, which may have been
 // compressed by capd or another tool.
 func uncompressed(src io.Reader) (io.Reader, error) {
-	b := bufio.NewReaderSize(src, 64<<10)
-	magic, _ := b.Peek(4) // a file that is shorter is for the parser to refuse
+	magic := make([]byte, 4)
+	n, err := io.ReadFull(src, magic) // a file that is shorter is for the parser to refuse
+	magic = magic[:n]
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	b := io.MultiReader(bytes.NewReader(magic), src) // no buffer: the readers behind it have their own
 	switch {
 	case isZstd(magic):
 		d, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
@@ -33,7 +38,7 @@ func uncompressed(src io.Reader) (io.Reader, error) {
 		}
 		return d.IOReadCloser(), nil
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}): // RFC 1952, 2.3.1
-		return gzip.NewReader(b)
+		return gzip.NewReader(bufio.NewReaderSize(b, 64<<10))
 	}
 	return b, nil
 }

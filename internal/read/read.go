@@ -108,21 +108,22 @@ func (f *File) Close() error {
 // Next returns the next packet, as pcap.Reader does, and io.EOF after the last. Other errors name the file and how many
 // packets came before.
 func (f *File) Next() (pcap.Packet, error) {
-	p, err := f.next()
-	switch {
-	case err == nil:
-		f.seen.Add(1)
-	case err != io.EOF:
-		err = fmt.Errorf("read %s: after %s: %w", text.Name(f.path), text.Count(f.Seen(), "packet"), err)
+	if err := f.begin(); err != nil {
+		return pcap.Packet{}, f.failed(err)
 	}
-	return p, err
+	p, err := f.parser.Next()
+	if err != nil {
+		return p, f.failed(err)
+	}
+	f.seen.Add(1)
+	return p, nil
 }
 
-func (f *File) next() (pcap.Packet, error) {
-	if err := f.begin(); err != nil {
-		return pcap.Packet{}, err
+func (f *File) failed(err error) error {
+	if err == io.EOF {
+		return err
 	}
-	return f.parser.Next()
+	return fmt.Errorf("read %s: after %s: %w", text.Name(f.path), text.Count(f.Seen(), "packet"), err)
 }
 
 // begin reads what is before the first packet.
@@ -155,20 +156,6 @@ func (f *File) InterfaceID() int { return f.parser.InterfaceID() }
 // Format returns the file's format, once Next was called.
 func (f *File) Format() pcap.Format { return f.parser.Format() }
 
-// LinkType returns the link type of a file's first packet, or of the file
-// if it has none.
-func LinkType(path string) (pcap.LinkType, error) {
-	f, err := Open(path, Options{})
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	if _, err := f.Next(); err != nil && err != io.EOF {
-		return 0, err
-	}
-	return f.Interface().LinkType, nil
-}
-
 // An openError says why a capture file can't be opened.
 type openError struct{ *fs.PathError }
 
@@ -188,8 +175,6 @@ func (e *openError) Hints() []string {
 		return []string{"recordings belong to the user and group that record: join the group, or use sudo"}
 	case errors.Is(e, syscall.EISDIR):
 		return []string{"name a capture file in it; capd list DIR says which there are of capd's"}
-	case errors.Is(e, fs.ErrNotExist) && e.Path == "-":
-		return []string{"standard input has the name /dev/stdin here"}
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ func (f *fileFeed) packets() error {
 		if err != nil {
 			return err
 		}
-		if ok, err := f.filter.Match(f.src.Interface().LinkType, &p); err != nil || !ok {
+		if ok, err := f.filter.Match(f.src, &p); err != nil || !ok {
 			if err != nil {
 				return err
 			}
