@@ -39,6 +39,30 @@ type machine struct {
 func (m *machine) run(code []bpf.RawInstruction) uint32 {
 	for pc := 0; pc < len(code); pc++ {
 		i := code[pc]
+		switch i.Op { // most instructions are of few kinds, which would take longer below
+		case classLD | modeABS | sizeB:
+			if uint64(i.K) < uint64(len(m.packet)) {
+				m.a = uint32(m.packet[i.K])
+				continue
+			}
+		case classLD | modeABS | sizeH:
+			if at := uint64(i.K); at+2 <= uint64(len(m.packet)) {
+				m.a = uint32(binary.BigEndian.Uint16(m.packet[at:]))
+				continue
+			}
+		case classLD | modeABS | sizeW:
+			if at := uint64(i.K); at+4 <= uint64(len(m.packet)) {
+				m.a = binary.BigEndian.Uint32(m.packet[at:])
+				continue
+			}
+		case classJMP | jeq:
+			if m.a == i.K {
+				pc += int(i.Jt)
+			} else {
+				pc += int(i.Jf)
+			}
+			continue
+		}
 		ok := true
 		switch i.Op & 7 {
 		case classLD:
