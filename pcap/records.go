@@ -22,14 +22,6 @@ func (r *Reader) NextRecord() (record []byte, packet *Packet, err error) {
 // BigEndian reports whether the numbers in the file, or in its section read last, are big endian.
 func (r *Reader) BigEndian() bool { return r.dec.big }
 
-// LinkType returns that of Interface.
-func (r *Reader) LinkType() LinkType {
-	if r.dec.iface >= len(r.dec.ifaces) {
-		return 0
-	}
-	return r.dec.ifaces[r.dec.iface].LinkType
-}
-
 // Blocks and options that only some tools know. What is "not copied" belongs to the file that it is in, and must not
 // come into a changed copy (draft-ietf-opsawg-pcapng, sections 3.5.1 and 4.7).
 const (
@@ -43,25 +35,29 @@ const (
 // some of the packets: all of it, but no custom block or option that must not be copied. A section header names no
 // length, which would be wrong, and gets the comment, after those that it has.
 func (r *Reader) AppendChanged(dst, block []byte, comment string) []byte {
+	c := changer{&r.dec}
 	switch kind := r.dec.u32(block); {
 	case kind == blockCustomNotCopied:
 		return dst
 	case kind == blockSHB:
-		return r.dec.appendChangedSection(dst, block, comment)
+		return c.appendSection(dst, block, comment)
 	default:
 		body := block[8 : len(block)-4]
-		opts, ok := r.dec.optionsAt(kind, body)
-		if !ok || opts >= len(body) || !r.dec.hasNotCopied(body[opts:]) {
+		opts, ok := c.optionsAt(kind, body)
+		if !ok || opts >= len(body) || !c.hasNotCopied(body[opts:]) {
 			return append(dst, block...)
 		}
 		start := len(dst)
-		dst = r.dec.appendCopied(append(dst, block[:8+opts]...), body[opts:])
-		return r.dec.closeBlock(dst, start)
+		dst = c.appendCopied(append(dst, block[:8+opts]...), body[opts:])
+		return c.closeBlock(dst, start)
 	}
 }
 
+// A changer makes blocks of a changed copy, in the byte order that its decoder has read last.
+type changer struct{ d *decoder }
+
 // optionsAt returns where the options begin in the body of a block, if it is of a kind that has them at a known place.
-func (d *decoder) optionsAt(kind uint32, body []byte) (int, bool) {
+func (c changer) optionsAt(kind uint32, body []byte) (int, bool) {
 	const nameResolution, secrets = 4, 10
 	switch {
 	case kind == blockIDB && len(body) >= 8:
@@ -69,17 +65,17 @@ func (d *decoder) optionsAt(kind uint32, body []byte) (int, bool) {
 	case kind == blockISB && len(body) >= 12:
 		return 12, true
 	case (kind == blockEPB || kind == blockOPB) && len(body) >= 20:
-		return d.behind(20, d.u32(body[12:]), body)
+		return c.behind(20, c.d.u32(body[12:]), body)
 	case kind == secrets && len(body) >= 8:
-		return d.behind(8, d.u32(body[4:]), body)
+		return c.behind(8, c.d.u32(body[4:]), body)
 	case kind == nameResolution:
-		return d.behindNames(body)
+		return c.behindNames(body)
 	}
 	return 0, false
 }
 
 // behind returns where n bytes of data from the place end, with what fills them up to a multiple of 4.
-func (d *decoder) behind(at int, n uint32, body []byte) (int, bool) {
+func (c changer) behind(at int, n uint32, body []byte) (int, bool) {
 	if uint64(n) > uint64(len(body)-at) {
 		return 0, false
 	}
@@ -87,10 +83,10 @@ func (d *decoder) behind(at int, n uint32, body []byte) (int, bool) {
 }
 
 // behindNames returns where the records of a name resolution block end.
-func (d *decoder) behindNames(body []byte) (int, bool) {
+func (c changer) behindNames(body []byte) (int, bool) {
 	at := 0
 	for len(body)-at >= 4 {
-		kind, n := d.u16(body[at:]), int(d.u16(body[at+2:]))
+		kind, n := c.d.u16(body[at:]), int(c.d.u16(body[at+2:]))
 		if at += 4 + pad4(n); kind == 0 {
 			return at, true
 		}
@@ -99,9 +95,9 @@ func (d *decoder) behindNames(body []byte) (int, bool) {
 }
 
 // hasNotCopied reports whether there is an option among those that must not be copied.
-func (d *decoder) hasNotCopied(opts []byte) (has bool) {
+func (c changer) hasNotCopied(opts []byte) (has bool) {
 	for len(opts) >= 4 {
-		code, n := d.u16(opts), 4+pad4(int(d.u16(opts[2:])))
+		code, n := c.d.u16(opts), 4+pad4(int(c.d.u16(opts[2:])))
 		switch {
 		case code == optEnd || n > len(opts):
 			return false
@@ -114,9 +110,9 @@ func (d *decoder) hasNotCopied(opts []byte) (has bool) {
 }
 
 // appendCopied appends options without those that must not be copied. What is no option is left as it is.
-func (d *decoder) appendCopied(dst, opts []byte) []byte {
+func (c changer) appendCopied(dst, opts []byte) []byte {
 	for len(opts) >= 4 {
-		code, n := d.u16(opts), 4+pad4(int(d.u16(opts[2:])))
+		code, n := c.d.u16(opts), 4+pad4(int(c.d.u16(opts[2:])))
 		if code == optEnd || n > len(opts) {
 			break
 		}
@@ -128,31 +124,31 @@ func (d *decoder) appendCopied(dst, opts []byte) []byte {
 	return append(dst, opts...)
 }
 
-// appendChangedSection is AppendChanged for a section header.
-func (d *decoder) appendChangedSection(dst, block []byte, comment string) []byte {
+// appendSection is AppendChanged for a section header.
+func (c changer) appendSection(dst, block []byte, comment string) []byte {
 	const opts = 24 // behind type, length, byte order, version and the section's length
 	start := len(dst)
 	dst = append(dst, block[:opts-8]...)
 	for range 8 {
 		dst = append(dst, 0xff) // an unknown length
 	}
-	old := d.appendCopied(nil, block[opts:len(block)-4])
-	end := d.optionsEndAt(old)
+	old := c.appendCopied(nil, block[opts:len(block)-4])
+	end := c.optionsEndAt(old)
 	dst = append(dst, old[:end]...)
-	dst = d.appendText(dst, optComment, comment)
+	dst = c.appendText(dst, optComment, comment)
 	if end < len(old) {
 		dst = append(dst, old[end:]...)
 	} else {
-		dst = d.append16(dst, optEnd, 0)
+		dst = c.append16(dst, optEnd, 0)
 	}
-	return d.closeBlock(dst, start)
+	return c.closeBlock(dst, start)
 }
 
 // optionsEndAt returns where the end of the options stands, or could: 0 if what is there are no options.
-func (d *decoder) optionsEndAt(opts []byte) int {
+func (c changer) optionsEndAt(opts []byte) int {
 	at := 0
 	for len(opts)-at >= 4 {
-		code, n := d.u16(opts[at:]), 4+pad4(int(d.u16(opts[at+2:])))
+		code, n := c.d.u16(opts[at:]), 4+pad4(int(c.d.u16(opts[at+2:])))
 		switch {
 		case code == optEnd:
 			return at
@@ -165,15 +161,15 @@ func (d *decoder) optionsEndAt(opts []byte) int {
 }
 
 // appendText appends an option of UTF-8 text in the file's byte order.
-func (d *decoder) appendText(dst []byte, code uint16, text string) []byte {
+func (c changer) appendText(dst []byte, code uint16, text string) []byte {
 	text = cut(text, 1<<15)
-	dst = append(d.append16(dst, code, uint16(len(text))), text...)
+	dst = append(c.append16(dst, code, uint16(len(text))), text...)
 	return append(dst, make([]byte, pad4(len(text))-len(text))...)
 }
 
-func (d *decoder) append16(dst []byte, numbers ...uint16) []byte {
+func (c changer) append16(dst []byte, numbers ...uint16) []byte {
 	for _, n := range numbers {
-		if d.big {
+		if c.d.big {
 			dst = append(dst, byte(n>>8), byte(n))
 		} else {
 			dst = append(dst, byte(n), byte(n>>8))
@@ -183,12 +179,12 @@ func (d *decoder) append16(dst []byte, numbers ...uint16) []byte {
 }
 
 // closeBlock writes the length of the block that begins at b[start:], to both its ends.
-func (d *decoder) closeBlock(b []byte, start int) []byte {
+func (c changer) closeBlock(b []byte, start int) []byte {
 	size := uint32(len(b) - start + 4)
 	high, low := uint16(size>>16), uint16(size)
-	if !d.big {
+	if !c.d.big {
 		high, low = low, high
 	}
-	d.append16(b[start+4:start+4], high, low)
-	return d.append16(b, high, low)
+	c.append16(b[start+4:start+4], high, low)
+	return c.append16(b, high, low)
 }

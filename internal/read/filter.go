@@ -35,7 +35,7 @@ func (f *Filter) TakesAll() bool {
 
 // Match reports whether the packet, which Next or NextRecord gave last, passes.
 func (f *Filter) Match(src *File, p *pcap.Packet) (bool, error) {
-	if t := src.target(); f.program == nil || t != f.last {
+	if t := targetOf(src); f.program == nil || t != f.last {
 		program, err := f.compile(t)
 		if err != nil {
 			return false, err
@@ -56,9 +56,9 @@ func (f *Filter) compile(t filter.Target) (*filter.Program, error) {
 	return p, err
 }
 
-// target is what a program for the last packet's interface is compiled for.
-func (f *File) target() filter.Target {
-	link := f.parser.LinkType()
+// targetOf returns what a program for the last packet's interface is compiled for.
+func targetOf(f *File) filter.Target {
+	link := f.parser.Interface().LinkType
 	return filter.Target{LinkType: filter.LinkType(link), Swapped: link == pcap.LinkTypeNull && f.parser.BigEndian() != nativeIsBig()}
 }
 
@@ -70,5 +70,5 @@ func (f *File) Target() (filter.Target, error) {
 	if _, err := f.Next(); err != nil && err != io.EOF {
 		return filter.Target{}, err
 	}
-	return f.target(), nil
+	return targetOf(f), nil
 }
