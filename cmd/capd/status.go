@@ -31,9 +31,10 @@ func newStatus() *cobra.Command {
 		Long: `Print for each interface of a running capd its rates and losses, its files, and
 the state of ring, memory and disk. --check prints one line for monitoring instead.
 
-The exit code is 0 if everything is recorded. It is 1 if frames were lost since the
-last status, an interface is missing, or limits yield to a step that fails (see
-keep_until in capd.toml(5)). It is 2 if an interface is down, its disk fails, or no
+The exit code is 0 if everything is recorded. It is 1 if frames were lost or capd
+did not run since the last status, an XDP program may keep frames from capd, an
+interface is missing, or limits yield to a step that fails (see keep_until in
+capd.toml(5)). It is 2 if an interface is down, its disk fails, or no
 capd answers. "Since the last status" is counted for each user and each --looker
 alone.`,
 		Example: `  capd status
@@ -159,6 +160,15 @@ func printInterface(w io.Writer, now time.Time, in *control.Interface) {
 	line("frames", "%d received, %d written, %d on their way; %s", in.Received, in.Written, in.Pending, text.Size(in.Bytes))
 	line("lost", "%d by the kernel, %d by capd, %d by the interface; last: %s",
 		in.KernelDropped, in.CapdDropped, in.NICDropped, text.Ago(now, in.LastLoss))
+	if in.NICDiscarded > 0 {
+		line("no loss", "%d that the interface's statistics call dropped: they may be recorded all the same", in.NICDiscarded)
+	}
+	if in.Truncated > 0 {
+		line("cut", "%d, of these %d too large for any snaplen", in.Truncated, in.Oversized)
+	}
+	if in.XDP != "" {
+		line("XDP", "%s: frames that it takes do not reach capd", in.XDP)
+	}
 	r := &in.Rates
 	line("packets/s", "%s now, %s over a minute, %s since the start", text.Metric(r.Second.Packets), text.Metric(r.Minute.Packets), text.Metric(r.Start.Packets))
 	line("bit/s", "%s now, %s over a minute, %s since the start", text.Metric(8*r.Second.Bytes), text.Metric(8*r.Minute.Bytes), text.Metric(8*r.Start.Bytes))
