@@ -1,11 +1,12 @@
 package ledger
 
 import (
-	"capd/store"
 	"cmp"
 	"fmt"
 	"slices"
 	"time"
+
+	"capd/store"
 )
 
 // evidence is what the entries of a ledger and the names in its directory say, as

@@ -1,9 +1,10 @@
 package ledger
 
 import (
-	"capd/store"
 	"errors"
 	"time"
+
+	"capd/store"
 )
 
 // A History is what the ledgers of a directory say of the runs before this one.

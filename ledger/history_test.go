@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"capd/pcap"
-	"capd/store"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/pcap"
+	"capd/store"
 )
 
 func nameOf(iface string, sequence uint64) store.Name {

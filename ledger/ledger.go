@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"bytes"
-	"capd/store"
 	"cmp"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"capd/store"
 
 	"golang.org/x/sys/unix"
 )

@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"bytes"
-	"capd/pcap"
-	"capd/store"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +17,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"capd/pcap"
+	"capd/store"
 )
 
 // sampleEntry has every field set, or a random part of them.

@@ -1,8 +1,9 @@
 package ledger
 
 import (
-	"capd/store"
 	"time"
+
+	"capd/store"
 )
 
 // A File says how a file ended, for a line of KindFile.

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"capd/store"
 	"cmp"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"capd/store"
 )
 
 // A rotation knows which ledgers a directory has and which files they have lines

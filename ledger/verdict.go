@@ -1,13 +1,14 @@
 package ledger
 
 import (
-	"capd/store"
 	"cmp"
 	"errors"
 	"iter"
 	"maps"
 	"slices"
 	"time"
+
+	"capd/store"
 )
 
 // The causes that a verdict adds to those of gaps.

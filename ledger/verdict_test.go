@@ -1,8 +1,6 @@
 package ledger
 
 import (
-	"capd/pcap"
-	"capd/store"
 	"errors"
 	"fmt"
 	"iter"
@@ -13,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/pcap"
+	"capd/store"
 )
 
 // noon is when the tests' clocks begin.

@@ -2,13 +2,14 @@ package main
 
 import (
 	"bytes"
-	"capd/internal/control"
-	"capd/internal/daemon"
-	"capd/ledger"
 	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"capd/internal/control"
+	"capd/internal/daemon"
+	"capd/ledger"
 )
 
 // The summary, the status and the verdict say what nobody has counted, where

@@ -1,10 +1,6 @@
 package main
 
 import (
-	"capd/internal/testnet"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -16,6 +12,11 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"capd/internal/testnet"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // flushBound is how old a frame may be when capd is killed and still be lost:

@@ -2,11 +2,6 @@ package main
 
 import (
 	"bytes"
-	"capd/internal/inventory"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
-	"capd/writer"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +15,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/internal/inventory"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 
 	"github.com/klauspost/compress/zstd"
 )

@@ -2,11 +2,6 @@ package main
 
 import (
 	"bytes"
-	"capd/internal/check"
-	"capd/internal/setup"
-	"capd/internal/terminal"
-	"capd/internal/testnet"
-	"capd/store"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,6 +14,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/internal/check"
+	"capd/internal/setup"
+	"capd/internal/terminal"
+	"capd/internal/testnet"
+	"capd/store"
 )
 
 // asCapd makes the test's own binary be capd.

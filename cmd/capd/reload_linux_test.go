@@ -1,9 +1,6 @@
 package main
 
 import (
-	"capd/internal/control"
-	"capd/internal/testnet"
-	"capd/store"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"capd/internal/control"
+	"capd/internal/testnet"
+	"capd/store"
 
 	landlocksys "github.com/landlock-lsm/go-landlock/landlock/syscall"
 )

@@ -2,15 +2,16 @@ package main
 
 import (
 	"bytes"
-	"capd/internal/text"
-	"capd/pcap"
-	"capd/writer"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"capd/internal/text"
+	"capd/pcap"
+	"capd/writer"
 )
 
 // TestSalvagePromises: each sentence of salvage's help.

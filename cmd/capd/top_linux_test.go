@@ -1,9 +1,6 @@
 package main
 
 import (
-	"capd/internal/testnet"
-	"capd/internal/testterm"
-	"capd/store"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -18,6 +15,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/internal/testnet"
+	"capd/internal/testterm"
+	"capd/store"
 )
 
 const topConfig = `

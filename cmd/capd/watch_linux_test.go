@@ -3,9 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"capd/internal/testnet"
-	"capd/pcap"
-	"capd/store"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +17,10 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"capd/internal/testnet"
+	"capd/pcap"
+	"capd/store"
 )
 
 // patience is how long a test waits for what must come.

@@ -1,11 +1,6 @@
 package daemon
 
 import (
-	"capd/config"
-	"capd/internal/finish"
-	"capd/ledger"
-	"capd/store"
-	"capd/writer"
 	"context"
 	"fmt"
 	"log/slog"
@@ -13,6 +8,12 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"capd/config"
+	"capd/internal/finish"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 )
 
 // A finisher does with a directory's finished files what the configuration says,

@@ -1,11 +1,12 @@
 package daemon
 
 import (
-	"capd/ledger"
 	"log/slog"
 	"os"
 	"strings"
 	"sync"
+
+	"capd/ledger"
 )
 
 // A book keeps the ledger of a directory, in the background: who tells it

@@ -1,13 +1,6 @@
 package daemon
 
 import (
-	"capd/config"
-	"capd/internal/control"
-	"capd/internal/retain"
-	"capd/internal/text"
-	"capd/ledger"
-	"capd/store"
-	"capd/writer"
 	"context"
 	"fmt"
 	"io/fs"
@@ -18,6 +11,14 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"capd/config"
+	"capd/internal/control"
+	"capd/internal/retain"
+	"capd/internal/text"
+	"capd/ledger"
+	"capd/store"
+	"capd/writer"
 )
 
 // directories are those that are recorded into, each proven and locked. A

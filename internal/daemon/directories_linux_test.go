@@ -2,10 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"capd/config"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -18,6 +14,11 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"capd/config"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 
 	"golang.org/x/sys/unix"
 )

@@ -1,10 +1,6 @@
 package daemon
 
 import (
-	"capd/config"
-	"capd/internal/control"
-	"capd/ledger"
-	"capd/store"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"capd/config"
+	"capd/internal/control"
+	"capd/ledger"
+	"capd/store"
 )
 
 // A chosen file is one of a selection.

@@ -1,10 +1,10 @@
 package daemon
 
 import (
-	"github.com/KimMachineGun/automemlimit/memlimit"
-
 	"capd/capture"
 	"capd/config"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 // What a pool has whose size is left open, however much or little memory there

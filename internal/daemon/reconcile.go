@@ -1,12 +1,13 @@
 package daemon
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
 	"os"
 	"path/filepath"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
 )
 
 // unlisted returns lines for the files that the last run finished just before it

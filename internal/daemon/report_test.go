@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"capd/capture"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"capd/capture"
 	"capd/config"
 	"capd/internal/control"
 	"capd/ledger"

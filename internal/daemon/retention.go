@@ -1,14 +1,15 @@
 package daemon
 
 import (
-	"capd/config"
-	"capd/internal/retain"
-	"capd/ledger"
-	"capd/store"
 	"context"
 	"log/slog"
 	"path/filepath"
 	"time"
+
+	"capd/config"
+	"capd/internal/retain"
+	"capd/ledger"
+	"capd/store"
 )
 
 // sweepEvery is the time between two attempts to delete old ledgers that are no

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"testing"
 
+	"capd/pcap"
+
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
-
-	"capd/pcap"
 )
 
 // gopacket is the oracle of these tests: where it decodes a frame without an

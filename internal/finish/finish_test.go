@@ -2,10 +2,6 @@ package finish
 
 import (
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
-	"capd/writer"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -20,6 +16,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 
 	"go.uber.org/goleak"
 )

@@ -1,7 +1,6 @@
 package finish
 
 import (
-	"capd/store"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"capd/store"
 )
 
 // Environment of a hook. Those from CAPD_END on are absent when a crash has

@@ -3,10 +3,6 @@ package finish
 import (
 	"bufio"
 	"bytes"
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
-	"capd/writer"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +16,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 )
 
 func shell(script string) []string { return []string{"/bin/sh", "-c", script} }

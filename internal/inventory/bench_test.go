@@ -1,12 +1,13 @@
 package inventory
 
 import (
-	"capd/ledger"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"capd/ledger"
 )
 
 // BenchmarkRead lists 100,000 files: without a ledger, and of one that knows

@@ -1,8 +1,6 @@
 package inventory
 
 import (
-	"capd/ledger"
-	"capd/store"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"capd/ledger"
+	"capd/store"
 )
 
 // A State says how a file is there.

@@ -3,13 +3,14 @@
 package inventory
 
 import (
-	"capd/ledger"
-	"capd/store"
 	"cmp"
 	"errors"
 	"slices"
 	"strings"
 	"time"
+
+	"capd/ledger"
+	"capd/store"
 )
 
 // A Listing is what a directory holds.

@@ -1,10 +1,6 @@
 package inventory
 
 import (
-	"capd/ledger"
-	"capd/pcap"
-	"capd/store"
-	"capd/writer"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +8,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)

@@ -2,12 +2,13 @@ package read
 
 import (
 	"bytes"
-	"capd/pcap"
-	"capd/store"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"capd/pcap"
+	"capd/store"
 )
 
 // recordFile returns a file of packets, each of a size, and where its records

@@ -2,7 +2,6 @@ package terminal
 
 import (
 	"bytes"
-	"capd/ledger"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"capd/ledger"
 )
 
 // fakeTerminal is a screen of the width that keeps what is drawn.
