@@ -166,7 +166,7 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 	var done []string
 	for m, name := range current {
 		c := chosen{m.dir, name}
-		for m.Filed() < name.Sequence {
+		for m.EndedSequence() < name.Sequence {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():

@@ -15,7 +15,7 @@ type cover struct {
 	lane    store.Lane
 	note    func(ledger.Entry)
 	log     *slog.Logger
-	shown   *shown
+	visible *visible
 	program capture.XDP
 	open    ledger.Entry // without a Kind there is none
 }
@@ -32,7 +32,7 @@ func (c *cover) turn(to capture.XDP, at time.Time) {
 		c.log.Info("no XDP program sees frames before capd any more", "program", was.String())
 		return
 	}
-	c.shown.cover(to.String(), at)
+	c.visible.cover(to.String(), at)
 	if c.lane.Number > 1 {
 		return
 	}
@@ -48,5 +48,5 @@ func (c *cover) end(at time.Time) {
 		c.note(ledger.XDPDetached(c.open, at))
 	}
 	c.open, c.program = ledger.Entry{}, capture.XDP{}
-	c.shown.cover("", at)
+	c.visible.cover("", at)
 }
