@@ -49,7 +49,7 @@ type Contents struct {
 	Last          time.Time     `json:"last,omitzero"`  // time of the last packet
 	Packets       uint64        `json:"packets"`
 	Bytes         uint64        `json:"bytes"` // of the packets
-	Lost          *uint64       `json:"lost"`  // frames that are not in the file: the sum of the next three; nil where that is unknown, as the file is not clean
+	Lost          *uint64       `json:"lost"`  // frames that are not in the file: the sum of the next three; nil if unknown, because the file is not clean
 	KernelDropped uint64        `json:"kernel_dropped"`
 	CapdDropped   uint64        `json:"capd_dropped"`
 	NICDropped    uint64        `json:"nic_dropped"`

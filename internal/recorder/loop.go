@@ -314,7 +314,7 @@ func (l *loop) record(batch *capture.Batch) {
 			own = l.own(own)
 		}
 		if l.phase == down && len(own) > 0 && own[0].Time().After(l.gap.open.Begin) {
-			l.gap.over(own[0].Time()) // it is up, as the list of interfaces will show
+			l.gap.over(own[0].Time()) // frames mean that the interface is up; the list of interfaces will follow
 		}
 		n = l.r.cfg.Shared.Quota.take(len(own))
 		l.after.remember(own[:n])

@@ -107,8 +107,8 @@ func (s *visible) set(state State) {
 	}
 }
 
-// cover shows the XDP program that sees frames before capd from that time on; empty
-// is none.
+// cover sets the XDP program that processes frames before capd from that time on;
+// empty means none.
 func (s *visible) cover(program string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
