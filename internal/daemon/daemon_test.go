@@ -186,7 +186,7 @@ func TestRefuses(t *testing.T) {
 			var missing *setup.MissingError
 			switch {
 			case err == nil:
-				t.Errorf("%s: taken", name)
+				t.Errorf("%s: accepted", name)
 			case name == "interface" && (!errors.As(err, &missing) || len(missing.There) < 3):
 				t.Errorf("%s: %v", name, err)
 			case name == "nowhere" && !errors.Is(err, c.want):

@@ -79,7 +79,7 @@ func TestReload(t *testing.T) {
 			}
 			bad := r.change(func(i *config.Interface) { i.Filter = "ether proto (" })
 			if err := r.d.Reload(bad); err == nil {
-				t.Fatal("a bad filter is taken")
+				t.Fatal("an invalid filter is accepted")
 			}
 			r.await("frames", func() bool { return sent.Load() > before+500 && r.handed() })
 		}
@@ -196,7 +196,7 @@ func TestReloadDirectories(t *testing.T) {
 		bad.Interfaces = append(bad.Interfaces, bad.Interfaces[0])
 		bad.Interfaces[1].Name, bad.Interfaces[1].Directory = "v2", filepath.Join(r.dir, "no", "where")
 		if err := r.d.Reload(bad); err == nil {
-			t.Error("taken")
+			t.Error("the configuration was accepted")
 		}
 		r.await("what was opened to be closed", func() bool { return len(r.d.dirs.unique()) == 1 && !locked(t, dirs, r.dir) })
 		s.more(r)

@@ -251,7 +251,7 @@ func TestRenameAway(t *testing.T) {
 		if len(causes) != 1 || causes[0] != ledger.CauseAbsent {
 			t.Errorf("gaps for %q", causes)
 		}
-		if n := strings.Count(r.log.String(), "interface was renamed, and nothing takes its new name"); n != 1 {
+		if n := strings.Count(r.log.String(), "interface was renamed, and its new name is not recorded"); n != 1 {
 			t.Errorf("the log says so %d times", n)
 		}
 	})

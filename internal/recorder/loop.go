@@ -299,7 +299,7 @@ func (l *loop) drained() {
 		return
 	}
 	l.r.writer.Rotate(ledger.ReasonLink)
-	l.r.log.Warn("interface was renamed, and nothing takes its new name: waiting for another", "to", l.device.link.now.Name)
+	l.r.log.Warn("interface was renamed, and its new name is not recorded: waiting for another", "to", l.device.link.now.Name)
 	l.device.link.lose()
 	l.to(drained)
 	l.ceased = time.Time{}

@@ -338,7 +338,7 @@ func TestRenamedAway(t *testing.T) {
 			t.Errorf("gaps %q", got)
 		}
 		s.inOrder()
-		if n := strings.Count(s.logged(), "nothing takes its new name"); n != 1 || strings.Contains(s.logged(), "interface is not there") {
+		if n := strings.Count(s.logged(), "its new name is not recorded"); n != 1 || strings.Contains(s.logged(), "interface is not there") {
 			t.Errorf("the log says so %d times", n)
 		}
 	})
