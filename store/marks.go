@@ -41,9 +41,8 @@ const marksSlack = 1024
 // Marks store which steps are done for the finished files of a directory, over restarts. Steps
 // whose result is visible in the files' names need no marks. The methods may be called from any
 // goroutine.
-// none. The methods may be called from any goroutine.
+//
 // The package comment describes the format of the journal.
-// The package's comment has the format of the journal.
 type Marks struct {
 	path  string
 	steps []string // steps that have marks; bit i of markedFile.done belongs to steps[i]

@@ -107,7 +107,7 @@ func printListing(w io.Writer, l *inventory.Listing) error {
 	var size uint64
 	for _, f := range l.Files {
 		var in, missing *uint64
-		if f.Told != nil {
+		if f.Contents != nil {
 			in, missing = &f.Packets, f.Lost
 		}
 		size += uint64(f.Size)
@@ -170,7 +170,7 @@ func stateText(f *inventory.File) string {
 		s += ", held"
 	}
 	switch {
-	case f.Told == nil, f.Clean, f.State == inventory.Damaged:
+	case f.Contents == nil, f.Clean, f.State == inventory.Damaged:
 	case f.Reason == ledger.ReasonSalvaged:
 		s += ", salvaged"
 	default:

@@ -353,8 +353,8 @@ func TestListOption(t *testing.T) {
 func TestListTexts(t *testing.T) {
 	var b bytes.Buffer
 	l := &inventory.Listing{Missing: 2, Broken: 1, Files: []*inventory.File{
-		{Name: "a", State: inventory.Unfinished, Told: &inventory.Told{Packets: 1, Reason: ledger.ReasonError}},
-		{Name: "b", State: inventory.Finished, Held: true, Told: &inventory.Told{Reason: ledger.ReasonSalvaged}},
+		{Name: "a", State: inventory.Unfinished, Contents: &inventory.Contents{Packets: 1, Reason: ledger.ReasonError}},
+		{Name: "b", State: inventory.Finished, Held: true, Contents: &inventory.Contents{Reason: ledger.ReasonSalvaged}},
 	}}
 	if err := printListing(&b, l); err != nil {
 		t.Fatal(err)

@@ -16,27 +16,27 @@ import (
 	"capd/writer"
 )
 
-// A finisher does with a directory's finished files what the configuration says,
-// by a finish.Queue. When the configuration changes, steps that are being done
-// end as they began, and a new Queue goes on with what is left to do.
+// A finisher processes a directory's finished files as the configuration says,
+// by a finish.Queue. When the configuration changes, running steps end under
+// the old one, and a new Queue continues with the remaining work.
 type finisher struct {
-	make func(*config.Config) (*finish.Queue, error) // nil without an error: nothing is done with files
+	make func(*config.Config) (*finish.Queue, error) // a nil Queue without an error means that no step is configured
 	log  *slog.Logger
 
-	hurry    context.Context // done: hooks of the old configuration have no more time
+	hurry    context.Context // done: hooks of the old configuration must end now
 	hurryNow context.CancelFunc
 	changes  sync.WaitGroup
 
 	mu       sync.Mutex // guards what follows
 	queue    *finish.Queue
-	current  *config.Config // that of queue
-	wanted   *config.Config // the newest
-	next     *config.Config // that of the next Queue; nil: the present one is to stay
+	current  *config.Config // configuration of queue
+	wanted   *config.Config // the newest configuration
+	next     *config.Config // configuration of the next Queue; nil: no change is pending
 	changing bool
-	waiting  []writer.File // finished while that is so
+	waiting  []writer.File // files that finished while changing was set
 }
 
-// openFinisher makes the first Queue. Nothing is done before begin.
+// openFinisher makes the first Queue. No step runs before begin.
 func (d *directory) openFinisher(c *config.Config, self []string, log *slog.Logger) error {
 	w := &finisher{log: log.With("directory", d.path)}
 	w.make = func(c *config.Config) (*finish.Queue, error) { return d.newQueue(c, self, w.log) }
@@ -52,7 +52,7 @@ func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) 
 	f := &c.Finished
 	keepFree := uint64(c.Retain.MinFree.Bytes)
 	if len(f.KeepUntil) > 0 {
-		keepFree = 0 // limits wait for the compression: it must not wait for them
+		keepFree = 0 // limits wait for the compression, so the compression must not wait for limits
 	}
 	q, err := finish.New(finish.Options{
 		Directory:   d.store,
@@ -70,20 +70,20 @@ func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) 
 		return nil, fmt.Errorf("directory %s: %w", d.path, err)
 	}
 	if f.Compress == config.CompressNone && len(f.Hook) == 0 {
-		return nil, q.Close(context.Background()) // New has forgotten what an earlier hook had done
+		return nil, q.Close(context.Background()) // New has removed the marks of an earlier hook
 	}
 	return q, nil
 }
 
-// begin starts the Queue. Hooks may end after the recorders, so that only close
-// ends it.
+// begin starts the Queue. It runs until close, since hooks may end after the
+// recorders.
 func (w *finisher) begin() {
 	if w.queue != nil {
 		go w.queue.Run(context.Background())
 	}
 }
 
-// add gives it a finished file.
+// add gives the finisher a finished file.
 func (w *finisher) add(f writer.File) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -95,8 +95,8 @@ func (w *finisher) add(f writer.File) {
 	}
 }
 
-// change has another configuration hold as soon as the hooks that run have ended.
-// A compression is begun anew.
+// change puts another configuration into effect once the running hooks have
+// ended. A running compression begins again.
 func (w *finisher) change(c *config.Config) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -113,7 +113,7 @@ func (w *finisher) change(c *config.Config) {
 	}
 }
 
-// turn replaces the queue, and reports whether it is to be replaced again.
+// turn replaces the Queue, and reports whether it must be replaced again.
 func (w *finisher) turn() bool {
 	w.mu.Lock()
 	old, c := w.queue, w.next
@@ -121,12 +121,12 @@ func (w *finisher) turn() bool {
 	w.mu.Unlock()
 	if old != nil {
 		if err := old.Close(w.hurry); err != nil {
-			w.log.Warn("stop what is done with finished files", "error", err)
+			w.log.Warn("the steps on finished files did not stop in order", "error", err)
 		}
 	}
 	q, err := w.make(c)
 	if err != nil {
-		w.log.Error("nothing is done with finished files until the configuration is read again", "error", err)
+		w.log.Error("no step runs on finished files until the configuration is reloaded", "error", err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,11 +144,11 @@ func (w *finisher) turn() bool {
 	return false
 }
 
-// drainLook is how often it is looked whether there is nothing left to do.
+// drainLook is the time between two checks of drain.
 const drainLook = 50 * time.Millisecond
 
-// drain returns when what is to be done with files is done, or has failed, or
-// when the context ends.
+// drain returns when every step on the directory's files has succeeded or
+// failed, or when the context ends.
 func (w *finisher) drain(ctx context.Context) {
 	tick := time.NewTicker(drainLook)
 	defer tick.Stop()
@@ -168,15 +168,15 @@ func (w *finisher) busy() bool {
 }
 
 // steps returns the first step that has not succeeded for a finished file, and
-// the first of those until which no limit may delete it. It does not use the
-// Directory.
+// the first of those that keep_until names. It does not use the Directory,
+// whose lock may be held.
 func (w *finisher) steps(f *store.File) (pending, keepUntil string) {
 	w.mu.Lock()
 	q, named := w.queue, w.wanted.Finished.KeepUntil
 	settled := q != nil && (!w.changing || slices.Equal(named, w.current.Finished.KeepUntil))
 	w.mu.Unlock()
 	switch {
-	case len(named) > 0 && !settled: // nobody knows yet, or the Queue could not be made: the file stays
+	case len(named) > 0 && !settled: // unknown yet, or the Queue could not be made: the file stays
 		return named[0], named[0]
 	case q == nil:
 		return "", ""
@@ -186,7 +186,7 @@ func (w *finisher) steps(f *store.File) (pending, keepUntil string) {
 	return q.Next(f), keepUntil
 }
 
-// close ends all work. Hooks may run until the context ends.
+// close stops all steps. Hooks may run until the context ends.
 func (w *finisher) close(ctx context.Context) {
 	defer context.AfterFunc(ctx, w.hurryNow)()
 	w.changes.Wait()
@@ -195,23 +195,23 @@ func (w *finisher) close(ctx context.Context) {
 		return
 	}
 	if err := w.queue.Close(ctx); err != nil {
-		w.log.Warn("stop what is done with finished files", "error", err)
+		w.log.Warn("the steps on finished files did not stop in order", "error", err)
 	}
 }
 
-// report passes on to the ledger and to retention what became of a file.
+// report reports the outcome of a step to the ledger and to retention.
 func (d *directory) report(o finish.Outcome, log *slog.Logger) {
 	if o.Step == finish.Hook {
-		d.book.note(ledger.Hook(o.Name, o.ExitCode, o.Err))
+		d.ledger.note(ledger.Hook(o.Name, o.ExitCode, o.Err))
 	}
 	if o.Err != nil {
-		return // the queue logs it, and tries again
+		return // the Queue logs the error and tries again
 	}
 	switch o.Step {
 	case finish.Compress:
-		d.book.note(ledger.Compressed(o.Name, o.Path, o.Packed))
+		d.ledger.note(ledger.Compressed(o.Name, o.Path, o.Packed))
 	case finish.Hook:
 		log.Debug("hook has run", "file", o.Path, "took", o.Took)
 	}
-	d.keeper.Wake() // limits may take the file now
+	d.keeper.Wake() // limits may now delete the file
 }

@@ -1,5 +1,5 @@
-// Package daemon runs one recorder for each interface, and the tasks around
-// them.
+// Package daemon runs the recorders of all configured interfaces and the tasks
+// around them.
 package daemon
 
 import (
@@ -17,38 +17,39 @@ import (
 	"capd/internal/setup"
 )
 
-// Options say what to run. Zero values but for Config are defaults.
+// Options configure a Daemon. Zero values select the defaults; Config is
+// required.
 type Options struct {
 	Config      *config.Config
-	Application string        // what files name as their author, such as "capd 1.2.0"
+	Application string        // name and version of the program, for file headers, such as "capd 1.2.0"
 	Count       uint64        // stop after this many packets; 0: never
 	Duration    time.Duration // stop after this time; 0: never
-	Self        []string      // command that compresses a file for finish.Main; empty: do it in this process
+	Self        []string      // command that runs finish.Main; empty: compress in this process
 	Ready       func()        // called once when every interface is open or waited for; may be nil
-	Log         *slog.Logger  // nil: none
-	System      System        // with the interfaces; nil: the one underneath
+	Log         *slog.Logger  // nil: nothing is logged
+	System      System        // source of interfaces; nil: the operating system
 
-	unwatched bool // directories are listed, not watched: the clock of a test's bubble stands while a watch is read
+	unwatched bool // for tests: directories are listed, not watched, since the clock of a synctest bubble stops during a read of a watch
 }
 
-// A Daemon records until it is told to stop.
+// A Daemon records the configured interfaces.
 type Daemon struct {
 	opt     Options
 	log     *slog.Logger
 	start   time.Time
-	config  atomic.Pointer[config.Config] // that holds
+	config  atomic.Pointer[config.Config] // the configuration in effect
 	dirs    *directories
 	set     *set
-	manager *manager // of the set
+	manager *manager // starts and ends the recorders in set
 	tasks   tasks
 	stop    stop
 	rates   sampler
 	kept    contents
 }
 
-// New proves that the configuration can be recorded: the directories take
-// files and are ours alone, the interfaces are there or may be waited for, and
-// those that are there can be opened. Nothing is recorded before Run.
+// New checks that the configuration can be recorded: the directories are
+// writable and not in use, the interfaces exist or may be waited for, and the
+// existing ones can be opened. Nothing is recorded before Run.
 func New(opt Options) (*Daemon, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -92,15 +93,15 @@ func New(opt Options) (*Daemon, error) {
 	return d, nil
 }
 
-// system names the operating system, with its release where that is easy.
+// system names the operating system, with its release if that is cheap to find.
 func system() string {
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return strings.TrimSpace(runtime.GOOS + " " + string(release))
 }
 
-// Run records until the context ends, the count or the duration is reached.
-// Then it finishes all files, within the configuration's stop timeout; what is
-// not finished by then stays partial, and is an error.
+// Run records until the context ends, or the count or the duration is reached.
+// Then it finishes all files within the configured stop timeout. Files that are
+// not finished by then stay partial, and Run returns an error.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer func() {
 		stop, cancel := d.stop.deadline()
@@ -134,14 +135,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return d.tasks.wait()
 }
 
-// Rotate ends all current files; the next begin with the next packet.
+// Rotate ends all current files. The next packet begins a new file.
 func (d *Daemon) Rotate() { _, _ = d.set.rotate("") }
 
-// Abort makes Run return at once, whatever the disk does. Files stay partial.
+// Abort makes Run return at once, even if the disk hangs. Files stay partial.
 func (d *Daemon) Abort() { d.stop.now() }
 
-// Stuck returns an error if recording does not go on: see recorder.Progress. It is
-// for the time from Options.Ready on until Run is told to end.
+// Stuck returns an error if a recorder makes no progress; see
+// recorder.Progress. It may be called between Options.Ready and the end of
+// Run's context.
 func (d *Daemon) Stuck(turn, call time.Duration) error {
 	for _, m := range d.set.members() {
 		if err := m.Progress().Stuck(turn, call); err != nil {
@@ -151,17 +153,17 @@ func (d *Daemon) Stuck(turn, call time.Duration) error {
 	return nil
 }
 
-// A stop limits how long an end may take.
+// A stop limits how long a shutdown may take.
 type stop struct {
-	timeout func() time.Duration // by the configuration that holds
-	abort   chan struct{}        // closed to leave at once
+	timeout func() time.Duration // of the configuration in effect
+	abort   chan struct{}        // closed by Abort
 	once    sync.Once
 }
 
 func (s *stop) now() { s.once.Do(func() { close(s.abort) }) }
 
-// deadline returns a context that ends after the configured time, or at once
-// after an abort.
+// deadline returns a context that ends after the stop timeout, or at once after
+// an abort.
 func (s *stop) deadline() (context.Context, context.CancelFunc) {
 	late, cancel := context.WithTimeout(context.Background(), s.timeout())
 	go func() {
@@ -174,8 +176,8 @@ func (s *stop) deadline() (context.Context, context.CancelFunc) {
 	return late, cancel
 }
 
-// enforce calls giveUp when the deadline is over that begins with the end of the
-// context, or with an abort. It ends when done is called.
+// enforce calls giveUp when the stop timeout has passed since the end of the
+// context, or after an abort. Calling done cancels that.
 func (s *stop) enforce(ctx context.Context, giveUp func()) (done func()) {
 	over := make(chan struct{})
 	go func() {

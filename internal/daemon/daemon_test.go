@@ -18,7 +18,8 @@ import (
 	"capd/store"
 )
 
-// TestLinkComesAndGoes: recording goes on over down, up, removed, created again.
+// TestLinkComesAndGoes: recording continues when the interface goes down, comes
+// up, is removed and is created again.
 func TestLinkComesAndGoes(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -49,7 +50,7 @@ func TestLinkComesAndGoes(t *testing.T) {
 		v1 = n.add("v1")
 		state(Recording)
 		send()
-		n.add("v1x") // a glob takes what appears
+		n.add("v1x") // a glob matches the new interface
 		r.await("v1x", func() bool { return r.status("v1x").State == Recording })
 		s := r.end()[0]
 		if s.Written != frames || s.KernelDropped+s.Dropped > 0 {
@@ -59,22 +60,23 @@ func TestLinkComesAndGoes(t *testing.T) {
 			n := 0
 			for line := range strings.Lines(r.log.String()) {
 				if strings.Contains(line, want) && slices.Contains(strings.Fields(line), "interface=v1") {
-					n++ // v1x may be seen before it is up
+					n++ // v1x may be listed before it is up
 				}
 			}
-			// One that is removed goes down first.
+			// An interface that is removed goes down first.
 			if n < 1 || n > 2 {
 				t.Errorf("log has %q %d times", want, n)
 			}
 		}
-		// The interface that came back has another address: a file of its own.
+		// The interface that came back has another address, so it gets a file
+		// of its own.
 		if files := r.files("v1"); len(files) != 2 {
 			t.Errorf("files %v", files)
 		}
 	})
 }
 
-// TestAddressChange starts a new file.
+// TestAddressChange: a change of the address starts a new file.
 func TestAddressChange(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -90,7 +92,7 @@ func TestAddressChange(t *testing.T) {
 	})
 }
 
-// TestCount records exactly as many packets as asked for.
+// TestCount: exactly as many packets are recorded as requested.
 func TestCount(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -111,7 +113,7 @@ func TestCount(t *testing.T) {
 	})
 }
 
-// TestDuration ends by itself.
+// TestDuration: recording ends after the configured duration.
 func TestDuration(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		n.add("v1")
@@ -125,8 +127,8 @@ func TestDuration(t *testing.T) {
 	})
 }
 
-// TestOverrun: with the recorder held up, the kernel's drops are counted
-// exactly, and recording goes on by itself.
+// TestOverrun: while the recorder is blocked, the kernel's drops are counted
+// exactly, and recording continues afterwards.
 func TestOverrun(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -159,7 +161,8 @@ func TestOverrun(t *testing.T) {
 	})
 }
 
-// TestRefuses what can't be recorded, before the first packet.
+// TestRefuses: New returns an error for each configuration that can't be
+// recorded.
 func TestRefuses(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		for _, name := range []string{"lo", "v0", "v1"} {
@@ -183,7 +186,7 @@ func TestRefuses(t *testing.T) {
 			var missing *setup.MissingError
 			switch {
 			case err == nil:
-				t.Errorf("%s: taken", name)
+				t.Errorf("%s: accepted", name)
 			case name == "interface" && (!errors.As(err, &missing) || len(missing.There) < 3):
 				t.Errorf("%s: %v", name, err)
 			case name == "nowhere" && !errors.Is(err, c.want):
@@ -200,7 +203,7 @@ func TestRefuses(t *testing.T) {
 	})
 }
 
-// TestWaits for an interface that is not there yet.
+// TestWaits: an interface that does not exist yet is recorded once it does.
 func TestWaits(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		r := newRig(t, n, nil, "late")
@@ -218,8 +221,8 @@ func TestWaits(t *testing.T) {
 	})
 }
 
-// TestPartialOfEarlierRun: what is whole of it is finished, the ledger says so,
-// and the sequence goes on after it.
+// TestPartialOfEarlierRun: the whole packets of a partial file are salvaged,
+// the ledger says so, and the sequence numbers continue after it.
 func TestPartialOfEarlierRun(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -260,7 +263,7 @@ func TestPartialOfEarlierRun(t *testing.T) {
 	})
 }
 
-// TestAbort leaves at once when the disk does not finish, and files partial.
+// TestAbort: Abort returns at once if the disk hangs, and leaves files partial.
 func TestAbort(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -275,7 +278,7 @@ func TestAbort(t *testing.T) {
 		if err := <-r.done; err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
-		// This disk does finish, behind the daemon's back.
+		// The disk of this test completes the write after the daemon has ended.
 		r.await("the disk", func() bool {
 			c, err := store.ReadContents(r.dir)
 			return err == nil && c.Files == 1 && len(c.Partials) == 0
@@ -314,7 +317,7 @@ func TestLedger(t *testing.T) {
 		v1.SetUp(true)
 		r.await("up", func() bool { return r.status("v1").State == Recording })
 		release := r.hold("v1")
-		for range 60_000 { // more than the ring holds
+		for range 60_000 { // more than the ring has room for
 			v1.Send(appendFrame(nil, 1, 7)[:60])
 		}
 		release()
@@ -365,7 +368,7 @@ func TestLedger(t *testing.T) {
 	})
 }
 
-// TestFinishedFiles are compressed, then the hook is run on them.
+// TestFinishedFiles: a file is compressed, then the hook runs on it.
 func TestFinishedFiles(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -410,7 +413,7 @@ func TestFinishedFiles(t *testing.T) {
 	})
 }
 
-// TestHookFails: the ledger has the exit code.
+// TestHookFails: the ledger has the exit code of a hook that fails.
 func TestHookFails(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -436,8 +439,8 @@ func TestHookFails(t *testing.T) {
 	})
 }
 
-// TestFinishedButUnlisted: a file that a crash kept out of the ledger gets its
-// line at the next start, once.
+// TestFinishedButUnlisted: a finished file that the ledger lacks because of a
+// crash gets one line at the next start.
 func TestFinishedButUnlisted(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")

@@ -21,17 +21,17 @@ import (
 	"capd/writer"
 )
 
-// directories are those that are recorded into, each proven and locked. A
-// Reload may add some, and those that nothing records into any more go.
+// directories are the directories that are recorded into, each checked and
+// locked. A Reload adds and removes directories.
 type directories struct {
 	self    []string // see Options
 	list    func(path string) (*store.Directory, error)
 	log     *slog.Logger
-	run     ledger.Run      // what the ledgers say of this run
-	keeping context.Context // of retention; nil before retain
-	tasks   sync.WaitGroup  // of directories: retention, and the end of those that go
+	run     ledger.Run      // run that the ledgers name in their lines
+	keeping context.Context // context of retention; nil before retain
+	tasks   sync.WaitGroup  // retention, and the shutdown of directories that are no longer needed
 
-	hurry    context.Context // done: those that go give hooks no more time
+	hurry    context.Context // done: hooks of directories that are shut down must end now
 	hurryNow context.CancelFunc
 
 	mu     sync.Mutex // guards what follows
@@ -39,19 +39,19 @@ type directories struct {
 }
 
 type directory struct {
-	path   string
-	store  *store.Directory
-	keeper *retain.Keeper
-	finish *finisher
-	lock   *store.Lock
-	book   *book
-	pause  control.Pause      // before this run; zero if no run was before
-	told   bool               // the ledger has this run's start
-	unkeep context.CancelFunc // ends retention; nil before it began
-	kept   chan struct{}      // closed: retention has ended
+	path           string
+	store          *store.Directory
+	keeper         *retain.Keeper
+	finish         *finisher
+	lock           *store.Lock
+	ledger         *ledgerWriter
+	pause          control.Pause      // time without capd before this run; zero if there was no earlier run
+	started        bool               // the ledger has the line of this run's start
+	endRetention   context.CancelFunc // ends retention; nil before retention has begun
+	retentionEnded chan struct{}      // closed when retention has ended
 }
 
-// openDirectories proves and locks every directory of the configuration.
+// openDirectories checks and locks every directory of the configuration.
 func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directories, error) {
 	all := &directories{
 		self: opt.Self, log: log, byPath: make(map[string]*directory), list: store.OpenWatched,
@@ -68,8 +68,8 @@ func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directo
 	return all, nil
 }
 
-// add opens the directories of the configuration that are not open yet. What
-// was opened stays with an error too.
+// add opens the directories of the configuration that are not open yet. After
+// an error, those that were opened before it stay open.
 func (all *directories) add(c *config.Config) error {
 	modes := make(map[string]config.FileMode)
 	for i := range c.Interfaces {
@@ -86,7 +86,7 @@ func (all *directories) add(c *config.Config) error {
 	return nil
 }
 
-// at returns the directory of that path; nil if it is not one of them.
+// at returns the directory of that path; nil if it is not open.
 func (all *directories) at(path string) *directory {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -107,7 +107,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		for _, d := range all.unique() {
 			if r, err := filepath.EvalSymlinks(d.path); err == nil && r == real {
-				all.put(path, d) // two names of one directory: one lock
+				all.put(path, d) // another path of an open directory: they share the lock
 				return nil
 			}
 		}
@@ -121,14 +121,15 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 		_ = lock.Release()
 		return err
 	}
-	// A hook that is new is for the files that come, salvaged ones too.
+	// This comes before the salvage, so that a new hook runs for salvaged files
+	// too.
 	if err = d.openFinisher(c, all.self, all.log); err == nil {
 		err = d.fill(path, all.log)
 	}
 	if err != nil {
 		d.finish.close(context.Background())
-		if d.book != nil {
-			d.book.close()
+		if d.ledger != nil {
+			d.ledger.close()
 		}
 		d.store.Close()
 		_ = lock.Release()
@@ -143,7 +144,8 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	return nil
 }
 
-// fill finishes what an earlier run left and reads the directory.
+// fill reads the directory's ledgers and finishes the files that an earlier run
+// left.
 func (d *directory) fill(path string, log *slog.Logger) error {
 	history, err := ledger.Recall(path, d.store.Others(), boot())
 	if err != nil {
@@ -156,35 +158,35 @@ func (d *directory) fill(path string, log *slog.Logger) error {
 	if now := time.Now(); !history.Until.IsZero() && history.Until.Before(now) {
 		d.pause = control.Pause{Begin: history.Until, End: now}
 	}
-	d.book = openBook(l, log.With("directory", path))
-	lines, err := unlisted(d.store, history) // before salvage adds to what is finished
+	d.ledger = newLedgerWriter(l, log.With("directory", path))
+	lines, err := unlisted(d.store, history) // before salvage adds finished files
 	if err != nil {
 		return err
 	}
-	d.book.note(lines...)
+	d.ledger.note(lines...)
 	return d.salvage(history, log)
 }
 
-// salvage finishes the files that an earlier run left unfinished, and tells the
-// ledger what became of them.
+// salvage finishes the files that an earlier run left unfinished, and notes the
+// results in the ledger.
 func (d *directory) salvage(history *ledger.History, log *slog.Logger) error {
 	recovered, err := writer.Recover(d.store, history.Checkpoints)
-	last := make(map[string]time.Time) // moment of which an interface has a packet
+	last := make(map[string]time.Time) // latest packet of each interface, as the end of its recording
 	for i := range recovered {
 		r := &recovered[i]
-		failed, told := history.Failed[r.Name.String()]
-		d.book.note(r.Entries(failed)...)
+		failed, known := history.Failed[r.Name.String()]
+		d.ledger.note(r.Entries(failed)...)
 		switch {
 		case r.Err != nil:
 			log.Error("unfinished file of an earlier run: can't be salvaged", "file", r.Path, "error", r.Err)
 		case r.Damaged:
-			log.Error("unfinished file of an earlier run is damaged: it is kept as it is", "file", r.Path, "packets", r.Packets)
+			log.Error("unfinished file of an earlier run is damaged and stays unchanged", "file", r.Path, "packets", r.Packets)
 		case r.Path == "":
-			log.Warn("unfinished file of an earlier run held no packet: removed", "file", r.Name.String())
+			log.Warn("unfinished file of an earlier run had no packet and was removed", "file", r.Name.String())
 		default:
 			log.Warn("unfinished file of an earlier run is finished now", "file", r.Path, "packets", r.Packets, "cut", r.Cut, "why", r.Why)
-			// A file that failed did not end with the run.
-			if iface := r.Name.Interface; !told && r.Last.After(last[iface]) {
+			// A file that failed ended before the run did.
+			if iface := r.Name.Interface; !known && r.Last.After(last[iface]) {
 				last[iface] = r.Last
 				if r.Last.After(d.pause.Begin) && r.Last.Before(d.pause.End) {
 					d.pause.Begin = r.Last
@@ -193,15 +195,15 @@ func (d *directory) salvage(history *ledger.History, log *slog.Logger) error {
 		}
 	}
 	for _, iface := range slices.Sorted(maps.Keys(last)) {
-		d.book.note(ledger.GapClosed(ledger.GapOpened(iface, last[iface], ledger.CauseStopped), time.Now(), 0))
+		d.ledger.note(ledger.GapClosed(ledger.GapOpened(iface, last[iface], ledger.CauseStopped), time.Now(), 0))
 	}
 	return err
 }
 
-// remember keeps the sequence of a recorder that ended.
+// remember records the last sequence number of a recorder that has ended.
 func (d *directory) remember(lane store.Lane, sequence uint64) { d.store.Used(lane, sequence) }
 
-// retain keeps all directories within their limits until the context ends.
+// retain enforces the limits of all directories until the context ends.
 func (all *directories) retain(ctx context.Context) {
 	all.keeping = ctx
 	for _, d := range all.unique() {
@@ -209,15 +211,15 @@ func (all *directories) retain(ctx context.Context) {
 	}
 }
 
-// retainIn keeps the directory within its limits, if that has begun.
+// retainIn enforces the limits of the directory, if retain was called.
 func (all *directories) retainIn(d *directory) {
 	if all.keeping == nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(all.keeping)
-	d.unkeep, d.kept = cancel, make(chan struct{})
+	d.endRetention, d.retentionEnded = cancel, make(chan struct{})
 	all.tasks.Go(func() {
-		defer close(d.kept)
+		defer close(d.retentionEnded)
 		var tasks sync.WaitGroup
 		tasks.Go(func() { d.store.Follow(ctx, 0, all.log) })
 		d.run(ctx, all.log)
@@ -225,26 +227,26 @@ func (all *directories) retainIn(d *directory) {
 	})
 }
 
-// began tells the ledgers that do not know it yet that capd records.
+// began notes the start of this run in the ledgers that do not have it yet.
 func (all *directories) began(c *config.Config) {
 	run := all.run
 	run.Config = c.Digest()
 	for _, d := range all.unique() {
-		if !d.told {
-			d.told = true
-			d.book.note(ledger.Start(run))
+		if !d.started {
+			d.started = true
+			d.ledger.note(ledger.Start(run))
 		}
 	}
 }
 
-// note tells all ledgers.
+// note adds a line to all ledgers.
 func (all *directories) note(e ledger.Entry) {
 	for _, d := range all.unique() {
-		d.book.note(e)
+		d.ledger.note(e)
 	}
 }
 
-// unique returns each directory once, whatever names it has.
+// unique returns each directory once, even if it is open under several paths.
 func (all *directories) unique() []*directory {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -257,8 +259,8 @@ func (all *directories) unique() []*directory {
 	return once
 }
 
-// shed closes the directories that are not needed, in the background, when what
-// is to be done with their files is done.
+// shed closes the directories that are not needed, in the background, after the
+// steps on their files have ended.
 func (all *directories) shed(needed func(*directory) bool) {
 	for _, d := range all.unique() {
 		if needed(d) {
@@ -270,28 +272,28 @@ func (all *directories) shed(needed func(*directory) bool) {
 		all.tasks.Go(func() {
 			d.finish.drain(all.hurry)
 			all.shut(all.hurry, d)
-			all.log.Info("directory is recorded into no more", "directory", d.path)
+			all.log.Info("directory is no longer used", "directory", d.path)
 		})
 	}
 }
 
-// shut ends one directory. Hooks may run until the context ends.
+// shut shuts down one directory. Hooks may run until the context ends.
 func (all *directories) shut(ctx context.Context, d *directory) {
-	if d.unkeep != nil {
-		d.unkeep()
-		<-d.kept
+	if d.endRetention != nil {
+		d.endRetention()
+		<-d.retentionEnded
 	} else {
-		d.store.Close() // nothing follows it
+		d.store.Close() // otherwise Follow closes it
 	}
 	d.finish.close(ctx)
-	if d.told {
-		d.book.note(ledger.Stop(all.run))
+	if d.started {
+		d.ledger.note(ledger.Stop(all.run))
 	}
-	d.book.close()
+	d.ledger.close()
 	_ = d.lock.Release()
 }
 
-// close ends all that was opened. Hooks may run until the context ends.
+// close shuts down all directories. Hooks may run until the context ends.
 func (all *directories) close(ctx context.Context) {
 	defer context.AfterFunc(ctx, all.hurryNow)()
 	for _, d := range all.unique() {

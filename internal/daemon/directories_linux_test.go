@@ -23,8 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recordings is a directory as an earlier run left it: two finished files, of
-// which the ledger has one, an unfinished file, and three ledgers.
+// recordings makes a directory as an earlier run left it: two finished files,
+// of which the ledger has one, an unfinished file, and three ledgers.
 func recordings(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,8 +44,8 @@ func recordings(t *testing.T) string {
 	}
 	run := ledger.Start(ledger.Run{Software: "capd", Boot: boot(), PID: 1})
 	run.Time = begin
-	told := ledger.File{Name: name(1), Begin: begin, End: begin.Add(time.Second), Clean: true}
-	for _, e := range []ledger.Entry{run, told.Entry(), ledger.Hold(name(1)), ledger.Release(name(1)), ledger.Hold(name(1)), ledger.Release(name(1))} {
+	listed := ledger.File{Name: name(1), Begin: begin, End: begin.Add(time.Second), Clean: true}
+	for _, e := range []ledger.Entry{run, listed.Entry(), ledger.Hold(name(1)), ledger.Release(name(1)), ledger.Hold(name(1)), ledger.Release(name(1))} {
 		if err := l.Append(e); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func recordings(t *testing.T) string {
 	return dir
 }
 
-// captured is a file with one packet of n bytes.
+// captured returns a file with one packet of n bytes.
 func captured(at time.Time, n int) []byte {
 	enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAP, LinkType: pcap.LinkTypeEthernet, Snaplen: 262144, Interface: "eth0"})
 	record := make([]byte, enc.MaxRecord())
@@ -67,7 +67,8 @@ func captured(at time.Time, n int) []byte {
 	return append(slices.Clone(enc.Header()), record[:size]...)
 }
 
-// openRecordings opens the directory as a start of the daemon does.
+// openRecordings opens the directory in the same way as the daemon at its
+// start.
 func openRecordings(t *testing.T, dir, toml string) *directories {
 	t.Helper()
 	c, err := config.Parse("capd.toml", fmt.Appendf(nil, "directory = %q\n%s\n[[interface]]\nname = \"eth0\"\n", dir, toml))
@@ -82,8 +83,8 @@ func openRecordings(t *testing.T, dir, toml string) *directories {
 	return all
 }
 
-// TestLedgerIsReadOnce: a start opens each ledger once to read it, and the task
-// that removes old ledgers reads none again.
+// TestLedgerIsReadOnce: at its start the daemon reads each ledger once, and the
+// task that deletes old ledgers reads none again.
 func TestLedgerIsReadOnce(t *testing.T) {
 	dir := recordings(t)
 	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
@@ -96,7 +97,7 @@ func TestLedgerIsReadOnce(t *testing.T) {
 	}
 	all := openRecordings(t, dir, "")
 	all.at(dir).sweep(all.log)
-	got := make(map[string]int) // files that were opened only to be read
+	got := make(map[string]int) // files that were opened for reading only
 	for _, name := range closedNames(t, watch) {
 		if strings.HasPrefix(name, "ledger") {
 			got[name]++
@@ -120,7 +121,7 @@ func TestLedgerIsReadOnce(t *testing.T) {
 	}
 }
 
-// closedNames returns the names of the inotify events that are waiting.
+// closedNames returns the names in the pending inotify events.
 func closedNames(t *testing.T, watch int) (names []string) {
 	t.Helper()
 	buf := make([]byte, 64<<10)
@@ -137,8 +138,8 @@ func closedNames(t *testing.T, watch int) (names []string) {
 	return names
 }
 
-// TestDeletedHasSize: the line of a file that a limit deleted says how large it
-// was.
+// TestDeletedHasSize: the line of a file that a limit deleted has the file's
+// size.
 func TestDeletedHasSize(t *testing.T) {
 	dir := recordings(t)
 	all := openRecordings(t, dir, "retain_count = 1")
@@ -150,7 +151,7 @@ func TestDeletedHasSize(t *testing.T) {
 		deleted = 0
 		for e, err := range ledger.Read(dir, func(e *ledger.Entry) bool { return e.Kind == ledger.KindDeleted }) {
 			if err != nil {
-				continue // the line is being written
+				continue // the line is not complete yet
 			}
 			if deleted++; e.Size != want || e.Limit != "count" {
 				t.Fatalf("%+v, want %d bytes", e, want)

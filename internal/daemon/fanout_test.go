@@ -14,8 +14,8 @@ import (
 	"capd/store"
 )
 
-// udpFrame is a UDP datagram of one of many flows, numbered. A fragment is the
-// first of two, of which the second never comes.
+// udpFrame is a numbered UDP datagram of one of many flows. A fragment is the
+// first of two; the second is never sent.
 func udpFrame(flow byte, n uint32, fragment bool) []byte {
 	f := []byte{
 		2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0,
@@ -36,8 +36,8 @@ func udpFrame(flow byte, n uint32, fragment bool) []byte {
 	return append(f, make([]byte, 60-len(f))...)
 }
 
-// TestFanout: each frame is in one of the lanes' files, a flow's frames are
-// together and in order, and fragments are as they were on the wire.
+// TestFanout: each frame is in a file of one lane, the frames of a flow are in
+// one lane and in order, and fragments are unchanged.
 func TestFanout(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		const lanes, flows, each = 3, 20, 500
@@ -92,8 +92,8 @@ func TestFanout(t *testing.T) {
 	})
 }
 
-// TestFanoutReopens: all lanes let go of an interface that is gone, and find it
-// again.
+// TestFanoutReopens: all lanes close an interface that disappears, and open it
+// when it is back.
 func TestFanoutReopens(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -123,8 +123,8 @@ func TestFanoutReopens(t *testing.T) {
 	})
 }
 
-// TestFilter: only frames that pass are recorded, alone and with fanout, and the
-// expression is in the files and in the ledger.
+// TestFilter: only matching frames are recorded, with and without fanout, and
+// the expression is in the files and in the ledger.
 func TestFilter(t *testing.T) {
 	onBoth(t, func(t *testing.T, net network) {
 		for _, lanes := range []int{1, 2} {
@@ -178,15 +178,15 @@ func TestFilter(t *testing.T) {
 	})
 }
 
-// flows sends numbered frames of many flows until it is ended, as fast as they
-// are recorded.
+// flows sends numbered frames of many flows, as fast as they are recorded,
+// until end is called.
 type flows struct {
 	sent    atomic.Uint64
 	stop    chan struct{}
 	stopped chan struct{}
 }
 
-// manyFlows are so many that every lane has some.
+// manyFlows is large enough for every lane to get some flows.
 const manyFlows = 20
 
 func (r *rig) flows(sender wire) *flows {
@@ -212,15 +212,15 @@ func (r *rig) flows(sender wire) *flows {
 	return f
 }
 
-// more waits until some more are sent.
+// more waits until 2000 more frames are sent.
 func (f *flows) more(r *rig) {
 	r.t.Helper()
 	before := f.sent.Load()
 	r.await("frames", func() bool { return f.sent.Load() > before+2000 })
 }
 
-// end ends it, waits for the frames, and checks that each is recorded once by
-// one of the interfaces' lanes.
+// end ends the flows, waits for the frames, and checks that each is recorded
+// once, in one of the lanes.
 func (f *flows) end(r *rig, names ...string) {
 	r.t.Helper()
 	close(f.stop)
@@ -261,8 +261,8 @@ func (f *flows) end(r *rig, names ...string) {
 	}
 }
 
-// TestFanoutReload: over reloads under load every frame is recorded once, with
-// as many lanes as before, more, fewer, and one.
+// TestFanoutReload: over reloads under load, with the same number of lanes,
+// more, fewer, and one, every frame is recorded once.
 func TestFanoutReload(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")

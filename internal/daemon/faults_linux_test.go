@@ -12,9 +12,9 @@ import (
 	"capd/pcap"
 )
 
-// TestStalledDirectory: of two interfaces with a directory each, one on a disk
-// that hangs, the other loses nothing; the status of both can be asked; and the
-// first goes on with the disk.
+// TestStalledDirectory: of two interfaces, one records to a disk that hangs.
+// The other loses nothing, the status of both is available, and the first
+// continues when the disk does.
 func TestStalledDirectory(t *testing.T) {
 	onVeth(t, func(t *testing.T, n network) {
 		const count = 20_000
@@ -39,14 +39,14 @@ func TestStalledDirectory(t *testing.T) {
 		}
 		const ever = time.Hour
 		if err := r.d.Stuck(ever, ever); err != nil {
-			t.Errorf("who waits for a disk is stuck: %v", err)
+			t.Errorf("a recorder that waits for its disk is stuck: %v", err)
 		}
-		r.await("a word on the disk", func() bool { return strings.Contains(r.log.String(), "the disk does not answer") })
+		r.await("the log of a slow disk", func() bool { return strings.Contains(r.log.String(), "the disk does not answer") })
 		if err := r.d.Stuck(ever, 5*time.Second); err == nil || !strings.HasPrefix(err.Error(), "interface w1: a call to the disk has not returned for ") {
 			t.Errorf("a disk that hangs for ever: %v", err)
 		}
 		disk.Heal()
-		r.await("a word on its recovery", func() bool { return strings.Contains(r.log.String(), "the disk answers again") })
+		r.await("the log of its recovery", func() bool { return strings.Contains(r.log.String(), "the disk answers again") })
 		all := r.end()
 		if s := all[0]; s.Interface != "v1" || s.Received != count || s.Written != count {
 			t.Errorf("%+v", s)
@@ -58,7 +58,8 @@ func TestStalledDirectory(t *testing.T) {
 	})
 }
 
-// TestStuck: a loop that does not turn is told from one whose disk is slow.
+// TestStuck: a loop that does not turn is stuck, and one that waits for a slow
+// disk is not.
 func TestStuck(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		n.add("v1")
@@ -78,9 +79,9 @@ func TestStuck(t *testing.T) {
 	})
 }
 
-// TestSums: over a disk that fails for a while, rotation and a restart the lines
-// of the ledger add up to the kernel's counters, the gap counts the frames that
-// it cost, and the verdict has all that is missing.
+// TestSums: over a disk that fails for a while, rotation and a restart, the
+// lines of the ledger add up to the kernel's counters, the gap counts the
+// frames that the failure lost, and the verdict includes all losses.
 func TestSums(t *testing.T) {
 	onVeth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")

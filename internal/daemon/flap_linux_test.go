@@ -16,18 +16,18 @@ import (
 	"capd/ledger"
 )
 
-// flaps is how often an interface changes, 50 times a second.
+// flaps is how often an interface changes; the rate is 50 times a second.
 const (
 	flaps   = 200
 	flapGap = time.Second / 50
 )
 
-// A footprint is what a process has used and holds.
+// A footprint is the resources that a process has used and holds.
 type footprint struct {
 	at         time.Time
 	cpu        time.Duration
 	goroutines int
-	open       []string // what descriptors are of
+	open       []string // files that descriptors refer to
 }
 
 func takeFootprint(t *testing.T) footprint {
@@ -42,14 +42,15 @@ func takeFootprint(t *testing.T) footprint {
 		t.Fatal(err)
 	}
 	for _, path := range all {
-		if of, err := os.Readlink(path); err == nil { // not the one that lists them
+		if of, err := os.Readlink(path); err == nil { // without the descriptor of this listing
 			f.open = append(f.open, of)
 		}
 	}
 	return f
 }
 
-// footprint is what the process has used when all of the daemon's tasks run.
+// footprint returns the footprint of the process once all tasks of the daemon
+// run.
 func (r *rig) footprint() footprint {
 	r.t.Helper()
 	<-r.ready
@@ -59,8 +60,9 @@ func (r *rig) footprint() footprint {
 // looks returns how often the interfaces were listed.
 func (r *rig) looks() uint64 { return r.d.manager.interfaces.news.Looks() }
 
-// bounded checks what flapping has cost since: so much of a processor, at most
-// one look and one line a change, and nothing that stays.
+// bounded checks the cost of flapping since before: limited processor time, at
+// most one look and one line of the log per change, and no resource that stays
+// in use.
 func (r *rig) bounded(before footprint, share float64, looks, opens int) {
 	r.t.Helper()
 	after := takeFootprint(r.t)
@@ -85,8 +87,9 @@ func (r *rig) bounded(before footprint, share float64, looks, opens int) {
 	}
 }
 
-// TestFlapUpDown: an interface that goes up and down 50 times a second costs a
-// line and a gap a change, no processor, no file, and is recorded in the end.
+// TestFlapUpDown: an interface that goes up and down 50 times a second costs at
+// most one line and one gap per change, little processor time and no file, and
+// is recorded in the end.
 func TestFlapUpDown(t *testing.T) {
 	for _, lanes := range []int{1, 2} {
 		t.Run(fmt.Sprint(lanes, " lanes"), func(t *testing.T) {
@@ -120,10 +123,11 @@ func TestFlapUpDown(t *testing.T) {
 	}
 }
 
-// linesAndGaps checks that there are no more than so many.
+// linesAndGaps checks that the log and the ledger have at most that many lines
+// and gaps.
 func (r *rig) linesAndGaps(lines, gaps int, cause ledger.Cause) {
 	r.t.Helper()
-	const others = 20 // start, end, and what is not of links
+	const others = 20 // start, end, and lines that are not about links
 	if n := strings.Count(r.log.String(), "\n"); n > lines+others {
 		r.t.Errorf("%d lines for %d changes", n, lines)
 	}
@@ -144,8 +148,8 @@ func (r *rig) linesAndGaps(lines, gaps int, cause ledger.Cause) {
 	}
 }
 
-// TestFlapRemoved: an interface that is deleted and made again 50 times, first
-// with a frame each time that is recorded, then without a wait.
+// TestFlapRemoved: an interface is deleted and created again 50 times, first
+// with a frame each time that is recorded, then without waiting.
 func TestFlapRemoved(t *testing.T) {
 	const times = 50
 	testnet.Need(t)
@@ -156,7 +160,7 @@ func TestFlapRemoved(t *testing.T) {
 	var looks int
 	for n := range uint64(times) {
 		if n == 1 {
-			r.await("flush", func() bool { return r.status("v1").Writer.Written == 1 }) // all that a file needs is open
+			r.await("flush", func() bool { return r.status("v1").Writer.Written == 1 }) // all files that a recording needs are open now
 			before, looks = r.footprint(), int(r.looks())
 		}
 		testnet.Veth(t, "p0", "v1", 1500)
@@ -176,15 +180,15 @@ func TestFlapRemoved(t *testing.T) {
 	r.bounded(before, 0.5, looks, 2*times)
 	r.end()
 	files := r.files("v1")
-	if len(files) > times { // one for each address that sent something
+	if len(files) > times { // one for each address that sent a frame
 		t.Errorf("%d files", len(files))
 	}
 	verify(t, files, 1, times, 0)
 	r.linesAndGaps(6*times, 6*times, ledger.CauseAbsent)
 }
 
-// TestFlapRenamed: one that gets a new name 50 times a second is recorded once,
-// whatever it is called, and not in a thousand files.
+// TestFlapRenamed: an interface that gets a new name 50 times a second is
+// recorded once, whatever its name is, and in few files.
 func TestFlapRenamed(t *testing.T) {
 	testnet.Veth(t, "p0", "v0", 65535)
 	r := newRig(t, newVeths(t), fine, "v*")
@@ -204,7 +208,7 @@ func TestFlapRenamed(t *testing.T) {
 	last := fmt.Sprint("v", flaps%names)
 	r.await("the last name", func() bool { return r.holds(last, testnet.Index(t, last)) && r.handed() })
 	r.accepted(flaps)
-	r.bounded(before, 1, looks, flaps+1) // each makes a ring
+	r.bounded(before, 1, looks, flaps+1) // each opening makes a ring
 	if sum := Sum(r.end()); sum.Written != flaps || sum.Received != flaps {
 		t.Errorf("%+v", sum)
 	}

@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// mostEnded is how many interfaces are remembered that are recorded no more:
-// those of containers have names that come once and never again.
+// mostEnded is how many interfaces are remembered that are no longer recorded.
+// Interfaces of containers have names that are never used again.
 const mostEnded = 256
 
-// others is under which name the rest is added up. No interface has it: a space
-// is not allowed in their names.
+// others is the name under which forgotten interfaces are added up. No
+// interface has this name, since names of interfaces have no space.
 const others = "all others"
 
-// fold adds up what is told of interfaces that ended first, so that no more than
-// most names are left beside those in use, and returns the names that went.
+// fold adds up the interfaces that ended first under others, so that at most
+// most names remain besides those in use. It returns the remaining statuses and
+// the removed names.
 func fold(ended []Status, used func(name string) bool, most int) (kept []Status, gone []string) {
 	last := make(map[string]time.Time)
 	for _, s := range ended {
@@ -37,7 +38,7 @@ func fold(ended []Status, used func(name string) bool, most int) (kept []Status,
 	return merge(kept), gone
 }
 
-// forget drops what was sampled of interfaces.
+// forget drops the samples of the interfaces.
 func (s *sampler) forget(names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestFold: whatever many names come and go, few are remembered, the last ones
-// and those in use, and no count is lost.
+// TestFold: however many names come and go, only the last ones and those in use
+// are remembered, and no count is lost.
 func TestFold(t *testing.T) {
 	const names, most = 1000, 10
 	start := time.Unix(1e9, 0)

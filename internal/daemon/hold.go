@@ -16,7 +16,7 @@ import (
 	"capd/store"
 )
 
-// A chosen file is one of a selection.
+// A chosen file is a file that a Selection selects.
 type chosen struct {
 	dir  *directory
 	name store.Name
@@ -24,8 +24,8 @@ type chosen struct {
 
 func (c chosen) path() string { return filepath.Join(c.dir.path, c.name.String()) }
 
-// Hold keeps limits from deleting the files, over restarts, and returns their
-// paths. The ledgers say so.
+// Hold keeps limits from deleting the selected files, across restarts, notes
+// that in the ledgers, and returns the paths of the files.
 func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error) {
 	if s.All {
 		return nil, control.Refused("hold: all files? Name them, or how long ago the first one was recorded")
@@ -52,8 +52,9 @@ func (d *Daemon) Release(ctx context.Context, s control.Selection) ([]string, er
 	return each(ctx, files, ledger.KindRelease, ledger.Release, (*store.Directory).Release)
 }
 
-// each does it to the files, and tells the ledgers of those that it changed. A
-// file that a limit deleted meanwhile is left out, unless it is the only one.
+// each calls do for the files, and notes in the ledgers which of them it
+// changed. A file that a limit has deleted in between is skipped, unless it is
+// the only one.
 func each(
 	ctx context.Context, files []chosen, kind ledger.Kind, line func(store.Name) ledger.Entry, do func(*store.Directory, store.Name) (bool, error),
 ) ([]string, error) {
@@ -70,7 +71,7 @@ func each(
 			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
 		if changed {
-			c.dir.book.note(line(c.name))
+			c.dir.ledger.note(line(c.name))
 		}
 		done = append(done, c.path())
 	}
@@ -151,12 +152,12 @@ func (d *Daemon) all(iface string, ask func(*store.Directory) []store.Name) ([]c
 	return files, nil
 }
 
-// rotateLook is how often it is looked whether a rotation is over.
+// rotateLook is the time between two checks whether a rotation is complete.
 const rotateLook = 10 * time.Millisecond
 
-// RotateFiles ends the current files of an interface, or of all for the empty
-// name, waits until they have ended, and returns the paths of those that are
-// there: a limit may have deleted one at once.
+// RotateFiles ends the current files of an interface; of all interfaces if
+// iface is empty. It waits until they have ended and returns the paths of those
+// that still exist: a limit may have deleted one at once.
 func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error) {
 	current, err := d.set.rotate(iface)
 	if err != nil {
@@ -167,7 +168,7 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 	var done []string
 	for m, name := range current {
 		c := chosen{m.dir, name}
-		for m.Filed() < name.Sequence {
+		for m.EndedSequence() < name.Sequence {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -183,8 +184,8 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 	return done, nil
 }
 
-// rotate has the recorders of the interface begin new files, and returns the
-// present ones.
+// rotate makes the recorders of the interface begin new files, and returns the
+// present files.
 func (s *set) rotate(iface string) (map[*member]store.Name, error) {
 	current := make(map[*member]store.Name)
 	known := iface == ""

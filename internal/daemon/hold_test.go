@@ -7,9 +7,9 @@ import (
 	"capd/internal/recorder"
 )
 
-// hold stops the recorder of an interface between two batches, until release is
-// called: a list of interfaces says that it was renamed, and the recorder asks
-// whether the new name is taken.
+// hold blocks the recorder of an interface between two batches until release is
+// called: a published list says that the interface was renamed, and the
+// recorder's question whether the new name is recorded does not return.
 func (r *rig) hold(name string) (release func()) {
 	r.t.Helper()
 	r.await("recording", func() bool { return r.status(name).State == Recording })

@@ -18,24 +18,24 @@ import (
 	"capd/pcap"
 )
 
-// lookEvery is how often the list of interfaces is read when no change of one is
-// reported: a report may be lost, and some systems make none.
+// lookEvery is how often the list of interfaces is read without a notification
+// of a change: notifications may be lost, and some systems send none.
 const lookEvery = time.Second
 
-// lookPause is the least time between two looks: an interface that flaps causes
-// reports without end.
+// lookPause is the least time between two looks, since an interface that flaps
+// causes notifications without end.
 const lookPause = 20 * time.Millisecond
 
-// A System has interfaces. It may have methods besides:
+// A System provides interfaces. It may also have these methods:
 //
 //	Inspect(name string) (capture.Details, error) // see capture.Inspect
-//	Changes() <-chan struct{}                     // is sent to when interfaces have changed
+//	Changes() <-chan struct{}                     // receives a value when interfaces have changed
 type System interface {
 	Interfaces() ([]capture.Interface, error)                                       // see capture.Interfaces
 	OpenGroup(c capture.Config, n int, s capture.Spread) ([]*capture.Device, error) // see capture.OpenGroup
 }
 
-// underneath is the System that capd runs on.
+// underneath is the operating system that capd runs on.
 type underneath struct{}
 
 func (underneath) Interfaces() ([]capture.Interface, error) { return capture.Interfaces() }
@@ -46,7 +46,7 @@ func (underneath) OpenGroup(c capture.Config, n int, s capture.Spread) ([]*captu
 
 func (underneath) Inspect(name string) (capture.Details, error) { return capture.Inspect(name) }
 
-// links is a list of interfaces by name.
+// links maps names to interfaces.
 type links map[string]capture.Interface
 
 func newLinks(all []capture.Interface) links {
@@ -57,13 +57,13 @@ func newLinks(all []capture.Interface) links {
 	return l
 }
 
-// interfaces has the recorders know the interfaces of a System.
+// interfaces keeps the recorders informed about the interfaces of a System.
 type interfaces struct {
 	system System
 	news   *recorder.Links
 }
 
-// look reads the list of interfaces. One goroutine at a time does.
+// look reads the list of interfaces. Only one goroutine at a time may call it.
 func (i *interfaces) look(c *config.Config) error {
 	all, err := i.system.Interfaces()
 	if err != nil {
@@ -77,7 +77,8 @@ func (i *interfaces) look(c *config.Config) error {
 	return nil
 }
 
-// publish has recorders know the interfaces, and which of them are recorded.
+// publish gives the recorders a new list of interfaces, and the names that are
+// recorded.
 func (i *interfaces) publish(l links, c *config.Config) {
 	i.news.Publish(&recorder.Snapshot{ByName: l, Taken: func(name string) bool { return c.Lookup(name) != nil }})
 }
@@ -85,7 +86,8 @@ func (i *interfaces) publish(l links, c *config.Config) {
 // there returns the interfaces as of the last look.
 func (i *interfaces) there() links { return i.news.Load().ByName }
 
-// ask returns what the system says now of the interface of that index.
+// ask returns the present state of the interface with that index, from the
+// system.
 func (i *interfaces) ask(index int) (capture.Interface, bool) {
 	all, err := i.system.Interfaces()
 	if err != nil {
@@ -98,35 +100,36 @@ func (i *interfaces) ask(index int) (capture.Interface, bool) {
 	return all[at], true
 }
 
-// named reports whether the interface has that name at the moment: the last
-// list may be older than the device of a recorder.
+// named reports whether the interface has that name now: the last list may be
+// older than the device of a recorder.
 func (i *interfaces) named(index int, name string) bool {
 	one, ok := i.ask(index)
 	return ok && one.Name == name
 }
 
-// changes is sent to when interfaces have changed. Where the system tells of no
-// change, it never is.
+// changes returns a channel that receives a value when interfaces have changed.
+// It is nil if the system sends no notifications.
 func (i *interfaces) changes(log *slog.Logger) (changed <-chan struct{}, end func()) {
 	if s, ok := i.system.(interface{ Changes() <-chan struct{} }); ok {
 		return s.Changes(), func() {}
 	}
 	w, err := linkwatch.New()
 	if err != nil {
-		log.Warn("changes of interfaces are seen within a second, and not at once", "error", err)
+		log.Warn("changes of interfaces are noticed after up to a second", "error", err)
 		return nil, func() {}
 	}
 	return w.Changed, func() { _ = w.Close() }
 }
 
-// sameLink reports whether an interface is what it was, for a recorder.
+// sameLink reports whether an interface is unchanged in all that matters to a
+// recorder.
 func sameLink(a, b capture.Interface) bool {
 	return a.Index == b.Index && a.LinkType == b.LinkType && a.MTU == b.MTU && a.Up == b.Up && a.Running == b.Running &&
 		bytes.Equal(a.Address, b.Address) && a.XDP == b.XDP
 }
 
-// missing returns a setup.MissingError for the first interface that is not there and
-// must be.
+// missing returns a setup.MissingError for the first interface that is required
+// and does not exist.
 func missing(c *config.Config, there links) error {
 	for i := range c.Interfaces {
 		one := &c.Interfaces[i]
@@ -144,8 +147,8 @@ func missing(c *config.Config, there links) error {
 	return nil
 }
 
-// checkFilters compiles the filters of interfaces that may come later, too: for
-// Ethernet where no link type is chosen, since nobody knows better.
+// checkFilters compiles the filters of all interfaces, even of those that do
+// not exist yet. If no link type is configured it assumes Ethernet.
 func checkFilters(c *config.Config) error {
 	for i := range c.Interfaces {
 		link := pcap.LinkTypeEthernet
@@ -163,8 +166,8 @@ func checkFilters(c *config.Config) error {
 	return nil
 }
 
-// wanted returns the names to record: those in the configuration, there or not,
-// and those that a glob takes.
+// wanted returns the names to record: those in the configuration, whether they
+// exist or not, and existing ones that match a glob.
 func wanted(cfg *config.Config, there links) map[string]*config.Interface {
 	all := make(map[string]*config.Interface)
 	for name := range there {
@@ -180,9 +183,9 @@ func wanted(cfg *config.Config, there links) map[string]*config.Interface {
 	return all
 }
 
-// A watcher is the task that looks for interfaces that come, go and change:
-// when the system tells of a change, and every second. Every second it also
-// compares the clocks and looks after the disks.
+// A watcher is the task that notices interfaces that appear, disappear and
+// change, by notifications of the system and once a second. Once a second it
+// also compares the clocks and checks the disks.
 type watcher struct {
 	manager *manager
 	clocks  clocks
@@ -193,10 +196,10 @@ func newWatcher(m *manager) *watcher { return &watcher{manager: m, ready: make(c
 
 func (w *watcher) String() string { return "watcher of interfaces" }
 
-// Ready is closed once the watch has begun.
+// Ready is closed once the watcher receives notifications.
 func (w *watcher) Ready() <-chan struct{} { return w.ready }
 
-// Run looks until the context ends.
+// Run watches until the context ends.
 func (w *watcher) Run(ctx context.Context) error {
 	m := w.manager
 	w.clocks.begin(time.Now())
@@ -221,7 +224,7 @@ func (w *watcher) Run(ctx context.Context) error {
 				one.Progress().WatchDisk()
 			}
 		case _, more := <-changed:
-			if !more { // every second has to do
+			if !more { // no more notifications: only the ticks remain
 				changes = nil
 			}
 			changed = nil
@@ -231,21 +234,21 @@ func (w *watcher) Run(ctx context.Context) error {
 	}
 }
 
-// clockStep is the least difference between two clocks that is a step and not
-// an adjustment.
+// clockStep is the least change of the system clock that counts as a step;
+// smaller ones are adjustments.
 const clockStep = 500 * time.Millisecond
 
-// clocks notice when the system's clock is set.
+// clocks detect steps of the system clock.
 type clocks struct {
-	tick time.Time // when they were last compared
-	wall time.Time // and what the system's clock said then
+	tick time.Time // time of the last comparison, with a monotonic reading
+	wall time.Time // the system clock at that time
 }
 
 func (c *clocks) begin(now time.Time) { c.tick, c.wall = now, now.Round(0) }
 
-// compare tells the ledgers when the system's clock was set.
+// compare notes in the ledgers that the system clock was set.
 func (c *clocks) compare(now time.Time, log *slog.Logger, dirs *directories) {
-	expected := c.wall.Add(now.Sub(c.tick)).Round(0) // the difference is a monotonic one
+	expected := c.wall.Add(now.Sub(c.tick)).Round(0) // Sub uses the monotonic clock
 	if off := now.Round(0).Sub(expected); off > clockStep || off < -clockStep {
 		log.Warn("the system clock was set", "by", off.String())
 		dirs.note(ledger.ClockSet(expected, now.Round(0)))

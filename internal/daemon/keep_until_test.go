@@ -14,7 +14,7 @@ import (
 	"capd/ledger"
 )
 
-// A hookRig records files that a hook runs on.
+// A hookRig records files and runs a hook on them.
 type hookRig struct {
 	*rig
 	s    wire
@@ -38,7 +38,7 @@ func (h *hookRig) file() {
 	h.await("file", func() bool { return h.status("v1").Writer.Files == h.sent })
 }
 
-// lines returns the ledger's lines of a kind.
+// lines returns the lines of the ledger of a kind.
 func (h *hookRig) lines(kind ledger.Kind) (all []ledger.Entry) {
 	h.t.Helper()
 	for e, err := range ledger.Read(h.dir, nil) {
@@ -52,7 +52,7 @@ func (h *hookRig) lines(kind ledger.Kind) (all []ledger.Entry) {
 	return all
 }
 
-// sequences returns what the finished files' names end with.
+// sequences returns the sequence numbers in the names of the finished files.
 func (h *hookRig) sequences() string {
 	var all []string
 	found, _ := filepath.Glob(filepath.Join(h.dir, "v1-*.pcapng"))
@@ -65,8 +65,9 @@ func (h *hookRig) sequences() string {
 
 func (h *hookRig) waiting() []control.StepWait { return h.d.Report().Directories[0].Waiting }
 
-// TestKeepUntil has a hook fail for seven files where two are to be kept: none
-// goes before its hook has succeeded, and capd says so everywhere.
+// TestKeepUntil: a hook fails for seven files although a limit allows two. No
+// file is deleted before its hook has succeeded, and status, ledger and log say
+// so.
 func TestKeepUntil(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		works := filepath.Join(t.TempDir(), "works")
@@ -91,7 +92,7 @@ func TestKeepUntil(t *testing.T) {
 		}) {
 			t.Errorf("judged %v, %q", level, wrong)
 		}
-		h.end() // what is known outlasts it
+		h.end() // the marks survive a restart
 		h.start(h.options())
 		h.await("limits yield again", func() bool { return len(h.lines(ledger.KindYield)) == 2 && len(h.lines(ledger.KindHook)) == 14 })
 		if got := h.sequences(); got != "1 2 3 4 5 6 7" {
@@ -101,14 +102,15 @@ func TestKeepUntil(t *testing.T) {
 			t.Fatal(err)
 		}
 		next := *h.d.config.Load()
-		next.Finished.Timeout += config.Duration(time.Second) // a new queue tries all of them at once
+		next.Finished.Timeout += config.Duration(time.Second) // a new Queue tries all files at once
 		if err := h.d.Reload(&next); err != nil {
 			t.Fatal(err)
 		}
 		h.await("limits hold", func() bool { return h.sequences() == "6 7" && len(h.waiting()) == 0 })
 		h.end()
-		// A hook does not run for a file that is gone: one that succeeded came before
-		// the deletion, whichever line the ledger has first.
+		// A hook does not run for a file that is gone, so one that succeeded
+		// ran before the deletion, even if the ledger has the lines in the
+		// other order.
 		done := map[string]bool{}
 		for _, e := range h.lines(ledger.KindHook) {
 			done[e.Name] = done[e.Name] || e.Exit == 0
@@ -128,7 +130,8 @@ func TestKeepUntil(t *testing.T) {
 	})
 }
 
-// TestPendingGoLast has a hook fail for two files: limits take the others first.
+// TestPendingGoLast: a hook fails for two files, and limits delete the others
+// first.
 func TestPendingGoLast(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		h := newHookRig(t, n, func(c *config.Config) {

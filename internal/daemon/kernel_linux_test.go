@@ -11,8 +11,8 @@ import (
 	"capd/pcap"
 )
 
-// TestMillionFrames: every frame is in the files exactly once, in order, as it
-// was sent, and the counters add up.
+// TestMillionFrames: every frame is in the files exactly once, in order and
+// unchanged, and the counters add up.
 func TestMillionFrames(t *testing.T) {
 	onVeth(t, func(t *testing.T, n network) {
 		count := uint64(1_000_000)
@@ -31,7 +31,7 @@ func TestMillionFrames(t *testing.T) {
 	})
 }
 
-// TestRotateFast records four interfaces at once, and any, into new files every
+// TestRotateFast records four interfaces and any at once, into new files every
 // MiB and every second.
 func TestRotateFast(t *testing.T) {
 	onVeth(t, func(t *testing.T, n network) {
@@ -81,8 +81,8 @@ func TestRotateFast(t *testing.T) {
 	})
 }
 
-// TestMovedAway: one that moves to another network namespace is gone, and
-// another of its name is recorded.
+// TestMovedAway: an interface that moves to another network namespace counts as
+// gone, and another one of its name is recorded.
 func TestMovedAway(t *testing.T) {
 	onVeth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -94,7 +94,7 @@ func TestMovedAway(t *testing.T) {
 		r.accepted(1)
 		testnet.MoveAway(t, "v1")
 		r.await("waiting", func() bool { return r.status("v1").State == Waiting })
-		vx.Rename("v1") // by this name nothing leaves it out
+		vx.Rename("v1") // the exclusion does not match this name
 		r.await("the other one", func() bool { return r.status("v1").State == Recording })
 		vx.Send(appendFrame(nil, 1, 1))
 		r.accepted(2)

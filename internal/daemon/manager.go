@@ -15,11 +15,11 @@ import (
 	"capd/writer"
 )
 
-// A manager starts, replaces and ends recorders, as the configuration and the
-// interfaces want it.
+// A manager starts, replaces and ends recorders as the configuration and the
+// interfaces require.
 type manager struct {
 	log        *slog.Logger
-	config     *atomic.Pointer[config.Config] // that holds
+	config     *atomic.Pointer[config.Config] // the configuration in effect
 	interfaces *interfaces
 	dirs       *directories
 	shared     *recorder.Shared
@@ -27,14 +27,14 @@ type manager struct {
 	tasks      *tasks
 	stop       *stop
 	rates      *sampler
-	memory     int64 // bytes that capd may have
+	memory     int64 // bytes that capd may use
 
 	changing sync.Mutex      // held while recorders are added or replaced; guards what follows
-	life     context.Context // of the recorders; nil before begin
+	life     context.Context // context of the recorders; nil before begin
 }
 
-// newMembers makes the recorders of an interface: one, or as many as its fanout
-// says. Those that were made are returned with an error too.
+// newMembers makes the recorders of an interface, one for each lane. With an
+// error it returns those that were made before it.
 func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeover) ([]*member, error) {
 	source := newDevices(m.interfaces.system, name, c)
 	pool := m.poolSize(name, c)
@@ -47,12 +47,12 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 		}
 		sequence := dir.store.Sequence(lane)
 		if before := m.set.at(lane); before != nil && before.dir == dir {
-			sequence = max(sequence, before.Sequence()) // of one that still runs
+			sequence = max(sequence, before.Sequence()) // of a predecessor that still runs
 		}
 		r, err := recorder.New(recorder.Config{
 			Lane: lane, Settings: c, Source: laneSource{source, i}, Shared: m.shared, Takeover: t, Pool: pool,
 			Sequence: sequence,
-			Note:     func(e ledger.Entry) { dir.book.note(e) },
+			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
 			Finished: dir.finished,
 			Log:      m.log,
 		})
@@ -64,19 +64,20 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 	return lanes, nil
 }
 
-// finished has the ledger, retention and what is done with finished files know
-// of a file that has ended.
+// finished passes a file that has ended to the ledger, to retention and to the
+// steps.
 func (d *directory) finished(f writer.File) {
-	d.book.note(f.Entry())
+	d.ledger.note(f.Entry())
 	if f.Err != nil {
-		d.keeper.Wake() // more space may be what it wants
+		d.keeper.Wake() // the disk may be full, and limits may free space
 		return
 	}
 	d.store.Add(f.Name, f.Size)
 	d.finish.add(f)
 }
 
-// prepare makes the recorders of today and opens the interfaces that are there.
+// prepare makes the recorders for the present interfaces and opens those that
+// exist.
 func (m *manager) prepare() error {
 	for name, c := range wanted(m.config.Load(), m.interfaces.there()) {
 		lanes, err := m.newMembers(name, c, nil)
@@ -96,13 +97,12 @@ func (m *manager) prepare() error {
 	return nil
 }
 
-// waits reports whether a recorder waits until what is wrong with an interface
-// is over.
+// waits reports whether the error is one that a recorder waits out.
 func waits(err error) bool {
 	return errors.Is(err, capture.ErrNoInterface) || errors.Is(err, capture.ErrDown) || errors.Is(err, recorder.ErrHeld)
 }
 
-// begin starts the recorders. They live until the context ends.
+// begin starts the recorders. They run until the context ends.
 func (m *manager) begin(ctx context.Context) {
 	m.changing.Lock()
 	defer m.changing.Unlock()
@@ -112,8 +112,7 @@ func (m *manager) begin(ctx context.Context) {
 	}
 }
 
-// settled waits for a change that is under way: it has started its last
-// recorder.
+// settled waits until a change in progress has started its last recorder.
 func (m *manager) settled() {
 	m.changing.Lock()
 	defer m.changing.Unlock()
@@ -127,14 +126,14 @@ func (m *manager) launch(one *member) {
 	m.tasks.start(ctx, &recording{one, m})
 }
 
-// recording is the task of a recorder.
+// recording is the task that runs a recorder.
 type recording struct {
 	*member
 	manager *manager
 }
 
-// Run records until the context ends, and then has the stop timeout to finish
-// files.
+// Run records until the context ends, and then finishes the files within the
+// stop timeout.
 func (r *recording) Run(ctx context.Context) error {
 	defer r.cancel()
 	defer r.manager.stop.enforce(ctx, r.GiveUp)()
@@ -143,8 +142,8 @@ func (r *recording) Run(ctx context.Context) error {
 	return err
 }
 
-// retire keeps what is known of the recorder, which has ended, and lets go of
-// what it alone had.
+// retire keeps the last status of a recorder that has ended, and releases its
+// directory if no other recorder uses it.
 func (r *recording) retire() {
 	m := r.manager
 	r.dir.remember(r.lane, r.Sequence())
@@ -154,7 +153,7 @@ func (r *recording) retire() {
 	m.release()
 }
 
-// release lets go of directories that nothing records into any more. The caller
+// release closes directories that nothing records into any more. The caller
 // holds changing.
 func (m *manager) release() {
 	used := m.set.directories()
@@ -165,19 +164,19 @@ func (m *manager) release() {
 	m.dirs.shed(func(dir *directory) bool { return used[dir] })
 }
 
-// look looks for interfaces that are new, or have a new name, and records them.
+// look reads the list of interfaces, and records those that are new or renamed.
 func (m *manager) look() {
 	m.changing.Lock()
 	defer m.changing.Unlock()
 	if err := m.interfaces.look(m.config.Load()); err != nil {
-		m.log.Error("can't look for interfaces", "error", err)
+		m.log.Error("can't list the interfaces", "error", err)
 		return
 	}
 	m.appear()
 }
 
-// appear starts recorders of interfaces that are new, or have a new name. The
-// caller holds changing.
+// appear starts recorders of interfaces that are new or renamed. The caller
+// holds changing.
 func (m *manager) appear() {
 	m.follow()
 	there := m.interfaces.there()

@@ -7,19 +7,19 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// What a pool has whose size is left open, however much or little memory there
-// is. The most holds a second and a half of 10 Gbit/s.
+// Bounds of a pool whose size is not configured. The largest holds 1.5 seconds
+// of 10 Gbit/s.
 const (
 	leastPool = int64(32 * config.MiB)
 	mostPool  = int64(2 * config.GiB)
 )
 
-// memory returns how many bytes capd may have at most: those of the machine, or
-// of the control group if that has fewer.
+// memory returns how many bytes capd may use: the memory of the machine, or the
+// limit of the control group if that is lower.
 func memory() int64 {
 	total, err := memlimit.FromSystem()
 	if err != nil {
-		total = 0 // pools have the least
+		total = 0 // unknown: pools get their least size
 	}
 	if limit, err := memlimit.FromCgroup(); err == nil && (total == 0 || limit < total) {
 		total = limit
@@ -27,17 +27,18 @@ func memory() int64 {
 	return int64(total)
 }
 
-// poolSize returns the bytes of the pool of each of the interface's recorders,
-// old ones of the same interface apart: those end.
+// poolSize returns the size of the pool of each recorder of the interface.
+// Pools of older recorders of the same interface do not count, since these
+// recorders end.
 func (m *manager) poolSize(name string, c *config.Interface) int64 {
 	return poolSize(c, m.memory/8, m.set.pools(name), rings(wanted(m.config.Load(), m.interfaces.there())))
 }
 
-// poolSize returns the bytes that the configuration gives to a pool. What it
-// leaves open is so that all pools together stay within limit bytes, of which
-// some are taken: each has the same part when all interfaces are there at the
-// start, and none has more than half of it. Who comes later has of what is left.
-// All have what they can't do without.
+// poolSize returns the configured size of a pool, or else a size such that all
+// pools together stay within limit bytes, of which taken are in use. Interfaces
+// that exist at the start get equal shares, and no pool gets more than half of
+// the limit. A later interface gets its share of the rest. Each pool gets at
+// least leastPool and two chunks, even beyond the limit.
 func poolSize(c *config.Interface, limit, taken, rings int64) int64 {
 	if c.PoolSize != 0 {
 		return int64(c.PoolSize)
@@ -46,7 +47,7 @@ func poolSize(c *config.Interface, limit, taken, rings int64) int64 {
 	return max(size, leastPool, 2*int64(c.ChunkSize))
 }
 
-// rings returns how many rings the interfaces have together.
+// rings returns the number of rings of all interfaces.
 func rings(wanted map[string]*config.Interface) (n int64) {
 	for _, c := range wanted {
 		n += int64(c.Fanout)
@@ -54,9 +55,8 @@ func rings(wanted map[string]*config.Interface) (n int64) {
 	return n
 }
 
-// Memory returns how many bytes the rings and pools of the interfaces take that
-// would be recorded now, and how many there are for capd at most; 0 if that is
-// not known.
+// Memory returns how many bytes the rings and pools would take if recording
+// began now, and how many bytes capd may use; 0 if that is unknown.
 func Memory(cfg *config.Config, there []capture.Interface) (taken, total int64) {
 	total = memory()
 	all := wanted(cfg, newLinks(there))

@@ -11,17 +11,17 @@ import (
 	"capd/store"
 )
 
-// TestPoolSize has interfaces come to machines of different sizes, and adds up
-// what their pools may take.
+// TestPoolSize adds interfaces on machines with different amounts of memory,
+// and sums up their pools.
 func TestPoolSize(t *testing.T) {
 	const mib, gib = int64(config.MiB), int64(config.GiB)
 	for name, c := range map[string]struct {
 		memory int64
 		toml   string
-		links  []string // there at the start
-		later  []string // that come one by one
-		pools  []int64  // of a recorder of each, in this order
-		most   int64    // of all recorders together
+		links  []string // exist at the start
+		later  []string // appear later, one by one
+		pools  []int64  // size of the pool of each interface's recorder, in this order
+		most   int64    // sum of all pools
 	}{
 		"one":          {24 * gib, "", []string{"eth0"}, nil, []int64{1536 * mib}, 1536 * mib},
 		"large":        {256 * gib, "", []string{"eth0"}, nil, []int64{2 * gib}, 2 * gib},

@@ -10,15 +10,15 @@ import (
 	"capd/capture/fake"
 )
 
-// A network has the interfaces of a test: those of a kernel, or none but in the
-// test's memory.
+// A network provides the interfaces of a test: of the kernel, or of a fake
+// system.
 type network interface {
-	add(name string) wire // makes an interface
-	system() System       // to record on; nil is the one underneath
-	pace()                // is called every 100 frames of a stream
+	add(name string) wire // creates an interface
+	system() System       // the System to record; nil is the operating system
+	pace()                // called after every 100 frames of a stream
 }
 
-// A wire is an interface, and the end of it from which frames come.
+// A wire is an interface and the peer that sends frames to it.
 type wire interface {
 	Send(frame []byte)
 	Rename(to string)
@@ -28,15 +28,15 @@ type wire interface {
 	Index() int
 }
 
-// onFake runs a test without a kernel's interfaces, and on a clock of its own.
+// onFake runs a test in a synctest bubble with a fake system.
 func onFake(t *testing.T, test func(t *testing.T, n network)) {
 	synctest.Test(t, func(t *testing.T) { test(t, &fakeNetwork{t, fake.New()}) })
 }
 
-// onVeth runs a test on interfaces of the kernel.
+// onVeth runs a test with interfaces of the kernel.
 func onVeth(t *testing.T, test func(t *testing.T, n network)) { test(t, newVeths(t)) }
 
-// onBoth runs a test without a kernel's interfaces and with them.
+// onBoth runs a test with a fake system and with interfaces of the kernel.
 func onBoth(t *testing.T, test func(t *testing.T, n network)) {
 	t.Run("fake", func(t *testing.T) { onFake(t, test) })
 	t.Run("veth", func(t *testing.T) { onVeth(t, test) })
@@ -50,7 +50,7 @@ type fakeNetwork struct {
 func (n *fakeNetwork) add(name string) wire { return fakeWire{n.sys.Add(name)} }
 func (n *fakeNetwork) system() System       { return n.sys }
 
-// pace lets time go on: the clock of a bubble stands while a goroutine works.
+// pace lets time pass: the clock of a bubble stops while any goroutine runs.
 func (n *fakeNetwork) pace() { time.Sleep(time.Millisecond) }
 
 type fakeWire struct{ *fake.Link }

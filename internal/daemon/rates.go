@@ -9,30 +9,30 @@ import (
 	"capd/writer"
 )
 
-// sampleEvery is how often counters are looked at, and history how many looks
-// are remembered: a minute.
+// sampleEvery is the time between two samples of the counters. history is how
+// many samples are kept: a minute.
 const (
 	sampleEvery = time.Second
 	history     = 60
 )
 
-// A sampler looks at the counters of interfaces once a second, so that there
-// are rates without anything on the way of a frame.
+// A sampler reads the counters of interfaces once a second and computes rates
+// from them, so that recording a frame needs no extra work.
 type sampler struct {
 	mu   sync.Mutex
 	rows map[string]*row
 }
 
-// A row is what a sampler knows of an interface.
+// A row has the samples of one interface.
 type row struct {
-	samples  []sample // the oldest first
+	samples  []sample // oldest first
 	lost     uint64
 	lastLoss time.Time
 	freezes  uint64
 	ringHigh float64
 }
 
-// A sample is the state of an interface's counters at a time.
+// A sample has the counters of an interface at one time.
 type sample struct {
 	at      time.Time
 	packets uint64
@@ -42,7 +42,7 @@ type sample struct {
 	syncs   writer.Latency
 }
 
-// sampling is the task of a sampler.
+// sampling is the task that runs a sampler.
 type sampling struct {
 	*sampler
 	look func() []*iface
@@ -50,7 +50,7 @@ type sampling struct {
 
 func (s *sampling) String() string { return "sampler" }
 
-// Ready is nil: it is at once.
+// Ready returns nil: a sampler is ready from the start.
 func (s *sampling) Ready() <-chan struct{} { return nil }
 
 // Run samples until the context ends.
@@ -67,7 +67,7 @@ func (s *sampling) Run(ctx context.Context) error {
 	}
 }
 
-// take remembers the present counters.
+// take adds a sample of the present counters.
 func (s *sampler) take(now time.Time, all []*iface) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,8 +80,8 @@ func (s *sampler) take(now time.Time, all []*iface) {
 	}
 }
 
-// row returns what is known of the interface, with what its counters say now.
-// The caller holds mu.
+// row returns the row of the interface, updated from the present counters. The
+// caller holds mu.
 func (s *sampler) row(i *iface, now time.Time) *row {
 	if s.rows == nil {
 		s.rows = make(map[string]*row)
@@ -96,13 +96,13 @@ func (s *sampler) row(i *iface, now time.Time) *row {
 		r.lost, r.lastLoss = lost, now
 	}
 	r.ringHigh = max(r.ringHigh, i.ring)
-	if c.Freezes > r.freezes { // it has been full since the last look
+	if c.Freezes > r.freezes { // the ring was full since the last sample
 		r.freezes, r.ringHigh = c.Freezes, 1
 	}
 	return r
 }
 
-// describe fills in what only history tells of an interface.
+// describe fills in the values that need earlier samples.
 func (s *sampler) describe(now, start time.Time, i *iface, out *control.Interface) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +117,8 @@ func (s *sampler) describe(now, start time.Time, i *iface, out *control.Interfac
 	}
 	oldest, last := r.samples[0], r.samples[len(r.samples)-1]
 	out.Rates.Minute = rate(oldest, present)
-	// The last whole second: the present one may have only begun.
+	// Rates cover the last whole interval, since the present one may have just
+	// begun.
 	if len(r.samples) > 1 {
 		out.Rates.Second = rate(r.samples[len(r.samples)-2], last)
 	}

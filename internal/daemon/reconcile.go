@@ -10,12 +10,12 @@ import (
 	"capd/store"
 )
 
-// unlisted returns lines for the files that the last run finished just before it
-// crashed: the ledger has none of them. What they lack is unknown, so the lines
-// are not clean.
+// unlisted returns lines for files that the last run finished just before it
+// crashed, and that the ledger therefore lacks. Losses in them are unknown, so
+// the lines are not clean.
 func unlisted(d *store.Directory, history *ledger.History) ([]ledger.Entry, error) {
 	if history.Started.IsZero() {
-		return nil, nil // no run kept a ledger here
+		return nil, nil // there was no ledger
 	}
 	var lines []ledger.Entry
 	for _, f := range d.Files() {
@@ -35,7 +35,7 @@ func unlisted(d *store.Directory, history *ledger.History) ([]ledger.Entry, erro
 	return lines, nil
 }
 
-// describe reads what a file says of itself.
+// describe makes a line from the contents of a file.
 func describe(path string, name store.Name, size int64) (ledger.Entry, error) {
 	h, err := os.Open(path)
 	if err != nil {

@@ -10,23 +10,23 @@ import (
 	"capd/internal/setup"
 )
 
-// ErrNotRunning is returned by a Reload before Run or after its end.
+// ErrNotRunning is returned by Reload before Run and after its end.
 var ErrNotRunning = errors.New("not recording")
 
-// A replacement is what becomes of the recorders of an interface.
+// A replacement says what a Reload does to the recorders of an interface.
 type replacement struct {
 	old        []*member
-	next       *config.Interface  // nil: it is recorded no more
-	successors []*member          // nil: the old ones go on, or nobody does
-	takeover   *recorder.Takeover // by the successors, or by nobody; nil: the old ones go on
-	renamed    bool               // the successors record it by another name
+	next       *config.Interface  // nil: the interface is no longer recorded
+	successors []*member          // empty: the old recorders continue, or nothing replaces them
+	takeover   *recorder.Takeover // nil: the old recorders continue
+	renamed    bool               // the successors record the interface under another name
 }
 
-// Reload records by another configuration from now on. It is proven first: with
-// an error nothing has changed. An interface whose settings are the same, or
-// have changed in those only that hold in place, keeps its device and its file;
-// the others are taken over without a gap. What only a restart changes is
-// logged as a warning.
+// Reload puts another configuration into effect. It is checked first; after an
+// error nothing has changed. An interface keeps its device and its file if its
+// settings are the same, or differ only in those that need no new device and no
+// new file. Other interfaces are taken over without a gap. Changes that need a
+// restart are logged as warnings.
 func (d *Daemon) Reload(next *config.Config) error { return d.manager.reload(next) }
 
 func (m *manager) reload(next *config.Config) error {
@@ -35,7 +35,7 @@ func (m *manager) reload(next *config.Config) error {
 	if m.life == nil || m.life.Err() != nil {
 		return ErrNotRunning
 	}
-	defer m.release() // of what was opened for nothing, or is not needed now
+	defer m.release() // closes directories that were opened in vain or are no longer needed
 	if err := m.prove(next); err != nil {
 		return err
 	}
@@ -46,14 +46,14 @@ func (m *manager) reload(next *config.Config) error {
 	}
 	for _, k := range m.config.Load().Changes(next) {
 		if k.Effect == config.Restart {
-			m.log.Warn("a setting that is another holds from the next start on", "table", k.Table, "key", k.Name)
+			m.log.Warn("a changed setting takes effect at the next start", "table", k.Table, "key", k.Name)
 		}
 	}
 	m.config.Store(next)
 	m.interfaces.publish(m.interfaces.there(), next)
 	m.dirs.began(next)
 	for _, dir := range m.dirs.unique() {
-		dir.finish.change(next) // first: it may keep files from new limits
+		dir.finish.change(next) // before the new limits, from which it may protect files
 		dir.keeper.SetPolicy(Policy(next))
 	}
 	m.replace(plan)
@@ -62,8 +62,8 @@ func (m *manager) reload(next *config.Config) error {
 	return nil
 }
 
-// prove returns what is wrong with a configuration for a daemon that runs. It
-// opens directories that are new.
+// prove checks whether a running daemon can use a configuration. It opens new
+// directories.
 func (m *manager) prove(next *config.Config) error {
 	if len(next.Interfaces) == 0 {
 		return setup.ErrNoInterfaces
@@ -74,7 +74,7 @@ func (m *manager) prove(next *config.Config) error {
 	if err := m.interfaces.look(m.config.Load()); err != nil {
 		return err
 	}
-	m.follow() // the plan goes by names
+	m.follow() // plan looks recorders up by name
 	if err := missing(next, m.interfaces.there()); err != nil {
 		return err
 	}
@@ -84,8 +84,8 @@ func (m *manager) prove(next *config.Config) error {
 	return m.dirs.add(next)
 }
 
-// plan says what becomes of each recorder, and opens the devices of successors.
-// What was planned is returned with an error too.
+// plan decides what happens to each recorder, and opens the devices of
+// successors. With an error it returns what was planned before it.
 func (m *manager) plan(next *config.Config) ([]*replacement, error) {
 	var all []*replacement
 	for name, old := range m.set.lanes() {
@@ -105,8 +105,8 @@ func reopens(keys []config.Key) bool {
 	return slices.ContainsFunc(keys, func(k config.Key) bool { return k.Effect != config.InPlace })
 }
 
-// prepareTakeover makes the takeover by successors that record by that name, and
-// opens their devices, which let nothing in yet.
+// prepareTakeover makes the takeover by successors of that name, and opens
+// their devices, which admit no frame yet.
 func (m *manager) prepareTakeover(x *replacement, name string) error {
 	snaplen := x.old[0].settings.Snaplen
 	if x.next != nil {
@@ -122,17 +122,17 @@ func (m *manager) prepareTakeover(x *replacement, name string) error {
 		err = x.successors[i].Open()
 	}
 	switch {
-	case errors.Is(err, capture.ErrDown), // they wait for it
+	case errors.Is(err, capture.ErrDown), // the successors wait for the interface
 		!x.renamed && errors.Is(err, capture.ErrNoInterface),
-		x.renamed && errors.Is(err, errors.ErrUnsupported): // they open it when the old ones have let go
+		x.renamed && errors.Is(err, errors.ErrUnsupported): // the successors open it when the old recorders have closed it
 		return nil
 	}
 	return err
 }
 
-// replace puts replacements into effect. All who leave do so before successors
-// come: two interfaces may have exchanged their names. The caller holds
-// changing.
+// replace carries out replacements. All leaving recorders leave before any
+// successor starts, since two interfaces may have exchanged their names. The
+// caller holds changing.
 func (m *manager) replace(plan []*replacement) {
 	for _, x := range plan {
 		x.part(m.set)
@@ -144,7 +144,7 @@ func (m *manager) replace(plan []*replacement) {
 	}
 }
 
-// part has the old recorders leave, or go by the new settings.
+// part makes the old recorders leave, or gives them the new settings.
 func (x *replacement) part(s *set) {
 	for _, one := range x.old {
 		switch {
@@ -154,13 +154,13 @@ func (x *replacement) part(s *set) {
 		case s.leave(one):
 			one.Leave(x.takeover)
 			one.cancel()
-		default: // it has ended meanwhile
+		default: // it has ended already
 			x.takeover.Absent(one.lane)
 		}
 	}
 }
 
-// discard gives back what replacements have opened that do not come about.
+// discard releases what was opened for replacements that are not carried out.
 func discard(plan []*replacement) {
 	for _, x := range plan {
 		for _, one := range x.successors {

@@ -16,7 +16,8 @@ import (
 	"capd/store"
 )
 
-// change returns the configuration with settings of the first interface changed.
+// change returns the configuration with changed settings of the first
+// interface.
 func (r *rig) change(f func(*config.Interface)) *config.Config {
 	c := *r.d.config.Load()
 	c.Interfaces = slices.Clone(c.Interfaces)
@@ -24,9 +25,9 @@ func (r *rig) change(f func(*config.Interface)) *config.Config {
 	return &c
 }
 
-// TestReload: over reloads under load, every frame is recorded once; a bad
-// configuration changes nothing; what changes in place keeps the file, and so
-// does an interface whose settings stay.
+// TestReload: over reloads under load every frame is recorded once; an invalid
+// configuration changes nothing; and an interface keeps its file if its
+// settings are unchanged or change in place.
 func TestReload(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -78,7 +79,7 @@ func TestReload(t *testing.T) {
 			}
 			bad := r.change(func(i *config.Interface) { i.Filter = "ether proto (" })
 			if err := r.d.Reload(bad); err == nil {
-				t.Fatal("a bad filter is taken")
+				t.Fatal("an invalid filter is accepted")
 			}
 			r.await("frames", func() bool { return sent.Load() > before+500 && r.handed() })
 		}
@@ -86,7 +87,7 @@ func TestReload(t *testing.T) {
 		<-stopped
 		r.await("frames", func() bool { return r.status("v1").Writer.Accepted == sent.Load() })
 		if now := r.status("w1").Writer.File; now != kept {
-			t.Errorf("an interface that did not change has the file %s, and had %s", now, kept)
+			t.Errorf("an interface that did not change has the file %s, want %s", now, kept)
 		}
 		all := r.end()
 		s := all[0]
@@ -101,7 +102,7 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// handed reports whether no takeover is under way.
+// handed reports whether no takeover is in progress.
 func (r *rig) handed() bool { return r.d.set.quiet() }
 
 func verifyVerdict(t *testing.T, dir string) {
@@ -116,7 +117,7 @@ func verifyVerdict(t *testing.T, dir string) {
 	}
 }
 
-// TestReloadInPlace: the recorder and its file go on, with the new settings.
+// TestReloadInPlace: the recorder and its file continue, with the new settings.
 func TestReloadInPlace(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -131,15 +132,15 @@ func TestReloadInPlace(t *testing.T) {
 		}
 		r.await("rotation", func() bool { return r.status("v1").Writer.Files == 1 })
 		if r.d.set.at(store.Lane{Interface: "v1"}) != before {
-			t.Error("the interface was opened anew")
+			t.Error("the interface was opened again")
 		}
 		r.end()
 		verify(t, r.files("v1"), 1, 1, 0)
 	})
 }
 
-// TestReloadInterfaces: those that are added are recorded, those that are taken
-// out are finished, and what can't be is refused.
+// TestReloadInterfaces: added interfaces are recorded, removed ones are
+// finished, and impossible ones are refused.
 func TestReloadInterfaces(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -151,7 +152,7 @@ func TestReloadInterfaces(t *testing.T) {
 		nowhere := filepath.Join(r.dir, "no", "where")
 		if err := r.d.Reload(r.change(func(i *config.Interface) { i.Directory = nowhere })); err == nil ||
 			!strings.Contains(err.Error(), nowhere) {
-			t.Errorf("a directory that can't be: %v", err)
+			t.Errorf("an impossible directory: %v", err)
 		}
 		if err := r.d.Reload(r.change(func(i *config.Interface) { i.Name = "w1" })); err != nil {
 			t.Fatal(err)
@@ -170,9 +171,9 @@ func TestReloadInterfaces(t *testing.T) {
 	})
 }
 
-// TestReloadDirectories: one that is added is recorded into, with no frame lost
-// or twice; one that is no longer named is finished and let go of; and one that
-// was opened for a configuration that can't be is, too.
+// TestReloadDirectories: an added directory is recorded into, with no frame
+// lost or duplicated. A directory that is no longer configured is finished and
+// released, and so is one that was opened for a configuration that is refused.
 func TestReloadDirectories(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -195,7 +196,7 @@ func TestReloadDirectories(t *testing.T) {
 		bad.Interfaces = append(bad.Interfaces, bad.Interfaces[0])
 		bad.Interfaces[1].Name, bad.Interfaces[1].Directory = "v2", filepath.Join(r.dir, "no", "where")
 		if err := r.d.Reload(bad); err == nil {
-			t.Error("taken")
+			t.Error("the configuration was accepted")
 		}
 		r.await("what was opened to be closed", func() bool { return len(r.d.dirs.unique()) == 1 && !locked(t, dirs, r.dir) })
 		s.more(r)
@@ -228,7 +229,7 @@ func TestReloadDirectories(t *testing.T) {
 	})
 }
 
-// locked reports whether one of the directories but that one is in use.
+// locked reports whether one of the directories, except for but, is in use.
 func locked(t *testing.T, dirs []string, but string) bool {
 	t.Helper()
 	for _, dir := range dirs {
@@ -246,8 +247,7 @@ func locked(t *testing.T, dirs []string, but string) bool {
 	return false
 }
 
-// TestReloadFinished: what is done with finished files is another from the
-// reload on, for the files that come.
+// TestReloadFinished: after a reload, changed steps apply to new files.
 func TestReloadFinished(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -262,7 +262,7 @@ func TestReloadFinished(t *testing.T) {
 			t.Helper()
 			v1.Send(appendFrame(nil, 1, uint64(n)))
 			r.await("frame", func() bool { return r.status("v1").Writer.Accepted == uint64(n+1) })
-			if _, err := r.d.RotateFiles(t.Context(), "v1"); err != nil { // returns when the directory knows the file
+			if _, err := r.d.RotateFiles(t.Context(), "v1"); err != nil { // returns once the Directory lists the file
 				t.Fatal(err)
 			}
 			r.await("file", func() bool { return r.status("v1").Writer.Files == uint64(n+1) })
@@ -274,14 +274,14 @@ func TestReloadFinished(t *testing.T) {
 			if err := r.d.Reload(&c); err != nil {
 				t.Fatal(err)
 			}
-			r.await("the new word", func() bool {
+			r.await("the new configuration", func() bool {
 				w := r.d.dirs.at(r.dir).finish
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				return !w.changing
 			})
 		}
-		file(0) // nothing is done with it
+		file(0) // no step is configured
 		change(func(f *config.Finished) { f.Hook = hook("first") })
 		file(1)
 		r.await("the first hook", func() bool { return said() == "first 000002.pcapng\n" })

@@ -10,19 +10,18 @@ import (
 	"capd/internal/recorder"
 )
 
-// A move is an interface that has another name than its recorders know it by.
+// A move is an interface whose name differs from the one its recorders use.
 type move struct {
 	from, to string
 	old      []*member
-	next     *config.Interface // that the new name is recorded by; nil: by none
+	next     *config.Interface // settings for the new name; nil if it is not recorded
 }
 
-// follow has interfaces that were renamed recorded under their new names. A
-// device stays with its interface whatever the name, so the recorders of the
-// new name take over from those of the old one as in a Reload. What can't be
-// followed now goes on under its old name until the next look. Where nothing
-// takes the new name, the recorder finds that out itself. The caller holds
-// changing.
+// follow continues the recording of renamed interfaces under their new names. A
+// device stays with its interface whatever the name, so recorders of the new
+// name take over from those of the old one, as in a Reload. If that fails,
+// recording continues under the old name until the next look. If the new name
+// is not recorded, the recorder itself notices that. The caller holds changing.
 func (m *manager) follow() {
 	moved := moves(m.set, m.interfaces, m.config.Load())
 	targets := make(map[string]bool)
@@ -39,7 +38,7 @@ func (m *manager) follow() {
 		x := &replacement{old: one.old, next: one.next, renamed: true}
 		plan = append(plan, x)
 		if err := m.prepareTakeover(x, one.to); err != nil {
-			if !errors.Is(err, capture.ErrNoInterface) { // renamed again: the next look sees it
+			if !errors.Is(err, capture.ErrNoInterface) { // renamed again; the next look handles that
 				m.log.Error("an interface was renamed, and can't be opened under its new name yet", "interface", one.from, "to", one.to, "error", err)
 			}
 			discard(plan)
@@ -59,7 +58,7 @@ func (m *manager) follow() {
 	m.replace(plan)
 }
 
-// moves lists the interfaces whose recorders know them by an old name.
+// moves lists the renamed interfaces whose recorders use the old name.
 func moves(s *set, i *interfaces, c *config.Config) (all []move) {
 	names := make(map[int]string)
 	for name, link := range i.there() {
@@ -77,8 +76,8 @@ func moves(s *set, i *interfaces, c *config.Config) (all []move) {
 	return all
 }
 
-// vacate has the recorders of a name end, which wait for an interface that
-// comes with recorders of its own.
+// vacate ends the recorders that wait for an interface of the name, because the
+// renamed interface brings its own.
 func vacate(old []*member, log *slog.Logger) []*replacement {
 	if len(old) == 0 {
 		return nil

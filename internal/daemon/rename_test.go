@@ -17,7 +17,7 @@ import (
 )
 
 // A stream sends numbered frames until it is ended, as fast as they are
-// recorded, whatever the machine's load and whatever the interface is called.
+// recorded, whatever the machine's load and the interface's name are.
 type stream struct {
 	number  byte
 	sent    atomic.Uint64
@@ -50,7 +50,8 @@ func (r *rig) stream(sender wire, number byte) *stream {
 	return s
 }
 
-// behind is how many frames were received and not yet taken.
+// behind returns how many frames were received and not yet accepted by the
+// writer.
 func (r *rig) behind() (n uint64) {
 	for _, s := range r.d.Status() {
 		n += s.Received - min(s.Received, s.Writer.Accepted+s.KernelDropped+s.Dropped)
@@ -58,7 +59,7 @@ func (r *rig) behind() (n uint64) {
 	return n
 }
 
-// more waits until some more are sent.
+// more waits until 300 more frames are sent.
 func (s *stream) more(r *rig) {
 	r.t.Helper()
 	before := s.sent.Load()
@@ -71,7 +72,7 @@ func (s *stream) end() uint64 {
 	return s.sent.Load()
 }
 
-// accepted waits until the recorders have taken that many.
+// accepted waits until the writers have accepted that many frames.
 func (r *rig) accepted(n uint64) {
 	r.t.Helper()
 	r.await(fmt.Sprint(n, " frames"), func() bool {
@@ -83,11 +84,11 @@ func (r *rig) accepted(n uint64) {
 	})
 }
 
-// numberOf returns the number of a frame that appendFrame made.
+// numberOf returns the number of a frame made by appendFrame.
 func numberOf(p pcap.Packet) uint64 { return binary.BigEndian.Uint64(p.Data[15:]) }
 
-// once checks that the files hold the frames 0 to count-1 of the stream, each
-// in one of them.
+// once checks that the files together have each of the frames 0 to count-1 of
+// the stream once.
 func once(t *testing.T, paths []string, number byte, count uint64) {
 	t.Helper()
 	times := make([]int, count)
@@ -119,16 +120,15 @@ func once(t *testing.T, paths []string, number byte, count uint64) {
 }
 
 // rename renames an interface, which may be up, and waits until it is recorded
-// by its new name.
+// under its new name.
 func (r *rig) rename(w wire, from, to string) {
 	r.t.Helper()
 	w.Rename(to)
 	r.await(to, func() bool { return r.status(to).State == Recording && r.status(from).State != Recording && r.handed() })
 }
 
-// TestRename: under load an interface gets other names, those of a glob and
-// those that settings of their own wait for. No frame is lost, and none is there
-// twice.
+// TestRename: under load an interface gets names that match a glob and names
+// that have settings of their own. No frame is lost or duplicated.
 func TestRename(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -164,7 +164,7 @@ func TestRename(t *testing.T) {
 	})
 }
 
-// TestRenameLanes: with fanout, too.
+// TestRenameLanes is TestRename with fanout.
 func TestRenameLanes(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -183,8 +183,8 @@ func TestRenameLanes(t *testing.T) {
 	})
 }
 
-// TestRenameExchanged: two interfaces exchange their names, faster than capd
-// looks.
+// TestRenameExchanged: two interfaces exchange their names between two looks of
+// the daemon.
 func TestRenameExchanged(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		a, b := n.add("v0"), n.add("v1")
@@ -196,7 +196,7 @@ func TestRenameExchanged(t *testing.T) {
 			streams[0].more(r)
 			streams[1].more(r)
 			index := a.Index()
-			r.d.manager.changing.Lock() // not in between: what nobody records then is lost
+			r.d.manager.changing.Lock() // so that no look sees only half of the exchange, when frames are not recorded
 			a.Rename("between")
 			b.Rename("v0")
 			a.Rename("v1")
@@ -224,8 +224,8 @@ func TestRenameExchanged(t *testing.T) {
 	})
 }
 
-// TestRenameAway: where nothing takes the new name, the file ends and another
-// interface of the old name is waited for, and recorded when it comes.
+// TestRenameAway: if the new name is not recorded, the file ends, and another
+// interface of the old name is recorded when it appears.
 func TestRenameAway(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -235,7 +235,7 @@ func TestRenameAway(t *testing.T) {
 		r.await("frame", func() bool { return r.status("v1").Writer.Accepted == 1 })
 		v1.Rename("other")
 		r.await("waiting", func() bool { return r.status("v1").State == Waiting && r.status("v1").Writer.Files == 1 })
-		v1.Send(appendFrame(nil, 1, 1)) // of what is recorded no more
+		v1.Send(appendFrame(nil, 1, 1)) // on an interface that is no longer recorded
 		q := n.add("v1")
 		r.await("the other one", func() bool { return r.status("v1").State == Recording })
 		q.Send(appendFrame(nil, 1, 1))
@@ -251,14 +251,14 @@ func TestRenameAway(t *testing.T) {
 		if len(causes) != 1 || causes[0] != ledger.CauseAbsent {
 			t.Errorf("gaps for %q", causes)
 		}
-		if n := strings.Count(r.log.String(), "interface was renamed, and nothing takes its new name"); n != 1 {
+		if n := strings.Count(r.log.String(), "interface was renamed, and its new name is not recorded"); n != 1 {
 			t.Errorf("the log says so %d times", n)
 		}
 	})
 }
 
-// TestRenameDown: one that is down while it is renamed, as older kernels want
-// it, goes on when it is up again.
+// TestRenameDown: an interface that is down while it is renamed, as older
+// kernels require, is recorded when it is up again.
 func TestRenameDown(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		for _, lanes := range []int{1, 2} {
@@ -282,7 +282,7 @@ func TestRenameDown(t *testing.T) {
 	})
 }
 
-// states is how many recorders of the interface are at that.
+// states returns how many recorders of the interface are in that state.
 func (r *rig) states(name string, want State) (n int) {
 	for _, s := range r.d.Status() {
 		if s.Interface == name && s.State == want {
@@ -292,13 +292,14 @@ func (r *rig) states(name string, want State) (n int) {
 	return n
 }
 
-// holds reports whether the recorder of that name has the device of the index.
+// holds reports whether the recorder of that name has the device of that index.
 func (r *rig) holds(name string, index int) bool {
 	m := r.d.set.at(store.Lane{Interface: name})
 	return m != nil && m.Index() == index && m.Status().State == Recording
 }
 
-// TestAnyStays: all interfaces together go on, whatever is renamed.
+// TestAnyStays: recording of all interfaces together continues, whatever is
+// renamed.
 func TestAnyStays(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")

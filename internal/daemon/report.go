@@ -11,10 +11,10 @@ import (
 	"capd/internal/retain"
 )
 
-// An iface is the sum of an interface's recorders, those that ended too.
+// An iface is the sum of all recorders of an interface, including ended ones.
 type iface struct {
 	name      string
-	total     Status // its counters
+	total     Status // counters
 	state     State
 	since     time.Time
 	directory string
@@ -22,7 +22,7 @@ type iface struct {
 	xdp       string
 	xdpUntil  time.Time
 	files     []string
-	ring      float64 // how full the fullest ring is
+	ring      float64 // fill level of the fullest ring
 	pool      float64
 	poolHigh  float64
 	ringSize  int64
@@ -34,8 +34,9 @@ func (i *iface) sample(now time.Time) sample {
 	return sample{at: now, packets: c.Received, bytes: c.Bytes, lost: c.Lost(), writes: i.total.Writer.Writes, syncs: i.total.Writer.Syncs}
 }
 
-// sample returns the counters with the interfaces' own, for which it has to
-// wait: without a lock, and on none of the recorders' goroutines.
+// sample returns the counters, including those of the interfaces themselves.
+// Reading these may block, so no lock is held, and no recorder's goroutine does
+// it.
 func (s *set) sample() []*iface {
 	for _, m := range s.members() {
 		m.Refresh()
@@ -43,7 +44,7 @@ func (s *set) sample() []*iface {
 	return sumUp(s.status())
 }
 
-// sumUp adds up the recorders of each interface, in order of their names.
+// sumUp adds up the recorders of each interface, ordered by name.
 func sumUp(recorders []Status) []*iface {
 	var all []*iface
 	for _, s := range recorders {
@@ -55,7 +56,7 @@ func sumUp(recorders []Status) []*iface {
 	return all
 }
 
-// add takes a recorder in.
+// add adds a recorder.
 func (i *iface) add(s *Status) {
 	i.total.Add(s)
 	w := &s.Writer
@@ -68,7 +69,7 @@ func (i *iface) add(s *Status) {
 		i.xdpUntil = s.XDPUntil
 	}
 	if s.State == Ended && i.state != Ended {
-		return // says nothing of now
+		return // an ended recorder has no present state
 	}
 	if i.state == Ended || badness(s.State) > badness(i.state) {
 		i.state, i.since = s.State, s.Since
@@ -92,12 +93,12 @@ func part(n, of int) float64 {
 	return float64(n) / float64(of)
 }
 
-// badness orders states of recorders that run.
+// badness orders the states of running recorders.
 func badness(s State) int {
 	return slices.Index([]State{Ended, Recording, Waiting, Down, Suspended}, s)
 }
 
-// Report returns the status as clients of the control socket see it.
+// Report returns the status in the form of the control socket.
 func (d *Daemon) Report() control.Status {
 	all := sumUp(d.Status())
 	now := time.Now()
@@ -128,24 +129,25 @@ func (d *Daemon) Report() control.Status {
 	return s
 }
 
-// keptAge is how old a report of the files may be: they may be many.
+// keptAge is how old the report of the files may be: a directory may have very
+// many files.
 const keptAge = 2 * time.Second
 
-// contents remembers for a moment what the directories hold.
+// contents caches what the directories hold.
 type contents struct {
 	mu   sync.Mutex
 	at   time.Time
 	dirs []*kept
 }
 
-// kept is what a directory holds.
+// kept describes the files of a directory.
 type kept struct {
 	directory  control.Directory
 	of         *directory
 	interfaces map[string]control.Kept
 }
 
-// look returns what the directories hold, in order of their paths.
+// look describes the files of the directories, ordered by path.
 func (s *contents) look(now time.Time, dirs []*directory) []*kept {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +162,7 @@ func (s *contents) look(now time.Time, dirs []*directory) []*kept {
 	return s.dirs
 }
 
-// forget makes the next look a new one.
+// forget makes the next look read the directories again.
 func (s *contents) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,7 +197,7 @@ func waiting(s *retain.Stats) []control.StepWait {
 	}
 	for _, y := range s.Yields {
 		i := slices.IndexFunc(all, func(w control.StepWait) bool { return w.Step == y.Step })
-		if i < 0 { // another step comes first for all of them
+		if i < 0 { // all of these files wait for an earlier step first
 			i = len(all)
 			all = append(all, control.StepWait{Step: y.Step})
 		}

@@ -20,7 +20,7 @@ import (
 )
 
 // ledger adds up the lines of the interface. Of two lines of a file the later
-// one holds: see docs/ledger.md.
+// one counts: see docs/ledger.md.
 func (r *rig) ledger(iface string) (sum ledger.Tally, gaps uint64) {
 	r.t.Helper()
 	lines := make(map[string]ledger.Entry)
@@ -46,8 +46,8 @@ func (r *rig) ledger(iface string) (sum ledger.Tally, gaps uint64) {
 	return sum, gaps
 }
 
-// TestEndIsTheEnd checks that a file does not claim to hold frames that came after
-// reception had ended, however long it takes to read what came before.
+// TestEndIsTheEnd checks that no file claims to hold frames that came after the
+// end of reception, however long reading the earlier frames takes.
 func TestEndIsTheEnd(t *testing.T) {
 	onVeth(t, func(t *testing.T, n network) {
 		a1 := n.add("a1")
@@ -81,7 +81,8 @@ func TestEndIsTheEnd(t *testing.T) {
 				end = e.End
 			}
 		}
-		// Of those after the last one the first may have been under way.
+		// The frame after the last recorded one may have been in transit at the
+		// end.
 		if next := recorded + 1; next >= uint64(len(begun)) || begun[next].Before(end) {
 			t.Errorf("%d frames of %d are recorded, and one sent %s before the end is not", recorded, len(begun), end.Sub(begun[next]))
 		}
@@ -93,8 +94,8 @@ func there(path string) bool {
 	return err == nil
 }
 
-// TestReportUnderLoad: what is told adds up at every moment, never goes back,
-// and in the end agrees with the ledger.
+// TestReportUnderLoad: the counters of the status add up at every moment, never
+// decrease, and agree with the ledger in the end.
 func TestReportUnderLoad(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		const count = 60_000
@@ -113,7 +114,7 @@ func TestReportUnderLoad(t *testing.T) {
 					t.Errorf("%+v after %+v", c, last)
 				}
 				last = c
-				time.Sleep(time.Millisecond) // no need to look at nothing but the same
+				time.Sleep(time.Millisecond) // lets the counters change between two reports
 			}
 			looked <- n
 		}()
@@ -130,14 +131,14 @@ func TestReportUnderLoad(t *testing.T) {
 	})
 }
 
-// TestHold: files that are held stay, whatever the limits say and over a
-// restart, until they are released; the ledger tells of both.
+// TestHold: held files stay across a restart, whatever the limits are, until
+// they are released; the ledger has lines for both.
 func TestHold(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
 		r := newRig(t, n, func(c *config.Config) { c.RetainCount = 2 }, "v1")
 		next := uint64(0)
-		// file makes one more and returns its path.
+		// file records one more file and returns its path.
 		file := func() string {
 			t.Helper()
 			r.send(v1, 1, next, next+10, "v1")
@@ -186,22 +187,22 @@ func TestHold(t *testing.T) {
 			t.Errorf("of the last hour %q, %v", recent, err)
 		}
 		r.end()
-		told := map[ledger.Kind]int{}
+		kinds := map[ledger.Kind]int{}
 		for e, err := range ledger.Read(r.dir, nil) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			if e.Name == filepath.Base(first) {
-				told[e.Kind]++
+				kinds[e.Kind]++
 			}
 		}
-		if want := map[ledger.Kind]int{ledger.KindFile: 1, ledger.KindHold: 1, ledger.KindRelease: 1, ledger.KindDeleted: 1}; !maps.Equal(told, want) {
-			t.Errorf("the ledger tells %v of the file", told)
+		if want := map[ledger.Kind]int{ledger.KindFile: 1, ledger.KindHold: 1, ledger.KindRelease: 1, ledger.KindDeleted: 1}; !maps.Equal(kinds, want) {
+			t.Errorf("the ledger has lines of the kinds %v for the file", kinds)
 		}
 	})
 }
 
-// TestRotateFiles: it returns when the files are whole.
+// TestRotateFiles: RotateFiles returns when the files are finished.
 func TestRotateFiles(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -228,8 +229,8 @@ func TestRotateFiles(t *testing.T) {
 	})
 }
 
-// TestReportRestart: a time in which no capd ran is in the status as it is in the
-// ledger.
+// TestReportRestart: the time between two runs is the same in the status and in
+// the ledger.
 func TestReportRestart(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
@@ -269,8 +270,9 @@ func TestReportRestart(t *testing.T) {
 	})
 }
 
-// TestReportInterface: what the interface's statistics call dropped is no loss,
-// and what its card or an XDP program took is told.
+// TestReportInterface: frames in the interface's statistics of drops are no
+// loss, and the status has the frames that its hardware or an XDP program
+// dropped.
 func TestReportInterface(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")

@@ -16,7 +16,8 @@ import (
 // longer needed.
 const sweepEvery = time.Hour
 
-// Policy returns what the configuration lets a directory keep.
+// Policy returns the retention policy that the configuration sets for a
+// directory.
 func Policy(c *config.Config) retain.Policy {
 	r := &c.Retain
 	return retain.Policy{
@@ -46,9 +47,9 @@ func (d *directory) keep(c *config.Config, log *slog.Logger) {
 				log.Warn("limits yield: files stay until a step has succeeded for them", "directory", path,
 					"step", y.Step, "limit", string(y.Limit), "files", y.Files)
 			} else {
-				log.Info("limits yield no more", "directory", path, "step", y.Step, "after", end.Sub(begin))
+				log.Info("limits no longer yield", "directory", path, "step", y.Step, "after", end.Sub(begin))
 			}
-			d.book.note(ledger.Yield(y.Step, string(y.Limit), begin, end))
+			d.ledger.note(ledger.Yield(y.Step, string(y.Limit), begin, end))
 		},
 		Space: func() (store.Space, error) { return store.FreeSpace(path) },
 		Deleted: func(del retain.Deletion, err error) {
@@ -62,12 +63,12 @@ func (d *directory) keep(c *config.Config, log *slog.Logger) {
 				log.Warn("deleted a file for which a step had not succeeded", "directory", path, "file", del.Name.String(),
 					"limit", string(del.Limit), "step", del.Pending)
 			}
-			d.book.note(del.Entry())
+			d.ledger.note(del.Entry())
 		},
 	})
 }
 
-// run keeps the directory until the context ends.
+// run enforces the directory's limits until the context ends.
 func (d *directory) run(ctx context.Context, log *slog.Logger) {
 	kept := make(chan struct{})
 	go func() {
@@ -87,12 +88,12 @@ func (d *directory) run(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// sweep deletes the old ledgers that have lines only of files that are gone.
+// sweep deletes old ledgers whose files are all gone.
 func (d *directory) sweep(log *slog.Logger) {
-	if len(d.book.ledger.Old()) == 0 {
+	if len(d.ledger.file.Old()) == 0 {
 		return
 	}
-	removed, err := d.book.ledger.RemoveSpent(d.store.First())
+	removed, err := d.ledger.file.RemoveSpent(d.store.First())
 	for _, name := range removed {
 		log.Info("deleted an old ledger: all files that it has lines of are gone", "file", filepath.Join(d.path, name))
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // frameSize is the size in bytes of frame n: mostly small, some of 1514 bytes,
-// a few up to 64 KiB.
+// a few of up to 64 KiB.
 func frameSize(n uint64) int {
 	h := n * 0x9e3779b97f4a7c15 >> 16
 	switch h % 100 {
@@ -33,8 +33,8 @@ func frameSize(n uint64) int {
 	return 60 + int(h>>8%240)
 }
 
-// appendFrame makes frame n of a stream: number, stream and a checksum over
-// all of it.
+// appendFrame makes frame n of a stream: its number, the stream, and a checksum
+// of all bytes.
 func appendFrame(b []byte, stream byte, n uint64) []byte {
 	start := len(b)
 	b = append(b, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5, stream)
@@ -48,7 +48,7 @@ func appendFrame(b []byte, stream byte, n uint64) []byte {
 	return b
 }
 
-// A rig runs a daemon on interfaces of its own.
+// A rig runs a daemon with interfaces of its own.
 type rig struct {
 	t     *testing.T
 	net   network
@@ -57,11 +57,12 @@ type rig struct {
 	dir   string
 	stop  context.CancelFunc
 	done  chan error
-	ready chan struct{} // closed: see Options.Ready
+	ready chan struct{} // closed by Options.Ready
 	log   *logBuffer
 }
 
-// newRig configures the interfaces, with small rings; change may say more.
+// newRig configures the interfaces, with small rings; change may adjust the
+// configuration.
 func newRig(t *testing.T, n network, change func(*config.Config), names ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, net: n, dir: t.TempDir(), log: &logBuffer{}, done: make(chan error, 1)}
@@ -84,8 +85,8 @@ func newRig(t *testing.T, n network, change func(*config.Config), names ...strin
 	return r
 }
 
-// fine makes blocks of the ring small. One is used up by what comes in 20 ms,
-// however little: many of them hold out while a busy machine does other things.
+// fine makes the blocks of the ring small. Every 20 ms uses up a block, however
+// few frames come: many blocks last while a busy machine does other work.
 func fine(c *config.Config) { c.Snaplen, c.BlockSize = 66_000, 128*config.KiB }
 
 func (r *rig) options() Options {
@@ -120,7 +121,7 @@ func (r *rig) start(opt Options) {
 	})
 }
 
-// end stops the daemon and returns what it counted.
+// end stops the daemon and returns its last status.
 func (r *rig) end() []Status {
 	r.t.Helper()
 	r.stop()
@@ -146,8 +147,8 @@ func (r *rig) status(name string) Status {
 	return Status{}
 }
 
-// send puts frames from..to of a stream on an interface, no faster than the
-// recorder of name takes them.
+// send sends frames from..to of a stream to an interface, no faster than the
+// recorder of name accepts them.
 func (r *rig) send(s wire, stream byte, from, to uint64, name string) {
 	r.t.Helper()
 	const window = 4000
@@ -182,8 +183,8 @@ func (r *rig) await(what string, ok func() bool) {
 	}
 }
 
-// files returns the finished files of an interface, by sequence. Others than
-// finished ones fail the test.
+// files returns the finished files of an interface, ordered by sequence number.
+// Unfinished files fail the test.
 func (r *rig) files(iface string) []string {
 	r.t.Helper()
 	entries, err := os.ReadDir(r.dir)
@@ -234,8 +235,8 @@ func walk(t *testing.T, paths []string, f func(p pcap.Packet)) {
 	}
 }
 
-// verify checks that the files hold the frames 0 to count-1 of the stream,
-// each once, in order, every byte as it was sent, behind skip bytes of header.
+// verify checks that the files have the frames 0 to count-1 of the stream, each
+// once, in order and unchanged, after skip bytes of header.
 func verify(t *testing.T, paths []string, stream byte, count uint64, skip int) {
 	t.Helper()
 	var next uint64
@@ -264,7 +265,7 @@ func verify(t *testing.T, paths []string, stream byte, count uint64, skip int) {
 	}
 }
 
-// A logBuffer keeps what was logged.
+// A logBuffer collects the log.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

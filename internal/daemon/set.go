@@ -10,24 +10,24 @@ import (
 	"capd/store"
 )
 
-// A member is a recorder, and what the daemon keeps beside it.
+// A member is a recorder with the daemon's data about it.
 type member struct {
 	*recorder.Recorder
 	lane     store.Lane
 	dir      *directory
 	pool     int64             // bytes for packets on their way to the disk
-	settings *config.Interface // that it goes by; guarded by manager.changing
-	cancel   func()            // ends it; set before it is in the set
+	settings *config.Interface // present settings; guarded by manager.changing
+	cancel   func()            // ends the recorder; set before the member is in the set
 }
 
 func (m *member) name() string { return m.lane.Interface }
 
-// A set has the recorders of a daemon: those that record by the configuration,
-// those that leave, and what is known of those that have ended.
+// A set has the recorders of a daemon: the present ones, those that leave, and
+// the last status of those that have ended.
 type set struct {
-	mu      sync.Mutex // guards what follows; nothing is asked of a recorder under it
+	mu      sync.Mutex // guards what follows; no recorder is called while it is held
 	current map[store.Lane]*member
-	leaving map[*member]bool // others take over from them, or nobody
+	leaving map[*member]bool // recorders that successors replace, or that end for good
 	ended   []Status
 }
 
@@ -42,14 +42,14 @@ func (s *set) at(lane store.Lane) *member {
 	return s.current[lane]
 }
 
-// members returns the recorders that record by the configuration.
+// members returns the present recorders.
 func (s *set) members() []*member {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Collect(maps.Values(s.current))
 }
 
-// lanes returns the same by the names of their interfaces.
+// lanes returns the present recorders by the names of their interfaces.
 func (s *set) lanes() map[string][]*member {
 	lanes := make(map[string][]*member)
 	for _, m := range s.members() {
@@ -58,14 +58,14 @@ func (s *set) lanes() map[string][]*member {
 	return lanes
 }
 
-// add adds a recorder.
+// add adds a present recorder.
 func (s *set) add(m *member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current[m.lane] = m
 }
 
-// leave makes a recorder one of those that leave. It is false for one that has
+// leave marks a recorder as leaving. It returns false if the recorder has
 // ended.
 func (s *set) leave(m *member) bool {
 	s.mu.Lock()
@@ -79,7 +79,7 @@ func (s *set) leave(m *member) bool {
 }
 
 // retire keeps the last status of a recorder that has ended, and returns the
-// names of interfaces that are forgotten in its place.
+// names of interfaces that are forgotten to make room for it.
 func (s *set) retire(m *member, last Status) (forgotten []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,14 +98,14 @@ func (s *set) retire(m *member, last Status) (forgotten []string) {
 	return forgotten
 }
 
-// quiet reports whether no recorder leaves.
+// quiet reports whether no recorder is leaving.
 func (s *set) quiet() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.leaving) == 0
 }
 
-// directories returns those that recorders have.
+// directories returns the directories that recorders use.
 func (s *set) directories() map[*directory]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,21 +119,21 @@ func (s *set) directories() map[*directory]bool {
 	return used
 }
 
-// status returns the status of all recorders by name, those that ended too. A
-// recorder that ends meanwhile is in it once.
+// status returns the status of all recorders by name, including ended ones. A
+// recorder that ends in between is counted once.
 func (s *set) status() []Status {
 	s.mu.Lock()
 	all := slices.Clone(s.ended)
 	leaving := slices.Collect(maps.Keys(s.leaving))
 	current := slices.Collect(maps.Values(s.current))
 	s.mu.Unlock()
-	for _, m := range append(leaving, current...) { // in this order: the last state counts
+	for _, m := range append(leaving, current...) { // this order makes the state of the newest recorder count
 		all = append(all, m.Status())
 	}
 	return merge(all)
 }
 
-// pools returns how many bytes the pools of other interfaces have.
+// pools returns the sum of the pools of all other interfaces.
 func (s *set) pools(except string) (sum int64) {
 	for _, m := range s.members() {
 		if m.name() != except {
@@ -143,8 +143,8 @@ func (s *set) pools(except string) (sum int64) {
 	return sum
 }
 
-// recorded reports whether the interface has a recorder, be it by the name that
-// it had before.
+// recorded reports whether the interface has a recorder, under this name or a
+// previous one.
 func (s *set) recorded(name string, index int) bool {
 	return slices.ContainsFunc(s.members(), func(m *member) bool {
 		return m.name() == name || index != 0 && m.Index() == index

@@ -10,17 +10,17 @@ import (
 	"capd/pcap"
 )
 
-// devices opens the devices of an interface, one for each of its lanes. They
-// are opened together, since they share the frames: a lane that comes first
-// finds them closed, and the others find theirs.
+// devices opens the devices of an interface, one for each lane. All are opened
+// together, since they share the frames: the first lane that needs a device
+// opens them all.
 type devices struct {
 	system System
 	wanted setup.Devices
 
-	mu   sync.Mutex // guards what follows; held while devices are opened, as the lanes need them all
+	mu   sync.Mutex // guards what follows; held while devices are opened, since all lanes need them
 	open []*capture.Device
-	link pcap.LinkType // that the filter was compiled for
-	held int           // devices taken and not yet closed
+	link pcap.LinkType // link type that the filter was compiled for
+	held int           // devices that lanes have taken and not yet closed
 	gone int           // lanes that have ended
 }
 
@@ -28,15 +28,15 @@ func newDevices(system System, name string, c *config.Interface) *devices {
 	return &devices{system: system, wanted: setup.For(name, c)}
 }
 
-// A laneSource is the recorder.Source of one lane, from 0.
+// A laneSource is the recorder.Source of one lane. Lanes count from 0 here.
 type laneSource struct {
 	*devices
 	lane int
 }
 
-// Open returns the device of the lane, and opens all if none is open. The
-// filter is compiled for the link type that is chosen, or that the interface
-// has now.
+// Open returns the device of the lane, and opens all devices if none is open.
+// The filter is compiled for the configured link type, or else for the present
+// one of the interface.
 func (s laneSource) Open(own pcap.LinkType, gated bool) (*recorder.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +57,8 @@ func (s laneSource) Open(own pcap.LinkType, gated bool) (*recorder.Device, error
 	return d, nil
 }
 
-// Leave closes what was not taken when the last lane has ended.
+// Leave closes the devices that no lane has taken, once the last lane has
+// ended.
 func (s laneSource) Leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,14 +82,14 @@ func (d *devices) openAll(own pcap.LinkType, gated bool) error {
 	return err
 }
 
-// closed tells that a lane has closed its device.
+// closed notes that a lane has closed its device.
 func (d *devices) closed() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.held--
 }
 
-// closeAll closes what was not taken. The caller holds mu.
+// closeAll closes the devices that no lane has taken. The caller holds mu.
 func (d *devices) closeAll() {
 	for _, one := range d.open {
 		if one != nil {

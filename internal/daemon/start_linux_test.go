@@ -12,9 +12,9 @@ import (
 	"capd/store"
 )
 
-// TestDirectoryIsListedOnce: whatever wants to know at a start what there is, the
-// directory is listed once and each ledger read once. Salvage, hooks,
-// compression, retention and the ledger's reconciliation all have work to do.
+// TestDirectoryIsListedOnce: at a start, salvage, hooks, compression, retention
+// and the ledger's reconciliation all have work to do, but the directory is
+// listed once and each ledger is read once.
 func TestDirectoryIsListedOnce(t *testing.T) {
 	testdisk.Need(t)
 	disk := testdisk.New(t)
@@ -23,7 +23,7 @@ func TestDirectoryIsListedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(disk.Dir, ".capd-hooks"), nil, 0o640); err != nil { // a hook was set before
+	if err := os.WriteFile(filepath.Join(disk.Dir, ".capd-hooks"), nil, 0o640); err != nil { // an earlier run had a hook
 		t.Fatal(err)
 	}
 	listed, read := disk.Count(testdisk.List), disk.Opened("ledger-000001.jsonl")

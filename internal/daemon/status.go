@@ -9,7 +9,7 @@ import (
 	"capd/internal/recorder"
 )
 
-// State and Status are those of a recorder.
+// State and Status are those of package recorder.
 type (
 	State  = recorder.State
 	Status = recorder.Status
@@ -24,11 +24,11 @@ const (
 	Ended     = recorder.Ended
 )
 
-// Status returns the status of all recorders by name, those that ended too.
+// Status returns the status of all recorders by name, including ended ones.
 func (d *Daemon) Status() []Status { return d.set.status() }
 
-// merge sorts, and makes one status of those of recorders that followed each
-// other: the counters of all, and the state of the last.
+// merge sorts statuses and combines those of successive recorders of a lane:
+// the sum of their counters, and the state of the last one.
 func merge(all []Status) []Status {
 	slices.SortStableFunc(all, func(a, b Status) int { return cmp.Or(strings.Compare(a.Interface, b.Interface), a.Lane-b.Lane) })
 	var merged []Status
@@ -43,7 +43,7 @@ func merge(all []Status) []Status {
 	return merged
 }
 
-// Sum adds up the counters.
+// Sum adds up the counters of all statuses.
 func Sum(all []Status) Status {
 	var t Status
 	for i := range all {
@@ -52,7 +52,7 @@ func Sum(all []Status) Status {
 	return t
 }
 
-// countersOf returns the counters as clients of the control socket see them.
+// countersOf returns the counters in the form of the control socket.
 func countersOf(s *Status) control.Counters {
 	w := &s.Writer
 	return control.Counters{

@@ -6,26 +6,26 @@ import (
 	"sync"
 )
 
-// A task is something that a daemon does until its context ends, or until there
-// is nothing left to do.
+// A task is work that a daemon does until the task's context ends, or until
+// nothing is left to do.
 type task interface {
 	Run(ctx context.Context) error
-	Ready() <-chan struct{} // closed when the task does what it is for; nil is from the start
+	Ready() <-chan struct{} // closed when the task has begun its work; nil means ready from the start
 	String() string
 }
 
-// tasks are the goroutines of a daemon, one for each task. They end with their
-// context, and wait returns when all have ended.
+// tasks run the tasks of a daemon, each in a goroutine. Every task ends with
+// its context; wait returns when all have ended.
 type tasks struct {
 	log     *slog.Logger
 	running sync.WaitGroup
 
-	mu  sync.Mutex // guards what follows, for assignments only
-	all []task     // that have not ended, in the order in which they were started
-	err error      // of the first that failed
+	mu  sync.Mutex // guards what follows; held for assignments only
+	all []task     // tasks that have not ended, in the order of their start
+	err error      // error of the first task that failed
 }
 
-// start runs a task. It must not be called when all others may have ended.
+// start runs a task. It must not be called when all other tasks may have ended.
 func (t *tasks) start(ctx context.Context, one task) {
 	t.mu.Lock()
 	t.all = append(t.all, one)
@@ -56,7 +56,7 @@ func (t *tasks) end(ended task, err error) {
 	}
 }
 
-// ready waits until all tasks are ready that were started by now, or until the
+// ready waits until all tasks that were started before are ready, or until the
 // context ends.
 func (t *tasks) ready(ctx context.Context) {
 	t.mu.Lock()
@@ -74,7 +74,7 @@ func (t *tasks) ready(ctx context.Context) {
 	}
 }
 
-// wait waits for the end of all tasks and returns the first error.
+// wait waits until all tasks have ended and returns the first error.
 func (t *tasks) wait() error {
 	t.running.Wait()
 	t.mu.Lock()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A slowTask is ready after a while, and fails when its context ends.
+// A slowTask takes a while to be ready, and fails when its context ends.
 type slowTask struct {
 	ready chan struct{}
 	err   error
@@ -27,8 +27,8 @@ func (t *slowTask) Run(ctx context.Context) error {
 	return t.err
 }
 
-// TestTasks: they are ready when each is, end with their context, and the first
-// error is kept.
+// TestTasks: tasks are ready when each is ready, end with their context, and
+// return the first error.
 func TestTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := tasks{log: slog.New(slog.DiscardHandler)}
@@ -46,7 +46,7 @@ func TestTasks(t *testing.T) {
 			t.Errorf("%v, and %d tasks are left", err, len(all.all))
 		}
 		all.start(ctx, &slowTask{make(chan struct{}), nil})
-		all.ready(ctx) // not for ever
+		all.ready(ctx) // must return, as the context has ended
 		_ = all.wait()
 	})
 }

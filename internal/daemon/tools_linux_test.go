@@ -14,8 +14,8 @@ import (
 	"capd/pcap"
 )
 
-// TestToolsOpenFiles: every finished file, and a partial one at any moment,
-// opens without a warning.
+// TestToolsOpenFiles: common tools open every finished file, and a partial one
+// at any moment, without a warning.
 func TestToolsOpenFiles(t *testing.T) {
 	for _, format := range []string{config.FormatPcap, config.FormatPcapng} {
 		onFake(t, func(t *testing.T, n network) {
@@ -50,8 +50,8 @@ func TestToolsOpenFiles(t *testing.T) {
 	}
 }
 
-// verifyTools opens files with the tools that users have: no warning, and the
-// same number of packets.
+// verifyTools opens files with common tools, which must not warn and must find
+// the same number of packets.
 func verifyTools(t *testing.T, paths []string) {
 	t.Helper()
 	for _, path := range paths {
@@ -67,7 +67,7 @@ func verifyTools(t *testing.T, paths []string) {
 			}
 			var out, errs bytes.Buffer
 			cmd := exec.Command(tool[0], tool[1:]...)
-			// As an ordinary user: as root, tcpdump insists on becoming another.
+			// Not as root, since tcpdump run by root changes to another user.
 			if os.Geteuid() == 0 {
 				cmd.SysProcAttr = &syscall.SysProcAttr{
 					Cloneflags:  syscall.CLONE_NEWUSER,
@@ -77,7 +77,8 @@ func verifyTools(t *testing.T, paths []string) {
 			}
 			cmd.Stdout, cmd.Stderr = &out, &errs
 			err := cmd.Run()
-			// tcpdump says of every cooked file that interface names might be another machine's.
+			// tcpdump warns for every cooked file that names of interfaces may
+			// be another machine's.
 			complaint := slices.DeleteFunc(strings.Split(strings.TrimSpace(errs.String()), "\n"), func(line string) bool {
 				return line == "" || strings.HasPrefix(line, "reading from file") || strings.HasPrefix(line, "Running as user") ||
 					line == "Warning: interface names might be incorrect"

@@ -8,23 +8,24 @@ import (
 	"time"
 )
 
-// A backlog is what a Queue has in memory: a line of files for each step, those
-// that are being worked on, and those whose last try failed. Lines are bounded:
-// of what finds no room it is only known that there is some.
+// A backlog is the part of a Queue that is in memory: a line of waiting files
+// for each step, the files that are being worked on, and the files whose last
+// try failed. Lines are bounded. If a file finds no room in its line, missed is
+// set and a later scan of the directory finds it.
 type backlog struct {
-	limit int // most files in a line
+	limit int // most files in one line
 
 	mu      sync.Mutex // guards what follows
-	changed sync.Cond  // a line or stopped
+	changed sync.Cond  // signals that a line or stopped has changed
 	stopped bool
-	lines   [][]string      // by the number of the step
-	busy    map[string]bool // files in a line or being worked on
+	lines   [][]string      // by step number
+	busy    map[string]bool // files that are in a line or being worked on
 	failed  map[string]attempt
-	missed  bool  // not all files that need work found room
-	stats   Stats // Waiting and Failing are the maps' sizes
+	missed  bool  // at least one file that needs work found no room
+	stats   Stats // counters; Waiting and Failing are computed from the maps
 }
 
-// An attempt is what is known of a file whose last try failed.
+// An attempt is the last failed try of a file.
 type attempt struct {
 	pause time.Duration
 	next  time.Time
@@ -39,8 +40,8 @@ func newBacklog(steps, limit int) *backlog {
 	return b
 }
 
-// put puts the file into the line of a step, unless it is busy. It returns false
-// when there is no room.
+// put puts the file into the line of a step, unless the file is busy. It
+// returns false if the line is full.
 func (b *backlog) put(step int, name string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -58,8 +59,9 @@ func (b *backlog) enqueue(step int, name string) bool {
 	return true
 }
 
-// take waits for the next file of a step's line. It returns false when the Queue
-// stops. More says that others, which are not in memory, would find room now.
+// take waits for the next file in a step's line. It returns false when the
+// Queue stops. The result more says that a scan is due: files that are not in
+// memory would find room.
 func (b *backlog) take(step int) (name string, more, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -74,9 +76,9 @@ func (b *backlog) take(step int) (name string, more, ok bool) {
 	return name, b.missed && b.room(), true
 }
 
-// end notes how a step with a file ended, and puts the file into the line of the
-// next step that it needs, -1 for none. It returns how long a file that failed is
-// left alone; 0 if it did not.
+// end notes the outcome of a step for a file, and puts the file into the line
+// of the next step, unless that is -1. If the step failed, end returns the time
+// until the next try; else 0.
 func (b *backlog) end(name string, out *Outcome, next int) (pause time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,7 +101,7 @@ func (b *backlog) end(name string, out *Outcome, next int) (pause time.Duration)
 	return 0
 }
 
-// stop lets take return.
+// stop makes every call of take return.
 func (b *backlog) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,14 +109,15 @@ func (b *backlog) stop() {
 	b.changed.Broadcast()
 }
 
-// miss notes that there is a file that needs work and is not in memory.
+// miss notes that a file that needs work is not in memory.
 func (b *backlog) miss() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.missed = true
 }
 
-// due reports whether there is work to be found in the directory, and room for it.
+// due reports whether a scan of the directory would find work that there is
+// room for.
 func (b *backlog) due() bool {
 	now := time.Now()
 	b.mu.Lock()
@@ -133,13 +136,14 @@ func (b *backlog) due() bool {
 	return false
 }
 
-// room reports whether the lines are short enough to be worth filling. The
-// caller holds mu.
+// room reports whether the lines are short enough for a scan to be worthwhile.
+// The caller holds mu.
 func (b *backlog) room() bool {
 	return !slices.ContainsFunc(b.lines, func(line []string) bool { return len(line) > b.limit/2 })
 }
 
-// untilRetry returns the time until a file that failed is to be tried again.
+// untilRetry returns the time until the next failed file is due for another
+// try.
 func (b *backlog) untilRetry() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,15 +156,15 @@ func (b *backlog) untilRetry() time.Duration {
 	return max(wait, scanPause)
 }
 
-// waits reports whether the file is in a line or is to be tried again later.
+// waits reports whether the file is in a line or waits for its next try.
 func (b *backlog) waits(name string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.busy[name] || b.failed[name].next.After(time.Now())
 }
 
-// rescan returns the files whose last try failed. All that were missed are about
-// to be found.
+// rescan begins a scan: it resets missed and returns the files whose last try
+// failed.
 func (b *backlog) rescan() (failed []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -168,14 +172,14 @@ func (b *backlog) rescan() (failed []string) {
 	return slices.Collect(maps.Keys(b.failed))
 }
 
-// forget drops what is known of a file that failed.
+// forget removes a file from the failed ones.
 func (b *backlog) forget(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.failed, name)
 }
 
-// counters returns the Stats of what is in memory.
+// counters returns the Stats of the files in memory.
 func (b *backlog) counters() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -7,7 +7,8 @@ import (
 	"capd/pcap"
 )
 
-// BenchmarkCompress is a whole file: write, sync, verify, replace.
+// BenchmarkCompress measures the compression of one file: write, sync, verify,
+// replace.
 func BenchmarkCompress(b *testing.B) {
 	for _, kind := range compressions {
 		b.Run(string(kind), func(b *testing.B) {
@@ -27,7 +28,7 @@ func BenchmarkCompress(b *testing.B) {
 				}
 				b.ReportMetric(float64(out.Packed)/float64(out.Size), "ratio")
 				b.StopTimer()
-				if err := os.Rename(out.Path, f.Path); err != nil { // nothing may be in the way
+				if err := os.Rename(out.Path, f.Path); err != nil { // the target must not exist
 					b.Fatal(err)
 				}
 				if err := os.WriteFile(f.Path, original, 0o600); err != nil {
@@ -39,8 +40,8 @@ func BenchmarkCompress(b *testing.B) {
 	}
 }
 
-// BenchmarkNext asks for the pending steps of 100,000 files, as retention does for
-// each plan.
+// BenchmarkNext asks for the pending steps of 100,000 files, as retention does
+// for each plan.
 func BenchmarkNext(b *testing.B) {
 	q, err := New(Options{Directory: opened(b, b.TempDir()), Compression: Zstd, Hook: []string{"/bin/true"}})
 	if err != nil {

@@ -20,19 +20,19 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A compressor replaces files by compressed ones. It uses no goroutine but the
-// one that calls it, and so no more than one processor.
+// A compressor replaces files by compressed ones. It starts no goroutines, so
+// it uses at most one processor.
 type compressor struct {
 	dir   string
-	opt   Options            // its Directory is not used: see Main
-	stop  <-chan struct{}    // closed: give up
-	stage func(stage string) // for tests: called when it has come so far
+	opt   Options            // its Directory is nil in a process that runs Main; dir is used
+	stop  <-chan struct{}    // closed when the compression must be given up
+	stage func(stage string) // called at each stage; for tests
 }
 
-// Stages of a compression.
+// Stages of a compression, for tests.
 const (
-	stageWriting  = "writing" // after each step of input
-	stageWritten  = "written" // synced
+	stageWriting  = "writing" // after each chunk of input
+	stageWritten  = "written" // after the sync
 	stageVerified = "verified"
 	stageRenamed  = "renamed"
 )
@@ -43,13 +43,13 @@ type digest struct {
 	size int64
 }
 
-// A compressStep compresses a file, or ends what a compression that was cut off
-// has begun.
+// A compressStep compresses a file, or completes a compression that was
+// interrupted.
 type compressStep struct {
 	pack *compressor
 	dir  *store.Directory
 	self []string        // see Options
-	stop context.Context // done: give up
+	stop context.Context // done: begin nothing, and give up what runs
 	kill context.Context // done: kill the process that compresses
 }
 
@@ -69,13 +69,13 @@ func (s *compressStep) do(name string) (Outcome, error) {
 		return out, err
 	}
 	if _, gone := os.Lstat(filepath.Join(s.dir.Path(), name)); errors.Is(gone, fs.ErrNotExist) {
-		return out, errNothing // retention was faster
+		return out, errNothing // retention has deleted the file
 	}
 	return out, fmt.Errorf("compress: %w", err)
 }
 
-// run replaces the file by a compressed one. Whatever happens at whatever
-// moment, the original or a synced and verified file in its place is there.
+// run replaces the file by a compressed one. At every moment the directory has
+// the original, or a compressed file that was synced and verified.
 func (c *compressor) run(name string) (Outcome, error) {
 	path := filepath.Join(c.dir, name)
 	out := Outcome{Path: path}
@@ -105,7 +105,7 @@ func (c *compressor) run(name string) (Outcome, error) {
 	return out, nil
 }
 
-// openRegular opens a file that is no link, pipe or the like, to be read.
+// openRegular opens a regular file for reading; it follows no link.
 func openRegular(path string) (*os.File, fs.FileInfo, error) {
 	h, err := store.OpenRegular(path, os.O_RDONLY)
 	if err != nil {
@@ -119,9 +119,9 @@ func openRegular(path string) (*os.File, fs.FileInfo, error) {
 	return h, info, nil
 }
 
-// target returns the compressed file that takes the original's place, and
-// whether it is there already: from a run that was cut off before it removed
-// the original, maybe with another compression.
+// target returns the path of the compressed file, and whether that file exists
+// already: a run may have been interrupted before it removed the original. That
+// run may have used another compression.
 func (c *compressor) target(path string) (target string, found bool) {
 	for _, kind := range compressions {
 		if _, err := os.Lstat(path + kind.Ext()); err == nil {
@@ -131,7 +131,7 @@ func (c *compressor) target(path string) (target string, found bool) {
 	return path + c.opt.Compression.Ext(), false
 }
 
-// compare verifies a compressed file that was found beside its original.
+// compare verifies a compressed file that exists beside its original.
 func (c *compressor) compare(src *os.File, target string) (digest, error) {
 	sum := sha256.New()
 	n, err := io.Copy(sum, &dropReader{f: src, stop: c.stop})
@@ -142,7 +142,8 @@ func (c *compressor) compare(src *os.File, target string) (digest, error) {
 	return d, c.verify(target, compressionOf(target), d)
 }
 
-// create writes the compressed file and gives it its name.
+// create writes the compressed file under a temporary name, verifies and
+// renames it.
 func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (digest, error) {
 	if err := c.room(info.Size()); err != nil {
 		return digest{}, err
@@ -173,8 +174,8 @@ func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (dige
 	return d, store.SyncDirectory(c.dir)
 }
 
-// room checks that the file fits beside its original, even if it can't be
-// made smaller: both formats then add less than 1/128 and a header.
+// room checks that the compressed file fits beside its original, even if the
+// data can't be compressed: both formats then add less than 1/128 and a header.
 func (c *compressor) room(size int64) error {
 	space, err := store.FreeSpace(c.dir)
 	if err != nil {
@@ -189,7 +190,7 @@ func (c *compressor) room(size int64) error {
 
 var errNoSpace = errors.New("not enough space to compress")
 
-// write fills the compressed file, which gets the times and mode of the
+// write writes the compressed file, gives it the times and mode of the
 // original, and syncs it.
 func (c *compressor) write(h, src *os.File, info fs.FileInfo) (digest, error) {
 	behind := &behindWriter{f: h, keep: func() error { return c.room(0) }}
@@ -210,7 +211,7 @@ func (c *compressor) write(h, src *os.File, info fs.FileInfo) (digest, error) {
 	if err := buf.Flush(); err != nil {
 		return digest{}, err
 	}
-	if err := h.Chmod(info.Mode().Perm()); err != nil { // the umask does not know of the original
+	if err := h.Chmod(info.Mode().Perm()); err != nil { // the umask may have changed the mode
 		return digest{}, err
 	}
 	if err := os.Chtimes(h.Name(), time.Time{}, info.ModTime()); err != nil {
@@ -219,7 +220,8 @@ func (c *compressor) write(h, src *os.File, info fs.FileInfo) (digest, error) {
 	return digestOf(sum, n), h.Sync()
 }
 
-// copySize is how many bytes are compressed before the order to stop is looked for again.
+// copySize is how many bytes are compressed between two checks of the order to
+// stop.
 const copySize = 1 << 20
 
 // onlyWriter hides an encoder's ReadFrom, which would not use the buffer.
@@ -238,8 +240,8 @@ func (c *compressor) encoder(w io.Writer, size int64) (io.WriteCloser, error) {
 	return enc, nil
 }
 
-// verify reads a compressed file back, from the disk where the system has a way
-// to, and compares its content.
+// verify reads a compressed file back and compares its content. It reads from
+// the disk, not from memory, where the system can do that.
 func (c *compressor) verify(path string, kind Compression, want digest) error {
 	h, _, err := openRegular(path)
 	if err != nil {
@@ -266,7 +268,7 @@ func (c *compressor) verify(path string, kind Compression, want digest) error {
 	return nil
 }
 
-var errDiffers = errors.New("the content is not the original's")
+var errDiffers = errors.New("the content differs from the original")
 
 // onlyReader hides a decoder's WriteTo, which would not use the buffer.
 type onlyReader struct{ io.Reader }
@@ -298,19 +300,20 @@ func digestOf(h hash.Hash, size int64) digest {
 	return d
 }
 
-// unchanged checks that the original is still the file that was read.
+// unchanged checks that the path still leads to the file that was read,
+// unchanged.
 func unchanged(path string, info fs.FileInfo) error {
 	now, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
 	if !os.SameFile(now, info) || now.Size() != info.Size() || !now.ModTime().Equal(info.ModTime()) {
-		return fmt.Errorf("%s was changed meanwhile", path)
+		return fmt.Errorf("%s was changed during compression", path)
 	}
 	return nil
 }
 
-// replace removes the original, in whose place the compressed file is.
+// replace removes the original, which the compressed file replaces.
 func (c *compressor) replace(path string, info fs.FileInfo) error {
 	if err := unchanged(path, info); err != nil {
 		return err
@@ -321,8 +324,8 @@ func (c *compressor) replace(path string, info fs.FileInfo) error {
 	return store.SyncDirectory(c.dir)
 }
 
-// behindStep is how many bytes are read or written until the page cache is
-// rid of them.
+// behindStep is how many bytes are read or written before they are dropped from
+// the page cache.
 const behindStep = 8 << 20
 
 // A dropReader reads a file and drops what it has read from the page cache.
@@ -355,7 +358,7 @@ func (r *dropReader) Read(p []byte) (int, error) {
 // from the page cache.
 type behindWriter struct {
 	f            *os.File
-	keep         func() error // asked each step whether to go on
+	keep         func() error // asked at each step; its error stops the write
 	off, written int64
 }
 

@@ -18,8 +18,8 @@ import (
 	"capd/store"
 )
 
-// TestCompressedOpensInWireshark also says that a file larger than every
-// window is one frame: tshark reads no further than the first.
+// TestCompressedOpensInWireshark also shows that a file larger than every
+// window is one frame: tshark reads only the first frame.
 func TestCompressedOpensInWireshark(t *testing.T) {
 	for _, test := range []struct {
 		kind    Compression
@@ -39,7 +39,7 @@ func TestCompressedOpensInWireshark(t *testing.T) {
 			dir := t.TempDir()
 			r := newRig(t, Options{Directory: opened(t, dir), Compression: test.kind, Level: test.level})
 			f := capture(t, dir, 1, test.packets, test.format)
-			if err := os.Chmod(f.Path, 0o666); err != nil { // the umask would cut it
+			if err := os.Chmod(f.Path, 0o666); err != nil { // the umask may have reduced the mode
 				t.Fatal(err)
 			}
 			mtime := start.Add(123456789)
@@ -69,7 +69,7 @@ func TestCompressedOpensInWireshark(t *testing.T) {
 	}
 }
 
-// tool decompresses by the format's own program.
+// tool decompresses with the format's own program.
 func tool(t *testing.T, kind Compression, path string, original []byte) {
 	t.Helper()
 	program := map[Compression]string{Zstd: "zstd", Gzip: "gzip"}[kind]
@@ -102,7 +102,8 @@ func countPackets(t *testing.T, path string, packets int) {
 	}
 }
 
-// damage spoils the compressed file before it is verified, as a bad disk would.
+// damage changes the compressed file before it is verified, as a bad disk
+// would.
 var damage = map[string]func(b []byte) []byte{
 	"bit":      func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
 	"cut":      func(b []byte) []byte { return b[:len(b)-10] },
@@ -142,7 +143,7 @@ func TestVerifyFailureKeepsOriginal(t *testing.T) {
 	}
 }
 
-// TestFailureIsTriedAgain holds the pauses between tries.
+// TestFailureIsTriedAgain checks the pauses between tries.
 func TestFailureIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -194,7 +195,8 @@ func TestSpaceIsCheckedFirst(t *testing.T) {
 	want(t, dir, f.Name.String())
 }
 
-// TestForeignFileStays has a file in the way that is not the original's.
+// TestForeignFileStays: a file that has the name of the compressed one but
+// other contents stays.
 func TestForeignFileStays(t *testing.T) {
 	for _, foreign := range []string{"", "not compressed at all"} {
 		dir := t.TempDir()
@@ -214,8 +216,8 @@ func TestForeignFileStays(t *testing.T) {
 	}
 }
 
-// TestOthersMeanwhile has retention delete, and somebody write, while the file
-// is being compressed.
+// TestOthersMeanwhile: the original is deleted or changed while it is being
+// compressed.
 func TestOthersMeanwhile(t *testing.T) {
 	for name, test := range map[string]struct {
 		do   func(path string) error
@@ -263,10 +265,10 @@ func TestOnlyRegularFiles(t *testing.T) {
 	want(t, dir, f.Name.String())
 }
 
-// TestCloseGivesUpCompression stops in the middle of a file.
+// TestCloseGivesUpCompression closes the Queue in the middle of a file.
 func TestCloseGivesUpCompression(t *testing.T) {
 	dir := t.TempDir()
-	f := capture(t, dir, 1, 6000, pcap.PCAP) // several steps
+	f := capture(t, dir, 1, 6000, pcap.PCAP) // larger than one copySize
 	r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd})
 	writing, goOn := make(chan bool, 100), make(chan bool)
 	r.pack.stage = func(string) { writing <- true; <-goOn }
@@ -286,7 +288,8 @@ func TestCloseGivesUpCompression(t *testing.T) {
 	}
 }
 
-// TestSettingsMayChange finishes what a run with other settings has begun.
+// TestSettingsMayChange completes a compression that a run with other settings
+// began.
 func TestSettingsMayChange(t *testing.T) {
 	dir := t.TempDir()
 	f := capture(t, dir, 1, 100, pcap.PCAP)
@@ -294,7 +297,7 @@ func TestSettingsMayChange(t *testing.T) {
 	if _, err := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd}).pack.run(f.Name.String()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(f.Path, original, 0o600); err != nil { // as before a crash
+	if err := os.WriteFile(f.Path, original, 0o600); err != nil { // the original, as before a crash
 		t.Fatal(err)
 	}
 	r := newRig(t, Options{Directory: opened(t, dir), Compression: None})
@@ -306,14 +309,14 @@ func TestSettingsMayChange(t *testing.T) {
 }
 
 // Environment of a test binary that is to be killed: the directory, and the
-// stage at which it waits for that.
+// stage at which the binary waits to be killed.
 const (
 	childDirectory = "CAPD_FINISH_DIRECTORY"
 	childStage     = "CAPD_FINISH_STAGE"
-	childOut       = "CAPD_FINISH_OUT" // set: compress in another process, which says there how far it is
+	childOut       = "CAPD_FINISH_OUT" // if set: compress in another process, which reports its stages there
 )
 
-// child runs a Queue until it is killed.
+// child runs a Queue until the process is killed.
 func child(dir string) {
 	d, err := store.Open(dir)
 	if err != nil {
@@ -337,7 +340,7 @@ func child(dir string) {
 		}
 	}
 	if opt.Hook != nil {
-		f := finished(dir, nameOf(1, pcap.PCAP)) // only now: New takes what is there as done
+		f := finished(dir, nameOf(1, pcap.PCAP)) // after New, which marks existing files as done
 		if err := os.WriteFile(f.Path, nil, 0o600); err != nil {
 			panic(err)
 		}
@@ -359,12 +362,12 @@ func startChild(t *testing.T, dir string, env ...string) (cmd *exec.Cmd, stdout 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() }) // for a test that fails before
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // for a test that fails early
 	return cmd, stdout
 }
 
-// TestKilledCompressionIsCompleted kills the process without warning at every
-// stage, and starts another.
+// TestKilledCompressionIsCompleted kills the process at every stage, and starts
+// another one that completes the compression.
 func TestKilledCompressionIsCompleted(t *testing.T) {
 	base := nameOf(1, pcap.PCAP).String()
 	for stage, left := range map[string][]string{

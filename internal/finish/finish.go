@@ -1,18 +1,18 @@
-// Package finish does what is left to do with a file once it is finished, step
-// by step: it compresses the file, then runs the hook on it. The steps work in
-// processes of their own, at the lowest priority, and are taken up again after a
-// crash.
+// Package finish processes finished files in steps: first it compresses a file,
+// then it runs the hook on it. The steps run in processes of their own at the
+// lowest priority, and are resumed after a crash.
 //
-// Threads of the recorder's process would not do: one of low priority that is
-// not let run holds up every stop of the world, and with it the recorder.
+// Threads of the recorder's process would not do: every stop-the-world pause of
+// the Go runtime waits for all running threads, and so the recorder would wait
+// for a thread of low priority that gets no processor.
 //
-// The queue in memory is bounded; the directory is what lasts. Whether a file is
-// compressed is told by its name. For which files the hook is done is in the
-// directory's journal of marks, which package store describes.
+// The queue in memory is bounded; the directory is the durable state. The name
+// of a file says whether it is compressed. The directory's journal of marks,
+// which package store describes, says for which files the hook is done.
 //
-// A hook runs at least once for a file: it is done when it has exited with 0
-// and that is in the journal. A crash before, a failure and a timeout all make
-// it run again, with the same file.
+// A hook runs at least once for a file. It is done when it has exited with 0
+// and the journal says so. After a crash before that, a failure or a timeout it
+// runs again for the same file.
 package finish
 
 import (
@@ -28,17 +28,17 @@ import (
 	"capd/writer"
 )
 
-// A Compression is what finished files are compressed with.
+// A Compression is the format in which finished files are compressed.
 type Compression string
 
 // Compressions.
 const (
 	None Compression = "none"
-	Zstd Compression = "zstd" // one frame a file: Wireshark reads no more of them
+	Zstd Compression = "zstd" // one frame per file, since Wireshark reads only the first frame
 	Gzip Compression = "gzip"
 )
 
-// Ext returns what is appended to the name of a compressed file, with its dot.
+// Ext returns the extension of compressed files, with its dot; empty for None.
 func (c Compression) Ext() string {
 	switch c {
 	case Zstd:
@@ -49,62 +49,63 @@ func (c Compression) Ext() string {
 	return ""
 }
 
-// compressions are those that leave a compressed file.
+// compressions are the formats that compress.
 var compressions = [...]Compression{Zstd, Gzip}
 
-// Defaults of an Options' zero values.
+// Defaults for zero values of Options.
 const (
 	DefaultHookTimeout = 5 * time.Minute
 	DefaultLimit       = 1024
 )
 
-// Pause after a failure until the file is tried again: it doubles from the
-// first to the last.
+// Pauses between a failure and the next try: they double from firstPause up to
+// lastPause.
 const (
 	firstPause = time.Minute
 	lastPause  = time.Hour
 )
 
-// Options say what to do with finished files. Zero values are defaults.
+// Options configure a Queue. Zero values select the defaults.
 type Options struct {
 	Directory   *store.Directory
 	Compression Compression   // "": None
 	Level       int           // of the compression: 1, the fastest, to 22 for Zstd or 9 for Gzip; 0: 1
-	KeepFree    uint64        // bytes of the file system that no compression uses
-	Self        []string      // command that calls Main; empty: compress in this process, at its priority
+	KeepFree    uint64        // bytes of the file system that compressions must leave free
+	Self        []string      // command of a process that calls Main; empty: compress in this process, at its priority
 	Hook        []string      // absolute path of a program, and its arguments; empty: none
 	HookTimeout time.Duration // after which a hook is killed; 0: DefaultHookTimeout
-	HookAtOnce  int           // most hooks at a time; 0: 1
+	HookAtOnce  int           // most hooks that run at once; 0: 1
 	Limit       int           // most files waiting in memory for each step; 0: DefaultLimit
 	Log         *slog.Logger  // may be nil
-	Report      func(Outcome) // called at each step's end, by several goroutines at once; may be nil
+	Report      func(Outcome) // called after each step, by several goroutines at once; may be nil
 }
 
-// An Outcome is how a step with one file ended.
+// An Outcome is the result of one step for one file.
 type Outcome struct {
 	Step     string
 	Name     store.Name
-	Path     string        // where the file is now
+	Path     string        // the file's present path
 	Took     time.Duration // how long the step took
-	Err      error         // nil when the step is done; else it is tried again
-	Size     int64         // Compress: bytes of the file before
-	Packed   int64         // Compress: and after
-	SHA256   string        // Compress: of the file before, in hexadecimal
-	ExitCode int           // Hook: -1 when it was killed or could not be started
+	Err      error         // nil if the step is done; otherwise it is tried again
+	Size     int64         // Compress: bytes of the original
+	Packed   int64         // Compress: bytes of the compressed file
+	SHA256   string        // Compress: of the original, in hexadecimal
+	ExitCode int           // Hook: exit code; -1 if it was killed or could not be started
 }
 
-// Stats are counters since the Queue was made.
+// Stats count since the Queue was made.
 type Stats struct {
-	Waiting     int               // files in memory, waiting or being worked on
+	Waiting     int               // files in memory that wait or are being worked on
 	Failing     int               // files whose last try failed
-	Done        map[string]uint64 // files, by step
-	Failed      map[string]uint64 // tries, by step
-	BytesBefore uint64            // of compressed files
+	Done        map[string]uint64 // successful tries, by step
+	Failed      map[string]uint64 // failed tries, by step
+	BytesBefore uint64            // of the files that were compressed
 	BytesAfter  uint64
 }
 
-// A Queue works on the finished files of one directory, which its owner has
-// locked: see store.LockDirectory. Its methods may be called from any goroutine.
+// A Queue processes the finished files of one directory. The caller must hold
+// the directory's lock: see store.LockDirectory. Any goroutine may call its
+// methods.
 type Queue struct {
 	opt     Options
 	dir     *store.Directory
@@ -112,21 +113,21 @@ type Queue struct {
 	pack    *compressor
 	steps   steps
 	backlog *backlog
-	wake    chan struct{} // there is something for keep to do
+	wake    chan struct{} // wakes keep
 	ended   chan struct{} // closed: Run has returned
 	orders
 
 	mu      sync.Mutex    // guards what follows
 	started bool          // Run was called
-	fresh   []writer.File // what Add was given since keep looked
-	taken   int           // of what keep looked at, not yet in the backlog
+	fresh   []writer.File // files from Add that record has not taken yet
+	taken   int           // files that record has taken and not yet put into the backlog
 }
 
-// Orders end work.
+// orders stop the work of a Queue.
 type orders struct {
-	stop    context.Context // done: begin nothing more
+	stop    context.Context // done: begin no further work
 	stopAll context.CancelFunc
-	kill    context.Context // done: no more time for what runs; then stop is done too
+	kill    context.Context // done: kill running work; then stop is done too
 	killAll context.CancelFunc
 }
 
@@ -136,9 +137,9 @@ func newOrders() (o orders) {
 	return o
 }
 
-// New makes a Queue. Called with a hook for a directory that had none so far,
-// it takes the finished files that are there as done: the hook is for those
-// that come. So it belongs before the salvage of unfinished files.
+// New makes a Queue. If the directory had no hook before and now has one, New
+// marks the hook as done for the finished files in it, since the hook is for
+// new files only. New must therefore run before unfinished files are salvaged.
 func New(opt Options) (*Queue, error) {
 	if err := opt.complete(); err != nil {
 		return nil, fmt.Errorf("finish: %w", err)
@@ -187,7 +188,7 @@ func (o *Options) complete() error {
 }
 
 // Add gives the Queue a finished file of its directory. It never blocks and
-// never touches the disk. A file that finds no room is found again later.
+// never touches the disk. A file that finds no room is found by a later scan.
 func (q *Queue) Add(f writer.File) {
 	if f.Err != nil {
 		return // it is not finished
@@ -195,7 +196,7 @@ func (q *Queue) Add(f writer.File) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.fresh) == q.opt.Limit {
-		q.backlog.miss() // its facts are lost: the hook gets what the name says
+		q.backlog.miss() // its facts are lost: the hook gets only what the name says
 	} else {
 		q.fresh = append(q.fresh, f)
 	}
@@ -207,15 +208,15 @@ func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	added := len(q.fresh) + q.taken
 	q.mu.Unlock()
-	s := q.backlog.counters() // only now: a file that gets there meanwhile counts twice, not never
+	s := q.backlog.counters() // read last, so that a file that enters the backlog in between counts twice rather than never
 	s.Waiting += added
 	return s
 }
 
-// Close stops the Queue. A compression under way is given up: it begins anew
-// at the next start. Hooks under way may end until ctx is done; then they are
-// killed with their children, and Close returns ctx's cause. Files that Add was
-// given before are in the journal when Close returns.
+// Close stops the Queue. A running compression is given up and begins again at
+// the next start. Running hooks may end until ctx is done; then they and their
+// children are killed, and Close returns the cause of ctx. When Close returns,
+// the journal has the files that were added before.
 func (q *Queue) Close(ctx context.Context) error {
 	started := q.halt()
 	var err error
@@ -230,8 +231,8 @@ func (q *Queue) Close(ctx context.Context) error {
 	return errors.Join(err, q.marks.Close())
 }
 
-// lastWait is how long Close waits for what was killed to be gone. More does
-// not help: it hangs in the kernel, on a dead disk.
+// lastWait is how long Close waits for killed processes to end. A longer wait
+// would not help: such a process hangs in the kernel, on a dead disk.
 const lastWait = time.Second
 
 func (q *Queue) await(ctx context.Context) error {
@@ -250,7 +251,7 @@ func (q *Queue) await(ctx context.Context) error {
 	return fmt.Errorf("finish: stop hooks: %w", context.Cause(ctx))
 }
 
-// halt lets nothing begin any more and reports whether Run was called.
+// halt stops new work from beginning and reports whether Run was called.
 func (q *Queue) halt() (started bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is for what must happen: a busy machine gives the lowest priority
-// little.
+// patience bounds the wait for an event that must come: on a busy machine the
+// lowest priority gets little processor time.
 const patience = time.Minute
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -45,7 +45,8 @@ func nameOf(i int, format pcap.Format) store.Name {
 	return store.Name{Interface: "eth0", Start: start.Add(time.Duration(i) * time.Minute), Sequence: uint64(i), Format: format}
 }
 
-// capture writes a finished file and returns what the writer would report.
+// capture writes a finished file and returns the report that the writer would
+// make.
 func capture(t testing.TB, dir string, i, packets int, format pcap.Format) writer.File {
 	t.Helper()
 	random := rand.NewChaCha8([32]byte{byte(i)})
@@ -54,7 +55,7 @@ func capture(t testing.TB, dir string, i, packets int, format pcap.Format) write
 	record := make([]byte, enc.MaxRecord())
 	for n := range packets {
 		data := make([]byte, 60+n%1400)
-		_, _ = random.Read(data[:len(data)/2]) // the other half compresses
+		_, _ = random.Read(data[:len(data)/2]) // the other half compresses well
 		n, _ := enc.Encode(record, []pcap.Packet{{Data: data, Length: uint32(len(data)), Sec: uint32(start.Unix()), Nsec: uint32(n)}})
 		content = append(content, record[:n]...)
 	}
@@ -69,7 +70,7 @@ func capture(t testing.TB, dir string, i, packets int, format pcap.Format) write
 	}
 }
 
-// opened lists the directory as it is now.
+// opened returns the directory as listed now.
 func opened(t testing.TB, dir string) *store.Directory {
 	t.Helper()
 	d, err := store.Open(dir)
@@ -79,12 +80,12 @@ func opened(t testing.TB, dir string) *store.Directory {
 	return d
 }
 
-// A rig is a Queue that runs, and what it reports.
+// A rig is a running Queue with its outcomes and its log.
 type rig struct {
 	*Queue
 	t        *testing.T
 	outcomes chan Outcome
-	log      *bytes.Buffer // to be read after close
+	log      *bytes.Buffer // may be read after close
 	once     sync.Once
 }
 
@@ -107,7 +108,7 @@ func (r *rig) run() {
 	r.begun()
 }
 
-// list has the Directory know of files that were not added.
+// list makes the Directory list files that were not added.
 func (r *rig) list() {
 	r.t.Helper()
 	if err := r.dir.List(); err != nil {
@@ -115,7 +116,7 @@ func (r *rig) list() {
 	}
 }
 
-// begun waits until Close would wait for Run.
+// begun waits until Run has begun, so that Close waits for it.
 func (r *rig) begun() {
 	await(r.t, "the queue runs", func() bool {
 		r.mu.Lock()
@@ -134,7 +135,7 @@ func (r *rig) close() {
 	})
 }
 
-// outcome returns the next one.
+// outcome returns the next outcome.
 func (r *rig) outcome() Outcome {
 	r.t.Helper()
 	select {
@@ -146,7 +147,7 @@ func (r *rig) outcome() Outcome {
 	}
 }
 
-// idle waits until nothing is left to do.
+// idle waits until no work is left.
 func (r *rig) idle() {
 	r.t.Helper()
 	await(r.t, "the queue is idle", func() bool { return r.Stats().Waiting == 0 })
@@ -246,7 +247,7 @@ func TestUnfinishedFilesAreNotTaken(t *testing.T) {
 	want(t, dir, slices.Sorted(slices.Values(append(before, g.Name.String()+".zst")))...)
 }
 
-// TestOverflow adds more files than the queue holds, while nothing takes them.
+// TestOverflow adds more files than the queue has room for, before it runs.
 func TestOverflow(t *testing.T) {
 	dir := t.TempDir()
 	r := newRig(t, Options{Directory: opened(t, dir), Compression: Gzip, Limit: 2, Hook: []string{"/bin/sh", "-c", ":"}})
@@ -279,7 +280,7 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-// TestFailuresDoNotSpin has more files to be tried again than a line holds.
+// TestFailuresDoNotSpin has more failed files than a line has room for.
 func TestFailuresDoNotSpin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

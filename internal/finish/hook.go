@@ -17,30 +17,31 @@ import (
 	"capd/store"
 )
 
-// Environment of a hook. Those from CAPD_END on are absent when a crash has
-// lost the facts. Nothing of capd's own environment is passed on but PATH.
+// Environment of a hook. CAPD_END and the variables below it, except for
+// CAPD_HOOK, are absent if a crash lost the facts. Of capd's own environment a
+// hook gets only PATH.
 const (
-	envFile        = "CAPD_FILE"         // path, of the compressed file if it was compressed
+	envFile        = "CAPD_FILE"         // path; of the compressed file if the file is compressed
 	envInterface   = "CAPD_INTERFACE"    // name
 	envStart       = "CAPD_START"        // RFC 3339, UTC
 	envEnd         = "CAPD_END"          // RFC 3339, UTC
-	envPackets     = "CAPD_PACKETS"      // in the file
-	envBytes       = "CAPD_BYTES"        // of their captured data
+	envPackets     = "CAPD_PACKETS"      // packets in the file
+	envBytes       = "CAPD_BYTES"        // captured bytes of the packets
 	envLost        = "CAPD_LOST"         // packets that did not reach the disk
-	envKernelDrops = "CAPD_KERNEL_DROPS" // frames that the kernel dropped meanwhile
+	envKernelDrops = "CAPD_KERNEL_DROPS" // frames that the kernel dropped while the file was written
 	envReason      = "CAPD_REASON"       // why the file ended: a ledger.Reason
-	envClean       = "CAPD_CLEAN"        // 1, or 0 for a file that a crash or an error has ended
-	envMark        = "CAPD_HOOK"         // a word of this run, by which capd finds what it left behind
+	envClean       = "CAPD_CLEAN"        // 1, or 0 if a crash or an error ended the file
+	envMark        = "CAPD_HOOK"         // random text of this run, by which capd finds processes that the hook left running
 )
 
-// defaultPath is a hook's PATH where capd has none.
+// defaultPath is the PATH of a hook if capd has none.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// outputLimit is how many bytes of a hook's output reach the log, its last.
+// outputLimit is how many bytes at the end of a hook's output are logged.
 const outputLimit = 4096
 
-// outputWait is how long a hook's output is awaited after all its processes
-// were killed: one that can't be found may hold the pipe open.
+// outputWait is how long the end of a hook's output is awaited after its
+// processes were killed: a process that was not found may hold the pipe open.
 const outputWait = time.Second
 
 // A hookStep runs the hook on a file.
@@ -48,7 +49,7 @@ type hookStep struct {
 	opt    *Options
 	marks  *store.Marks
 	kill   context.Context // done: kill the hooks that run
-	settle func()          // takes in the facts of files that were added
+	settle func()          // puts the facts of added files into marks
 }
 
 func (*hookStep) name() string { return Hook }
@@ -61,7 +62,7 @@ func (h *hookStep) do(name string) (Outcome, error) {
 	if out.Path == "" || h.marks.Done(n, Hook) {
 		return out, errNothing
 	}
-	h.settle() // a scan may have found the file before its facts were taken in
+	h.settle() // a scan may have found the file before its facts were recorded
 	env, mark := hookEnvironment(name, out.Path, h.marks.Facts(n))
 	run := hookRun{argv: h.opt.Hook, env: env, mark: mark, timeout: h.opt.HookTimeout}
 	start := time.Now()
@@ -82,7 +83,8 @@ func (h *hookStep) do(name string) (Outcome, error) {
 	return out, nil
 }
 
-// find returns the file's path in the form it has now, or "" if it is gone.
+// find returns the present path of the file, compressed or not; empty if the
+// file is gone.
 func (h *hookStep) find(name string) string {
 	for _, state := range store.WithData() {
 		path := filepath.Join(h.opt.Directory.Path(), name+state.Ext())
@@ -128,15 +130,15 @@ func hookEnvironment(name, path string, f *store.Facts) (env []string, mark stri
 type hookRun struct {
 	argv    []string
 	env     []string
-	mark    string // in env
+	mark    string // value of CAPD_HOOK in env
 	timeout time.Duration
 
 	code   int // exit code; -1 if there is none
 	output tail
 }
 
-// do runs the hook and returns when it and its children have ended. It is over
-// when its first process is: what that leaves behind is killed.
+// do runs the hook and returns when it and its children have ended. A hook ends
+// with its first process; processes that it leaves running are killed.
 func (h *hookRun) do(kill context.Context) error {
 	h.code = -1
 	if kill.Err() != nil {
@@ -153,7 +155,7 @@ func (h *hookRun) do(kill context.Context) error {
 	if err != nil {
 		return err
 	}
-	_ = lower(cmd.Process.Pid) // it may have ended
+	_ = lower(cmd.Process.Pid) // an error means that it has ended
 	cause := make(chan error, 1)
 	go func() {
 		cause <- h.supervise(cmd, kill)
@@ -162,7 +164,7 @@ func (h *hookRun) do(kill context.Context) error {
 	_, _ = io.CopyBuffer(&h.output, onlyReader{r}, make([]byte, 64<<10))
 	killed := <-cause
 	if cmd.ProcessState == nil {
-		_ = cmd.Wait() // its error is in the state
+		_ = cmd.Wait() // its error is in ProcessState
 	}
 	h.code = cmd.ProcessState.ExitCode()
 	switch {
@@ -175,7 +177,8 @@ func (h *hookRun) do(kill context.Context) error {
 	return nil
 }
 
-// supervise returns when the hook is over, and why it was killed if it was.
+// supervise returns when the hook has ended. The result says why the hook was
+// killed, if it was.
 func (h *hookRun) supervise(cmd *exec.Cmd, kill context.Context) (killed error) {
 	exited := make(chan struct{})
 	go func() {
@@ -193,17 +196,17 @@ func (h *hookRun) supervise(cmd *exec.Cmd, kill context.Context) (killed error) 
 	}
 	killGroup(cmd.Process.Pid)
 	<-exited
-	// One that left the group may be starting another right now.
+	// A process that left the group may be starting another one right now.
 	for pass := 0; killMarked(h.mark) > 0 && pass < 100; pass++ {
 		time.Sleep(5 * time.Millisecond)
 	}
 	return killed
 }
 
-// A tail keeps the end of what is written to it.
+// A tail keeps the last bytes that are written to it.
 type tail struct {
 	kept  []byte
-	total uint64 // bytes
+	total uint64 // bytes written
 }
 
 func (t *tail) Write(p []byte) (int, error) {

@@ -25,7 +25,7 @@ import (
 
 func shell(script string) []string { return []string{"/bin/sh", "-c", script} }
 
-// finished is the report of a file that exists.
+// finished returns the writer's report of an existing file.
 func finished(dir string, n store.Name) writer.File {
 	return writer.File{
 		Name: n, Path: filepath.Join(dir, n.String()), End: start.Add(time.Hour), Reason: ledger.ReasonInterval,
@@ -33,7 +33,7 @@ func finished(dir string, n store.Name) writer.File {
 	}
 }
 
-// directories returns one for files and one for what hooks write.
+// directories returns a directory for files and one for the output of hooks.
 func directories(t *testing.T) (dir, out string) { return t.TempDir(), t.TempDir() }
 
 func TestHookEnvironment(t *testing.T) {
@@ -57,7 +57,7 @@ func TestHookEnvironment(t *testing.T) {
 	var got []string
 	for line := range strings.Lines(string(content(t, out+"/env"))) {
 		key, _, _ := strings.Cut(line, "=")
-		if !slices.Contains([]string{"PWD", "SHLVL", "_", "OLDPWD", envMark}, key) { // the shell's own
+		if !slices.Contains([]string{"PWD", "SHLVL", "_", "OLDPWD", envMark}, key) { // set by the shell
 			got = append(got, strings.TrimSpace(line))
 		}
 	}
@@ -76,8 +76,8 @@ func TestHookEnvironment(t *testing.T) {
 	}
 }
 
-// FuzzHookEnvironment: whatever a journal says of a file, the hook gets capd's
-// variables only.
+// FuzzHookEnvironment: whatever the journal says of a file, the hook gets only
+// capd's variables.
 func FuzzHookEnvironment(f *testing.F) {
 	f.Add([]byte(`{"end":"2026-01-02T03:04:05Z","packets":1,"reason":"size","clean":true}`))
 	f.Add([]byte(`{"reason":"\nPATH=/tmp"}`))
@@ -116,7 +116,7 @@ func TestHookFails(t *testing.T) {
 				t.Errorf("outcome %+v", o)
 			}
 			r.close()
-			if !strings.Contains(r.log.String(), `msg="a step failed: it is tried again" step=hook file=`+o.Path+` in=1m0s`) {
+			if !strings.Contains(r.log.String(), `msg="a step failed and will be tried again" step=hook file=`+o.Path+` in=1m0s`) {
 				t.Errorf("log: %s", r.log)
 			}
 			if name == "code" && !strings.Contains(r.log.String(), "oh no") {
@@ -129,7 +129,7 @@ func TestHookFails(t *testing.T) {
 	}
 }
 
-// alive returns those of the processes that still run.
+// alive returns the processes that still run.
 func alive(pids []int) []int {
 	return slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -162,8 +162,8 @@ func pidsIn(t *testing.T, path string, n int) (pids []int) {
 	return pids
 }
 
-// hang starts children, one of them in a session of its own where the system
-// can find it, and never ends.
+// hang starts children and never ends. One child runs in a session of its own,
+// on systems where capd can find it.
 func hang(out string) (script string, processes int) {
 	script = fmt.Sprintf(`cd %q; echo $$ >> pids; sh -c 'echo $$ >> pids; exec sleep 1000' & `, out)
 	processes = 2
@@ -188,7 +188,7 @@ func TestHookIsKilledWithItsChildren(t *testing.T) {
 	await(t, "all are killed", func() bool { return len(alive(pids)) == 0 })
 }
 
-// TestHookLeavesNothingBehind has one that ends before its children.
+// TestHookLeavesNothingBehind: children of a hook that outlive it are killed.
 func TestHookLeavesNothingBehind(t *testing.T) {
 	dir, out := directories(t)
 	script, processes := hang(out)
@@ -224,7 +224,7 @@ func TestHookPrintsWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestHooksAtOnce has each hook count those that run; the first two wait for
+// TestHooksAtOnce: each hook counts the hooks that run; the first two wait for
 // each other.
 func TestHooksAtOnce(t *testing.T) {
 	dir, out := directories(t)
@@ -249,8 +249,8 @@ func TestHooksAtOnce(t *testing.T) {
 	}
 }
 
-// TestHookIsRetriedAfterRestart has one hook fail, one killed at shutdown and
-// one that works; the files' facts outlast the restart.
+// TestHookIsRetriedAfterRestart: the first run of a hook fails, the second is
+// killed at shutdown, the third succeeds. The facts survive the restart.
 func TestHookIsRetriedAfterRestart(t *testing.T) {
 	dir, out := directories(t)
 	log := fmt.Sprintf(`echo "$CAPD_FILE $CAPD_PACKETS" >> %q/log; `, out)
@@ -294,7 +294,7 @@ func TestHookIsRetriedAfterRestart(t *testing.T) {
 	}
 }
 
-// TestHookSurvivesKilledQueue kills the process while a hook runs.
+// TestHookSurvivesKilledQueue kills the Queue's process while a hook runs.
 func TestHookSurvivesKilledQueue(t *testing.T) {
 	dir, out := directories(t)
 	cmd, _ := startChild(t, dir, "CAPD_FINISH_HOOK="+fmt.Sprintf(`echo $$ > %q/pids; exec sleep 1000`, out))
@@ -314,7 +314,7 @@ func TestHookSurvivesKilledQueue(t *testing.T) {
 	}
 }
 
-// TestCloseWaitsForHook lets it end by itself.
+// TestCloseWaitsForHook: Close lets a hook end by itself.
 func TestCloseWaitsForHook(t *testing.T) {
 	dir, out := directories(t)
 	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell(fmt.Sprintf(`cd %q; : > begun; until [ -e go ]; do sleep 0.01; done`, out))})
@@ -335,12 +335,13 @@ func TestCloseWaitsForHook(t *testing.T) {
 	}
 }
 
-// TestNewHookIsForNewFiles leaves those alone that were there before it.
+// TestNewHookIsForNewFiles: a new hook does not run on files that existed
+// before.
 func TestNewHookIsForNewFiles(t *testing.T) {
 	dir := t.TempDir()
 	old := capture(t, dir, 1, 10, pcap.PCAP)
 	r := newRig(t, Options{Directory: opened(t, dir), Hook: shell(":")})
-	found := capture(t, dir, 2, 10, pcap.PCAP) // never added, as after a crash
+	found := capture(t, dir, 2, 10, pcap.PCAP) // not added, as after a crash
 	r.dir.Look(found.Name)
 	r.run()
 	if o := r.outcome(); o.Err != nil || o.Name != found.Name {
@@ -353,5 +354,5 @@ func TestNewHookIsForNewFiles(t *testing.T) {
 		t.Errorf("outcome %+v", <-r.outcomes)
 	}
 	newRig(t, Options{Directory: opened(t, dir)}).close()
-	want(t, dir, old.Name.String(), found.Name.String()) // no hook, no journal
+	want(t, dir, old.Name.String(), found.Name.String()) // without a hook there is no journal
 }

@@ -18,8 +18,8 @@ const (
 	ioprioClassShift = 13
 )
 
-// idleDisk lets the process group, 0 for the caller's own, use the disk only
-// while nobody else does.
+// idleDisk lets the process group use the disk only while nobody else does.
+// Group 0 is the caller's own.
 func idleDisk(group int) error {
 	if _, _, e := unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoGroup, uintptr(group), ioprioClassIdle<<ioprioClassShift); e != 0 {
 		return fmt.Errorf("set idle I/O class: %w", e)
@@ -27,8 +27,8 @@ func idleDisk(group int) error {
 	return nil
 }
 
-// dropPrivilege makes the calling thread pass none of the capabilities on that
-// let capd record.
+// dropPrivilege keeps processes that the calling thread starts from inheriting
+// the capabilities that let capd record.
 func dropPrivilege() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("drop ambient capabilities: %w", err)
@@ -36,14 +36,14 @@ func dropPrivilege() error {
 	return nil
 }
 
-// separate gives a process a group of its own. It dies with the thread that
-// started it, even if capd is killed.
+// separate gives a process a group of its own. The process dies with the thread
+// that started it, even if capd is killed.
 func separate() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// awaitExit returns when the process has ended. It does not reap it, so that
-// the number of its process group is not given to another meanwhile.
+// awaitExit returns when the process has ended. It does not reap the process,
+// so that no other process group can get its number meanwhile.
 func awaitExit(cmd *exec.Cmd) {
 	for {
 		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
@@ -57,8 +57,8 @@ func awaitExit(cmd *exec.Cmd) {
 	}
 }
 
-// killMarked kills the processes that have the word in their environment, and
-// returns how many there were. It finds those that left the process group.
+// killMarked kills the processes that have the word in their environment, even
+// those that left the process group, and returns how many it found.
 func killMarked(word string) int {
 	proc, err := os.Open("/proc")
 	if err != nil {
@@ -72,7 +72,7 @@ func killMarked(word string) int {
 		if err != nil {
 			continue
 		}
-		p, err := os.FindProcess(pid) // holds a pidfd: it stays this process
+		p, err := os.FindProcess(pid) // holds a pidfd, so that it can't come to mean another process
 		if err != nil {
 			continue
 		}

@@ -13,8 +13,8 @@ import (
 // lowest is the nice value of the lowest priority (setpriority(2)).
 const lowest = 19
 
-// lower gives all processes of the group, 0 for the caller's own, the lowest
-// priority for processor and disk. What they start inherits it.
+// lower gives all processes of the group the lowest priority for processor and
+// disk; their children inherit it. Group 0 is the caller's own.
 func lower(group int) error {
 	nice := unix.Setpriority(unix.PRIO_PGRP, group, lowest)
 	if nice != nil {
@@ -23,5 +23,5 @@ func lower(group int) error {
 	return errors.Join(nice, idleDisk(group))
 }
 
-// killGroup kills every process of the group. There may be none.
+// killGroup kills every process of the group. The group may be empty.
 func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }

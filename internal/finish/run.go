@@ -18,7 +18,7 @@ import (
 )
 
 // Run works until ctx is done or Close is called, and returns when all its
-// goroutines have ended. When ctx is done, hooks under way are killed at once;
+// goroutines have ended. When ctx is done, running hooks are killed at once;
 // Close gives them time.
 func (q *Queue) Run(ctx context.Context) {
 	q.mu.Lock()
@@ -43,8 +43,8 @@ func (q *Queue) Run(ctx context.Context) {
 	}
 }
 
-// keep takes in new files, and looks for those that were left over when there
-// is room for them or when they are to be tried again.
+// keep takes in new files. It scans the directory when there is room for files
+// that were missed and when failed files are due.
 func (q *Queue) keep() {
 	q.clean()
 	q.record() // before the scan, which finds the same files without their facts
@@ -74,8 +74,8 @@ func (q *Queue) nudge() {
 	}
 }
 
-// record takes in what Add was given. The facts go to the journal first, so
-// that a hook after a restart has them.
+// record takes the files from Add. It writes their facts to the journal before
+// it puts them into the backlog, so that a hook after a restart has the facts.
 func (q *Queue) record() {
 	q.mu.Lock()
 	fresh := q.fresh
@@ -88,7 +88,7 @@ func (q *Queue) record() {
 			}
 		}
 		file, _ := q.dir.File(f.Name)
-		if !file.HasData() { // it is new, and nobody has seen it yet
+		if !file.HasData() { // the Directory does not list it yet
 			q.dir.Look(f.Name)
 			file, _ = q.dir.File(f.Name)
 		}
@@ -106,14 +106,13 @@ func factsOf(f writer.File) store.Facts {
 	}
 }
 
-// bloated reports whether the journal of marks is to be shortened.
+// bloated reports whether the journal of marks should be shortened.
 func (q *Queue) bloated() bool { return q.marks != nil && q.marks.Bloated() }
 
-// scanPause is the least time between two looks through the files for those
-// that are to be tried again.
+// scanPause is the least time between two scans for failed files.
 const scanPause = time.Second
 
-// clean removes what a compression left behind that was cut off.
+// clean removes temporary files of interrupted compressions.
 func (q *Queue) clean() {
 	for _, f := range q.dir.Files() {
 		if !f.Is(store.Packing) {
@@ -129,8 +128,8 @@ func (q *Queue) clean() {
 	}
 }
 
-// scan offers every file of the directory that needs work, oldest first, and
-// forgets what is gone.
+// scan puts every file of the directory that needs work into the backlog,
+// oldest first, and forgets files that are gone.
 func (q *Queue) scan() {
 	for _, name := range q.backlog.rescan() {
 		n, _ := store.ParseName(name)
@@ -172,19 +171,19 @@ func (q *Queue) pending() []store.File {
 	return all
 }
 
-// offer puts the file into the line that it needs. It returns false when there
-// is no room.
+// offer puts the file into the line of the first step that it needs. It returns
+// false if there is no room.
 func (q *Queue) offer(f *store.File) bool {
 	i := q.steps.next(f, 0)
 	return i < 0 || q.backlog.put(i, f.Name.String())
 }
 
-// work does a step for one file after the other, on a thread of its own: on Linux
+// work does a step for one file after another, on a thread of its own: on Linux
 // the processes that it starts die with the thread.
 func (q *Queue) work(i int) {
 	runtime.LockOSThread()
 	if err := dropPrivilege(); err != nil {
-		q.opt.Log.Warn("what is started keeps privileges", "step", q.steps[i].name(), "error", err)
+		q.opt.Log.Warn("the step's processes keep the privileges of capd", "step", q.steps[i].name(), "error", err)
 	}
 	for {
 		name, more, ok := q.backlog.take(i)
@@ -198,21 +197,21 @@ func (q *Queue) work(i int) {
 	}
 }
 
-// errNothing is a step's error when there was nothing to do: no file, a file
-// that is done, or an order to stop in between.
+// errNothing is the error of a step that had nothing to do: the file is gone or
+// done, or the Queue stopped in between.
 var errNothing = errors.New("nothing to do")
 
-// process does a step for a file and what follows from its outcome: the next
-// step, or another try.
+// process does a step for a file, then puts the file into the line of the next
+// step or schedules another try.
 func (q *Queue) process(i int, name string) {
 	start := time.Now()
 	out, err := q.steps[i].do(name)
 	out.Step, out.Took, out.Err = q.steps[i].name(), time.Since(start), err
 	out.Name, _ = store.ParseName(name)
-	q.dir.Look(out.Name) // the step may have changed it, a hook may even have removed it
+	q.dir.Look(out.Name) // the step may have changed the file, and a hook may have removed it
 	file, _ := q.dir.File(out.Name)
 	if pause := q.backlog.end(name, &out, q.steps.next(&file, i+1)); pause > 0 {
-		q.opt.Log.Warn("a step failed: it is tried again", "step", out.Step, "file", out.Path, "in", pause, "error", err)
+		q.opt.Log.Warn("a step failed and will be tried again", "step", out.Step, "file", out.Path, "in", pause, "error", err)
 		q.nudge()
 	}
 	if !errors.Is(err, errNothing) {

@@ -14,8 +14,7 @@ import (
 	"capd/store"
 )
 
-// A request is what the process that compresses reads first; a reply is what it
-// writes.
+// A request is the input of the process that compresses; a reply is its output.
 type request struct {
 	Directory   string
 	Name        string
@@ -28,19 +27,20 @@ type reply struct {
 	Path         string
 	Size, Packed int64
 	SHA256       string
-	Error        string // empty: it is done
-	Nothing      bool   // see errNothing
+	Error        string // empty if the compression is done
+	Nothing      bool   // the error is errNothing
 }
 
-// Main compresses one file in a process of its own: that of Options.Self. It
-// gives up when stdin ends, as it does when the Queue stops or its process is
-// killed. The process must do nothing else: its group gets the lowest priority.
+// Main compresses one file; the process that calls it is the one of
+// Options.Self. It gives up when stdin ends, which happens when the Queue stops
+// or its process is killed. The process must do nothing else, since its group
+// gets the lowest priority.
 func Main(stdin io.Reader, stdout io.Writer) error {
 	return serve(stdin, stdout, func(string) {})
 }
 
 func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
-	_ = lower(0) // better at this priority than never
+	_ = lower(0) // without it the work is done all the same
 	in := json.NewDecoder(stdin)
 	var r request
 	if err := in.Decode(&r); err != nil {
@@ -64,7 +64,7 @@ func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
 	return json.NewEncoder(stdout).Encode(answer)
 }
 
-// delegate has another process compress the file.
+// delegate makes another process compress the file.
 func (s *compressStep) delegate(name string) (Outcome, error) {
 	path := filepath.Join(s.dir.Path(), name)
 	out := Outcome{Path: path}
@@ -80,7 +80,7 @@ func (s *compressStep) delegate(name string) (Outcome, error) {
 	answer, err := s.ask(question)
 	if err != nil {
 		if ext := opt.Compression.Ext(); ext != "" {
-			_ = os.Remove(path + ext + store.Packing.Ext()) // it is dead and can't
+			_ = os.Remove(path + ext + store.Packing.Ext()) // the process is dead and can't remove it
 		}
 		if s.stop.Err() != nil {
 			return out, errNothing
@@ -97,7 +97,7 @@ func (s *compressStep) delegate(name string) (Outcome, error) {
 	return out, nil
 }
 
-// ask runs Self. One processor is enough for it: it is never in a hurry.
+// ask runs Self with one processor, since compression is never urgent.
 func (s *compressStep) ask(question []byte) (reply, error) {
 	var answer reply
 	var stdout bytes.Buffer

@@ -15,8 +15,8 @@ import (
 	"capd/pcap"
 )
 
-// compressChild is the process that compresses. At the stage of its first
-// argument it writes its pid into the directory of the second, and waits there
+// compressChild is the process that compresses. At the stage in its first
+// argument it writes its pid into the directory in the second, and waits there
 // for the file "go".
 func compressChild(args []string) int {
 	err := serve(os.Stdin, os.Stdout, func(stage string) {
@@ -41,8 +41,8 @@ func compressChild(args []string) int {
 	return 0
 }
 
-// mustBeNice panics if any thread has not the lowest priority: field 19 of
-// proc_pid_stat(5).
+// mustBeNice panics if any thread does not have the lowest priority: field 19
+// of proc_pid_stat(5).
 func mustBeNice() {
 	threads, err := filepath.Glob("/proc/self/task/*/stat")
 	if err != nil || len(threads) < 2 {
@@ -92,7 +92,7 @@ func TestOwnProcessFails(t *testing.T) {
 			dir := t.TempDir()
 			f := capture(t, dir, 1, 10, pcap.PCAP)
 			r := newRig(t, Options{Directory: opened(t, dir), Compression: Zstd, Self: test.self, KeepFree: test.keepFree})
-			if name == "fails" { // it reads to the end, which comes with the order to stop
+			if name == "fails" { // it reads until the order to stop closes its stdin
 				r.stopAll()
 			}
 			_, err := r.steps[0].do(f.Name.String())
@@ -108,8 +108,8 @@ func TestOwnProcessFails(t *testing.T) {
 	}
 }
 
-// TestOwnProcessIsStopped closes the Queue while a file is half compressed: with
-// time left it gives up by itself, without it is killed.
+// TestOwnProcessIsStopped closes the Queue while a file is half compressed. The
+// process gives up by itself if there is time, and is killed otherwise.
 func TestOwnProcessIsStopped(t *testing.T) {
 	for _, patient := range []bool{true, false} {
 		t.Run(fmt.Sprint(patient), func(t *testing.T) {
@@ -147,7 +147,7 @@ func TestOwnProcessIsStopped(t *testing.T) {
 }
 
 // TestKilledQueueTakesItsProcessAlong kills the Queue's process while another
-// compresses; the next one completes the file.
+// process compresses. The next Queue completes the file.
 func TestKilledQueueTakesItsProcessAlong(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs Linux's parent death signal")

@@ -6,38 +6,39 @@ import (
 	"capd/store"
 )
 
-// Names of the steps: in marks, in the configuration, and to the reader.
+// Names of the steps, in marks, in the configuration and in reports.
 const (
 	Compress = "compress"
 	Hook     = "hook"
 )
 
-// A step is one of the things that are done with each finished file. A further
-// one is a type with these methods, and a line in makeSteps.
+// A step is a kind of work that is done once for each finished file. To add a
+// step, write a type with these methods and add it to makeSteps.
 type step interface {
 	// name returns the step's name.
 	name() string
 
-	// needs reports whether the step is still to be done for a file that is
-	// there. It asks no disk and not the Directory, which may be locked.
+	// needs reports whether the step is still to be done for an existing file.
+	// It uses neither the disk nor the Directory, whose lock may be held.
 	needs(f *store.File) bool
 
-	// do does the step for the finished file of that name, in whatever form it
-	// has. The error is errNothing when there was nothing to do.
+	// do does the step for the finished file of that name, compressed or not.
+	// The error is errNothing if there was nothing to do.
 	do(name string) (Outcome, error)
 }
 
-// Steps are in the order in which a file goes through them.
+// steps are in the order in which they are done for a file.
 type steps []staffed
 
-// A staffed step has workers: so many files are worked on at a time.
+// A staffed step has a number of workers, each of which works on one file at a
+// time.
 type staffed struct {
 	step
 	workers int
 }
 
-// next returns the number of the first step from the given one on that the file
-// needs, or -1.
+// next returns the number of the first step, beginning at from, that the file
+// needs; -1 if it needs none.
 func (all steps) next(f *store.File, from int) int {
 	if !f.HasData() {
 		return -1
@@ -50,9 +51,9 @@ func (all steps) next(f *store.File, from int) int {
 	return -1
 }
 
-// pending returns the name of the first step that the finished file needs, of
-// those named, if any are; empty if it needs none. A step that is not done here
-// is needed.
+// pending returns the name of the first step that the finished file needs;
+// empty if it needs none. If of is not empty, only the steps in it count, and
+// one that this Queue does not have is needed.
 func (all steps) pending(f *store.File, of []string) string {
 	for _, s := range all {
 		if (len(of) == 0 || slices.Contains(of, s.name())) && s.needs(f) {
@@ -67,9 +68,9 @@ func (all steps) pending(f *store.File, of []string) string {
 	return ""
 }
 
-// makeSteps makes the steps and opens the marks of those that have some. Without
-// such a step what an earlier one has done is forgotten: a hook that is set again
-// later is for the files that come then.
+// makeSteps makes the steps and opens the marks of those that have marks.
+// Without such a step it removes the marks: a hook that is configured again
+// later is for files that come after that.
 func (q *Queue) makeSteps() error {
 	q.steps = steps{{&compressStep{pack: q.pack, dir: q.dir, self: q.opt.Self, stop: q.stop, kill: q.kill}, 1}}
 	if len(q.opt.Hook) == 0 {
@@ -90,7 +91,7 @@ func (q *Queue) makeSteps() error {
 }
 
 // Next returns the name of the first step that has not succeeded for a finished
-// file, of those named, if any are. It is empty if all have. A step that this
-// Queue does not do has not succeeded. Next does not ask the Directory, which may
-// be locked.
+// file; empty if all have. If of is not empty, only the steps in it count, and
+// one that this Queue does not have has not succeeded. Next does not use the
+// Directory, whose lock may be held.
 func (q *Queue) Next(f *store.File, of ...string) string { return q.steps.pending(f, of) }

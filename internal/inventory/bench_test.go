@@ -10,8 +10,8 @@ import (
 	"capd/ledger"
 )
 
-// BenchmarkRead lists 100,000 files: without a ledger, and of one that knows
-// them. A tenth is compressed, a hundredth held.
+// BenchmarkRead lists 100,000 files, once without a ledger and once with a
+// ledger that has them all. A tenth is compressed, a hundredth held.
 func BenchmarkRead(b *testing.B) {
 	const files = 100_000
 	dir := b.TempDir()
@@ -26,7 +26,7 @@ func BenchmarkRead(b *testing.B) {
 		b.Run(fmt.Sprintf("ledger=%v", known), func(b *testing.B) {
 			for b.Loop() {
 				l, err := Read(dir, Query{})
-				if err != nil || len(l.Files) != files || l.Missing != 0 || known != (l.Files[files-1].Told != nil) {
+				if err != nil || len(l.Files) != files || l.Missing != 0 || known != (l.Files[files-1].Contents != nil) {
 					b.Fatalf("%d files, %v", len(l.Files), err)
 				}
 			}
@@ -34,7 +34,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// fill makes the files, and returns the lines of their ledger.
+// fill creates the files and returns the ledger's lines of them.
 func fill(b *testing.B, dir string, files int) []ledger.Entry {
 	var lines []ledger.Entry
 	for i := range files {

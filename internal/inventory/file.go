@@ -13,58 +13,59 @@ import (
 	"capd/store"
 )
 
-// A State says how a file is there.
+// A State says whether a file is whole, and why not.
 type State string
 
 // States. Only finished and compressed files are whole.
 const (
 	Recording  State = "recording"  // being written now
 	Finished   State = "finished"   // whole
-	Compressed State = "compressed" // whole, by the name that its compression gave it
-	Unfinished State = "unfinished" // left by a recorder that ended: capd's next start makes it whole
-	Damaged    State = "damaged"    // corrupt in the middle, kept as it was found
+	Compressed State = "compressed" // whole, under the name that compression gave it
+	Unfinished State = "unfinished" // left by a recorder that has ended; capd's next start finishes it
+	Damaged    State = "damaged"    // corrupt in the middle, kept unchanged
 )
 
-// A File is one that the directory holds.
+// A File is a capture file in the directory.
 type File struct {
 	Name      string    `json:"name"` // in the directory
 	Interface string    `json:"interface"`
 	Lane      int       `json:"lane,omitempty"` // see store.Name
 	State     State     `json:"state"`
 	Held      bool      `json:"held"`         // limits may not delete it
-	Begin     time.Time `json:"begin"`        // it holds every frame from here
-	End       time.Time `json:"end,omitzero"` // to here, but those lost; of a file being written, so far
+	Begin     time.Time `json:"begin"`        // the file holds every frame from here on
+	End       time.Time `json:"end,omitzero"` // up to here, except lost frames; zero if unknown
 	Size      int64     `json:"size"`         // bytes on disk
-	*Told               // nil: it has not ended, or the ledger has no line for it
+	*Contents           // nil if the file has not ended or the ledger has no line for it
 
 	sequence uint64
-	modified time.Time // zero: the disk was not asked
+	modified time.Time // zero if measure did not ask the disk
 }
 
 // Whole reports whether the file can be read to its end.
 func (f *File) Whole() bool { return f.State == Finished || f.State == Compressed }
 
-// Told is what the ledger says about a file that has ended.
-type Told struct {
+// Contents is what the ledger says about a file that has ended.
+type Contents struct {
 	First         time.Time     `json:"first,omitzero"` // time of the first packet
-	Last          time.Time     `json:"last,omitzero"`  // and of the last
+	Last          time.Time     `json:"last,omitzero"`  // time of the last packet
 	Packets       uint64        `json:"packets"`
 	Bytes         uint64        `json:"bytes"` // of the packets
-	Lost          *uint64       `json:"lost"`  // frames that are not in the file: the sum of the next three; nil where that is unknown, as the file is not clean
+	Lost          *uint64       `json:"lost"`  // frames that are not in the file: the sum of the next three; nil if unknown, because the file is not clean
 	KernelDropped uint64        `json:"kernel_dropped"`
 	CapdDropped   uint64        `json:"capd_dropped"`
 	NICDropped    uint64        `json:"nic_dropped"`
 	Reason        ledger.Reason `json:"reason"` // why it ended
-	Clean         bool          `json:"clean"`  // it was finished in order: nothing else is lost
+	Clean         bool          `json:"clean"`  // finished in order: nothing but Lost is missing
 }
 
-// states are the states that are listed, by those of the names.
+// states maps the state in a file's name to the state in the listing.
 var states = map[store.State]State{
 	store.Recording: Recording, store.Finished: Finished, store.Zstd: Compressed, store.Gzip: Compressed, store.Damaged: Damaged,
 }
 
-// scan reads a directory's names: the files by the name of the finished one. A store.Directory would ask the disk for the size
-// of each; here the ledger knows most of them.
+// scan reads a directory's names, and maps the name of each finished file to
+// the file. A store.Directory would ask the disk for every size; the ledger
+// knows most of them.
 func scan(dir string) (map[string]*File, error) {
 	h, err := os.Open(dir)
 	if err != nil {
@@ -99,7 +100,8 @@ func scan(dir string) (map[string]*File, error) {
 	return files, nil
 }
 
-// see adds a file. Between the steps of a compression there are two files of one name: the original counts.
+// see adds a file. While a compression replaces the original, there are two
+// files of one name: the original counts.
 func see(files map[string]*File, base string, n store.Name, state store.State) {
 	listed, ok := states[state]
 	finished := base
@@ -112,13 +114,13 @@ func see(files map[string]*File, base string, n store.Name, state store.State) {
 	files[finished] = &File{Name: base, Interface: n.Interface, Lane: n.Lane, State: listed, Begin: n.Start, sequence: n.Sequence}
 }
 
-// end adds what the line of a file that has ended says.
+// end adds what the ledger says in its line of a file that has ended.
 func (f *File) end(e *ledger.Entry) {
 	if !e.Begin.IsZero() {
 		f.Begin = e.Begin
 	}
 	f.End = e.End
-	f.Told = &Told{
+	f.Contents = &Contents{
 		First: e.First, Last: e.Last, Packets: e.Packets, Bytes: e.Bytes,
 		KernelDropped: e.KernelDropped, CapdDropped: e.CapdDropped, NICDropped: e.NICDropped,
 		Reason: e.Reason, Clean: e.Clean,
@@ -131,8 +133,8 @@ func (f *File) end(e *ledger.Entry) {
 	}
 }
 
-// compress adds what the line of a compression says: the one that
-// made this file, or that has replaced it since.
+// compress adds what the ledger says in its line of a compression. If since is
+// set, the line was written after the directory was read.
 func (f *File) compress(e *ledger.Entry, since bool) {
 	into := filepath.Base(e.Into)
 	if since && f.State == Finished {
@@ -143,21 +145,21 @@ func (f *File) compress(e *ledger.Entry, since bool) {
 	}
 }
 
-// settle decides what a file with the name of an unfinished one is.
+// settle decides the state of a file whose name is that of an unfinished one.
 func (f *File) settle(base string, busy bool) {
 	switch {
 	case f.State != Recording:
-	case f.Told != nil && f.Clean: // it was finished since the directory was looked into
+	case f.Contents != nil && f.Clean: // it was finished after the directory was read
 		f.State, f.Name = Finished, base
-	case f.Told != nil:
+	case f.Contents != nil:
 		f.State = Unfinished
-	case !busy: // after a crash it may hold more than a checkpoint says, or less
+	case !busy: // after a crash it may hold more or less than the last checkpoint says
 		f.State, f.End = Unfinished, time.Time{}
 	}
 }
 
 // measure asks the disk for what the ledger does not say. It reports whether
-// there is a file.
+// the file exists.
 func (f *File) measure(dir string) bool {
 	if f.Size > 0 && f.Whole() {
 		return true
@@ -170,12 +172,12 @@ func (f *File) measure(dir string) bool {
 	return info.Mode().IsRegular()
 }
 
-// reach is when the last frame may have come; zero is not known.
+// reach returns the latest time of a frame in the file; zero if unknown.
 func (f *File) reach() time.Time {
 	switch {
 	case f.State == Recording:
 		return time.Time{}
-	case f.Told != nil && !f.End.Before(f.Begin):
+	case f.Contents != nil && !f.End.Before(f.Begin):
 		return f.End
 	}
 	return f.modified

@@ -1,5 +1,6 @@
-// Package inventory lists the capture files of a directory: the directory says
-// what there is, the ledger what is in it. No capture file is opened.
+// Package inventory lists the capture files of a directory. The names of the
+// directory say which files exist, the ledger says what they contain. No
+// capture file is opened.
 package inventory
 
 import (
@@ -13,15 +14,15 @@ import (
 	"capd/store"
 )
 
-// A Listing is what a directory holds.
+// A Listing lists the capture files of a directory.
 type Listing struct {
 	Directory string  `json:"directory"`
-	Files     []*File `json:"files"`   // in order of time
-	Missing   int     `json:"missing"` // files that the ledger names, that no line says to be deleted, and that are not there
-	Broken    int     `json:"broken"`  // lines of the ledger that can't be read
+	Files     []*File `json:"files"`   // ordered by begin
+	Missing   int     `json:"missing"` // files with a line of the ledger and without a line of their deletion that do not exist
+	Broken    int     `json:"broken"`  // lines of the ledger that can't be parsed
 }
 
-// A Query chooses files: those with anything in [Since, Until).
+// A Query selects files with any time in [Since, Until).
 type Query struct {
 	Interface    string    // empty: all
 	Since, Until time.Time // zero: no bound
@@ -29,7 +30,7 @@ type Query struct {
 	Ledger ledger.ReadOptions // Begin and Read are called while the ledger is read
 }
 
-// Read lists a directory. It may be in use.
+// Read lists a directory. A recorder may use it meanwhile.
 func Read(dir string, q Query) (*Listing, error) {
 	l, err := read(dir, q)
 	if err != nil {
@@ -68,8 +69,8 @@ func read(dir string, q Query) (*Listing, error) {
 	return l, nil
 }
 
-// inUse reports whether somebody records into the directory. Where that can't
-// be known, names are believed.
+// inUse reports whether capd records into the directory. If that is unknown, a
+// name of an unfinished file is believed.
 func inUse(dir string) bool {
 	busy, err := store.InUse(dir)
 	return busy || err != nil
@@ -83,23 +84,23 @@ func inTime(a, b *File) int {
 		cmp.Compare(a.Lane, b.Lane), strings.Compare(a.Name, b.Name))
 }
 
-// wants reports whether the query is for what is between begin and end, which
-// is zero where it is not known.
+// wants reports whether the query selects a file of the interface with frames
+// between begin and end. A zero end is unknown.
 func (q *Query) wants(iface string, begin, end time.Time) bool {
 	return (q.Interface == "" || iface == q.Interface) &&
 		(q.Since.IsZero() || end.IsZero() || end.After(q.Since) || !begin.Before(q.Since)) &&
 		(q.Until.IsZero() || begin.Before(q.Until))
 }
 
-// A reading joins what the ledger says with what was seen in the directory.
+// A reading joins the lines of the ledger with the names in the directory.
 type reading struct {
 	files  map[string]*File // by name of the finished file
-	looked time.Time        // into the directory
+	looked time.Time        // when the directory was read, at the earliest
 	gone   map[string]gone
 	broken int
 }
 
-// A gone file has a line in the ledger, and the directory does not have it.
+// A gone file has a line in the ledger and does not exist.
 type gone struct {
 	iface      string
 	begin, end time.Time
@@ -120,8 +121,8 @@ func (r *reading) ledger(dir string, s ledger.ReadOptions) error {
 	return nil
 }
 
-// add adds what a line says. One that was written after the directory was read
-// says what has changed since.
+// add adds what a line of the ledger says. A line that was written after the
+// directory was read also says that the directory has changed.
 func (r *reading) add(e *ledger.Entry) {
 	f, since := r.files[e.Name], e.Time.After(r.looked)
 	switch {
@@ -137,7 +138,7 @@ func (r *reading) add(e *ledger.Entry) {
 	case f == nil:
 	case e.Kind == ledger.KindFile:
 		f.end(e)
-	case e.Kind == ledger.KindCheckpoint && f.Told == nil:
+	case e.Kind == ledger.KindCheckpoint && f.Contents == nil:
 		f.End = e.End
 	case e.Kind == ledger.KindCompressed:
 		f.compress(e, since)

@@ -17,19 +17,19 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// nth is the name of the file of the n-th minute.
+// nth names the file of the n-th minute.
 func nth(n int) store.Name {
 	return store.Name{Interface: "eth0", Start: noon.Add(time.Duration(n) * time.Minute), Sequence: uint64(n), Format: pcap.PCAPNG}
 }
 
-// line is the ledger's line for a file of a minute.
+// line is the ledger's line for a file of one minute.
 func line(n store.Name, packets uint64) ledger.Entry {
 	f := writer.File{Name: n, LinkType: pcap.LinkTypeEthernet, Begin: n.Start, End: n.Start.Add(time.Minute), Size: 1000, Reason: ledger.ReasonInterval}
 	f.Packets = packets
 	return f.Entry()
 }
 
-// directory makes one of files and of a ledger's lines.
+// directory makes a directory of files and of lines of the ledger.
 func directory(t *testing.T, files []string, lines ...ledger.Entry) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,15 +47,15 @@ func directory(t *testing.T, files []string, lines ...ledger.Entry) string {
 	return dir
 }
 
-// tell spells a listing: the minute, the state and the size of each file.
-func tell(l *Listing) string {
+// spell spells a listing: the minute, the state and the size of each file.
+func spell(l *Listing) string {
 	var all []string
 	for _, f := range l.Files {
 		s := fmt.Sprintf("%g %s %d", f.Begin.Sub(noon).Minutes(), f.State, f.Size)
 		if f.Held {
 			s += " held"
 		}
-		if f.Told != nil {
+		if f.Contents != nil {
 			s += fmt.Sprintf(" %d", f.Packets)
 		}
 		all = append(all, s)
@@ -65,7 +65,8 @@ func tell(l *Listing) string {
 
 func TestRead(t *testing.T) {
 	a, b := nth(1).String(), nth(2).String()
-	// Lines of things that happen while the directory is read are of a later time.
+	// A time after the test marks lines that are written while the directory is
+	// read.
 	later := time.Now().Add(time.Hour)
 	deleted := ledger.Entry{Kind: ledger.KindDeleted, Name: a}
 	packed := ledger.Entry{Kind: ledger.KindCompressed, Name: a, Into: "/captures/" + a + ".zst", Tally: ledger.Tally{Size: 50}}
@@ -101,13 +102,14 @@ func TestRead(t *testing.T) {
 		"foreign":              {[]string{"a.pcap", "eth0-20260102T120000Z-1.pcap", a + ".deleting", a + ".partial.gz.hold", "x\n\x1b[2J"}, nil, ""},
 	} {
 		l, err := Read(directory(t, c.files, c.lines...), Query{})
-		if err != nil || tell(l) != c.want {
-			t.Errorf("%s: %q, %v, want %q", what, tell(l), err, c.want)
+		if err != nil || spell(l) != c.want {
+			t.Errorf("%s: %q, %v, want %q", what, spell(l), err, c.want)
 		}
 	}
 }
 
-// TestReadInUse: what a recorder writes now is told from what one has left.
+// TestReadInUse: a file that a recorder writes now is recording, and one that a
+// recorder left behind is unfinished.
 func TestReadInUse(t *testing.T) {
 	a := nth(1).String()
 	unclean := line(nth(1), 5)
@@ -123,8 +125,8 @@ func TestReadInUse(t *testing.T) {
 			lock.Release()
 		}
 		l, err := Read(dir, Query{})
-		if err != nil || tell(l) != want {
-			t.Errorf("%q, %v, want %q", tell(l), err, want)
+		if err != nil || spell(l) != want {
+			t.Errorf("%q, %v, want %q", spell(l), err, want)
 		}
 		if l.Files[1].State == Recording && !l.Files[1].End.Equal(checkpoint.End) {
 			t.Errorf("up to %v", l.Files[1].End)
@@ -133,8 +135,8 @@ func TestReadInUse(t *testing.T) {
 	}
 }
 
-// TestReadBrokenLedger: what can be read counts, and what not is told; a torn
-// last line is being written.
+// TestReadBrokenLedger: lines that can't be parsed are counted and the others
+// still used. A torn last line is being written and does not count.
 func TestReadBrokenLedger(t *testing.T) {
 	dir := directory(t, []string{nth(1).String(), nth(2).String()}, line(nth(1), 5))
 	h, err := os.OpenFile(filepath.Join(dir, ledger.FileName), os.O_APPEND|os.O_WRONLY, 0)
@@ -143,12 +145,13 @@ func TestReadBrokenLedger(t *testing.T) {
 	}
 	fmt.Fprintf(h, "nonsense\n{\"v\":1,\"kind\":\"fi")
 	h.Close()
-	if l, err := Read(dir, Query{}); err != nil || tell(l) != "1 finished 1000 5, 2 finished 1, broken" {
-		t.Errorf("%q, %v", tell(l), err)
+	if l, err := Read(dir, Query{}); err != nil || spell(l) != "1 finished 1000 5, 2 finished 1, broken" {
+		t.Errorf("%q, %v", spell(l), err)
 	}
 }
 
-// TestReadOrder: by time, whatever the interfaces, lanes and numbers are.
+// TestReadOrder: files are ordered by time first, whatever their interfaces,
+// lanes and numbers are.
 func TestReadOrder(t *testing.T) {
 	var names []string
 	for _, iface := range []string{"eth1", "eth0"} {
@@ -174,7 +177,7 @@ func TestReadOrder(t *testing.T) {
 	}
 }
 
-// TestReadLinks: what is no regular file is none of capd's.
+// TestReadLinks: anything but a regular file is not listed.
 func TestReadLinks(t *testing.T) {
 	dir := directory(t, []string{"target"})
 	if err := os.Symlink("target", filepath.Join(dir, nth(1).String())); err != nil {
@@ -184,6 +187,6 @@ func TestReadLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if l, err := Read(dir, Query{}); err != nil || len(l.Files) != 0 {
-		t.Errorf("%q, %v", tell(l), err)
+		t.Errorf("%q, %v", spell(l), err)
 	}
 }

@@ -9,18 +9,18 @@ import (
 	"capd/store"
 )
 
-// A cover is the XDP program that sees the interface's frames before capd, and the
-// ledger's line of it. Of several lanes the first one writes it.
+// A cover is the XDP program that processes the interface's frames before capd,
+// and the ledger's line about it. Of several lanes only the first writes it.
 type cover struct {
 	lane    store.Lane
 	note    func(ledger.Entry)
 	log     *slog.Logger
-	shown   *shown
+	visible *visible
 	program capture.XDP
-	open    ledger.Entry // without a Kind there is none
+	open    ledger.Entry // the line of the attached program; no Kind means that no line is open
 }
 
-// turn takes over which program is attached.
+// turn records which program is attached now.
 func (c *cover) turn(to capture.XDP, at time.Time) {
 	if c.program == to {
 		return
@@ -29,10 +29,10 @@ func (c *cover) turn(to capture.XDP, at time.Time) {
 	c.end(at)
 	c.program = to
 	if !to.Attached() {
-		c.log.Info("no XDP program sees frames before capd any more", "program", was.String())
+		c.log.Info("no XDP program processes frames before capd any more", "program", was.String())
 		return
 	}
-	c.shown.cover(to.String(), at)
+	c.visible.cover(to.String(), at)
 	if c.lane.Number > 1 {
 		return
 	}
@@ -41,12 +41,12 @@ func (c *cover) turn(to capture.XDP, at time.Time) {
 	c.note(c.open)
 }
 
-// end ends the line that is open, if there is one: the program is gone, or the
-// interface is not recorded.
+// end ends the line that is open, if any, because the program is detached or the
+// interface is no longer recorded.
 func (c *cover) end(at time.Time) {
 	if c.open.Kind != "" {
 		c.note(ledger.XDPDetached(c.open, at))
 	}
 	c.open, c.program = ledger.Entry{}, capture.XDP{}
-	c.shown.cover("", at)
+	c.visible.cover("", at)
 }

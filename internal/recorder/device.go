@@ -9,20 +9,21 @@ import (
 	"capd/pcap"
 )
 
-// A device is what a recorder reads: the interface as it is known, its Device,
-// open or not, and the handle.
+// A device is what a recorder reads: the interface, the Device if it is open,
+// and the handle if it is read.
 type device struct {
 	*Device // nil unless it is open
 	r       *Recorder
 	link    link
-	handle  *capture.Handle // nil unless it is read
-	taken   uint64          // frames of the handle's batches that were written or counted
-	opened  time.Time       // before the first frame that the Device can have
+	handle  *capture.Handle // nil unless the device is read
+	taken   uint64          // frames of the handle that were written or counted
+	opened  time.Time       // just before the device was opened, and so before its first frame
 }
 
 func (d *device) isOpen() bool { return d.Device != nil }
 
-// Index returns the index of the device's interface; 0 without one.
+// Index returns the index of the device's interface; 0 if the device is not
+// open.
 func (d *device) Index() int {
 	if d.Device == nil {
 		return 0
@@ -30,8 +31,8 @@ func (d *device) Index() int {
 	return d.Device.Index()
 }
 
-// open opens the device, if that is not done, unless another recorder has the
-// interface.
+// open opens the device unless it is open. The error is ErrHeld if another
+// recorder has claimed the interface.
 func (d *device) open() error {
 	if d.isOpen() {
 		return nil
@@ -40,14 +41,14 @@ func (d *device) open() error {
 		return err
 	}
 	if !d.r.cfg.Shared.Claims.claim(d.r, d.Index()) {
-		d.close() // renamed just now: who records it by the name before is about to hand it over
+		d.close() // renamed a moment ago: the recorder of the old name will hand it over
 		return ErrHeld
 	}
 	return nil
 }
 
-// openGated opens the device of an interface that others have, for a takeover
-// from them.
+// openGated opens the device of an interface that predecessors still read, for
+// a takeover from them.
 func (d *device) openGated(t *Takeover) error {
 	if err := d.take(true); err != nil {
 		return err
@@ -57,7 +58,7 @@ func (d *device) openGated(t *Takeover) error {
 	return nil
 }
 
-// take has the source open the device.
+// take makes the source open the device.
 func (d *device) take(gated bool) (err error) {
 	d.link.refresh(0)
 	d.opened = time.Now()
@@ -87,8 +88,8 @@ func (d *device) attach() error {
 	return nil
 }
 
-// detach closes handle and device, and keeps the counters. With full the frames
-// left are beyond what was asked for.
+// detach closes the handle and the device, and keeps the counters. If full is
+// set, the quota is used up and unread frames do not count as received.
 func (d *device) detach(full bool) {
 	h := d.handle
 	d.handle = nil

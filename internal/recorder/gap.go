@@ -7,18 +7,19 @@ import (
 	"capd/store"
 )
 
-// A gap is the time for which an interface could not be recorded, as the
-// ledger has it: a line when it begins, and one when it ends. Of several lanes
-// the first one writes them.
+// A gap is a time during which an interface could not be recorded. The ledger
+// has a line for its begin and one for its end. Of several lanes only the first
+// writes them.
 type gap struct {
 	lane  store.Lane
 	note  func(ledger.Entry)
-	ended func(from, to time.Time) // is called when a gap has ended
-	born  time.Time                // of the recorder, until it has recorded once: from then on nothing was
-	open  ledger.Entry             // without a Cause there is none
+	ended func(from, to time.Time) // called when a gap has ended
+	born  time.Time                // when the recorder was made; zero once it has recorded
+	open  ledger.Entry             // the line of the open gap; no Cause means that no gap is open
 }
 
-// begin opens a gap, and ends the one before.
+// begin opens a gap and ends the previous one. Until the recorder has recorded
+// anything, a gap begins when the recorder was made.
 func (g *gap) begin(cause ledger.Cause, at time.Time) {
 	if g.open.Cause == cause {
 		return
@@ -31,14 +32,14 @@ func (g *gap) begin(cause ledger.Cause, at time.Time) {
 	g.write(g.open)
 }
 
-// over ends the gap that is open, if there is one, as frames are recorded from
-// that time on.
+// over ends the gap that is open, if any, because frames are recorded from that
+// time on.
 func (g *gap) over(at time.Time) {
 	g.end(at)
 	g.born = time.Time{}
 }
 
-// end ends the gap that is open, if there is one.
+// end ends the gap that is open, if any.
 func (g *gap) end(at time.Time) {
 	if g.open.Cause == "" {
 		return

@@ -7,9 +7,8 @@ import (
 	"path/filepath"
 )
 
-// hang blocks the recorder for ever once there is a file of the interface's name
-// in the directory that the environment names. The build tag is for the tests
-// of the watchdog alone.
+// hang blocks the recorder for ever once the directory in CAPD_HANG has a file
+// of the interface's name. The build tag is only for the tests of the watchdog.
 func hang(name string) {
 	dir := os.Getenv("CAPD_HANG")
 	if _, err := os.Stat(filepath.Join(dir, name)); dir != "" && err == nil {

@@ -13,9 +13,10 @@ import (
 	"capd/ledger"
 )
 
-// TestAnyLife: whatever becomes of an interface, and of the devices, frames are
-// in the files once and in order, all that the kernel counted are accounted for,
-// each gap in the ledger has an end, and no line says that its time was recorded.
+// TestAnyLife: after any sequence of changes and failures the files have each
+// frame at most once and in order, all frames that the kernel counted are
+// accounted for, each gap in the ledger has an end, and no other line says that
+// the time of a gap was recorded.
 func TestAnyLife(t *testing.T) {
 	for seed := range uint64(40) {
 		inBubble(t, func(s *stand) {
@@ -63,7 +64,7 @@ func TestAnyLife(t *testing.T) {
 	}
 }
 
-// disturb does one thing to the interface and returns the present one; nil if
+// disturb makes one random change and returns the present interface; nil if
 // there is none.
 func (s *stand) disturb(rng *rand.Rand, a *attempt, link *fake.Link) *fake.Link {
 	if link == nil {

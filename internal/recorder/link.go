@@ -5,14 +5,14 @@ import (
 	"capd/pcap"
 )
 
-// A link is the recorded interface as it is known.
+// A link is the last known state of the recorded interface.
 type link struct {
 	name   string
 	shared *Shared
 	now    capture.Interface
-	as     *Snapshot // that now is from
+	as     *Snapshot // snapshot that now was taken from
 	speed  uint64    // in bit/s; 0 is unknown
-	downed uint64    // Links.Looks when the interface went down
+	downed uint64    // Links.Looks at the moment when the interface went down
 }
 
 func newLink(name string, s *Shared) link {
@@ -22,8 +22,8 @@ func newLink(name string, s *Shared) link {
 	return l
 }
 
-// refresh takes over what is known of the interface of that index, or if it is
-// 0 of the name, and reports whether it is there.
+// refresh updates the link from the newest snapshot: by index, or by name if
+// the index is 0. It reports whether the interface exists.
 func (l *link) refresh(index int) bool {
 	l.as = l.shared.Links.Load()
 	if l.name == capture.Any {
@@ -37,8 +37,8 @@ func (l *link) refresh(index int) bool {
 	return false
 }
 
-// opened takes over the index of the device that was opened: the interface may
-// have come after the last look.
+// opened records the index of the device that was opened. The interface may be
+// newer than the last snapshot.
 func (l *link) opened(index int) {
 	if index == 0 || l.now.Index == index {
 		return
@@ -48,25 +48,26 @@ func (l *link) opened(index int) {
 	}
 }
 
-// lose forgets the interface, and waits for another of its name.
+// lose forgets the interface, so that any other of its name is new.
 func (l *link) lose() { l.now = capture.Interface{Name: l.name, LinkType: l.now.LinkType} }
 
-// changed reports whether there is a newer list of interfaces. While the
-// interface is down a look is one, too: it may be up again before a list showed
-// it down. A look that began after that is the second one to end.
+// changed reports whether the link must be compared with the newest snapshot.
+// While the interface is down a look without a new snapshot counts too: the
+// interface may be up again before any snapshot showed it down. Only a look
+// that began after it went down counts, and that is the second one to end.
 func (l *link) changed(isDown bool) bool {
 	return l.as != l.shared.Links.Load() || isDown && l.shared.Links.Looks() > l.downed+1
 }
 
-// back reports whether an interface of the name is there that is not the one
-// that was known.
+// back reports whether an interface of the name exists that has another index
+// than the last known one.
 func (l *link) back() bool {
 	now, ok := l.shared.Links.Load().ByName[l.name]
 	return ok && now.Index != l.now.Index
 }
 
-// renamed reports whether the interface has another name by now, which nothing
-// in the configuration takes.
+// renamed reports whether the interface now has another name, for which the
+// configuration has no recorder.
 func (l *link) renamed() bool {
 	if l.name == capture.Any || l.now.Name == l.name || l.as.Taken(l.now.Name) {
 		return false

@@ -20,13 +20,13 @@ const group = 64
 
 // Reasons why an interface is not read.
 var (
-	// errChanged: an interface is not what the filter was compiled for, as it
-	// has been replaced just now.
+	// errChanged means that the interface was replaced while it was opened, by
+	// one of another link type than the filter is compiled for.
 	errChanged = errors.New("the link type changed while the interface was opened")
 	errRenamed = errors.New("the interface has a name that is not recorded")
 )
 
-// A loop is what the goroutine of a recorder knows. Nobody else looks at it.
+// A loop is the state that belongs to the goroutine of a recorder alone.
 type loop struct {
 	r     *Recorder
 	phase phase
@@ -36,15 +36,15 @@ type loop struct {
 	gap    gap
 	cover  cover
 
-	missed time.Time // when it began to wait for the interface
-	ceased time.Time // when reception was ended, while its last frames are read; zero else
-	cause  error     // why it waits, or is to end reception; nil while frames are read
+	missed time.Time // when the recorder began to wait for the interface
+	ceased time.Time // when reception ended, while its last frames are read; else zero
+	cause  error     // why the recorder waits or is to end reception; nil while frames are read
 	full   bool      // the quota is used up
 
-	before *Takeover // knows what others have read; nil when that is past
-	after  handoff   // to others
+	before *Takeover // the takeover from predecessors; nil once no frame can be theirs
+	after  handoff   // the takeover by successors
 
-	pkts []pcap.Packet // a group, made once: what Batch.Read fills is on the heap
+	pkts []pcap.Packet // a group, allocated once: Batch.Read lets it escape to the heap
 }
 
 func newLoop(r *Recorder) *loop {
@@ -52,7 +52,7 @@ func newLoop(r *Recorder) *loop {
 		r: r, phase: opening,
 		device: device{r: r, link: newLink(r.cfg.Lane.Interface, r.cfg.Shared)},
 		gap:    gap{lane: r.cfg.Lane, note: r.cfg.Note, ended: func(from, to time.Time) { r.writer.Interrupted(from, to) }, born: time.Now()},
-		cover:  cover{lane: r.cfg.Lane, note: r.cfg.Note, log: r.log, shown: &r.shown},
+		cover:  cover{lane: r.cfg.Lane, note: r.cfg.Note, log: r.log, visible: &r.visible},
 		before: r.cfg.Takeover, after: handoff{exit: &r.exit},
 		pkts: make([]pcap.Packet, group),
 	}
@@ -62,13 +62,13 @@ func newLoop(r *Recorder) *loop {
 	return l
 }
 
-// run goes from phase to phase until the end.
+// run goes from phase to phase until the recorder has ended.
 func (l *loop) run(ctx context.Context) (err error) {
 	pin(l.r)
 	for l.phase != ended {
 		switch l.phase {
 		case takingOver:
-			l.r.writer.Follow(l.before.wait(l.r.cfg.Lane)) // those before end in the time of a stop
+			l.r.writer.Follow(l.before.wait(l.r.cfg.Lane)) // no timeout of its own: predecessors end within the stop timeout
 			l.to(released)
 		case opening:
 			l.to(l.attach(ctx))
@@ -87,8 +87,8 @@ func (l *loop) run(ctx context.Context) (err error) {
 	return err
 }
 
-// to makes the transition that the event leads to, and does what belongs to it.
-// No other function changes the phase.
+// to makes the transition that belongs to the event, with its side effects. No
+// other function changes the phase.
 func (l *loop) to(e event) {
 	from := l.phase
 	next, ok := transitions[from][e]
@@ -98,7 +98,7 @@ func (l *loop) to(e event) {
 	l.phase = next
 	l.r.progress.turn(l.r.progress.now())
 	if s, ok := states[next]; ok {
-		l.r.shown.set(s)
+		l.r.visible.set(s)
 	}
 	if from != held && from != waiting {
 		l.missed = l.time()
@@ -126,8 +126,7 @@ func (l *loop) to(e event) {
 	}
 }
 
-// pin binds the goroutine to its processor: one after the other where there
-// are lanes.
+// pin binds the goroutine to its processor. Lanes get consecutive processors.
 func pin(r *Recorder) {
 	if r.cfg.Settings.CPU < 0 {
 		return
@@ -139,7 +138,7 @@ func pin(r *Recorder) {
 	}
 }
 
-// time is the moment up to which everything is recorded, as far as is known.
+// time returns the moment up to which every received frame has been recorded.
 func (l *loop) time() time.Time {
 	if l.ceased.IsZero() {
 		return time.Now()
@@ -147,7 +146,7 @@ func (l *loop) time() time.Time {
 	return l.ceased
 }
 
-// tick does what is due, and what others have ordered.
+// tick does periodic work and follows the orders of other goroutines.
 func (l *loop) tick() {
 	hang(l.r.cfg.Lane.Interface)
 	r, now := l.r, l.r.progress.now()
@@ -164,21 +163,21 @@ func (l *loop) tick() {
 	}
 }
 
-// patience is how long to wait for frames: until something is due, and not longer
-// than idle.
+// patience returns how long to wait for frames: until the writer has work, and
+// at most for idle.
 func patience(r *Recorder) time.Duration {
 	return min(idle, max(r.writer.Due(r.progress.now()), time.Millisecond))
 }
 
-// attach begins to read the interface, unless the end has come. A device that is
-// open has collected frames even then.
+// attach begins to read the interface, unless the recorder is to end. A device
+// that is open already is read even then, since it has collected frames.
 func (l *loop) attach(ctx context.Context) event {
 	if l.full || l.abandoned() || ctx.Err() != nil && !l.device.isOpen() {
 		return finished
 	}
 	err := l.device.open()
 	if err == nil {
-		l.tick() // frames are collected from now on, if they were not before
+		l.tick() // frames are collected from now on, unless Open did this before
 		err = l.device.attach()
 	}
 	l.cause = err
@@ -191,17 +190,18 @@ func (l *loop) attach(ctx context.Context) event {
 	return attached
 }
 
-// abandoned reports whether an interface that a glob took is gone for good.
+// abandoned reports whether an interface that only a glob names has been
+// missing for longer than Linger.
 func (l *loop) abandoned() bool {
 	return l.r.cfg.Settings.Glob() && (l.phase == held || l.phase == waiting) && time.Since(l.missed) > Linger
 }
 
-// pause waits a while for an interface that could not be opened.
+// pause waits before the next attempt to open the interface.
 func (l *loop) pause(ctx context.Context) {
 	wait := lookEvery
 	switch {
 	case errors.Is(l.cause, errRenamed):
-		return // it was not tried to open another one yet
+		return // no attempt to open the next interface was made yet
 	case errors.Is(l.cause, ErrHeld):
 		wait = idle
 	}
@@ -258,7 +258,7 @@ func (l *loop) read(ctx context.Context) {
 // stop ends reception.
 func (l *loop) stop() {
 	h := l.device.handle
-	h.Refresh() // the last that counts, and it may take its time
+	h.Refresh() // the last value of the counter; reading it may take time
 	l.ceased = time.Now()
 	err := h.Stop()
 	l.to(stopped)
@@ -268,8 +268,8 @@ func (l *loop) stop() {
 	}
 }
 
-// drain reads one batch of those that came before reception ended. What became
-// of the interface since is no matter to them.
+// drain reads one batch of the frames that came before reception ended. Changes
+// of the interface do not matter to these frames.
 func (l *loop) drain() {
 	batch, err := l.device.handle.Next(patience(l.r))
 	l.tick()
@@ -290,8 +290,8 @@ func (l *loop) drain() {
 	}
 }
 
-// drained gives up the device when all of its frames are read. An interface that
-// was renamed gives way to another of its name.
+// drained gives up the device when all of its frames are read. If the interface
+// was renamed, the recorder waits for another one of the old name.
 func (l *loop) drained() {
 	l.device.detach(l.full)
 	if l.full || l.cause == nil {
@@ -299,22 +299,22 @@ func (l *loop) drained() {
 		return
 	}
 	l.r.writer.Rotate(ledger.ReasonLink)
-	l.r.log.Warn("interface was renamed, and nothing takes its new name: waiting for another", "to", l.device.link.now.Name)
+	l.r.log.Warn("interface was renamed, and its new name is not recorded: waiting for another", "to", l.device.link.now.Name)
 	l.device.link.lose()
 	l.to(drained)
 	l.ceased = time.Time{}
 }
 
-// record gives the batch to the writer, a group of packets at a time.
+// record gives the batch to the writer, one group of packets at a time.
 func (l *loop) record(batch *capture.Batch) {
-	defer batch.Release() // only now: the packets point into it
+	defer batch.Release() // the packets point into the batch
 	for n := batch.Read(l.pkts); n > 0; n = batch.Read(l.pkts) {
 		own := l.pkts[:n]
 		if l.before != nil {
 			own = l.own(own)
 		}
 		if l.phase == down && len(own) > 0 && own[0].Time().After(l.gap.open.Begin) {
-			l.gap.over(own[0].Time()) // it is up, as the list of interfaces will show
+			l.gap.over(own[0].Time()) // frames mean that the interface is up; the list of interfaces will follow
 		}
 		n = l.r.cfg.Shared.Quota.take(len(own))
 		l.after.remember(own[:n])
@@ -326,11 +326,11 @@ func (l *loop) record(batch *capture.Batch) {
 		}
 	}
 	if err := batch.Err(); err != nil {
-		l.r.log.Error("frames lost: the kernel's ring makes no sense", "error", err)
+		l.r.log.Error("frames lost: the kernel's ring is corrupt", "error", err)
 	}
 }
 
-// own returns the packets that the recorder before has not written.
+// own returns the packets that no predecessor has recorded.
 func (l *loop) own(pkts []pcap.Packet) []pcap.Packet {
 	own, more := l.before.fresh(pkts)
 	if !more {
@@ -342,8 +342,8 @@ func (l *loop) own(pkts []pcap.Packet) []pcap.Packet {
 	return own
 }
 
-// compare follows a change of the interface: of its state, of its name, or of
-// its address, which starts a new file.
+// compare reacts to a change of the interface: of its state, its name, or its
+// address, which starts a new file.
 func (l *loop) compare() {
 	link := &l.device.link
 	if !link.changed(l.phase == down) {
@@ -365,7 +365,7 @@ func (l *loop) compare() {
 	}
 }
 
-// end closes what is open, lets successors begin, and waits for the files.
+// end closes the device, releases the successors, and waits for the files.
 func (l *loop) end() error {
 	r := l.r
 	l.device.close()
@@ -376,7 +376,7 @@ func (l *loop) end() error {
 	return r.writer.Close(r.orders.giveUp)
 }
 
-// complain logs why there is nothing to record.
+// complain logs why nothing is recorded.
 func complain(log *slog.Logger, cause error) {
 	switch {
 	case errors.Is(cause, errRenamed): // was logged with the new name

@@ -1,40 +1,40 @@
 package recorder
 
-// A phase is what the goroutine of a recorder is doing. Every phase is entered
-// by a row of transitions and in no other way.
+// A phase is what the goroutine of a recorder is doing. A phase is entered only
+// by a row of transitions.
 type phase uint8
 
 const (
-	takingOver phase = iota // recorders before this one still read frames of the interface
+	takingOver phase = iota // predecessors still read frames of the interface
 	opening                 // the device is to be opened, or is open and not yet read
 	held                    // another recorder still holds the interface
-	waiting                 // the interface is not there, or can't be opened
+	waiting                 // the interface does not exist, or can't be opened
 	recording               // frames are read as they come
 	down                    // the device is open, the interface is down
-	draining                // reception has ended, and what came before is read
+	draining                // reception has ended, and frames that came before are read
 	ending                  // the device is closed, the last file is finished
 	ended
 )
 
-// An event takes a recorder from one phase to another.
+// An event moves a recorder from one phase to another.
 type event uint8
 
 const (
-	released event = iota // the recorders before this one have read all that is theirs
+	released event = iota // the predecessors have read all their frames
 	attached              // the device is read from now on
-	busy                  // the device can't be had: another recorder holds the interface
-	refused               // the device can't be had
+	busy                  // the device can't be opened: another recorder holds the interface
+	refused               // the device can't be opened for another reason
 	wentDown              // the interface went down
 	cameUp                // the interface is up again
-	vanished              // the device is of no use any more, and is closed
+	vanished              // the device failed or its interface is gone, and it is closed
 	stopped               // the device takes no more frames
-	drained               // all of its frames are read, and the next device is waited for
+	drained               // all frames of the device are read, and the recorder waits for the next device
 	finished              // nothing is left to be recorded
-	closed                // the files are finished, or given up
+	closed                // the files are finished, or GiveUp was called
 )
 
-// transitions has each phase that an event leads to. What is not there does
-// not happen.
+// transitions has the phase that each event leads to. An event that is not
+// listed for a phase can't happen in it.
 var transitions = map[phase]map[event]phase{
 	takingOver: {released: opening},
 	opening:    {attached: recording, busy: held, refused: waiting, finished: ending},
@@ -46,8 +46,8 @@ var transitions = map[phase]map[event]phase{
 	ending:     {closed: ended},
 }
 
-// states are the phases that others see. In the others a recorder shows the
-// state that it had before.
+// states maps phases to the State that users see. In the other phases a
+// recorder shows its previous State.
 var states = map[phase]State{held: Waiting, waiting: Waiting, recording: Recording, down: Down, ended: Ended}
 
 func (p phase) String() string {

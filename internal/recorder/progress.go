@@ -6,32 +6,33 @@ import (
 	"time"
 )
 
-// stallAfter is how long a call to the disk may take before it is reported.
+// stallAfter is how long a call to the disk may take before it is logged.
 const stallAfter = 5 * time.Second
 
-// Progress tells a recorder that goes on from one that hangs.
+// Progress distinguishes a recorder that makes progress from one that hangs.
 type Progress struct {
 	r      *Recorder
 	start  time.Time
-	turned atomic.Int64  // when the recorder last turned, from start on
-	stall  time.Duration // how long a call to the disk had taken at the last WatchDisk, if too long; of its caller
+	turned atomic.Int64  // time of the recorder's last turn, since start
+	stall  time.Duration // duration of the slow call to the disk at the last WatchDisk, 0 if none; used by WatchDisk alone
 }
 
-// now is a time on a clock that never steps.
+// now returns the time since start, on the monotonic clock.
 func (p *Progress) now() time.Duration { return time.Since(p.start) }
 
 func (p *Progress) turn(now time.Duration) { p.turned.Store(int64(now)) }
 
-// Stuck returns an error if the recorder does not go on: it has not turned for
-// longer than turn while the disk owes it nothing, or a call to the disk has not
-// returned for longer than call. A recorder that waits for a slow disk, or for
-// those that it takes over from, is not stuck.
+// Stuck returns an error if the recorder makes no progress: it has not turned
+// for longer than turn while no call to the disk is pending, or a call to the
+// disk has not returned for longer than call. A recorder that waits for a slow
+// disk or for its predecessors is not stuck.
 func (p *Progress) Stuck(turn, call time.Duration) error {
 	name := p.r.cfg.Lane.Interface
-	// In this order: one that the disk has just let go has time to turn.
+	// The turn is read first: if a call to the disk returns in between, the
+	// recorder is not stuck.
 	since := p.now() - time.Duration(p.turned.Load())
 	disk := p.r.writer.Busy()
-	state := p.r.shown.get().state
+	state := p.r.visible.get().state
 	switch {
 	case disk > call:
 		return fmt.Errorf("interface %s: a call to the disk has not returned for %v", name, disk.Round(time.Millisecond))
@@ -41,8 +42,8 @@ func (p *Progress) Stuck(turn, call time.Duration) error {
 	return nil
 }
 
-// turns reports whether the recorder is to turn: not while it waits for those
-// before it.
+// turns reports whether the recorder should turn. It does not while it waits
+// for its predecessors.
 func (p *Progress) turns() bool {
 	select {
 	case <-p.r.ready:
@@ -52,7 +53,7 @@ func (p *Progress) turns() bool {
 	}
 }
 
-// WatchDisk logs when the recorder's disk does not answer, and when it does
+// WatchDisk logs when the recorder's disk stops answering and when it answers
 // again. One goroutine calls it, about once a second.
 func (p *Progress) WatchDisk() {
 	log, directory := p.r.log, p.r.cfg.Settings.Directory

@@ -1,6 +1,7 @@
-// Package recorder records one interface, or one lane of it, into files: an
-// explicit state machine over a source of devices. It knows nothing of those
-// beside it but what Shared and Takeover say.
+// Package recorder records one interface, or one lane of it, into files. A
+// recorder is an explicit state machine over a source of devices. It shares
+// nothing with other recorders but a Shared and, while one replaces another, a
+// Takeover.
 package recorder
 
 import (
@@ -25,15 +26,15 @@ import (
 // idle is how long a recorder waits for frames before it looks at the clock.
 const idle = 100 * time.Millisecond
 
-// lookEvery is how often it is tried to open an interface that can't be opened.
+// lookEvery is the time between two attempts to open an interface.
 const lookEvery = time.Second
 
-// Linger is how long the recorder of an interface that a glob took waits for it
-// to come back, once it is gone.
+// Linger is how long a recorder waits for an interface that disappeared if the
+// configuration names it by a glob only.
 const Linger = 10 * time.Second
 
-// ErrHeld is returned by a Source while others still read the devices that were
-// opened before.
+// ErrHeld is returned by a Source while other recorders still read the devices
+// that it opened before.
 var ErrHeld = errors.New("other recorders have not let go of the interface yet")
 
 // A Source opens the devices of an interface.
@@ -42,17 +43,18 @@ type Source interface {
 	// gated device lets no frame in until Device.Admit.
 	Open(own pcap.LinkType, gated bool) (*Device, error)
 
-	// Leave tells that no device will be opened any more.
+	// Leave says that this lane will open no more devices.
 	Leave()
 }
 
-// A Device is a device that a Source has opened, and what it knows of it.
+// A Device is a device that a Source has opened, and what the Source knows of
+// it.
 type Device struct {
 	*capture.Device
-	LinkType pcap.LinkType // that the filter is for
-	Speed    uint64        // of the interface in bit/s; 0 is unknown
-	Remark   string        // what is odd about the filter; empty for nothing
-	Closed   func()        // called when the recorder has closed the device
+	LinkType pcap.LinkType // link type that the filter is compiled for
+	Speed    uint64        // of the interface, in bit/s; 0 if unknown
+	Remark   string        // a warning about the filter; empty for none
+	Closed   func()        // called after the recorder has closed the device
 }
 
 // A Config says what to record and how.
@@ -61,41 +63,41 @@ type Config struct {
 	Settings *config.Interface
 	Source   Source
 	Shared   *Shared
-	Takeover *Takeover // from the recorders before; nil without any
+	Takeover *Takeover // from the predecessors; nil if there are none
 	Pool     int64     // bytes for packets on their way to the disk
 	Sequence uint64    // the last sequence number in use
 	Note     func(ledger.Entry)
-	Finished func(writer.File) // called for each file that ended, in the background
+	Finished func(writer.File) // called in the background for each file that has ended
 	Log      *slog.Logger
 }
 
-// A Recorder records one lane of an interface. Run is its one goroutine; what
-// other goroutines ask and order goes through types with a lock of their own.
+// A Recorder records one lane of an interface. Run is its only goroutine. Other
+// goroutines reach it through types that have locks of their own.
 type Recorder struct {
-	cfg      Config
-	log      *slog.Logger
-	writer   *writer.Writer
-	tally    tally
-	shown    shown
-	orders   orders
-	exit     exit
-	progress Progress
-	filed    filed
-	ready    chan struct{} // see Ready
-	loop     *loop         // of Run; before Run, of the one goroutine that made the Recorder
+	cfg        Config
+	log        *slog.Logger
+	writer     *writer.Writer
+	tally      tally
+	visible    visible
+	orders     orders
+	exit       exit
+	progress   Progress
+	endedFiles endedFiles
+	ready      chan struct{} // see Ready
+	loop       *loop         // used by Run alone; before Run, by the goroutine that called New
 }
 
-// orders are what other goroutines want of a recorder. It follows them at its
+// orders are requests of other goroutines. The recorder follows them at its
 // next turn.
 type orders struct {
 	rotate    atomic.Bool
-	settings  atomic.Pointer[config.Interface] // to go by
-	giveUp    context.Context                  // done: what the disk has not taken stays as it is
+	settings  atomic.Pointer[config.Interface] // new settings; nil for none
+	giveUp    context.Context                  // done: files that the disk has not taken stay partial
 	giveUpNow context.CancelFunc
 }
 
-// New makes a recorder. Nothing is recorded before Open or Run. One that is not
-// run is to be discarded.
+// New makes a recorder. Nothing is recorded before Open or Run. A recorder that
+// is never run must be discarded.
 func New(cfg Config) (*Recorder, error) {
 	c := cfg.Settings
 	r := &Recorder{cfg: cfg, log: cfg.Log.With("interface", cfg.Lane.Interface), ready: make(chan struct{})}
@@ -121,7 +123,7 @@ func New(cfg Config) (*Recorder, error) {
 		Boot:           cfg.Shared.Boot,
 		Drops:          r.tally.drops,
 		Note:           cfg.Note,
-		Finished:       func(f writer.File) { r.filed.add(f, r.log, cfg.Finished) },
+		Finished:       func(f writer.File) { r.endedFiles.add(f, r.log, cfg.Finished) },
 		Log:            r.log,
 	})
 	if err != nil {
@@ -129,15 +131,16 @@ func New(cfg Config) (*Recorder, error) {
 	}
 	r.writer = w
 	r.progress.r, r.progress.start = r, time.Now()
-	r.shown.set(Waiting)
+	r.visible.set(Waiting)
 	cfg.Shared.Claims.add(r)
 	r.orders.giveUp, r.orders.giveUpNow = context.WithCancel(context.Background())
 	return r, nil
 }
 
 // Open opens the device before Run, so that its frames are collected from now
-// on. For a takeover the device lets nothing in before the others are ready.
-// The error is ErrHeld while others hold the interface: Run waits for it.
+// on. In a takeover the device admits no frame until the predecessors are
+// ready. The error is ErrHeld while other recorders hold the interface; Run
+// then waits for it.
 func (r *Recorder) Open() error {
 	if r.cfg.Takeover != nil {
 		return r.loop.device.openGated(r.cfg.Takeover)
@@ -149,7 +152,7 @@ func (r *Recorder) Open() error {
 	return err
 }
 
-// Discard gives back what a recorder holds that never ran.
+// Discard releases what a recorder holds that was never run.
 func (r *Recorder) Discard() {
 	r.loop.device.close()
 	r.cfg.Source.Leave()
@@ -158,15 +161,15 @@ func (r *Recorder) Discard() {
 	r.cfg.Shared.Claims.forget(r)
 }
 
-// Run records until the context ends. The interface may come and go. Run returns
-// when all files are finished, or after GiveUp.
+// Run records until the context ends. The interface may come and go. Run
+// returns when all files are finished, or after GiveUp.
 func (r *Recorder) Run(ctx context.Context) error {
 	defer r.cfg.Shared.Claims.forget(r)
 	defer r.orders.giveUpNow()
 	return r.loop.run(ctx)
 }
 
-// Ready is closed when Run records, or waits for the interface.
+// Ready is closed once Run records or waits for the interface.
 func (r *Recorder) Ready() <-chan struct{} { return r.ready }
 
 // String names the recorder.
@@ -177,8 +180,9 @@ func (r *Recorder) String() string {
 	return "recorder of " + r.cfg.Lane.Interface
 }
 
-// Leave has others take over from the recorder when the context of Run ends,
-// which is to be ended next. They may claim its interface from now on.
+// Leave makes the recorder hand its interface over to the successors in the
+// takeover. The caller ends the context of Run next. Successors may claim the
+// interface from now on.
 func (r *Recorder) Leave(t *Takeover) {
 	r.cfg.Shared.Claims.leave(r)
 	r.exit.begin(t, r.cfg.Lane)
@@ -190,42 +194,42 @@ func (r *Recorder) GiveUp() {
 	r.orders.giveUpNow()
 }
 
-// Adjust has the recorder take over settings that hold in place.
+// Adjust gives the recorder settings that need no new device and no new file.
 func (r *Recorder) Adjust(c *config.Interface) { r.orders.settings.Store(c) }
 
-// Rotate has the recorder begin a new file, and returns the name of the present
-// one. It is false if there is none.
+// Rotate makes the recorder begin a new file and returns the name of the
+// present one. It returns false if there is no present file.
 func (r *Recorder) Rotate() (store.Name, bool) {
 	name, err := store.ParseName(strings.TrimSuffix(filepath.Base(r.writer.Stats().File), store.Partial))
 	r.orders.rotate.Store(true)
 	return name, err == nil
 }
 
-// Filed returns the highest sequence number of a file that has ended, and of
-// which everybody knows.
-func (r *Recorder) Filed() uint64 { return r.filed.sequence.Load() }
+// EndedSequence returns the highest sequence number of the files that have ended
+// and that Config.Finished has been called for.
+func (r *Recorder) EndedSequence() uint64 { return r.endedFiles.sequence.Load() }
 
-// Index returns the index of the interface whose device is open; 0 without one.
+// Index returns the index of the interface whose device is open; 0 if none is.
 func (r *Recorder) Index() int { return r.cfg.Shared.Claims.index(r) }
 
 // Sequence returns the last sequence number in use.
 func (r *Recorder) Sequence() uint64 { return r.writer.Sequence() }
 
-// Progress tells whether the recorder goes on.
+// Progress reports whether the recorder makes progress.
 func (r *Recorder) Progress() *Progress { return &r.progress }
 
-// Refresh asks the interface for its own counter of lost frames. It may wait.
+// Refresh asks the interface for its own counter of lost frames. It may block.
 func (r *Recorder) Refresh() { r.tally.refresh() }
 
-// filed knows the files that have ended.
-type filed struct {
-	sequence atomic.Uint64 // the highest, once everybody knows it
+// endedFiles remembers which files have ended.
+type endedFiles struct {
+	sequence atomic.Uint64 // highest one of a file that Config.Finished has returned for
 }
 
-// add is called by the writer, in the background, for each file that ended.
-func (d *filed) add(f writer.File, log *slog.Logger, tell func(writer.File)) {
-	tell(f)
-	defer d.sequence.Store(max(f.Name.Sequence, d.sequence.Load())) // when everybody knows it
+// add is called by the writer, in the background, for each file that has ended.
+func (d *endedFiles) add(f writer.File, log *slog.Logger, notify func(writer.File)) {
+	notify(f)
+	defer d.sequence.Store(max(f.Name.Sequence, d.sequence.Load())) // after notify has returned
 	if f.Err != nil {
 		log.Error("file failed", "file", f.Path, "lost", f.Lost, "error", f.Err)
 		return

@@ -17,8 +17,8 @@ import (
 
 var eth0 = store.Lane{Interface: "eth0"}
 
-// TestTransitions goes through all pairs of a phase and an event: what is not
-// listed here does not happen.
+// TestTransitions checks every pair of a phase and an event: pairs that are not
+// listed here have no transition.
 func TestTransitions(t *testing.T) {
 	want := map[string]string{
 		"taking over, released": "opening",
@@ -48,7 +48,8 @@ func TestTransitions(t *testing.T) {
 	}
 }
 
-// TestIllegalTransition changes nothing, and can't be overlooked.
+// TestIllegalTransition: an event that has no transition panics and changes
+// nothing.
 func TestIllegalTransition(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		a := s.recorder(eth0, nil)
@@ -62,8 +63,8 @@ func TestIllegalTransition(t *testing.T) {
 	})
 }
 
-// TestLink: recording goes on over down, up, gone and back again, and the ledger
-// has how long each took.
+// TestLink: recording goes on when the interface goes down, comes up, is
+// removed and is added again, and the ledger says how long each gap took.
 func TestLink(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -120,8 +121,8 @@ func TestUpBeforeSeen(t *testing.T) {
 	})
 }
 
-// TestWaits: what can't be opened is tried again, complained of once, and is a
-// gap from the recorder's beginning on.
+// TestWaits: an interface that can't be opened is tried again and logged once,
+// and its gap begins when the recorder was made.
 func TestWaits(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		a := s.recorder(eth0, nil)
@@ -147,8 +148,8 @@ func TestWaits(t *testing.T) {
 	})
 }
 
-// TestHeldThenGone: an interface that is gone is a gap, also where the first lane
-// had to wait for the others to let go of it.
+// TestHeldThenGone: the first lane notes a gap for a missing interface, even
+// after it waited for the other lanes to release the interface.
 func TestHeldThenGone(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		a := s.recorder(store.Lane{Interface: "eth0", Number: 1}, nil)
@@ -175,8 +176,8 @@ func TestHeldThenGone(t *testing.T) {
 	})
 }
 
-// TestAbandoned: the recorder of an interface that a glob took ends when it does
-// not come back.
+// TestAbandoned: the recorder of an interface that only a glob names ends after
+// Linger without the interface.
 func TestAbandoned(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -195,7 +196,8 @@ func TestAbandoned(t *testing.T) {
 	})
 }
 
-// TestReadFails: the interface is opened again, without a gap.
+// TestReadFails: after an error of a read the interface is opened again,
+// without a gap.
 func TestReadFails(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -215,7 +217,7 @@ func TestReadFails(t *testing.T) {
 	})
 }
 
-// TestCorrupt: frames of a block that makes no sense are counted.
+// TestCorrupt: frames of a corrupt block are counted as dropped.
 func TestCorrupt(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -233,8 +235,8 @@ func TestCorrupt(t *testing.T) {
 	})
 }
 
-// TestAnotherLinkType: a device whose frames are not those that the filter was
-// compiled for is not read.
+// TestAnotherLinkType: a device is not read if its link type is not the one
+// that the filter was compiled for.
 func TestAnotherLinkType(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -257,7 +259,7 @@ func TestAnotherLinkType(t *testing.T) {
 	})
 }
 
-// TestRefusedToAttach: as to open.
+// TestRefusedToAttach: a device that can't be attached is tried again.
 func TestRefusedToAttach(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -271,9 +273,9 @@ func TestRefusedToAttach(t *testing.T) {
 	})
 }
 
-// TestQuota: when the count is reached amid the frames of a batch, the rest is
-// no loss. It was told as one when the batch ended with the group that crossed
-// the count.
+// TestQuota: when the quota is reached within a batch, the rest of the batch is
+// no loss. It was counted as one when the batch ended with the group that
+// reached the quota.
 func TestQuota(t *testing.T) {
 	for _, sent := range []int{100, 101, 128, 500} {
 		inBubble(t, func(s *stand) {
@@ -291,8 +293,8 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// TestEndReadsAll: what was in the ring at the end is in the files, and a device
-// that was open is read even if the end comes first.
+// TestEndReadsAll: frames that were in the ring at the end are in the files,
+// even if the device was only opened and never read before.
 func TestEndReadsAll(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -311,8 +313,8 @@ func TestEndReadsAll(t *testing.T) {
 	})
 }
 
-// TestRenamedAway: an interface whose new name nothing takes is recorded up to
-// then, and another of its name from then on.
+// TestRenamedAway: an interface whose new name is not recorded is recorded up
+// to the renaming, and the next interface of the old name from its start.
 func TestRenamedAway(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -336,14 +338,14 @@ func TestRenamedAway(t *testing.T) {
 			t.Errorf("gaps %q", got)
 		}
 		s.inOrder()
-		if n := strings.Count(s.logged(), "nothing takes its new name"); n != 1 || strings.Contains(s.logged(), "interface is not there") {
+		if n := strings.Count(s.logged(), "its new name is not recorded"); n != 1 || strings.Contains(s.logged(), "interface is not there") {
 			t.Errorf("the log says so %d times", n)
 		}
 	})
 }
 
-// TestClaims: an interface that has a recorder by another name is not recorded by
-// its new one as well, until that one leaves.
+// TestClaims: a renamed interface is not recorded under its new name while the
+// recorder of its old name has it.
 func TestClaims(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		s.taken["eth1"] = true
@@ -369,8 +371,8 @@ func TestClaims(t *testing.T) {
 	})
 }
 
-// TestTakeover: frames that both have are recorded once, those of before and
-// after too, whether the kernel stamps a frame once or for each device.
+// TestTakeover: every frame before, during and after a takeover is recorded
+// once, whether the kernel stamps a frame once or for each device.
 func TestTakeover(t *testing.T) {
 	for _, skew := range []time.Duration{0, 50 * time.Millisecond} {
 		inBubble(t, func(s *stand) {
@@ -385,11 +387,11 @@ func TestTakeover(t *testing.T) {
 			if err := next.Open(); err != nil {
 				t.Fatal(err)
 			}
-			send(link, 100, 200) // the new device lets none of them in
+			send(link, 100, 200) // the new device admits none of them
 			next.run()
 			time.Sleep(time.Minute)
 			if err := next.Progress().Stuck(time.Second, time.Second); err != nil {
-				t.Errorf("who waits for the one before: %v", err)
+				t.Errorf("a recorder that waits for its predecessor: %v", err)
 			}
 			stop := make(chan struct{})
 			sent := make(chan int)
@@ -425,8 +427,8 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// TestLateLeave: who is told to leave when it has ended takes its part in the
-// takeover all the same.
+// TestLateLeave: a recorder that is ordered to leave after it has ended still
+// completes the takeover.
 func TestLateLeave(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -456,7 +458,7 @@ func TestLateLeave(t *testing.T) {
 	})
 }
 
-// TestOrders: a recorder rotates, and takes over settings, at its next turn.
+// TestOrders: a recorder rotates and takes over settings at its next turn.
 func TestOrders(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -471,18 +473,18 @@ func TestOrders(t *testing.T) {
 		if !ok || name.Sequence != 1 {
 			t.Errorf("%v, %t", name, ok)
 		}
-		a.await("the file", func() bool { return a.Filed() == 1 })
+		a.await("the file", func() bool { return a.EndedSequence() == 1 })
 		c := settings("eth0")
 		c.RotateInterval = config.Duration(2 * time.Second)
 		a.Adjust(c)
 		send(link, 10, 20)
-		a.await("the second one", func() bool { return a.Filed() == 2 })
+		a.await("the second one", func() bool { return a.EndedSequence() == 2 })
 		a.end()
 		s.hold(0, 20)
 	})
 }
 
-// TestGiveUp: Run returns at once, whatever the disk does.
+// TestGiveUp: after GiveUp, Run returns at once even if the disk hangs.
 func TestGiveUp(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		link := s.sys.Add("eth0")
@@ -505,7 +507,8 @@ func TestGiveUp(t *testing.T) {
 	})
 }
 
-// TestStuck: a recorder that does not turn is told from one that has ended.
+// TestStuck: Stuck reports a recorder that does not turn, and none that has
+// ended.
 func TestStuck(t *testing.T) {
 	inBubble(t, func(s *stand) {
 		s.sys.Add("eth0")
@@ -527,7 +530,7 @@ func TestStuck(t *testing.T) {
 	})
 }
 
-// TestSnapshot finds by index first.
+// TestSnapshot: Find prefers the index to the name.
 func TestSnapshot(t *testing.T) {
 	s := &Snapshot{ByName: map[string]capture.Interface{"a": {Name: "a", Index: 1}, "b": {Name: "b", Index: 2}}}
 	for _, c := range []struct {

@@ -24,14 +24,14 @@ import (
 	"capd/writer"
 )
 
-// A source opens devices of a fake system, or fails as it is told.
+// A source opens devices of a fake system, or returns the error of fail.
 type source struct {
 	sys  *fake.System
 	name string
 
 	mu     sync.Mutex
 	err    error         // of Open
-	link   pcap.LinkType // that the filter is said to be for; 0 is the device's own
+	link   pcap.LinkType // link type of the filter; 0 means the device's own
 	open   int
 	opened int
 	left   int
@@ -71,21 +71,21 @@ func (s *source) fail(err error) {
 	s.err = err
 }
 
-// A stand is what stands around recorders in a test: a fake system, what is
-// shared, and a place for files, lines of the ledger and of the log.
+// A stand is the environment of recorders in a test: a fake system, the Shared,
+// a directory for files, and what was noted and logged.
 type stand struct {
 	t      *testing.T
 	sys    *fake.System
 	dir    string
 	shared *Shared
-	taken  map[string]bool // names that are recorded
+	taken  map[string]bool // names that have a recorder
 
 	mu    sync.Mutex
 	lines []ledger.Entry
 	log   bytes.Buffer
 }
 
-// inBubble runs a test on a clock of its own.
+// inBubble runs a test in a synctest bubble.
 func inBubble(t *testing.T, test func(s *stand)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stand{t: t, sys: fake.New(), dir: t.TempDir(), taken: map[string]bool{"eth0": true}}
@@ -105,7 +105,7 @@ func (s *stand) ask(index int) (capture.Interface, bool) {
 	return capture.Interface{}, false
 }
 
-// look has the recorders know the interfaces as they are.
+// look publishes the present interfaces to the recorders.
 func (s *stand) look() {
 	all, _ := s.sys.Interfaces()
 	by := make(map[string]capture.Interface)
@@ -116,7 +116,7 @@ func (s *stand) look() {
 	s.shared.Links.Looked()
 }
 
-// Write keeps a line of the log.
+// Write implements io.Writer for the log.
 func (s *stand) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +135,7 @@ func (s *stand) note(e ledger.Entry) {
 	s.lines = append(s.lines, e)
 }
 
-// gaps are the causes of those that have ended, with how long they were.
+// gaps returns the causes and durations of the gaps that have ended.
 func (s *stand) gaps() (all []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,7 +147,8 @@ func (s *stand) gaps() (all []string) {
 	return all
 }
 
-// inOrder checks that no file begins within a gap, and that no quiet time has one.
+// inOrder checks that no file begins within a gap, and that no gap overlaps a
+// time that the ledger calls quiet.
 func (s *stand) inOrder() {
 	s.t.Helper()
 	s.mu.Lock()
@@ -167,7 +168,7 @@ func (s *stand) inOrder() {
 	}
 }
 
-// settings are those of a small recorder.
+// settings returns the settings of a small recorder.
 func settings(name string) *config.Interface {
 	c := &config.Interface{Name: name, Recording: config.Default().Recording}
 	c.FlushInterval, c.BlockTimeout = config.Duration(100*time.Millisecond), config.Duration(20*time.Millisecond)
@@ -184,7 +185,7 @@ type attempt struct {
 	stop   context.CancelFunc
 }
 
-// recorder makes one of the lane; change may say more.
+// recorder makes a recorder of the lane; change may adjust its Config.
 func (s *stand) recorder(lane store.Lane, change func(c *Config)) *attempt {
 	s.t.Helper()
 	src := &source{sys: s.sys, name: lane.Interface}
@@ -205,7 +206,7 @@ func (s *stand) recorder(lane store.Lane, change func(c *Config)) *attempt {
 	return &attempt{Recorder: r, stand: s, source: src, done: make(chan error, 1)}
 }
 
-// run runs it until the test's end, or end.
+// run runs the recorder until end is called or the test ends.
 func (a *attempt) run() *attempt {
 	var ctx context.Context
 	ctx, a.stop = context.WithCancel(context.Background())
@@ -227,7 +228,7 @@ func (a *attempt) run() *attempt {
 	return a
 }
 
-// record starts one of eth0 that has every frame from its return on.
+// record starts a recorder of eth0 and returns once it records every frame.
 func (s *stand) record() *attempt {
 	s.t.Helper()
 	a := s.recorder(store.Lane{Interface: "eth0"}, nil).run()
@@ -235,7 +236,7 @@ func (s *stand) record() *attempt {
 	return a
 }
 
-// state waits until it shows that state.
+// state waits until the recorder shows that state.
 func (a *attempt) state(want State) {
 	a.stand.t.Helper()
 	a.await(string(want), func() bool { return a.Status().State == want })
@@ -257,7 +258,7 @@ func (a *attempt) await(what string, ok func() bool) {
 	a.stand.t.Fatalf("waited too long for %s: %+v", what, a.Status())
 }
 
-// end ends it and returns the last status, which must add up.
+// end ends the recorder and returns its last status, which must add up.
 func (a *attempt) end() Status {
 	a.stand.t.Helper()
 	a.stop()
@@ -276,8 +277,8 @@ func (a *attempt) end() Status {
 	return s
 }
 
-// frames reads what the finished files hold, in order of their names. What is
-// not finished fails the test.
+// frames returns the frames in the finished files, in order of the names. An
+// unfinished file fails the test.
 func (s *stand) frames() (all []string) {
 	s.t.Helper()
 	paths, _ := filepath.Glob(filepath.Join(s.dir, "*"))
@@ -308,7 +309,7 @@ func (s *stand) frames() (all []string) {
 
 func frame(n int) []byte { return fmt.Appendf(nil, "%-60d", n) }
 
-// send sends frames from..to-1.
+// send sends the frames from..to-1.
 func send(l *fake.Link, from, to int) {
 	for n := from; n < to; n++ {
 		l.Send(frame(n))

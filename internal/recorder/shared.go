@@ -10,29 +10,29 @@ import (
 	"capd/capture"
 )
 
-// Shared is what all recorders of a program share.
+// Shared is what all recorders of a program have in common.
 type Shared struct {
 	Links  *Links
 	Claims *Claims
 	Quota  *Quota
 
-	// Ask returns what the system says at this moment of the interface of that
-	// index: Links may be older than a device.
+	// Ask returns the present state of the interface with that index, from the
+	// system: a Snapshot may be older than a device.
 	Ask func(index int) (capture.Interface, bool)
 
-	Application string // what files name as their author, such as "capd 1.2.0"
+	Application string // name and version of the program, for file headers, such as "capd 1.2.0"
 	OS          string // name and release of the operating system
 	Boot        string // id of the system's boot, for checkpoints
 }
 
-// A Snapshot is the list of interfaces at one moment. Nobody changes it once it
-// is published.
+// A Snapshot is the list of interfaces at one moment. It does not change once
+// it is published.
 type Snapshot struct {
 	ByName map[string]capture.Interface
-	Taken  func(name string) bool // whether an interface of that name is to be recorded by its own name
+	Taken  func(name string) bool // whether the configuration has a recorder for an interface of that name
 }
 
-// Find returns the interface of that index, or if it is 0 of that name.
+// Find finds an interface by its index, or by its name if the index is 0.
 func (s *Snapshot) Find(name string, index int) (capture.Interface, bool) {
 	if index == 0 {
 		link, ok := s.ByName[name]
@@ -46,8 +46,8 @@ func (s *Snapshot) Find(name string, index int) (capture.Interface, bool) {
 	return capture.Interface{}, false
 }
 
-// program returns the XDP program of the first interface by name that has one, and
-// names the interface.
+// program returns the XDP program of the first interface, in order of names,
+// that has one. The name of the program includes that of the interface.
 func (s *Snapshot) program() capture.XDP {
 	for _, name := range slices.Sorted(maps.Keys(s.ByName)) {
 		if x := s.ByName[name].XDP; x.Attached() {
@@ -58,7 +58,7 @@ func (s *Snapshot) program() capture.XDP {
 	return capture.XDP{}
 }
 
-// Links has the newest Snapshot. One goroutine at a time publishes, anybody may
+// Links holds the newest Snapshot. One goroutine at a time publishes, any may
 // read.
 type Links struct {
 	newest atomic.Pointer[Snapshot]
@@ -71,30 +71,31 @@ func (l *Links) Load() *Snapshot { return l.newest.Load() }
 // Publish makes a snapshot the newest one.
 func (l *Links) Publish(s *Snapshot) { l.newest.Store(s) }
 
-// Looked notes that the newest snapshot has been compared with the system: the
-// interfaces are as it says.
+// Looked counts a look: the newest snapshot has been compared with the system
+// and is up to date.
 func (l *Links) Looked() { l.looks.Add(1) }
 
-// Looks returns how often that was so.
+// Looks returns the number of looks.
 func (l *Links) Looks() uint64 { return l.looks.Load() }
 
-// Claims say which recorder has which interface, so that one that gets another
-// name is not recorded by two names at once.
+// Claims record which recorder has which interface, so that an interface that
+// was renamed is not recorded under two names at once.
 type Claims struct {
-	mu sync.Mutex // guards what follows; nothing else is called under it
+	mu sync.Mutex // guards what follows; no other lock is taken while it is held
 	by map[*Recorder]claim
 }
 
 type claim struct {
 	index   int  // of the interface; 0 for none
-	leaving bool // others may have the interface
+	leaving bool // other recorders may claim the interface
 }
 
-// NewClaims returns claims to no interface.
+// NewClaims returns an empty set of claims.
 func NewClaims() *Claims { return &Claims{by: make(map[*Recorder]claim)} }
 
-// claim has the recorder have the interface of that index, or returns false: it
-// is to leave, or a recorder by another name has it.
+// claim claims the interface of that index for the recorder. It returns false
+// if the recorder is leaving, or if a recorder of another name has claimed the
+// interface.
 func (c *Claims) claim(r *Recorder, index int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,37 +111,37 @@ func (c *Claims) claim(r *Recorder, index int) bool {
 	return true
 }
 
-// add has claims of a recorder, to no interface yet.
+// add adds a recorder that has no interface yet.
 func (c *Claims) add(r *Recorder) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.by[r] = claim{}
 }
 
-// share is claim for a recorder that takes over from those that have the
-// interface.
+// share claims an interface for a recorder whose predecessors have claimed it
+// too.
 func (c *Claims) share(r *Recorder, index int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.by[r] = claim{index: index}
 }
 
-// drop gives the interface up.
+// drop gives up the recorder's claim to its interface.
 func (c *Claims) drop(r *Recorder) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.change(r, func(c *claim) { c.index = 0 })
 }
 
-// leave lets others have the interface, and the recorder have no other.
+// leave lets other recorders claim the interface, and keeps this one from
+// claiming any.
 func (c *Claims) leave(r *Recorder) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.change(r, func(c *claim) { c.leaving = true })
 }
 
-// change changes the claim of a recorder, unless it is forgotten. The caller
-// holds mu.
+// change changes the claim of a recorder if it is known. The caller holds mu.
 func (c *Claims) change(r *Recorder, do func(*claim)) {
 	if has, ok := c.by[r]; ok {
 		do(&has)
@@ -148,7 +149,7 @@ func (c *Claims) change(r *Recorder, do func(*claim)) {
 	}
 }
 
-// forget ends the claims of a recorder that is no more.
+// forget removes a recorder that has ended.
 func (c *Claims) forget(r *Recorder) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,24 +162,24 @@ func (c *Claims) index(r *Recorder) int {
 	return c.by[r].index
 }
 
-// A Quota is a number of packets that recorders share.
+// A Quota is a number of packets that all recorders together may record.
 type Quota struct {
 	left    atomic.Int64
 	limited bool
 	reached chan struct{}
 }
 
-// NewQuota returns one of n packets; 0 is no limit.
+// NewQuota returns a quota of n packets; 0 means no limit.
 func NewQuota(n uint64) *Quota {
 	q := &Quota{limited: n > 0, reached: make(chan struct{})}
 	q.left.Store(int64(min(n, 1<<62)))
 	return q
 }
 
-// Reached is closed when all packets are recorded.
+// Reached is closed when the quota is used up.
 func (q *Quota) Reached() <-chan struct{} { return q.reached }
 
-// take returns how many of n packets may be recorded.
+// take reserves up to n packets and returns how many may be recorded.
 func (q *Quota) take(n int) int {
 	if !q.limited {
 		return n
@@ -188,7 +189,7 @@ func (q *Quota) take(n int) int {
 		return n
 	}
 	if left+int64(n) > 0 {
-		close(q.reached) // only the one that crosses zero comes here
+		close(q.reached) // exactly one call crosses zero
 	}
 	return int(max(0, left+int64(n)))
 }

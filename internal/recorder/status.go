@@ -7,39 +7,39 @@ import (
 	"capd/writer"
 )
 
-// A State says what a recorder does, as users see it.
+// A State is the state of a recorder as users see it.
 type State string
 
 // States.
 const (
-	Waiting   State = "waiting"   // the interface is not there
-	Down      State = "down"      // it is there, but down
+	Waiting   State = "waiting"   // the interface does not exist, or can't be opened
+	Down      State = "down"      // the interface exists, but is down
 	Recording State = "recording" // frames are recorded as they come
-	Suspended State = "suspended" // frames are counted and dropped: the disk fails
+	Suspended State = "suspended" // frames are counted and dropped, because the disk fails
 	Ended     State = "ended"
 )
 
-// A Status describes one recorder. Once it has ended,
-// Received = Written + KernelDropped + Dropped.
+// A Status describes one recorder. Once the recorder has ended, Received =
+// Written + KernelDropped + Dropped.
 type Status struct {
 	Interface     string
 	Directory     string
-	Filter        string // expression that frames pass before they count as received; empty is none
-	Lane          int    // from 1 where several recorders share the interface; 0 else
+	Filter        string // only frames that match it are received; empty means all
+	Lane          int    // from 1 if several recorders share the interface, else 0
 	State         State
 	Since         time.Time
-	XDPUntil      time.Time // when the one before was taken off; zero if there was none
-	XDP           string    // the XDP program that sees frames before capd; empty is none
-	Received      uint64    // frames that the kernel met, dropped or not
+	XDPUntil      time.Time // when the previous XDP program was detached; zero if there was none
+	XDP           string    // the XDP program that processes frames before capd; empty means none
+	Received      uint64    // frames that the kernel received, dropped or not
 	Bytes         uint64    // bytes captured of the frames taken from the kernel
 	Written       uint64    // frames on disk
-	KernelDropped uint64    // frames that the kernel dropped: the ring was full
-	Dropped       uint64    // frames that capd dropped: the disk failed, or could not be stopped for; or their block was corrupt
-	NICDropped    uint64    // frames that were lost before the kernel met them: not in Received
-	NICDiscarded  uint64    // frames that the interface's statistics call dropped, recorded or not
-	Freezes       uint64    // times that the ring was full
+	KernelDropped uint64    // frames that the kernel dropped because the ring was full
+	Dropped       uint64    // frames that capd dropped: the disk failed, the stop timeout was over, or their block was corrupt
+	NICDropped    uint64    // frames that were lost before the kernel received them; not in Received
+	NICDiscarded  uint64    // frames that the interface's statistics count as dropped, recorded or not
+	Freezes       uint64    // how often the ring became full
 	RingBlocks    int
-	RingFilled    int   // blocks of the ring that wait
+	RingFilled    int   // blocks of the ring that wait to be read
 	RingSize      int64 // bytes
 	PoolSize      int64 // bytes
 	Writer        writer.Stats
@@ -64,10 +64,10 @@ func (r *Recorder) Status() Status {
 	c := r.cfg.Settings
 	w := r.writer.Stats()
 	k := r.tally.read()
-	shown := r.shown.get()
+	visible := r.visible.get()
 	s := Status{
 		Interface: r.cfg.Lane.Interface, Directory: c.Directory, Filter: c.Filter, Lane: r.cfg.Lane.Number,
-		State: shown.state, Since: shown.since, XDP: shown.xdp, XDPUntil: shown.xdpUntil,
+		State: visible.state, Since: visible.since, XDP: visible.xdp, XDPUntil: visible.xdpUntil,
 		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
 		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + k.unread,
 		NICDropped: k.NICDropped, NICDiscarded: k.NICDiscarded, Freezes: k.Freezes,
@@ -80,26 +80,26 @@ func (r *Recorder) Status() Status {
 	return s
 }
 
-// shown is the state that others see.
-type shown struct {
-	mu sync.Mutex // guards what follows, for assignments only
-	whatIsShown
+// visible is the part of a Status that the recorder's goroutine sets.
+type visible struct {
+	mu sync.Mutex // guards what follows; held for assignments only
+	visibleState
 }
 
-type whatIsShown struct {
+type visibleState struct {
 	state    State
 	since    time.Time
 	xdp      string    // see Status.XDP
 	xdpUntil time.Time // see Status.XDPUntil
 }
 
-func (s *shown) get() whatIsShown {
+func (s *visible) get() visibleState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.whatIsShown
+	return s.visibleState
 }
 
-func (s *shown) set(state State) {
+func (s *visible) set(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != state {
@@ -107,9 +107,9 @@ func (s *shown) set(state State) {
 	}
 }
 
-// cover shows the XDP program that sees frames before capd from that time on; empty
-// is none.
-func (s *shown) cover(program string, at time.Time) {
+// cover sets the XDP program that processes frames before capd from that time on;
+// empty means none.
+func (s *visible) cover(program string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.xdp != "" {

@@ -12,37 +12,39 @@ import (
 	"capd/writer"
 )
 
-// A Takeover lets recorders take an interface over from others without a frame
-// lost or recorded twice. The devices of the successors are open, but let
-// nothing in. When every predecessor remembers what it reads from then on,
-// frames are admitted to the new devices too; then the old ones are stopped and
-// read to their end. What was in both rings is known by time, length and
-// contents, and left out by the successors: the kernel stamps a frame once for
-// all sockets.
+// A Takeover hands an interface from its recorders (the predecessors) to new
+// ones (the successors), so that no frame is lost or recorded twice. The
+// successors' devices are open but admit no frame. Once every predecessor
+// remembers the frames that it reads, the new devices admit frames too; then
+// the old devices are stopped and read to their end. A frame may be in both
+// rings. The successors recognize it by time, length and contents, and leave it
+// out: the kernel stamps a frame once for all sockets.
 //
-// A kernel that does not has one lock around a frame's way into all devices, and
-// serves the newest first. So a frame's time in an old device is the first of its
-// like that is not before its time in the new one.
+// A kernel that stamps a frame for each device delivers it to all devices under
+// one lock, the newest device first. So the time of a frame in an old device is
+// the first of all frames with the same contents that is not before its time in
+// the new device.
 type Takeover struct {
-	renamed  bool              // the successors record the interface by another name
-	log      *slog.Logger      // of the predecessors
-	admitted chan struct{}     // closed: frames come to the new devices
-	done     chan struct{}     // closed: the predecessors have read all of theirs
-	devices  []*capture.Device // complete before a predecessor joins
+	renamed  bool              // the successors record the interface under another name
+	log      *slog.Logger      // that of the predecessors
+	admitted chan struct{}     // closed when the new devices admit frames
+	done     chan struct{}     // closed when the predecessors have read all their frames
+	devices  []*capture.Device // of the successors; complete before a predecessor joins
 
-	mu     sync.Mutex // guards what follows; nothing is called under it
-	absent int        // predecessors that do not remember what they read yet
-	here   int        // and those that have not ended
+	mu     sync.Mutex // guards what follows; no other lock is taken while it is held
+	absent int        // predecessors that do not remember their frames yet
+	here   int        // predecessors that have not ended
 	frames frames
-	ends   map[int]writer.End // by the lanes' numbers
+	ends   map[int]writer.End // where the predecessors' files ended, by lane number
 }
 
-// late is how much later than its time a frame may come to a ring.
+// late is the longest time between a frame's timestamp and its arrival in a
+// ring.
 const late = time.Second
 
-// NewTakeover makes a takeover from so many predecessors. Both sides have
-// snaplen bytes of a frame. With renamed the successors record the interface by
-// another name.
+// NewTakeover makes a takeover from a number of predecessors. Both sides
+// capture at least snaplen bytes of a frame. If renamed is set, the successors
+// record the interface under another name.
 func NewTakeover(predecessors int, snaplen int, renamed bool, log *slog.Logger) *Takeover {
 	return &Takeover{
 		renamed: renamed, log: log, absent: predecessors, here: predecessors,
@@ -51,33 +53,34 @@ func NewTakeover(predecessors int, snaplen int, renamed bool, log *slog.Logger) 
 	}
 }
 
-// add adds a successor's device, before any predecessor takes part.
+// add adds a successor's device. It must be called before any predecessor
+// joins.
 func (t *Takeover) add(d *capture.Device) {
 	t.devices = append(t.devices, d)
 	t.frames.skew = d.Skew()
 }
 
-// Absent takes the part of a predecessor that has ended.
+// Absent acts for a predecessor that has ended already.
 func (t *Takeover) Absent(lane store.Lane) {
 	t.join()
 	t.leave(lane, writer.End{})
 }
 
-// join tells that a predecessor remembers what it reads from now on. The last
-// one to say so lets frames into the new devices.
+// join says that a predecessor remembers its frames from now on. The last one
+// to join opens the gates of the new devices.
 func (t *Takeover) join() {
 	if !t.remembered() {
 		return
 	}
 	for _, d := range t.devices {
 		if err := d.Admit(); err != nil {
-			t.log.Error("frames are lost: the interface opened anew takes none", "error", err)
+			t.log.Error("frames are lost: the new device of the interface admits none", "error", err)
 		}
 	}
 	close(t.admitted)
 }
 
-// remembered counts a predecessor that remembers what it reads, and reports
+// remembered counts a predecessor that remembers its frames, and reports
 // whether it is the last one.
 func (t *Takeover) remembered() bool {
 	t.mu.Lock()
@@ -89,7 +92,7 @@ func (t *Takeover) remembered() bool {
 	return t.absent == 0
 }
 
-// admits reports whether the new devices take what comes.
+// admits reports whether the new devices admit frames.
 func (t *Takeover) admits() bool {
 	select {
 	case <-t.admitted:
@@ -99,12 +102,13 @@ func (t *Takeover) admits() bool {
 	}
 }
 
-// leave tells that a predecessor has read all, and where its files ended.
+// leave says that a predecessor has read all its frames, and where its files
+// ended.
 func (t *Takeover) leave(lane store.Lane, end writer.End) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.renamed {
-		end.Sequence = 0 // of other names
+		end.Sequence = 0 // another name has its own sequence numbers
 	}
 	t.ends[lane.Number] = end
 	if t.here--; t.here == 0 {
@@ -112,8 +116,8 @@ func (t *Takeover) leave(lane store.Lane, end writer.End) {
 	}
 }
 
-// wait waits until the predecessors have read all, and returns where the files
-// of the lane ended.
+// wait waits until the predecessors have read all their frames, and returns
+// where the files of the lane ended.
 func (t *Takeover) wait(lane store.Lane) writer.End {
 	<-t.done
 	t.mu.Lock()
@@ -121,34 +125,34 @@ func (t *Takeover) wait(lane store.Lane) writer.End {
 	return t.ends[lane.Number]
 }
 
-// remember remembers frames that a predecessor has.
+// remember remembers frames that a predecessor has read.
 func (t *Takeover) remember(pkts []pcap.Packet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.frames.add(pkts)
 }
 
-// fresh moves the frames that no predecessor has to the front and returns them,
-// and whether there may be more that one has.
+// fresh moves the frames that no predecessor has read to the front and returns
+// them. It also reports whether later frames may still have been read by one.
 func (t *Takeover) fresh(pkts []pcap.Packet) (own []pcap.Packet, more bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.frames.fresh(pkts)
 }
 
-// frames are those that the predecessors of a takeover have read and the
-// successors have not met.
+// frames are those that the predecessors have read and that the successors have
+// not read yet.
 type frames struct {
-	snaplen int           // bytes of a frame that both sides have
-	skew    time.Duration // most between the times of a frame; see capture.Device.Skew
+	snaplen int           // bytes of a frame that both sides capture
+	skew    time.Duration // longest time between the timestamps of one frame; see capture.Device.Skew
 	seed    maphash.Seed
-	since   time.Time // frames from before are in no new ring
+	since   time.Time // earlier frames can't be in a new ring
 	seen    map[frameID]int
-	times   map[frameID][]int64 // with a skew, in place of seen: when those that are alike were seen, in order
-	last    time.Time           // of these
+	times   map[frameID][]int64 // used instead of seen if skew > 0: times at which frames of equal contents were read, in order
+	last    time.Time           // the newest time of a remembered frame
 }
 
-// A frameID tells frames apart. With a skew the time is left out.
+// A frameID identifies a frame. If there is a skew, it has no time.
 type frameID struct {
 	sec, nsec, length uint32
 	sum               uint64
@@ -185,8 +189,8 @@ func (f *frames) add(pkts []pcap.Packet) {
 	}
 }
 
-// fresh moves the frames of a new device that were not seen to the front and
-// returns them, and whether there may be more that were.
+// fresh moves the frames of a new device that are not remembered to the front
+// and returns them. It also reports whether later frames may be remembered.
 func (f *frames) fresh(pkts []pcap.Packet) (own []pcap.Packet, more bool) {
 	own = pkts[:0]
 	for i := range pkts {
@@ -198,7 +202,7 @@ func (f *frames) fresh(pkts []pcap.Packet) (own []pcap.Packet, more bool) {
 	return own, more
 }
 
-// remove reports whether a frame of a new device was seen, and forgets it.
+// remove reports whether a frame of a new device is remembered, and forgets it.
 func (f *frames) remove(p *pcap.Packet) bool {
 	id := f.id(p)
 	if f.skew > 0 {
@@ -213,8 +217,8 @@ func (f *frames) remove(p *pcap.Packet) bool {
 	return n > 0
 }
 
-// removeNear is remove for a time that may be off. What was seen before it is in
-// no new device, or has been removed: times only grow.
+// removeNear is remove for frames whose times differ by up to skew. Times in a
+// new device only grow, so earlier times in the list match no later frame.
 func (f *frames) removeNear(id frameID, t int64) bool {
 	times := f.times[id]
 	for len(times) > 0 && times[0] < t {
@@ -230,16 +234,16 @@ func (f *frames) removeNear(id frameID, t int64) bool {
 	return found
 }
 
-// An exit is a recorder's part in the takeover from it.
+// An exit is the shared part of a recorder's handover to successors.
 type exit struct {
-	mu       sync.Mutex // guards what follows, for assignments only
-	takeover *Takeover  // nil: the recorder was not told to leave
-	over     bool       // the recorder takes part in none any more
-	end      writer.End // where its files ended, by then
+	mu       sync.Mutex // guards what follows; held for assignments only
+	takeover *Takeover  // nil if Leave was not called
+	over     bool       // the recorder has ended and joins no takeover any more
+	end      writer.End // where its files ended; valid if over
 }
 
-// begin has the recorder take part in the takeover. If it has ended, the
-// takeover learns here where.
+// begin makes the recorder take part in the takeover. If the recorder has
+// ended, begin acts for it.
 func (x *exit) begin(t *Takeover, lane store.Lane) {
 	x.mu.Lock()
 	x.takeover = t
@@ -251,15 +255,16 @@ func (x *exit) begin(t *Takeover, lane store.Lane) {
 	}
 }
 
-// get returns the takeover that the recorder takes part in; nil for none.
+// get returns the takeover that the recorder takes part in; nil if there is
+// none.
 func (x *exit) get() *Takeover {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.takeover
 }
 
-// conclude returns the same, for the last time: a takeover that begins after it
-// learns of this end.
+// conclude marks the recorder as ended and returns its takeover; nil if there
+// is none. A takeover that begins later is completed by begin.
 func (x *exit) conclude(end writer.End) *Takeover {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -267,14 +272,14 @@ func (x *exit) conclude(end writer.End) *Takeover {
 	return x.takeover
 }
 
-// A handoff is what the goroutine of a recorder does for the takeover from it.
+// A handoff is the part of a handover that the recorder's goroutine does.
 type handoff struct {
 	exit   *exit
-	joined *Takeover // that remembers what is read; nil for none
+	joined *Takeover // the takeover that remembers the frames read; nil before join
 }
 
-// ready takes part in the takeover, if there is one, and reports whether the
-// device may be stopped: when the successors' take what comes.
+// ready joins the takeover, if there is one, and reports whether the device may
+// be stopped: with successors, only once their devices admit frames.
 func (h *handoff) ready() bool {
 	t := h.exit.get()
 	if t == nil {
@@ -284,7 +289,7 @@ func (h *handoff) ready() bool {
 	return t.admits()
 }
 
-// join begins to remember what is read.
+// join makes the takeover remember every frame that is read from now on.
 func (h *handoff) join(t *Takeover) {
 	if h.joined == nil {
 		h.joined = t
@@ -292,14 +297,14 @@ func (h *handoff) join(t *Takeover) {
 	}
 }
 
-// remember remembers what is read, if a takeover wants it.
+// remember remembers frames if the recorder has joined a takeover.
 func (h *handoff) remember(pkts []pcap.Packet) {
 	if h.joined != nil {
 		h.joined.remember(pkts)
 	}
 }
 
-// end lets successors begin.
+// end completes the recorder's part, so that successors may begin.
 func (h *handoff) end(lane store.Lane, end writer.End) {
 	if t := h.exit.conclude(end); t != nil {
 		h.join(t)

@@ -8,9 +8,10 @@ import (
 	"capd/pcap"
 )
 
-// TestTakeoverSkew: where each device has its own times of a frame, the newer one
-// the earlier, the successors leave out what the old recorder has and no more, though
-// most frames are alike. What the old device drops is in neither way lost.
+// TestTakeoverSkew: each device has its own timestamp of a frame, the newer
+// device the earlier one. The successors leave out exactly the frames that the
+// old recorder has, though most frames are alike. A frame that the old device
+// drops is not lost.
 func TestTakeoverSkew(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))

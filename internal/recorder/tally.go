@@ -8,23 +8,24 @@ import (
 )
 
 // A tally adds up the kernel's counters of all handles that a recorder has
-// read, one after the other. The recorder changes it, anybody may read it.
+// read, one after the other. The recorder changes it; any goroutine may read
+// it.
 type tally struct {
-	mu     sync.Mutex      // guards what follows, for assignments only: no counter is asked for under it
-	handle *capture.Handle // that is read now; nil without one
-	past   capture.Stats   // of the handles before it
-	unread uint64          // frames that were left in the rings of these
-	twice  uint64          // frames received that the recorder before has written
+	mu     sync.Mutex      // guards what follows; held for assignments only, never while the kernel is asked
+	handle *capture.Handle // handle that is read now; nil if none is
+	past   capture.Stats   // counters of the previous handles
+	unread uint64          // frames left in the rings of the previous handles
+	twice  uint64          // frames that were received but that a predecessor has written
 }
 
-// counters are the kernel's, and the frames that were left in rings.
+// counters are the kernel's counters, and the frames that were left in rings.
 type counters struct {
 	capture.Stats
 	unread uint64
 }
 
-// read returns the counters of all handles together. A handle that is closed
-// meanwhile answers as it did last, so that nothing is counted twice.
+// read returns the counters of all handles together. A handle that is closed in
+// between returns its last counters, so that nothing is counted twice.
 func (t *tally) read() counters {
 	t.mu.Lock()
 	handle, all := t.handle, counters{t.past, t.unread}
@@ -38,13 +39,13 @@ func (t *tally) read() counters {
 	return all
 }
 
-// drops returns what was lost before the writer.
+// drops returns the frames that were lost before they reached the writer.
 func (t *tally) drops() writer.Drops {
 	k := t.read()
 	return writer.Drops{Kernel: k.Dropped, Freezes: k.Freezes, NIC: k.NICDropped, Discarded: k.NICDiscarded, Unread: k.Corrupt + k.unread}
 }
 
-// refresh asks the interface for its own counter. It may wait.
+// refresh asks the interface for its own counter. It may block.
 func (t *tally) refresh() {
 	t.mu.Lock()
 	handle := t.handle
@@ -54,16 +55,16 @@ func (t *tally) refresh() {
 	}
 }
 
-// begin counts a handle.
+// begin makes the handle the current one.
 func (t *tally) begin(h *capture.Handle) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.handle = h
 }
 
-// end keeps the last counters of the handle, of whose frames so many were
-// taken. Those left are lost, unless the quota is reached: then they are beyond
-// the count that was asked for, and were never received.
+// end keeps the last counters of the handle, of which taken frames were read.
+// Unread frames are lost, unless the quota is used up: then they are beyond the
+// requested count, and do not count as received.
 func (t *tally) end(taken uint64, full bool) {
 	t.refresh()
 	t.mu.Lock()
@@ -82,15 +83,15 @@ func (t *tally) end(taken uint64, full bool) {
 	t.handle = nil
 }
 
-// repeat takes frames out of the count of those received, as the recorder
-// before has counted them.
+// repeat subtracts frames from those received, since a predecessor has counted
+// them.
 func (t *tally) repeat(frames int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.twice += uint64(frames)
 }
 
-// sum adds up the counters of a handle and those before it.
+// sum adds the counters of the current handle to those of the previous ones.
 func sum(past, now capture.Stats) capture.Stats {
 	return capture.Stats{
 		Received: past.Received + now.Received, Dropped: past.Dropped + now.Dropped, Corrupt: past.Corrupt + now.Corrupt,

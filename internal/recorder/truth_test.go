@@ -12,8 +12,9 @@ import (
 	"capd/ledger"
 )
 
-// TestFlushInterval: a packet is in the file after the interval, whichever that
-// is, and a recorder with nothing to do does not turn more often for it.
+// TestFlushInterval: a packet is in the file after the flush interval, however
+// short that is, and a short interval does not make an idle recorder turn more
+// often.
 func TestFlushInterval(t *testing.T) {
 	for _, interval := range []time.Duration{10 * time.Millisecond, 35 * time.Millisecond, 80 * time.Millisecond, 250 * time.Millisecond} {
 		inBubble(t, func(s *stand) {
@@ -46,8 +47,8 @@ func TestFlushInterval(t *testing.T) {
 	}
 }
 
-// TestXDP: the ledger, the status and the log say from when to when an XDP program
-// may have kept frames from the recorder.
+// TestXDP: the ledger, the status and the log say during which time an XDP
+// program may have kept frames from the recorder.
 func TestXDP(t *testing.T) {
 	drop, pass := capture.XDP{Mode: "native", Program: 7, Name: "drop"}, capture.XDP{Mode: "generic", Program: 8}
 	inBubble(t, func(s *stand) {
@@ -100,7 +101,7 @@ func TestXDP(t *testing.T) {
 	})
 }
 
-// TestXDPOnAny: of all interfaces together it is said which one has a program.
+// TestXDPOnAny: a recorder of all interfaces names the one that has a program.
 func TestXDPOnAny(t *testing.T) {
 	s := &Snapshot{ByName: map[string]capture.Interface{"a": {}, "b": {XDP: capture.XDP{Mode: "native", Program: 7}}, "c": {XDP: capture.XDP{Mode: "native", Program: 8}}}}
 	if got := s.program().String(); got != "XDP program 7 on b, native" {

@@ -126,7 +126,7 @@ func (k *Keeper) finishDeletions(ctx context.Context) {
 			}
 			if err = k.shrink(ctx, path); err != nil {
 				err = fmt.Errorf("retain: %w", err)
-				k.leave(name)
+				k.postpone(name)
 			}
 			if ctx.Err() != nil {
 				return
@@ -142,7 +142,7 @@ func (k *Keeper) finishDeletions(ctx context.Context) {
 // interrupted returns the files whose deletion was begun and not finished.
 func (k *Keeper) interrupted() (names []store.Name) {
 	for f := range k.dir.All() {
-		if f.Is(store.Deleting) && !k.left(f.Name) {
+		if f.Is(store.Deleting) && !k.postponed(f.Name) {
 			names = append(names, f.Name)
 		}
 	}

@@ -255,7 +255,7 @@ func (k *Keeper) note(name store.Name, size int64, err error) {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errHeld): // the directory is up to date already
 	default:
 		k.stats.Failures++
-		k.leave(name)
+		k.postpone(name)
 	}
 }
 
@@ -279,11 +279,11 @@ func (k *Keeper) noteYields(now time.Time, yields []Yield) {
 	}
 }
 
-// leave excludes a file from deletion for a while.
-func (k *Keeper) leave(name store.Name) { k.failed[name] = time.Now().Add(k.opt.Retry) }
+// postpone excludes a file from deletion for a while.
+func (k *Keeper) postpone(name store.Name) { k.failed[name] = time.Now().Add(k.opt.Retry) }
 
-// left reports whether a file is excluded from deletion at present.
-func (k *Keeper) left(name store.Name) bool {
+// postponed reports whether a file is excluded from deletion at present.
+func (k *Keeper) postponed(name store.Name) bool {
 	until, ok := k.failed[name]
 	if ok && !time.Now().Before(until) {
 		delete(k.failed, name)
@@ -297,7 +297,7 @@ func (k *Keeper) list() []File {
 	all := k.Files()
 	if len(k.failed) > 0 {
 		for i := range all {
-			all[i].Held = all[i].Held || k.left(all[i].Name)
+			all[i].Held = all[i].Held || k.postponed(all[i].Name)
 		}
 	}
 	return all

@@ -179,8 +179,8 @@ func (p *planner) delete(q *queued, limit Limit) {
 	p.plan = append(p.plan, Deletion{Name: q.Name, Size: q.Size, Limit: limit, Pending: q.Pending})
 }
 
-// keepUntil notes that a file stays for a step, and whether the scope's limits
-// want it gone: if those before it, which stay too, were gone.
+// keepUntil notes that a file stays until a step has succeeded. If the scope's limits would delete it
+// even after the earlier files that stay, it counts in a Yield.
 func (p *planner) keepUntil(q *queued, s *scope) {
 	iface := p.ifaces[q.Name.Interface]
 	if !q.yielded {

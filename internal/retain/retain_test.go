@@ -35,7 +35,7 @@ func sequences(plan []Deletion) string {
 	return strings.Join(all, " ")
 }
 
-// pending has a step that has not succeeded for the files of those numbers.
+// pending sets a pending step for the files with these sequence numbers.
 func pending(files []File, sequences ...uint64) []File {
 	for i := range files {
 		if slices.Contains(sequences, files[i].Name.Sequence) {
@@ -45,7 +45,7 @@ func pending(files []File, sequences ...uint64) []File {
 	return files
 }
 
-// keptUntil has a step until which those files may not be deleted.
+// keptUntil sets KeepUntil for the files with these sequence numbers.
 func keptUntil(files []File, sequences ...uint64) []File {
 	for i := range files {
 		if slices.Contains(sequences, files[i].Name.Sequence) {
@@ -213,8 +213,8 @@ func TestPlanProperties(t *testing.T) {
 			}
 			checkScope(t, name, of(files), of(left), plan, p, l, space)
 		}
-		// Only files that stay for a step can have gone from the middle such that
-		// the others are in another order now.
+		// Only files that stay for a step can leave a gap in the order, such that the others are
+		// ordered differently now.
 		if again := Plan(noon, left, p, freed(space, plan)); len(again) > 0 &&
 			(!slices.ContainsFunc(files, func(f File) bool { return f.waits() }) || sameOrder(files, left)) {
 			t.Fatalf("%v, and then %v", plan, again)

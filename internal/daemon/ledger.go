@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"capd/ledger"
+)
+
+// A ledgerWriter writes the lines of a directory's ledger in the background, so
+// that no caller of note ever waits for the disk.
+type ledgerWriter struct {
+	file *ledger.Ledger
+	log  *slog.Logger
+	done chan struct{}
+
+	mu     sync.Mutex
+	wake   *sync.Cond
+	queue  []ledger.Entry
+	closed bool
+}
+
+func newLedgerWriter(l *ledger.Ledger, log *slog.Logger) *ledgerWriter {
+	w := &ledgerWriter{file: l, log: log, done: make(chan struct{})}
+	w.wake = sync.NewCond(&w.mu)
+	go w.write()
+	return w
+}
+
+// note queues lines to be written.
+func (w *ledgerWriter) note(entries ...ledger.Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = append(w.queue, entries...)
+	w.wake.Signal()
+}
+
+// write appends the queued lines until the ledgerWriter is closed.
+func (w *ledgerWriter) write() {
+	defer close(w.done)
+	failed := false
+	for {
+		w.mu.Lock()
+		for len(w.queue) == 0 && !w.closed {
+			w.wake.Wait()
+		}
+		entries := w.queue
+		w.queue = nil
+		w.mu.Unlock()
+		if len(entries) == 0 {
+			return
+		}
+		err := w.file.Append(entries...)
+		if err != nil && !failed {
+			w.log.Error("ledger: lines wait in memory until the disk takes them", "error", err)
+		}
+		failed = err != nil
+	}
+}
+
+// close writes the last lines and ends the ledgerWriter.
+func (w *ledgerWriter) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.wake.Signal()
+	w.mu.Unlock()
+	<-w.done
+	if err := w.file.Close(); err != nil {
+		w.log.Error("ledger: lines are lost", "error", err)
+	}
+}
+
+// boot identifies the boot of the system (random(4)); empty if the system has
+// no such id.
+func boot() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
+}
