@@ -44,13 +44,15 @@ func (m *moment) Type() string { return "time" }
 // bounds are the flags that choose a time.
 type bounds struct{ since, until moment }
 
-// A choice is which recordings of a directory are meant.
+// A choice is which recordings are meant.
 type choice struct {
+	place
 	bounds
 	iface string
 }
 
 func (c *choice) bind(cmd *cobra.Command) {
+	c.place.bind(cmd)
 	f := cmd.Flags()
 	f.Var(&c.since, "since", "only what was recorded from `TIME` on")
 	f.Var(&c.until, "until", "only what was recorded up to `TIME`")

@@ -5,7 +5,6 @@ import (
 	"io"
 	"text/tabwriter"
 
-	"capd/config"
 	"capd/internal/terminal"
 	"capd/internal/text"
 	"capd/ledger"
@@ -30,6 +29,8 @@ for what nobody counted. The exit code is 0 if all is there, 1 if something is
 missing, and 3 if nothing is known: of a directory without a ledger, of an
 interface that it does not name, or of a file that is still being written.
 
+` + placeHelp + `
+
 ` + timesHelp,
 		Example: `  capd ledger /var/lib/capd
   capd ledger --since 'yesterday 14:00' --until 'yesterday 15:30'
@@ -39,25 +40,13 @@ interface that it does not name, or of a file that is still being written.
 			if err := q.check(cmd); err != nil {
 				return err
 			}
-			return q.answer(cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr()), directoryOf(args))
+			w, screen := cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr())
+			return q.each(w, args, !q.asJSON, func(dir string) error { return q.answer(w, screen, dir) })
 		},
 	}
 	q.bind(cmd)
 	cmd.Flags().BoolVar(&q.asJSON, "json", false, "print a JSON object")
 	return cmd
-}
-
-// oneDirectory takes a directory's path, or nothing.
-func oneDirectory(cmd *cobra.Command, args []string) error {
-	return noArgs(cmd, args[min(len(args), 1):])
-}
-
-// directoryOf is the one that is named, or where capd records by default.
-func directoryOf(args []string) string {
-	if len(args) > 0 {
-		return args[0]
-	}
-	return config.Default().Directory
 }
 
 func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) error {
@@ -74,11 +63,13 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 	if err != nil {
 		return err
 	}
-	if err := q.print(w, a); err != nil {
-		return err
-	}
-	if !q.asJSON {
+	if q.asJSON {
+		err = printJSON(w, ledgerJSON{dir, a})
+	} else if err = q.print(w, a); err == nil {
 		q.printBounds(w)
+	}
+	if err != nil {
+		return err
 	}
 	switch {
 	case a.Complete == nil:
@@ -89,10 +80,13 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 	return nil
 }
 
+// ledgerJSON is the object that ledger --json prints for a directory.
+type ledgerJSON struct {
+	Directory string `json:"directory"`
+	*ledger.Answer
+}
+
 func (q *ledgerQuery) print(w io.Writer, all *ledger.Answer) error {
-	if q.asJSON {
-		return printJSON(w, all)
-	}
 	if len(all.Lines) > 0 {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "BEGIN\tEND\tINTERFACE\tWHAT\tPACKETS\tLOST")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -12,22 +13,52 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A target is the flag that says which capd a command asks.
-type target struct{ socket string }
+// A target is the flags that say which capd a command asks.
+type target struct{ socket, config string }
 
 func (t *target) bind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.socket, "socket", "", "use the capd that listens on `PATH` (default: the one on this machine)")
+	cmd.Flags().StringVarP(&t.config, "config", "c", "", "use the capd whose configuration is `FILE`, by its control.socket")
 }
 
 // finder finds that capd.
-func (t *target) finder() *control.Finder {
+func (t *target) finder() (*control.Finder, error) {
+	switch {
+	case t.config != "" && t.socket != "":
+		return nil, usageError{errors.New("--socket and -c are two ways to say which capd")}
+	case t.config != "":
+		return t.configured()
+	}
 	return &control.Finder{Socket: t.socket, Configured: func() string {
 		cfg, err := config.Load(defaultConfig)
 		if err != nil {
 			return ""
 		}
 		return cfg.Control.Socket
-	}}
+	}}, nil
+}
+
+// configured finds the capd of the configuration that is named.
+func (t *target) configured() (*control.Finder, error) {
+	cfg, err := config.Load(t.config)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read configuration: %w", &configError{err})
+	case cfg.Control.Socket == "":
+		return nil, fmt.Errorf("control.socket of %s is empty: its capd takes no orders", text.Name(t.config))
+	case cfg.Control.Socket == config.ControlAuto:
+		return &control.Finder{}, nil
+	}
+	return &control.Finder{Socket: cfg.Control.Socket}, nil
+}
+
+// client connects to that capd.
+func (t *target) client() (*control.Client, error) {
+	f, err := t.finder()
+	if err != nil {
+		return nil, err
+	}
+	return f.Client()
 }
 
 // An order is a command that a running capd follows and answers with files.
@@ -44,7 +75,7 @@ func (o *order) bind(cmd *cobra.Command) {
 
 // give gives the order and prints the files, a line each.
 func (o *order) give(cmd *cobra.Command, do func(context.Context, *control.Client) ([]string, error)) error {
-	c, err := o.finder().Client()
+	c, err := o.client()
 	if err != nil {
 		return err
 	}
