@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"capd/internal/hint"
@@ -81,6 +82,8 @@ func (e *codedError) Error() string { return fmt.Sprintf("exit code %d: %v", e.c
 // A usageError is a command line that makes no sense.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 func newRoot(confine service.Confiner) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capd",
@@ -101,11 +104,12 @@ rotates them by size and time, and counts every loss.`,
 		},
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{plainly(err)} })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newList(), newVersion(),
 		newStatus(), newTop(), newRotate(), newReload(), newHold(), newRelease(), newWatch())
 	root.SetHelpCommand(newHelp(root))
 	addVersionFlag(root)
+	complete(root)
 	return root
 }
 
@@ -123,7 +127,7 @@ func hintsOf(cmd *cobra.Command, err error) []string {
 		if cmd.Name() == "help" {
 			cmd = cmd.Root()
 		}
-		return []string{"see " + cmd.CommandPath() + " --help"}
+		return append(slices.Clone(hint.Of(err)), "see "+cmd.CommandPath()+" --help")
 	}
 	return hint.Of(err)
 }

@@ -43,7 +43,7 @@ func (t *target) configured() (*control.Finder, error) {
 	cfg, err := config.Load(t.config)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read configuration: %w", &configError{err})
+		return nil, fmt.Errorf("read configuration: %w", &configError{err, t.config})
 	case cfg.Control.Socket == "":
 		return nil, fmt.Errorf("control.socket of %s is empty: its capd takes no orders", text.Name(t.config))
 	case cfg.Control.Socket == config.ControlAuto:

@@ -84,7 +84,7 @@ func (p *place) directories(args []string, standard string) ([]string, error) {
 	case p.config == "" && errors.Is(err, fs.ErrNotExist):
 		return []string{config.Default().Directory}, nil
 	case err != nil:
-		return nil, fmt.Errorf("read configuration: %w", &configError{err})
+		return nil, fmt.Errorf("read configuration: %w", &configError{err, file})
 	}
 	var dirs []string
 	for i := range cfg.Interfaces {

@@ -32,12 +32,16 @@ SIGHUP reads the configuration file again; with -i, which uses none, it ends cap
 
 The EXPRESSION is a filter in the language of pcap-filter(7), as for tcpdump: only
 frames that match are recorded.`,
+		SuggestFor: []string{"capture", "dump", "record", "start"},
 		Example: `  capd run -i eth0 -d .                            # until Ctrl-C
+  capd run -i eth0 -d . --rotate-size 100MiB --keep 20 --compress
   capd run -i 'eth*' -d /data --rotate-size 100MiB --rotate-interval 10m
   capd run -i eth0 -d . not port 22
   capd run -i any -d /tmp/x --count 1000 --duration 30s`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s.filter = strings.Join(args, " ")
+			if err := s.arguments(cmd, args); err != nil {
+				return err
+			}
 			if duration < 0 {
 				return usageError{fmt.Errorf("invalid argument %q for \"--duration\" flag: must not be negative", duration)}
 			}
