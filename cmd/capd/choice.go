@@ -44,6 +44,11 @@ func (m *moment) Type() string { return "time" }
 // bounds are the flags that choose a time.
 type bounds struct{ since, until moment }
 
+func (b *bounds) bind(cmd *cobra.Command, since string) {
+	cmd.Flags().Var(&b.since, "since", since)
+	cmd.Flags().Var(&b.until, "until", "only what was recorded up to `TIME`")
+}
+
 // A choice is which recordings are meant.
 type choice struct {
 	place
@@ -53,10 +58,8 @@ type choice struct {
 
 func (c *choice) bind(cmd *cobra.Command) {
 	c.place.bind(cmd)
-	f := cmd.Flags()
-	f.Var(&c.since, "since", "only what was recorded from `TIME` on")
-	f.Var(&c.until, "until", "only what was recorded up to `TIME`")
-	f.StringVar(&c.iface, "interface", "", "only what was recorded of `NAME`")
+	c.bounds.bind(cmd, "only what was recorded from `TIME` on")
+	cmd.Flags().StringVar(&c.iface, "interface", "", "only what was recorded of `NAME`")
 }
 
 // clockAlone is a time of today, whatever the zone.
@@ -74,14 +77,22 @@ func (b *bounds) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// printBounds says how the times that were asked for were understood.
-func (b *bounds) printBounds(w io.Writer) {
+// String says how the times that were asked for were understood; it is empty without any.
+func (b *bounds) String() string {
 	switch {
 	case !b.since.IsZero() && !b.until.IsZero():
-		fmt.Fprintf(w, "asked for %s to %s\n", text.Zoned(b.since.Time), text.Zoned(b.until.Time))
+		return fmt.Sprintf("asked for %s to %s", text.Zoned(b.since.Time), text.Zoned(b.until.Time))
 	case !b.since.IsZero():
-		fmt.Fprintf(w, "asked for %s and later\n", text.Zoned(b.since.Time))
+		return fmt.Sprintf("asked for %s and later", text.Zoned(b.since.Time))
 	case !b.until.IsZero():
-		fmt.Fprintf(w, "asked for times before %s\n", text.Zoned(b.until.Time))
+		return fmt.Sprintf("asked for times before %s", text.Zoned(b.until.Time))
+	}
+	return ""
+}
+
+// print prints String on a line.
+func (b *bounds) print(w io.Writer) {
+	if s := b.String(); s != "" {
+		fmt.Fprintln(w, s)
 	}
 }

@@ -66,7 +66,7 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 	if q.asJSON {
 		err = printJSON(w, ledgerJSON{dir, a})
 	} else if err = q.print(w, a); err == nil {
-		q.printBounds(w)
+		q.bounds.print(w)
 	}
 	if err != nil {
 		return err

@@ -83,7 +83,7 @@ func (q *listQuery) list(w io.Writer, screen *terminal.Screen, dir string) error
 		printPaths(out, l)
 	default:
 		err = printListing(out, l)
-		q.printBounds(out)
+		q.bounds.print(out)
 	}
 	if err != nil {
 		return err
