@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -45,8 +46,16 @@ frames that match are recorded.`,
 			if duration < 0 {
 				return usageError{fmt.Errorf("invalid argument %q for \"--duration\" flag: must not be negative", duration)}
 			}
-			return service.Run(cmd.Context(), service.Options{
-				Load:    func() (*config.Config, error) { return s.load(cmd) },
+			onlyJSON := false
+			load := func() (*config.Config, error) {
+				cfg, err := s.load(cmd)
+				if cfg != nil {
+					onlyJSON = cfg.Log.OnlyJSON()
+				}
+				return cfg, err
+			}
+			err := service.Run(cmd.Context(), service.Options{
+				Load:    load,
 				File:    s.file,
 				Fixed:   len(s.interfaces) > 0,
 				Daemon:  daemon.Options{Application: "capd " + version(), Count: count, Duration: time.Duration(duration), Self: self()},
@@ -54,7 +63,12 @@ frames that match are recorded.`,
 				Screen:  terminal.NewScreen(cmd.ErrOrStderr()),
 				Line:    statusLine,
 				Summary: summary,
+				Totals:  totals,
 			})
+			if err != nil && onlyJSON {
+				return &loggedError{err}
+			}
+			return err
 		},
 	}
 	s.bind(cmd)
@@ -136,4 +150,19 @@ func summary(all []daemon.Status, took time.Duration) string {
 		}
 	}
 	return b.String()
+}
+
+// totals are the counts of summary, for a log that programs read.
+func totals(all []daemon.Status, took time.Duration) []any {
+	t := daemon.Sum(all)
+	args := []any{
+		"received", t.Received, "written", t.Written, "files", t.Writer.Files, "file_bytes", t.Writer.FileBytes, "seconds", took.Seconds(),
+		"kernel_dropped", t.KernelDropped, "capd_dropped", t.Dropped, "nic_dropped", t.NICDropped, "truncated", t.Writer.Truncated,
+		"filtered", slices.ContainsFunc(all, func(s daemon.Status) bool { return s.Filter != "" }),
+	}
+	var each []any
+	for _, i := range all {
+		each = append(each, slog.Group(i.Interface, "received", i.Received, "written", i.Written, "kernel_dropped", i.KernelDropped, "capd_dropped", i.Dropped))
+	}
+	return append(args, slog.Group("interfaces", each...))
 }
