@@ -36,8 +36,7 @@ type settings struct {
 	keep       keepFlag
 	compress   string
 	filter     string // the arguments of the command
-	logFormat  string
-	logLevel   string
+	log        struct{ format, level string }
 }
 
 // bind adds the flags to a command.
@@ -60,8 +59,8 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.StringVarP(&s.linkType, "link-type", "y", "", "record with the link type `NAME`, one that capd interfaces lists (default the interface's own)")
 	f.Var(&s.ring, "ring-size", "memory of `SIZE` in which the kernel keeps frames for capd")
 	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is missing")
-	f.StringVar(&s.logLevel, "log-level", def.Log.Level, "log from `LEVEL` on: debug, info, warn or error")
-	f.StringVar(&s.logFormat, "log-format", def.Log.Format, "`FORMAT` of the log: text, json or auto, which is text on a terminal and entries in the journal")
+	f.StringVar(&s.log.level, "log-level", def.Log.Level, "log from `LEVEL` on: debug, info, warn or error")
+	f.StringVar(&s.log.format, "log-format", def.Log.Format, "`FORMAT` of the log: text, json or auto, which is text on a terminal and entries in the journal")
 }
 
 // arguments takes the arguments, which are a filter, and refuses what was meant as something else.
@@ -155,8 +154,8 @@ func (s *settings) override(cmd *cobra.Command, cfg *config.Config) error {
 		set(s.filter != "", &r.Filter, s.filter)
 	}
 	set(given("compress"), &cfg.Finished.Compress, s.compress)
-	set(given("log-level"), &cfg.Log.Level, s.logLevel)
-	set(given("log-format"), &cfg.Log.Format, s.logFormat)
+	set(given("log-level"), &cfg.Log.Level, s.log.level)
+	set(given("log-format"), &cfg.Log.Format, s.log.format)
 	return nil
 }
 
