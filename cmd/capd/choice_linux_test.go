@@ -1,26 +1,30 @@
 package main
 
 import (
+	"errors"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 )
 
-// inZone sets the local time zone.
-func inZone(t *testing.T, name string) {
+// inKolkata runs the program where the local time is five and a half hours ahead of UTC.
+func inKolkata(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	zone, err := time.LoadLocation(name)
-	if err != nil {
+	if _, err := time.LoadLocation("Asia/Kolkata"); err != nil {
 		t.Skip(err)
 	}
-	before := time.Local
-	time.Local = zone
-	t.Cleanup(func() { time.Local = before })
+	cmd, errs := process(t, args...)
+	cmd.Env = append(cmd.Env, "TZ=Asia/Kolkata")
+	out, err := cmd.Output()
+	if err != nil && !errors.As(err, new(*exec.ExitError)) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out), errs.String()
 }
 
 // TestWrittenTimes: list and ledger take times as people write them, and print the zone in which they took them.
 func TestWrittenTimes(t *testing.T) {
-	inZone(t, "Asia/Kolkata")
 	dir, stop := recorded(t)
 	defer stop()
 	for args, want := range map[string]string{
@@ -31,13 +35,13 @@ func TestWrittenTimes(t *testing.T) {
 	} {
 		words := strings.Split(strings.Replace(args, "--interface eth0", "--interface|eth0", 1), "|")
 		for _, command := range []string{"list", "ledger"} {
-			code, out, errs := capd(append([]string{command, dir}, words...)...)
+			code, out, errs := inKolkata(t, append([]string{command, dir}, words...)...)
 			if code == exitUsage || !strings.HasSuffix(out, want) {
 				t.Errorf("capd %s %q: exit %d, no %q in\n%s%s", command, words, code, want, out, errs)
 			}
 		}
 	}
-	_, out, _ := capd("list", dir, "--interface", "eth0", "--since", "2026-01-02 17:31:30", "--until", "2026-01-02 17:32:30")
+	_, out, _ := inKolkata(t, "list", dir, "--interface", "eth0", "--since", "2026-01-02 17:31:30", "--until", "2026-01-02 17:32:30")
 	if !strings.Contains(out, "eth0-20260102T120100Z") || strings.Contains(out, "eth0-20260102T120400Z") {
 		t.Errorf("the bounds are not in the local zone:\n%s", out)
 	}
@@ -46,7 +50,7 @@ func TestWrittenTimes(t *testing.T) {
 		"--since 1h --until 2h": "is not before --until",
 		"--since 23:59:59.999":  "is still to come: write 'yesterday 23:59:59.999'",
 	} {
-		code, _, errs := capd(append([]string{"list", dir}, strings.Fields(args)...)...)
+		code, _, errs := inKolkata(t, append([]string{"list", dir}, strings.Fields(args)...)...)
 		if code != exitUsage || !strings.Contains(errs, want) {
 			t.Errorf("capd list %s: exit %d, no %q in\n%s", args, code, want, errs)
 		}
