@@ -69,8 +69,8 @@ func (e Errors) Unwrap() []error {
 	return errs
 }
 
-// nearest returns the known key that is one typing error away from the one written, or "".
-func nearest(key string, known []string) string {
+// Nearest returns the known key that is one typing error away from the one written, or "".
+func Nearest(key string, known []string) string {
 	key = strings.ToLower(clip(key))
 	best, least := "", max(2, len(key)/3)+1
 	for _, k := range known {

@@ -181,7 +181,7 @@ func (d *decoder) unknown(here, table, prefix, key string, known []string) {
 	e := &Error{Key: prefix + clip(quoted(key)), Reason: "unknown key", paths: []string{here, table, "interface"}}
 	if home := homeOf(key); home != "" {
 		e.Hint = "it belongs " + home
-	} else if near := nearest(key, known); near != "" {
+	} else if near := Nearest(key, known); near != "" {
 		e.Hint = "did you mean " + near + "?"
 	}
 	d.errs = append(d.errs, e)

@@ -133,7 +133,7 @@ func (k *checker) oneOf(key, value string, choices ...string) {
 		quoted[i] = strconv.Quote(c)
 	}
 	hint := ""
-	if near := nearest(value, choices); near != "" {
+	if near := Nearest(value, choices); near != "" {
 		hint = "did you mean " + strconv.Quote(near) + "?"
 	}
 	k.expect(slices.Contains(choices, value), key, value, "must be one of "+strings.Join(quoted, ", "), hint)

@@ -66,12 +66,20 @@ func (d *Directory) IsHeld(name Name) bool {
 
 // Has reports whether the file exists on disk: finished, unfinished or damaged.
 func (d *Directory) Has(name Name) bool {
-	for _, s := range [...]State{Finished, Recording, Damaged, Zstd, Gzip} {
-		if _, err := os.Lstat(filepath.Join(d.path, name.String()+s.Ext())); err == nil {
-			return true
+	_, there := d.Locate(name)
+	return there
+}
+
+// Locate asks the disk for the path that the file has in its present state; if it is not there, for that of the finished
+// file. A file that is being compressed has the path that it will keep.
+func (d *Directory) Locate(name Name) (path string, there bool) {
+	finished := filepath.Join(d.path, name.String())
+	for _, s := range [...]State{Zstd, Gzip, Finished, Recording, Damaged} {
+		if _, err := os.Lstat(finished + s.Ext()); err == nil {
+			return finished + s.Ext(), true
 		}
 	}
-	return false
+	return finished, false
 }
 
 // Held returns the names that are held, even if the files do not exist any more.

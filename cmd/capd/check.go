@@ -29,7 +29,9 @@ With --self-test, test instead whether capturing works on this system: capd send
 datagrams to itself over loopback for two seconds, captures them, and compares
 every byte and the counters. This needs the same privilege as recording.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s.filter = strings.Join(args, " ")
+			if err := s.arguments(cmd, args); err != nil {
+				return err
+			}
 			if selfTest && (len(args) > 0 || len(s.interfaces) > 0 || s.file != "") {
 				return usageError{errors.New("check: --self-test uses loopback only: it takes no -i, -c or EXPRESSION")}
 			}

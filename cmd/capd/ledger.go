@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
-	"time"
 
-	"capd/config"
 	"capd/internal/terminal"
 	"capd/internal/text"
 	"capd/ledger"
@@ -31,12 +29,19 @@ for what nobody counted. The exit code is 0 if all is there, 1 if something is
 missing, and 3 if nothing is known: of a directory without a ledger, of an
 interface that it does not name, or of a file that is still being written.
 
-Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
+` + placeHelp + `
+
+` + timesHelp,
 		Example: `  capd ledger /var/lib/capd
+  capd ledger --since 'yesterday 14:00' --until 'yesterday 15:30'
   capd ledger --since 24h --interface eth0 /var/lib/capd`,
 		Args: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return q.answer(cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr()), directoryOf(args))
+			if err := q.check(cmd); err != nil {
+				return err
+			}
+			w, screen := cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr())
+			return q.each(w, args, !q.asJSON, func(dir string) error { return q.answer(w, screen, dir) })
 		},
 	}
 	q.bind(cmd)
@@ -44,55 +49,8 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 	return cmd
 }
 
-// oneDirectory takes a directory's path, or nothing.
-func oneDirectory(cmd *cobra.Command, args []string) error {
-	return noArgs(cmd, args[min(len(args), 1):])
-}
-
-// directoryOf is the one that is named, or where capd records by default.
-func directoryOf(args []string) string {
-	if len(args) > 0 {
-		return args[0]
-	}
-	return config.Default().Directory
-}
-
-// A choice is which recordings of a directory are meant.
-type choice struct{ since, until, iface string }
-
-func (c *choice) bind(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&c.since, "since", "", "only what was recorded from `TIME` on")
-	f.StringVar(&c.until, "until", "", "only what was recorded up to `TIME`")
-	f.StringVar(&c.iface, "interface", "", "only what was recorded of `NAME`")
-}
-
-// times returns the bounds; one that is not given is zero.
-func (c *choice) times() (since, until time.Time, err error) {
-	if since, err = moment("since", c.since); err == nil {
-		until, err = moment("until", c.until)
-	}
-	return since, until, err
-}
-
-// moment parses the time of a flag; the empty one is zero.
-func moment(flag, s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	t, err := text.ParseTime(s, time.Now())
-	if err != nil {
-		return t, usageError{fmt.Errorf("--%s: %w", flag, err)}
-	}
-	return t, nil
-}
-
 func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) error {
-	question := ledger.Question{Interface: q.iface}
-	var err error
-	if question.Since, question.Until, err = q.times(); err != nil {
-		return err
-	}
+	question := ledger.Question{Interface: q.iface, Since: q.since.Time, Until: q.until.Time}
 	bar := terminal.NewProgress(screen, dir, 0)
 	o := ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add}
 	if !q.asJSON {
@@ -105,7 +63,12 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 	if err != nil {
 		return err
 	}
-	if err := q.print(w, a); err != nil {
+	if q.asJSON {
+		err = printJSON(w, ledgerJSON{dir, a})
+	} else if err = q.print(w, a); err == nil {
+		q.bounds.print(w)
+	}
+	if err != nil {
 		return err
 	}
 	switch {
@@ -117,10 +80,13 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 	return nil
 }
 
+// ledgerJSON is the object that ledger --json prints for a directory.
+type ledgerJSON struct {
+	Directory string `json:"directory"`
+	*ledger.Answer
+}
+
 func (q *ledgerQuery) print(w io.Writer, all *ledger.Answer) error {
-	if q.asJSON {
-		return printJSON(w, all)
-	}
 	if len(all.Lines) > 0 {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "BEGIN\tEND\tINTERFACE\tWHAT\tPACKETS\tLOST")

@@ -40,13 +40,22 @@ xargs -0. Use -x and a large -n: then xargs fails if the files are too many for 
 command. Without them it runs several, and with -w each one overwrites the file of
 the one before.
 
-Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
+` + placeHelp + `
+
+` + timesHelp,
 		Example: `  capd list /var/lib/capd
   capd list --since 24h --interface eth0
   capd list --print0 --since 10m | xargs -0 -x -n 100000 mergecap -w out.pcapng`,
 		Args: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return q.list(cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr()), directoryOf(args))
+			if q.asJSON && q.print0 {
+				return usageError{errors.New("list: --json and --print0 are two ways to print")}
+			}
+			if err := q.check(cmd); err != nil {
+				return err
+			}
+			w, screen := cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr())
+			return q.each(w, args, !q.asJSON && !q.print0, func(dir string) error { return q.list(w, screen, dir) })
 		},
 	}
 	q.bind(cmd)
@@ -56,14 +65,10 @@ Times are RFC 3339, as 2026-01-02T15:04:05Z, or how long ago, as 90m or 7d.`,
 }
 
 func (q *listQuery) list(w io.Writer, screen *terminal.Screen, dir string) error {
-	if q.asJSON && q.print0 {
-		return usageError{errors.New("list: --json and --print0 are two ways to print")}
-	}
 	bar := terminal.NewProgress(screen, dir, 0)
-	query := inventory.Query{Interface: q.iface, Ledger: ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add}}
-	var err error
-	if query.Since, query.Until, err = q.times(); err != nil {
-		return err
+	query := inventory.Query{
+		Interface: q.iface, Since: q.since.Time, Until: q.until.Time,
+		Ledger: ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add},
 	}
 	l, err := inventory.Read(dir, query)
 	bar.End()
@@ -78,6 +83,7 @@ func (q *listQuery) list(w io.Writer, screen *terminal.Screen, dir string) error
 		printPaths(out, l)
 	default:
 		err = printListing(out, l)
+		q.bounds.print(out)
 	}
 	if err != nil {
 		return err

@@ -290,7 +290,7 @@ func TestListChooses(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"--since yesterday":  "neither a time",
+		"--since yesteryear": "neither a time",
 		"--json --print0":    "two ways",
 		dir + " " + dir:      "unexpected argument",
 		dir + "/nothing":     "name the directory that capd records into",

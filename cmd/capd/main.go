@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
+	"capd/config"
 	"capd/internal/hint"
 	"capd/internal/service"
 
@@ -51,12 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine s
 			return coded.code
 		}
 	}
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(stderr, "capd: %s\n", strings.TrimSuffix(line, "\n"))
-	}
-	for _, h := range hintsOf(cmd, err) {
-		fmt.Fprintf(stderr, "capd: hint: %s\n", h)
-	}
+	printError(stderr, cmd, args, err)
 	switch {
 	case coded != nil:
 		return coded.code
@@ -65,6 +62,40 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, confine s
 	}
 	return exitFailed
 }
+
+// printError prints an error and its hints: for people, as a line of a log that is of JSON alone, or as an object for who
+// asked for JSON.
+func printError(w io.Writer, cmd *cobra.Command, args []string, err error) {
+	given := func(name, value string) bool {
+		f := cmd.Flags().Lookup(name)
+		return f != nil && f.Changed && f.Value.String() == value
+	}
+	hints := hintsOf(cmd, err)
+	switch {
+	case errors.As(err, new(*loggedError)), given("log-format", config.LogJSON):
+		fmt.Fprint(w, service.Failure(err, hints))
+	case given("json", "true"), slices.Contains(args, "--json"): // it may stand behind the flag that is wrong
+		_ = json.NewEncoder(w).Encode(errorJSON{err.Error(), hints})
+	default:
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(w, "capd: %s\n", strings.TrimSuffix(line, "\n"))
+		}
+		for _, h := range hints {
+			fmt.Fprintf(w, "capd: hint: %s\n", h)
+		}
+	}
+}
+
+// errorJSON is what a command with --json prints on standard error.
+type errorJSON struct {
+	Error string   `json:"error"`
+	Hints []string `json:"hints,omitempty"`
+}
+
+// A loggedError ends a run whose standard error has a log of JSON alone.
+type loggedError struct{ error }
+
+func (e *loggedError) Unwrap() error { return e.error }
 
 // errReported is returned by a command that has printed what is wrong.
 var errReported = errors.New("reported")
@@ -80,6 +111,8 @@ func (e *codedError) Error() string { return fmt.Sprintf("exit code %d: %v", e.c
 
 // A usageError is a command line that makes no sense.
 type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 func newRoot(confine service.Confiner) *cobra.Command {
 	root := &cobra.Command{
@@ -101,11 +134,12 @@ rotates them by size and time, and counts every loss.`,
 		},
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{plainly(err)} })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newList(), newVersion(),
 		newStatus(), newTop(), newRotate(), newReload(), newHold(), newRelease(), newWatch())
 	root.SetHelpCommand(newHelp(root))
 	addVersionFlag(root)
+	complete(root)
 	return root
 }
 
@@ -123,7 +157,7 @@ func hintsOf(cmd *cobra.Command, err error) []string {
 		if cmd.Name() == "help" {
 			cmd = cmd.Root()
 		}
-		return []string{"see " + cmd.CommandPath() + " --help"}
+		return append(slices.Clone(hint.Of(err)), "see "+cmd.CommandPath()+" --help")
 	}
 	return hint.Of(err)
 }

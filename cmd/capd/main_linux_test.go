@@ -75,7 +75,7 @@ func TestUsage(t *testing.T) {
 		{"filter -r " + dir + " ip", 1, []string{"capd: read " + dir + ": is a directory", "capd: hint: name a capture file"}},
 		{"filter -w x ip", 2, []string{"-w needs -r"}},
 		{"filter " + bad, 1, []string{"capd: compile filter", "is a file: -r " + bad}},
-		{"salvage --json " + dir + "/none", 1, []string{`"file": "` + dir + `/none"`, `"error": "salvage: open `, "capd: salvage: open "}},
+		{"salvage --json " + dir + "/none", 1, []string{`"file": "` + dir + `/none"`, `"error": "salvage: open `, `{"error":"salvage: open `}},
 		{"ledger --interface nope " + dir, exitUnknown, []string{"nothing is known of what was recorded of nope"}},
 		{"ledger " + dir, exitUnknown, []string{"nothing is known of what was recorded:"}},
 		{"run -c " + dir, 1, []string{"is a directory", "capd: hint: -c names a file"}},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,17 +33,29 @@ SIGHUP reads the configuration file again; with -i, which uses none, it ends cap
 
 The EXPRESSION is a filter in the language of pcap-filter(7), as for tcpdump: only
 frames that match are recorded.`,
+		SuggestFor: []string{"capture", "dump", "record", "start"},
 		Example: `  capd run -i eth0 -d .                            # until Ctrl-C
+  capd run -i eth0 -d . --rotate-size 100MiB --keep 20 --compress
   capd run -i 'eth*' -d /data --rotate-size 100MiB --rotate-interval 10m
   capd run -i eth0 -d . not port 22
   capd run -i any -d /tmp/x --count 1000 --duration 30s`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s.filter = strings.Join(args, " ")
+			if err := s.arguments(cmd, args); err != nil {
+				return err
+			}
 			if duration < 0 {
 				return usageError{fmt.Errorf("invalid argument %q for \"--duration\" flag: must not be negative", duration)}
 			}
-			return service.Run(cmd.Context(), service.Options{
-				Load:    func() (*config.Config, error) { return s.load(cmd) },
+			onlyJSON := false
+			load := func() (*config.Config, error) {
+				cfg, err := s.load(cmd)
+				if cfg != nil {
+					onlyJSON = cfg.Log.OnlyJSON()
+				}
+				return cfg, err
+			}
+			err := service.Run(cmd.Context(), service.Options{
+				Load:    load,
 				File:    s.file,
 				Fixed:   len(s.interfaces) > 0,
 				Daemon:  daemon.Options{Application: "capd " + version(), Count: count, Duration: time.Duration(duration), Self: self()},
@@ -50,7 +63,12 @@ frames that match are recorded.`,
 				Screen:  terminal.NewScreen(cmd.ErrOrStderr()),
 				Line:    statusLine,
 				Summary: summary,
+				Totals:  totals,
 			})
+			if err != nil && onlyJSON {
+				return &loggedError{err}
+			}
+			return err
 		},
 	}
 	s.bind(cmd)
@@ -132,4 +150,19 @@ func summary(all []daemon.Status, took time.Duration) string {
 		}
 	}
 	return b.String()
+}
+
+// totals are the counts of summary, for a log that programs read.
+func totals(all []daemon.Status, took time.Duration) []any {
+	t := daemon.Sum(all)
+	args := []any{
+		"received", t.Received, "written", t.Written, "files", t.Writer.Files, "file_bytes", t.Writer.FileBytes, "seconds", took.Seconds(),
+		"kernel_dropped", t.KernelDropped, "capd_dropped", t.Dropped, "nic_dropped", t.NICDropped, "truncated", t.Writer.Truncated,
+		"filtered", slices.ContainsFunc(all, func(s daemon.Status) bool { return s.Filter != "" }),
+	}
+	var each []any
+	for _, i := range all {
+		each = append(each, slog.Group(i.Interface, "received", i.Received, "written", i.Written, "kernel_dropped", i.KernelDropped, "capd_dropped", i.Dropped))
+	}
+	return append(args, slog.Group("interfaces", each...))
 }

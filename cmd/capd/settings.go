@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"capd/config"
@@ -30,9 +33,10 @@ type settings struct {
 	snaplen    int
 	linkType   string
 	wait       bool
+	keep       keepFlag
+	compress   string
 	filter     string // the arguments of the command
-	logFormat  string
-	logLevel   string
+	log        struct{ format, level string }
 }
 
 // bind adds the flags to a command.
@@ -47,13 +51,25 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.StringVarP(&s.directory, "directory", "d", def.Directory, "write files into `DIR`")
 	f.Var(&s.size, "rotate-size", "finish a file at `SIZE`; 0: never")
 	f.Var(&s.interval, "rotate-interval", "finish a file at multiples of `TIME`, in UTC; 0: never")
+	f.Var(&s.keep, "keep", "delete the oldest files of an interface, of earlier runs too, beyond `LIMIT`: a number of files, a size or an age, as 10, 20GiB or 7d; may repeat")
+	f.StringVar(&s.compress, "compress", def.Finished.Compress, "compress finished files as `HOW`: zstd, gzip or none; without a value, zstd")
+	f.Lookup("compress").NoOptDefVal = config.CompressZstd
 	f.StringVar(&s.format, "format", def.Format, "`FORMAT` of the files: pcap or pcapng")
 	f.IntVar(&s.snaplen, "snaplen", def.Snaplen, "keep at most `N` bytes of a frame")
 	f.StringVarP(&s.linkType, "link-type", "y", "", "record with the link type `NAME`, one that capd interfaces lists (default the interface's own)")
 	f.Var(&s.ring, "ring-size", "memory of `SIZE` in which the kernel keeps frames for capd")
 	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is missing")
-	f.StringVar(&s.logLevel, "log-level", def.Log.Level, "log from `LEVEL` on: debug, info, warn or error")
-	f.StringVar(&s.logFormat, "log-format", def.Log.Format, "`FORMAT` of the log: text, json or auto, which is text on a terminal and entries in the journal")
+	f.StringVar(&s.log.level, "log-level", def.Log.Level, "log from `LEVEL` on: debug, info, warn or error")
+	f.StringVar(&s.log.format, "log-format", def.Log.Format, "`FORMAT` of the log: text, json or auto, which is text on a terminal and entries in the journal")
+}
+
+// arguments takes the arguments, which are a filter, and refuses what was meant as something else.
+func (s *settings) arguments(cmd *cobra.Command, args []string) error {
+	s.filter = strings.Join(args, " ")
+	if len(args) > 0 && cmd.Flags().Changed("compress") && slices.Contains([]string{config.CompressNone, config.CompressZstd, config.CompressGzip}, args[0]) {
+		return usageError{fmt.Errorf("%s: write --compress=%s", cmd.Name(), args[0])}
+	}
+	return forgottenInterface(cmd.Name(), s.interfaces, args)
 }
 
 // load returns the configuration that the flags ask for, validated.
@@ -89,7 +105,7 @@ func (s *settings) base() (*config.Config, error) {
 	}
 	var bad config.Errors
 	if err != nil && !errors.As(err, &bad) {
-		return nil, fmt.Errorf("read configuration: %w", &configError{err})
+		return nil, fmt.Errorf("read configuration: %w", &configError{err, file})
 	}
 	return cfg, err
 }
@@ -132,10 +148,14 @@ func (s *settings) override(cmd *cobra.Command, cfg *config.Config) error {
 		set(given("link-type"), &r.LinkType, s.linkType)
 		set(given("ring-size"), &r.RingSize, s.ring)
 		set(given("wait"), &r.Wait, s.wait)
+		set(s.keep.count > 0, &r.RetainCount, s.keep.count)
+		set(s.keep.size > 0, &r.RetainBytes, s.keep.size)
+		set(s.keep.age > 0, &r.RetainAge, s.keep.age)
 		set(s.filter != "", &r.Filter, s.filter)
 	}
-	set(given("log-level"), &cfg.Log.Level, s.logLevel)
-	set(given("log-format"), &cfg.Log.Format, s.logFormat)
+	set(given("compress"), &cfg.Finished.Compress, s.compress)
+	set(given("log-level"), &cfg.Log.Level, s.log.level)
+	set(given("log-format"), &cfg.Log.Format, s.log.format)
 	return nil
 }
 
@@ -146,13 +166,19 @@ func set[T any](given bool, to *T, value T) {
 }
 
 // A configError is returned for a file of settings that can't be read.
-type configError struct{ error }
+type configError struct {
+	error
+	file string // as it was named
+}
 
 func (e *configError) Unwrap() error { return e.error }
 
 // Hints says what to do about it.
 func (e *configError) Hints() []string {
+	_, number := strconv.Atoi(e.file)
 	switch {
+	case errors.Is(e, fs.ErrNotExist) && number == nil:
+		return []string{"-c names the file of the configuration; run --count " + e.file + " ends after that many frames"}
 	case errors.Is(e, fs.ErrNotExist):
 		return []string{"-c names the file; capd.toml.example is one with every key"}
 	case errors.Is(e, syscall.EISDIR):

@@ -80,7 +80,7 @@ func (q *statusQuery) answer(ctx context.Context, w io.Writer) error {
 }
 
 func (q *statusQuery) ask(ctx context.Context) (*control.Status, error) {
-	c, err := q.finder().Client()
+	c, err := q.client()
 	if err != nil {
 		return nil, err
 	}

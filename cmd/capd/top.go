@@ -31,7 +31,13 @@ capd answers, it says so and tries again.`,
 		Example: `  capd top
   ssh -t recorder capd top`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return show(cmd.Context(), t.finder(), cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			capd, err := t.finder()
+			if err != nil {
+				return err
+			}
+			return show(cmd.Context(), capd, cmd.OutOrStdout())
+		},
 	}
 	t.bind(cmd)
 	return cmd

@@ -3,12 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
+	"capd/config"
 	"capd/filter"
+	"capd/internal/hint"
 	"capd/internal/text"
+	"capd/pcap"
 
 	"github.com/spf13/cobra"
 )
@@ -101,4 +107,40 @@ func perhapsFile(err error, args []string) error {
 		return &forgottenRead{err, args[0]}
 	}
 	return err
+}
+
+// forgottenInterface refuses an expression that can't be compiled and starts with names of interfaces.
+func forgottenInterface(command string, interfaces, args []string) error {
+	n := 0
+	for n < len(args) && isInterface(args[n]) {
+		n++
+	}
+	_, err := filter.Compile(strings.Join(args, " "), filter.Target{LinkType: filter.LinkType(pcap.LinkTypeEthernet), Snaplen: filter.DefaultSnaplen})
+	if n == 0 || !errors.As(err, new(*filter.SyntaxError)) {
+		return nil
+	}
+	words := []string{"capd", command}
+	for _, name := range append(slices.Clone(interfaces), args[:n]...) {
+		words = append(words, "-i", shellWord(name))
+	}
+	for _, a := range args[n:] {
+		words = append(words, shellWord(a))
+	}
+	return usageError{hint.New(fmt.Sprintf("%s: %s is an interface: -i names it", command, text.Name(args[0])), "write "+strings.Join(words, " "))}
+}
+
+func isInterface(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil || name == config.Any
+}
+
+// shellWord quotes a word as a shell reads it.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./:@%+=,", r))
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(text.Line(s), "'", `'\''`) + "'"
 }

@@ -64,7 +64,7 @@ func NewServer(b Backend, metrics http.Handler) *Server {
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)
 	}
-	s.http = newHTTP(mux)
+	s.http = newHTTP(inJSON(mux))
 	s.http.ConnState = s.limit.track
 	return s
 }
@@ -80,6 +80,47 @@ func newHTTP(h http.Handler) *http.Server {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          discard(),
 	}
+}
+
+// inJSON makes the answers of the mux to what it has no handler for like those of the handlers.
+func inJSON(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			w = &refusal{ResponseWriter: w, request: r}
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// A refusal puts an error as JSON in the place of the text that is written.
+type refusal struct {
+	http.ResponseWriter
+	request *http.Request
+	written bool
+}
+
+func (f *refusal) WriteHeader(code int) {
+	var reason string
+	switch {
+	case f.written:
+		return
+	case code == http.StatusNotFound:
+		reason = fmt.Sprintf("no such path: %q", f.request.URL.Path)
+	case code == http.StatusMethodNotAllowed:
+		reason = fmt.Sprintf("%s is not for %q; %s is", f.request.Method, f.request.URL.Path, f.Header().Get("Allow"))
+	default:
+		f.ResponseWriter.WriteHeader(code)
+		return
+	}
+	f.written = true
+	answer(f.ResponseWriter, code, failure{reason})
+}
+
+func (f *refusal) Write(p []byte) (int, error) {
+	if f.written {
+		return len(p), nil
+	}
+	return f.ResponseWriter.Write(p)
 }
 
 // Serve answers requests until the context ends. Requests in progress may take one second longer.

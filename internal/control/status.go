@@ -176,11 +176,16 @@ type Pause struct {
 
 // A Selection says which files to hold or to release.
 type Selection struct {
-	Files     []string `json:"files,omitempty"`     // names or paths
-	Last      string   `json:"last,omitempty"`      // a duration such as "10m": files recorded since then
-	Interface string   `json:"interface,omitempty"` // with Last or All: only this interface
-	All       bool     `json:"all,omitempty"`       // only for release: all held files
+	Files     []string  `json:"files,omitempty"`     // names or paths
+	Last      string    `json:"last,omitempty"`      // a duration such as "10m": files recorded since then
+	Since     time.Time `json:"since,omitzero"`      // files with frames from then on,
+	Until     time.Time `json:"until,omitzero"`      // and before then
+	Interface string    `json:"interface,omitempty"` // with a time or All: only this interface
+	All       bool      `json:"all,omitempty"`       // only for release: all held files
 }
+
+// Bounded reports whether the selection has Since or Until.
+func (s *Selection) Bounded() bool { return !s.Since.IsZero() || !s.Until.IsZero() }
 
 // A RotateOrder is the body of a rotate request.
 type RotateOrder struct {

@@ -22,13 +22,17 @@ type chosen struct {
 	name store.Name
 }
 
-func (c chosen) path() string { return filepath.Join(c.dir.path, c.name.String()) }
+// path is the file's, in its present state.
+func (c chosen) path() string {
+	path, _ := c.dir.store.Locate(c.name)
+	return path
+}
 
 // Hold keeps limits from deleting the selected files, across restarts, notes
 // that in the ledgers, and returns the paths of the files.
 func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error) {
 	if s.All {
-		return nil, control.Refused("hold: all files? Name them, or how long ago the first one was recorded")
+		return nil, control.Refused("hold: all files? Name them, or the time of what they hold")
 	}
 	files, err := d.choose(s)
 	if err != nil {
@@ -80,13 +84,14 @@ func each(
 
 // choose finds the files of a selection.
 func (d *Daemon) choose(s control.Selection) ([]chosen, error) {
+	timed := s.Last != "" || s.Bounded()
 	switch {
-	case (s.Last == "") == (len(s.Files) == 0):
-		return nil, control.Refused("name either files or how far back to go, as 10m")
-	case s.Last == "" && s.Interface != "":
-		return nil, control.Refused("files are named already: an interface goes with how far back to go")
-	case s.Last != "":
-		return d.since(s)
+	case timed == (len(s.Files) > 0), s.Last != "" && s.Bounded():
+		return nil, control.Refused("name either files, how far back to go, as 10m, or since and until when")
+	case !timed && s.Interface != "":
+		return nil, control.Refused("files are named already: an interface goes with a time")
+	case timed:
+		return d.during(s)
 	}
 	var files []chosen
 	for _, path := range s.Files {
@@ -120,29 +125,40 @@ func sameDirectory(a, b string) bool {
 	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
-// since finds the files that hold what came of late.
-func (d *Daemon) since(s control.Selection) ([]chosen, error) {
-	var last config.Duration
-	if err := last.Set(s.Last); err != nil || last <= 0 {
-		return nil, control.Refused("%q is not a time above 0, as 10m", s.Last)
+// during finds the files that hold what came of late, or between two times.
+func (d *Daemon) during(s control.Selection) ([]chosen, error) {
+	since, until := s.Since, s.Until
+	if s.Last != "" {
+		var last config.Duration
+		if err := last.Set(s.Last); err != nil || last <= 0 {
+			return nil, control.Refused("%q is not a time above 0, as 10m", s.Last)
+		}
+		since = time.Now().Add(-time.Duration(last))
 	}
-	begin := time.Now().Add(-time.Duration(last))
-	return d.all(s.Interface, func(d *store.Directory) []store.Name { return d.Since(begin) })
+	if !until.IsZero() && !since.Before(until) {
+		return nil, control.Refused("since %s is not before until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
+	}
+	return d.all(s.Interface, func(d *store.Directory) []store.Name {
+		return slices.DeleteFunc(d.Since(since), func(n store.Name) bool { return !until.IsZero() && !n.Start.Before(until) })
+	})
 }
 
 // held finds the files that are held.
 func (d *Daemon) held(s control.Selection) ([]chosen, error) {
-	if s.Last != "" || len(s.Files) > 0 {
-		return nil, control.Refused("name either files, how far back to go, or all")
+	if s.Last != "" || s.Bounded() || len(s.Files) > 0 {
+		return nil, control.Refused("name either files, a time, or all")
 	}
 	return d.all(s.Interface, (*store.Directory).Held)
 }
 
 // all asks each directory for its files, and returns those of the interface; of
-// the empty name, all.
+// the empty name, all. It lists them first: a file that has just begun may not be known yet.
 func (d *Daemon) all(iface string, ask func(*store.Directory) []store.Name) ([]chosen, error) {
 	var files []chosen
 	for _, dir := range d.dirs.unique() {
+		if err := dir.store.List(); err != nil {
+			return nil, err
+		}
 		for _, n := range ask(dir.store) {
 			if iface == "" || n.Interface == iface {
 				files = append(files, chosen{dir, n})
@@ -175,8 +191,8 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 				return nil, fmt.Errorf("rotate: %s is not finished yet", c.path())
 			}
 		}
-		if c.dir.store.Has(name) {
-			done = append(done, c.path())
+		if path, there := c.dir.store.Locate(name); there {
+			done = append(done, path)
 		}
 	}
 	slices.Sort(done)

@@ -1,8 +1,10 @@
 package service
 
 import (
+	"context"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"capd/config"
@@ -43,6 +45,22 @@ func newHandler(c config.Log, s *terminal.Screen, level slog.Leveler) slog.Handl
 		return slog.NewJSONHandler(w, opt)
 	}
 	return slog.NewTextHandler(w, opt)
+}
+
+// jsonLine is a line as the log has them, whatever its level.
+func jsonLine(level slog.Level, msg string, args ...any) string {
+	var b strings.Builder
+	slog.New(slog.NewJSONHandler(&b, nil)).Log(context.Background(), level, msg, args...)
+	return b.String()
+}
+
+// Failure is the line of such a log that says why capd ends.
+func Failure(err error, hints []string) string {
+	args := []any{"error", err.Error()}
+	if len(hints) > 0 {
+		args = append(args, "hints", hints)
+	}
+	return jsonLine(slog.LevelError, "capd can't go on", args...)
 }
 
 // days rounds up: lumberjack counts whole ones, and 0 is for ever.

@@ -4,6 +4,7 @@ package service
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -28,6 +29,7 @@ type Options struct {
 	Screen  *terminal.Screen
 	Line    func([]daemon.Status) string                // the screen's last line
 	Summary func([]daemon.Status, time.Duration) string // printed at the end of a run that took so long
+	Totals  func([]daemon.Status, time.Duration) []any  // the same as the keys and values of a line, where the log is of JSON
 }
 
 // Run records until a signal, the context or the daemon's options end it.
@@ -74,6 +76,11 @@ func Run(ctx context.Context, o Options) error {
 		manager: manager, daemon: d, log: log,
 		// Twice, as hooks may take as long again, and some for the disk's last word.
 		stop: 2*time.Duration(cfg.StopTimeout) + 5*time.Second,
+	}
+	if cfg.Log.OnlyJSON() {
+		o.Summary = func(all []daemon.Status, took time.Duration) string {
+			return jsonLine(slog.LevelInfo, "ended", o.Totals(all, took)...)
+		}
 	}
 	return record(ctx, d, reporter, &o)
 }

@@ -62,3 +62,88 @@ func TestParseTime(t *testing.T) {
 		}
 	}
 }
+
+// berlin changes its clocks on 2026-03-29 and 2026-10-25.
+func berlin(t testing.TB) *time.Location {
+	t.Helper()
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Skip(err)
+	}
+	return zone
+}
+
+// TestParseWrittenTime: times as people write them, in their zone or the one that they name.
+func TestParseWrittenTime(t *testing.T) {
+	now := time.Date(2026, 11, 28, 0, 30, 0, 0, berlin(t)) // still the 27th in UTC
+	for s, want := range map[string]string{
+		"now":                           "2026-11-28T00:30:00+01:00",
+		"today":                         "2026-11-28T00:00:00+01:00",
+		"yesterday":                     "2026-11-27T00:00:00+01:00",
+		"Yesterday 14:03":               "2026-11-27T14:03:00+01:00",
+		"yesterday  14:03:27":           "2026-11-27T14:03:27+01:00",
+		"14:03":                         "2026-11-28T14:03:00+01:00",
+		"9:05":                          "2026-11-28T09:05:00+01:00",
+		"14:03:27.25":                   "2026-11-28T14:03:27.25+01:00",
+		"14:03Z":                        "2026-11-27T14:03:00Z",
+		"yesterday UTC":                 "2026-11-26T00:00:00Z",
+		"14:03 +09:00":                  "2026-11-28T14:03:00+09:00",
+		"2026-11-27":                    "2026-11-27T00:00:00+01:00",
+		"2026-07-27 14:03":              "2026-07-27T14:03:00+02:00",
+		"2026-11-27 14:03:27":           "2026-11-27T14:03:27+01:00",
+		"2026-11-27T14:03":              "2026-11-27T14:03:00+01:00",
+		"2026-11-27T14:03:27.123456Z":   "2026-11-27T14:03:27.123456Z",
+		"2026-11-27 14:03 UTC":          "2026-11-27T14:03:00Z",
+		"2026-11-27T14:03:27-0330":      "2026-11-27T14:03:27-03:30",
+		"20261127T140327Z":              "2026-11-27T14:03:27Z", // as in the names of files
+		"-2h":                           "2026-11-27T22:30:00+01:00",
+		"2h":                            "2026-11-27T22:30:00+01:00",
+		"-1h30m":                        "2026-11-27T23:00:00+01:00",
+		"1795784607":                    "2026-11-27T14:03:27+01:00",
+		"@1795784607.5":                 "2026-11-27T14:03:27.5+01:00",
+		"2026-03-29 01:59":              "2026-03-29T01:59:00+01:00",
+		" 2026-03-29 03:00 ":            "2026-03-29T03:00:00+02:00",
+		"2026-03-29T02:30:00.000+01:00": "2026-03-29T02:30:00+01:00",
+	} {
+		if got, err := ParseTime(s, now); err != nil || Zoned(got) != want {
+			t.Errorf("%q: %s, %v, want %s", s, Zoned(got), err, want)
+		}
+	}
+	for s, want := range map[string]string{
+		"25:00":            "as 14:03, 14:03:27",
+		"yesterday-ish":    "as 14:03",
+		"--2h":             "as 90m",
+		"20261127":         "neither a time",
+		"2026-13-01":       "neither a time",
+		"14:03 CET":        "neither a time", // several zones have such names
+		"1795784607000":    "write 1795784607.000",
+		"2026-03-29 02:30": "set forward",
+	} {
+		if got, err := ParseTime(s, now); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, %v, want %q", s, got, err, want)
+		}
+	}
+}
+
+// FuzzParseTime: what is read is read the same again as it is spelt.
+func FuzzParseTime(f *testing.F) {
+	now := time.Date(2026, 11, 28, 0, 30, 0, 0, berlin(f))
+	for _, s := range []string{"yesterday 14:03", "14:03:27.5Z", "2026-11-27T14:03 +0100", "-1h30m", "@1795784607.5", "2026-03-29 02:30"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := ParseTime(s, now)
+		if err != nil {
+			if len(err.Error()) > 600 {
+				t.Errorf("an error of %d bytes", len(err.Error()))
+			}
+			return
+		}
+		if y := got.Year(); y < 1 || y > 9999 {
+			return // too long ago to be written
+		}
+		if again, err := ParseTime(Zoned(got), now); err != nil || !again.Equal(got) {
+			t.Errorf("%q is %s, and that is %v, %v", s, Zoned(got), again, err)
+		}
+	})
+}

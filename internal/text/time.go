@@ -3,8 +3,6 @@ package text
 import (
 	"fmt"
 	"time"
-
-	"capd/config"
 )
 
 var units = [...]struct {
@@ -73,6 +71,9 @@ func Time(t time.Time) string { return format(t, "2006-01-02T15:04:05.000Z") }
 // Second spells a time to the second.
 func Second(t time.Time) string { return format(t, "2006-01-02T15:04:05Z") }
 
+// Zoned spells a time in the zone that it has, as precisely as it is.
+func Zoned(t time.Time) string { return t.Format(time.RFC3339Nano) }
+
 // Clock spells the time of the day.
 func Clock(t time.Time) string { return format(t, "15:04:05Z") }
 
@@ -81,16 +82,4 @@ func format(t time.Time, layout string) string {
 		return "-"
 	}
 	return t.UTC().Format(layout)
-}
-
-// ParseTime reads a time that a command takes: one of RFC 3339, or how long before now it was, as 90m or 7d.
-func ParseTime(s string, now time.Time) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t, nil
-	}
-	var ago config.Duration
-	if err := ago.Set(s); err != nil {
-		return time.Time{}, fmt.Errorf("%q is neither a time, as 2026-01-02T15:04:05Z, nor how long ago, as 90m", s)
-	}
-	return now.Add(-time.Duration(ago)), nil
 }

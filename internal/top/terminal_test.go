@@ -187,7 +187,7 @@ func TestTerminal(t *testing.T) {
 	if screen := term.Ended(0); strings.Contains(screen, "eth0") {
 		t.Errorf("the alert is still shown:\n%s", screen)
 	}
-	if want := []string{"rotate eth0", "hold {Files:[] Last:10m0s Interface: All:false}"}; !slices.Equal(s.commands, want) {
+	if want := []string{"rotate eth0", fmt.Sprintf("hold %+v", control.Selection{Last: "10m0s"})}; !slices.Equal(s.commands, want) {
 		t.Errorf("commands %q", s.commands)
 	}
 }

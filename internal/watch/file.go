@@ -3,7 +3,6 @@ package watch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -32,10 +31,10 @@ func (w *watcher) file(ctx context.Context, stdin io.Reader) error {
 	}
 	f.close()
 	if interrupted {
-		fmt.Fprintf(w.screen, "%s shown\n", text.Count(w.printer.shown.Load(), "packet"))
+		w.say(text.Count(w.printer.shown.Load(), "packet") + " shown\n")
 	}
 	if s := w.printer.oddities(); s != "" {
-		fmt.Fprint(w.screen, s)
+		w.say(s)
 	}
 	return errors.Join(err, why)
 }

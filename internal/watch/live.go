@@ -253,5 +253,5 @@ func (w *watcher) summary(live liveFeeds) {
 			fmt.Fprintf(&b, "%s: %d captured, %d dropped by the kernel\n", live[i].origin.label, s.Received-s.Dropped, s.Dropped)
 		}
 	}
-	fmt.Fprint(w.screen, b.String())
+	w.say(b.String())
 }

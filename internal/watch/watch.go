@@ -4,10 +4,12 @@ package watch
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -108,5 +110,23 @@ func (w *watcher) attend(ctx context.Context, feeds []feed) (interrupted bool, e
 
 // notice prints a line on standard error.
 func (w *watcher) notice(format string, args ...any) {
-	fmt.Fprintf(w.screen, "capd: "+format+"\n", args...)
+	line := fmt.Sprintf(format, args...)
+	if !w.Style.JSON {
+		line = "capd: " + line
+	}
+	w.say(line + "\n")
+}
+
+// say prints lines on standard error; for programs, an object for each.
+func (w *watcher) say(lines string) {
+	if !w.Style.JSON {
+		fmt.Fprint(w.screen, lines)
+		return
+	}
+	enc := json.NewEncoder(w.screen)
+	for line := range strings.Lines(lines) {
+		_ = enc.Encode(struct { // who reads packets does not depend on it
+			Notice string `json:"notice"`
+		}{strings.TrimSuffix(line, "\n")})
+	}
 }
