@@ -138,7 +138,7 @@ func TestTop(t *testing.T) {
 // TestTopWithout: where there is no terminal capd top says what to do.
 func TestTopWithout(t *testing.T) {
 	code, out, errs := capd("top")
-	if code != exitFailed || out != "" || !strings.Contains(errs, "capd: top: it needs a terminal") || !strings.Contains(errs, "capd: hint: capd status") {
+	if code != exitFailed || out != "" || !strings.Contains(errs, "capd: top: needs a terminal") || !strings.Contains(errs, "capd: hint: capd status") {
 		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
 }
