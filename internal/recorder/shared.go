@@ -30,6 +30,9 @@ type Shared struct {
 type Snapshot struct {
 	ByName map[string]capture.Interface
 	Taken  func(name string) bool // whether an interface of that name is to be recorded by its own name
+
+	once    sync.Once
+	byIndex map[int]capture.Interface // made when it is asked for
 }
 
 // Find returns the interface of that index, or if it is 0 of that name.
@@ -38,12 +41,16 @@ func (s *Snapshot) Find(name string, index int) (capture.Interface, bool) {
 		link, ok := s.ByName[name]
 		return link, ok
 	}
-	for _, link := range s.ByName {
-		if link.Index == index {
-			return link, true
+	// Every recorder asks for its own after each change of any: they must not all
+	// go through the list.
+	s.once.Do(func() {
+		s.byIndex = make(map[int]capture.Interface, len(s.ByName))
+		for _, link := range s.ByName {
+			s.byIndex[link.Index] = link
 		}
-	}
-	return capture.Interface{}, false
+	})
+	link, ok := s.byIndex[index]
+	return link, ok
 }
 
 // program returns the XDP program of the first interface by name that has one, and
