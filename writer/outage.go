@@ -4,9 +4,10 @@ import (
 	"errors"
 	"time"
 
-	"capd/ledger"
-
 	"golang.org/x/sys/unix"
+
+	"capd/ledger"
+	"capd/store"
 )
 
 // After a failed file, the writer pauses before it tries the next one. The pause doubles from
@@ -59,6 +60,9 @@ func (w *Writer) suspend(err error) {
 }
 
 func diskCause(err error) ledger.Cause {
+	if errors.Is(err, store.ErrNoInodes) {
+		return ledger.CauseNoInodes
+	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return ledger.CauseDiskFull
 	}
