@@ -55,7 +55,7 @@ func TestRootGivesToOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := 0
-	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, _ error) error {
 		info, err := os.Lstat(path)
 		if err != nil {
 			return err
