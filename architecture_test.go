@@ -51,7 +51,7 @@ var mayImport = map[string][]string{
 	"internal/hint":    {},
 	"internal/read":    {"filter", "pcap", "store", "internal/text"},
 	"internal/service": {
-		"config", "store", "internal/control", "internal/daemon", "internal/journal", "internal/metrics", "internal/notify",
+		"config", "store", "internal/control", "internal/daemon", "internal/hint", "internal/journal", "internal/metrics", "internal/notify",
 		"internal/sandbox", "internal/terminal", "internal/text",
 	},
 	"internal/terminal": {"internal/text"},
@@ -97,7 +97,6 @@ var testsMayImport = map[string][]string{
 	"internal/inventory": {"pcap", "writer"}, // for files
 	"internal/read":      {"internal/hint"},  // as commands print errors
 	"internal/extract":   {"internal/hint"},  // the same
-	"internal/service":   {"internal/hint"},  // the same
 	"internal/terminal":  {"ledger"},         // a long reading
 	"capture":            {"capture/fake", unix},
 	"capture/bpf":        {"capture", "filter", "config", "internal/daemon", "ledger", "store", "writer"}, // frames from a simulated device to files

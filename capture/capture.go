@@ -114,7 +114,17 @@ func Interfaces() ([]Interface, error) { return interfaces() }
 // LinkTypes returns the link types with which the interface of that name, or Any, can be captured,
 // the default first. It needs the same privilege as Open and returns the same errors, which do not
 // name the interface.
-func LinkTypes(name string) ([]pcap.LinkType, error) { return linkTypes(name) }
+func LinkTypes(name string) ([]pcap.LinkType, error) {
+	probe, end := ProbeLinkTypes()
+	defer end()
+	return probe(name)
+}
+
+// ProbeLinkTypes returns a function that does what LinkTypes does, for many
+// interfaces at a lower price, and one that ends it.
+func ProbeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end func()) {
+	return probeLinkTypes()
+}
 
 // Inspect returns details that the interface's driver reports. It needs no privilege. The error
 // wraps ErrNoInterface if there is no interface with this name.

@@ -15,7 +15,9 @@ func openGroup(Config, int, Spread) ([]*Device, error) { return nil, errors.ErrU
 
 func interfaces() ([]Interface, error) { return bpf.Interfaces() }
 
-func linkTypes(name string) ([]pcap.LinkType, error) { return bpf.LinkTypes(name) }
+func probeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end func()) {
+	return bpf.LinkTypes, func() {}
+}
 
 func inspect(name string) (Details, error) { return bpf.Inspect(name) }
 

@@ -11,7 +11,10 @@ func openGroup(c Config, n int, s Spread) ([]*Device, error) { return afpacket.O
 
 func interfaces() ([]Interface, error) { return afpacket.Interfaces() }
 
-func linkTypes(name string) ([]pcap.LinkType, error) { return afpacket.LinkTypes(name) }
+func probeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end func()) {
+	var p afpacket.Prober
+	return p.LinkTypes, func() { _ = p.Close() }
+}
 
 func inspect(name string) (Details, error) { return afpacket.Inspect(name) }
 

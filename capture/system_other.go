@@ -15,6 +15,9 @@ func unsupported() error { return fmt.Errorf("capture: not supported on %s", run
 func open(Config) (*Device, error)                     { return nil, unsupported() }
 func openGroup(Config, int, Spread) ([]*Device, error) { return nil, errors.ErrUnsupported }
 func interfaces() ([]Interface, error)                 { return nil, unsupported() }
-func linkTypes(string) ([]pcap.LinkType, error)        { return nil, unsupported() }
 func inspect(string) (Details, error)                  { return Details{}, unsupported() }
 func pin(int) error                                    { return errors.ErrUnsupported }
+
+func probeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end func()) {
+	return func(string) ([]pcap.LinkType, error) { return nil, unsupported() }, func() {}
+}

@@ -51,6 +51,7 @@ const (
 	CauseAbsent    Cause = "interface absent"
 	CauseStopped   Cause = "capd not running"
 	CauseDiskFull  Cause = "disk full"
+	CauseNoInodes  Cause = "no inodes" // no file can be made, whatever bytes are free
 	CauseDiskError Cause = "disk error"
 )
 

@@ -84,6 +84,7 @@ func openFile(path string, mode fs.FileMode) (file, error) {
 		h.Close()
 		return nil, cmp.Or(err, error(&fs.PathError{Op: "open", Path: path, Err: errors.New("not a regular file")}))
 	}
+	store.GiveToOwner(h)
 	return h, nil
 }
 
@@ -108,10 +109,10 @@ func open(dir string, opt Options, open func(string, fs.FileMode) (file, error))
 	l.opt.History = nil // it may be large
 	cut, unended, err := repair(l.path(), opt.FileMode)
 	if err != nil {
-		return nil, fmt.Errorf("open ledger: %w", err)
+		return nil, &store.UnfitError{Err: fmt.Errorf("open ledger: %w", err)}
 	}
 	if err := l.follow(); err != nil {
-		return nil, err
+		return nil, &store.UnfitError{Err: err}
 	}
 	// If the disk fails now, the lines wait in memory.
 	if unended {

@@ -155,7 +155,7 @@ func testReproducible(t *testing.T, first made) {
 func testDeb(t *testing.T, deb string) {
 	all := unpack(t, bytes.NewReader(command(t, "dpkg-deb", "--fsys-tarfile", deb)))
 	holds(t, all, "/usr/bin/capd", "/etc/capd/capd.toml",
-		"/usr/lib/systemd/system/capd.service", "/usr/lib/systemd/system/capd@.service",
+		"/usr/lib/systemd/system/capd.service", "/usr/lib/systemd/system/capd@.service", "/usr/lib/systemd/system/capd-metrics.socket",
 		"/usr/lib/sysusers.d/capd.conf", "/usr/lib/tmpfiles.d/capd.conf",
 		"/usr/share/man/man8/capd.8.gz", "/usr/share/man/man5/capd.toml.5.gz", "/usr/share/man/man5/capd-ledger.5.gz",
 		"/usr/share/bash-completion/completions/capd", "/usr/share/fish/vendor_completions.d/capd.fish", "/usr/share/zsh/vendor-completions/_capd",

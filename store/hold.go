@@ -22,6 +22,7 @@ func (d *Directory) Hold(name Name) (changed bool, err error) {
 		return false, err
 	}
 	if changed = err == nil; changed {
+		GiveToOwner(h)
 		err = errors.Join(h.Close(), SyncDirectory(d.path))
 	} else {
 		err = nil

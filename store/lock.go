@@ -65,24 +65,14 @@ func LockDirectory(dir string) (*Lock, error) {
 	return &Lock{h}, nil
 }
 
-// openLock opens the lock file. If root creates it, as a check before the service's first start
-// does, it is given to the directory's owner, who otherwise could not lock the directory. A
-// symbolic link in its place is not followed.
+// openLock opens the lock's file. A link that is in its place is not followed.
 func openLock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, LockName)
-	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, DefaultFileMode)
-	if errors.Is(err, fs.ErrExist) {
-		return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, DefaultFileMode)
+	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, DefaultFileMode)
+	if err == nil {
+		GiveToOwner(h)
 	}
-	if err != nil || os.Geteuid() != 0 {
-		return h, err
-	}
-	var owner unix.Stat_t
-	if err := unix.Stat(dir, &owner); err == nil {
-		// Fails where the owner does not exist in this user namespace, as in a container.
-		_ = h.Chown(int(owner.Uid), int(owner.Gid))
-	}
-	return h, nil
+	return h, err
 }
 
 func writePid(h *os.File) error {

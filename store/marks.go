@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"capd/pcap"
+
+	"golang.org/x/sys/unix"
 )
 
 // Names of the journals of marks. Neither parses as a capture file's.
@@ -360,10 +362,11 @@ func (m *Marks) Compact(present func(file Name) bool) error {
 	defer m.io.Unlock()
 	b := m.keep(present)
 	tmp := m.path + Packing.Ext()
-	h, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, DefaultFileMode)
+	h, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND|unix.O_NOFOLLOW, DefaultFileMode)
 	if err != nil {
-		return fmt.Errorf("write marks: %w", err)
+		return &UnfitError{fmt.Errorf("write marks: %w", err)}
 	}
+	GiveToOwner(h)
 	_, err = h.Write(b)
 	if err = errors.Join(err, h.Sync()); err == nil {
 		err = os.Rename(tmp, m.path)

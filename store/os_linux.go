@@ -13,8 +13,8 @@ func OpenDirect(path string, flags int, mode fs.FileMode) (*os.File, error) {
 	return os.OpenFile(path, flags|unix.O_DIRECT, mode)
 }
 
-// RefusesDirect reports whether an error of OpenDirect means that the file system has no O_DIRECT
-// (open(2)).
+// RefusesDirect reports whether an error of OpenDirect, or of a write of whole
+// pages to such a file, says that the file system has no O_DIRECT (open(2)).
 func RefusesDirect(err error) bool { return errors.Is(err, unix.EINVAL) }
 
 // Preallocate reserves n bytes of space from the offset on. It does not change the file's size, so

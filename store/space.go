@@ -26,13 +26,15 @@ type Space struct {
 func Prove(dir string, mode fs.FileMode) (Space, error) {
 	s, err := prove(dir, mode)
 	if err != nil {
-		return s, &UnfitError{err}
+		return s, &UnfitError{ExplainFull(dir, err)}
 	}
 	return s, nil
 }
 
 func prove(dir string, mode fs.FileMode) (Space, error) {
-	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o750); err == nil {
+		GiveDirectory(dir)
+	} else if !errors.Is(err, fs.ErrExist) {
 		return Space{}, fmt.Errorf("create directory: %w", err)
 	}
 	info, err := os.Stat(dir)
@@ -56,25 +58,29 @@ func proveFile(dir string, mode fs.FileMode) (direct bool, err error) {
 	defer os.Remove(path)
 	defer os.Remove(moved)
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	h, err := OpenDirect(path, flags, mode)
-	if err != nil {
+	err = writePage(OpenDirect(path, flags, mode))
+	if direct = err == nil; !direct {
+		// Some file systems open the file and refuse the write.
 		if !RefusesDirect(err) {
 			return false, err
 		}
-		if h, err = os.OpenFile(path, flags, mode); err != nil {
+		if err := writePage(os.OpenFile(path, flags, mode)); err != nil {
 			return false, err
 		}
-	} else {
-		direct = true
-	}
-	defer h.Close()
-	if _, err := h.Write(alignedPage()); err != nil {
-		return direct, err
 	}
 	if err := Rename(path, moved); err != nil {
 		return direct, err
 	}
 	return direct, os.Remove(moved)
+}
+
+// writePage writes a page to a file that was opened, and closes it.
+func writePage(h *os.File, err error) error {
+	if err != nil {
+		return err
+	}
+	_, err = h.Write(alignedPage())
+	return errors.Join(err, h.Close())
 }
 
 // pageSize is the alignment in bytes that O_DIRECT requires of addresses, lengths and offsets: the

@@ -65,6 +65,13 @@ const (
 	touchDelay = time.Second
 )
 
+// touching is true while a pool prefaults: one after the other does. With
+// hundreds at once the machine would do little else, and the opening of
+// interfaces would wait for it.
+var touching atomic.Bool
+
+var touch = populate // but for tests
+
 // prefault has the system allocate the pages of the chunks before they are needed. The first write
 // to a page costs as much as copying a few frames into it, and many times that where the host of a
 // virtual machine has to find memory too. Without prefault, that cost arises exactly when the
@@ -73,6 +80,15 @@ const (
 func (p *pool) prefault(bufs [][]byte) {
 	pause := time.NewTimer(touchDelay)
 	defer pause.Stop()
+	for !touching.CompareAndSwap(false, true) {
+		select {
+		case <-p.stop:
+			return
+		case <-pause.C:
+			pause.Reset(touchDelay)
+		}
+	}
+	defer touching.Store(false)
 	for _, buf := range bufs {
 		for part := range slices.Chunk(buf, touchStep) {
 			select {
@@ -81,7 +97,7 @@ func (p *pool) prefault(bufs [][]byte) {
 			case <-pause.C:
 			}
 			begin := time.Now()
-			if populate(part) != nil {
+			if touch(part) != nil {
 				return // leave the rest to the first write
 			}
 			pause.Reset(9 * time.Since(begin))

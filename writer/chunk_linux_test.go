@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +72,36 @@ func TestPoolClosesUntouched(t *testing.T) {
 		p.close()
 		if took := time.Since(begin); took > 0 {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestPoolsTouchInTurn: hundreds of pools take no more of the machine than one.
+func TestPoolsTouchInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, most, all atomic.Int32
+		touch = func([]byte) error {
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(time.Millisecond)
+			now.Add(-1)
+			all.Add(1)
+			return nil
+		}
+		defer func() { touch = populate }()
+		var pools []*pool
+		for range 10 {
+			p, err := newPool(2, 8192, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pools = append(pools, p)
+		}
+		time.Sleep(time.Minute)
+		for _, p := range pools {
+			p.close()
+		}
+		if all.Load() != 20 || most.Load() != 1 {
+			t.Errorf("%d touched, %d at a time", all.Load(), most.Load())
 		}
 	})
 }

@@ -1,13 +1,12 @@
 package writer
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"capd/ledger"
@@ -37,8 +36,9 @@ type disk struct {
 	dir      string
 	mode     fs.FileMode
 	pool     *pool
-	reserve  int64 // bytes to preallocate at a time; 0: none
-	noDirect atomic.Bool
+	reserve  int64       // bytes to preallocate at a time; 0: none
+	noDirect atomic.Bool // not wanted, or refused: from then on no write is tried that way
+	log      *slog.Logger
 	sequence *atomic.Uint64
 	finished func(File)
 	note     func(ledger.Entry)
@@ -116,7 +116,7 @@ func (d *disk) do(op operation) {
 		return
 	}
 	if err := op.file.create(d); err != nil {
-		d.fail(op.file, fmt.Errorf("create: %w", err))
+		d.fail(op.file, fmt.Errorf("create: %w", store.ExplainFull(d.dir, err)))
 		return
 	}
 	if err := d.writes.time(func() error { return d.write(op) }); err != nil {
@@ -146,7 +146,7 @@ func (d *disk) fail(f *file, err error) {
 func (d *disk) write(op operation) error {
 	f, c := op.file, op.chunk
 	from := op.from
-	if f.direct != nil && op.whole {
+	if f.direct != nil && op.whole && !d.noDirect.Load() {
 		first, last := from&^(align-1), op.to&^(align-1)
 		if last > first {
 			f.reserve(d, c.off+int64(last))
@@ -154,8 +154,10 @@ func (d *disk) write(op operation) error {
 			switch {
 			case err == nil:
 				from = max(from, last)
-			case !errors.Is(err, syscall.EINVAL):
+			case !store.RefusesDirect(err):
 				return err
+			case d.noDirect.CompareAndSwap(false, true):
+				d.log.Warn("the file system opens files for direct writes and refuses these: writing through the page cache", "error", err)
 			}
 		}
 	}
@@ -169,7 +171,7 @@ func (d *disk) write(op operation) error {
 	if _, err := h.WriteAt(c.buf[from:op.to], c.off+int64(from)); err != nil {
 		return err
 	}
-	if f.direct == nil && op.to >= d.pool.size {
+	if d.noDirect.Load() && op.to >= d.pool.size {
 		return writeBehind(h, c.off, int64(d.pool.size))
 	}
 	return nil

@@ -1,7 +1,10 @@
 package writer_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -213,6 +216,80 @@ func TestFileCounts(t *testing.T) {
 func TestFullTmpfs(t *testing.T) {
 	b := newBenchIn(t, testdisk.Tmpfs(t, 1<<20), writer.Options{RotateSize: 200 << 10})
 	fillUp(t, b, 64)
+}
+
+// TestNoInodes: a file system that has bytes but no inodes is told apart from a
+// full one.
+func TestNoInodes(t *testing.T) {
+	b := newBenchIn(t, testdisk.Tmpfs(t, 16<<20, "nr_inodes=4"), writer.Options{RotateSize: 20 << 10})
+	b.await("the last inode", func() bool {
+		b.write(64, 1024)
+		b.pass(10 * time.Millisecond)
+		return b.Stats().Suspended
+	})
+	failed, gaps := 0, 0
+	for _, f := range b.close() {
+		if f.Err != nil {
+			failed++
+			if !errors.Is(f.Err, store.ErrNoInodes) || !errors.Is(f.Err, syscall.ENOSPC) {
+				t.Errorf("%v", f.Err)
+			}
+		}
+	}
+	for len(b.notes) > 0 {
+		if e := <-b.notes; e.Kind == ledger.KindGap {
+			if gaps++; e.Cause != ledger.CauseNoInodes {
+				t.Errorf("%+v", e)
+			}
+		}
+	}
+	if failed == 0 || gaps == 0 {
+		t.Errorf("%d files failed, %d gaps", failed, gaps)
+	}
+}
+
+// TestDirectWriteRefused: some file systems open a file with O_DIRECT and refuse
+// to write to it.
+func TestDirectWriteRefused(t *testing.T) {
+	var log bytes.Buffer
+	b := newBench(t, writer.Options{RotateSize: 100 << 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	b.disk.Set(testdisk.WriteDirect, testdisk.Fault{Err: syscall.EINVAL})
+	if space, err := store.Prove(b.disk.Dir, 0o600); err != nil || space.Direct {
+		t.Errorf("%+v, %v", space, err)
+	}
+	before := b.disk.Count(testdisk.WriteDirect)
+	for range 20 {
+		b.write(64, 1024)
+		b.flush()
+	}
+	files := b.close()
+	b.account(files)
+	for _, f := range files {
+		if f.Err != nil {
+			t.Error(f.Err)
+		}
+	}
+	if n := b.disk.Count(testdisk.WriteDirect) - before; n == 0 || n > 3 || strings.Count(log.String(), "page cache") != 1 {
+		t.Errorf("%d direct writes were tried; said %s", n, &log)
+	}
+}
+
+// TestReserveLeavesRoom: what is reserved for a file that ends is no cause for
+// the next one to fail.
+func TestReserveLeavesRoom(t *testing.T) {
+	b := newBenchIn(t, testdisk.Tmpfs(t, 64<<20), writer.Options{ChunkSize: 64 << 10, PoolSize: 4 * 64 << 10})
+	for range 20 {
+		for range 4 {
+			b.write(64, 1024)
+		}
+		b.pass(time.Second)
+		b.Rotate(ledger.ReasonSignal)
+	}
+	for _, f := range b.close() {
+		if f.Err != nil {
+			t.Error(f.Err)
+		}
+	}
 }
 
 // fillUp records until the disk, which has room for mib MiB, is full, makes room and goes on.

@@ -121,6 +121,7 @@ func (f *file) createNamed(d *disk) error {
 	if !d.noDirect.Load() {
 		h, err := store.OpenDirect(f.path(), flags, d.mode)
 		if err == nil {
+			store.GiveToOwner(h)
 			f.direct = h
 			return nil
 		}
@@ -135,6 +136,7 @@ func (f *file) createNamed(d *disk) error {
 	if err != nil {
 		return err
 	}
+	store.GiveToOwner(h)
 	f.plain = h
 	return nil
 }
@@ -179,6 +181,9 @@ func (f *file) fail(err error) {
 	}
 }
 
+// reserveOf is how many times as much must be free as is reserved.
+const reserveOf = 8
+
 // reserve preallocates disk space beyond the end of a direct write, in large steps: the file has
 // fewer extents, and extending it is cheap.
 func (f *file) reserve(d *disk, end int64) {
@@ -188,6 +193,11 @@ func (f *file) reserve(d *disk, end int64) {
 		return
 	}
 	size := max(d.reserve, end-f.allocated)
+	// What is reserved and not needed is missing to the next file until this one has ended.
+	if s, err := store.FreeSpace(f.dir); err == nil && s.Free < reserveOf*uint64(size) {
+		f.cramped = true
+		return
+	}
 	if err := store.Preallocate(f.direct, f.allocated, size); err != nil {
 		f.cramped = true // the write itself will return the error
 		return

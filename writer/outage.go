@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"capd/ledger"
+	"capd/store"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +60,9 @@ func (w *Writer) suspend(err error) {
 }
 
 func diskCause(err error) ledger.Cause {
+	if errors.Is(err, store.ErrNoInodes) {
+		return ledger.CauseNoInodes
+	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return ledger.CauseDiskFull
 	}

@@ -71,3 +71,24 @@ func TestStopWithLockedFilter(t *testing.T) {
 		t.Errorf("stats %+v, %v", st, err)
 	}
 }
+
+// TestProberOpensOnce: to close a packet socket takes the kernel ten milliseconds,
+// and there may be hundreds of interfaces.
+func TestProberOpensOnce(t *testing.T) {
+	const a, b = "prober0", "prober1"
+	testnet.Veth(t, a, b, 1500)
+	var p Prober
+	sockets := map[int]bool{}
+	for _, name := range []string{a, b, "lo", device.Any, a} {
+		if _, err := p.LinkTypes(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		sockets[p.fd] = true
+	}
+	if _, err := p.LinkTypes("none"); !errors.Is(err, device.ErrNoInterface) {
+		t.Error(err)
+	}
+	if err := p.Close(); err != nil || len(sockets) != 1 {
+		t.Errorf("%d sockets, %v", len(sockets), err)
+	}
+}

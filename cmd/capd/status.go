@@ -135,7 +135,11 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 			fmt.Fprintf(w, "; %d wait for %s", wait.Files, wait.Step)
 		}
 		if d.Total > 0 {
-			fmt.Fprintf(w, "; %s of %s free", text.Size(d.Free), text.Size(d.Total))
+			fmt.Fprintf(w, "; %s of %s", text.Size(d.Free), text.Size(d.Total))
+			if d.Inodes > 0 {
+				fmt.Fprintf(w, " and %d of %d inodes", d.FreeInodes, d.Inodes)
+			}
+			fmt.Fprint(w, " free")
 		}
 	}
 	fmt.Fprintln(w)

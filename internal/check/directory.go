@@ -44,8 +44,12 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 	if !space.Direct {
 		how = "writes go through the page cache"
 	}
-	c.add(OK, subject, "", "create, write, rename and delete work; %s, %s free of %s, %s; %s", space.FileSystem,
-		text.Size(space.Free), text.Size(space.Total), how, text.Count(contents.Files, "finished file"))
+	free := fmt.Sprintf("%s free of %s", text.Size(space.Free), text.Size(space.Total))
+	if space.Files > 0 {
+		free += fmt.Sprintf(", %d inodes free of %d", space.FreeFiles, space.Files)
+	}
+	c.add(OK, subject, "", "create, write, rename and delete work; %s, %s, %s; %s", space.FileSystem,
+		free, how, text.Count(contents.Files, "finished file"))
 	if n := len(contents.Partials); n > 0 {
 		c.add(Warn, subject, "run finishes what is whole of them", "%s of an earlier run, such as %s",
 			text.Count(n, "unfinished file"), contents.Partials[0])
@@ -53,6 +57,9 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 	c.capacity(dir, cfg, space)
 	if space.Free < 1<<30 {
 		c.add(Warn, subject, "", "less than 1 GiB is free")
+	}
+	if few := uint64(1000); space.Files > 0 && space.FreeFiles < few {
+		c.add(Warn, subject, "each file takes one: larger files need fewer; min_free keeps some free", "fewer than %d inodes are free", few)
 	}
 }
 
@@ -77,21 +84,17 @@ func (c *Checker) capacity(dir string, cfg *config.Config, space store.Space) {
 		return
 	}
 	policy := c.Policy(cfg)
-	var used int64
-	for i := range files {
-		used += files[i].Size
-	}
 	rotation := rotationIn(dir, cfg)
 	var total float64
 	for _, f := range retain.Predict(time.Now(), files, policy, space) {
 		total += f.Rate
 		if l := policy.Interface(f.Interface); f.Rate > 0 && l != (retain.Limits{}) {
-			reach, limit := retain.Reach(f.Rate, l, rotation, used, space)
+			reach, limit := retain.Reach(f.Rate, l, rotation, files, space)
 			c.add(OK, f.Interface, "", "at %s, the present rate of its files, its own limits keep %s%s", text.BitRate(f.Rate*8), text.Duration(reach), until(limit))
 		}
 	}
 	held := func(rate float64) string {
-		reach, limit := retain.Reach(rate, policy.Directory, rotation, used, space)
+		reach, limit := retain.Reach(rate, policy.Directory, rotation, files, space)
 		return fmt.Sprintf("at %s %s%s", text.BitRate(rate*8), text.Duration(reach), until(limit))
 	}
 	if total > 0 {
@@ -116,8 +119,11 @@ func rotationIn(dir string, cfg *config.Config) retain.Rotation {
 }
 
 func until(l retain.Limit) string {
-	if l == retain.ByDisk {
+	switch l {
+	case retain.ByDisk:
 		return " until the disk is full"
+	case retain.ByDiskInodes:
+		return " until the disk has no more inodes"
 	}
 	return " by " + string(l)
 }

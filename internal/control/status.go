@@ -140,7 +140,7 @@ type Kept struct {
 	Oldest time.Time `json:"oldest,omitzero"` // begin of the oldest file
 	Rate   float64   `json:"rate"`            // bytes per second, measured over the recent files
 	Reach  float64   `json:"reach"`           // how far back the files will reach at that rate, in seconds; 0: no limit, or no rate yet
-	Limit  string    `json:"limit,omitempty"` // the limit that is reached first: bytes, age, count or min_free
+	Limit  string    `json:"limit,omitempty"` // the limit that is reached first: bytes, age, count, min_free or min_free_inodes
 }
 
 // A Directory is the state of a directory of recordings. It may be some seconds
@@ -154,7 +154,9 @@ type Directory struct {
 	DeletedBytes int64  `json:"deleted_bytes"`
 	Free         uint64 `json:"free"`  // bytes of the file system; 0: unknown
 	Total        uint64 `json:"total"` // bytes of the file system; 0: unknown
-	Floor        bool   `json:"floor"` // keep_bytes, keep_age or keep_count protects files that other limits would delete
+	FreeInodes   uint64 `json:"free_inodes"`
+	Inodes       uint64 `json:"inodes"` // of the file system; 0: it has no such limit, or it is unknown
+	Floor        bool   `json:"floor"`  // keep_bytes, keep_age or keep_count protects files that other limits would delete
 
 	Pause   Pause      `json:"pause,omitzero"` // before this run: what came then is in no file; absent where no run was before
 	Waiting []StepWait `json:"waiting"`        // by step; those that no file waits for are left out

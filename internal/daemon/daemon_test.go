@@ -3,14 +3,17 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"capd/capture"
 	"capd/config"
 	"capd/internal/setup"
 	"capd/ledger"
@@ -473,5 +476,34 @@ func TestFinishedButUnlisted(t *testing.T) {
 		if lines != 1 {
 			t.Errorf("%d lines", lines)
 		}
+	})
+}
+
+// A countedSystem counts how often its interfaces are listed.
+type countedSystem struct {
+	System
+	lists atomic.Int32
+}
+
+func (s *countedSystem) Interfaces() ([]capture.Interface, error) {
+	s.lists.Add(1)
+	return s.System.Interfaces()
+}
+
+// TestStartListsInterfacesOnce: to list them is dear where there are many.
+func TestStartListsInterfacesOnce(t *testing.T) {
+	onFake(t, func(t *testing.T, n network) {
+		for i := range 40 {
+			n.add(fmt.Sprintf("v%d", i))
+		}
+		r := newRig(t, n, nil, "v*")
+		opt := r.options()
+		counted := &countedSystem{System: n.system()}
+		opt.System = counted
+		r.start(opt)
+		if lists := counted.lists.Load(); lists > 2 {
+			t.Errorf("listed %d times", lists)
+		}
+		r.end()
 	})
 }

@@ -175,6 +175,7 @@ func keptIn(d *directory) *kept {
 		directory: control.Directory{
 			Path: d.path, Files: stats.Files, Bytes: stats.Bytes, Held: stats.Held,
 			Deleted: stats.Deleted, DeletedBytes: stats.DeletedBytes, Free: stats.Space.Free, Total: stats.Space.Total,
+			FreeInodes: stats.Space.FreeFiles, Inodes: stats.Space.Files,
 			Floor: stats.Floor, Pause: d.pause, Waiting: waiting(&stats),
 		},
 		of:         d,

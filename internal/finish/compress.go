@@ -153,6 +153,7 @@ func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (dige
 	if err != nil {
 		return digest{}, err
 	}
+	store.GiveToOwner(h)
 	d, err := c.write(h, src, info)
 	err = errors.Join(err, h.Close())
 	if err == nil {

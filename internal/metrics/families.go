@@ -20,6 +20,7 @@ type families struct {
 	keptFiles, keptBytes, keptHeld, oldest       *prometheus.Desc
 	keptRate, reach                              *prometheus.Desc
 	dirFiles, dirBytes, dirHeld, dirFree, dirAll *prometheus.Desc
+	dirFreeInodes, dirInodes                     *prometheus.Desc
 	floor, yielding                              *prometheus.Desc
 	deleted, deletedBytes                        *prometheus.Desc
 }
@@ -67,15 +68,17 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		keptRate:  iface("kept_bytes_per_second", "How fast the interface has recently filled the disk."),
 		reach:     iface("retention_reach_seconds", "How far back the files will reach at that rate; absent without a limit.", "limit"),
 
-		dirFiles:     dir("directory_files", "Finished files in the directory."),
-		dirBytes:     dir("directory_bytes", "Bytes on disk of all files in the directory."),
-		dirHeld:      dir("directory_held_files", "Files in the directory that limits may not delete."),
-		dirFree:      dir("filesystem_free_bytes", "Bytes that are free on the directory's file system."),
-		dirAll:       dir("filesystem_size_bytes", "Bytes of the directory's file system."),
-		floor:        dir("retention_floor_reached", "1 while keep_bytes, keep_age or keep_count protects files that other limits would delete, else 0."),
-		yielding:     dir("retention_yielding_files", "Files that limits would delete, but keep_until protects until a step has succeeded."),
-		deleted:      dir("deleted_files_total", "Files that limits deleted."),
-		deletedBytes: dir("deleted_bytes_total", "Bytes of the files that limits deleted."),
+		dirFiles:      dir("directory_files", "Finished files in the directory."),
+		dirBytes:      dir("directory_bytes", "Bytes on disk of all files in the directory."),
+		dirHeld:       dir("directory_held_files", "Files in the directory that limits may not delete."),
+		dirFree:       dir("filesystem_free_bytes", "Bytes that are free on the directory's file system."),
+		dirAll:        dir("filesystem_size_bytes", "Bytes of the directory's file system."),
+		dirFreeInodes: dir("filesystem_free_inodes", "Inodes that are free on the directory's file system."),
+		dirInodes:     dir("filesystem_inodes", "Inodes of the directory's file system; absent where it has no such limit."),
+		floor:         dir("retention_floor_reached", "1 while keep_bytes, keep_age or keep_count protects files that other limits would delete, else 0."),
+		yielding:      dir("retention_yielding_files", "Files that limits would delete, but keep_until protects until a step has succeeded."),
+		deleted:       dir("deleted_files_total", "Files that limits deleted."),
+		deletedBytes:  dir("deleted_bytes_total", "Bytes of the files that limits deleted."),
 	}
 }
 
@@ -141,6 +144,10 @@ func (f *families) directory(out sink, d *control.Directory) {
 	if d.Total > 0 {
 		out.gauge(f.dirFree, float64(d.Free), d.Path)
 		out.gauge(f.dirAll, float64(d.Total), d.Path)
+	}
+	if d.Inodes > 0 {
+		out.gauge(f.dirFreeInodes, float64(d.FreeInodes), d.Path)
+		out.gauge(f.dirInodes, float64(d.Inodes), d.Path)
 	}
 }
 

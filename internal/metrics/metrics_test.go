@@ -20,7 +20,7 @@ func report() control.Status {
 			Writes:   control.Latency{Summary: control.Summary{Count: 3}, Sum: 0.5, Buckets: []control.Bucket{{Seconds: 0.1, Count: 2}, {Seconds: 1, Count: 3}}},
 			Kept:     control.Kept{Files: 4, Reach: 3600, Limit: "bytes"},
 		}},
-		Directories: []control.Directory{{Path: "/captures", Files: 4, Free: 1 << 30, Total: 2 << 30}},
+		Directories: []control.Directory{{Path: "/captures", Files: 4, Free: 1 << 30, Total: 2 << 30, FreeInodes: 7, Inodes: 9}},
 	}
 }
 
@@ -61,4 +61,12 @@ func gather() (map[string][]float64, error) {
 		}
 	}
 	return all, err
+}
+
+// TestInodes: where a file system has no such limit there is no metric of it.
+func TestInodes(t *testing.T) {
+	all, err := gather()
+	if err != nil || len(all["capd_filesystem_free_inodes"]) != 1 || all["capd_filesystem_free_inodes"][0] != 7 || all["capd_filesystem_inodes"][0] != 9 {
+		t.Errorf("%v, %v, %v", all["capd_filesystem_free_inodes"], all["capd_filesystem_inodes"], err)
+	}
 }

@@ -30,6 +30,9 @@ type Shared struct {
 type Snapshot struct {
 	ByName map[string]capture.Interface
 	Taken  func(name string) bool // whether the configuration has a recorder for an interface of that name
+
+	once    sync.Once
+	byIndex map[int]capture.Interface // made at the first Find by index
 }
 
 // Find finds an interface by its index, or by its name if the index is 0.
@@ -38,12 +41,16 @@ func (s *Snapshot) Find(name string, index int) (capture.Interface, bool) {
 		link, ok := s.ByName[name]
 		return link, ok
 	}
-	for _, link := range s.ByName {
-		if link.Index == index {
-			return link, true
+	// Every recorder asks for its interface after each change of any interface. A
+	// walk through the list for each of them would make that quadratic.
+	s.once.Do(func() {
+		s.byIndex = make(map[int]capture.Interface, len(s.ByName))
+		for _, link := range s.ByName {
+			s.byIndex[link.Index] = link
 		}
-	}
-	return capture.Interface{}, false
+	})
+	link, ok := s.byIndex[index]
+	return link, ok
 }
 
 // program returns the XDP program of the first interface, in order of names,

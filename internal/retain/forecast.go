@@ -24,11 +24,10 @@ const lately = time.Hour
 // and held files keep beyond the limits.
 func Predict(now time.Time, files []File, policy Policy, space store.Space) []Forecast {
 	rows := make(map[string][]*queued)
-	var used int64
+	used := sizeOf(files)
 	var total pace
 	for _, q := range order(now, files) {
 		rows[q.Name.Interface] = append(rows[q.Name.Interface], q)
-		used += q.Size
 	}
 	paces := make(map[string]pace)
 	for name, row := range rows {
@@ -41,8 +40,8 @@ func Predict(now time.Time, files []File, policy Policy, space store.Space) []Fo
 		f := Forecast{Interface: name, Oldest: rows[name][0].Name.Start, Rate: paces[name].bytes}
 		f.reach(policy.of(name), paces[name])
 		f.reach(policy.Directory, total)
-		if least := policy.Directory.free(space.Total); least > 0 {
-			f.take(float64(used)+float64(space.Free)-float64(least), total.bytes, ByMinFree)
+		if policy.Directory.free(space.Total) > 0 {
+			f.disk(policy.Directory, total, used, len(files), &space, ByMinFree, ByInodes)
 		}
 		all = append(all, f)
 	}

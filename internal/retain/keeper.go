@@ -52,7 +52,8 @@ type Keeper struct {
 	clock clock
 
 	// Only Run accesses these fields.
-	settled  time.Time                // until then, the file system may not report freed space yet
+	bytes    effect                   // of deletions for the file system's sake
+	inodes   effect                   // the same
 	planning time.Duration            // duration of the last plan
 	failed   map[store.Name]time.Time // files that could not be deleted, and when to try again
 	spaceErr bool
@@ -173,9 +174,11 @@ func (k *Keeper) rest(ctx context.Context) {
 func (k *Keeper) pass(ctx context.Context) (done bool) {
 	begun := time.Now()
 	done = true
+	all := k.list()
+	k.measure(all)
 	space := k.space(begun)
 	planned := time.Now()
-	p := newPlan(k.clock.trusted(begun), k.list(), k.policy(), space)
+	p := newPlan(k.clock.trusted(begun), all, k.policy(), space)
 	k.planning = time.Since(planned)
 	k.mu.Lock()
 	k.stats.Floor, k.stats.Yields = p.floor, p.yields
@@ -192,12 +195,14 @@ func (k *Keeper) pass(ctx context.Context) (done bool) {
 	return done
 }
 
-// space returns the space on the file system. Right after deletions the file system may not report
-// the freed space yet, and too many files would be deleted.
+// enough is a space for which no limit wants anything deleted.
+var enough = store.Space{Free: 1 << 62, FreeFiles: 1 << 62}
+
+// space asks the file system. What was deleted for its sake and it does not show
+// yet counts as free.
 func (k *Keeper) space(now time.Time) store.Space {
-	const enough = 1 << 62
 	if k.opt.Space == nil {
-		return store.Space{Free: enough}
+		return enough
 	}
 	s, err := k.opt.Space()
 	if (err != nil) != k.spaceErr {
@@ -209,24 +214,48 @@ func (k *Keeper) space(now time.Time) store.Space {
 		}
 	}
 	if err != nil {
-		return store.Space{Free: enough}
+		return enough
 	}
 	k.mu.Lock()
 	k.stats.Space = s
 	k.mu.Unlock()
-	if now.Before(k.settled) {
-		s.Free = enough
+	return k.expected(now, s)
+}
+
+// expected is the space as it will be when deletions have had their effect.
+func (k *Keeper) expected(now time.Time, s store.Space) store.Space {
+	var none, noneOfFiles bool
+	s.Free, none = k.bytes.look(now, s.Free)
+	s.FreeFiles, noneOfFiles = k.inodes.look(now, s.FreeFiles)
+	if none || noneOfFiles {
+		k.opt.Log.Warn("deleting files frees no space: min_free deletes no more until the file system has more free, for whatever reason",
+			"directory", k.dir.Path(), "after", effectWait, "hint", "snapshots of the file system, or other names of the files, may keep what they take")
 	}
 	return s
+}
+
+// measure tells the effects how many bytes and files capd has written: those that
+// are there, and those that limits have deleted.
+func (k *Keeper) measure(all []File) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.bytes.written = uint64(sizeOf(all) + k.stats.DeletedBytes)
+	k.inodes.written = uint64(len(all)) + k.stats.Deleted
 }
 
 // delete deletes a file, reports that, and returns whether the file is gone. After a failure it
 // does not try that file again for a while.
 func (k *Keeper) delete(ctx context.Context, d Deletion) (gone bool) {
+	forSpace := d.Limit == ByMinFree || d.Limit == ByInodes
+	if forSpace {
+		_ = k.space(time.Now()) // what others free or take up to here is none of the effect
+	}
 	size, err := k.unlink(ctx, d.Name)
 	d.Size = size
-	if d.Limit == ByMinFree {
-		k.settled = time.Now().Add(k.opt.Interval)
+	if forSpace && err == nil {
+		k.bytes.deleted(time.Now(), uint64(size))
+		k.inodes.deleted(time.Now(), 1)
+		_ = k.space(time.Now()) // most file systems show it at once
 	}
 	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errHeld) {
 		k.dir.Look(d.Name)

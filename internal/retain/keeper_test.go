@@ -228,7 +228,9 @@ func TestKeeperForeignDisk(t *testing.T) {
 	}
 	var mu sync.Mutex
 	free, broken := uint64(500), false
-	set := func(n uint64, b bool) { mu.Lock(); free, broken = n, b; mu.Unlock() }
+	greedy, left := false, 0 // somebody takes whatever is freed
+	files := func() int { return len(listNames(t, dir)) }
+	set := func(n uint64, b bool) { mu.Lock(); free, broken, greedy = n, b, false; mu.Unlock() }
 	opt := Options{
 		Policy: directory(Limits{MinFree: 500, KeepAtLeast: Floor{Count: 7}}),
 		Space: func() (store.Space, error) {
@@ -237,7 +239,12 @@ func TestKeeperForeignDisk(t *testing.T) {
 			if broken {
 				return store.Space{}, errors.New("broken")
 			}
-			return store.Space{Free: free, Total: 10000}, nil
+			shown := free
+			if greedy {
+				now := files()
+				shown, left = uint64(left-now)*100, now
+			}
+			return store.Space{Free: shown, Total: 10000}, nil
 		},
 	}
 	var log bytes.Buffer // of the keeper's goroutine
@@ -248,7 +255,6 @@ func TestKeeperForeignDisk(t *testing.T) {
 			t.Errorf("the log says\n%s", text)
 		}
 	}()
-	files := func() int { return len(listNames(t, dir)) }
 	keep(t, dir, opt, func(k *Keeper, l *reports) {
 		time.Sleep(time.Hour)
 		if files() != 50 {
@@ -268,6 +274,9 @@ func TestKeeperForeignDisk(t *testing.T) {
 			t.Fatalf("%d files, though nobody knows the space", files())
 		}
 		set(0, false)
+		mu.Lock()
+		greedy, left = true, files()
+		mu.Unlock()
 		time.Sleep(time.Hour)
 		if files() != 7 {
 			t.Fatalf("%d files, want the floor", files())

@@ -20,7 +20,7 @@ type Limits struct {
 	Age         time.Duration // since a file's begin, by the recorder's clock
 	Count       int           // number of finished files
 	MinFree     uint64        // bytes of the file system to keep free
-	MinFreePart float64       // the same as a fraction of the file system, 0 to 1; the larger one applies
+	MinFreePart float64       // the same as a fraction of the file system, 0 to 1; the larger one applies. See freeFiles for inodes
 	KeepAtLeast Floor
 }
 
@@ -73,7 +73,8 @@ const (
 	ByAge     Limit = "age"
 	ByCount   Limit = "count"
 	ByMinFree Limit = "min_free"
-	Resumed   Limit = "resumed" // an earlier run began the deletion
+	ByInodes  Limit = "min_free_inodes" // min_free, of the inodes
+	Resumed   Limit = "resumed"         // an earlier run began the deletion
 )
 
 // A Deletion is a file to delete.
@@ -106,7 +107,7 @@ func Plan(now time.Time, files []File, policy Policy, space store.Space) []Delet
 
 func newPlan(now time.Time, files []File, policy Policy, space store.Space) *planner {
 	queue := order(now, files)
-	p := &planner{space: space, all: newScope(policy.Directory), ifaces: make(map[string]*scope)}
+	p := &planner{space: space, yielded: space, all: newScope(policy.Directory), ifaces: make(map[string]*scope)}
 	for _, q := range queue {
 		s := p.ifaces[q.Name.Interface]
 		if s == nil {
@@ -126,15 +127,14 @@ func newPlan(now time.Time, files []File, policy Policy, space store.Space) *pla
 }
 
 type planner struct {
-	space  store.Space
-	freed  uint64
+	space  store.Space // with what the plan frees
 	all    *scope
 	ifaces map[string]*scope
 	plan   []Deletion
 	floor  bool // the floor protected a file that a limit would delete
 
 	yields  []Yield
-	yielded uint64 // bytes of the files in yields
+	yielded store.Space // the space, if the files in it were gone
 }
 
 // pass goes through the files with a pending step, or those without, oldest first. It plans to delete
@@ -160,7 +160,7 @@ func (p *planner) pass(queue []*queued, of func(*queued) *scope, pending bool) {
 			p.keepUntil(q, s)
 			continue
 		}
-		limit := s.exceeded(q, p.space, p.freed)
+		limit := s.exceeded(q, &p.space)
 		switch {
 		case limit == "":
 		case p.all.keeps(q) || iface.keeps(q):
@@ -173,7 +173,8 @@ func (p *planner) pass(queue []*queued, of func(*queued) *scope, pending bool) {
 
 func (p *planner) delete(q *queued, limit Limit) {
 	q.gone = true
-	p.freed += uint64(q.Size)
+	free(&p.space, q)
+	free(&p.yielded, q)
 	p.all.remove(q)
 	p.ifaces[q.Name.Interface].remove(q)
 	p.plan = append(p.plan, Deletion{Name: q.Name, Size: q.Size, Limit: limit, Pending: q.Pending})
@@ -184,7 +185,7 @@ func (p *planner) delete(q *queued, limit Limit) {
 func (p *planner) keepUntil(q *queued, s *scope) {
 	iface := p.ifaces[q.Name.Interface]
 	if !q.yielded {
-		limit := s.without().exceeded(q, p.space, p.freed+p.yielded)
+		limit := s.without().exceeded(q, &p.yielded)
 		switch {
 		case limit == "":
 		case p.all.keeps(q) || iface.keeps(q):
@@ -205,7 +206,7 @@ func (p *planner) yield(q *queued, limit Limit) {
 	}
 	p.yields[i].Files++
 	q.yielded = true
-	p.yielded += uint64(q.Size)
+	free(&p.yielded, q)
 	for _, s := range [...]*scope{p.all, p.ifaces[q.Name.Interface]} {
 		s.yieldedFiles++
 		s.yieldedBytes += q.Size
@@ -261,7 +262,7 @@ func (s *scope) remove(q *queued) {
 
 // exceeded returns a limit for which the oldest file must be deleted, or empty if all limits are
 // met.
-func (s *scope) exceeded(q *queued, space store.Space, freed uint64) Limit {
+func (s *scope) exceeded(q *queued, space *store.Space) Limit {
 	l := &s.limits
 	switch {
 	case l.Age > 0 && q.age > l.Age:
@@ -270,16 +271,35 @@ func (s *scope) exceeded(q *queued, space store.Space, freed uint64) Limit {
 		return ByBytes
 	case l.Count > 0 && s.files > l.Count:
 		return ByCount
-	case space.Free+freed < l.free(space.Total):
+	case space.Free < l.free(space.Total):
 		return ByMinFree
+	case space.FreeFiles < l.freeFiles(space):
+		return ByInodes
 	}
 	return ""
+}
+
+// free adds to the space what there is more without the file.
+func free(space *store.Space, q *queued) {
+	space.Free += uint64(q.Size)
+	space.FreeFiles++
 }
 
 // free returns how many bytes of the file system must stay free.
 func (l *Limits) free(total uint64) uint64 {
 	part := min(max(l.MinFreePart, 0), 1) * float64(total)
 	return max(l.MinFree, uint64(math.Ceil(part)))
+}
+
+// freeFiles returns how many inodes of a file system are to stay free: the same
+// part of them as of the bytes. A file system without a number of inodes has no
+// such limit.
+func (l *Limits) freeFiles(space *store.Space) uint64 {
+	if space.Files == 0 || space.Total == 0 {
+		return 0
+	}
+	part := min(float64(l.free(space.Total))/float64(space.Total), 1)
+	return uint64(math.Ceil(part * float64(space.Files)))
 }
 
 // keeps reports whether the floor protects the file.

@@ -28,7 +28,7 @@ func (s set) names() []string {
 	for _, c := range []struct {
 		number int
 		name   string
-	}{{unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}} {
+	}{{unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}, {unix.CAP_CHOWN, "CAP_CHOWN"}} {
 		if s&setOf(c.number) != 0 {
 			all = append(all, c.name)
 		}
@@ -36,11 +36,12 @@ func (s set) names() []string {
 	return all
 }
 
-// needed returns the capabilities that recording needs. CAP_DAC_OVERRIDE is needed when root
-// records into directories of other users.
+// needed returns the capabilities that recording needs. Root has no power over
+// others' directories but by the second, and its captures may go there; by the
+// third they belong to the directory's owner.
 func needed() set {
 	if os.Geteuid() == 0 {
-		return setOf(unix.CAP_NET_RAW, unix.CAP_DAC_OVERRIDE)
+		return setOf(unix.CAP_NET_RAW, unix.CAP_DAC_OVERRIDE, unix.CAP_CHOWN)
 	}
 	return setOf(unix.CAP_NET_RAW)
 }

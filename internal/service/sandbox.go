@@ -69,7 +69,11 @@ func makeDirectories(cfg *config.Config) (*sandbox.Account, error) {
 		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 			return nil, fmt.Errorf("directory %s: %w", dir, &store.UnfitError{Err: syscall.ENOTDIR})
 		}
-		if err := os.Mkdir(dir, 0o750); err == nil && owner != nil && !owner.Current() {
+		err := os.Mkdir(dir, 0o750)
+		if err == nil && owner == nil {
+			store.GiveDirectory(dir)
+		}
+		if err == nil && owner != nil && !owner.Current() {
 			if err := os.Chown(dir, owner.UID, owner.GID); err != nil {
 				return nil, fmt.Errorf("give the directory to user %s: %w", cfg.User, err)
 			}

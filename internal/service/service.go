@@ -45,10 +45,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		log.Warn("the service manager is not told when capd is ready", "error", err)
 	}
-	sockets, err := listen(&cfg.Control, log)
-	if err != nil {
-		return err
-	}
+	sockets := listen(&cfg.Control, log)
 	defer sockets.close()
 	r := &reloader{load: o.Load, level: level}
 	relaxTimers()

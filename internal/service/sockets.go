@@ -3,17 +3,20 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"capd/config"
 	"capd/internal/control"
 	"capd/internal/daemon"
+	"capd/internal/hint"
 	"capd/internal/metrics"
+	"capd/internal/notify"
 )
 
 // A backend is the daemon as the control socket commands it.
@@ -25,39 +28,74 @@ type backend struct {
 // Reload makes the daemon record by the configuration as it is now.
 func (b backend) Reload(ctx context.Context) error { return b.reload(ctx) }
 
-// sockets are where a running capd listens.
+// retryEvery is how long a socket that can't be had is not tried again.
+const retryEvery = 10 * time.Second
+
+// sockets are where a running capd listens. None of them is worth a recording:
+// one that can't be had is tried again, and recording goes on.
 type sockets struct {
-	control *control.Listener // nil: none
-	metrics net.Listener      // nil: none
-	log     *slog.Logger
+	settings config.Control
+	control  *control.Listener // nil: not yet
+	metrics  net.Listener      // nil: not yet
+	log      *slog.Logger
 }
 
-// listen opens the sockets before anything is recorded. One that capd was to
-// choose itself is not worth a recording: without it there is a warning.
-func listen(c *config.Control, log *slog.Logger) (*sockets, error) {
-	s := &sockets{log: log}
+// listen opens the sockets, as far as that can be done, before the process gives
+// up what it may.
+func listen(c *config.Control, log *slog.Logger) *sockets {
+	s := &sockets{settings: *c, log: log}
 	var err error
 	if c.Socket != "" {
-		s.control, err = control.Listen(c.Socket, c.Group)
+		if s.control, err = control.Listen(c.Socket, c.Group); err != nil {
+			s.missing("no control socket: capd status can't ask", err)
+		}
 	}
-	if err != nil && c.Socket == config.ControlAuto && c.Group == "" {
-		log.Warn("no control socket: capd status can't ask", "error", err)
-		err = nil
+	if s.metrics, err = notify.Inherited(); err != nil {
+		log.Warn("no socket of the service manager", "error", err)
 	}
-	if err != nil {
-		return nil, err
+	if s.metrics == nil && c.Metrics != "" {
+		if s.metrics, err = listenMetrics(c.Metrics); err != nil {
+			s.missing("metrics are not served", err)
+		}
 	}
-	if c.Metrics == "" {
-		return s, nil
-	}
-	if s.metrics, err = net.Listen("tcp", metricsAddress(c.Metrics)); err != nil {
-		s.close()
-		return nil, fmt.Errorf("listen for metrics: %w", err)
+	if s.metrics == nil {
+		return s
 	}
 	if a, ok := s.metrics.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
 		log.Warn("metrics are open to whoever reaches this address", "address", a.String())
 	}
-	return s, nil
+	return s
+}
+
+// missing says what a socket that can't be had means.
+func (s *sockets) missing(what string, err error) {
+	args := []any{"error", err, "again", "every " + retryEvery.String()}
+	if lines := hint.Of(err); len(lines) > 0 {
+		args = append(args, "hint", strings.Join(lines, "; "))
+	}
+	s.log.Warn(what, args...)
+}
+
+// A metricsError says why metrics can't be served over TCP.
+type metricsError struct{ error }
+
+func (e *metricsError) Error() string { return "listen for metrics: " + e.error.Error() }
+func (e *metricsError) Unwrap() error { return e.error }
+
+// Hints says what to do about it.
+func (e *metricsError) Hints() []string {
+	if errors.Is(e, syscall.EAFNOSUPPORT) || errors.Is(e, syscall.EPERM) {
+		return []string{"systemd's unit forbids it: capd-metrics.socket listens for capd, see docs/service.md"}
+	}
+	return nil
+}
+
+func listenMetrics(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", metricsAddress(address))
+	if err != nil {
+		return nil, &metricsError{err}
+	}
+	return l, nil
 }
 
 // metricsAddress is this host alone where no other is named.
@@ -70,10 +108,13 @@ func metricsAddress(s string) string {
 
 // path is that of the control socket; empty: none.
 func (s *sockets) path() string {
-	if s.control == nil {
+	if s.control != nil {
+		return s.control.Path()
+	}
+	if s.settings.Socket == config.ControlAuto {
 		return ""
 	}
-	return s.control.Path()
+	return s.settings.Socket // it is tried again
 }
 
 func (s *sockets) close() {
@@ -89,16 +130,48 @@ func (s *sockets) close() {
 func (s *sockets) serve(ctx context.Context, b control.Backend) {
 	handler := metrics.Handler(b.Report)
 	var serving sync.WaitGroup
-	if s.control != nil {
-		s.log.Info("control socket is ready", "socket", s.control.Path())
-		serving.Go(func() { s.report(control.NewServer(b, handler).Serve(ctx, s.control)) })
+	if c := s.settings; c.Socket != "" {
+		serving.Go(func() {
+			if s.control == nil {
+				s.control, _ = retry(ctx, func() (*control.Listener, error) { return control.Listen(c.Socket, c.Group) })
+			}
+			if s.control != nil {
+				s.log.Info("control socket is ready", "socket", s.control.Path())
+				s.report(control.NewServer(b, handler).Serve(ctx, s.control))
+			}
+		})
 	}
-	if s.metrics != nil {
-		s.log.Info("metrics are served", "address", s.metrics.Addr().String())
-		serving.Go(func() { s.report(control.ServeMetrics(ctx, s.metrics, handler)) })
+	if s.metrics != nil || s.settings.Metrics != "" {
+		serving.Go(func() {
+			if s.metrics == nil {
+				s.metrics, _ = retry(ctx, func() (net.Listener, error) { return listenMetrics(s.settings.Metrics) })
+			}
+			if s.metrics != nil {
+				s.log.Info("metrics are served", "address", s.metrics.Addr().String())
+				s.report(control.ServeMetrics(ctx, s.metrics, handler))
+			}
+		})
 	}
 	serving.Wait()
 	s.close()
+}
+
+// retry tries every retryEvery until it succeeds or the context ends.
+func retry[T any](ctx context.Context, try func() (T, error)) (got T, err error) {
+	tick := time.NewTicker(retryEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return got, ctx.Err()
+		case <-tick.C:
+		}
+		if got, err = try(); err == nil {
+			return got, nil
+		}
+		var none T
+		got = none // an interface around a nil pointer is none
+	}
 }
 
 func (s *sockets) report(err error) {

@@ -36,8 +36,10 @@ func List() ([]Interface, error) {
 		})
 	}
 	list = append(list, Interface{Name: capture.Any, State: "up", LinkType: pcap.LinkTypeLinuxSLL2.String()})
+	probe, end := capture.ProbeLinkTypes()
+	defer end()
 	for n := range list {
-		list[n].Probe(capture.LinkTypes)
+		list[n].Probe(probe)
 	}
 	return list, nil
 }

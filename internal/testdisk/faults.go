@@ -14,18 +14,19 @@ type Op string
 
 // Ops.
 const (
-	Create     Op = "create"
-	Open       Op = "open"
-	OpenDirect Op = "open with O_DIRECT" // in addition to Create or Open
-	Write      Op = "write"
-	Sync       Op = "sync"
-	SyncDir    Op = "sync directory"
-	Rename     Op = "rename"
-	Remove     Op = "remove"
-	Allocate   Op = "allocate"
-	Truncate   Op = "truncate"
-	Close      Op = "close"
-	List       Op = "list directory" // can only be counted: reading the first entry
+	Create      Op = "create"
+	Open        Op = "open"
+	OpenDirect  Op = "open with O_DIRECT" // in addition to Create or Open
+	Write       Op = "write"
+	WriteDirect Op = "write with O_DIRECT" // in addition to Write
+	Sync        Op = "sync"
+	SyncDir     Op = "sync directory"
+	Rename      Op = "rename"
+	Remove      Op = "remove"
+	Allocate    Op = "allocate"
+	Truncate    Op = "truncate"
+	Close       Op = "close"
+	List        Op = "list directory" // can only be counted: reading the first entry
 )
 
 // A Fault describes what happens to the requests of one kind.

@@ -164,6 +164,11 @@ func (n *node) Write(ctx context.Context, f fs.FileHandle, data []byte, off int6
 	}
 	defer leave()
 	h := f.(*handle)
+	if h.direct {
+		if _, errno := n.d.faults.admit(WriteDirect); errno != 0 {
+			return 0, errno
+		}
+	}
 	if h.direct && (off%align != 0 || len(data)%align != 0) {
 		return 0, syscall.EINVAL
 	}

@@ -7,17 +7,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// Tmpfs mounts a file system in memory with size bytes.
-func Tmpfs(tb testing.TB, size int64) string {
+// Tmpfs mounts a file system in memory that holds size bytes and refuses
+// nothing else, but for what options of tmpfs(5) say.
+func Tmpfs(tb testing.TB, size int64, options ...string) string {
 	tb.Helper()
 	Need(tb)
 	dir := tb.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size="+strconv.FormatInt(size, 10)); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, strings.Join(append(options, "size="+strconv.FormatInt(size, 10)), ",")); err != nil {
 		tb.Fatalf("mount tmpfs: %v", err)
 	}
 	tb.Cleanup(func() { unmount(tb, dir) })

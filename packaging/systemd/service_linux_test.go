@@ -41,10 +41,11 @@ func install(t *testing.T) *rig {
 		r.sh("cp %s /usr/bin/", filepath.Join(r.lab.Shared, name))
 	}
 	for from, to := range map[string]string{
-		"capd.service":  "/usr/lib/systemd/system/capd.service",
-		"capd@.service": "/usr/lib/systemd/system/capd@.service",
-		"capd.sysusers": "/usr/lib/sysusers.d/capd.conf",
-		"capd.tmpfiles": "/usr/lib/tmpfiles.d/capd.conf",
+		"capd.service":        "/usr/lib/systemd/system/capd.service",
+		"capd@.service":       "/usr/lib/systemd/system/capd@.service",
+		"capd-metrics.socket": "/usr/lib/systemd/system/capd-metrics.socket",
+		"capd.sysusers":       "/usr/lib/sysusers.d/capd.conf",
+		"capd.tmpfiles":       "/usr/lib/tmpfiles.d/capd.conf",
 	} {
 		text, err := os.ReadFile(from)
 		if err != nil {
@@ -159,7 +160,7 @@ func TestService(t *testing.T) {
 			"start": testStart, "stopped process": testStoppedProcess, "hung loop": testHungLoop, "stalled disk": testStalledDisk,
 			"kill": testKill, "late interface": testLateInterface, "interface comes and goes": testFlap,
 			"interface is renamed": testRenamed, "reload under load": testReloadUnderLoad,
-			"stop under load": testStopUnderLoad, "sandbox": testSandbox, "user": testUser,
+			"stop under load": testStopUnderLoad, "metrics": testMetrics, "sandbox": testSandbox, "user": testUser,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -547,6 +548,36 @@ func testUser(r *rig) {
 	if owner := r.sh("stat -c %%U:%%G %s/ledger.jsonl", dir); owner != "capd:capd-read" {
 		r.Error(owner)
 	}
+}
+
+// testMetrics: in the unit's sandbox a socket that can't be had costs no frame, and
+// one that systemd listens on serves.
+func testMetrics(r *rig) {
+	const address = "127.0.0.1:9470"
+	r.lab.Veth(r.T, "vmetrics-", "vmetrics")
+	unit, dir := r.instance("metrics", "")
+	text := fmt.Sprintf(settings, dir, "", "vmetrics")
+	r.lab.Write(r.T, "/etc/capd/metrics.toml", text+"[control]\nmetrics = \""+address+"\"\n", 0o644)
+	r.sh("systemctl start %s", unit)
+	send := r.lab.Sender(r.T, "vmetrics-")
+	r.recorded(send, dir, "without a socket")
+	if n := r.number(unit, "NRestarts"); n != 0 {
+		r.Errorf("restarted %d times", n)
+	}
+	if log := r.sh("journalctl -u %s --no-pager -o cat", unit); !strings.Contains(log, "metrics are not served") {
+		r.Errorf("nothing is said in\n%s", log)
+	}
+	r.sh("systemctl stop %s", unit)
+	r.lab.Write(r.T, "/etc/capd/metrics.toml", text, 0o644)
+	shipped := r.sh("cat /usr/lib/systemd/system/capd-metrics.socket")
+	mine := strings.NewReplacer("127.0.0.1:9469", address, "capd.service", unit).Replace(shipped)
+	r.lab.Write(r.T, "/run/systemd/system/capd-metrics-test.socket", mine, 0o644)
+	r.sh("ip link set lo up && systemctl daemon-reload && systemctl start capd-metrics-test.socket %s", unit)
+	r.recorded(send, dir, "with a socket")
+	if out := r.sh("curl -sS --max-time 20 http://%s/metrics", address); !strings.Contains(out, "capd_received_packets_total{interface=\"vmetrics\"}") {
+		r.Errorf("metrics are %.300s", out)
+	}
+	r.sh("systemctl stop capd-metrics-test.socket %s", unit)
 }
 
 // testPowerOff: a shutdown under load leaves whole files.
