@@ -83,7 +83,11 @@ func (b *block) header() int {
 	if b.left == 0 || b.off > len(b.mem)-frameHeader {
 		return 0
 	}
-	return int(host.Uint16(b.mem[b.off+frameMAC:]))
+	mac := int(host.Uint16(b.mem[b.off+frameMAC:]))
+	if mac < frameHeader || mac > len(b.mem)-b.off {
+		return 0 // frame will say what is wrong
+	}
+	return mac
 }
 
 func (b *block) giveUp(reason string) {

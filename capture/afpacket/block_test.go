@@ -218,6 +218,21 @@ func TestCorruptBlock(t *testing.T) {
 	}
 }
 
+// TestHeaderOutsideTheBlock: a header that leads out of the block has no size.
+func TestHeaderOutsideTheBlock(t *testing.T) {
+	mem := build(512, macEthernet, raw{data: macs(0x08, 0x00, 'a', 'b')})
+	b := newBlock(mem, ethernet)
+	if n := b.header(); n < frameHeader {
+		t.Fatalf("a sound header has %d bytes", n)
+	}
+	for _, mac := range []uint16{0, frameHeader - 1, uint16(len(mem)), 25600} {
+		host.PutUint16(mem[b.off+frameMAC:], mac)
+		if n := b.header(); n != 0 {
+			t.Errorf("offset %d: %d bytes", mac, n)
+		}
+	}
+}
+
 func FuzzBlock(f *testing.F) {
 	frame := raw{data: macs(0x08, 0x00, 'a', 'b'), status: statusVLANValid}
 	for _, c := range corruptions {
