@@ -210,8 +210,12 @@ func FuzzRepair(f *testing.F) {
 		if s := scan(t, b); n != r.Packets || r.Packets < s.Packets || err != io.EOF {
 			t.Fatalf("%d packets, %v; %+v; up to the damage %+v", n, err, r, s)
 		}
-		again := repair(t, kept(b, &r))
-		if again.Packets != r.Packets || len(again.Gaps) > 0 {
+		// What was cut behind many empty records of PCAP was the only sign that
+		// they are not the zeros of a torn end.
+		whole := kept(b, &r)
+		ambiguous := r.Format == PCAP && bytes.HasSuffix(whole, make([]byte, 16*maxEmpty))
+		again := repair(t, whole)
+		if again.Packets > r.Packets || !ambiguous && (again.Packets != r.Packets || len(again.Gaps) > 0) {
 			t.Fatalf("%+v, and again %+v", r, again)
 		}
 	})

@@ -32,11 +32,19 @@ Go knew no commit.`,
 	return cmd
 }
 
-// addVersionFlag adds what most programs have. It prints what the command does.
+// addVersionFlag adds the flag that most programs have. It prints what the
+// command prints. Cobra's own flag wants a template of text/template, which
+// keeps the linker from leaving out unused methods: 3 MiB of the program.
 func addVersionFlag(root *cobra.Command) {
-	root.Version = versionLine()
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.Flags().Bool("version", false, "print the version")
+	show := root.Flags().Bool("version", false, "print the version")
+	run := root.RunE
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if *show {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine())
+			return err
+		}
+		return run(cmd, args)
+	}
 }
 
 func versionLine() string {
