@@ -289,6 +289,9 @@ func FuzzScan(f *testing.F) {
 		}
 		// What is cut there is whole, to the same packets.
 		again := scan(t, b[:s.End], s.From)
+		if again.From != s.From {
+			return // what was cut had proven the checkpoint: the file is read from its beginning
+		}
 		if again.Tail != Clean && again.Empty == 0 || again.Packets+again.Empty != s.Packets || again.Bytes != s.Bytes && again.Empty == 0 {
 			t.Fatalf("%+v, but once cut %+v", s, again)
 		}
