@@ -299,15 +299,6 @@ func (d *Directory) LookAt(base string) {
 	}
 }
 
-// Forget records that a file is gone.
-func (d *Directory) Forget(name Name) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.files, name.String())
-	d.touch(name.String())
-	d.notify()
-}
-
 // touch records that a file has changed, so that a List that began before does not undo the change.
 // The caller holds mu.
 func (d *Directory) touch(finished string) {
