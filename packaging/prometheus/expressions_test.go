@@ -55,7 +55,7 @@ func report() control.Status {
 			Writes: control.Latency{Buckets: []control.Bucket{{Seconds: 0.1, Count: 2}}},
 			Kept:   control.Kept{Files: 4, Reach: 3600, Limit: "bytes"},
 		}},
-		Directories: []control.Directory{{Path: "/captures", Files: 4, Free: 1 << 30, Total: 2 << 30}},
+		Directories: []control.Directory{{Path: "/captures", Files: 4, Free: 1 << 30, Total: 2 << 30, FreeInodes: 1000, Inodes: 2000}},
 	}
 }
 
