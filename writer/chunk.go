@@ -1,6 +1,8 @@
 package writer
 
 import (
+	"cmp"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +17,7 @@ const align = 4096
 // while the disk's goroutines write the bytes before the append position, so the two never touch
 // the same bytes.
 type chunk struct {
+	number  int    // of the chunk in its pool
 	buf     []byte // page aligned; size bytes, plus slack for a record that crosses the end
 	off     int64  // file offset of buf[0]
 	fill    int    // bytes in use
@@ -23,87 +26,65 @@ type chunk struct {
 	flush   atomic.Bool // a flush is queued or being written: a second one must not overtake it
 }
 
-// A pool is a fixed number of chunks. The chunk that was returned last is reused first, because its
-// memory is still in the processor's caches.
+// A pool is a fixed number of chunks in one region. A chunk has memory from shortly before its first
+// use until it was idle for minutes. The chunk that was returned last is reused first, because its
+// memory is still in the processor's caches, and because those that were idle for longest then lie
+// together.
 type pool struct {
-	free  chan struct{} // holds one element for each idle chunk
-	mu    sync.Mutex
-	idle  []*chunk
-	size  int // bytes of a chunk that are written to the disk at once
-	count int
-	high  int // largest number of chunks that were in use at the same time
-	mem   [][]byte
-	stop  chan struct{}  // closed by close: prefault must not touch the memory any more
-	touch sync.WaitGroup // waits for prefault
+	region *region
+	size   int // bytes of a chunk that are written to the disk at once
+	stride int // bytes from the begin of one chunk to that of the next
+	count  int
+	log    *slog.Logger
+	cold   []*chunk // without memory, the last is the next to get some; used by tend alone
+
+	free  chan struct{} // holds one element for each idle chunk with memory
+	short chan struct{} // holds an element if tend is asked for more of them
+	stop  chan struct{} // closed by close
+	tends sync.WaitGroup
+
+	mu   sync.Mutex
+	idle []*chunk // with memory, the last is the next to be used
+	warm int      // number of chunks with memory, in use or not
+	high int      // largest number of chunks that were in use at the same time
+	peak int      // the same since the last giveBack
 }
 
-// newPool maps count chunks of size bytes, each with slack.
-func newPool(count, size, slack int) (*pool, error) {
-	p := &pool{free: make(chan struct{}, count), size: size, count: count, stop: make(chan struct{})}
-	for range count {
-		mem, buf, err := mapHuge(roundUp(size+slack, align))
-		if err != nil {
-			p.close()
-			return nil, err
-		}
-		p.mem = append(p.mem, mem)
-		p.put(&chunk{buf: buf})
+// need returns how many of count chunks should have memory if used of them are in use: twice as many
+// and two. The first write to a page costs as much as copying a few frames into it, and many times
+// that where the host of a virtual machine has to find memory too. If it were not done ahead, it
+// would be done exactly when the recorder is short of time.
+func need(used, count int) int { return min(2+2*used, count) }
+
+const (
+	idleFor    = 2 * time.Minute // chunks that were not needed for so long lose their memory
+	retryAfter = time.Second     // when the system had no memory for a chunk
+)
+
+// newPool reserves address space for count chunks of size bytes, each with slack.
+func newPool(count, size, slack int, log *slog.Logger) (*pool, error) {
+	p := &pool{
+		size: size, stride: roundUp(size+slack, hugePage), count: count, log: log,
+		free: make(chan struct{}, count), short: make(chan struct{}, 1), stop: make(chan struct{}),
+		idle: make([]*chunk, 0, count),
 	}
-	// Chunks are reused from the end of the list, so prefault starts there too.
-	bufs := make([][]byte, 0, count)
-	for _, c := range slices.Backward(p.idle) {
-		bufs = append(bufs, c.buf[:size])
+	var err error
+	if p.region, err = mapMemory(count * p.stride); err != nil {
+		return nil, err
 	}
-	p.touch.Go(func() { p.prefault(bufs) })
+	for number := range count {
+		begin := number * p.stride
+		end := begin + roundUp(size+slack, align)
+		p.cold = append(p.cold, &chunk{number: number, buf: p.region.mem[begin:end:end]})
+	}
+	slices.Reverse(p.cold)
+	p.tends.Go(p.tend)
 	return p, nil
 }
 
-// prefault touches touchStep bytes at a time, and starts touchDelay after the pool was made: where
-// interfaces come and go, many pools are closed before that.
-const (
-	touchStep  = 2 << 20
-	touchDelay = time.Second
-)
-
-// touching is true while a pool prefaults: one after the other does. With
-// hundreds at once the machine would do little else, and the opening of
-// interfaces would wait for it.
-var touching atomic.Bool
-
-var touch = populate // but for tests
-
-// prefault has the system allocate the pages of the chunks before they are needed. The first write
-// to a page costs as much as copying a few frames into it, and many times that where the host of a
-// virtual machine has to find memory too. Without prefault, that cost arises exactly when the
-// recorder is short of time. It uses a tenth of one processor, so that other recorders are not
-// disturbed.
-func (p *pool) prefault(bufs [][]byte) {
-	pause := time.NewTimer(touchDelay)
-	defer pause.Stop()
-	for !touching.CompareAndSwap(false, true) {
-		select {
-		case <-p.stop:
-			return
-		case <-pause.C:
-			pause.Reset(touchDelay)
-		}
-	}
-	defer touching.Store(false)
-	for _, buf := range bufs {
-		for part := range slices.Chunk(buf, touchStep) {
-			select {
-			case <-p.stop:
-				return
-			case <-pause.C:
-			}
-			begin := time.Now()
-			if touch(part) != nil {
-				return // leave the rest to the first write
-			}
-			pause.Reset(9 * time.Since(begin))
-		}
-	}
-}
+// fd returns the descriptor of the file in memory in which chunk n begins at n times stride, or -1 if
+// there is none. It is closed with the pool.
+func (p *pool) fd() int { return p.region.fd }
 
 // put returns a chunk that is no longer in use.
 func (p *pool) put(c *chunk) {
@@ -121,25 +102,141 @@ func (p *pool) take() *chunk {
 	last := len(p.idle) - 1
 	c := p.idle[last]
 	p.idle = p.idle[:last]
-	p.high = max(p.high, p.count-last)
+	used := p.warm - last
+	p.high, p.peak = max(p.high, used), max(p.peak, used)
+	if p.warm < need(used, p.count) {
+		p.grow()
+	}
 	return c
 }
 
-// maxInUse returns the largest number of chunks that were in use at the same time.
-func (p *pool) maxInUse() int {
+// grow asks for chunks with memory, and does not wait for them.
+func (p *pool) grow() {
+	select {
+	case p.short <- struct{}{}:
+	default:
+	}
+}
+
+// usage returns how many chunks are in use, and how many were at most.
+func (p *pool) usage() (used, high int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.high
+	return p.warm - len(p.idle), p.high
 }
 
 // close unmaps the memory. No chunk may be in use.
 func (p *pool) close() {
 	close(p.stop)
-	p.touch.Wait()
-	for _, mem := range p.mem {
-		_ = unmapMemory(mem)
+	p.tends.Wait()
+	p.region.close()
+}
+
+// starting holds an element while a pool gets its first memory. With hundreds of pools at once the
+// machine would do little else, and the opening of interfaces would wait for it.
+var starting = make(chan struct{}, 1)
+
+// tend gives memory to chunks before they are needed, and takes it from those that are not needed.
+func (p *pool) tend() {
+	select {
+	case starting <- struct{}{}:
+		_ = p.touch() // if it fails, it is tried again below
+		<-starting
+	case <-p.short: // a recorder does not wait for its turn
+	case <-p.stop:
+		return
 	}
-	p.mem = nil
+	look := time.NewTicker(idleFor)
+	defer look.Stop()
+	failed := false
+	for {
+		var again <-chan time.Time
+		err := p.touch()
+		if err != nil {
+			again = time.After(retryAfter)
+			if !failed {
+				p.log.Warn("no memory for frames on their way to the disk: trying again", "error", err)
+			}
+		}
+		failed = err != nil
+		select {
+		case <-p.short:
+		case <-again:
+		case <-look.C:
+			p.giveBack()
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+// Replaced in tests.
+var (
+	mapMemory   = mapRegion
+	touchMemory = (*region).touch
+)
+
+// touch gives memory to as many chunks as should have some now.
+func (p *pool) touch() error {
+	for p.lacks() {
+		last := len(p.cold) - 1
+		c := p.cold[last]
+		for done := 0; done < p.size; done += hugePage {
+			select {
+			case <-p.stop:
+				return nil
+			default:
+			}
+			if err := touchMemory(p.region, c.number*p.stride+done, min(hugePage, p.size-done)); err != nil {
+				return err
+			}
+		}
+		p.cold = p.cold[:last]
+		p.mu.Lock()
+		p.idle = slices.Insert(p.idle, 0, c)
+		p.warm++
+		p.mu.Unlock()
+		p.free <- struct{}{}
+	}
+	return nil
+}
+
+func (p *pool) lacks() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.warm < need(p.warm-len(p.idle), p.count)
+}
+
+// giveBack takes the memory from the chunks that were not needed since the last call.
+func (p *pool) giveBack() {
+	p.mu.Lock()
+	surplus := p.warm - need(p.peak, p.count)
+	p.peak = p.warm - len(p.idle)
+	p.mu.Unlock()
+	for range surplus {
+		c := p.longestIdle()
+		if c == nil {
+			break
+		}
+		_ = p.region.release(c.number*p.stride, p.stride) // if it fails, the chunk keeps its memory
+		p.cold = append(p.cold, c)
+	}
+	slices.SortFunc(p.cold, func(a, b *chunk) int { return cmp.Compare(b.number, a.number) })
+}
+
+// longestIdle takes the chunk that was idle for longest out of those with memory; nil if none is idle.
+func (p *pool) longestIdle() *chunk {
+	select {
+	case <-p.free:
+	default:
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.idle[0]
+	p.idle = slices.Delete(p.idle, 0, 1)
+	p.warm--
+	return c
 }
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }

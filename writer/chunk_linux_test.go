@@ -3,8 +3,10 @@ package writer
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"os"
-	"sync/atomic"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,26 +27,70 @@ func resident(t *testing.T, mem []byte) int {
 	return bytes.Count(pages, []byte{1})
 }
 
-// TestPoolIsTouched: the first use of a chunk does not wait for page faults, and prefaulting does
-// not change a chunk that is already in use.
+// forEachKind runs the test with the memory of a memfd, and with the anonymous memory of systems
+// that refuse one.
+func forEachKind(t *testing.T, test func(*testing.T)) {
+	t.Run("memfd", func(t *testing.T) { synctest.Test(t, test) })
+	t.Run("anonymous", func(t *testing.T) {
+		mapMemory = mapAnonymous
+		defer func() { mapMemory = mapRegion }()
+		synctest.Test(t, test)
+	})
+}
+
+// TestMemfdIsRefused: where there can be no memfd, the memory is anonymous.
+func TestMemfdIsRefused(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	low := limit
+	low.Cur = 4096
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &low); err != nil {
+		t.Fatal(err)
+	}
+	r, err := mapRegion(8192)
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil || r.fd != -1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	defer r.close()
+	if err := r.touch(0, 8192); err != nil || resident(t, r.mem) != len(r.mem)/os.Getpagesize() {
+		t.Errorf("touch: %v", err)
+	}
+}
+
+func testPool(t *testing.T, count, size, slack int) *pool {
+	t.Helper()
+	p, err := newPool(count, size, slack, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+// TestPoolIsTouched: the first use of a chunk does not wait for page faults, and touching does not
+// change a chunk that is already in use.
 func TestPoolIsTouched(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, err := newPool(3, 8<<20, 300<<10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer p.close()
-		if errors.Is(populate(p.idle[2].buf[:1<<20]), unix.EINVAL) {
-			t.Skip("needs Linux 5.14")
-		}
+	forEachKind(t, func(t *testing.T) {
+		p := testPool(t, 3, 8<<20, 300<<10)
 		<-p.free
 		c := p.take()
+		if c.number != 0 {
+			t.Errorf("chunk %d is the first to be used", c.number)
+		}
 		c.buf[0], c.buf[5<<20] = 1, 2
-		p.touch.Wait()
+		synctest.Wait()
 		if c.buf[0] != 1 || c.buf[5<<20] != 2 {
 			t.Error("a chunk in use was changed")
 		}
 		p.put(c)
+		if len(p.idle) != 3 {
+			t.Errorf("%d chunks have memory", len(p.idle))
+		}
 		for i, c := range p.idle {
 			if n, all := resident(t, c.buf[:p.size]), p.size/os.Getpagesize(); n < all {
 				t.Errorf("chunk %d: %d pages of %d are there", i, n, all)
@@ -56,17 +102,122 @@ func TestPoolIsTouched(t *testing.T) {
 	})
 }
 
-// TestPoolClosesUntouched: closing a pool before its memory was prefaulted does not wait, and the
+// TestPoolFollowsNeed: chunks get memory before they are needed, keep it while bursts come again, and
+// lose it when they were idle for minutes.
+func TestPoolFollowsNeed(t *testing.T) {
+	forEachKind(t, func(t *testing.T) {
+		const size, slack = 4 << 20, 300 << 10
+		p := testPool(t, 64, size, slack)
+		expect := func(when string, chunks int) {
+			t.Helper()
+			synctest.Wait()
+			if n := resident(t, p.region.mem) * os.Getpagesize() / size; n != chunks || p.warm != chunks {
+				t.Errorf("%s: %d chunks have memory, %d are said to, want %d", when, n, p.warm, chunks)
+			}
+		}
+		burst := func(n int) {
+			t.Helper()
+			var used []*chunk
+			for i := range n {
+				select {
+				case <-p.free:
+				default:
+					t.Fatalf("chunk %d of %d is not there", i, n)
+				}
+				used = append(used, p.take())
+				synctest.Wait() // touching is as fast as the recorder
+			}
+			for i, c := range used {
+				if c.number != i {
+					t.Fatalf("chunk %d is the one of number %d", i, c.number)
+				}
+				c.buf[0] = 1
+			}
+			for i := range used {
+				p.put(used[n-1-i])
+			}
+		}
+		expect("at the start", 2)
+		burst(10)
+		for range 10 {
+			expect("after a burst", 22)
+			time.Sleep(idleFor - time.Second)
+			burst(10)
+		}
+		time.Sleep(idleFor)
+		burst(3)
+		time.Sleep(idleFor)
+		burst(3)
+		expect("after a small burst", 8)
+		time.Sleep(2 * idleFor)
+		expect("at the end", 2)
+		burst(64)
+		expect("after the largest burst", 64)
+		if used, high := p.usage(); used != 0 || high != 64 {
+			t.Errorf("%d chunks are in use, at most %d", used, high)
+		}
+	})
+}
+
+// TestPoolKeepsWhatIsUsed: chunks that are in use for long keep their memory and their bytes.
+func TestPoolKeepsWhatIsUsed(t *testing.T) {
+	forEachKind(t, func(t *testing.T) {
+		p := testPool(t, 16, 64<<10, 4096)
+		var used []*chunk
+		for i := range 16 {
+			<-p.free
+			c := p.take()
+			c.buf[i], c.buf[len(c.buf)-1] = byte(i)+1, 1
+			used = append(used, c)
+			synctest.Wait()
+		}
+		for _, c := range used[:12] {
+			p.put(c)
+		}
+		time.Sleep(3 * idleFor)
+		if p.warm != need(4, 16) {
+			t.Errorf("%d chunks have memory", p.warm)
+		}
+		for i, c := range used[12:] {
+			if c.buf[12+i] != byte(12+i)+1 || c.buf[len(c.buf)-1] != 1 {
+				t.Errorf("chunk %d was changed", c.number)
+			}
+			p.put(c)
+		}
+	})
+}
+
+// TestPoolIsShared: what is in a chunk is in the memfd, at the place that its number says.
+func TestPoolIsShared(t *testing.T) {
+	p := testPool(t, 4, 64<<10, 300<<10)
+	if p.fd() < 0 {
+		t.Skip("needs memfd_create")
+	}
+	for i := range 2 {
+		<-p.free
+		c := p.take()
+		end := copy(c.buf, "begin")
+		copy(c.buf[len(c.buf)-end:], "end!!")
+		got := make([]byte, len(c.buf))
+		if _, err := unix.Pread(p.fd(), got, int64(c.number*p.stride)); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, c.buf) || c.number != i {
+			t.Errorf("chunk %d is elsewhere", c.number)
+		}
+	}
+}
+
+// TestPoolClosesUntouched: closing a pool before its memory was touched does not wait, and the
 // memory is not touched afterwards.
 func TestPoolClosesUntouched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		p, err := newPool(64, 4<<20, 0)
+		p, err := newPool(64, 4<<20, 0, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		last := p.idle[0].buf
-		if n := resident(t, last); n > 0 {
+		if n := resident(t, p.region.mem[63*p.stride:]); n > 0 {
 			t.Errorf("%d pages are there", n)
 		}
 		p.close()
@@ -76,32 +227,72 @@ func TestPoolClosesUntouched(t *testing.T) {
 	})
 }
 
-// TestPoolsTouchInTurn: hundreds of pools take no more of the machine than one.
+// slowMemory makes touching take a millisecond, and fail while failing says so.
+func slowMemory(t *testing.T, failing func() error) (most, all *int) {
+	most, all = new(int), new(int)
+	var mu sync.Mutex
+	now := 0
+	touchMemory = func(*region, int, int) error {
+		mu.Lock()
+		now++
+		*most = max(*most, now)
+		mu.Unlock()
+		time.Sleep(time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		now--
+		*all++
+		return failing()
+	}
+	turns := starting
+	starting = make(chan struct{}, 1) // of the test's bubble
+	t.Cleanup(func() { touchMemory, starting = (*region).touch, turns })
+	return most, all
+}
+
+// TestPoolsTouchInTurn: hundreds of pools take no more of the machine than one. One whose recorder
+// waits does not wait for the others.
 func TestPoolsTouchInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var now, most, all atomic.Int32
-		touch = func([]byte) error {
-			most.Store(max(most.Load(), now.Add(1)))
-			time.Sleep(time.Millisecond)
-			now.Add(-1)
-			all.Add(1)
-			return nil
-		}
-		defer func() { touch = populate }()
+		most, all := slowMemory(t, func() error { return nil })
 		var pools []*pool
 		for range 10 {
-			p, err := newPool(2, 8192, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pools = append(pools, p)
+			pools = append(pools, testPool(t, 2, 8192, 0))
 		}
 		time.Sleep(time.Minute)
-		for _, p := range pools {
-			p.close()
+		if *all != 20 || *most != 1 {
+			t.Errorf("%d touched, %d at a time", *all, *most)
 		}
-		if all.Load() != 20 || most.Load() != 1 {
-			t.Errorf("%d touched, %d at a time", all.Load(), most.Load())
+		starting <- struct{}{}
+		busy := testPool(t, 2, 8192, 0)
+		synctest.Wait()
+		begin := time.Now()
+		busy.grow()
+		<-busy.free
+		if took := time.Since(begin); took != time.Millisecond {
+			t.Errorf("a recorder waited for %v", took)
 		}
+	})
+}
+
+// TestPoolWithoutMemory: if the system has no memory for a chunk, it is asked again, and the log says
+// so once.
+func TestPoolWithoutMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failure := errors.New("no memory")
+		_, all := slowMemory(t, func() error { return failure })
+		var log bytes.Buffer
+		p, err := newPool(4, 8192, 0, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.close)
+		time.Sleep(10 * time.Second)
+		if used, _ := p.usage(); used != 0 || len(p.free) != 0 || *all < 10 || *all > 12 || strings.Count(log.String(), "no memory for frames") != 1 {
+			t.Errorf("%d in use, %d idle after %d tries: %s", used, len(p.free), *all, &log)
+		}
+		failure = nil
+		<-p.free
+		p.take()
 	})
 }

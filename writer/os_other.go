@@ -2,8 +2,17 @@
 
 package writer
 
-import "errors"
+import "golang.org/x/sys/unix"
 
-func adviseHuge([]byte) {}
+func mapRegion(n int) (*region, error) { return mapAnonymous(n) }
 
-func populate([]byte) error { return errors.ErrUnsupported }
+// touch has the system allocate the pages of n bytes at off, which nobody uses.
+func (r *region) touch(off, n int) error {
+	writePages(r.mem[off : off+n])
+	return nil
+}
+
+// release gives the pages of n bytes at off back to the system.
+func (r *region) release(off, n int) error {
+	return unix.Madvise(r.mem[off:off+n], unix.MADV_FREE)
+}

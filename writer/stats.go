@@ -43,7 +43,8 @@ func (w *Writer) Stats() Stats {
 	s.Written = d.packets.Load()
 	s.Lost += d.lost.Load()
 	s.Files, s.FileBytes, s.Failures = d.files.Load(), d.size.Load(), d.errors.Load()
-	s.Chunks, s.FreeChunks, s.HighChunks = d.pool.count, len(d.pool.free), d.pool.maxInUse()
+	used, high := d.pool.usage()
+	s.Chunks, s.FreeChunks, s.HighChunks = d.pool.count, d.pool.count-used, high
 	s.Writes, s.Syncs = d.writes.latency(), d.syncs.latency()
 	if f != nil {
 		s.File = f.name()

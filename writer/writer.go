@@ -1,7 +1,7 @@
 // Package writer records packets into rotated capture files that survive a
 // crash.
 //
-// One goroutine feeds a Writer, and only copies: all memory is in a fixed pool of chunks, and every
+// One goroutine feeds a Writer, and only copies: all memory is in a pool of chunks, and every
 // call to the disk is made in the background. A file is named NAME.partial until it is whole and
 // synced; then it is renamed.
 package writer
@@ -103,7 +103,7 @@ func New(opt Options) (*Writer, error) {
 	opt.setDefaults()
 	w := &Writer{opt: opt, enc: pcap.NewEncoder(opt.Header), abort: make(chan struct{})}
 	w.schedule = schedule{interval: opt.RotateInterval, grace: opt.Grace}
-	pool, err := newPool(opt.PoolSize/opt.ChunkSize, opt.ChunkSize, w.slack())
+	pool, err := newPool(opt.PoolSize/opt.ChunkSize, opt.ChunkSize, w.slack(), opt.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -292,6 +292,7 @@ func (w *Writer) nextChunk() bool {
 	default:
 		w.waits++
 		w.publish()
+		w.disk.pool.grow()
 		select {
 		case <-w.disk.pool.free:
 		case <-w.abort:
