@@ -179,17 +179,15 @@ var (
 // touch gives memory to as many chunks as should have some now.
 func (p *pool) touch() error {
 	for p.lacks() {
+		select {
+		case <-p.stop:
+			return nil
+		default:
+		}
 		last := len(p.cold) - 1
 		c := p.cold[last]
-		for done := 0; done < p.size; done += hugePage {
-			select {
-			case <-p.stop:
-				return nil
-			default:
-			}
-			if err := touchMemory(p.region, c.number*p.stride+done, min(hugePage, p.size-done)); err != nil {
-				return err
-			}
+		if err := touchMemory(p.region, c.number*p.stride, p.size); err != nil {
+			return err
 		}
 		p.cold = p.cold[:last]
 		p.mu.Lock()
