@@ -11,7 +11,7 @@ type Stats struct {
 	Files      uint64 // finished files
 	FileBytes  int64  // bytes of finished files
 	Failures   uint64 // files that failed
-	Waits      uint64 // times that Write waited and packets stayed in the ring: no chunk was free, or too many ended files were queued
+	Waits      uint64 // times that Write waited and packets stayed in the ring: all chunks were in use, or too many ended files were queued
 	FreeChunks int
 	Chunks     int
 	HighChunks int    // largest number of chunks in use at the same time

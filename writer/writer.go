@@ -290,9 +290,12 @@ func (w *Writer) nextChunk() bool {
 	select {
 	case <-w.disk.pool.free:
 	default:
-		w.waits++
-		w.publish()
-		w.disk.pool.grow()
+		if used, _ := w.disk.pool.usage(); used == w.disk.pool.count {
+			w.waits++
+			w.publish()
+		} else {
+			w.disk.pool.grow() // the disk is not to blame
+		}
 		select {
 		case <-w.disk.pool.free:
 		case <-w.abort:

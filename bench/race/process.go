@@ -47,13 +47,12 @@ func start(args []string, dir string, cpu, home int) (*process, error) {
 
 // Timeouts for a recorder.
 const (
-	startTimeout = 5 * time.Minute // capd touches its memory gradually
+	startTimeout = 5 * time.Minute
 	drainTimeout = 5 * time.Minute // writing out a page cache full of dirty pages to a slow disk
 	stopTimeout  = 2 * time.Minute
 	poll         = 20 * time.Millisecond
-	// idle is how long a recorder must be inactive to count as ready, or as done. capd begins to
-	// touch its memory one second after the start. libpcap's ring hands over a partial block after
-	// tcpdump's timeout of 1 s.
+	// idle is how long a recorder must be inactive to count as ready, or as done. libpcap's ring
+	// hands over a partial block after tcpdump's timeout of 1 s.
 	idle = 1500 * time.Millisecond
 )
 

@@ -152,7 +152,7 @@ func TestCheck(t *testing.T) {
 	for _, want := range []string{
 		`ok +configuration: `, `ok +directory .*: create, write, rename and delete work; .* free`, left,
 		`ok +directory .*: holds at 100 Mbit/s .* until the disk is full; at 1 Gbit/s .*; at 10 Gbit/s .*: no rate is known yet`,
-		`ok +memory: rings and pools take \S+ [MG]iB of \S+ [MGT]iB`,
+		`ok +memory: rings and pools take at most \S+ [MG]iB of \S+ [MGT]iB`,
 		`ok +v0: opens; link type ETHERNET, ring, MTU 1500, buffer of 128 MiB`, `ok +v1: opens`, `warn +v0: offloads`, `v1: time is the system clock's`,
 	} {
 		if code != 0 || !regexp.MustCompile(want).MatchString(out) {

@@ -140,7 +140,7 @@ func (c *Checker) memory(taken, total int64) {
 			level, hint = Warn, "set ring_size and pool_size lower, or record fewer interfaces"
 		}
 	}
-	c.add(level, "memory", hint, "rings and pools take %s%s", text.Size(taken), of)
+	c.add(level, "memory", hint, "rings and pools take at most %s%s", text.Size(taken), of)
 }
 
 // entry looks at the interfaces of one [[interface]].

@@ -23,9 +23,9 @@ func TestCheckMemory(t *testing.T) {
 		level        Level
 		text         string
 	}{
-		{2 * gib, 8 * gib, OK, "rings and pools take 2 GiB of 8 GiB"},
-		{5 * gib, 8 * gib, Warn, "rings and pools take 5 GiB of 8 GiB"},
-		{2 * gib, 0, OK, "rings and pools take 2 GiB"},
+		{2 * gib, 8 * gib, OK, "rings and pools take at most 2 GiB of 8 GiB"},
+		{5 * gib, 8 * gib, Warn, "rings and pools take at most 5 GiB of 8 GiB"},
+		{2 * gib, 0, OK, "rings and pools take at most 2 GiB"},
 	} {
 		var got Checker
 		got.memory(c.taken, c.total)

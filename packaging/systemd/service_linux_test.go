@@ -191,6 +191,9 @@ func testStart(r *rig) {
 	if pid := r.number("capd", "MainPID"); pid > 0 {
 		r.confined(pid, r.lab.Run(r.T, "id", "-u", "capd"))
 		r.relaxed(pid)
+		if files := r.sh("ls -l /proc/%d/fd", pid); !strings.Contains(files, "/memfd:capd") {
+			r.Errorf("the memory of frames is in no memfd:\n%s", files)
+		}
 	}
 	r.group(dir)
 	r.security()
