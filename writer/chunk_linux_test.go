@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,6 +176,7 @@ func TestPoolKeepsWhatIsUsed(t *testing.T) {
 			p.put(c)
 		}
 		time.Sleep(3 * idleFor)
+		synctest.Wait()
 		if p.warm != need(4, 16) {
 			t.Errorf("%d chunks have memory", p.warm)
 		}
@@ -227,9 +229,10 @@ func TestPoolClosesUntouched(t *testing.T) {
 	})
 }
 
-// slowMemory makes touching take a millisecond, and fail while failing says so.
-func slowMemory(t *testing.T, failing func() error) (most, all *int) {
-	most, all = new(int), new(int)
+// slowMemory makes touching take a millisecond, and fail while there is a failure. It returns how many
+// were touched at most at the same time, and in all.
+func slowMemory(t *testing.T) (most, all *int, failure *atomic.Pointer[error]) {
+	most, all, failure = new(int), new(int), new(atomic.Pointer[error])
 	var mu sync.Mutex
 	now := 0
 	touchMemory = func(*region, int, int) error {
@@ -242,23 +245,27 @@ func slowMemory(t *testing.T, failing func() error) (most, all *int) {
 		defer mu.Unlock()
 		now--
 		*all++
-		return failing()
+		if err := failure.Load(); err != nil {
+			return *err
+		}
+		return nil
 	}
 	turns := starting
 	starting = make(chan struct{}, 1) // of the test's bubble
 	t.Cleanup(func() { touchMemory, starting = (*region).touch, turns })
-	return most, all
+	return most, all, failure
 }
 
 // TestPoolsTouchInTurn: hundreds of pools take no more of the machine than one. One whose recorder
 // waits does not wait for the others.
 func TestPoolsTouchInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		most, all := slowMemory(t, func() error { return nil })
+		most, all, _ := slowMemory(t)
 		for range 10 {
 			testPool(t, 2, 8192, 0)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if *all != 20 || *most != 1 {
 			t.Errorf("%d touched, %d at a time", *all, *most)
 		}
@@ -278,8 +285,9 @@ func TestPoolsTouchInTurn(t *testing.T) {
 // so once.
 func TestPoolWithoutMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		failure := errors.New("no memory")
-		_, all := slowMemory(t, func() error { return failure })
+		_, all, failure := slowMemory(t)
+		none := errors.New("no memory")
+		failure.Store(&none)
 		var log bytes.Buffer
 		p, err := newPool(4, 8192, 0, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
@@ -287,10 +295,11 @@ func TestPoolWithoutMemory(t *testing.T) {
 		}
 		t.Cleanup(p.close)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if used, _ := p.usage(); used != 0 || len(p.free) != 0 || *all < 10 || *all > 12 || strings.Count(log.String(), "no memory for frames") != 1 {
 			t.Errorf("%d in use, %d idle after %d tries: %s", used, len(p.free), *all, &log)
 		}
-		failure = nil
+		failure.Store(nil)
 		<-p.free
 		if c := p.take(); c.number != 0 {
 			t.Errorf("chunk %d is the first to be used", c.number)
