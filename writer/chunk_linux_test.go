@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -63,6 +62,13 @@ func TestMemfdIsRefused(t *testing.T) {
 	}
 }
 
+// warm returns how many chunks of the pool have memory.
+func warm(p *pool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.warm
+}
+
 func testPool(t *testing.T, count, size, slack int) *pool {
 	t.Helper()
 	p, err := newPool(count, size, slack, slog.New(slog.DiscardHandler))
@@ -112,8 +118,8 @@ func TestPoolFollowsNeed(t *testing.T) {
 		expect := func(when string, chunks int) {
 			t.Helper()
 			synctest.Wait()
-			if n := resident(t, p.region.mem) * os.Getpagesize() / size; n != chunks || p.warm != chunks {
-				t.Errorf("%s: %d chunks have memory, %d are said to, want %d", when, n, p.warm, chunks)
+			if n := resident(t, p.region.mem) * os.Getpagesize() / size; n != chunks || warm(p) != chunks {
+				t.Errorf("%s: %d chunks have memory, %d are said to, want %d", when, n, warm(p), chunks)
 			}
 		}
 		burst := func(n int) {
@@ -177,8 +183,8 @@ func TestPoolKeepsWhatIsUsed(t *testing.T) {
 		}
 		time.Sleep(3 * idleFor)
 		synctest.Wait()
-		if p.warm != need(4, 16) {
-			t.Errorf("%d chunks have memory", p.warm)
+		if n := warm(p); n != need(4, 16) {
+			t.Errorf("%d chunks have memory", n)
 		}
 		for i, c := range used[12:] {
 			if c.buf[12+i] != byte(12+i)+1 || c.buf[len(c.buf)-1] != 1 {
@@ -231,20 +237,14 @@ func TestPoolClosesUntouched(t *testing.T) {
 
 // slowMemory makes touching take a millisecond, and fail while there is a failure. It returns how many
 // were touched at most at the same time, and in all.
-func slowMemory(t *testing.T) (most, all *int, failure *atomic.Pointer[error]) {
-	most, all, failure = new(int), new(int), new(atomic.Pointer[error])
-	var mu sync.Mutex
-	now := 0
+func slowMemory(t *testing.T) (most, all *atomic.Int32, failure *atomic.Pointer[error]) {
+	var now atomic.Int32
+	most, all, failure = new(atomic.Int32), new(atomic.Int32), new(atomic.Pointer[error])
 	touchMemory = func(*region, int, int) error {
-		mu.Lock()
-		now++
-		*most = max(*most, now)
-		mu.Unlock()
+		most.Store(max(most.Load(), now.Add(1)))
 		time.Sleep(time.Millisecond)
-		mu.Lock()
-		defer mu.Unlock()
-		now--
-		*all++
+		now.Add(-1)
+		all.Add(1)
 		if err := failure.Load(); err != nil {
 			return *err
 		}
@@ -266,8 +266,8 @@ func TestPoolsTouchInTurn(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if *all != 20 || *most != 1 {
-			t.Errorf("%d touched, %d at a time", *all, *most)
+		if all.Load() != 20 || most.Load() != 1 {
+			t.Errorf("%d touched, %d at a time", all.Load(), most.Load())
 		}
 		starting <- struct{}{}
 		busy := testPool(t, 2, 8192, 0)
@@ -296,8 +296,8 @@ func TestPoolWithoutMemory(t *testing.T) {
 		t.Cleanup(p.close)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if used, _ := p.usage(); used != 0 || len(p.free) != 0 || *all < 10 || *all > 12 || strings.Count(log.String(), "no memory for frames") != 1 {
-			t.Errorf("%d in use, %d idle after %d tries: %s", used, len(p.free), *all, &log)
+		if used, _ := p.usage(); used != 0 || len(p.free) != 0 || all.Load() < 10 || all.Load() > 12 || strings.Count(log.String(), "no memory for frames") != 1 {
+			t.Errorf("%d in use, %d idle after %d tries: %s", used, len(p.free), all.Load(), &log)
 		}
 		failure.Store(nil)
 		<-p.free
