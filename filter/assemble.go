@@ -31,25 +31,26 @@ type regs struct{ a, x *value }
 
 // A coder generates the instructions of one block.
 type coder struct {
-	code   []bpf.RawInstruction
-	regs   regs
-	cells  int // cells with this index and above are free
-	failed bool
+	machine Machine
+	code    []bpf.RawInstruction
+	regs    regs
+	cells   int // cells with this index and above are free
+	failed  bool
 }
 
 func (c *coder) emit(op uint16, k uint32) {
 	c.code = append(c.code, bpf.RawInstruction{Op: op, K: k})
 }
 
-// assemble generates the program.
-func (g *graph) assemble(root *block, snaplen uint32) ([]bpf.RawInstruction, error) {
+// assemble generates the program for the target.
+func (g *graph) assemble(root *block, t Target) ([]bpf.RawInstruction, error) {
 	blocks := g.order(root)
 	in := make([]*regs, len(blocks))
 	code := make([][]bpf.RawInstruction, len(blocks))
 	in[0] = &regs{}
 	first := g.zeroCells(blocks)
 	for i, b := range blocks {
-		c := coder{regs: *in[i], cells: g.cells}
+		c := coder{machine: t.Machine, regs: *in[i], cells: g.cells}
 		c.block(b)
 		if c.failed {
 			return nil, &SyntaxError{Msg: "an arithmetic expression is nested too deeply for BPF's scratch memory"}
@@ -66,15 +67,15 @@ func (g *graph) assemble(root *block, snaplen uint32) ([]bpf.RawInstruction, err
 			in[to.n].meet(c.regs)
 		}
 	}
-	l := layout{snaplen: snaplen, at: make([]int, len(blocks))}
+	l := layout{snaplen: t.Snaplen, at: make([]int, len(blocks))}
 	for i := len(blocks) - 1; i >= 0; i-- {
 		l.prepend(blocks[i], code[i])
 	}
 	for i := len(first) - 1; i >= 0; i-- {
 		l.push(first[i])
 	}
-	if len(l.code) > MaxInstructions {
-		return nil, &SyntaxError{Msg: fmt.Sprintf("the program has %d instructions; the kernel takes %d", len(l.code), MaxInstructions)}
+	if most := t.Machine.most(); len(l.code) > most {
+		return nil, &SyntaxError{Msg: fmt.Sprintf("the program has %d instructions; the kernel takes %d", len(l.code), most)}
 	}
 	return l.program(), nil
 }
@@ -144,29 +145,46 @@ func (c *coder) loadA(v *value) {
 		c.loadX(v)
 		c.emit(classMISC|miscTXA, 0)
 	case opLoad:
-		mode := uint16(modeABS)
-		if v.a != nil {
-			c.loadX(v.a)
-			mode = modeIND
-		}
-		c.emit(classLD|mode|sizeCode(v.size), v.k)
+		c.load(v)
 	case opNeg:
 		c.loadA(v.a)
 		c.emit(classALU|opNEG, 0)
 	case opALU:
-		if v.b.op == opConst {
-			c.loadA(v.a)
-			if v.size == aluAdd && int32(v.b.k) < 0 {
-				c.emit(classALU|aluSub, -v.b.k)
-				break
-			}
-			c.emit(classALU|uint16(v.size), v.b.k)
-			break
-		}
-		c.loadBoth(v.a, v.b, commutes(v.size))
-		c.emit(classALU|uint16(v.size)|srcX, 0)
+		c.operate(v)
 	}
 	c.regs.a = v
+}
+
+// load generates the load of bytes of the packet into A.
+func (c *coder) load(v *value) {
+	switch {
+	case c.machine.beyond(v.k): // fails for every packet
+		c.emit(classLD|modeABS|sizeCode(v.size), c.machine.offsets-1)
+	case v.a == nil:
+		c.emit(classLD|modeABS|sizeCode(v.size), v.k)
+	default:
+		c.loadX(v.a)
+		c.emit(classLD|modeIND|sizeCode(v.size), v.k)
+	}
+}
+
+// operate generates code that applies the value's operator, with the result in A.
+func (c *coder) operate(v *value) {
+	op, src, k := v.size, uint16(srcX), uint32(0)
+	if v.b.op == opConst {
+		c.loadA(v.a)
+		src, k = 0, v.b.k
+		if op == aluAdd && int32(k) < 0 {
+			op, k = aluSub, -k
+		}
+	} else {
+		c.loadBoth(v.a, v.b, commutes(op))
+	}
+	if c.machine.lacks(op) {
+		c.replace(op, src, k)
+		return
+	}
+	c.emit(classALU|uint16(op)|src, k)
 }
 
 // loadX generates code that loads the value into X. It may use A.

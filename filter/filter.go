@@ -90,6 +90,9 @@ type Target struct {
 	// order.
 	Swapped bool
 
+	// Machine is the BPF that the program will run on: see MachineOf.
+	Machine Machine
+
 	// Unoptimized leaves out the optimizer: the program is longer and easier to compare with the
 	// expression, and has the same result for every packet.
 	Unoptimized bool
@@ -102,7 +105,7 @@ const DefaultSnaplen = 262144
 // Limits of what Compile accepts. A larger expression results in an error, never in a panic, and in
 // bounded time.
 const (
-	MaxInstructions = 4096    // instructions of a program (the kernel's BPF_MAXINSNS)
+	MaxInstructions = 4096    // instructions of a program (BPF_MAXINSNS of Linux); see Machine
 	MaxText         = 1 << 20 // bytes of an expression
 	MaxDepth        = 10000   // nested parentheses and negations
 )
@@ -129,8 +132,7 @@ func (e *SyntaxError) Hints() []string {
 
 // A Program is a compiled filter.
 type Program struct {
-	// Instructions can be given to a kernel. A program for a target that is not live runs on any
-	// system.
+	// Instructions can be given to a kernel that has the Target's Machine.
 	Instructions []bpf.RawInstruction
 
 	never, always bool
@@ -191,7 +193,7 @@ func compile(expr string, t Target, quirks bool) (*Program, error) {
 	if t.Unoptimized {
 		root = first
 	}
-	p.Instructions, err = g.assemble(root, t.Snaplen)
+	p.Instructions, err = g.assemble(root, t)
 	if err != nil {
 		return nil, err
 	}

@@ -141,7 +141,7 @@ func (vs values) alu(op uint32, a, b *value) *value {
 	}
 	v := value{op: opALU, size: op, a: a, b: b, max: bound(op, a, b)}
 	v.cells = a.cells || b.cells
-	v.x = a.x || b.x || b.op != opConst
+	v.x = a.x || b.x || b.op != opConst || op == aluMod || op == aluXor // see coder.replace
 	v.fails = a.fails || b.fails || divides(op) && b.op != opConst
 	v.need = max(a.need, b.need)
 	return vs.one(v)

@@ -82,7 +82,7 @@ func LinkType(name string, own pcap.LinkType) (pcap.LinkType, error) {
 
 // Compile compiles a filter for what capture gives of the link type on this system.
 func Compile(expr string, link pcap.LinkType) (*filter.Program, error) {
-	return filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
+	return filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux", Machine: filter.MachineOf(runtime.GOOS)})
 }
 
 // Program compiles a filter for an interface of the link type; the empty one is
@@ -92,9 +92,6 @@ func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
 		return nil, nil
 	}
 	p, err := Compile(expr, link)
-	if err == nil {
-		err = fits(runtime.GOOS, len(p.Instructions))
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -103,16 +100,6 @@ func Program(expr string, link pcap.LinkType) ([]capture.Instruction, error) {
 		code[i] = capture.Instruction{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	return code, nil
-}
-
-// fits returns an error for a program that is too long for the BPF devices of
-// the system (BPF_MAXINSNS of net/bpf.h). Compile knows what Linux takes.
-func fits(system string, instructions int) error {
-	const most = 512
-	if system == "linux" || instructions <= most {
-		return nil
-	}
-	return fmt.Errorf("compile filter: the program has %d instructions; the kernel takes %d", instructions, most)
 }
 
 // Remark returns what is odd about a filter that can be compiled; "" is nothing.
