@@ -114,8 +114,8 @@ func TestMachines(t *testing.T) {
 func TestMachineOperators(t *testing.T) {
 	for _, expr := range []string{
 		"ip[2:2] % 7 = 3", "ip[2:2] ^ 0x55 = 0x11", "ip[2:2] % ip[8] = 1", "ip[8] ^ ip[9] = ip[10]", "len % 4 = 0", "1000 % ip[8] = 3",
-		"ip[2:2] % (ip[0] & 0) = 0",                   // division by zero refuses the packet
-		"ip[2:2] % (ip[0] & 0) = 0 or ip",             // even if another test would accept it
+		"ip[2:2] % (ip[0] & 0) = 0",       // division by zero refuses the packet
+		"ip[2:2] % (ip[0] & 0) = 0 or ip", // even if another test would accept it
 		"tcp[0:2] % 2 = 1", "tcp[0:2] ^ tcp[2:2] < 1024", "(tcp[0:2] ^ 3) % (tcp[2:2] ^ 5) = 1", "((ip[0] % 3) % 5) % 7 = ip[8] ^ 1 ^ 2",
 		"vlan and ip[8] % 3 = 1", "vlan and vlan and ip[8] ^ 3 > 1", "-(ip[8] % 5) > 3", "ip[ip[8] % 20] = 64", "ip[ip[8] ^ 64] = 0x45",
 		"ip[8] % 3 = ip[9] % 3", "len % 7 = len ^ 7", "ip[2:2] % 0xffffffff = ip[2:2]", "ip[0:4] ^ 0xffffffff > 0x80000000", "ip[8] << (ip[9] % 40) = 0",
