@@ -61,6 +61,9 @@ func open(c device.Config) (*socket, error) {
 	if err := has(link, c.LinkType); err != nil {
 		return nil, err
 	}
+	if c, err = c.Compiled(link); err != nil {
+		return nil, err
+	}
 	d := &socket{form: form{link: link, snaplen: c.Snaplen}, config: c, index: index}
 	kind := unix.SOCK_RAW
 	if link == pcap.LinkTypeLinuxSLL2 {

@@ -61,6 +61,21 @@ type Config struct {
 	// sees frames without the VLAN tag that the kernel removed, and cooked frames without their
 	// header.
 	Filter []Instruction
+
+	// Compile returns the Filter for the link type of the device, which is certain only once the device is
+	// bound to the interface. The backends call it while they open the device, before any frame is accepted.
+	// nil means that Filter is for every link type.
+	Compile func(pcap.LinkType) ([]Instruction, error)
+}
+
+// Compiled returns the Config with the Filter for a device of the link type.
+func (c Config) Compiled(link pcap.LinkType) (Config, error) {
+	if c.Compile == nil {
+		return c, nil
+	}
+	var err error
+	c.Filter, err = c.Compile(link)
+	return c, err
 }
 
 // withDefaults returns the Config with defaults for zero values, or an error if it is not valid.

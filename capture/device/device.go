@@ -103,6 +103,9 @@ func (d *Device) Admit() error {
 // Index returns the index of the interface, which stays the same when it is renamed; 0 for Any.
 func (d *Device) Index() int { return d.info.Index }
 
+// LinkType returns the link type of all packets of the device.
+func (d *Device) LinkType() pcap.LinkType { return d.info.LinkType }
+
 // Warnings returns, one sentence each, what the system refused when the device was opened and
 // capture continues without, such as promiscuous mode.
 func (d *Device) Warnings() []string { return d.info.Warnings }

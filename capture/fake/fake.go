@@ -136,6 +136,9 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 		return nil, s.refusal
 	}
 	l, link, err := s.lookup(c)
+	if err == nil {
+		c, err = c.Compiled(link)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"capd/config"
 	"capd/internal/setup"
 	"capd/internal/text"
+	"capd/pcap"
 )
 
 // link looks at one interface and its driver.
@@ -72,22 +73,14 @@ func bringUp(name string) string {
 
 // open opens the devices that recording would open, attaches to them, and closes them. It reports success.
 func (c *Checker) open(link capture.Interface, i *config.Interface) bool {
-	if !c.filter(link, i) {
-		return false
-	}
 	wanted := setup.For(link.Name, i)
-	cfg, err := wanted.Compile(link.LinkType)
-	if err != nil {
-		c.Refuse(link.Name, err)
-		return false
-	}
 	lanes := wanted.Lanes
-	devices, err := capture.OpenGroup(cfg, lanes, wanted.Spread)
+	devices, err := capture.OpenGroup(wanted.Config, lanes, wanted.Spread)
 	if errors.Is(err, capture.ErrDown) && !link.Up {
 		// The kernel makes no group of an interface that is down. One device proves the rest.
 		c.add(Warn, link.Name, "", "its %d devices can't be joined into a group while it is down", lanes)
 		lanes = 1
-		devices, err = capture.OpenGroup(cfg, lanes, wanted.Spread)
+		devices, err = capture.OpenGroup(wanted.Config, lanes, wanted.Spread)
 	}
 	if err != nil {
 		c.Refuse(link.Name, err)
@@ -97,6 +90,9 @@ func (c *Checker) open(link capture.Interface, i *config.Interface) bool {
 	defer release(devices, handles)
 	if err != nil {
 		c.Refuse(link.Name, err)
+		return false
+	}
+	if !c.filter(link.Name, i.Filter, handles[0].LinkType()) {
 		return false
 	}
 	c.opened(link, i, devices, handles[0])
@@ -152,29 +148,23 @@ func (c *Checker) opened(link capture.Interface, i *config.Interface, devices []
 	}
 }
 
-// filter compiles the interface's filter and says what it does. It reports
-// success.
-func (c *Checker) filter(link capture.Interface, i *config.Interface) bool {
-	if i.Filter == "" {
+// filter says what a filter does on a device of the link type. It reports whether frames can pass.
+func (c *Checker) filter(name, expr string, link pcap.LinkType) bool {
+	if expr == "" {
 		return true
 	}
-	chosen, err := setup.LinkType(i.LinkType, link.LinkType)
-	if err != nil {
-		c.Refuse(link.Name, err)
-		return false
-	}
-	p, err := setup.Compile(i.Filter, chosen)
+	p, err := setup.Compile(expr, link)
 	switch {
 	case err != nil:
-		c.Refuse(link.Name, err)
+		c.Refuse(name, err)
 		return false
 	case p.NeverMatches():
-		c.add(Fail, link.Name, "nothing would be recorded", "filter %q can never match", i.Filter)
+		c.add(Fail, name, "nothing would be recorded", "filter %q can never match", expr)
 		return false
 	case p.AlwaysMatches():
-		c.add(Warn, link.Name, "", "filter %q lets every frame pass", i.Filter)
+		c.add(Warn, name, "", "filter %q lets every frame pass", expr)
 	default:
-		c.add(OK, link.Name, "", "filter %q is %d instructions", i.Filter, len(p.Instructions))
+		c.add(OK, name, "", "filter %q is %d instructions", expr, len(p.Instructions))
 	}
 	return true
 }

@@ -7,7 +7,6 @@ import (
 	"capd/config"
 	"capd/internal/recorder"
 	"capd/internal/setup"
-	"capd/pcap"
 )
 
 // devices opens the devices of an interface, one for each lane. All are opened
@@ -19,9 +18,8 @@ type devices struct {
 
 	mu   sync.Mutex // guards what follows; held while devices are opened, since all lanes need them
 	open []*capture.Device
-	link pcap.LinkType // link type that the filter was compiled for
-	held int           // devices that lanes have taken and not yet closed
-	gone int           // lanes that have ended
+	held int // devices that lanes have taken and not yet closed
+	gone int // lanes that have ended
 }
 
 func newDevices(system System, name string, c *config.Interface) *devices {
@@ -35,22 +33,21 @@ type laneSource struct {
 }
 
 // Open returns the device of the lane, and opens all devices if none is open.
-// The filter is compiled for the configured link type, or else for the present
-// one of the interface.
-func (s laneSource) Open(own pcap.LinkType, gated bool) (*recorder.Device, error) {
+func (s laneSource) Open(gated bool) (*recorder.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil || s.open[s.lane] == nil {
 		if s.held > 0 {
 			return nil, recorder.ErrHeld
 		}
-		if err := s.openAll(own, gated); err != nil {
+		if err := s.openAll(gated); err != nil {
 			return nil, err
 		}
 	}
+	one := s.open[s.lane]
 	d := &recorder.Device{
-		Device: s.open[s.lane], LinkType: s.link, Speed: speed(s.system, s.wanted.Config.Interface),
-		Remark: setup.Remark(s.wanted.Filter, s.link), Closed: s.closed,
+		Device: one, Speed: speed(s.system, s.wanted.Config.Interface),
+		Remark: setup.Remark(s.wanted.Filter, one.LinkType()), Closed: s.closed,
 	}
 	s.open[s.lane] = nil
 	s.held++
@@ -68,16 +65,10 @@ func (s laneSource) Leave() {
 }
 
 // openAll opens the devices of all lanes. The caller holds mu.
-func (d *devices) openAll(own pcap.LinkType, gated bool) error {
+func (d *devices) openAll(gated bool) (err error) {
 	d.closeAll()
-	c, err := d.wanted.Compile(own)
-	if err != nil {
-		return err
-	}
+	c := d.wanted.Config
 	c.Gated = gated
-	if d.link, err = setup.LinkType(c.LinkType, own); err != nil {
-		return err
-	}
 	d.open, err = d.system.OpenGroup(c, d.wanted.Lanes, d.wanted.Spread)
 	return err
 }

@@ -62,7 +62,7 @@ func (d *device) openGated(t *Takeover) error {
 func (d *device) take(gated bool) (err error) {
 	d.link.refresh(0)
 	d.opened = time.Now()
-	if d.Device, err = d.r.cfg.Source.Open(d.link.now.LinkType, gated); err != nil {
+	if d.Device, err = d.r.cfg.Source.Open(gated); err != nil {
 		d.Device = nil
 		return err
 	}
@@ -73,10 +73,6 @@ func (d *device) take(gated bool) (err error) {
 // attach begins to read the device, or closes it.
 func (d *device) attach() error {
 	h, err := d.Attach()
-	if err == nil && d.r.cfg.Settings.Filter != "" && h.LinkType() != d.LinkType {
-		_ = h.Close()
-		err = errChanged
-	}
 	if err != nil {
 		d.close()
 		return err

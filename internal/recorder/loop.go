@@ -18,13 +18,8 @@ import (
 // to make the calls cheap, few enough to stay in the first-level cache.
 const group = 64
 
-// Reasons why an interface is not read.
-var (
-	// errChanged means that the interface was replaced while it was opened, by
-	// one of another link type than the filter is compiled for.
-	errChanged = errors.New("the link type changed while the interface was opened")
-	errRenamed = errors.New("the interface has a name that is not recorded")
-)
+// errRenamed is the reason why an interface is not read.
+var errRenamed = errors.New("the interface has a name that is not recorded")
 
 // A loop is the state that belongs to the goroutine of a recorder alone.
 type loop struct {

@@ -18,7 +18,6 @@ import (
 	"capd/capture"
 	"capd/config"
 	"capd/ledger"
-	"capd/pcap"
 	"capd/store"
 	"capd/writer"
 )
@@ -39,9 +38,8 @@ var ErrHeld = errors.New("other recorders have not let go of the interface yet")
 
 // A Source opens the devices of an interface.
 type Source interface {
-	// Open opens the device for an interface whose own link type is given. A
-	// gated device lets no frame in until Device.Admit.
-	Open(own pcap.LinkType, gated bool) (*Device, error)
+	// Open opens the device. A gated device lets no frame in until Device.Admit.
+	Open(gated bool) (*Device, error)
 
 	// Leave says that this lane will open no more devices.
 	Leave()
@@ -51,10 +49,9 @@ type Source interface {
 // it.
 type Device struct {
 	*capture.Device
-	LinkType pcap.LinkType // link type that the filter is compiled for
-	Speed    uint64        // of the interface, in bit/s; 0 if unknown
-	Remark   string        // a warning about the filter; empty for none
-	Closed   func()        // called after the recorder has closed the device
+	Speed  uint64 // of the interface, in bit/s; 0 if unknown
+	Remark string // a warning about the filter; empty for none
+	Closed func() // called after the recorder has closed the device
 }
 
 // A Config says what to record and how.

@@ -10,7 +10,6 @@ import (
 	"capd/capture"
 	"capd/capture/fake"
 	"capd/config"
-	"capd/pcap"
 	"capd/store"
 	"capd/writer"
 )
@@ -232,30 +231,6 @@ func TestCorrupt(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		s.hold(0, 10)
-	})
-}
-
-// TestAnotherLinkType: a device is not read if its link type is not the one
-// that the filter was compiled for.
-func TestAnotherLinkType(t *testing.T) {
-	inBubble(t, func(s *stand) {
-		link := s.sys.Add("eth0")
-		s.look()
-		a := s.recorder(eth0, func(c *Config) { c.Settings.Filter = "ip" })
-		a.source.link = pcap.LinkTypeRaw
-		a.run()
-		<-a.Ready()
-		a.source.mu.Lock()
-		a.source.link = 0
-		a.source.mu.Unlock()
-		a.state(Recording)
-		send(link, 0, 2)
-		a.accepted(2)
-		a.end()
-		s.hold(0, 2)
-		if !strings.Contains(s.logged(), errChanged.Error()) {
-			t.Error("not logged")
-		}
 	})
 }
 

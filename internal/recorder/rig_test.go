@@ -30,14 +30,13 @@ type source struct {
 	name string
 
 	mu     sync.Mutex
-	err    error         // of Open
-	link   pcap.LinkType // link type of the filter; 0 means the device's own
+	err    error // of Open
 	open   int
 	opened int
 	left   int
 }
 
-func (s *source) Open(own pcap.LinkType, gated bool) (*Device, error) {
+func (s *source) Open(gated bool) (*Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -49,10 +48,7 @@ func (s *source) Open(own pcap.LinkType, gated bool) (*Device, error) {
 	}
 	s.open++
 	s.opened++
-	if s.link != 0 {
-		own = s.link
-	}
-	return &Device{Device: d, LinkType: own, Closed: func() {
+	return &Device{Device: d, Closed: func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.open--

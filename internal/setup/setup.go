@@ -3,7 +3,6 @@
 package setup
 
 import (
-	"fmt"
 	"runtime"
 	"time"
 
@@ -15,8 +14,8 @@ import (
 
 // Devices says which devices one interface is recorded from.
 type Devices struct {
-	Config capture.Config // without its filter: see Compile
-	Filter string         // expression; empty: all frames
+	Config capture.Config
+	Filter string         // expression that Config compiles for the link type of the device; empty: all frames
 	Lanes  int            // devices that share the frames
 	Spread capture.Spread // how they share them
 }
@@ -33,6 +32,7 @@ func For(name string, c *config.Interface) Devices {
 			RingSize:     int(c.RingSize),
 			BlockSize:    int(c.BlockSize),
 			BlockTimeout: int(time.Duration(c.BlockTimeout) / time.Millisecond),
+			Compile:      func(link pcap.LinkType) ([]capture.Instruction, error) { return Program(c.Filter, link) },
 		},
 		Filter: c.Filter,
 		Lanes:  c.Fanout,
@@ -51,20 +51,6 @@ func direction(s string) capture.Direction {
 		return capture.Out
 	}
 	return capture.Both
-}
-
-// Compile returns what to open. The filter is compiled for the link type that the configuration chooses, or for the
-// interface's own.
-func (d *Devices) Compile(own pcap.LinkType) (capture.Config, error) {
-	c := d.Config
-	link, err := LinkType(c.LinkType, own)
-	if err == nil {
-		c.Filter, err = Program(d.Filter, link)
-	}
-	if err != nil {
-		return c, fmt.Errorf("open %s: %w", c.Interface, err)
-	}
-	return c, nil
 }
 
 // LinkType returns the link type of that name, or the interface's own if there is

@@ -49,25 +49,15 @@ func (w *watcher) live(ctx context.Context) error {
 
 // open opens an interface as a recorder does, with a ring of its own.
 func (w *watcher) open(name string) (*liveFeed, error) {
-	link, err := linkTypeOf(name)
-	if err != nil {
-		return nil, err
-	}
-	code, err := setup.Program(w.Filter, link)
-	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w", text.Name(name), err)
-	}
 	dev, err := capture.Open(capture.Config{
 		Interface: name, Snaplen: w.Snaplen, Promiscuous: !w.NoPromiscuous,
-		RingSize: int(w.Ring), BlockTimeout: patience, Filter: code,
+		RingSize: int(w.Ring), BlockTimeout: patience,
+		Compile: func(link pcap.LinkType) ([]capture.Instruction, error) { return setup.Program(w.Filter, link) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	h, err := dev.Attach()
-	if err == nil && h.LinkType() != link {
-		err = errors.New("the link type changed while the interface was opened")
-	}
 	if err != nil {
 		dev.Close()
 		return nil, fmt.Errorf("watch %s: %w", text.Name(name), err)
@@ -75,25 +65,7 @@ func (w *watcher) open(name string) (*liveFeed, error) {
 	for _, warning := range dev.Warnings() {
 		w.notice("%s: %s", text.Name(name), warning)
 	}
-	return &liveFeed{watcher: w, dev: dev, h: h, origin: newOrigin(name, link), others: make(map[uint32]*origin)}, nil
-}
-
-// linkTypeOf is the link type of the interface's packets. If there is no such
-// interface, opening it fails later.
-func linkTypeOf(name string) (pcap.LinkType, error) {
-	if name == capture.Any {
-		return pcap.LinkTypeLinuxSLL2, nil
-	}
-	all, err := capture.Interfaces()
-	if err != nil {
-		return 0, fmt.Errorf("list interfaces: %w", err)
-	}
-	for i := range all {
-		if all[i].Name == name {
-			return all[i].LinkType, nil
-		}
-	}
-	return pcap.LinkTypeEthernet, nil
+	return &liveFeed{watcher: w, dev: dev, h: h, origin: newOrigin(name, h.LinkType()), others: make(map[uint32]*origin)}, nil
 }
 
 // A liveFeed is the feed of one interface, with a ring of its own.
