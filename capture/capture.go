@@ -37,6 +37,7 @@ type (
 	Handle       = device.Handle
 	Batch        = device.Batch
 	CorruptError = device.CorruptError
+	UnreadError  = device.UnreadError
 	Stats        = device.Stats
 	Mode         = device.Mode
 	Layout       = device.Layout

@@ -3,6 +3,7 @@ package bpf
 import (
 	"time"
 
+	"capd/capture/device"
 	"capd/pcap"
 )
 
@@ -102,6 +103,7 @@ type abi struct {
 	os       string
 	numbered bool   // /dev/bpf0, /dev/bpf1, ... with one user each, instead of one /dev/bpf for all
 	access   string // hint: how an ordinary user gets access to the devices
+	missing  string // hint: why there may be no device; empty if there is always one
 	monitor  string // hint: how a Wi-Fi interface delivers frames of other stations
 
 	// skew is the largest difference between the times of one frame in two devices of an interface.
@@ -116,8 +118,13 @@ type abi struct {
 	in, out   uint32 // values for the direction ioctl
 	seeSent   uint32 // the ioctl of older kernels instead; its value 0 hides sent frames
 
+	// discards means that frames are lost with the interface, and their number, unless a read waits for
+	// them. The descriptor is dead then.
+	discards bool
+
 	record   layout
 	loopback pcap.LinkType
+	lo0      device.Direction         // of all frames of loopback interfaces; Both if they have either
 	dlt      map[uint32]pcap.LinkType // DLTs that have another meaning than on other systems
 }
 
@@ -167,7 +174,7 @@ func darwin() abi {
 		newFilter: darwinNewFilter,
 		direction: darwinDirection, in: 1, out: 2, seeSent: darwinSeeSent,
 		record:   layout{word: darwinWord, align: 4, tick: 1000},
-		loopback: pcap.LinkTypeNull,
+		loopback: pcap.LinkTypeNull, lo0: device.Out,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 15: linkTypeSLIPBSDOS, 16: linkTypePPPBSDOS, 18: linkTypePFSync,
 			149: pcap.LinkTypePKTAP,
@@ -179,12 +186,13 @@ func freebsd() abi {
 	return abi{
 		os:      "freebsd",
 		access:  "run capd as root, or give its group read access to bpf with a rule of devfs.rules(5)",
+		missing: "in a jail, devfs.rules(5) must unhide bpf",
 		monitor: `"ifconfig wlan1 create wlandev DEVICE wlanmode monitor up" makes an interface that has it; link_type = "IEEE802_11_RADIO" takes all`,
 		setIf:   freebsdSetIf, timeout: freebsdTimeout, stats: freebsdStats, setDLT: freebsdSetDLT, dlts: freebsdDLTs,
 		lock: freebsdLock, stamp: freebsdStamp, newFilter: freebsdNewFilter,
 		direction: freebsdDirection, in: 0, out: 2,
 		record:   layout{word: freebsdWord, align: 8, tick: 1000},
-		loopback: pcap.LinkTypeNull,
+		loopback: pcap.LinkTypeNull, lo0: device.In,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 13: linkTypeSLIPBSDOS, 14: linkTypePPPBSDOS, 121: linkTypePFSync,
 		},
@@ -200,7 +208,7 @@ func netbsd() abi {
 		lock:      netbsdLock,
 		direction: netbsdDirection, in: 0, out: 2,
 		record:   layout{word: netbsdWord, align: 8, tick: 1000},
-		loopback: pcap.LinkTypeNull,
+		loopback: pcap.LinkTypeNull, lo0: device.Out,
 		dlt: map[uint32]pcap.LinkType{
 			12: pcap.LinkTypeRaw, 13: linkTypeSLIPBSDOS, 14: linkTypePPPBSDOS, 16: linkTypeNetBSDHDLC, 18: linkTypePFSync,
 			netbsdRaw | 2: linkTypeIPv4, netbsdRaw | 24: linkTypeIPv6,
@@ -216,6 +224,7 @@ func openbsd() abi {
 		setIf:   openbsdSetIf, timeout: openbsdTimeout, stats: openbsdStats, setDLT: openbsdSetDLT, dlts: openbsdDLTs,
 		lock: openbsdLock, newFilter: openbsdNewFilt,
 		direction: openbsdDirFilt, in: 2, out: 1, // the other direction is dropped
+		discards: true,
 		record:   layout{word: openbsdWord, align: 4, tick: 1000},
 		loopback: pcap.LinkTypeLoop,
 		dlt: map[uint32]pcap.LinkType{

@@ -35,6 +35,7 @@ type setup struct {
 	length  int                  // length of a read buffer in bytes
 	wait    time.Duration        // longest time that a read takes
 	program []device.Instruction // the filter, until it is installed by Admit
+	open    time.Time            // when frames were admitted
 	warns   []string
 }
 
@@ -84,7 +85,7 @@ func openOn(s sys, a abi, c device.Config) (*source, error) {
 		return nil, err
 	}
 	d := &source{node: n, index: state.index, users: 1}
-	err = d.configure(c)
+	err = d.configure(c, state.loopback)
 	if err == nil && !c.Gated {
 		err = d.admit()
 	}
@@ -112,7 +113,7 @@ func errNotAny() error {
 
 // configure sets the device up behind a filter that accepts nothing. No frame can be delivered
 // before admit, so every frame has the link type for which its filter was compiled.
-func (d *source) configure(c device.Config) error {
+func (d *source) configure(c device.Config, loopback bool) error {
 	if err := d.checkVersion(); err != nil {
 		return err
 	}
@@ -120,9 +121,11 @@ func (d *source) configure(c device.Config) error {
 	if err := d.setFilter(device.Nothing()); err != nil {
 		return err
 	}
-	d.program = device.Cut(c.Snaplen, c.Filter)
 	if err := d.setDirection(c.Direction); err != nil {
 		return err
+	}
+	if loopback && c.Direction != device.Both && d.lo0 != device.Both && d.lo0 != c.Direction {
+		d.warns = append(d.warns, fmt.Sprintf("the system gives all frames of %s the other direction: none is recorded (direction = \"both\" records them)", c.Interface))
 	}
 	var err error
 	if d.length, err = d.setInterface(c.Interface, min(c.RingSize/kernelBuffers, mostBuffer)); err != nil {
@@ -133,6 +136,9 @@ func (d *source) configure(c device.Config) error {
 		return err
 	}
 	d.name, d.link, d.snaplen = c.Interface, link, c.Snaplen
+	if err := d.prepare(c); err != nil {
+		return err
+	}
 	d.wait = readTimeout(c.BlockTimeout)
 	if err := d.setTimeout(d.wait); err != nil {
 		return err
@@ -145,6 +151,17 @@ func (d *source) configure(c device.Config) error {
 		d.setPromiscuous()
 	}
 	return nil
+}
+
+// prepare compiles the filter for the link type that the device has, and lets the kernel check it: once
+// another recorder has given way, it is too late for a refusal.
+func (d *source) prepare(c device.Config) error {
+	c, err := c.Compiled(d.link)
+	if err != nil {
+		return err
+	}
+	d.program = device.Cut(c.Snaplen, c.Filter)
+	return d.setFilter(closed(d.program))
 }
 
 // setLinkType selects the link type of that name, or the kernel's default if name is empty.
@@ -181,7 +198,7 @@ func (d *source) admit() error {
 			return err
 		}
 	}
-	d.program = nil
+	d.program, d.open = nil, time.Now()
 	return d.setLock()
 }
 

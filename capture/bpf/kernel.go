@@ -57,7 +57,7 @@ func (kernel) close(fd int) error { return unix.Close(fd) }
 func (kernel) link(name string) (linkState, error) {
 	i, err := net.InterfaceByName(name)
 	if err == nil {
-		return linkState{index: i.Index, up: i.Flags&net.FlagUp != 0}, nil
+		return linkState{index: i.Index, up: i.Flags&net.FlagUp != 0, loopback: i.Flags&net.FlagLoopback != 0}, nil
 	}
 	if errors.As(err, new(syscall.Errno)) {
 		return linkState{}, fmt.Errorf("look up: %w", err)

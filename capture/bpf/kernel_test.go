@@ -25,10 +25,11 @@ type fakeKernel struct {
 	abi
 
 	inUse    int   // numbered nodes that other programs have open
-	nodes    int   // number of nodes
+	nodes    int   // number of nodes; macOS makes more
 	openErr  error // for the first node that is not in use
 	most     int   // largest buffer in bytes
-	memory   int   // allocations above this fail; 0: no limit
+	memory   int   // allocations above this fail, where the kernel does not wait; 0: no limit
+	programs int   // programs of more instructions find no memory; 0: no limit
 	promisc  error
 	setIfErr error
 	oldDir   bool              // the direction ioctl is missing
@@ -37,10 +38,12 @@ type fakeKernel struct {
 	failing  string            // name of an ioctl that fails with EPERM
 	version  uint16            // minor version of the filter machine
 	dlts     []uint32          // of every interface, the default first
+	utun     []uint32          // of the interface utun0 instead
 	prefix   map[uint32][]byte // bytes before each frame, by DLT
 	lag      time.Duration     // between the devices' times for one frame, if each device reads the clock
 	hdrlen   int
-	quirk    bool // reads without data return at once
+	quirk    bool          // reads without data return at once
+	tick     time.Duration // of the clock; 0: a nanosecond
 
 	mu    sync.Mutex
 	links map[string]linkState
@@ -53,6 +56,8 @@ type fakeKernel struct {
 type fakeNode struct {
 	name                    string // of the interface; empty before the device is bound
 	gone, locked, immediate bool
+	dead                    bool // OpenBSD has revoked the descriptor
+	done                    bool // OpenBSD: a frame came in immediate mode
 	dlt                     uint32
 	length                  int
 	timeout                 time.Duration
@@ -72,7 +77,9 @@ type fakeNode struct {
 func newKernel(t testing.TB, a abi) *fakeKernel {
 	return &fakeKernel{
 		t: t, abi: a, nodes: 4, version: 1, most: 1 << 16, dlts: []uint32{1}, hdrlen: headers(a.os)[0],
-		links: map[string]linkState{"en0": {index: 4, up: true}, "en1": {index: 5, up: true}},
+		links: map[string]linkState{
+			"en0": {index: 4, up: true}, "en1": {index: 5, up: true}, "lo0": {index: 1, up: true, loopback: true},
+		},
 		open_: map[int]*fakeNode{},
 	}
 }
@@ -84,6 +91,9 @@ func (k *fakeKernel) open(path string) (int, error) {
 	var unit int
 	if _, err := fmt.Sscanf(path, "/dev/bpf%d", &unit); k.numbered != (err == nil) {
 		k.t.Errorf("%s opens %s", k.os, path)
+	}
+	if k.numbered && unit == k.nodes-1 && k.nodes < 256 {
+		k.nodes++
 	}
 	switch {
 	case unit >= k.nodes:
@@ -162,6 +172,9 @@ func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
 		return syscall.EINVAL
 	}
 	n.log = append(n.log, name)
+	if n.dead {
+		return syscall.EBADF
+	}
 	if name == k.failing {
 		return syscall.EPERM
 	}
@@ -209,10 +222,16 @@ func (k *fakeKernel) before(n *fakeNode, name string, arg []byte) error {
 // setFilter corresponds to bpf_setf. It fails the test if frames are discarded.
 func (k *fakeKernel) setFilter(n *fakeNode, name string, arg []byte) error {
 	if name == "change filter" && k.oldSetF {
-		return syscall.ENOTTY
+		return syscall.EINVAL
 	}
-	n.program = slices.Clone(pointed[device.Instruction](arg))
-	n.filter.Instructions = nil
+	program := slices.Clone(pointed[device.Instruction](arg))
+	switch {
+	case !valid(k.os, program):
+		return syscall.EINVAL
+	case k.programs > 0 && len(program) > k.programs:
+		return syscall.ENOMEM
+	}
+	n.program, n.filter.Instructions = program, nil
 	for _, i := range n.program {
 		n.filter.Instructions = append(n.filter.Instructions, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
 	}
@@ -250,10 +269,10 @@ func (k *fakeKernel) attach(n *fakeNode, arg []byte) error {
 		return syscall.ENXIO
 	case k.setIfErr != nil:
 		return k.setIfErr
-	case k.memory > 0 && n.length > k.memory:
-		return syscall.ENOBUFS
+	case k.memory > 0 && n.length > k.memory && k.shortage() != nil:
+		return k.shortage()
 	}
-	n.name, n.dlt = name, k.dlts[0]
+	n.name, n.dlt = name, k.linkTypes(name)[0]
 	n.reset()
 	return nil
 }
@@ -275,13 +294,13 @@ func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
 		if n.lets() {
 			k.t.Errorf("%s: %s while frames pass that are not of it", k.os, name)
 		}
-		if !slices.Contains(k.dlts, host.Uint32(arg)) {
+		if !slices.Contains(k.linkTypes(n.name), host.Uint32(arg)) {
 			return syscall.EINVAL
 		}
 		n.dlt = host.Uint32(arg)
 		n.reset()
 	case "list dlts":
-		host.PutUint32(arg, uint32(copy(pointed[uint32](arg), k.dlts)))
+		host.PutUint32(arg, uint32(copy(pointed[uint32](arg), k.linkTypes(n.name))))
 	case "timeout":
 		n.timeout = time.Duration(host.Uint64(arg))*time.Second + time.Duration(host.Uint64(arg[8:]))*time.Microsecond
 	case "immediate":
@@ -340,15 +359,24 @@ func (k *fakeKernel) receive(d device.Direction, frames ...[]byte) { k.tap("en0"
 func (k *fakeKernel) tap(name string, d device.Direction, frames ...[]byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if one := k.loopbackDirection(); name == "lo0" && one != device.Both {
+		d = one
+	}
 	for _, frame := range frames {
 		now := time.Now()
+		if k.tick > 0 {
+			now = now.Truncate(k.tick)
+		}
 		for _, n := range k.opened() {
 			if n.name != name || n.gone {
 				continue
 			}
-			n.recv++
+			hidden := n.hide == d && d != device.Both
+			if !hidden || k.os == "openbsd" {
+				n.recv++
+			}
 			frame := append(slices.Clip(k.prefix[n.dlt]), frame...)
-			if keep := n.filter.Match(frame, len(frame), nil); keep > 0 && (n.hide != d || d == device.Both) {
+			if keep := n.filter.Match(frame, len(frame), nil); keep > 0 && !hidden {
 				k.catch(n, frame, keep, now)
 				if k.skew > 0 {
 					now = now.Add(k.lag)
@@ -371,15 +399,19 @@ func (k *fakeKernel) catch(n *fakeNode, frame []byte, keep int, now time.Time) {
 			n.drops++
 			return
 		}
-		n.hold, n.store = n.store, nil
+		n.rotate()
 		n.signal()
 		grown = l.put(nil, k.hdrlen, r)
 	}
 	n.store = grown
 	if n.immediate {
+		n.done = true
 		n.signal()
 	}
 }
+
+// rotate corresponds to ROTATE_BUFFERS.
+func (n *fakeNode) rotate() { n.hold, n.store, n.done = n.store, nil, false }
 
 func (n *fakeNode) signal() {
 	select {
@@ -397,7 +429,8 @@ func (k *fakeKernel) room(name string) bool {
 	})
 }
 
-// remove removes the interface. On NetBSD that wakes no reader.
+// remove removes the interface. On NetBSD that wakes no reader. OpenBSD revokes the descriptors that are not
+// being read.
 func (k *fakeKernel) remove(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -406,7 +439,7 @@ func (k *fakeKernel) remove(name string) {
 		if n.name != name {
 			continue
 		}
-		n.gone = true
+		n.gone, n.dead = true, k.os == "openbsd" && !n.reading
 		if k.os != "netbsd" {
 			n.signal()
 		}
@@ -436,8 +469,11 @@ func (k *fakeKernel) read(fd int, buf []byte) (int, error) {
 		k.t.Errorf("read of %d bytes, not %d", len(buf), n.length)
 		return 0, syscall.EINVAL
 	}
+	if n.dead {
+		return 0, syscall.EIO
+	}
 	n.reading = true
-	defer func() { n.reading = false }()
+	defer func() { n.reading, n.dead = false, n.gone && k.os == "openbsd" }()
 	if n.hold == nil {
 		if done, err := k.sleep(n); done {
 			return 0, err
@@ -454,8 +490,8 @@ func (k *fakeKernel) sleep(n *fakeNode) (done bool, err error) {
 	defer deadline.Stop()
 	for n.hold == nil {
 		switch {
-		case n.immediate && len(n.store) > 0, n.gone && k.os == "openbsd" && len(n.store) > 0:
-			n.hold, n.store = n.store, nil
+		case n.immediate && len(n.store) > 0 && (n.done || k.os != "openbsd"), n.gone && k.os == "openbsd" && len(n.store) > 0:
+			n.rotate()
 			return false, nil
 		case n.gone && k.os == "openbsd":
 			return true, syscall.EIO
@@ -478,7 +514,7 @@ func (k *fakeKernel) sleep(n *fakeNode) (done bool, err error) {
 		}
 		k.mu.Lock()
 		if expired && n.hold == nil {
-			n.hold, n.store = n.store, nil
+			n.rotate()
 			return len(n.hold) == 0, nil
 		}
 	}

@@ -27,8 +27,9 @@ type sys interface {
 
 // A linkState is the state of an interface.
 type linkState struct {
-	index int
-	up    bool
+	index    int
+	up       bool
+	loopback bool
 }
 
 // A node is an open BPF device.
@@ -38,7 +39,7 @@ type node struct {
 	fd  int
 }
 
-// maxNodes limits the search for a free numbered device, as in libpcap.
+// maxNodes is the number of numbered devices. The kernel makes the next one when the last one is opened.
 const maxNodes = 256
 
 // openNode opens a BPF device that is not in use.
@@ -48,27 +49,22 @@ func openNode(s sys, a abi) (node, error) {
 	}
 	for i := range maxNodes {
 		n, err := openPath(s, a, "/dev/bpf"+strconv.Itoa(i))
-		if i > 0 && errors.Is(err, syscall.ENOENT) {
-			return node{}, allInUse(i)
-		}
 		if !errors.Is(err, syscall.EBUSY) {
 			return n, err
 		}
 	}
-	return node{}, allInUse(maxNodes)
-}
-
-// allInUse is the error when every device is in use.
-func allInUse(n int) error {
-	return fmt.Errorf("all %d BPF devices are in use: %w: end a program that has one; \"lsof /dev/bpf*\" lists them", n, syscall.EBUSY)
+	return node{}, fmt.Errorf("all %d BPF devices are in use: %w: end a program that has one; \"lsof /dev/bpf*\" lists them", maxNodes, syscall.EBUSY)
 }
 
 func openPath(s sys, a abi, path string) (node, error) {
 	fd, err := s.open(path)
 	if err != nil {
 		err = cause(path, err)
-		if errors.Is(err, device.ErrPermission) {
+		switch {
+		case errors.Is(err, device.ErrPermission):
 			err = fmt.Errorf("%w: %s", err, a.access)
+		case errors.Is(err, syscall.ENOENT) && a.missing != "":
+			err = fmt.Errorf("%w: %s", err, a.missing)
 		}
 		return node{}, err
 	}
@@ -137,10 +133,25 @@ func (n *node) setNanoseconds() {
 // setFilter sets the filter and discards the buffers.
 func (n *node) setFilter(program []device.Instruction) error {
 	_, err := n.list(biocSetFilter, unsafe.Pointer(&program[0]), len(program))
-	if err != nil {
-		return cause("set filter", err)
+	switch err {
+	case nil:
+		return nil
+	case syscall.EINVAL:
+		return cause(fmt.Sprintf("set filter: the kernel rejects its program of %d instructions", len(program)), err)
 	}
-	return nil
+	return cause("set filter", err)
+}
+
+// closed returns the program with all frames rejected. The kernel accepts it if it accepts the program.
+func closed(program []device.Instruction) []device.Instruction {
+	const class = 0x07
+	gate := slices.Clone(program)
+	for i := range gate {
+		if gate[i].Code&class == device.OpReturn {
+			gate[i] = device.Instruction{Code: device.OpReturn}
+		}
+	}
+	return gate
 }
 
 // changeFilter sets the filter and keeps the buffers. Not every kernel supports it.

@@ -17,21 +17,36 @@ type pump struct {
 	down      bool
 	stateRead time.Time // when the state of the interface was last read
 	early     int       // consecutive timeouts that came too early
+	progress
+}
+
+// progress tells which frames may be left in the kernel.
+type progress struct {
+	since time.Time // earlier frames were read
+	last  time.Time // when the last read ended
+	woken bool      // it ended before its timeout and before a buffer was full: by the removal of the interface
 }
 
 const (
 	lookEvery = time.Second // how often an idle interface's state is read
 	maxEarly  = 8
+
+	// asleep is how long a read takes if it certainly waited for frames.
+	asleep = 10 * time.Millisecond
+
+	// mostFrame is more than the length of any frame.
+	mostFrame = 66 << 10
 )
 
 // run reads until nothing is left, and then closes full.
 func (d *source) run() {
-	r := pump{source: d}
+	r := pump{source: d, progress: progress{since: d.open, last: d.open}}
 	d.end = r.read()
 	d.mu.Lock()
 	_ = d.sample()
-	// Drops after the last read of a stopped device happened after its end.
-	d.over = d.stopped.Load()
+	// Drops after the last read of a stopped device happened after its end, and a device whose interface is
+	// gone may have no counters any more.
+	d.over = d.stopped.Load() || errors.Is(d.end, device.ErrGone)
 	d.mu.Unlock()
 	close(d.full)
 	_ = d.drop()
@@ -76,23 +91,52 @@ func (r *pump) fill(buf []byte) (int, error) {
 		}
 		began := time.Now()
 		n, err := r.sys.read(r.fd, buf)
+		took := time.Since(began)
+		if err == nil {
+			r.note(n, took)
+		}
 		switch {
 		case n > 0 && err == nil:
 			r.left--
 			r.down, r.early = false, 0
 			return n, nil
 		case err == syscall.EINTR:
+		case gone(err) && r.discards:
+			return 0, r.removed(took)
 		case (err == nil || err == syscall.EAGAIN || gone(err)) && r.ending != nil:
 			return 0, r.ending
 		case gone(err):
 			r.finish(device.ErrGone)
 		case err == nil || err == syscall.EAGAIN:
-			r.idle(time.Since(began))
+			r.idle(took)
 		default:
 			return 0, fmt.Errorf("read: %w", err)
 		}
 	}
 	return 0, device.ErrClosed
+}
+
+// note follows what a read returned. A buffer that it returned was begun after the read before had ended.
+func (r *pump) note(n int, took time.Duration) {
+	now := time.Now()
+	r.since = r.last
+	if n == 0 {
+		r.since = now
+	}
+	r.last = now
+	r.woken = n > 0 && n+min(r.snaplen, mostFrame) <= r.length && took < r.wait-asleep && r.ending == nil
+}
+
+// removed returns the error for an interface that is gone, where the system discards frames with it: all
+// but those that it gives to a read that waits for them.
+func (r *pump) removed(took time.Duration) error {
+	switch {
+	case took < asleep && !r.woken:
+		return &device.UnreadError{Since: r.since}
+	case r.ending != nil:
+		return r.ending
+	}
+	return device.ErrGone
 }
 
 // gone reports whether a call failed because the interface was removed: ENXIO on macOS and FreeBSD,
@@ -110,10 +154,11 @@ func (r *pump) quitting() bool {
 	}
 }
 
-// finish starts the end of the capture. Further reads return at most the kernel's two buffers
-// without waiting: the full one and, in immediate mode, the one being filled. O_NONBLOCK would have
-// the same effect, but FreeBSD forbids it after BIOCLOCK, and the filter and the interface can't be
-// changed then either.
+// finish starts the end of the capture. Further reads return at most the kernel's two buffers: the full one
+// and the one being filled. In immediate mode they don't wait for the latter, except on OpenBSD, where
+// the mode applies to later frames only, and the read returns at its timeout. O_NONBLOCK would
+// have the same effect, but FreeBSD forbids it after BIOCLOCK, and the filter and the interface can't
+// be changed then either.
 func (r *pump) finish(why error) {
 	r.ending, r.left = why, kernelBuffers
 	// If this fails, the timeout has the same effect, only later.

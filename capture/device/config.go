@@ -159,6 +159,18 @@ var (
 	ErrClosed = errors.New("capture is closed")
 )
 
+// An UnreadError is what Handle.Next returns instead of ErrGone, which it wraps, if the system may have
+// discarded received frames together with the interface. Their number is unknown.
+type UnreadError struct {
+	Since time.Time // earlier frames were read
+}
+
+func (e *UnreadError) Error() string {
+	return "interface is gone, and frames that were not read with it"
+}
+
+func (e *UnreadError) Unwrap() error { return ErrGone }
+
 // Errors that Open and Attach return wrapped.
 var (
 	ErrPermission  = hint.New("operation not permitted", privilege()...) // no CAP_NET_RAW, or no access to the BPF device
