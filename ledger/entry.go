@@ -49,6 +49,7 @@ type Cause string
 const (
 	CauseDown      Cause = "interface down"
 	CauseAbsent    Cause = "interface absent"
+	CauseUnread    Cause = "lost with the interface" // it was removed before the system had given capd all frames; how many is unknown
 	CauseStopped   Cause = "capd not running"
 	CauseDiskFull  Cause = "disk full"
 	CauseNoInodes  Cause = "no inodes" // no file can be made, whatever bytes are free

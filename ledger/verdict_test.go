@@ -90,6 +90,7 @@ func TestJudge(t *testing.T) {
 		"hole":           {[]Entry{fileEntry(0, 5), fileEntry(6, 10)}, nil, "5-6 unknown"},
 		"gap":            {[]Entry{fileEntry(0, 5), gapEntry("eth0", 5, 6, CauseDown), fileEntry(6, 10)}, nil, "5-6 interface down 3"},
 		"gap in a file":  {[]Entry{fileEntry(0, 10), gapEntry("eth0", 5, 6, CauseDiskFull)}, nil, "5-6 disk full 3"},
+		"lost with it":   {[]Entry{fileEntry(0, 6), GapClosed(GapOpened("eth0", minute(5), CauseUnread), minute(6), 0), gapEntry("eth0", 6, 7, CauseAbsent), fileEntry(7, 10)}, nil, "5-6 lost with the interface, 6-7 interface absent 3"},
 		"gap of all":     {[]Entry{fileEntry(0, 5), gapEntry("", 5, 10, CauseStopped)}, nil, "5-10 capd not running 3"},
 		"another's gap":  {[]Entry{fileEntry(0, 10), gapEntry("eth1", 5, 10, CauseDown)}, nil, ""},
 		"gap outside":    {[]Entry{fileEntry(0, 10), gapEntry("eth0", 10, 12, CauseDown)}, nil, ""},

@@ -164,6 +164,9 @@ func printInterface(w io.Writer, now time.Time, in *control.Interface) {
 	line("frames", "%d received, %d written, %d on their way; %s", in.Received, in.Written, in.Pending, text.Size(in.Bytes))
 	line("lost", "%d by the kernel, %d by capd, %d by the interface; last: %s",
 		in.KernelDropped, in.CapdDropped, in.NICDropped, text.Ago(now, in.LastLoss))
+	if !in.Unread.IsZero() {
+		line("lost too", "? with the interface, which was removed before all frames were read; last: %s", text.Ago(now, in.Unread))
+	}
 	if in.NICDiscarded > 0 {
 		line("no loss", "%d that the interface's statistics call dropped: they may be recorded all the same", in.NICDiscarded)
 	}

@@ -210,6 +210,8 @@ func TestJudge(t *testing.T) {
 		{"oversized", Interface{State: Recording, LastLoss: now, Counters: Counters{Oversized: 9}}, Warning, "9 cut as too large"},
 		{"XDP", Interface{State: Recording, XDP: "XDP program 7 drop_all, native"}, Warning, "\"eth0\": XDP program 7 drop_all, native, is attached: frames may not reach capd"},
 		{"XDP was", Interface{State: Recording, XDPUntil: now}, Warning, "an XDP program was attached until"},
+		{"unread", Interface{State: Recording, Unread: now}, Warning, "before all frames were read: how many are lost is unknown"},
+		{"unread was seen", Interface{State: Recording, Unread: now.Add(-time.Hour)}, OK, ""},
 		{"XDP was seen", Interface{State: Recording, XDPUntil: now.Add(-time.Hour)}, OK, ""},
 		{"XDP once", Interface{State: Ended, XDP: "XDP program 7, native"}, Warning, "no interface"},
 	} {

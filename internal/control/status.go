@@ -44,6 +44,7 @@ type Interface struct {
 	Counters
 	XDP      string    `json:"xdp,omitempty"`      // the XDP program that sees frames before capd: those that it takes are counted by nobody here
 	XDPUntil time.Time `json:"xdp_until,omitzero"` // when the last one before was gone
+	Unread   time.Time `json:"unread,omitzero"`    // when frames that no counter has were last lost: the interface was removed before all were read
 	LastLoss time.Time `json:"last_loss,omitzero"` // when a counter of lost frames was last seen to rise
 	Rates    Rates     `json:"rates"`
 	Ring     Fill      `json:"ring"` // the kernel's ring; the fullest one if there are several

@@ -46,6 +46,9 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		case iface.XDPUntil.After(s.Looked):
 			note(Warning, "%q: an XDP program was attached until %s: frames may not have reached capd", iface.Name, iface.XDPUntil.UTC().Format(time.RFC3339))
 		}
+		if iface.Unread.After(s.Looked) {
+			note(Warning, "%q was removed at %s before all frames were read: how many are lost is unknown", iface.Name, iface.Unread.UTC().Format(time.RFC3339))
+		}
 		if iface.LastLoss.After(s.Looked) {
 			note(Warning, "%q lost frames, or parts of them (%d by the kernel, %d by capd, %d by the interface, %d cut as too large since the start)",
 				iface.Name, iface.KernelDropped, iface.CapdDropped, iface.NICDropped, iface.Oversized)

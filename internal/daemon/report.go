@@ -113,6 +113,7 @@ func (d *Daemon) Report() control.Status {
 	for _, i := range all {
 		out := control.Interface{
 			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter, XDP: i.xdp, XDPUntil: i.xdpUntil,
+			Unread:   i.total.Unread,
 			Files:    append([]string{}, i.files...),
 			Counters: countersOf(&i.total),
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},

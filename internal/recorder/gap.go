@@ -32,6 +32,11 @@ func (g *gap) begin(cause ledger.Cause, at time.Time) {
 	g.write(g.open)
 }
 
+// unread writes that frames from that time on may have been lost together with the interface.
+func (g *gap) unread(from, to time.Time) {
+	g.write(ledger.GapClosed(ledger.GapOpened(g.lane.Interface, from, ledger.CauseUnread), to, 0))
+}
+
 // over ends the gap that is open, if any, because frames are recorded from that
 // time on.
 func (g *gap) over(at time.Time) {

@@ -231,6 +231,7 @@ func (l *loop) read(ctx context.Context) {
 	case errors.Is(err, capture.ErrDown):
 		l.to(wentDown)
 	case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
+		l.unread(err)
 		l.device.detach(false)
 		l.to(vanished)
 		return
@@ -271,6 +272,7 @@ func (l *loop) drain() {
 	switch {
 	case errors.Is(err, capture.ErrDown):
 	case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
+		l.unread(err)
 		l.drained()
 		return
 	case err != nil:
@@ -283,6 +285,18 @@ func (l *loop) drain() {
 	if l.full {
 		l.drained()
 	}
+}
+
+// unread says where it matters that the system may have discarded frames together with the interface.
+func (l *loop) unread(err error) {
+	var lost *capture.UnreadError
+	if !errors.As(err, &lost) {
+		return
+	}
+	now := l.time()
+	l.gap.unread(lost.Since, now)
+	l.r.visible.unread(now)
+	l.r.log.Warn("frames may be lost: the interface was removed before all were read, and how many there were is unknown", "since", lost.Since)
 }
 
 // drained gives up the device when all of its frames are read. If the interface

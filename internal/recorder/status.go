@@ -30,6 +30,7 @@ type Status struct {
 	Since         time.Time
 	XDPUntil      time.Time // when the previous XDP program was detached; zero if there was none
 	XDP           string    // the XDP program that processes frames before capd; empty means none
+	Unread        time.Time // when an unknown number of frames was last lost with the interface; zero if never
 	Received      uint64    // frames that the kernel received, dropped or not
 	Bytes         uint64    // bytes captured of the frames taken from the kernel
 	Written       uint64    // frames on disk
@@ -55,6 +56,9 @@ func (s *Status) Add(o *Status) {
 	s.NICDropped += o.NICDropped
 	s.NICDiscarded += o.NICDiscarded
 	s.Freezes += o.Freezes
+	if o.Unread.After(s.Unread) {
+		s.Unread = o.Unread
+	}
 	s.Writer.Add(&o.Writer)
 }
 
@@ -67,7 +71,7 @@ func (r *Recorder) Status() Status {
 	visible := r.visible.get()
 	s := Status{
 		Interface: r.cfg.Lane.Interface, Directory: c.Directory, Filter: c.Filter, Lane: r.cfg.Lane.Number,
-		State: visible.state, Since: visible.since, XDP: visible.xdp, XDPUntil: visible.xdpUntil,
+		State: visible.state, Since: visible.since, XDP: visible.xdp, XDPUntil: visible.xdpUntil, Unread: visible.lost,
 		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
 		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + k.unread,
 		NICDropped: k.NICDropped, NICDiscarded: k.NICDiscarded, Freezes: k.Freezes,
@@ -91,6 +95,7 @@ type visibleState struct {
 	since    time.Time
 	xdp      string    // see Status.XDP
 	xdpUntil time.Time // see Status.XDPUntil
+	lost     time.Time // see Status.Unread
 }
 
 func (s *visible) get() visibleState {
@@ -116,4 +121,11 @@ func (s *visible) cover(program string, at time.Time) {
 		s.xdpUntil = at
 	}
 	s.xdp = program
+}
+
+// unread sets when frames were last lost with the interface.
+func (s *visible) unread(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = at
 }
