@@ -157,6 +157,9 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 // packets.
 func (w *Writer) Write(pkts []pcap.Packet) {
 	for len(pkts) > 0 {
+		if w.file == nil && w.schedule.agrees(&pkts[0]) {
+			w.schedule.begin(pkts[0].Time()) // which may be before the interval that Tick has begun
+		}
 		n := w.count(pkts)
 		if n == 0 {
 			w.rotate(ledger.ReasonInterval, w.schedule.boundary())

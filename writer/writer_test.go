@@ -229,6 +229,18 @@ func TestRotateByTime(t *testing.T) {
 	}
 }
 
+// TestRotateFirstPackets: packets of two intervals that come together after the boundary, as from the ring of
+// a device that takes over, are in two files.
+func TestRotateFirstPackets(t *testing.T) {
+	r := newRig(t, Options{RotateInterval: time.Minute, Grace: 200 * time.Millisecond})
+	r.Write(append(r.packets(2, 100, noon.Add(-time.Millisecond)), r.packets(3, 100, noon)...))
+	files := r.close()
+	r.verify(files)
+	if len(files) != 2 || files[0].Packets != 2 || files[1].Packets != 3 {
+		t.Errorf("%d files: %+v", len(files), files)
+	}
+}
+
 // TestTimerRotates: a file ends when its interval is over, even if no packet arrives.
 func TestTimerRotates(t *testing.T) {
 	r := newRig(t, Options{RotateInterval: time.Second, KeepEmpty: true, FlushInterval: time.Second})

@@ -70,7 +70,7 @@ func newStation(t *testing.T, sim *bpf.Simulation, names ...string) *station {
 func (s *station) options() daemon.Options {
 	opt := daemon.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(&s.log, nil))}
 	if s.sim != nil {
-		opt.System = s.sim
+		opt.System, opt.Unwatched = s.sim, true
 	}
 	return opt
 }

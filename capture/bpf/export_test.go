@@ -7,6 +7,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"capd/capture/device"
@@ -23,16 +24,21 @@ type Simulation struct {
 // Radiotap returns the shortest radiotap header.
 func Radiotap() []byte { return []byte{0, 0, 8, 0, 0, 0, 0, 0} }
 
-// EverySimulation runs the test with each system's fake kernel.
+// EverySimulation runs the test with each system's fake kernel in a synctest bubble: the kernel and the
+// daemon share its clock.
 func EverySimulation(t *testing.T, test func(t *testing.T, s *Simulation)) {
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
-		t.Parallel() // most of the time they wait
-		k.nodes, k.dlts, k.prefix = 16, []uint32{1, 127}, map[uint32][]byte{127: Radiotap()}
-		k.lag = 300 * time.Microsecond
-		test(t, &Simulation{k.os, k})
-		if k.isOpen() {
-			t.Error("a device is still open")
-		}
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			k := newKernel(t, k.abi)
+			k.nodes, k.dlts, k.prefix = 16, []uint32{1, 127}, map[uint32][]byte{127: Radiotap()}
+			k.lag = 35 * time.Microsecond // the longest that was measured
+			test(t, &Simulation{k.os, k})
+			time.Sleep(time.Second) // for the reads that are under way
+			if k.isOpen() {
+				t.Error("a device is still open")
+			}
+		})
 	})
 }
 
@@ -63,12 +69,20 @@ func (s *Simulation) OpenGroup(c device.Config, n int, _ device.Spread) ([]*devi
 	return []*device.Device{d.Device}, nil
 }
 
-// Send delivers a frame to the interface once there is room for it.
+// Changes simulates a routing socket on which nothing comes: capd looks at the interfaces once a second.
+func (s *Simulation) Changes() <-chan struct{} { return nil }
+
+// Tick sets the resolution of the kernel's clock.
+func (s *Simulation) Tick(d time.Duration) { s.k.tick = d }
+
+// Send delivers a frame to the interface once there is room for it. It takes as long as the kernel holds its
+// lock: no later frame has a time before one that this frame has in some device.
 func (s *Simulation) Send(name string, frame []byte) {
 	for !s.k.room(name) {
 		time.Sleep(100 * time.Microsecond)
 	}
 	s.k.tap(name, device.In, frame)
+	time.Sleep(2 * s.k.lag)
 }
 
 // Remove removes the interface. Add creates it again.

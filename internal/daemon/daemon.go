@@ -29,7 +29,9 @@ type Options struct {
 	Log         *slog.Logger  // nil: nothing is logged
 	System      System        // source of interfaces; nil: the operating system
 
-	unwatched bool // for tests: directories are listed, not watched, since the clock of a synctest bubble stops during a read of a watch
+	// Unwatched means that directories are listed from time to time, as on systems where they can't be
+	// watched. Tests need it in a synctest bubble, whose clock stops during a read of a watch.
+	Unwatched bool
 }
 
 // A Daemon records the configured interfaces.

@@ -57,7 +57,7 @@ func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directo
 		self: opt.Self, log: log, byPath: make(map[string]*directory), list: store.OpenWatched,
 		run: ledger.Run{Software: opt.Application, Boot: boot(), Config: c.Digest(), PID: os.Getpid()},
 	}
-	if opt.unwatched {
+	if opt.Unwatched {
 		all.list = store.Open
 	}
 	all.hurry, all.hurryNow = context.WithCancel(context.Background())

@@ -91,7 +91,7 @@ func fine(c *config.Config) { c.Snaplen, c.BlockSize = 66_000, 128*config.KiB }
 
 func (r *rig) options() Options {
 	return Options{
-		Config: r.cfg, Application: "capd test", System: r.net.system(), unwatched: r.net.system() != nil,
+		Config: r.cfg, Application: "capd test", System: r.net.system(), Unwatched: r.net.system() != nil,
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 }
