@@ -277,6 +277,16 @@ func TestDaemonOverBPF(t *testing.T) {
 	})
 }
 
+// missing reports whether the ledger's verdict on the interface has an unknown loss with that cause.
+func (s *station) missing(name string, cause ledger.Cause) bool {
+	s.t.Helper()
+	all, err := ledger.Judge(ledger.Read(s.dir, nil), ledger.Question{Interface: name})
+	if err != nil || len(all) != 1 {
+		s.t.Fatal(all, err)
+	}
+	return slices.ContainsFunc(all[0].Missing, func(m ledger.Missing) bool { return m.Cause == cause && m.Frames == 0 })
+}
+
 // verdict checks that the ledger has no loss.
 func (s *station) verdict() {
 	s.t.Helper()

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"capd/capture/device"
-	"capd/pcap"
 )
 
 // A Simulation is a fake kernel with the interfaces en0 and en1, which have the link types Ethernet
@@ -49,12 +48,31 @@ func (s *Simulation) Interfaces() ([]device.Interface, error) {
 	s.k.mu.Unlock()
 	var all []device.Interface
 	for _, name := range slices.Sorted(maps.Keys(links)) {
+		kind := interfaceEthernet
+		if name == "utun0" {
+			kind = interfaceOther
+		}
+		link, _ := s.k.guess(kind)
 		all = append(all, device.Interface{
-			Index: links[name].index, Name: name, HardwareType: interfaceEthernet, MTU: 1500,
-			Up: links[name].up, Running: links[name].up, LinkType: pcap.LinkTypeEthernet,
+			Index: links[name].index, Name: name, HardwareType: uint16(kind), MTU: 1500,
+			Up: links[name].up, Running: links[name].up, LinkType: link,
 		})
 	}
 	return all, nil
+}
+
+// AddTunnel adds utun0, whose packets are raw IP, although its type suggests the header of a loopback
+// interface.
+func (s *Simulation) AddTunnel() {
+	s.k.utun = []uint32{map[bool]uint32{false: 12, true: 14}[s.OS == "openbsd"]}
+	s.Add("utun0", 7)
+}
+
+// Scarce makes the kernel find no memory for programs of more instructions than that; 0 ends it.
+func (s *Simulation) Scarce(instructions int) {
+	s.k.mu.Lock()
+	defer s.k.mu.Unlock()
+	s.k.programs = instructions
 }
 
 // OpenGroup simulates the package's function of that name.
@@ -84,6 +102,9 @@ func (s *Simulation) Send(name string, frame []byte) {
 	s.k.tap(name, device.In, frame)
 	time.Sleep(2 * s.k.lag)
 }
+
+// Burst delivers a frame to the interface at once, whether there is room or not.
+func (s *Simulation) Burst(name string, frame []byte) { s.k.tap(name, device.In, frame) }
 
 // Remove removes the interface. Add creates it again.
 func (s *Simulation) Remove(name string) { s.k.remove(name) }
