@@ -119,3 +119,38 @@ func (s *station) hours(hour time.Time) {
 		s.t.Errorf("%d files end before the hour, %d begin after it", before, after)
 	}
 }
+
+// TestDaemonOverBPFCoarse: with a clock of 10 ms, a reload neither loses nor repeats frames that look the same.
+func TestDaemonOverBPFCoarse(t *testing.T) {
+	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
+		if sim.OS == "darwin" {
+			t.Skip("its clock has microseconds, and each device reads it for itself")
+		}
+		sim.Tick(10 * time.Millisecond)
+		s := newStation(t, sim, "en0")
+		s.start()
+		n := 0
+		frame := numberedFrame(0)
+		send := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); n++ {
+				sim.Send("en0", frame)
+				time.Sleep(300 * time.Microsecond)
+			}
+		}
+		send(53 * time.Millisecond)
+		for i := range 8 {
+			done := make(chan error)
+			go func() { done <- s.reload(func(c *config.Interface) { c.Snaplen = 2000 + i }) }()
+			send(203 * time.Millisecond)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.await("the last frame", func() bool { return s.status("en0").Writer.Accepted >= uint64(n) })
+		s.end()
+		if files, got := s.frames("en0"); files != 9 || len(got) != n {
+			t.Errorf("%d files, %d frames of %d", files, len(got), n)
+		}
+		s.verdict()
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"capd/capture"
 	"capd/capture/fake"
 	"capd/config"
+	"capd/pcap"
 	"capd/store"
 	"capd/writer"
 )
@@ -400,6 +401,43 @@ func TestTakeover(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTakeoverCoarse: with a clock of 10 ms, frames that look the same are recorded once each, although some of
+// them waited in the old ring when the new device began.
+func TestTakeoverCoarse(t *testing.T) {
+	inBubble(t, func(s *stand) {
+		link := s.sys.Add("eth0")
+		s.look()
+		old := s.record()
+		n := 0
+		send := func(count int) {
+			now := time.Now().Truncate(10 * time.Millisecond)
+			for range count {
+				link.Deliver(pcap.Packet{Data: frame(0), Sec: uint32(now.Unix()), Nsec: uint32(now.Nanosecond())})
+				n++
+			}
+		}
+		takeover := NewTakeover(1, 1000, false, old.log)
+		next := s.recorder(eth0, func(c *Config) { c.Takeover = takeover })
+		if err := next.Open(); err != nil {
+			t.Fatal(err)
+		}
+		next.run()
+		old.Leave(takeover)
+		old.stop()
+		send(2000) // more than a block of the ring
+		<-takeover.admitted
+		for range 200 {
+			send(3)
+			time.Sleep(time.Millisecond)
+		}
+		next.state(Recording)
+		first, second := old.end(), next.end()
+		if first.Written+second.Written != uint64(n) || len(s.frames()) != n {
+			t.Errorf("%d frames, %d and %d written: %d in files", n, first.Written, second.Written, len(s.frames()))
+		}
+	})
 }
 
 // TestLateLeave: a recorder that is ordered to leave after it has ended still

@@ -31,12 +31,19 @@ type Takeover struct {
 	done     chan struct{}     // closed when the predecessors have read all their frames
 	devices  []*capture.Device // of the successors; complete before a predecessor joins
 
+	overlap time.Time // the old devices are read until then; set before admitted is closed
+
 	mu     sync.Mutex // guards what follows; no other lock is taken while it is held
 	absent int        // predecessors that do not remember their frames yet
 	here   int        // predecessors that have not ended
 	frames frames
 	ends   map[int]writer.End // where the predecessors' files ended, by lane number
 }
+
+// overlap is how long both devices admit frames, at least. With a kernel whose clock ticks every 10 ms, frames
+// with the same contents often have the same time, too. Those of a tick are told apart by their number, which is
+// exact as long as the old device is not stopped in the tick in which the new one begins.
+const overlap = 20 * time.Millisecond
 
 // late is the longest time between a frame's timestamp and its arrival in a
 // ring.
@@ -77,6 +84,7 @@ func (t *Takeover) join() {
 			t.log.Error("frames are lost: the new device of the interface admits none", "error", err)
 		}
 	}
+	t.overlap = time.Now().Add(overlap)
 	close(t.admitted)
 }
 
@@ -92,11 +100,11 @@ func (t *Takeover) remembered() bool {
 	return t.absent == 0
 }
 
-// admits reports whether the new devices admit frames.
+// admits reports whether the new devices have admitted frames for long enough.
 func (t *Takeover) admits() bool {
 	select {
 	case <-t.admitted:
-		return true
+		return !time.Now().Before(t.overlap)
 	default:
 		return false
 	}
