@@ -71,8 +71,9 @@ const (
 	interfacePFLog    = 245 // 246 on FreeBSD
 )
 
-// guess returns the usual link type for interfaces of the type, and whether it is certain. If the
-// kernel can't be asked, tunnels are assumed to have the link type of loopback interfaces.
+// guess returns the usual link type for interfaces of the type, and whether a list of interfaces may do with
+// it. If the kernel can't be asked, tunnels are assumed to have the link type of loopback interfaces, though
+// many are raw IP. Filters and files have the link type of an open device, never a guess.
 func (a *abi) guess(interfaceType int) (t pcap.LinkType, sure bool) {
 	switch interfaceType {
 	case interfaceEthernet, interfaceWiFi, interfaceVLAN, interfaceBridge:
