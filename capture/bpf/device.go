@@ -136,7 +136,7 @@ func (d *source) configure(c device.Config, loopback bool) error {
 		return err
 	}
 	d.name, d.link, d.snaplen = c.Interface, link, c.Snaplen
-	if err := d.prepare(c); err != nil {
+	if d.program, err = d.prepare(c, link); err != nil {
 		return err
 	}
 	d.wait = readTimeout(c.BlockTimeout)
@@ -151,17 +151,6 @@ func (d *source) configure(c device.Config, loopback bool) error {
 		d.setPromiscuous()
 	}
 	return nil
-}
-
-// prepare compiles the filter for the link type that the device has, and lets the kernel check it: once
-// another recorder has given way, it is too late for a refusal.
-func (d *source) prepare(c device.Config) error {
-	c, err := c.Compiled(d.link)
-	if err != nil {
-		return err
-	}
-	d.program = device.Cut(c.Snaplen, c.Filter)
-	return d.setFilter(closed(d.program))
 }
 
 // setLinkType selects the link type of that name, or the kernel's default if name is empty.

@@ -142,6 +142,17 @@ func (n *node) setFilter(program []device.Instruction) error {
 	return cause("set filter", err)
 }
 
+// prepare returns the filter's program for the link type that the device has, after the kernel has checked
+// it: once another recorder has given way, it is too late for a refusal.
+func (n *node) prepare(c device.Config, link pcap.LinkType) ([]device.Instruction, error) {
+	c, err := c.Compiled(link)
+	if err != nil {
+		return nil, err
+	}
+	program := device.Cut(c.Snaplen, c.Filter)
+	return program, n.setFilter(closed(program))
+}
+
 // closed returns the program with all frames rejected. The kernel accepts it if it accepts the program.
 func closed(program []device.Instruction) []device.Instruction {
 	const class = 0x07

@@ -231,7 +231,7 @@ func (l *loop) read(ctx context.Context) {
 	case errors.Is(err, capture.ErrDown):
 		l.to(wentDown)
 	case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
-		l.unread(err)
+		unread(l, err)
 		l.device.detach(false)
 		l.to(vanished)
 		return
@@ -272,7 +272,7 @@ func (l *loop) drain() {
 	switch {
 	case errors.Is(err, capture.ErrDown):
 	case errors.Is(err, capture.ErrGone), errors.Is(err, capture.ErrClosed):
-		l.unread(err)
+		unread(l, err)
 		l.drained()
 		return
 	case err != nil:
@@ -288,7 +288,7 @@ func (l *loop) drain() {
 }
 
 // unread says where it matters that the system may have discarded frames together with the interface.
-func (l *loop) unread(err error) {
+func unread(l *loop, err error) {
 	var lost *capture.UnreadError
 	if !errors.As(err, &lost) {
 		return
