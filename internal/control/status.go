@@ -4,7 +4,11 @@
 // The package does not record: it passes requests to a Backend.
 package control
 
-import "time"
+import (
+	"time"
+
+	"capd/internal/text"
+)
 
 // Version is the version of the format. It increases when a field changes its meaning, but not when
 // a field is added.
@@ -138,9 +142,31 @@ type Kept struct {
 	Bytes  int64     `json:"bytes"`           // of all files
 	Held   int       `json:"held"`            // files that limits may not delete
 	Oldest time.Time `json:"oldest,omitzero"` // begin of the oldest file
-	Rate   float64   `json:"rate"`            // bytes per second, measured over the recent files
+	Rate   float64   `json:"rate"`            // bytes per second, measured over the recent files; 0: not known yet
 	Reach  float64   `json:"reach"`           // how far back the files will reach at that rate, in seconds; 0: no limit, or no rate yet
-	Limit  string    `json:"limit,omitempty"` // the limit that is reached first: bytes, age, count, min_free or min_free_inodes
+	Limit  string    `json:"limit,omitempty"` // what acts first: bytes, age, count, min_free, min_free_inodes, or disk or inodes, which are used up then
+}
+
+// Reaches spells how far back the files will reach: "?" while no rate is known, "-" without a limit.
+func (k *Kept) Reaches(spell func(time.Duration) string) string {
+	switch {
+	case k.Rate <= 0:
+		return "?"
+	case k.Limit == "":
+		return "-"
+	}
+	return spell(text.Seconds(k.Reach))
+}
+
+// Forecast spells in a phrase what will happen to the files.
+func (k *Kept) Forecast() string {
+	switch {
+	case k.Rate <= 0:
+		return "no rate is known yet"
+	case k.Limit == "":
+		return "no limit"
+	}
+	return "will reach " + k.Reaches(text.Duration) + " (" + text.Line(k.Limit) + ")"
 }
 
 // A Directory is the state of a directory of recordings. It may be some seconds
