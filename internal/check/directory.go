@@ -40,9 +40,9 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 		c.Refuse(subject, err)
 		return
 	}
-	how := "writes go past the page cache"
-	if !space.Direct {
-		how = "writes go through the page cache"
+	how := string(space.Writes)
+	if !cfg.WritesDirectly(dir) {
+		how = `writes go through the page cache, as direct = "off"`
 	}
 	free := fmt.Sprintf("%s free of %s", text.Size(space.Free), text.Size(space.Total))
 	if space.Files > 0 {

@@ -139,7 +139,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	d.finish.begin()
 	all.put(path, d)
 	all.retainIn(d)
-	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
+	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Writes == store.WritesDirect && c.WritesDirectly(path),
 		"free", text.Size(space.Free), "files", d.store.Contents().Files)
 	return nil
 }
