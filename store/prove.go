@@ -134,7 +134,7 @@ func (p *proof) part(off int64, b []byte) {
 	if p.plain == nil {
 		h, err := os.OpenFile(p.path, os.O_WRONLY, 0)
 		if err != nil {
-			p.fail("open a second time, as for a part of a page", err)
+			p.fail("open a second time, as for a part of a page", fmt.Errorf("%w: %w", err, errInOrder))
 			return
 		}
 		p.plain = h
@@ -167,6 +167,9 @@ func (p *proof) fail(what string, err error) {
 	}
 	if what != "" {
 		err = fmt.Errorf("%s: %w", what, err)
+	}
+	if errors.Is(err, unix.ESPIPE) {
+		err = fmt.Errorf("%w: %w", err, errInOrder)
 	}
 	p.err = err
 }

@@ -15,7 +15,7 @@ func writesOf(f *os.File, path, fileSystem string) Writes {
 	switch {
 	case told && (st.Dio_mem_align == 0 || st.Dio_offset_align == 0):
 		return WritesCached
-	case fileSystem == "fuse": // its server decides, of which the kernel knows nothing
+	case fileSystem == fuse: // its server decides, of which the kernel knows nothing
 		return WritesUnknown
 	}
 	switch w := observe(f, path); {
