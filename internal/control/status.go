@@ -46,6 +46,7 @@ type Interface struct {
 	Files     []string  `json:"files"`            // files being written, one for each ring
 
 	Counters
+	Growing  *Growing  `json:"growing,omitempty"`  // the part of the counters that is not in the ledger yet; absent while lines are being written
 	XDP      string    `json:"xdp,omitempty"`      // the XDP program that sees frames before capd: those that it takes are counted by nobody here
 	XDPUntil time.Time `json:"xdp_until,omitzero"` // when the last one before was gone
 	LastLoss time.Time `json:"last_loss,omitzero"` // when a counter of lost frames was last seen to rise
@@ -75,6 +76,17 @@ type Counters struct {
 	FileBytes     int64  `json:"file_bytes"`     // of finished files
 	Failures      uint64 `json:"failures"`       // files that could not be finished
 	Waits         uint64 `json:"waits"`          // times that frames stayed in the ring because the disk was too slow
+}
+
+// Growing counts frames that no line of the ledger is about yet: those of the files that are being
+// written, and those that these lack so far.
+type Growing struct {
+	Lines         uint64 `json:"lines"`          // of the ledger about the interface since capd's start
+	Packets       uint64 `json:"packets"`        // not lost up to now: on the disk, or on their way there
+	KernelDropped uint64 `json:"kernel_dropped"` // as in Counters
+	CapdDropped   uint64 `json:"capd_dropped"`
+	NICDropped    uint64 `json:"nic_dropped"`
+	Oversized     uint64 `json:"oversized"`
 }
 
 // Flawed returns how many frames are missing from the files, or not whole there

@@ -29,6 +29,7 @@ type directories struct {
 	log     *slog.Logger
 	run     ledger.Run      // run that the ledgers name in their lines
 	keeping context.Context // context of retention; nil before retain
+	listed  listed          // what the ledgers have of this run
 	tasks   sync.WaitGroup  // retention, and the shutdown of directories that are no longer needed
 
 	hurry    context.Context // done: hooks of directories that are shut down must end now
@@ -124,7 +125,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	// This comes before the salvage, so that a new hook runs for salvaged files
 	// too.
 	if err = d.openFinisher(c, all.self, all.log); err == nil {
-		err = d.fill(path, all.log)
+		err = d.fill(path, &all.listed, all.log)
 	}
 	if err != nil {
 		d.finish.close(context.Background())
@@ -146,7 +147,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 
 // fill reads the directory's ledgers and finishes the files that an earlier run
 // left.
-func (d *directory) fill(path string, log *slog.Logger) error {
+func (d *directory) fill(path string, listed *listed, log *slog.Logger) error {
 	history, err := ledger.Recall(path, d.store.Others(), boot())
 	if err != nil {
 		return err
@@ -158,7 +159,7 @@ func (d *directory) fill(path string, log *slog.Logger) error {
 	if now := time.Now(); !history.Until.IsZero() && history.Until.Before(now) {
 		d.pause = control.Pause{Begin: history.Until, End: now}
 	}
-	d.ledger = newLedgerWriter(l, log.With("directory", path))
+	d.ledger = newLedgerWriter(l, listed, log.With("directory", path))
 	lines, err := unlisted(d.store, history) // before salvage adds finished files
 	if err != nil {
 		return err

@@ -118,6 +118,7 @@ func (d *Daemon) Report() control.Status {
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},
 			Pool:     control.Fill{Now: i.pool, High: i.poolHigh, Size: i.poolSize},
 		}
+		out.Growing = d.dirs.listed.growing(i.name, &out.Counters)
 		d.rates.describe(now, d.start, i, &out)
 		for _, k := range kept {
 			if k.of == d.dirs.at(i.directory) {
