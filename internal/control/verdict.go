@@ -2,7 +2,8 @@ package control
 
 import (
 	"fmt"
-	"time"
+
+	"capd/internal/text"
 )
 
 // A Level is the severity of a status, for monitoring systems.
@@ -44,7 +45,7 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		case iface.XDP != "" && iface.State != Ended:
 			note(Warning, "%q: %s, is attached: frames may not reach capd", iface.Name, iface.XDP)
 		case iface.XDPUntil.After(s.Looked):
-			note(Warning, "%q: an XDP program was attached until %s: frames may not have reached capd", iface.Name, iface.XDPUntil.UTC().Format(time.RFC3339))
+			note(Warning, "%q: an XDP program was attached until %s: frames may not have reached capd", iface.Name, text.Second(iface.XDPUntil))
 		}
 		if iface.LastLoss.After(s.Looked) {
 			note(Warning, "%q lost frames, or parts of them (%d by the kernel, %d by capd, %d by the interface, %d cut as too large since the start)",
@@ -60,7 +61,7 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		}
 		if d.Pause.End.After(s.Looked) {
 			note(Warning, "nothing was recorded into %q from %s to %s: capd did not run",
-				d.Path, d.Pause.Begin.UTC().Format(time.RFC3339), d.Pause.End.UTC().Format(time.RFC3339))
+				d.Path, text.Second(d.Pause.Begin), text.Second(d.Pause.End))
 		}
 	}
 	if running == 0 {

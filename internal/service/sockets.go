@@ -17,6 +17,7 @@ import (
 	"capd/internal/hint"
 	"capd/internal/metrics"
 	"capd/internal/notify"
+	"capd/internal/text"
 )
 
 // A backend is the daemon as the control socket commands it.
@@ -69,7 +70,7 @@ func listen(c *config.Control, log *slog.Logger) *sockets {
 
 // missing says what a socket that can't be had means.
 func (s *sockets) missing(what string, err error) {
-	args := []any{"error", err, "again", "every " + retryEvery.String()}
+	args := []any{"error", err, "again", "every " + text.Duration(retryEvery)}
 	if lines := hint.Of(err); len(lines) > 0 {
 		args = append(args, "hint", strings.Join(lines, "; "))
 	}

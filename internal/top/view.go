@@ -124,7 +124,7 @@ func (m *model) head() []string {
 	}
 	return []string{
 		reverse(left(title, m.width-len(stamp)) + stamp),
-		fmt.Sprintf(" now    %s packets/s  %s bit/s  %s", text.Metric(now.Packets), text.Metric(8*now.Bytes), lostNow),
+		fmt.Sprintf(" now    %s packets/s  %s  %s", text.Metric(now.Packets), text.BitRate(8*now.Bytes), lostNow),
 		fmt.Sprintf(" total  %s received  %s written  %s", text.Metric(float64(all.Received)), text.Metric(float64(all.Written)), lost),
 		" disk   " + disk(s.Directories, held),
 	}

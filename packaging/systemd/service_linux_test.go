@@ -181,7 +181,7 @@ func testStart(r *rig) {
 	r.lab.Await(r.T, "status", func() bool { return strings.Contains(r.property("capd", "StatusText"), "packets/s") })
 	status := r.lab.Run(r.T, "systemctl", "status", "--no-pager", "capd")
 	for _, want := range []string{
-		`Packet recorder`, `Active: active \(running\)`, `Status: "w1 recording; \d+ packets/s, [\d.]+ .?bit/s; lost 0 of \d+ packets"`,
+		`Packet recorder`, `Active: active \(running\)`, `Status: "w1 recording; [\d.]+.? packets/s, [\d.]+ .?bit/s; lost 0 of \d+ packets"`,
 		`capd\[\d+\]: recording interface=w1 `,
 	} {
 		if !regexp.MustCompile(want).MatchString(status) {
