@@ -44,7 +44,7 @@ func prove(dir string, mode fs.FileMode) (Space, error) {
 	_ = os.Remove(p.path)
 	defer os.Remove(p.path)
 	defer os.Remove(p.renamed)
-	s.Writes, err = p.record(), nil
+	s.Writes = p.record()
 	if p.err != nil {
 		return s, p.err
 	}
