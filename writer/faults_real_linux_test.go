@@ -51,8 +51,12 @@ func TestWritesAreTrue(t *testing.T) {
 			}
 			b := newBenchIn(t, dir, writer.Options{ChunkSize: 64 << 10, PoolSize: 1 << 20})
 			b.write(4096, 1024)
-			b.await("four MiB", func() bool { return b.Stats().Written > 3800 })
-			path := b.Stats().File
+			path := ""
+			b.await("four MiB", func() bool {
+				b.pass(time.Millisecond)
+				path = b.Stats().File
+				return b.Stats().Written > 3800 && path != ""
+			})
 			if cached, all := cachedPages(t, path); (cached < all/2) != (space.Writes == store.WritesDirect) {
 				t.Errorf("%s, and %d of %d pages are in the page cache", space.Writes, cached, all)
 			}
