@@ -14,7 +14,7 @@ const Version = 1
 const (
 	Recording = "recording" // frames are recorded
 	Ended     = "ended"     // the interface is not recorded any more
-	Waiting   = "waiting"   // the interface does not exist
+	Waiting   = "waiting"   // the interface does not exist, or can't be opened: see Interface.Why
 	Down      = "down"      // the interface exists, but is down
 	Suspended = "suspended" // the disk fails: frames are counted and dropped
 )
@@ -37,6 +37,7 @@ type Interface struct {
 	Name      string    `json:"interface"`
 	State     string    `json:"state"` // the worst state of its rings
 	Since     time.Time `json:"since"`
+	Why       string    `json:"why,omitempty"` // what the system said, where the interface is there and can't be opened
 	Directory string    `json:"directory"`
 	Filter    string    `json:"filter,omitempty"` // how many frames it rejects is unknown
 	Files     []string  `json:"files"`            // files being written, one for each ring
