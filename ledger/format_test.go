@@ -35,7 +35,7 @@ func declaredFormat() map[string][]string {
 func constructed() []Entry {
 	name := nameOf("eth0", 1)
 	drops := Drops{Kernel: 1, Capd: 2, Freezes: 3, NIC: 4, Discarded: 5}
-	run := Run{Software: "capd 1.0", Boot: "4b2b", Config: "91ab", PID: 5}
+	run := Run{Software: "capd 1.0", Boot: "4b2b", Config: "91ab", PID: 5, Why: "the directory is not at its path any more"}
 	file := File{
 		Name: name, Link: "ETHERNET", Filter: "len < 100 && not tcp", Snaplen: 96, Begin: noon, End: minute(1), First: noon.Add(1), Last: noon.Add(2),
 		Tally: sampleEntry(nil).Tally, Reason: ReasonInterval, Clean: true,

@@ -91,10 +91,11 @@ type Run struct {
 	Boot     string // id of the system's boot; empty where the system has none
 	Config   string // digest of the configuration
 	PID      int
+	Why      string // why it began or ended, where nobody ordered that
 }
 
 func (r *Run) entry(kind Kind) Entry {
-	return Entry{Kind: kind, Software: r.Software, Boot: r.Boot, Config: r.Config, PID: r.PID}
+	return Entry{Kind: kind, Software: r.Software, Boot: r.Boot, Config: r.Config, PID: r.PID, Why: r.Why}
 }
 
 // Start says that the run has begun.

@@ -97,7 +97,7 @@ func (f *file) create(d *disk) error {
 	f.io.Lock()
 	defer f.io.Unlock()
 	for !f.opened {
-		f.refused = f.createNamed(d)
+		f.refused = f.createHere(d)
 		if errors.Is(f.refused, fs.ErrExist) {
 			f.renumber(d.sequence.Add(1))
 			continue
@@ -111,6 +111,18 @@ func (f *file) renumber(sequence uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.report.Name.Sequence = sequence
+}
+
+// createHere creates the file, unless another directory has come to be at the path: that one belongs
+// to nobody, or to another recorder.
+func (f *file) createHere(d *disk) error {
+	if err := d.here(); err != nil {
+		return err
+	}
+	if err := f.createNamed(d); err != nil {
+		return err
+	}
+	return d.here() // it may have been replaced in between
 }
 
 func (f *file) createNamed(d *disk) error {
@@ -300,8 +312,9 @@ func (f *file) sync(syncs *stopwatch) {
 }
 
 // release closes the file and gives it its final name, if nothing failed. A failed file keeps the
-// suffix Partial, for salvage; an empty one is removed.
-func (f *file) release() {
+// suffix Partial, for salvage; an empty one is removed. Nothing is done in another directory that has
+// come to be at the path.
+func (f *file) release(here func() error) {
 	for _, h := range []*os.File{f.direct, f.plain} {
 		if h == nil {
 			continue
@@ -310,9 +323,13 @@ func (f *file) release() {
 			f.fail(fmt.Errorf("close: %w", err))
 		}
 	}
+	err := here()
+	if err != nil {
+		f.fail(err)
+	}
 	f.report.Path = f.path()
 	f.report.Err = f.err
-	if f.direct == nil && f.plain == nil {
+	if err != nil || f.direct == nil && f.plain == nil {
 		return
 	}
 	if f.err != nil && f.good.bytes <= int64(len(f.header)) {

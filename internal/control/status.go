@@ -159,8 +159,9 @@ type Directory struct {
 	Inodes       uint64 `json:"inodes"` // of the file system; 0: it has no such limit, or it is unknown
 	Floor        bool   `json:"floor"`  // keep_bytes, keep_age or keep_count protects files that other limits would delete
 
-	Pause   Pause      `json:"pause,omitzero"` // before this run: what came then is in no file; absent where no run was before
-	Waiting []StepWait `json:"waiting"`        // by step; those that no file waits for are left out
+	Problem string     `json:"problem,omitempty"` // why new files can't be made in it: it is not at its path any more
+	Pause   Pause      `json:"pause,omitzero"`    // before this run: what came then is in no file; absent where no run was before
+	Waiting []StepWait `json:"waiting"`           // by step; those that no file waits for are left out
 }
 
 // A StepWait counts the files for which a step has not succeeded yet.

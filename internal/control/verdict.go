@@ -57,6 +57,9 @@ func (s *Status) Judge() (level Level, wrong []string) {
 	}
 	for i := range s.Directories {
 		d := &s.Directories[i]
+		if d.Problem != "" {
+			note(Critical, "%q: %s", d.Path, d.Problem)
+		}
 		for _, w := range d.Waiting {
 			if w.Kept > 0 {
 				note(Warning, "%q is over its limit %s: %d files stay until step %s has succeeded", d.Path, w.Limit, w.Kept, w.Step)

@@ -34,8 +34,14 @@ type directories struct {
 	hurry    context.Context // done: hooks of directories that are shut down must end now
 	hurryNow context.CancelFunc
 
+	// replaced is called again and again while another directory, or none, is at
+	// the path of d. It returns why that one is not recorded into. It may be nil.
+	replaced func(d *directory, why error) error
+
 	mu     sync.Mutex // guards what follows
 	byPath map[string]*directory
+	former []*directory // not at their paths any more, and still used by recorders that end
+	ending string       // see end
 }
 
 type directory struct {
@@ -45,7 +51,9 @@ type directory struct {
 	finish         *finisher
 	lock           *store.Lock
 	ledger         *ledgerWriter
-	pause          control.Pause      // time without capd before this run; zero if there was no earlier run
+	pause          control.Pause // time without capd before this run; zero if there was no earlier run
+	presence       presence
+	why            string             // why it is recorded into since then, where nobody ordered that
 	started        bool               // the ledger has the line of this run's start
 	endRetention   context.CancelFunc // ends retention; nil before retention has begun
 	retentionEnded chan struct{}      // closed when retention has ended
@@ -79,7 +87,7 @@ func (all *directories) add(c *config.Config) error {
 		if all.at(path) != nil {
 			continue
 		}
-		if err := all.open(path, modes[path], c); err != nil {
+		if err := all.open(path, modes[path], c, nil); err != nil {
 			return err
 		}
 	}
@@ -93,20 +101,27 @@ func (all *directories) at(path string) *directory {
 	return all.byPath[path]
 }
 
+// put makes the directory the one at the path. One that was there before stays
+// open until its recorders have ended.
 func (all *directories) put(path string, d *directory) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	if before := all.byPath[path]; before != nil && !slices.Contains(all.former, before) {
+		all.former = append(all.former, before)
+	}
 	all.byPath[path] = d
 }
 
-func (all *directories) open(path string, mode config.FileMode, c *config.Config) error {
+// open opens the directory at the path; instead of another one, unless that is
+// nil.
+func (all *directories) open(path string, mode config.FileMode, c *config.Config, instead *directory) error {
 	space, err := store.Prove(path, fs.FileMode(mode))
 	if err != nil {
 		return fmt.Errorf("directory %s: %w", path, err)
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		for _, d := range all.unique() {
-			if r, err := filepath.EvalSymlinks(d.path); err == nil && r == real {
+		for _, d := range all.present() {
+			if r, err := filepath.EvalSymlinks(d.path); err == nil && r == real && d != instead {
 				all.put(path, d) // another path of an open directory: they share the lock
 				return nil
 			}
@@ -151,7 +166,7 @@ func (d *directory) fill(path string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	l, err := ledger.Open(path, ledger.Options{History: history})
+	l, err := ledger.Open(path, ledger.Options{History: history, Here: d.lock.Here})
 	if err != nil {
 		return err
 	}
@@ -220,10 +235,7 @@ func (all *directories) retainIn(d *directory) {
 	d.endRetention, d.retentionEnded = cancel, make(chan struct{})
 	all.tasks.Go(func() {
 		defer close(d.retentionEnded)
-		var tasks sync.WaitGroup
-		tasks.Go(func() { d.store.Follow(ctx, 0, all.log) })
-		d.run(ctx, all.log)
-		tasks.Wait()
+		all.guard(ctx, d)
 	})
 }
 
@@ -233,7 +245,7 @@ func (all *directories) began(c *config.Config) {
 	run.Config = c.Digest()
 	for _, d := range all.unique() {
 		if !d.started {
-			d.started = true
+			d.started, run.Why = true, d.why
 			d.ledger.note(ledger.Start(run))
 		}
 	}
@@ -246,8 +258,22 @@ func (all *directories) note(e ledger.Entry) {
 	}
 }
 
-// unique returns each directory once, even if it is open under several paths.
+// unique returns each directory once, even if it is open under several paths,
+// and those that are not at their paths any more.
 func (all *directories) unique() []*directory {
+	once := all.present()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for _, d := range all.former {
+		if !slices.Contains(once, d) {
+			once = append(once, d)
+		}
+	}
+	return once
+}
+
+// present returns each directory that is recorded into once.
+func (all *directories) present() []*directory {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	var once []*directory
@@ -268,6 +294,7 @@ func (all *directories) shed(needed func(*directory) bool) {
 		}
 		all.mu.Lock()
 		maps.DeleteFunc(all.byPath, func(_ string, other *directory) bool { return other == d })
+		all.former = slices.DeleteFunc(all.former, func(other *directory) bool { return other == d })
 		all.mu.Unlock()
 		all.tasks.Go(func() {
 			d.finish.drain(all.hurry)
@@ -287,7 +314,7 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 	}
 	d.finish.close(ctx)
 	if d.started {
-		d.ledger.note(ledger.Stop(all.run))
+		d.ledger.note(all.last())
 	}
 	d.ledger.close()
 	_ = d.lock.Release()

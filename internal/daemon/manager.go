@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"capd/capture"
 	"capd/config"
@@ -27,7 +28,9 @@ type manager struct {
 	tasks      *tasks
 	stop       *stop
 	rates      *sampler
-	memory     int64 // bytes that capd may use
+	memory     int64     // bytes that capd may use
+	restarts   bool      // see Options
+	start      time.Time // of the daemon
 
 	changing sync.Mutex      // held while recorders are added or replaced; guards what follows
 	life     context.Context // context of the recorders; nil before begin
@@ -52,6 +55,7 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 		r, err := recorder.New(recorder.Config{
 			Lane: lane, Settings: c, Source: laneSource{source, i}, Shared: m.shared, Takeover: t, Pool: pool,
 			Sequence: sequence,
+			Here:     dir.lock.Here,
 			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
 			Finished: dir.finished,
 			Log:      m.log,

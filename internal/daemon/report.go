@@ -107,8 +107,9 @@ func (d *Daemon) Report() control.Status {
 		Version: control.Version, Software: d.opt.Application, PID: os.Getpid(), Time: now, Start: d.start,
 		Config: d.config.Load().Digest(), Interfaces: []control.Interface{}, Directories: []control.Directory{},
 	}
-	kept := d.kept.look(now, d.dirs.unique())
+	kept := d.kept.look(now, d.dirs.present())
 	for _, k := range kept {
+		k.directory.Problem = k.of.presence.get()
 		s.Directories = append(s.Directories, k.directory)
 	}
 	for _, i := range all {
