@@ -132,8 +132,11 @@ func (m *manager) reopen(d *directory, why error) error {
 	}
 	m.changing.Lock()
 	defer m.changing.Unlock()
-	if m.life == nil || m.life.Err() != nil {
+	switch {
+	case m.life == nil: // not yet
 		return why
+	case m.life.Err() != nil: // not any more
+		return errLeft
 	}
 	c := m.config.Load()
 	if len(m.dirs.paths(d)) > 0 {
