@@ -154,6 +154,9 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	d.finish.begin()
 	all.put(path, d)
 	all.retainIn(d)
+	if point, where := store.Unmounted(path); point != "" {
+		all.log.Warn("a file system is not mounted: files go to the one below, and are hidden when it is", "directory", path, "mount_point", point, "configured_in", where)
+	}
 	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
 		"free", text.Size(space.Free), "files", d.store.Contents().Files)
 	return nil

@@ -30,6 +30,10 @@ func testNewDisk(r *rig) {
 	if n := r.number(unit, "NRestarts"); n != 0 {
 		r.Errorf("restarted %d times while nothing was mounted:\n%s", n, r.sh("journalctl -u %s --no-pager", unit))
 	}
+	r.lab.Write(r.T, "/etc/fstab", "disk "+dir+" tmpfs noauto 0 0\n", 0o644)
+	if out := r.sh("capd check -c /etc/capd/disk.toml || true"); !strings.Contains(out, "/etc/fstab says that a file system is mounted at "+dir+", and none is") {
+		r.Errorf("check does not miss the disk:\n%s", out)
+	}
 	r.sh("%s", mount)
 	r.restarted(unit, dir, 0, send)
 	if n := r.number(unit, "NRestarts"); n != 1 {
