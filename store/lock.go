@@ -136,6 +136,13 @@ func InUse(dir string) (bool, error) {
 	return false, nil
 }
 
+// Reachable reports whether a process of this user could record into the directory
+// if no sandbox confined it: Landlock does not restrict access(2).
+func Reachable(dir string) bool {
+	lock := unix.Access(filepath.Join(dir, LockName), unix.R_OK|unix.W_OK)
+	return unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK) == nil && (lock == nil || errors.Is(lock, fs.ErrNotExist))
+}
+
 // Release gives the lock back. The lock file stays, because removing it would race with the next
 // holder.
 func (l *Lock) Release() error { return l.file.Close() }

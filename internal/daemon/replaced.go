@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -13,8 +14,6 @@ import (
 	"capd/internal/hint"
 	"capd/ledger"
 	"capd/store"
-
-	"golang.org/x/sys/unix"
 )
 
 // hereEvery is the time between two looks whether a directory is still at its
@@ -177,7 +176,7 @@ func (m *manager) moveInto(d *directory) error {
 // helps.
 func (m *manager) outOfReach(d *directory, err error) error {
 	err = fmt.Errorf("%w: another one is there: %w", store.ErrReplaced, err)
-	if !errors.Is(err, fs.ErrPermission) || !reachable(d.path) {
+	if !errors.Is(err, fs.ErrPermission) || !store.Reachable(d.path) {
 		return err
 	}
 	err = fmt.Errorf("%w: %w", err, errOutOfReach)
@@ -188,13 +187,9 @@ func (m *manager) outOfReach(d *directory, err error) error {
 	return err
 }
 
-func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
-
-// reachable reports whether a process of this user that no sandbox confines can
-// record into the directory. The sandbox does not restrict access(2).
-func reachable(path string) bool {
-	lock := unix.Access(path+"/"+store.LockName, unix.R_OK|unix.W_OK)
-	return unix.Access(path, unix.R_OK|unix.W_OK|unix.X_OK) == nil && (lock == nil || lock == unix.ENOENT)
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // reopen opens the directory that is at the path of d now. Until its recorders
