@@ -97,10 +97,16 @@ func (f *file) create(d *disk) error {
 	f.io.Lock()
 	defer f.io.Unlock()
 	for !f.opened {
-		f.refused = f.createHere(d)
+		// Another directory that has come to be at the path belongs to nobody, or to another recorder.
+		if f.refused = d.here(); f.refused == nil {
+			f.refused = f.createNamed(d)
+		}
 		if errors.Is(f.refused, fs.ErrExist) {
 			f.renumber(d.sequence.Add(1))
 			continue
+		}
+		if f.refused == nil {
+			f.refused = d.here() // it may have been replaced in between
 		}
 		f.opened = true
 	}
@@ -111,18 +117,6 @@ func (f *file) renumber(sequence uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.report.Name.Sequence = sequence
-}
-
-// createHere creates the file, unless another directory has come to be at the path: that one belongs
-// to nobody, or to another recorder.
-func (f *file) createHere(d *disk) error {
-	if err := d.here(); err != nil {
-		return err
-	}
-	if err := f.createNamed(d); err != nil {
-		return err
-	}
-	return d.here() // it may have been replaced in between
 }
 
 func (f *file) createNamed(d *disk) error {

@@ -91,7 +91,7 @@ func New(opt Options) (*Daemon, error) {
 		d.dirs.close(context.Background())
 		return nil, err
 	}
-	d.dirs.replaced = d.manager.reopen
+	d.dirs.replaced = reopen(d.manager)
 	d.dirs.began(opt.Config)
 	return d, nil
 }

@@ -34,14 +34,12 @@ type directories struct {
 	hurry    context.Context // done: hooks of directories that are shut down must end now
 	hurryNow context.CancelFunc
 
-	// replaced is called again and again while another directory, or none, is at
-	// the path of d. It returns why that one is not recorded into. It may be nil.
-	replaced func(d *directory, why error) error
+	replaced func(d *directory, why error) error // see guard
+	end      end
 
 	mu     sync.Mutex // guards what follows
 	byPath map[string]*directory
 	former []*directory // not at their paths any more, and still used by recorders that end
-	ending string       // see end
 }
 
 type directory struct {
@@ -99,6 +97,19 @@ func (all *directories) at(path string) *directory {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	return all.byPath[path]
+}
+
+// paths returns the paths under which the directory is open.
+func (all *directories) paths(d *directory) (paths []string) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for path, other := range all.byPath {
+		if other == d {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // put makes the directory the one at the path. One that was there before stays
@@ -238,7 +249,7 @@ func (all *directories) retainIn(d *directory) {
 	d.endRetention, d.retentionEnded = cancel, make(chan struct{})
 	all.tasks.Go(func() {
 		defer close(d.retentionEnded)
-		all.guard(ctx, d)
+		(&guard{d, all.log, all.replaced}).watch(ctx)
 	})
 }
 
@@ -317,7 +328,7 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 	}
 	d.finish.close(ctx)
 	if d.started {
-		d.ledger.note(all.last())
+		d.ledger.note(all.end.line(all.run))
 	}
 	d.ledger.close()
 	_ = d.lock.Release()

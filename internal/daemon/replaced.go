@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -57,38 +58,46 @@ func (p *presence) set(err error) (changed bool) {
 	return p.problem != was
 }
 
-// guard enforces the limits of a directory while it is at its path, until the
-// context ends. Files of another directory at that path are not for its limits.
-// Each directory has its own goroutine, since a look may take as long as a dead
-// network file system wants.
-func (all *directories) guard(ctx context.Context, d *directory) {
+// A guard enforces the limits of a directory while it is at its path. Files of
+// another directory there are not for its limits. Each directory has its own
+// goroutine, since a look may take as long as a dead network file system wants.
+type guard struct {
+	*directory
+	log *slog.Logger
+
+	// replaced is called again and again while another directory, or none, is at the
+	// path. It returns why that one is not recorded into. It may be nil.
+	replaced func(d *directory, why error) error
+}
+
+// watch enforces the limits until the context ends.
+func (g *guard) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		there, gone := context.WithCancel(ctx)
 		var tasks sync.WaitGroup
-		tasks.Go(func() { d.store.Follow(there, 0, all.log) })
-		tasks.Go(func() { d.run(there, all.log) })
-		all.awaitHere(ctx, d, false)
+		tasks.Go(func() { g.store.Follow(there, 0, g.log) })
+		tasks.Go(func() { g.run(there, g.log) })
+		g.await(ctx, false)
 		gone()
 		tasks.Wait()
-		all.awaitHere(ctx, d, true)
+		g.await(ctx, true)
 	}
 }
 
-// awaitHere looks at the directory until it is at its path, or until it is not,
-// or until the context ends. While it is not, what is at its path now is
-// recorded into, if that is possible.
-func (all *directories) awaitHere(ctx context.Context, d *directory, want bool) {
+// await looks at the directory until it is at its path, or until it is not, or
+// until the context ends.
+func (g *guard) await(ctx context.Context, here bool) {
 	tick := time.NewTicker(hereEvery)
 	defer tick.Stop()
 	for {
-		err := d.lock.Here()
-		if err != nil && want && all.replaced != nil {
-			err = all.replaced(d, err)
+		err := g.lock.Here()
+		if err != nil && here && g.replaced != nil {
+			err = g.replaced(g.directory, err)
 		}
-		if want || err == nil {
-			all.report(d, err)
+		if here || err == nil {
+			g.tell(err)
 		}
-		if (err == nil) == want {
+		if (err == nil) == here {
 			return
 		}
 		select {
@@ -99,19 +108,19 @@ func (all *directories) awaitHere(ctx context.Context, d *directory, want bool) 
 	}
 }
 
-// report logs that the directory is not at its path, and why nothing takes its
+// tell logs that the directory is not at its path, and why nothing takes its
 // place, or that it is there again.
-func (all *directories) report(d *directory, err error) {
-	switch changed := d.presence.set(err); {
+func (g *guard) tell(err error) {
+	switch changed := g.presence.set(err); {
 	case !changed || errors.Is(err, errLeft):
 	case err != nil:
-		args := []any{"directory", d.path, "error", err}
+		args := []any{"directory", g.path, "error", err}
 		if hints := hint.Of(err); len(hints) > 0 {
 			args = append(args, "hint", hints[0])
 		}
-		all.log.Error("the directory is not at its path any more: its file system was unmounted or another one mounted over it, or it was renamed", args...)
+		g.log.Error("the directory is not at its path any more: its file system was unmounted or another one mounted over it, or it was renamed", args...)
 	default:
-		all.log.Info("the directory is at its path", "directory", d.path)
+		g.log.Info("the directory is at its path", "directory", g.path)
 	}
 }
 
@@ -119,10 +128,25 @@ func (all *directories) report(d *directory, err error) {
 // replaced.
 var errLeft = errors.New("recorded into another directory at the path")
 
-// reopen makes the recorders of a directory record into the one that is at its
-// path now, as in a Reload: no frame is lost. The error says why that was not
-// possible; it is errLeft afterwards.
-func (m *manager) reopen(d *directory, why error) error {
+// A reopening makes the recorders of a directory record into the one that is at
+// its path now.
+type reopening struct {
+	*manager
+	d   *directory
+	why error // it is needed
+}
+
+// reopen returns a function that does that as in a Reload: no frame is lost. The
+// error says why it was not possible; it is errLeft afterwards.
+func reopen(m *manager) func(d *directory, why error) error {
+	return func(d *directory, why error) error {
+		r := reopening{m, d, why}
+		return r.do()
+	}
+}
+
+func (r *reopening) do() error {
+	m, d, why := r.manager, r.d, r.why
 	if !exists(d.path) {
 		return why // to make one where a file system is missing would fill the disk below
 	}
@@ -137,52 +161,64 @@ func (m *manager) reopen(d *directory, why error) error {
 	case m.life.Err() != nil: // not any more
 		return errLeft
 	}
-	c := m.config.Load()
-	if len(m.dirs.paths(d)) > 0 {
-		if err := m.dirs.reopen(d, c, why); err != nil {
-			return m.outOfReach(d, err)
-		}
-		m.log.Warn("another directory is at the path: recording goes on in that one", "directory", d.path, "why", why)
-		m.dirs.began(c)
+	if err := r.open(); err != nil {
+		return r.outOfReach(err)
 	}
-	if err := m.moveInto(d); err != nil {
+	if err := r.move(); err != nil {
 		return fmt.Errorf("%w: %w", why, err)
 	}
 	m.release()
 	return errLeft
 }
 
-// moveInto replaces the recorders of a directory by recorders of the one that is
-// at its path now.
-func (m *manager) moveInto(d *directory) error {
+// open opens the directory that is at the path now, unless that was done before.
+// Until its recorders have ended, the other one stays open too.
+func (r *reopening) open() error {
+	paths := r.dirs.paths(r.d)
+	if len(paths) == 0 {
+		return nil
+	}
+	c := r.manager.config.Load()
+	for _, path := range paths {
+		if err := r.dirs.open(path, modeOf(c, path), c, r.d); err != nil {
+			return err
+		}
+		r.dirs.at(path).why = r.why.Error()
+	}
+	r.log.Warn("another directory is at the path: recording goes on in that one", "directory", r.d.path, "why", r.why)
+	r.dirs.began(c)
+	return nil
+}
+
+// move replaces the recorders.
+func (r *reopening) move() error {
 	var plan []*replacement
-	for name, old := range m.set.lanes() {
-		if old[0].dir != d {
+	for name, old := range r.set.lanes() {
+		if old[0].dir != r.d {
 			continue
 		}
 		x := &replacement{old: old, next: old[0].settings}
 		plan = append(plan, x)
-		if err := m.prepareTakeover(x, name); err != nil {
+		if err := r.prepareTakeover(x, name); err != nil {
 			discard(plan)
 			return err
 		}
 	}
-	m.replace(plan)
+	r.replace(plan)
 	return nil
 }
 
-// outOfReach returns why the directory that is at the path of d now can't be
-// recorded into, and ends capd if a service manager starts it again and that
-// helps.
-func (m *manager) outOfReach(d *directory, err error) error {
+// outOfReach returns why the directory that is at the path now can't be recorded
+// into, and ends capd if a service manager starts it again and that helps.
+func (r *reopening) outOfReach(err error) error {
 	err = fmt.Errorf("%w: another one is there: %w", store.ErrReplaced, err)
-	if !errors.Is(err, fs.ErrPermission) || !store.Reachable(d.path) {
+	if !errors.Is(err, fs.ErrPermission) || !store.Reachable(r.d.path) {
 		return err
 	}
 	err = fmt.Errorf("%w: %w", err, errOutOfReach)
-	if m.restarts && time.Since(m.start) > restartAfter {
-		m.dirs.end(err)
-		m.stop.restart(fmt.Errorf("directory %s: %w: %w", d.path, err, ErrRestart))
+	if r.restarts && time.Since(r.start) > restartAfter {
+		r.dirs.end.set(err)
+		r.stop.restart(fmt.Errorf("directory %s: %w: %w", r.d.path, err, ErrRestart))
 	}
 	return err
 }
@@ -190,31 +226,6 @@ func (m *manager) outOfReach(d *directory, err error) error {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// reopen opens the directory that is at the path of d now. Until its recorders
-// have ended, d stays open too.
-func (all *directories) reopen(d *directory, c *config.Config, why error) error {
-	for _, path := range all.paths(d) {
-		if err := all.open(path, modeOf(c, path), c, d); err != nil {
-			return err
-		}
-		all.at(path).why = why.Error()
-	}
-	return nil
-}
-
-// paths returns the paths under which the directory is open.
-func (all *directories) paths(d *directory) (paths []string) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	for path, other := range all.byPath {
-		if other == d {
-			paths = append(paths, path)
-		}
-	}
-	slices.Sort(paths)
-	return paths
 }
 
 // modeOf returns the mode of the files in the directory.
@@ -226,18 +237,22 @@ func modeOf(c *config.Config, path string) config.FileMode {
 	return c.Interfaces[i].FileMode
 }
 
-// end says why this run ends, for its last line in the ledgers.
-func (all *directories) end(why error) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	all.ending = why.Error()
+// An end is why this run ends, where nobody ordered that.
+type end struct {
+	mu  sync.Mutex // guards what follows; held for assignments only
+	why string
 }
 
-// last returns the line of the run's end.
-func (all *directories) last() ledger.Entry {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	run := all.run
-	run.Why = all.ending
+func (e *end) set(why error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.why = why.Error()
+}
+
+// line returns the line of the run's end.
+func (e *end) line(run ledger.Run) ledger.Entry {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	run.Why = e.why
 	return ledger.Stop(run)
 }

@@ -1,8 +1,10 @@
 package recorder
 
 import (
+	"errors"
 	"time"
 
+	"capd/capture"
 	"capd/ledger"
 	"capd/store"
 )
@@ -36,6 +38,28 @@ func (g *gap) begin(cause ledger.Cause, at time.Time, err error) bool {
 	}
 	g.write(g.open)
 	return true
+}
+
+// miss opens a gap because the interface could not be opened, unless one with the
+// same cause is open. It reports whether it did.
+func (g *gap) miss(err error, at time.Time) bool {
+	switch {
+	case errors.Is(err, ErrHeld) && g.open.Cause != "":
+		return false // for a moment: the cause stays what it was
+	case errors.Is(err, capture.ErrDown):
+		return g.begin(ledger.CauseDown, at, nil)
+	case errors.Is(err, capture.ErrNoInterface), errors.Is(err, ErrHeld), errors.Is(err, errRenamed):
+		return g.begin(ledger.CauseAbsent, at, nil)
+	}
+	return g.begin(ledger.CauseRefused, at, err)
+}
+
+// follow makes the first gap begin where the predecessors ended; a zero time is
+// unknown.
+func (g *gap) follow(end time.Time) {
+	if !end.IsZero() {
+		g.born = end
+	}
 }
 
 // over ends the gap that is open, if any, because frames are recorded from that

@@ -24,10 +24,6 @@ var (
 	// one of another link type than the filter is compiled for.
 	errChanged = errors.New("the link type changed while the interface was opened")
 	errRenamed = errors.New("the interface has a name that is not recorded")
-
-	// errNotAdmitted means that the device, which was to take over from another
-	// one, lets no frame in.
-	errNotAdmitted = errors.New("the new device of the interface admits no frame")
 )
 
 // A loop is the state that belongs to the goroutine of a recorder alone.
@@ -72,7 +68,16 @@ func (l *loop) run(ctx context.Context) (err error) {
 	for l.phase != ended {
 		switch l.phase {
 		case takingOver:
-			l.to(l.follow())
+			end, refusal := l.before.wait(l.r.cfg.Lane) // no timeout of its own: predecessors end within the stop timeout
+			l.r.writer.Follow(end)
+			if refusal == nil {
+				l.to(released)
+				break
+			}
+			l.gap.follow(end.Time)
+			l.device.close() // the next one is opened as if there had been no predecessors
+			l.cause = refusal
+			l.to(refused)
 		case opening:
 			l.to(l.attach(ctx))
 		case held, waiting:
@@ -118,57 +123,18 @@ func (l *loop) to(e event) {
 		l.gap.over(l.device.opened)
 		l.device.announce()
 		l.cover.turn(l.device.link.now.XDP, l.device.opened)
-	case next == waiting:
-		l.miss(from)
+	case next == waiting && from != waiting:
+		l.gap.miss(l.cause, l.missed)
+		complain(l.r.log, l.cause)
+		l.cover.end(l.missed)
+	case next == waiting && l.gap.miss(l.cause, l.time()):
+		complain(l.r.log, l.cause)
 	}
+	l.r.visible.explain(l.gap.open.Why)
 	if (from == opening || next == waiting) && !l.ready {
 		l.ready = true
 		close(l.r.ready)
 	}
-}
-
-// miss notes why the interface is not recorded: in a gap that begins now, or
-// where the cause has changed.
-func (l *loop) miss(from phase) {
-	cause, said := ledger.CauseRefused, l.cause
-	switch {
-	case from == waiting && errors.Is(l.cause, ErrHeld):
-		return // for a moment: the cause stays what it was
-	case errors.Is(l.cause, capture.ErrDown):
-		cause, said = ledger.CauseDown, nil
-	case errors.Is(l.cause, capture.ErrNoInterface), errors.Is(l.cause, errRenamed):
-		cause, said = ledger.CauseAbsent, nil
-	}
-	at := l.missed
-	if from == waiting {
-		at = l.time()
-	}
-	if l.gap.begin(cause, at, said) || from != waiting {
-		complain(l.r.log, l.cause)
-	}
-	l.r.visible.explain(said)
-	if from != waiting {
-		l.cover.end(l.missed)
-	}
-}
-
-// follow waits for the predecessors to end, and continues their series of files.
-// They end within the stop timeout. A device that admits no frame is closed: the
-// next one is opened as if there had been no predecessors, and the time between
-// is a gap.
-func (l *loop) follow() event {
-	end := l.before.wait(l.r.cfg.Lane)
-	l.r.writer.Follow(end)
-	err := l.before.refused
-	if err == nil {
-		return released
-	}
-	if !end.Time.IsZero() {
-		l.gap.born = end.Time
-	}
-	l.device.close()
-	l.cause = fmt.Errorf("%w: %w", errNotAdmitted, err)
-	return refused
 }
 
 // pin binds the goroutine to its processor. Lanes get consecutive processors.

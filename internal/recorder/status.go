@@ -105,19 +105,16 @@ func (s *visible) set(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != state {
-		s.state, s.since, s.why = state, time.Now(), ""
+		s.state, s.since = state, time.Now()
 	}
 }
 
-// explain sets what the system said of an interface that can't be opened; nil
+// explain sets what the system said of an interface that can't be opened; empty
 // where there is nothing to say.
-func (s *visible) explain(err error) {
+func (s *visible) explain(why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.why = ""
-	if err != nil {
-		s.why = err.Error()
-	}
+	s.why = why
 }
 
 // cover sets the XDP program that processes frames before capd from that time on;

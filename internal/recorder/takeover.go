@@ -1,6 +1,8 @@
 package recorder
 
 import (
+	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -117,13 +119,20 @@ func (t *Takeover) leave(lane store.Lane, end writer.End) {
 	}
 }
 
-// wait waits until the predecessors have read all their frames, and returns
-// where the files of the lane ended.
-func (t *Takeover) wait(lane store.Lane) writer.End {
+// errNotAdmitted means that the device, which was to take over from another one,
+// lets no frame in.
+var errNotAdmitted = errors.New("the new device of the interface admits no frame")
+
+// wait waits until the predecessors have read all their frames, and returns where
+// the files of the lane ended. The error says why a new device admits no frame.
+func (t *Takeover) wait(lane store.Lane) (end writer.End, err error) {
 	<-t.done
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ends[lane.Number]
+	if t.refused != nil {
+		err = fmt.Errorf("%w: %w", errNotAdmitted, t.refused)
+	}
+	return t.ends[lane.Number], err
 }
 
 // remember remembers frames that a predecessor has read.
