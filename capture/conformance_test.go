@@ -49,6 +49,7 @@ var conformance = []struct {
 	{"timeouts", checkTimeouts},
 	{"unblocks", checkUnblocks},
 	{"open errors", checkOpenErrors},
+	{"bad filter", checkBadFilter},
 	{"packets", checkPackets},
 	{"two devices", checkTwo},
 	{"group", checkGroup},

@@ -55,7 +55,7 @@ type Missing struct {
 	End    time.Time `json:"end"`
 	Cause  Cause     `json:"cause"`
 	Frames uint64    `json:"frames,omitempty"` // how many; 0 if they could not be counted
-	Where  string    `json:"where,omitempty"`  // name of the file, or line of the ledger
+	Where  string    `json:"where,omitempty"`  // name of the file, or line of the ledger; of a gap: what the system said
 }
 
 // A Verdict says whether all frames of an interface are there.
@@ -170,7 +170,7 @@ func (ev *evidence) judge(name string) Verdict {
 	v := Verdict{Interface: name, Since: window.from(), Until: window.to()}
 	gaps := closeGaps(slices.Concat(i.gaps, ev.common.gaps), covered, window)
 	for _, g := range gaps {
-		v.addMissing(window, g.at, Missing{Cause: g.cause, Frames: g.frames})
+		v.addMissing(window, g.at, Missing{Cause: g.cause, Frames: g.frames, Where: g.why})
 		covered = append(covered, g.at)
 	}
 	for _, s := range window.without(merge(covered)) {

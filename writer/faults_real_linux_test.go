@@ -282,3 +282,32 @@ func TestReadOnlyFileSystem(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestMergerfs: it opens files with O_DIRECT and refuses to write to them, unless
+// it is told otherwise. Recording goes through the page cache, without a loss.
+func TestMergerfs(t *testing.T) {
+	dir := testdisk.Mergerfs(t)
+	space, err := store.Prove(dir, 0o640)
+	if err != nil || space.Direct || space.FileSystem != "fuse" {
+		t.Fatalf("%+v, %v", space, err)
+	}
+	for _, direct := range []bool{true, false} {
+		sub := filepath.Join(dir, "d")
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		b := newBenchIn(t, sub, writer.Options{RotateSize: 3 << 20, ChunkSize: 1 << 20, PoolSize: 4 << 20, NoDirect: !direct})
+		for range 200 {
+			b.write(64, 1200)
+			b.pass(10 * time.Millisecond)
+		}
+		files := b.close()
+		b.account(files)
+		if s := b.Stats(); s.Lost > 0 || s.Failures > 0 || len(files) < 4 {
+			t.Errorf("direct %v: %d files, %+v", direct, len(files), s)
+		}
+		if err := os.RemoveAll(sub); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -88,14 +88,17 @@ func (d *socket) configure(c device.Config) error {
 	if err != nil {
 		return err
 	}
-	first := program(c.Direction, d.index, c.Snaplen, c.Filter)
-	if c.Gated {
-		first = device.Nothing()
-	}
-	if err := setFilter(d.fd, first); err != nil {
+	if err := setFilter(d.fd, program(c.Direction, d.index, c.Snaplen, c.Filter)); err != nil {
 		return named("set filter", err)
 	}
-	if !c.Gated {
+	if c.Gated {
+		// The program was attached before, so that one that the kernel refuses is an error of Open and
+		// not of Admit. While one program replaces another, the kernel counts the memory of both against
+		// net.core.optmem_max: this replacement needs as much as the one by Admit.
+		if err := setFilter(d.fd, device.Nothing()); err != nil {
+			return named("set filter", err)
+		}
+	} else {
 		if err := lockFilter(d.fd); err != nil {
 			return err
 		}

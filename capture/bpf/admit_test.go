@@ -57,6 +57,23 @@ func TestBPFLinkTypeByName(t *testing.T) {
 	})
 }
 
+// TestBPFUnknownInstruction: a filter that the kernel refuses is an error of Open, of a gated device
+// too, and not of Admit.
+func TestBPFUnknownInstruction(t *testing.T) {
+	everySystem(t, func(t *testing.T, k *fakeKernel) {
+		k.unknown = 0x94 // mod #k, which macOS and OpenBSD lack
+		for _, gated := range []bool{false, true} {
+			_, err := openFake(k, func(c *device.Config) {
+				c.Gated = gated
+				c.Filter = []device.Instruction{{Code: k.unknown, K: 3}, {Code: 0x16}}
+			})
+			if !errors.Is(err, syscall.EINVAL) || k.isOpen() {
+				t.Errorf("gated %v: %v, open %t", gated, err, k.isOpen())
+			}
+		}
+	})
+}
+
 // TestBPFLinkTypeNumbers: the same name selects a link type whose DLT differs between systems.
 func TestBPFLinkTypeNumbers(t *testing.T) {
 	raw := map[string]uint32{"darwin": 12, "freebsd": 12, "netbsd": 12, "openbsd": 14}

@@ -117,10 +117,14 @@ func (d *source) configure(c device.Config) error {
 		return err
 	}
 	d.setNanoseconds()
-	if err := d.setFilter(device.Nothing()); err != nil {
-		return err
-	}
 	d.program = device.Cut(c.Snaplen, c.Filter)
+	// The device has no interface yet. A program that the kernel refuses, as one with an instruction
+	// that it does not know, is an error of Open and not of Admit.
+	for _, program := range [][]device.Instruction{d.program, device.Nothing()} {
+		if err := d.setFilter(program); err != nil {
+			return err
+		}
+	}
 	if err := d.setDirection(c.Direction); err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ type fakeKernel struct {
 	oldLock  bool              // the lock ioctl is missing
 	oldSetF  bool              // the ioctl that sets a filter without discarding the buffers is missing
 	failing  string            // name of an ioctl that fails with EPERM
+	unknown  uint16            // code of an instruction that the kernel does not know; 0: it knows all
 	version  uint16            // minor version of the filter machine
 	dlts     []uint32          // of every interface, the default first
 	prefix   map[uint32][]byte // bytes before each frame, by DLT
@@ -211,7 +212,11 @@ func (k *fakeKernel) setFilter(n *fakeNode, name string, arg []byte) error {
 	if name == "change filter" && k.oldSetF {
 		return syscall.ENOTTY
 	}
-	n.program = slices.Clone(pointed[device.Instruction](arg))
+	program := slices.Clone(pointed[device.Instruction](arg))
+	if slices.ContainsFunc(program, func(i device.Instruction) bool { return i.Code == k.unknown && i.Code != 0 }) {
+		return syscall.EINVAL
+	}
+	n.program = program
 	n.filter.Instructions = nil
 	for _, i := range n.program {
 		n.filter.Instructions = append(n.filter.Instructions, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})

@@ -58,10 +58,10 @@ func everySystem(t *testing.T, test func(t *testing.T, k *fakeKernel)) {
 
 func TestBPFSetUp(t *testing.T) {
 	want := map[string]string{
-		"darwin":  "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter",
-		"freebsd": "version, stamp, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter, lock",
-		"netbsd":  "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, set filter, lock",
-		"openbsd": "version, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter, lock",
+		"darwin":  "version, set filter, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter",
+		"freebsd": "version, stamp, set filter, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter, lock",
+		"netbsd":  "version, set filter, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, set filter, lock",
+		"openbsd": "version, set filter, set filter, direction, set length, set interface, get length, get dlt, timeout, immediate, promiscuous, list dlts, change filter, lock",
 	}
 	everySystem(t, func(t *testing.T, k *fakeKernel) {
 		d := mustOpen(t, k, func(c *device.Config) { c.Promiscuous, c.Direction, c.Snaplen = true, device.In, 96 })

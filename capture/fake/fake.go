@@ -18,10 +18,13 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"capd/capture/device"
 	"capd/pcap"
+
+	"golang.org/x/net/bpf"
 )
 
 // A System has interfaces and opens devices on them. Its methods, and those of its interfaces, may
@@ -139,6 +142,9 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	if err != nil {
 		return nil, err
 	}
+	if err := accepts(c.Filter); err != nil {
+		return nil, err
+	}
 	if n > 1 && l != nil && !l.iface.Up {
 		return nil, fmt.Errorf("join group: %w", device.ErrDown)
 	}
@@ -156,6 +162,17 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 		l.groups = append(l.groups, g)
 	}
 	return all, nil
+}
+
+// accepts returns an error for a program with an instruction that does not exist, as a kernel does.
+func accepts(program []device.Instruction) error {
+	for _, i := range program {
+		raw := bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K}
+		if _, unknown := raw.Disassemble().(bpf.RawInstruction); unknown {
+			return fmt.Errorf("set filter: %w", syscall.EINVAL)
+		}
+	}
+	return nil
 }
 
 // lookup returns the interface that the Config names, or nil for Any, and the link type of its
@@ -272,6 +289,7 @@ type Step uint8
 const (
 	AtOpen   Step = iota // opening a device, every time until the error is nil
 	AtAttach             // attaching to a device, every time until the error is nil
+	AtAdmit              // admitting frames to a gated device, every time until the error is nil
 	AtNext               // the next Next of each open device, once
 )
 

@@ -102,6 +102,9 @@ func (p *port) Attach() (device.Reader, error) {
 func (p *port) Admit() error {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
+	if p.link != nil && p.link.failures[AtAdmit] != nil {
+		return p.link.failures[AtAdmit]
+	}
 	if p.gated {
 		p.gated, p.missed = false, p.nic()
 	}

@@ -165,7 +165,7 @@ func printVerdict(w io.Writer, v *ledger.Verdict) error {
 		}
 		where := ""
 		if m.Where != "" {
-			where = ", " + m.Where
+			where = ", " + text.Line(m.Where)
 		}
 		if _, err := fmt.Fprintf(w, "  missing %s to %s: %s%s%s\n", text.Time(m.Begin), text.Time(m.End), m.Cause, frames, where); err != nil {
 			return err

@@ -34,9 +34,9 @@ the state of ring, memory and disk. --check prints one line for monitoring inste
 The exit code is 0 if everything is recorded. It is 1 if frames were lost or capd
 did not run since the last status, an XDP program may keep frames from capd, an
 interface is missing, or limits yield to a step that fails (see keep_until in
-capd.toml(5)). It is 2 if an interface is down, its disk fails, or no
-capd answers. "Since the last status" is counted for each user and each --looker
-alone.`,
+capd.toml(5)). It is 2 if an interface is down or can't be opened, its disk fails
+or is not at its path, or no capd answers. "Since the last status" is counted for
+each user and each --looker alone.`,
 		Example: `  capd status
   capd status --check --looker nagios
   capd status --json | jq '.interfaces[] | {interface, state, rates}'`,

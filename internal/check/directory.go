@@ -54,6 +54,10 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 		c.add(Warn, subject, "run finishes what is whole of them", "%s of an earlier run, such as %s",
 			text.Count(n, "unfinished file"), contents.Partials[0])
 	}
+	if point, where := store.Unmounted(dir); point != "" {
+		c.add(Warn, subject, "mount it first: files recorded until then are hidden under it. RequiresMountsFor="+dir+" in a drop-in makes the service wait for it",
+			"%s says that a file system is mounted at %s, and none is: files go to the one below", where, point)
+	}
 	c.capacity(dir, cfg, space)
 	if space.Free < 1<<30 {
 		c.add(Warn, subject, "", "less than 1 GiB is free")

@@ -18,7 +18,7 @@ const Version = 1
 const (
 	Recording = "recording" // frames are recorded
 	Ended     = "ended"     // the interface is not recorded any more
-	Waiting   = "waiting"   // the interface does not exist
+	Waiting   = "waiting"   // the interface does not exist, or can't be opened: see Interface.Why
 	Down      = "down"      // the interface exists, but is down
 	Suspended = "suspended" // the disk fails: frames are counted and dropped
 )
@@ -41,6 +41,7 @@ type Interface struct {
 	Name      string    `json:"interface"`
 	State     string    `json:"state"` // the worst state of its rings
 	Since     time.Time `json:"since"`
+	Why       string    `json:"why,omitempty"` // what the system said, where the interface is there and can't be opened
 	Directory string    `json:"directory"`
 	Filter    string    `json:"filter,omitempty"` // how many frames it rejects is unknown
 	Files     []string  `json:"files"`            // files being written, one for each ring
@@ -196,8 +197,9 @@ type Directory struct {
 	Inodes       uint64 `json:"inodes"` // of the file system; 0: it has no such limit, or it is unknown
 	Floor        bool   `json:"floor"`  // keep_bytes, keep_age or keep_count protects files that other limits would delete
 
-	Pause   Pause      `json:"pause,omitzero"` // before this run: what came then is in no file; absent where no run was before
-	Waiting []StepWait `json:"waiting"`        // by step; those that no file waits for are left out
+	Problem string     `json:"problem,omitempty"` // why new files can't be made in it: it is not at its path any more
+	Pause   Pause      `json:"pause,omitzero"`    // before this run: what came then is in no file; absent where no run was before
+	Waiting []StepWait `json:"waiting"`           // by step; those that no file waits for are left out
 }
 
 // A StepWait counts the files for which a step has not succeeded yet.

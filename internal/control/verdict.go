@@ -13,7 +13,7 @@ type Level int
 const (
 	OK       Level = 0 // everything is recorded
 	Warning  Level = 1 // frames were lost or capd did not run since the last look, frames may not reach capd, an interface is waited for, or limits yield to a step
-	Critical Level = 2 // an interface is down, its disk fails, or capd does not answer
+	Critical Level = 2 // an interface is down or can't be opened, its disk fails, or capd does not answer
 )
 
 func (l Level) String() string {
@@ -35,7 +35,11 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		}
 		switch iface.State {
 		case Waiting:
-			note(Warning, "%q is not there", iface.Name)
+			if iface.Why != "" {
+				note(Critical, "%q can't be opened: %s", iface.Name, iface.Why)
+			} else {
+				note(Warning, "%q is not there", iface.Name)
+			}
 		case Down:
 			note(Critical, "%q is down", iface.Name)
 		case Suspended:
@@ -54,6 +58,9 @@ func (s *Status) Judge() (level Level, wrong []string) {
 	}
 	for i := range s.Directories {
 		d := &s.Directories[i]
+		if d.Problem != "" {
+			note(Critical, "%q: %s", d.Path, d.Problem)
+		}
 		for _, w := range d.Waiting {
 			if w.Kept > 0 {
 				note(Warning, "%q is over its limit %s: %d files stay until step %s has succeeded", d.Path, w.Limit, w.Kept, w.Step)

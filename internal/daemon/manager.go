@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"capd/capture"
 	"capd/config"
@@ -26,7 +27,9 @@ type manager struct {
 	tasks      *tasks
 	stop       *stop
 	rates      *sampler
-	memory     int64 // bytes that capd may use
+	memory     int64     // bytes that capd may use
+	restarts   bool      // see Options
+	start      time.Time // of the daemon
 
 	changing sync.Mutex      // held while recorders are added or replaced; guards what follows
 	life     context.Context // context of the recorders; nil before begin
@@ -51,6 +54,7 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 		r, err := recorder.New(recorder.Config{
 			Lane: lane, Settings: c, Source: laneSource{source, i}, Shared: m.shared, Takeover: t, Pool: pool,
 			Sequence: sequence,
+			Here:     dir.lock.Here,
 			Note:     dir.ledger.record,
 			Finished: dir.finished,
 			Log:      m.log,

@@ -131,3 +131,19 @@ func unmount(tb testing.TB, dir string) {
 		_ = unix.Unmount(dir, unix.MNT_DETACH)
 	}
 }
+
+// Mergerfs mounts a mergerfs over two directories. It opens files for direct
+// writes, and refuses these.
+func Mergerfs(tb testing.TB) string {
+	tb.Helper()
+	NeedRoot(tb)
+	if _, err := exec.LookPath("mergerfs"); err != nil {
+		tb.Skip("needs mergerfs")
+	}
+	dir := tb.TempDir()
+	if out, err := exec.Command("mergerfs", "-o", "cache.files=off,category.create=mfs", tb.TempDir()+":"+tb.TempDir(), dir).CombinedOutput(); err != nil {
+		tb.Skipf("needs FUSE: mergerfs: %v\n%s", err, out)
+	}
+	tb.Cleanup(func() { unmount(tb, dir) })
+	return dir
+}
