@@ -288,7 +288,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 func TestMergerfs(t *testing.T) {
 	dir := testdisk.Mergerfs(t)
 	space, err := store.Prove(dir, 0o640)
-	if err != nil || space.Direct || space.FileSystem != "fuse" {
+	if err != nil || space.Writes == store.WritesDirect || space.FileSystem != "fuse" {
 		t.Fatalf("%+v, %v", space, err)
 	}
 	for _, direct := range []bool{true, false} {
