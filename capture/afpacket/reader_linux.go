@@ -37,6 +37,9 @@ const statsEvery = 1024
 
 func newReader(d *socket) (*reader, error) {
 	r := &reader{socket: d}
+	if d.index == indexGone {
+		r.end = device.ErrGone
+	}
 	var err error
 	if r.waiter, err = newWaiter(d.fd); err != nil {
 		return nil, err
@@ -45,13 +48,22 @@ func newReader(d *socket) (*reader, error) {
 		r.pool = newPool(newReceiver(d.fd, d.form), r.released)
 		return r, nil
 	}
-	mem, err := unix.Mmap(d.fd, 0, d.blocks*d.config.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := d.mapRing()
 	if err != nil {
 		r.waiter.close()
+		return nil, err
+	}
+	r.ring = newRing(mem, d.config.BlockSize, d.last, d.form, &d.corrupt, r.released)
+	return r, nil
+}
+
+// mapRing maps the memory of the ring.
+func (d *socket) mapRing() ([]byte, error) {
+	mem, err := unix.Mmap(d.fd, 0, d.blocks*d.config.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
 		return nil, fmt.Errorf("map ring: %w", err)
 	}
-	r.ring = newRing(mem, d.config.BlockSize, d.form, &d.corrupt, r.released)
-	return r, nil
+	return mem, nil
 }
 
 // Layout returns the layout of packet(7): TPACKET_ALIGNMENT, and timestamps in nanoseconds of when
@@ -79,6 +91,10 @@ func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 		}
 		if r.over() {
 			return nil, r.end
+		}
+		if r.end == nil && r.socket.foundDown() {
+			r.wasDown = true
+			return nil, device.ErrDown
 		}
 		wait := timeout
 		if timeout > 0 {

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"os"
 	"time"
 
 	"capd/pcap"
@@ -13,6 +14,10 @@ type Backend interface {
 	Attach() (Reader, error)
 	Admit() error
 	Close() error
+
+	// File implements Device.File.
+	File() (*os.File, error)
+
 	Counters
 }
 
@@ -49,4 +54,5 @@ type Info struct {
 	RingSize int
 	Skew     time.Duration
 	Warnings []string
+	Adopted  Adopted
 }
