@@ -365,6 +365,9 @@ func (d *socket) stopReception() error {
 		return device.ErrClosed
 	}
 	d.shut = true
+	if d.index == indexGone {
+		return nil
+	}
 	// Unlike a new filter, a new bind is allowed under SO_LOCK_FILTER. It waits for frames that are
 	// being delivered.
 	err := bind(d.fd, noProtocol, d.index)

@@ -111,6 +111,7 @@ func Adopt(c Config, f *os.File, at Position, adopt func(Config, *os.File, Posit
 	if err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", c.Interface, err)
 	}
+	d.given = true
 	return d, nil
 }
 
@@ -126,6 +127,7 @@ func (d *Device) File() (*os.File, error) {
 	var f *os.File
 	if !d.closed {
 		f, err = d.backend.File()
+		d.given = d.given || err == nil
 	}
 	d.mu.Unlock()
 	if err != nil {

@@ -30,6 +30,7 @@ type System struct {
 	mu      sync.Mutex // guards the whole system: its links, devices and rings
 	links   []*Link    // by index
 	groups  []*group   // of devices on Any
+	ports   []*port    // that live
 	index   int        // of the interface added last
 	opened  int        // number of groups opened so far
 	skew    time.Duration
@@ -147,8 +148,10 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	var all []*device.Device
 	for range n {
 		p := newPort(s, l, g, c, link)
-		g.ports = append(g.ports, p)
-		all = append(all, p.device())
+		g.ports, s.ports = append(g.ports, p), append(s.ports, p)
+		d := p.describe(c.Account)
+		d.account.Open(p.nic())
+		all = append(all, d.device(device.Adopted{}))
 	}
 	if l == nil {
 		s.groups = append(s.groups, g)

@@ -1,0 +1,586 @@
+package capture_test
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"capd/capture"
+)
+
+// A run is a device whose ring outlives its process.
+type run struct {
+	rig
+	t       *testing.T
+	config  capture.Config
+	account capture.Account
+	file    *os.File
+	at      capture.Position
+	*capture.Device
+	*capture.Handle
+}
+
+// begin opens a device that can be adopted. It returns nil for one that has no ring, of which there
+// is nothing to adopt.
+func begin(t *testing.T, r rig, change func(c *capture.Config)) *run {
+	t.Helper()
+	b := &run{rig: r, t: t, config: r.config()}
+	if change != nil {
+		change(&b.config)
+	}
+	b.config.Account = &b.account
+	b.Device, b.Handle = attach(t, r, b.config)
+	f, err := b.File()
+	if b.Mode() != capture.ModeRing {
+		if f != nil || !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("file %v, %v, want ErrUnsupported", f, err)
+		}
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	b.file = f
+	return b
+}
+
+// commit moves the position behind the batches.
+func (b *run) commit(all []loan) {
+	b.t.Helper()
+	for _, l := range all {
+		if l.Block() != b.at.Block+1 || l.Len() != len(l.packets) {
+			b.t.Fatalf("block %d with %d frames after block %d, %d read", l.Block(), l.Len(), b.at.Block, len(l.packets))
+		}
+		b.at.Block++
+		b.at.Frames += uint64(l.Len())
+	}
+}
+
+// restart ends the process, and adopts the device in the next one.
+func (b *run) restart(meanwhile func()) {
+	b.t.Helper()
+	b.crash()
+	meanwhile()
+	b.resume()
+}
+
+func (b *run) resume() {
+	b.t.Helper()
+	d, err := b.adopt(b.config, b.file, b.at)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { d.Close() })
+	b.Device = d
+	if b.Handle, err = d.Attach(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// rest stops the device, and checks that it returns the frames from the number from on, and that
+// the counters add up.
+func (b *run) rest(from, n int) {
+	b.t.Helper()
+	left := finish(b.t, b.Handle)
+	wantSame(b.t, frames(left), sample(from, n))
+	b.commit(left)
+	if s := wantCounts(b.t, b.Handle, int(b.at.Frames)); s.Inexact {
+		b.t.Errorf("%+v", s)
+	}
+	release(left)
+}
+
+// checkNextOfFull: the next handle continues where the one before ended although the kernel, which
+// found the ring full, has not.
+func checkNextOfFull(t *testing.T, r rig) {
+	d, h := attach(t, r, r.config())
+	if h.Mode() != capture.ModeRing {
+		return
+	}
+	r.send(sample(0, 400)...)
+	var held []loan
+	for range smallBlocks {
+		held = append(held, must(t, h, 60)...)
+	}
+	release(held)
+	h.Close()
+	h, err := d.Attach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.send(sample(1000, 100)...)
+	wantSame(t, frames(must(t, h, 100)), sample(1000, 100))
+}
+
+// checkAdopted: what was recorded does not come again, be it given back or not; what was read but
+// not recorded does, and so do frames that were received while nobody read. This is so
+// over several processes, and the counters go on.
+func checkAdopted(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	next := 0
+	send := func(n int) {
+		r.send(sample(next, n)...)
+		next += n
+	}
+	for range 7 {
+		send(25)
+		one := must(t, b.Handle, 25)
+		b.commit(one)
+		send(30)
+		two := must(t, b.Handle, 30)
+		b.commit(two)
+		release(one) // but not two
+		send(20)
+		_ = must(t, b.Handle, 20)
+		b.restart(func() { send(15) })
+		if a := b.Adopted(); a != (capture.Adopted{}) || b.Device.Index() != r.index() {
+			t.Errorf("%+v, index %d", a, b.Device.Index())
+		}
+		all := must(t, b.Handle, 35)
+		wantSame(t, frames(all), sample(next-35, 35))
+		b.commit(all)
+		release(all)
+	}
+	send(5)
+	b.rest(next-5, 5)
+	if s, err := b.Stats(); err != nil || s.Received != uint64(next) || s.Dropped != 0 {
+		t.Errorf("%+v of %d, %v", s, next, err)
+	}
+}
+
+// checkAdoptedFull: frames that find a full ring while nobody reads are counted as dropped, exactly,
+// and the ring goes on.
+func checkAdoptedFull(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	var held []loan
+	for i := range smallBlocks {
+		r.send(sample(30*i, 30)...)
+		held = append(held, must(t, b.Handle, 30)...)
+	}
+	b.commit(held)
+	if b.at.Block != smallBlocks {
+		t.Fatalf("%d blocks", b.at.Block)
+	}
+	b.restart(func() { r.send(sample(1000, 50)...) })
+	r.send(sample(120, 30)...)
+	all := must(t, b.Handle, 30)
+	wantSame(t, frames(all), sample(120, 30))
+	b.commit(all)
+	release(all)
+	b.restart(func() { r.send(sample(150, 1000)...) })
+	if s, err := b.Stats(); err != nil || s.FilledBlock != smallBlocks {
+		t.Errorf("%+v, %v", s, err)
+	}
+	all, err := borrow(t, b.Handle, -1, 300*time.Millisecond)
+	if err != nil || len(all) != smallBlocks {
+		t.Fatalf("%d blocks of a full ring, %v", len(all), err)
+	}
+	wantSame(t, frames(all), sample(150, len(frames(all))))
+	lost := 1000 - len(frames(all))
+	b.commit(all)
+	release(all)
+	r.send(sample(2000, 3)...)
+	b.rest(2000, 3)
+	if s, err := b.Stats(); err != nil || s.Dropped != uint64(50+lost) || s.Received != 120+50+30+1000+3 {
+		t.Errorf("%+v, %d lost, %v", s, 50+lost, err)
+	}
+}
+
+// wantDown checks that Next returns ErrDown once.
+func (b *run) wantDown() {
+	b.t.Helper()
+	if x, err := b.Next(waits); x != nil || !errors.Is(err, capture.ErrDown) {
+		b.t.Errorf("%v, %v, want ErrDown", x, err)
+	}
+	if x, err := b.Next(300 * time.Millisecond); x != nil || err != nil {
+		b.t.Errorf("while down: %v, %v", x, err)
+	}
+}
+
+// checkAdoptedDown: an adopted device says that its interface is down, whether the process before
+// knew it or not.
+func checkAdoptedDown(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	r.send(sample(0, 10)...)
+	b.restart(func() { r.setUp(false) })
+	all, err := borrow(t, b.Handle, 10, waits)
+	if errors.Is(err, capture.ErrDown) { // the kernel still had the block
+		all = must(t, b.Handle, 10)
+	} else {
+		b.wantDown()
+	}
+	wantSame(t, frames(all), sample(0, 10))
+	b.commit(all)
+	release(all)
+	b.restart(func() {})
+	b.wantDown()
+	r.setUp(true)
+	r.send(sample(10, 5)...)
+	all = must(t, b.Handle, 5)
+	b.commit(all)
+	release(all)
+	r.setUp(false)
+	b.wantDown()
+	b.restart(func() {
+		r.setUp(true)
+		r.send(sample(15, 5)...)
+	})
+	b.rest(15, 5)
+}
+
+// checkAdoptedGone: what was received before the interface was removed is read, also when it was
+// down before.
+func checkAdoptedGone(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	r.send(sample(0, 10)...)
+	all := must(t, b.Handle, 10)
+	b.commit(all)
+	r.send(sample(10, 20)...)
+	b.restart(r.remove)
+	if b.Device.Index() != -1 || b.LinkType() != 1 {
+		t.Errorf("index %d, link type %v", b.Device.Index(), b.LinkType())
+	}
+	b.Refresh()
+	left, err := borrow(t, b.Handle, -1, waits)
+	if !errors.Is(err, capture.ErrGone) {
+		t.Errorf("%v, want ErrGone", err)
+	}
+	wantSame(t, frames(left), sample(10, 20))
+	b.commit(left)
+	wantCounts(t, b.Handle, 30)
+	release(left)
+	b.restart(func() {})
+	if x, err := b.Next(waits); x != nil || !errors.Is(err, capture.ErrGone) {
+		t.Errorf("%v, %v, want ErrGone", x, err)
+	}
+	if err := b.Stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func checkAdoptedRenamed(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	r.send(sample(0, 5)...)
+	b.restart(func() {
+		r.setUp(false)
+		r.rename("b1")
+		r.setUp(true)
+		r.send(sample(5, 5)...)
+	})
+	if b.Device.Index() != r.index() {
+		t.Errorf("index %d, want %d", b.Device.Index(), r.index())
+	}
+	all, err := borrow(t, b.Handle, 10, waits)
+	if errors.Is(err, capture.ErrDown) { // nobody has said it before
+		var more []loan
+		more, err = borrow(t, b.Handle, 10-len(frames(all)), waits)
+		all = append(all, more...)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	wantSame(t, frames(all), sample(0, 10))
+}
+
+// checkAdoptedGated: a device that was not admitted is told from one that was.
+func checkAdoptedGated(t *testing.T, r rig) {
+	b := begin(t, r, func(c *capture.Config) { c.Gated = true })
+	if b == nil {
+		return
+	}
+	r.send(sample(0, 5)...)
+	b.crash()
+	open := b.config
+	open.Gated = false
+	wantUnfit(t, r, open, b.file, b.at, "filter")
+	b.resume()
+	if !b.Adopted().Gated {
+		t.Error("not gated")
+	}
+	r.send(sample(5, 5)...)
+	if err := b.Admit(); err != nil {
+		t.Fatal(err)
+	}
+	r.send(sample(10, 5)...)
+	b.restart(func() {})
+	if b.Adopted().Gated {
+		t.Error("still gated")
+	}
+	if err := b.Admit(); err != nil {
+		t.Error(err)
+	}
+	b.config = open
+	b.restart(func() { r.send(sample(15, 5)...) })
+	b.rest(10, 10)
+}
+
+// checkAdoptedStopped: of a device that was stopped, what is left comes.
+func checkAdoptedStopped(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	r.send(sample(0, 5)...)
+	if err := b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.send(sample(5, 5)...)
+	b.restart(func() { r.send(sample(10, 5)...) })
+	if !b.Adopted().Stopped {
+		t.Error("not stopped")
+	}
+	left, err := borrow(t, b.Handle, -1, waits)
+	if !errors.Is(err, capture.ErrClosed) {
+		t.Errorf("%v, want ErrClosed", err)
+	}
+	wantSame(t, frames(left), sample(0, 5))
+	wantCounts(t, b.Handle, 5)
+	release(left)
+}
+
+// checkAdoptedGroup: the devices of a group are adopted one by one; one of them was stopped.
+func checkAdoptedGroup(t *testing.T, r rig) {
+	c := r.config()
+	all, err := r.open(c, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []*os.File
+	accounts := make([]capture.Account, len(all))
+	for _, d := range all {
+		defer d.Close()
+		f, err := d.File()
+		if c.NoRing {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	r.send(sample(0, 60)...)
+	h, err := all[2].Attach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.crash()
+	r.send(sample(60, 60)...) // a third of them is lost: the stopped device stays in the group
+	var got []int
+	groups := map[int]bool{}
+	for i, f := range files {
+		c.Account = &accounts[i]
+		d, err := r.adopt(c, f, capture.Position{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		a := d.Adopted()
+		groups[a.Group] = true
+		if a.Stopped != (i == 2) || a.Spread != capture.ByFlow || a.Gated {
+			t.Errorf("device %d: %+v", i, a)
+		}
+		h, err := d.Attach()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		left, err := borrow(t, h, -1, waits)
+		if !errors.Is(err, capture.ErrClosed) {
+			t.Error(err)
+		}
+		for _, f := range frames(left) {
+			if n := numberOf(f); n < 60 {
+				got = append(got, n)
+			}
+		}
+		wantCounts(t, h, len(frames(left)))
+		release(left)
+	}
+	slices.Sort(got)
+	if len(groups) != 1 || groups[0] || len(got) != 60 || len(slices.Compact(got)) != 60 {
+		t.Errorf("groups %v, frames %v", groups, got)
+	}
+}
+
+func checkAdoptedAny(t *testing.T, r rig) {
+	b := begin(t, r, func(c *capture.Config) { c.Interface, c.Direction = capture.Any, capture.In })
+	if b == nil {
+		return
+	}
+	r.send(sample(0, 5)...)
+	first := must(t, b.Handle, 5)
+	b.commit(first)
+	b.restart(func() { r.send(sample(5, 5)...) })
+	left := finish(t, b.Handle)
+	for i, f := range frames(left) {
+		if numberOf(f[6:]) != 5+i || len(f) != 1006 {
+			t.Errorf("%x", f[:40])
+		}
+	}
+	if b.Device.Index() != 0 || b.LinkType() != 276 || len(frames(left)) != 5 {
+		t.Errorf("index %d, link type %v, %d frames", b.Device.Index(), b.LinkType(), len(frames(left)))
+	}
+	one := b.config
+	one.Interface = r.config().Interface
+	wantUnfit(t, r, one, b.file, b.at, "socket for all interfaces")
+	wantCounts(t, b.Handle, 10)
+	release(left)
+}
+
+// checkAdoptedMissing: blocks that somebody gave back without recording them are counted, and the
+// others come in order.
+func checkAdoptedMissing(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	var held []loan
+	for i := range smallBlocks {
+		r.send(sample(30*i, 30)...)
+		held = append(held, must(t, b.Handle, 30)...)
+	}
+	b.commit(held[:1])
+	held[1].Release()
+	held[2].Release()
+	b.restart(func() { r.send(sample(120, 10)...) })
+	if a := b.Adopted(); a.Missing != 2 {
+		t.Errorf("%+v", a)
+	}
+	wantSame(t, frames(must(t, b.Handle, 30)), sample(90, 30))
+	b.at.Block--
+	if _, err := b.adopt(b.config, b.file, capture.Position{Block: 1000}); !unfit(err, "block recorded last") {
+		t.Errorf("a block that never was: %v", err)
+	}
+}
+
+// checkAdoptedInexact: without the account of the process before, the counters begin anew, and Next
+// still ends.
+func checkAdoptedInexact(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	r.send(sample(0, 30)...)
+	all := must(t, b.Handle, 30)
+	if _, err := b.Stats(); err != nil { // resets those of the kernel
+		t.Fatal(err)
+	}
+	b.commit(all)
+	b.config.Account = nil
+	b.restart(func() { r.send(sample(30, 30)...) })
+	if err := b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := borrow(t, b.Handle, -1, waits)
+	if !errors.Is(err, capture.ErrClosed) {
+		t.Errorf("%v, want ErrClosed", err)
+	}
+	wantSame(t, frames(left), sample(30, 30))
+	if s := wantCounts(t, b.Handle, 60); !s.Inexact {
+		t.Errorf("%+v", s)
+	}
+	release(left)
+}
+
+// checkAdoptedClosed: closing a device does not end the ring of which another process has a
+// duplicate, even if batches are held.
+func checkAdoptedClosed(t *testing.T, r rig) {
+	b := begin(t, r, nil)
+	if b == nil {
+		return
+	}
+	r.send(sample(0, 30)...)
+	held := must(t, b.Handle, 30)
+	if err := errors.Join(b.Handle.Close(), b.Device.Close()); err != nil {
+		t.Error(err)
+	}
+	r.send(sample(30, 30)...)
+	b.commit(held)
+	release(held)
+	b.resume()
+	r.send(sample(60, 5)...)
+	b.rest(30, 35)
+}
+
+func unfit(err error, property string) bool {
+	var u *capture.UnfitError
+	return errors.As(err, &u) && u.Property == property
+}
+
+func wantUnfit(t *testing.T, r rig, c capture.Config, f *os.File, at capture.Position, property string) {
+	t.Helper()
+	if d, err := r.adopt(c, f, at); d != nil || !unfit(err, property) {
+		t.Errorf("%v, %v, want: %s does not fit", d, err, property)
+	}
+}
+
+// checkUnfit: what differs from the configuration is named.
+func checkUnfit(t *testing.T, r rig) {
+	b := begin(t, r, func(c *capture.Config) {
+		c.Direction, c.Snaplen = capture.In, 100
+		c.Filter = []capture.Instruction{{Code: 0x28, K: 12}, {Code: 0x06, K: 0x40000}}
+	})
+	if b == nil {
+		return
+	}
+	b.crash()
+	for _, c := range []struct {
+		change   func(c *capture.Config)
+		property string
+	}{
+		{func(c *capture.Config) { c.Interface = capture.Any }, "socket for all interfaces"},
+		{func(c *capture.Config) { c.BlockSize /= 2 }, "block size"},
+		{func(c *capture.Config) { c.RingSize /= 2 }, "blocks in the ring"},
+		{func(c *capture.Config) { c.BlockTimeout++ }, "block timeout"},
+		{func(c *capture.Config) { c.Promiscuous = true }, "promiscuous mode"},
+		{func(c *capture.Config) { c.Direction = capture.Both }, "ignoring sent frames"},
+		{func(c *capture.Config) { c.Filter = nil }, "filter"},
+		{func(c *capture.Config) { c.Filter = c.Filter[1:] }, "filter"},
+		{func(c *capture.Config) { c.Snaplen++ }, "filter"},
+	} {
+		conf := b.config
+		c.change(&conf)
+		wantUnfit(t, r, conf, b.file, b.at, c.property)
+	}
+	conf := b.config
+	conf.LinkType = "RAW"
+	if d, err := r.adopt(conf, b.file, b.at); d != nil || !errors.Is(err, capture.ErrLinkType) {
+		t.Errorf("%v, %v, want ErrLinkType", d, err)
+	}
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer out.Close()
+	wantUnfit(t, r, b.config, in, b.at, "descriptor")
+	b.resume()
+	r.send(sample(0, 3)...)
+	if left := finish(t, b.Handle); len(frames(left)) != 3 {
+		t.Errorf("%d frames", len(frames(left)))
+	}
+}
