@@ -106,7 +106,7 @@ func (r *fakeRig) rename(name string)    { r.link.Rename(name) }
 func (r *fakeRig) remove()               { r.link.Remove() }
 func (r *fakeRig) index() int            { return r.link.Index() }
 
-func (r *fakeRig) crash()                { r.sys.Crash() }
+func (r *fakeRig) crash() { r.sys.Crash() }
 
 func (r *fakeRig) adopt(c capture.Config, f *os.File, at capture.Position) (*capture.Device, error) {
 	return r.sys.Adopt(c, f, at)

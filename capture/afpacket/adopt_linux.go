@@ -318,7 +318,7 @@ func getFilter(fd int) ([]device.Instruction, error) {
 }
 
 // resume gives back the blocks that were recorded and finds those that are missing. If the link type
-// of an interface that was removed is not known, the first frame tells it.
+// of an interface that was removed is not known, its frames tell it.
 func (d *socket) resume(known bool) error {
 	mem, err := d.mapRing()
 	if err != nil {
@@ -334,10 +334,8 @@ func (d *socket) resume(known bool) error {
 	}
 	r.giveBack(d.last)
 	d.adopted.Missing = r.missing
-	if s := r.next(); s != nil && !known {
-		if kind, ok := s.hardware(); ok {
-			d.link = linkType(kind)
-		}
+	if kind, ok := r.hardware(); ok && !known {
+		d.link = linkType(kind)
 	}
 	return nil
 }

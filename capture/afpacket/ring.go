@@ -172,6 +172,17 @@ func (r *ring) ordered() bool {
 	return true
 }
 
+// hardware returns the hardware type of the interface, as any frame in the ring has it, read or not.
+func (r *ring) hardware() (kind uint16, ok bool) {
+	for i := range r.blocks {
+		b := newBlock(r.block(i), form{})
+		if kind, ok := b.hardware(); ok {
+			return kind, true
+		}
+	}
+	return 0, false
+}
+
 // giveBack gives all blocks up to the number n to the kernel.
 func (r *ring) giveBack(n uint64) {
 	for i := range r.blocks {
