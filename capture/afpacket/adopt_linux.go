@@ -59,13 +59,13 @@ func adopt(c device.Config, fd int, at device.Position) (*socket, error) {
 	if d.adopted.Group, d.adopted.Spread, err = group(fd); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(d.checkRing(), d.checkGate(b.stopped)); err != nil {
+	if err := errors.Join(checkRing(d), checkGate(d, b.stopped)); err != nil {
 		return nil, err
 	}
 	d.gated = d.adopted.Gated
 	d.stopped.Store(d.adopted.Stopped)
 	d.shut = d.adopted.Stopped
-	if err := d.resume(b.known); err != nil {
+	if err := resume(d, b.known); err != nil {
 		return nil, err
 	}
 	d.account.Adopt(b.nic)
@@ -205,7 +205,7 @@ func group(fd int) (int, device.Spread, error) {
 }
 
 // checkRing compares the ring with the Config, and sets its number of blocks.
-func (d *socket) checkRing() error {
+func checkRing(d *socket) error {
 	version, err := unix.GetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_VERSION)
 	if err != nil {
 		return fmt.Errorf("get packet version: %w", err)
@@ -273,7 +273,7 @@ func diagnose(fd int) (diagnosis, error) {
 // checkGate compares the filter and the direction with the Config, finds out whether the socket is
 // gated or stopped, and locks the filter of one that is neither: the process may have ended before
 // it did that.
-func (d *socket) checkGate(stopped bool) error {
+func checkGate(d *socket, stopped bool) error {
 	c := d.config
 	ignores, err := unix.GetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING)
 	if err == nil {
@@ -319,8 +319,8 @@ func getFilter(fd int) ([]device.Instruction, error) {
 
 // resume gives back the blocks that were recorded and finds those that are missing. If the link type
 // of an interface that was removed is not known, its frames tell it.
-func (d *socket) resume(known bool) error {
-	mem, err := d.mapRing()
+func resume(d *socket, known bool) error {
+	mem, err := mapRing(d)
 	if err != nil {
 		return err
 	}
@@ -338,17 +338,4 @@ func (d *socket) resume(known bool) error {
 		d.link = linkType(kind)
 	}
 	return nil
-}
-
-// foundDown reports once that the interface was down when the socket was adopted: the kernel has
-// told that to the process before, or will not tell it once more.
-func (d *socket) foundDown() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.down {
-		return false
-	}
-	d.down = false
-	_, _ = unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	return true
 }

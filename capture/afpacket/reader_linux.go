@@ -48,7 +48,7 @@ func newReader(d *socket) (*reader, error) {
 		r.pool = newPool(newReceiver(d.fd, d.form), r.released)
 		return r, nil
 	}
-	mem, err := d.mapRing()
+	mem, err := mapRing(d)
 	if err != nil {
 		r.waiter.close()
 		return nil, err
@@ -58,7 +58,7 @@ func newReader(d *socket) (*reader, error) {
 }
 
 // mapRing maps the memory of the ring.
-func (d *socket) mapRing() ([]byte, error) {
+func mapRing(d *socket) ([]byte, error) {
 	mem, err := unix.Mmap(d.fd, 0, d.blocks*d.config.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map ring: %w", err)
@@ -92,7 +92,7 @@ func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 		if r.over() {
 			return nil, r.end
 		}
-		if r.end == nil && r.socket.foundDown() {
+		if r.end == nil && r.foundDown() {
 			r.wasDown = true
 			return nil, device.ErrDown
 		}
@@ -206,7 +206,7 @@ func (r *reader) wait(limit time.Duration) error {
 			return r.failed(unix.Errno(errno))
 		}
 	}
-	if r.wasDown && r.end == nil && r.socket.gone() {
+	if r.wasDown && r.end == nil && r.gone() {
 		r.end = device.ErrGone
 	}
 	return nil
@@ -222,7 +222,7 @@ func (r *reader) failed(err error) error {
 	if !errors.Is(err, unix.ENETDOWN) {
 		return fmt.Errorf("receive: %w", err)
 	}
-	if r.end == nil && r.socket.gone() {
+	if r.end == nil && r.gone() {
 		r.end = device.ErrGone
 	}
 	if r.end != nil || r.socket.stopped.Load() {
@@ -230,6 +230,28 @@ func (r *reader) failed(err error) error {
 	}
 	r.wasDown = true
 	return device.ErrDown
+}
+
+// gone reports whether the interface was removed, in which case the kernel unbinds the socket.
+func (r *reader) gone() bool {
+	d := r.socket
+	sa, err := unix.Getsockname(d.fd)
+	ll, ok := sa.(*unix.SockaddrLinklayer)
+	return err == nil && ok && d.index != 0 && ll.Ifindex != d.index
+}
+
+// foundDown reports once that the interface was down when the socket was adopted: the kernel has
+// told that to the process before, or will not tell it once more.
+func (r *reader) foundDown() bool {
+	d := r.socket
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.down {
+		return false
+	}
+	d.down = false
+	_, _ = unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	return true
 }
 
 // Interrupt makes a waiting Next return.

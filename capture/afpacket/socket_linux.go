@@ -27,11 +27,16 @@ type socket struct {
 	mu      sync.Mutex // guards the fields below
 	fd      int        // -1 when closed; the reader may use it without the lock
 	reader  *reader    // nil if there is none
-	last    uint64     // number of the block that the last reader returned last
-	down    bool       // the interface was down when the socket was adopted, and Next has not said so yet
 	gated   bool
 	shut    bool // what the interface counts is not for this socket any more
 	account *device.Account
+	resumption
+}
+
+// A resumption is what the next reader has to know.
+type resumption struct {
+	last uint64 // number of the block that the reader before returned last
+	down bool   // the interface was down when the socket was adopted, and Next has not said so yet
 }
 
 // Open opens a device. The Config is complete.
@@ -429,11 +434,4 @@ func (d *socket) drained() bool {
 	defer d.mu.Unlock()
 	err := d.readStats()
 	return err == nil && d.account.Drained(d.handed.Load())
-}
-
-// gone reports whether the interface was removed, in which case the kernel unbinds the socket.
-func (d *socket) gone() bool {
-	sa, err := unix.Getsockname(d.fd)
-	ll, ok := sa.(*unix.SockaddrLinklayer)
-	return err == nil && ok && d.index != 0 && ll.Ifindex != d.index
 }

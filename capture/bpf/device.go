@@ -3,7 +3,6 @@ package bpf
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -105,9 +104,6 @@ func (d *source) device() *device.Device {
 		RingSize: kernelBuffers * d.length, Skew: d.skew, Warnings: d.warns,
 	})
 }
-
-// File is not supported: a process that ends may have read frames that it has not recorded.
-func (*source) File() (*os.File, error) { return nil, errors.ErrUnsupported }
 
 // errNotAny is the error for the interface Any, which BPF devices do not support.
 func errNotAny() error {

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -118,20 +119,31 @@ func Adopt(c Config, f *os.File, at Position, adopt func(Config, *os.File, Posit
 // Adopted returns what Adopt found.
 func (d *Device) Adopted() Adopted { return d.info.Adopted }
 
+// A sharer is a Backend whose ring another process can adopt.
+type sharer interface{ File() (*os.File, error) }
+
 // File returns a duplicate of the descriptor whose ring the device reads, to be given to another
 // process that calls Adopt. The ring lives, and fills, until every duplicate is closed. The error
 // wraps errors.ErrUnsupported for a device without a ring in memory that the kernel shares.
 func (d *Device) File() (*os.File, error) {
-	d.mu.Lock()
-	err := ErrClosed
-	var f *os.File
-	if !d.closed {
-		f, err = d.backend.File()
-		d.given = d.given || err == nil
-	}
-	d.mu.Unlock()
+	f, err := d.file()
 	if err != nil {
 		return nil, fmt.Errorf("descriptor of %s: %w", d.info.Name, err)
 	}
 	return f, nil
+}
+
+func (d *Device) file() (*os.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, ok := d.backend.(sharer)
+	switch {
+	case d.closed:
+		return nil, ErrClosed
+	case !ok:
+		return nil, errors.ErrUnsupported
+	}
+	f, err := b.File()
+	d.given = d.given || err == nil
+	return f, err
 }

@@ -1,7 +1,6 @@
 package device
 
 import (
-	"os"
 	"time"
 
 	"capd/pcap"
@@ -14,10 +13,6 @@ type Backend interface {
 	Attach() (Reader, error)
 	Admit() error
 	Close() error
-
-	// File implements Device.File.
-	File() (*os.File, error)
-
 	Counters
 }
 

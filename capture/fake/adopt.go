@@ -38,13 +38,15 @@ func (p *descriptor) File() (*os.File, error) {
 // Adopt returns a device that continues with the ring of a file that Device.File returned, as
 // capture.Adopt does.
 func (s *System) Adopt(c device.Config, f *os.File, at device.Position) (*device.Device, error) {
-	return device.Adopt(c, f, at, s.adopt)
+	return device.Adopt(c, f, at, func(c device.Config, f *os.File, at device.Position) (*device.Device, error) {
+		return adopt(s, c, f, at)
+	})
 }
 
-func (s *System) adopt(c device.Config, f *os.File, at device.Position) (*device.Device, error) {
+func adopt(s *System, c device.Config, f *os.File, at device.Position) (*device.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, err := s.of(f)
+	p, err := portOf(s, f)
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +69,8 @@ func (s *System) adopt(c device.Config, f *os.File, at device.Position) (*device
 	return d.device(found), nil
 }
 
-// of returns the port that the file stands for.
-func (s *System) of(f *os.File) (*port, error) {
+// portOf returns the port that the file stands for.
+func portOf(s *System, f *os.File) (*port, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -164,7 +166,7 @@ func (s *System) Crash() {
 func (s *System) Forget(f *os.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, err := s.of(f)
+	p, err := portOf(s, f)
 	if err != nil {
 		return err
 	}

@@ -136,7 +136,7 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	if s.refusal != nil {
 		return nil, s.refusal
 	}
-	l, link, err := s.lookup(c)
+	l, link, err := lookup(s, c)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 
 // lookup returns the interface that the Config names, or nil for Any, and the link type of its
 // frames.
-func (s *System) lookup(c device.Config) (*Link, pcap.LinkType, error) {
+func lookup(s *System, c device.Config) (*Link, pcap.LinkType, error) {
 	types := []pcap.LinkType{pcap.LinkTypeLinuxSLL2}
 	var l *Link
 	if c.Interface != device.Any {

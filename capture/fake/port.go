@@ -24,8 +24,7 @@ type port struct {
 	ring     ring
 	reader   *reader // nil if there is none
 
-	open []*descriptor // those of devices
-	file *os.File      // stands for duplicates of the descriptor; nil if there are none
+	references
 
 	gated   bool
 	stopped bool
@@ -33,6 +32,12 @@ type port struct {
 	down    bool  // the interface went down, and Next has not reported it yet
 	failure error // for Next to return
 	count   counts
+}
+
+// references keep a port alive.
+type references struct {
+	open []*descriptor // those of devices
+	file *os.File      // stands for duplicates of the descriptor; nil if there are none
 }
 
 // counts are what happened since they were read.
