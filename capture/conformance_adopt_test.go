@@ -381,12 +381,16 @@ func checkAdoptedStopped(t *testing.T, r rig) {
 // checkAdoptedGroup: the devices of a group are adopted one by one; one of them was stopped.
 func checkAdoptedGroup(t *testing.T, r rig) {
 	c := r.config()
+	accounts := make([]capture.Account, 3)
+	c.Accounts = []*capture.Account{&accounts[0], &accounts[1], &accounts[2]}
+	if all, err := r.open(c, 2); err == nil || all != nil {
+		t.Errorf("three accounts for two devices: %v", err)
+	}
 	all, err := r.open(c, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var files []*os.File
-	accounts := make([]capture.Account, len(all))
 	for _, d := range all {
 		defer d.Close()
 		f, err := d.File()
@@ -439,7 +443,9 @@ func checkAdoptedGroup(t *testing.T, r rig) {
 				got = append(got, n)
 			}
 		}
-		wantCounts(t, h, len(frames(left)))
+		if s := wantCounts(t, h, len(frames(left))); s.Inexact {
+			t.Errorf("device %d: %+v", i, s)
+		}
 		release(left)
 	}
 	slices.Sort(got)

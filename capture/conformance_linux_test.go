@@ -34,7 +34,7 @@ type vethRig struct {
 func (r *vethRig) config() capture.Config { return small(r.name, r.noRing) }
 
 func (r *vethRig) open(c capture.Config, n int) ([]*capture.Device, error) {
-	return capture.OpenGroup(c, n, capture.ByFlow)
+	return capture.OpenGroup(withAccounts(c), n, capture.ByFlow)
 }
 
 func (r *vethRig) adopt(c capture.Config, f *os.File, at capture.Position) (*capture.Device, error) {

@@ -98,7 +98,7 @@ type fakeRig struct {
 func (r *fakeRig) config() capture.Config { return small(r.link.Name(), r.noRing) }
 
 func (r *fakeRig) open(c capture.Config, n int) ([]*capture.Device, error) {
-	return r.sys.OpenGroup(c, n, capture.ByFlow)
+	return r.sys.OpenGroup(withAccounts(c), n, capture.ByFlow)
 }
 func (r *fakeRig) send(frames ...[]byte) { r.link.Send(frames...) }
 func (r *fakeRig) setUp(up bool)         { r.link.SetUp(up) }
@@ -115,6 +115,14 @@ func (r *fakeRig) adopt(c capture.Config, f *os.File, at capture.Position) (*cap
 func (r *fakeRig) refused() uint64 {
 	all, _ := r.sys.Interfaces()
 	return all[0].NICDiscarded
+}
+
+// withAccounts uses the account, if there is one, for a group of one device.
+func withAccounts(c capture.Config) capture.Config {
+	if c.Account != nil {
+		c.Accounts, c.Account = []*capture.Account{c.Account}, nil
+	}
+	return c
 }
 
 const smallBlocks = 4

@@ -126,7 +126,8 @@ func (r *ring) seq(i int) uint64 {
 }
 
 // find finds the block to start with, and the blocks before the newest one that are missing,
-// because somebody gave them back to the kernel. It returns how many these are.
+// because somebody gave them back to the kernel. It returns how many these are. The newest block may
+// be the one that the kernel fills now, and is never taken for missing.
 func (r *ring) find() (missing uint64) {
 	newest := max(r.newest(), r.last)
 	first := r.last + 1

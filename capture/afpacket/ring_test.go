@@ -84,6 +84,9 @@ func (k *shared) fill(corrupt bool) bool {
 	copy(k.block(k.at), mem)
 	k.at = (k.at + 1) % k.blocks
 	k.filled++
+	if !k.ours(k.at) { // it opens the next block
+		host.PutUint64(k.block(k.at)[blockSeq:], uint64(k.filled+1))
+	}
 	return true
 }
 
@@ -152,6 +155,62 @@ func TestRingNextReader(t *testing.T) {
 	if k.next() != nil {
 		t.Error("a block comes twice")
 	}
+}
+
+// FuzzRingAdopted fills, lends and releases blocks in any order, and ends the process that reads them
+// at any moment. The next one gets each block that was not released, in order.
+func FuzzRingAdopted(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 1, 1, 1, 1, 4, 2, 0, 1, 1, 0, 2}, uint8(4))
+	f.Add([]byte{0, 1, 3, 2, 0, 0, 1, 1, 4, 2, 1}, uint8(2))
+	f.Fuzz(func(t *testing.T, ops []byte, blocks uint8) {
+		k := newShared(int(blocks%7) + 2)
+		var held []*slot
+		released := map[uint64]bool{}
+		committed, lent := uint64(0), uint64(0) // all up to it were released; the block lent last
+		for _, op := range ops {
+			switch {
+			case op == 0:
+				k.fill(false)
+			case op == 1:
+				s := k.next()
+				want := lent + 1
+				for released[want] {
+					want++
+				}
+				if (s != nil) != (want <= uint64(k.filled)) || s != nil && s.Block() != want {
+					t.Fatalf("%v, want block %d of %d", s, want, k.filled)
+				}
+				if s != nil {
+					held, lent = append(held, s), want
+				}
+			case op == 2:
+				missing := uint64(0)
+				for n := range released {
+					if n > committed {
+						missing++
+					}
+				}
+				k.giveBack(committed)
+				k.ring = newRing(k.mem, k.size, committed, ethernet, &k.corrupt, func() {})
+				if k.missing != missing || !k.ordered() {
+					t.Fatalf("%d blocks missing, want %d", k.missing, missing)
+				}
+				held, lent = nil, committed
+			case len(held) > 0:
+				i := int(op) % len(held)
+				n := held[i].Block()
+				if n == uint64(k.filled) && n != committed+1 {
+					continue // find could not tell it from the block that is being filled
+				}
+				released[n] = true
+				held[i].Release()
+				held = slices.Delete(held, i, i+1)
+				for released[committed+1] {
+					committed++
+				}
+			}
+		}
+	})
 }
 
 // FuzzRing fills, lends and releases blocks in any order.

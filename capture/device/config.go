@@ -63,7 +63,18 @@ type Config struct {
 	Filter []Instruction
 
 	// Account is where the device keeps its counters; nil means in memory of its own. See Adopt.
-	Account *Account
+	// OpenGroup uses Accounts instead: none, or one for each device.
+	Account  *Account
+	Accounts []*Account
+}
+
+// Member returns the Config of a device of a group.
+func (c Config) Member(i int) Config {
+	c.Account = nil
+	if i < len(c.Accounts) {
+		c.Account = c.Accounts[i]
+	}
+	return c
 }
 
 // withDefaults returns the Config with defaults for zero values, or an error if it is not valid.

@@ -41,8 +41,11 @@ func Open(c Config, open func(Config) (*Device, error)) (*Device, error) {
 // interface.
 func OpenGroup(c Config, n int, s Spread, open func(Config) (*Device, error),
 	group func(Config, int, Spread) ([]*Device, error)) ([]*Device, error) {
+	if len(c.Accounts) != 0 && len(c.Accounts) != n || len(c.Accounts) == 0 && c.Account != nil {
+		return nil, fmt.Errorf("open group of %d: %d accounts for %d devices", n, len(c.Accounts), n)
+	}
 	if n == 1 {
-		d, err := Open(c, open)
+		d, err := Open(c.Member(0), open)
 		if err != nil {
 			return nil, err
 		}

@@ -146,7 +146,10 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	s.opened++
 	g := &group{spread: spread, order: s.opened}
 	var all []*device.Device
-	for range n {
+	for i := range n {
+		if n > 1 {
+			c = c.Member(i)
+		}
 		p := newPort(s, l, g, c, link)
 		g.ports, s.ports = append(g.ports, p), append(s.ports, p)
 		d := p.describe(c.Account)
