@@ -33,6 +33,7 @@ type System struct {
 	mu      sync.Mutex // guards the whole system: its links, devices and rings
 	links   []*Link    // by index
 	groups  []*group   // of devices on Any
+	ports   []*port    // that live
 	index   int        // of the interface added last
 	opened  int        // number of groups opened so far
 	skew    time.Duration
@@ -138,7 +139,7 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	if s.refusal != nil {
 		return nil, s.refusal
 	}
-	l, link, err := s.lookup(c)
+	l, link, err := lookup(s, c)
 	if err != nil {
 		return nil, err
 	}
@@ -151,10 +152,15 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	s.opened++
 	g := &group{spread: spread, order: s.opened}
 	var all []*device.Device
-	for range n {
+	for i := range n {
+		if n > 1 {
+			c = c.Member(i)
+		}
 		p := newPort(s, l, g, c, link)
-		g.ports = append(g.ports, p)
-		all = append(all, p.device())
+		g.ports, s.ports = append(g.ports, p), append(s.ports, p)
+		d := p.describe(c.Account)
+		d.account.Open(p.nic())
+		all = append(all, d.device(device.Adopted{}))
 	}
 	if l == nil {
 		s.groups = append(s.groups, g)
@@ -177,7 +183,7 @@ func accepts(program []device.Instruction) error {
 
 // lookup returns the interface that the Config names, or nil for Any, and the link type of its
 // frames.
-func (s *System) lookup(c device.Config) (*Link, pcap.LinkType, error) {
+func lookup(s *System, c device.Config) (*Link, pcap.LinkType, error) {
 	types := []pcap.LinkType{pcap.LinkTypeLinuxSLL2}
 	var l *Link
 	if c.Interface != device.Any {

@@ -51,7 +51,9 @@ func listen(c *config.Control, log *slog.Logger) *sockets {
 			s.missing("no control socket: capd status can't ask", err)
 		}
 	}
-	if s.metrics, err = notify.Inherited(); err != nil {
+	inherited := notify.Inherited()
+	defer inherited.Close() // nothing else is taken over
+	if s.metrics, err = inherited.Listener(); err != nil {
 		log.Warn("no socket of the service manager", "error", err)
 	}
 	if s.metrics == nil && c.Metrics != "" {
