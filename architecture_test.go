@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/control": {"internal/hint", "internal/text", unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
-		"internal/control", "internal/finish", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/recorder", "internal/retain",
+		"internal/control", "internal/finish", "internal/hint", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/recorder", "internal/retain",
 		"internal/text",
 	},
 	"internal/check": {

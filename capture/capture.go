@@ -22,6 +22,7 @@ package capture
 
 import (
 	"fmt"
+	"os"
 
 	"capd/capture/device"
 	"capd/pcap"
@@ -45,6 +46,10 @@ type (
 	Details      = device.Details
 	NIC          = device.NIC
 	XDP          = device.XDP
+	Account      = device.Account
+	Position     = device.Position
+	Adopted      = device.Adopted
+	UnfitError   = device.UnfitError
 )
 
 // Any is the interface name that stands for all interfaces together.
@@ -108,6 +113,21 @@ func Open(c Config) (*Device, error) { return device.Open(c, open) }
 func OpenGroup(c Config, n int, s Spread) ([]*Device, error) {
 	return device.OpenGroup(c, n, s, open, openGroup)
 }
+
+// Adopt returns a device that continues with the ring that Device.File gave out, in this process or
+// in one that ended. It needs no privilege. The Config is that of the device. A ring that was made smaller than
+// configured stays as it is (see Device.RingSize), and so does the interface, whatever its name is now
+// (see Device.Index, which is -1 if it is gone). Any other difference is an [UnfitError].
+//
+// Blocks up to the Position go back to the kernel unread: they were recorded by a process that ended
+// before it released them. The next batch is the block after it, with the frames that were
+// received while nobody read. Without the Account of the earlier process the counters begin anew.
+//
+// Each device of a group is adopted by itself, all of them with the Config of the group. Config.Gated
+// says that the device may still be gated: see [Adopted]. The file stays the caller's.
+//
+// Linux alone has that; elsewhere the error wraps errors.ErrUnsupported.
+func Adopt(c Config, f *os.File, at Position) (*Device, error) { return device.Adopt(c, f, at, adopt) }
 
 // Interfaces lists the interfaces, by index. It needs no privilege.
 func Interfaces() ([]Interface, error) { return interfaces() }

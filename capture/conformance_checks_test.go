@@ -68,6 +68,24 @@ func checkRename(t *testing.T, r rig) {
 	}
 }
 
+// checkBadFilter: a program that the system refuses is an error of Open, of a gated
+// device too, and not of Admit.
+func checkBadFilter(t *testing.T, r rig) {
+	c := r.config()
+	c.Filter = []capture.Instruction{{Code: 0xffff}, {Code: 0x06, K: 0x40000}}
+	for _, c.Gated = range []bool{false, true} {
+		for _, n := range []int{1, 2} {
+			all, err := r.open(c, n)
+			if err == nil || all != nil {
+				t.Errorf("gated %v, %d devices: opened", c.Gated, n)
+			}
+			for _, d := range all {
+				d.Close()
+			}
+		}
+	}
+}
+
 func checkTimeouts(t *testing.T, r rig) {
 	_, h := attach(t, r, r.config())
 	for _, timeout := range []time.Duration{0, time.Microsecond, 30 * time.Millisecond} {

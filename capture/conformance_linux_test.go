@@ -1,6 +1,7 @@
 package capture_test
 
 import (
+	"os"
 	"slices"
 	"testing"
 
@@ -33,8 +34,15 @@ type vethRig struct {
 func (r *vethRig) config() capture.Config { return small(r.name, r.noRing) }
 
 func (r *vethRig) open(c capture.Config, n int) ([]*capture.Device, error) {
-	return capture.OpenGroup(c, n, capture.ByFlow)
+	return capture.OpenGroup(withAccounts(c), n, capture.ByFlow)
 }
+
+func (r *vethRig) adopt(c capture.Config, f *os.File, at capture.Position) (*capture.Device, error) {
+	return capture.Adopt(c, f, at)
+}
+
+// crash does nothing: a check does not use a device any more after that. TestKilled ends processes.
+func (r *vethRig) crash() {}
 
 func (r *vethRig) send(frames ...[]byte) {
 	for _, f := range frames {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -26,6 +27,8 @@ type rig interface {
 	rename(name string)
 	remove()
 	index() int
+	adopt(c capture.Config, f *os.File, at capture.Position) (*capture.Device, error)
+	crash()          // the process that has opened the devices ends
 	refused() uint64 // frames that the interface counts as dropped because no socket received them
 }
 
@@ -49,6 +52,7 @@ var conformance = []struct {
 	{"timeouts", checkTimeouts},
 	{"unblocks", checkUnblocks},
 	{"open errors", checkOpenErrors},
+	{"bad filter", checkBadFilter},
 	{"packets", checkPackets},
 	{"two devices", checkTwo},
 	{"group", checkGroup},
@@ -56,6 +60,21 @@ var conformance = []struct {
 	{"any", checkAny},
 	{"refused by nobody", checkRefused},
 	{"life", checkLife},
+	{"next handle of a full ring", checkNextOfFull},
+	{"adopted", checkAdopted},
+	{"adopted full", checkAdoptedFull},
+	{"adopted down", checkAdoptedDown},
+	{"adopted gone", checkAdoptedGone},
+	{"adopted renamed", checkAdoptedRenamed},
+	{"adopted gated", checkAdoptedGated},
+	{"adopted stopped", checkAdoptedStopped},
+	{"adopted group", checkAdoptedGroup},
+	{"adopted any", checkAdoptedAny},
+	{"adopted with a compiled filter", checkAdoptedCompiled},
+	{"adopted with blocks missing", checkAdoptedMissing},
+	{"adopted without account", checkAdoptedInexact},
+	{"adopted after close", checkAdoptedClosed},
+	{"unfit", checkUnfit},
 }
 
 // TestFakeConforms applies the checks to package fake.
@@ -81,7 +100,7 @@ type fakeRig struct {
 func (r *fakeRig) config() capture.Config { return small(r.link.Name(), r.noRing) }
 
 func (r *fakeRig) open(c capture.Config, n int) ([]*capture.Device, error) {
-	return r.sys.OpenGroup(c, n, capture.ByFlow)
+	return r.sys.OpenGroup(withAccounts(c), n, capture.ByFlow)
 }
 func (r *fakeRig) send(frames ...[]byte) { r.link.Send(frames...) }
 func (r *fakeRig) setUp(up bool)         { r.link.SetUp(up) }
@@ -89,9 +108,23 @@ func (r *fakeRig) rename(name string)    { r.link.Rename(name) }
 func (r *fakeRig) remove()               { r.link.Remove() }
 func (r *fakeRig) index() int            { return r.link.Index() }
 
+func (r *fakeRig) crash() { r.sys.Crash() }
+
+func (r *fakeRig) adopt(c capture.Config, f *os.File, at capture.Position) (*capture.Device, error) {
+	return r.sys.Adopt(c, f, at)
+}
+
 func (r *fakeRig) refused() uint64 {
 	all, _ := r.sys.Interfaces()
 	return all[0].NICDiscarded
+}
+
+// withAccounts uses the account, if there is one, for a group of one device.
+func withAccounts(c capture.Config) capture.Config {
+	if c.Account != nil {
+		c.Accounts, c.Account = []*capture.Account{c.Account}, nil
+	}
+	return c
 }
 
 const smallBlocks = 4

@@ -3,6 +3,7 @@ package capture_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"os"
 	"runtime"
 	"testing"
@@ -240,6 +241,51 @@ func TestTun(t *testing.T) {
 			all := stopAndDrain(t, h)
 			if len(all) != 1 || len(all[0].data) < tun.header || !bytes.Equal(all[0].data[tun.header:], packet) {
 				t.Errorf("hardware type %d: %d packets", tun.hardware, len(all))
+			}
+		})
+	}
+}
+
+// TestAdoptGoneTun: the link type of an interface that was removed is known from its frames, and the
+// filter is compiled for it.
+func TestAdoptGoneTun(t *testing.T) {
+	testnet.Need(t)
+	for _, tun := range []struct {
+		hardware int
+		link     pcap.LinkType
+	}{{unix.ARPHRD_NONE, pcap.LinkTypeRaw}, {unix.ARPHRD_IEEE80211, pcap.LinkTypeIEEE80211}, {unix.ARPHRD_PPP, pcap.LinkTypeLinuxSLL2}} {
+		t.Run("", func(t *testing.T) {
+			send := newTun(t, tun.hardware)
+			c := capture.Config{Interface: "tun0", RingSize: 8 << 20, BlockTimeout: 10}
+			c.Compile = func(link pcap.LinkType) ([]capture.Instruction, error) {
+				return []capture.Instruction{{Code: unix.BPF_LD | unix.BPF_IMM, K: uint32(link)}, {Code: unix.BPF_RET, K: 0x40000}}, nil
+			}
+			d, err := capture.Open(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			f, err := d.File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			send(append([]byte{0x45}, make([]byte, 39)...))
+			testnet.Remove(t, "tun0")
+			a, err := capture.Adopt(c, f, capture.Position{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			h, err := a.Attach()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.LinkType() != tun.link {
+				t.Errorf("link type %v, want %v", h.LinkType(), tun.link)
+			}
+			if all, err := collect(t, h, -1); len(all) != 1 || !errors.Is(err, capture.ErrGone) {
+				t.Errorf("%d packets, %v", len(all), err)
 			}
 		})
 	}

@@ -4,6 +4,7 @@ package capture
 
 import (
 	"errors"
+	"os"
 
 	"capd/capture/bpf"
 	"capd/pcap"
@@ -12,6 +13,8 @@ import (
 func open(c Config) (*Device, error) { return bpf.Open(c) }
 
 func openGroup(Config, int, Spread) ([]*Device, error) { return nil, errors.ErrUnsupported }
+
+func adopt(Config, *os.File, Position) (*Device, error) { return nil, errors.ErrUnsupported }
 
 func interfaces() ([]Interface, error) { return bpf.Interfaces() }
 

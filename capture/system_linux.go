@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"os"
+
 	"capd/capture/afpacket"
 	"capd/pcap"
 )
@@ -8,6 +10,8 @@ import (
 func open(c Config) (*Device, error) { return afpacket.Open(c) }
 
 func openGroup(c Config, n int, s Spread) ([]*Device, error) { return afpacket.OpenGroup(c, n, s) }
+
+func adopt(c Config, f *os.File, at Position) (*Device, error) { return afpacket.Adopt(c, f, at) }
 
 func interfaces() ([]Interface, error) { return afpacket.Interfaces() }
 

@@ -212,6 +212,11 @@ func Default() *Config {
 	}
 }
 
+// WritesDirectly reports whether an interface that is recorded into the directory may be written past the page cache.
+func (c *Config) WritesDirectly(dir string) bool {
+	return slices.ContainsFunc(c.Interfaces, func(i Interface) bool { return i.Directory == dir && i.Direct != DirectOff })
+}
+
 // Lookup returns the settings for the interface of that name: those of the [[interface]] with
 // exactly that name, else of the first whose glob matches, else nil.
 func (c *Config) Lookup(name string) *Interface {

@@ -49,11 +49,13 @@ type Cause string
 const (
 	CauseDown      Cause = "interface down"
 	CauseAbsent    Cause = "interface absent"
+	CauseRefused   Cause = "interface not opened"    // it is there; Why has what the system said
 	CauseUnread    Cause = "lost with the interface" // it was removed before the system had given capd all frames; how many is unknown
 	CauseStopped   Cause = "capd not running"
 	CauseDiskFull  Cause = "disk full"
 	CauseNoInodes  Cause = "no inodes" // no file can be made, whatever bytes are free
 	CauseDiskError Cause = "disk error"
+	CauseReplaced  Cause = "directory replaced" // another one, or none, has come to be at its path
 )
 
 // A Reason is why a file ended.
@@ -130,17 +132,17 @@ type Entry struct {
 	Reason Reason `json:"reason,omitempty" in:"file"` // why the file ended
 	Clean  bool   `json:"clean,omitempty" in:"file"`  // the file holds all packets that the counters do not tell to be lost
 
-	Cause   Cause  `json:"cause,omitempty" in:"gap"`           // of the gap
-	Frames  uint64 `json:"frames,omitempty" in:"gap"`          // frames lost in the gap, where they could be counted
-	Program string `json:"program,omitempty" in:"xdp"`         // mode, id and name of the program
-	Limit   string `json:"limit,omitempty" in:"deleted yield"` // limit that deleted the file; that yields
-	Step    string `json:"step,omitempty" in:"yield"`          // step to which the limit yields
-	Cut     int64  `json:"cut,omitempty" in:"salvaged"`        // bytes that were removed
-	Why     string `json:"why,omitempty" in:"salvaged hook"`   // why they were removed; what went wrong with the hook
-	Into    string `json:"into,omitempty" in:"compressed"`     // path of the compressed file
-	Exit    int    `json:"exit_code,omitempty" in:"hook"`      // -1 for a hook that was killed or could not be started
-	Offset  int64  `json:"offset,omitempty" in:"checkpoint"`   // bytes up to which the file is whole, at the end of a record
-	Lines   uint64 `json:"lines,omitempty" in:"unwritten"`     // lines that were never written
+	Cause   Cause  `json:"cause,omitempty" in:"gap"`                        // of the gap
+	Frames  uint64 `json:"frames,omitempty" in:"gap"`                       // frames lost in the gap, where they could be counted
+	Program string `json:"program,omitempty" in:"xdp"`                      // mode, id and name of the program
+	Limit   string `json:"limit,omitempty" in:"deleted yield"`              // limit that deleted the file; that yields
+	Step    string `json:"step,omitempty" in:"yield"`                       // step to which the limit yields
+	Cut     int64  `json:"cut,omitempty" in:"salvaged"`                     // bytes that were removed
+	Why     string `json:"why,omitempty" in:"salvaged hook gap start stop"` // why they were removed; what went wrong with the hook; what the system said of the gap; why a run began or ended, where nobody ordered that
+	Into    string `json:"into,omitempty" in:"compressed"`                  // path of the compressed file
+	Exit    int    `json:"exit_code,omitempty" in:"hook"`                   // -1 for a hook that was killed or could not be started
+	Offset  int64  `json:"offset,omitempty" in:"checkpoint"`                // bytes up to which the file is whole, at the end of a record
+	Lines   uint64 `json:"lines,omitempty" in:"unwritten"`                  // lines that were never written
 
 	Software string `json:"software,omitempty" in:"start stop"`        // version of capd
 	Boot     string `json:"boot,omitempty" in:"start stop checkpoint"` // id of the system's boot
@@ -151,7 +153,13 @@ type Entry struct {
 // Counted reports whether the frames that were lost in a gap were counted: those
 // that came while the disk failed. What passed an interface that nobody recorded
 // is unknown.
-func (e *Entry) Counted() bool { return e.Cause == CauseDiskFull || e.Cause == CauseDiskError }
+func (e *Entry) Counted() bool {
+	switch e.Cause {
+	case CauseDiskFull, CauseNoInodes, CauseDiskError, CauseReplaced:
+		return true
+	}
+	return false
+}
 
 // A field is a field of Entry as its tags declare it.
 type field struct {

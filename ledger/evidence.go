@@ -55,6 +55,7 @@ type gap struct {
 	open   bool // its end is not known
 	cause  Cause
 	frames uint64
+	why    string // what the system said; may be empty
 }
 
 // hidden is a time in which an XDP program saw frames before capd.
@@ -113,7 +114,7 @@ func (ev *evidence) note(e *Entry) {
 		if e.Interface != "" {
 			i = ev.of(e.Interface)
 		}
-		i.addGap(gap{at, e.End.IsZero(), e.Cause, e.Frames})
+		i.addGap(gap{at, e.End.IsZero(), e.Cause, e.Frames, e.Why})
 	case KindXDP:
 		ev.of(e.Interface).addHidden(hidden{at, e.End.IsZero(), e.Program})
 	case KindClock:

@@ -35,7 +35,7 @@ func declaredFormat() map[string][]string {
 func constructed() []Entry {
 	name := nameOf("eth0", 1)
 	drops := Drops{Kernel: 1, Capd: 2, Freezes: 3, NIC: 4, Discarded: 5}
-	run := Run{Software: "capd 1.0", Boot: "4b2b", Config: "91ab", PID: 5}
+	run := Run{Software: "capd 1.0", Boot: "4b2b", Config: "91ab", PID: 5, Why: "the directory is not at its path any more"}
 	file := File{
 		Name: name, Link: "ETHERNET", Filter: "len < 100 && not tcp", Snaplen: 96, Begin: noon, End: minute(1), First: noon.Add(1), Last: noon.Add(2),
 		Tally: sampleEntry(nil).Tally, Reason: ReasonInterval, Clean: true,
@@ -43,7 +43,7 @@ func constructed() []Entry {
 	point := Checkpoint{Name: name, End: minute(1), First: noon.Add(1), Last: noon.Add(2), Packets: 3, Bytes: 4, Offset: 5, Boot: "4b2b"}
 	gap := GapOpened("eth0", noon, CauseDiskFull)
 	return []Entry{
-		file.Entry(), Quiet("eth0", noon, minute(1), drops), gap, GapClosed(gap, minute(1), 6), XDPDetached(XDPAttached("eth0", noon, "XDP program 7, native"), minute(1)), Start(run), Stop(run),
+		file.Entry(), Quiet("eth0", noon, minute(1), drops), gap, GapClosed(gap, minute(1), 6), GapExplained("eth0", noon, CauseRefused, errors.New("no memory")), XDPDetached(XDPAttached("eth0", noon, "XDP program 7, native"), minute(1)), Start(run), Stop(run),
 		Deleted(name, 7, "min_free"), Salvaged(name, 8, 9, 10, "torn record"), salvagedLedger(11), Compressed(name, name.String()+".zst", 12),
 		Hook(name, -1, errors.New("signal: killed")), Yield("hook", "bytes", noon, minute(1)), Hold(name), Release(name), ClockSet(noon, minute(1)), point.Entry(), unwritten(13),
 	}

@@ -41,6 +41,11 @@ type Options struct {
 	Sync       bool        // Append waits until its lines are on the disk
 	FileMode   fs.FileMode // 0: store.DefaultFileMode
 
+	// Here returns an error while another directory, or none, is at the path. Lines
+	// then go to the file that is open, and to no file in the other directory. May be
+	// nil.
+	Here func() error
+
 	// History is what Recall returned just before. With it, nothing that Recall
 	// has read is read again. Without it, RemoveSpent looks after the ledgers
 	// only that this Ledger rotates away.
@@ -279,11 +284,14 @@ func (l *Ledger) follow() error {
 	if l.file != nil {
 		open, err := l.file.Stat()
 		named, err2 := os.Lstat(l.path())
-		if err == nil && err2 == nil && os.SameFile(open, named) {
+		if err == nil && err2 == nil && os.SameFile(open, named) || l.elsewhere() != nil {
 			return nil
 		}
 		_ = l.file.Close()
 		l.file, l.sent = nil, 0
+	}
+	if err := l.elsewhere(); err != nil {
+		return fmt.Errorf("open ledger: %w", err)
 	}
 	f, err := l.open(l.path(), l.opt.FileMode)
 	if err != nil {
@@ -296,6 +304,14 @@ func (l *Ledger) follow() error {
 	}
 	l.file, l.size = f, info.Size()
 	return nil
+}
+
+// elsewhere returns an error while another directory is at the path.
+func (l *Ledger) elsewhere() error {
+	if l.opt.Here == nil {
+		return nil
+	}
+	return l.opt.Here()
 }
 
 // Close writes the lines that wait and closes the file. After an error, lines

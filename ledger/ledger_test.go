@@ -392,6 +392,43 @@ func TestLedgerReplaced(t *testing.T) {
 	wantPIDs(t, dir, 1, 1)
 }
 
+// TestLedgerElsewhere: while another directory, or none, is at the path, lines go
+// to the ledger that is open, and none to the other directory.
+func TestLedgerElsewhere(t *testing.T) {
+	top := t.TempDir()
+	dir, away := filepath.Join(top, "dir"), filepath.Join(top, "away")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := store.LockDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	l := openTest(t, dir, Options{Here: lock.Here, RotateSize: 1})
+	if err := os.Rename(dir, away); err != nil {
+		t.Fatal(err)
+	}
+	add := func(pid int) {
+		t.Helper()
+		if err := l.Append(Entry{Kind: KindStart, PID: pid}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(1)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	add(2)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantPIDs(t, away, 1, 2)
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("the other directory has %v, %v", entries, err)
+	}
+}
+
 // TestReadLedgerDamage: a damaged line is an error, and the lines around it are read.
 func TestReadLedgerDamage(t *testing.T) {
 	dir := t.TempDir()

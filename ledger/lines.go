@@ -57,6 +57,13 @@ func GapOpened(iface string, begin time.Time, cause Cause) Entry {
 	return Entry{Kind: KindGap, Interface: iface, Begin: begin, Cause: cause}
 }
 
+// GapExplained is GapOpened with what the system said.
+func GapExplained(iface string, begin time.Time, cause Cause, err error) Entry {
+	e := GapOpened(iface, begin, cause)
+	e.Why = err.Error()
+	return e
+}
+
 // GapClosed says that a gap, as GapOpened returned it, has ended and that lost
 // frames were counted in it.
 func GapClosed(gap Entry, end time.Time, lost uint64) Entry {
@@ -84,10 +91,11 @@ type Run struct {
 	Boot     string // id of the system's boot; empty where the system has none
 	Config   string // digest of the configuration
 	PID      int
+	Why      string // why it began or ended, where nobody ordered that
 }
 
 func (r *Run) entry(kind Kind) Entry {
-	return Entry{Kind: kind, Software: r.Software, Boot: r.Boot, Config: r.Config, PID: r.PID}
+	return Entry{Kind: kind, Software: r.Software, Boot: r.Boot, Config: r.Config, PID: r.PID, Why: r.Why}
 }
 
 // Start says that the run has begun.

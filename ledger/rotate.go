@@ -43,7 +43,7 @@ func newRotation(h *History) rotation {
 // no line waits in memory, so that the present span is that of the lines in the
 // file.
 func (l *Ledger) rotate() error {
-	if l.size < l.opt.RotateSize {
+	if l.size < l.opt.RotateSize || l.elsewhere() != nil {
 		return nil
 	}
 	if err := l.renamePresent(); err != nil {

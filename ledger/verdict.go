@@ -37,6 +37,16 @@ type Question struct {
 	// names before and after the ledger was read together.
 	Names []string
 	Live  bool // another process records into the directory: its unfinished files are growing
+
+	// Growing is what that process knows by interface; without an interface in it nobody was asked.
+	Growing map[string]Growing
+}
+
+// Growing is what a recorder knows of an interface that no line of the ledger is about yet.
+type Growing struct {
+	Time      time.Time // when it said so
+	Recording bool      // what came up to then is recorded, but what the Tally calls lost
+	Tally               // of the frames since the last line
 }
 
 // Missing says which frames were not recorded, or are no longer there.
@@ -45,7 +55,7 @@ type Missing struct {
 	End    time.Time `json:"end"`
 	Cause  Cause     `json:"cause"`
 	Frames uint64    `json:"frames,omitempty"` // how many; 0 if they could not be counted
-	Where  string    `json:"where,omitempty"`  // name of the file, or line of the ledger
+	Where  string    `json:"where,omitempty"`  // name of the file, or line of the ledger; of a gap: what the system said
 }
 
 // A Verdict says whether all frames of an interface are there.
@@ -59,7 +69,8 @@ type Verdict struct {
 	Snaplens  []uint64  `json:"snaplens,omitempty"` // of these files, where they were configured: what they cut is not missing
 	Total     Tally     `json:"total"`              // of these files, as a whole
 	Deleted   Deletions `json:"deleted"`
-	Recording []string  `json:"recording,omitempty"` // files that are being written: nothing is known yet of what they lack
+	Recording []string  `json:"recording,omitempty"` // files that are being written
+	Growing   *Tally    `json:"growing,omitempty"`   // of these, up to now; nil: not known, nor what they lack
 }
 
 // An Outcome is what a verdict comes to.
@@ -124,6 +135,9 @@ func Judge(entries iter.Seq2[Entry, error], q Question) ([]Verdict, error) {
 		}
 	}
 	ev.findUnlisted()
+	for name := range q.Growing {
+		ev.of(name) // it has a verdict before it has a file
+	}
 	if q.Interface != "" {
 		ev.of(q.Interface) // it has a verdict even if the ledger does not know it
 	}
@@ -143,12 +157,20 @@ func (ev *evidence) judge(name string) Verdict {
 	for n := range i.files {
 		covered = append(covered, i.files[n].at)
 	}
-	window := ev.window(covered, i.gaps, i.unended)
+	growing, known := ev.growing(name, covered)
+	seen := covered
+	if known {
+		seen = append(slices.Clone(covered), growing.at)
+	}
+	window := ev.window(seen, i.gaps, i.unended)
+	if known && ev.question.Growing[name].Recording {
+		covered = append(covered, growing.at)
+	}
 	covered = merge(append(covered, ev.common.quiet...))
 	v := Verdict{Interface: name, Since: window.from(), Until: window.to()}
 	gaps := closeGaps(slices.Concat(i.gaps, ev.common.gaps), covered, window)
 	for _, g := range gaps {
-		v.addMissing(window, g.at, Missing{Cause: g.cause, Frames: g.frames})
+		v.addMissing(window, g.at, Missing{Cause: g.cause, Frames: g.frames, Where: g.why})
 		covered = append(covered, g.at)
 	}
 	for _, s := range window.without(merge(covered)) {
@@ -162,6 +184,10 @@ func (ev *evidence) judge(name string) Verdict {
 	for n := range i.lossy {
 		v.addDrops(window, &i.lossy[n])
 	}
+	if known && growing.at.overlaps(window) {
+		v.Growing = &growing.tally
+		v.addDrops(window, &growing)
+	}
 	ev.addHidden(&v, window, i)
 	ev.addUnlisted(&v, window, i)
 	ev.addUnended(&v, window, i)
@@ -174,6 +200,31 @@ func (ev *evidence) judge(name string) Verdict {
 		return cmp.Or(a.Begin.Compare(b.Begin), cmp.Compare(a.Where, b.Where))
 	})
 	return v
+}
+
+// growing returns what a recorder has said of the time since the last line, as if that were a file. It is not known if nobody was
+// asked.
+func (ev *evidence) growing(name string, covered []interval) (f fileEvidence, known bool) {
+	g, ok := ev.question.Growing[name]
+	if !ok || !ev.question.Live {
+		return f, false
+	}
+	f = fileEvidence{at: interval{0, nano(g.Time)}, tally: g.Tally, clean: true}
+	for _, s := range covered {
+		f.at.begin = max(f.at.begin, s.end)
+	}
+	for _, t := range ev.starts {
+		f.at.begin = max(f.at.begin, t)
+	}
+	unended := ev.interfaces[name].unended
+	if f.at.begin == 0 && len(unended) > 0 {
+		f.at.begin = nano(unended[0].Start)
+	}
+	f.at.begin = min(f.at.begin, f.at.end)
+	if len(unended) == 1 {
+		f.name = unended[0].String() + store.Partial
+	}
+	return f, true
 }
 
 // window returns the time that the question is about.

@@ -24,7 +24,7 @@ func (e *UnfitError) Hints() []string {
 		return []string{"the file system is mounted read-only"}
 	case errors.Is(e, syscall.ENOTDIR):
 		return []string{"-d and directory = name a directory, not a file"}
-	case errors.Is(e, ErrNoInodes):
+	case errors.Is(e, ErrNoInodes), errors.Is(e, errInOrder):
 		return nil // has its own
 	case errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EDQUOT):
 		return []string{"the file system, or your share of it, is full"}
@@ -47,6 +47,10 @@ func (e *UnfitError) Hints() []string {
 var ErrNoInodes = hint.New("the file system has no inode left, though bytes are free",
 	"every file takes an inode, however small: delete files of whatever kind, or record fewer and larger ones (rotate_size, rotate_interval)",
 	"min_free keeps inodes free as it keeps bytes")
+
+// errInOrder is wrapped by the errors of file systems on which a file can only be written from its begin to its end, in one go.
+var errInOrder = hint.New("the file system does not let a file be written in any order, and be opened again meanwhile",
+	"rclone does with --vfs-cache-mode writes")
 
 // ExplainFull returns the error of making a file in the directory; one that wraps
 // ErrNoInodes, too, if that is why.

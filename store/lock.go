@@ -30,7 +30,11 @@ const (
 
 // A Lock keeps other recorders out of a directory until it is released or the process ends, even by
 // a crash.
-type Lock struct{ file *os.File }
+type Lock struct {
+	dir  string
+	at   fs.FileInfo // of the directory
+	file *os.File
+}
 
 // ErrInUse is wrapped by LockDirectory's error when another process records into the directory.
 var ErrInUse = hint.New("another capd records here", "two recorders need two directories")
@@ -62,7 +66,35 @@ func LockDirectory(dir string) (*Lock, error) {
 		h.Close()
 		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
 	}
-	return &Lock{h}, nil
+	at, err := os.Stat(dir)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
+	}
+	return &Lock{dir, at, h}, nil
+}
+
+// ErrReplaced is wrapped by the error of Lock.Here.
+var ErrReplaced = errors.New("the directory is not at its path any more")
+
+// Here returns an error, which wraps ErrReplaced, if the locked directory is not at
+// its path any more: its file system was unmounted, another one was mounted over it,
+// or it was renamed or deleted. It asks the file system, and may take as long as that
+// does.
+func (l *Lock) Here() error {
+	now, err := os.Stat(l.dir)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	}
+	if os.SameFile(now, l.at) {
+		return nil
+	}
+	// A file system in user space may number its directories anew.
+	named, err := os.Lstat(filepath.Join(l.dir, LockName))
+	if mine, err2 := l.file.Stat(); err == nil && err2 == nil && os.SameFile(named, mine) {
+		return nil
+	}
+	return fmt.Errorf("%w: another one is there", ErrReplaced)
 }
 
 // openLock opens the lock's file. A link that is in its place is not followed.
@@ -102,6 +134,13 @@ func InUse(dir string) (bool, error) {
 		return false, fmt.Errorf("test lock of %s: %w", dir, err)
 	}
 	return false, nil
+}
+
+// Reachable reports whether a process of this user could record into the directory
+// if no sandbox confined it: Landlock does not restrict access(2).
+func Reachable(dir string) bool {
+	lock := unix.Access(filepath.Join(dir, LockName), unix.R_OK|unix.W_OK)
+	return unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK) == nil && (lock == nil || errors.Is(lock, fs.ErrNotExist))
 }
 
 // Release gives the lock back. The lock file stays, because removing it would race with the next

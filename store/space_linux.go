@@ -12,8 +12,20 @@ func space(dir string) (Space, error) {
 		return Space{}, err
 	}
 	size := uint64(st.Bsize)
-	return Space{FileSystem: fileSystem(int64(st.Type)), Free: st.Bavail * size, Total: st.Blocks * size, FreeFiles: st.Ffree, Files: st.Files}, nil
+	s := Space{FileSystem: fileSystem(int64(st.Type)), Free: st.Bavail * size, Total: st.Blocks * size, FreeFiles: st.Ffree, Files: st.Files}
+	s.doubtInodes()
+	return s, nil
 }
+
+// doubtInodes forgets the number of inodes that a server of FUSE has made up: rclone says that none is free of a thousand million.
+func (s *Space) doubtInodes() {
+	if s.FileSystem == fuse && s.FreeFiles == 0 {
+		s.Files = 0
+	}
+}
+
+// fuse is the name of file systems that a program serves.
+const fuse = "fuse"
 
 // fileSystem names a file system by its magic number (statfs(2)).
 func fileSystem(magic int64) string {
@@ -29,7 +41,7 @@ func fileSystem(magic int64) string {
 	case unix.NFS_SUPER_MAGIC:
 		return "nfs"
 	case unix.FUSE_SUPER_MAGIC:
-		return "fuse"
+		return fuse
 	case unix.OVERLAYFS_SUPER_MAGIC:
 		return "overlay"
 	case unix.F2FS_SUPER_MAGIC:

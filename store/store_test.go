@@ -33,6 +33,43 @@ func TestLock(t *testing.T) {
 	l.Release()
 }
 
+// TestLockHere: a directory is at its path until it is renamed, deleted or
+// replaced.
+func TestLockHere(t *testing.T) {
+	top := t.TempDir()
+	dir, away := filepath.Join(top, "dir"), filepath.Join(top, "away")
+	steps := []struct {
+		what string
+		do   func() error
+		here bool
+	}{
+		{"nothing", func() error { return nil }, true},
+		{"a rename", func() error { return os.Rename(dir, away) }, false},
+		{"another one", func() error { return os.Mkdir(dir, 0o700) }, false},
+		{"a lock file in it", func() error { return os.WriteFile(filepath.Join(dir, LockName), nil, 0o600) }, false},
+		{"the return", func() error { return errors.Join(os.RemoveAll(dir), os.Rename(away, dir)) }, true},
+		{"another number for the same directory", func() error {
+			return errors.Join(os.Rename(dir, away), os.Mkdir(dir, 0o700), os.Link(filepath.Join(away, LockName), filepath.Join(dir, LockName)))
+		}, true},
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := LockDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Release()
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Here(); (err == nil) != s.here || err != nil && !errors.Is(err, ErrReplaced) {
+			t.Errorf("after %s: %v", s.what, err)
+		}
+	}
+}
+
 // TestInUse: InUse reports who holds the lock, and does not keep others from taking it.
 func TestInUse(t *testing.T) {
 	dir := t.TempDir()

@@ -39,6 +39,7 @@ type disk struct {
 	reserve  int64       // bytes to preallocate at a time; 0: none
 	noDirect atomic.Bool // not wanted, or refused: from then on no write is tried that way
 	log      *slog.Logger
+	here     func() error // see Options
 	sequence *atomic.Uint64
 	finished func(File)
 	note     func(ledger.Entry)
@@ -227,7 +228,7 @@ func (d *disk) commit(group []*file) {
 	}
 	for _, f := range group {
 		d.begin(call)
-		f.release()
+		f.release(d.here)
 	}
 	d.begin(call)
 	err := d.syncs.time(func() error { return store.SyncDirectory(d.dir) })

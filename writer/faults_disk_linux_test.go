@@ -254,7 +254,7 @@ func TestDirectWriteRefused(t *testing.T) {
 	var log bytes.Buffer
 	b := newBench(t, writer.Options{RotateSize: 100 << 10, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	b.disk.Set(testdisk.WriteDirect, testdisk.Fault{Err: syscall.EINVAL})
-	if space, err := store.Prove(b.disk.Dir, 0o600); err != nil || space.Direct {
+	if space, err := store.Prove(b.disk.Dir, 0o600); err != nil || space.Writes != store.WritesRefused {
 		t.Errorf("%+v, %v", space, err)
 	}
 	before := b.disk.Count(testdisk.WriteDirect)

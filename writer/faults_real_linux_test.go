@@ -1,18 +1,124 @@
 package writer_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"capd/internal/testdisk"
 	"capd/ledger"
 	"capd/store"
 	"capd/writer"
 )
+
+// TestWritesAreTrue: that a file system accepts O_DIRECT is not taken for writes past the page cache.
+func TestWritesAreTrue(t *testing.T) {
+	image := func(name string, options ...string) func(*testing.T) string {
+		return func(t *testing.T) string { return testdisk.Image(t, name, 512<<20, options...) }
+	}
+	tmpfs := func(t *testing.T) string { return testdisk.Tmpfs(t, 64<<20) }
+	for name, c := range map[string]struct {
+		dir  func(*testing.T) string
+		want []store.Writes
+	}{
+		"ext4":                 {image("ext4"), []store.Writes{store.WritesDirect}},
+		"ext4, data=journal":   {image("ext4", "data=journal"), []store.Writes{store.WritesCached}},
+		"xfs":                  {image("xfs"), []store.Writes{store.WritesDirect}},
+		"btrfs":                {image("btrfs"), []store.Writes{store.WritesCached, store.WritesDirect}}, // by the version of Linux
+		"btrfs, no checksums":  {image("btrfs", "nodatasum"), []store.Writes{store.WritesDirect}},
+		"tmpfs":                {tmpfs, []store.Writes{store.WritesCached, store.WritesRefused}}, // the same
+		"overlayfs over tmpfs": {func(t *testing.T) string { return testdisk.Overlay(t, tmpfs(t)) }, []store.Writes{store.WritesCached, store.WritesRefused}},
+		"overlayfs over ext4":  {func(t *testing.T) string { return testdisk.Overlay(t, image("ext4")(t)) }, []store.Writes{store.WritesDirect}},
+		"FUSE":                 {func(t *testing.T) string { return testdisk.New(t).Dir }, []store.Writes{store.WritesUnknown}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := c.dir(t)
+			space, err := store.Prove(dir, 0o640)
+			if err != nil || !slices.Contains(c.want, space.Writes) {
+				t.Fatalf("%+v, %v", space, err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), ".capd") }) {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+			if strings.HasPrefix(name, "btrfs") || name == "FUSE" {
+				return // they drop from the page cache what they have written through it, or have none
+			}
+			b := newBenchIn(t, dir, writer.Options{ChunkSize: 64 << 10, PoolSize: 1 << 20})
+			b.write(4096, 1024)
+			path := ""
+			b.await("four MiB", func() bool {
+				b.pass(time.Millisecond)
+				path = b.Stats().File
+				return b.Stats().Written > 3800 && path != ""
+			})
+			if cached, all := cachedPages(t, path); (cached < all/2) != (space.Writes == store.WritesDirect) {
+				t.Errorf("%s, and %d of %d pages are in the page cache", space.Writes, cached, all)
+			}
+			b.account(b.close())
+		})
+	}
+}
+
+// cachedPages returns how many pages of a file are in the page cache, and how many it has.
+func cachedPages(t *testing.T, path string) (cached, all int) {
+	t.Helper()
+	h, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	info, err := h.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := syscall.Mmap(int(h.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Munmap(mem) }()
+	pages := make([]byte, (len(mem)+4095)/4096)
+	if _, _, errno := syscall.Syscall(syscall.SYS_MINCORE, uintptr(unsafe.Pointer(&mem[0])), uintptr(len(mem)), uintptr(unsafe.Pointer(&pages[0]))); errno != 0 {
+		t.Fatal(errno)
+	}
+	for _, p := range pages {
+		cached += int(p & 1)
+	}
+	return cached, len(pages)
+}
+
+// TestSequentialDisk: a file system on which a file can only be written in one go, as rclone mounts without a cache, is found before
+// a frame is recorded.
+func TestSequentialDisk(t *testing.T) {
+	disk := testdisk.New(t)
+	disk.Sequential.Store(true)
+	if _, err := store.Prove(disk.Dir, 0o640); err == nil || !strings.Contains(err.Error(), "does not let a file be written in any order") {
+		t.Errorf("%v", err)
+	}
+	disk.Sequential.Store(false)
+	for op, what := range map[testdisk.Op]string{
+		testdisk.Create: "", testdisk.Write: "write: ", testdisk.Open: "open a second time, as for a part of a page: ", testdisk.Sync: "sync: ",
+		testdisk.SyncDir: "sync directory: ", testdisk.Rename: "rename ", testdisk.Truncate: "truncate: ", testdisk.Close: "close: ",
+	} {
+		disk.Set(op, testdisk.Fault{Err: syscall.EPERM})
+		_, err := store.Prove(disk.Dir, 0o640)
+		if err == nil || !strings.HasPrefix(err.Error(), what) || !errors.Is(err, syscall.EPERM) {
+			t.Errorf("%s refused: %v", op, err)
+		}
+		disk.Heal()
+	}
+	if _, err := store.Prove(disk.Dir, 0o640); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(disk.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
 
 var realFileSystems = []string{"ext4", "xfs", "btrfs"}
 
@@ -23,7 +129,8 @@ func TestRealFileSystems(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := testdisk.Image(t, name, 512<<20)
 			space, err := store.Prove(dir, 0o640)
-			if err != nil || !space.Direct || space.FileSystem != name {
+			// Btrfs writes its checksums' bytes through the page cache, from Linux 6.14 on.
+			if err != nil || space.Writes != store.WritesDirect && name != "btrfs" || space.FileSystem != name {
 				t.Fatalf("%+v, %v", space, err)
 			}
 			for _, size := range []int64{0, 3 << 20, 5<<20 + 12345} {
@@ -173,5 +280,34 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	b.account(b.close())
 	if s := b.Stats(); s.Lost < 10 || s.Failures == 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestMergerfs: it opens files with O_DIRECT and refuses to write to them, unless
+// it is told otherwise. Recording goes through the page cache, without a loss.
+func TestMergerfs(t *testing.T) {
+	dir := testdisk.Mergerfs(t)
+	space, err := store.Prove(dir, 0o640)
+	if err != nil || space.Writes == store.WritesDirect || space.FileSystem != "fuse" {
+		t.Fatalf("%+v, %v", space, err)
+	}
+	for _, direct := range []bool{true, false} {
+		sub := filepath.Join(dir, "d")
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		b := newBenchIn(t, sub, writer.Options{RotateSize: 3 << 20, ChunkSize: 1 << 20, PoolSize: 4 << 20, NoDirect: !direct})
+		for range 200 {
+			b.write(64, 1200)
+			b.pass(10 * time.Millisecond)
+		}
+		files := b.close()
+		b.account(files)
+		if s := b.Stats(); s.Lost > 0 || s.Failures > 0 || len(files) < 4 {
+			t.Errorf("direct %v: %d files, %+v", direct, len(files), s)
+		}
+		if err := os.RemoveAll(sub); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -97,10 +97,16 @@ func (f *file) create(d *disk) error {
 	f.io.Lock()
 	defer f.io.Unlock()
 	for !f.opened {
-		f.refused = f.createNamed(d)
+		// Another directory that has come to be at the path belongs to nobody, or to another recorder.
+		if f.refused = d.here(); f.refused == nil {
+			f.refused = f.createNamed(d)
+		}
 		if errors.Is(f.refused, fs.ErrExist) {
 			f.renumber(d.sequence.Add(1))
 			continue
+		}
+		if f.refused == nil {
+			f.refused = d.here() // it may have been replaced in between
 		}
 		f.opened = true
 	}
@@ -300,8 +306,9 @@ func (f *file) sync(syncs *stopwatch) {
 }
 
 // release closes the file and gives it its final name, if nothing failed. A failed file keeps the
-// suffix Partial, for salvage; an empty one is removed.
-func (f *file) release() {
+// suffix Partial, for salvage; an empty one is removed. Nothing is done in another directory that has
+// come to be at the path.
+func (f *file) release(here func() error) {
 	for _, h := range []*os.File{f.direct, f.plain} {
 		if h == nil {
 			continue
@@ -310,9 +317,13 @@ func (f *file) release() {
 			f.fail(fmt.Errorf("close: %w", err))
 		}
 	}
+	err := here()
+	if err != nil {
+		f.fail(err)
+	}
 	f.report.Path = f.path()
 	f.report.Err = f.err
-	if f.direct == nil && f.plain == nil {
+	if err != nil || f.direct == nil && f.plain == nil {
 		return
 	}
 	if f.err != nil && f.good.bytes <= int64(len(f.header)) {

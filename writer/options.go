@@ -37,6 +37,7 @@ type Options struct {
 	Sequence        uint64             // the highest sequence number in use; see ReadContents
 	CheckpointEvery int64              // bytes of a file between two checkpoints in the ledger
 	Boot            string             // id of the system's boot, for checkpoints
+	Here            func() error       // returns an error while another directory, or none, is at the path: no file is made there; may take as long as the disk does; may be nil
 	Drops           func() Drops       // returns the kernel's counters; called at each file's end; may be nil
 	Note            func(ledger.Entry) // receives ledger entries that belong to no file; must not block; may be nil
 	Finished        func(File)         // receives the report of each file at its end, in order, from a background goroutine; may be nil
@@ -66,6 +67,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Note == nil {
 		o.Note = func(ledger.Entry) {}
+	}
+	if o.Here == nil {
+		o.Here = func() error { return nil }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

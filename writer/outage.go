@@ -60,6 +60,9 @@ func (w *Writer) suspend(err error) {
 }
 
 func diskCause(err error) ledger.Cause {
+	if errors.Is(err, store.ErrReplaced) {
+		return ledger.CauseReplaced
+	}
 	if errors.Is(err, store.ErrNoInodes) {
 		return ledger.CauseNoInodes
 	}

@@ -108,7 +108,7 @@ func New(opt Options) (*Writer, error) {
 		return nil, err
 	}
 	w.sequence.Store(opt.Sequence)
-	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, sequence: &w.sequence, finished: opt.Finished, note: opt.Note, log: opt.Log}
+	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, sequence: &w.sequence, finished: opt.Finished, note: opt.Note, log: opt.Log, here: opt.Here}
 	w.disk.noDirect.Store(opt.NoDirect)
 	if opt.RotateSize == 0 || opt.RotateSize > int64(opt.ChunkSize) {
 		w.disk.reserve = reserveStep

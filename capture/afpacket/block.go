@@ -90,6 +90,14 @@ func (b *block) header() int {
 	return mac
 }
 
+// hardware returns the hardware type of the first frame's interface, if the block has a frame.
+func (b *block) hardware() (kind uint16, ok bool) {
+	if b.left == 0 || b.off > len(b.mem)-frameHeader {
+		return 0, false
+	}
+	return host.Uint16(b.mem[b.off+frameSLL+sllHatype:]), true
+}
+
 func (b *block) giveUp(reason string) {
 	b.reason = reason
 	b.lost, b.left = b.left, 0

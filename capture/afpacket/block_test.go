@@ -324,7 +324,7 @@ func BenchmarkRing(b *testing.B) {
 				all = append(all, raw{data: make([]byte, size)})
 			}
 			mem := bytes.Repeat(build(blockSize, macEthernet, all...), blocks)
-			ring := newRing(mem, blockSize, ethernet, new(atomic.Uint64), func() {})
+			ring := newRing(mem, blockSize, 0, ethernet, new(atomic.Uint64), func() {})
 			enc := pcap.NewEncoder(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Snaplen: pcap.MaxSnaplen})
 			out := make([]byte, 2*blockSize)
 			var pkts [64]pcap.Packet

@@ -32,6 +32,11 @@ func program(d device.Direction, ifindex, snaplen int, user []device.Instruction
 	return append(p, device.Cut(max(snaplen, macsLen), user)...)
 }
 
+// stopProgram ends reception. It accepts nothing, and is told from a gate by its form.
+func stopProgram() []device.Instruction {
+	return append([]device.Instruction{{Code: bpfLoadValue}}, device.Nothing()...)
+}
+
 // prefix returns instructions that drop unwanted frames and continue with the following
 // instructions for the others. An ifindex of 0 means all interfaces.
 func prefix(d device.Direction, ifindex int) []device.Instruction {

@@ -16,8 +16,8 @@ func OpenGroup(c device.Config, n int, s device.Spread) ([]*device.Device, error
 	silent.Gated = true
 	var sockets []*socket
 	err := func() error {
-		for range n {
-			d, err := open(silent)
+		for i := range n {
+			d, err := open(silent.Member(i))
 			if err != nil {
 				return fmt.Errorf("open %s: %w", c.Interface, err)
 			}

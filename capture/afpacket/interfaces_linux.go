@@ -109,7 +109,7 @@ func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
 
 // nicCounters returns the counters of the interface; 0 if they can't be known.
 func nicCounters(index int) device.NIC {
-	if index == 0 {
+	if index <= 0 {
 		return device.NIC{}
 	}
 	conn, err := rtnetlink.Dial(nil)

@@ -75,6 +75,12 @@ func (b *buffer) Read(dst []pcap.Packet) int {
 	return n
 }
 
+// Block returns 0: frames that are received one by one are in no block.
+func (*buffer) Block() uint64 { return 0 }
+
+// Len returns the number of frames in the buffer.
+func (b *buffer) Len() int { return len(b.frames) }
+
 // Err returns nil: frames that are received one by one can't be malformed.
 func (*buffer) Err() error { return nil }
 

@@ -37,6 +37,9 @@ const statsEvery = 1024
 
 func newReader(d *socket) (*reader, error) {
 	r := &reader{socket: d}
+	if d.index == indexGone {
+		r.end = device.ErrGone
+	}
 	var err error
 	if r.waiter, err = newWaiter(d.fd); err != nil {
 		return nil, err
@@ -45,13 +48,22 @@ func newReader(d *socket) (*reader, error) {
 		r.pool = newPool(newReceiver(d.fd, d.form), r.released)
 		return r, nil
 	}
-	mem, err := unix.Mmap(d.fd, 0, d.blocks*d.config.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := mapRing(d)
 	if err != nil {
 		r.waiter.close()
+		return nil, err
+	}
+	r.ring = newRing(mem, d.config.BlockSize, d.last, d.form, &d.corrupt, r.released)
+	return r, nil
+}
+
+// mapRing maps the memory of the ring.
+func mapRing(d *socket) ([]byte, error) {
+	mem, err := unix.Mmap(d.fd, 0, d.blocks*d.config.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
 		return nil, fmt.Errorf("map ring: %w", err)
 	}
-	r.ring = newRing(mem, d.config.BlockSize, d.form, &d.corrupt, r.released)
-	return r, nil
+	return mem, nil
 }
 
 // Layout returns the layout of packet(7): TPACKET_ALIGNMENT, and timestamps in nanoseconds of when
@@ -79,6 +91,10 @@ func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 		}
 		if r.over() {
 			return nil, r.end
+		}
+		if r.end == nil && r.foundDown() {
+			r.wasDown = true
+			return nil, device.ErrDown
 		}
 		wait := timeout
 		if timeout > 0 {
@@ -190,7 +206,7 @@ func (r *reader) wait(limit time.Duration) error {
 			return r.failed(unix.Errno(errno))
 		}
 	}
-	if r.wasDown && r.end == nil && r.socket.gone() {
+	if r.wasDown && r.end == nil && r.gone() {
 		r.end = device.ErrGone
 	}
 	return nil
@@ -206,7 +222,7 @@ func (r *reader) failed(err error) error {
 	if !errors.Is(err, unix.ENETDOWN) {
 		return fmt.Errorf("receive: %w", err)
 	}
-	if r.end == nil && r.socket.gone() {
+	if r.end == nil && r.gone() {
 		r.end = device.ErrGone
 	}
 	if r.end != nil || r.socket.stopped.Load() {
@@ -214,6 +230,28 @@ func (r *reader) failed(err error) error {
 	}
 	r.wasDown = true
 	return device.ErrDown
+}
+
+// gone reports whether the interface was removed, in which case the kernel unbinds the socket.
+func (r *reader) gone() bool {
+	d := r.socket
+	sa, err := unix.Getsockname(d.fd)
+	ll, ok := sa.(*unix.SockaddrLinklayer)
+	return err == nil && ok && d.index != 0 && ll.Ifindex != d.index
+}
+
+// foundDown reports once that the interface was down when the socket was adopted: the kernel has
+// told that to the process before, or will not tell it once more.
+func (r *reader) foundDown() bool {
+	d := r.socket
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.down {
+		return false
+	}
+	d.down = false
+	_, _ = unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	return true
 }
 
 // Interrupt makes a waiting Next return.

@@ -14,8 +14,11 @@ type ring struct {
 	mem    []byte
 	size   int // bytes of a block
 	blocks int
-	cur    int // the next block to lend
+	last   uint64 // number of the block lent last
+	cur    int    // the next block to lend
 	slots  []slot
+
+	missing uint64 // blocks after the first one to lend that are not in the ring
 }
 
 // A slot lends one block.
@@ -25,24 +28,34 @@ type slot struct {
 	index int
 	batch *device.Batch
 	held  atomic.Bool
+	gap   bool // the block is missing: see find
+
+	id     uint64 // number of the block that is lent
+	frames int    // in it
 
 	corrupt  *atomic.Uint64
 	released func() // called after each Release
 }
 
-// newRing returns a ring on mem, whose length is a multiple of size. It counts the frames of
-// malformed blocks in corrupt.
-func newRing(mem []byte, size int, f form, corrupt *atomic.Uint64, released func()) *ring {
-	r := &ring{mem: mem, size: size, blocks: len(mem) / size}
+// newRing returns a ring on mem, whose length is a multiple of size. It starts after the block of
+// the number last. It counts the frames of malformed blocks in corrupt.
+//
+// The kernel numbers blocks from 1 on and fills them in order, so that block n is always at the
+// same place.
+func newRing(mem []byte, size int, last uint64, f form, corrupt *atomic.Uint64, released func()) *ring {
+	r := &ring{mem: mem, size: size, blocks: len(mem) / size, last: last}
 	r.slots = make([]slot, r.blocks)
 	for i := range r.slots {
 		s := &r.slots[i]
 		s.form, s.ring, s.index, s.corrupt, s.released = f, r, i, corrupt, released
 		s.batch = device.NewBatch(s)
 	}
-	r.seek()
+	r.missing = r.find()
 	return r
 }
+
+// place returns the place of the block with the number n.
+func (r *ring) place(n uint64) int { return int((n - 1) % uint64(r.blocks)) }
 
 func (r *ring) block(i int) []byte {
 	return r.mem[i*r.size : (i+1)*r.size : (i+1)*r.size]
@@ -63,8 +76,11 @@ func (r *ring) next() *slot {
 		return nil
 	}
 	s.block = newBlock(r.block(r.cur), s.form)
+	s.id, s.frames = r.seq(r.cur), int(s.count())
 	s.held.Store(true)
+	r.last = s.id
 	r.cur = (r.cur + 1) % r.blocks
+	r.skip()
 	return s
 }
 
@@ -81,6 +97,12 @@ func (s *slot) Read(dst []pcap.Packet) int {
 	}
 	return n
 }
+
+// Block returns the kernel's number of the block.
+func (s *slot) Block() uint64 { return s.id }
+
+// Len returns the number of frames in the block.
+func (s *slot) Len() int { return s.frames }
 
 // Err returns why the rest of the block could not be read, or nil.
 func (s *slot) Err() error {
@@ -99,34 +121,76 @@ func (s *slot) Release() {
 	s.released()
 }
 
-// seek finds the block to start with: of the blocks in user space, the one with the lowest sequence
-// number. If there is none, it is the block that the kernel fills now, which has the highest
-// sequence number, unless the kernel has handed over an older block meanwhile.
-func (r *ring) seek() {
-	if r.oldest() {
-		return
-	}
-	for i := range r.blocks {
-		if r.seq(i) > r.seq(r.cur) {
-			r.cur = i
-		}
-	}
-	r.oldest()
-}
-
-// oldest moves to the oldest block in user space, if there is one.
-func (r *ring) oldest() bool {
-	found := false
-	for i := range r.blocks {
-		if r.ours(i) && (!found || r.seq(i) < r.seq(r.cur)) {
-			r.cur, found = i, true
-		}
-	}
-	return found
-}
-
 func (r *ring) seq(i int) uint64 {
 	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&r.block(i)[blockSeq])))
+}
+
+// find finds the block to start with, and the blocks before the newest one that are missing,
+// because somebody gave them back to the kernel. It returns how many these are. The newest block may
+// be the one that the kernel fills now, and is never taken for missing.
+func (r *ring) find() (missing uint64) {
+	newest := max(r.newest(), r.last)
+	first := r.last + 1
+	if n := uint64(r.blocks); newest-r.last > n {
+		first = newest - n + 1
+		missing = first - 1 - r.last
+	}
+	r.cur = r.place(first)
+	for n := first; n < newest; n++ {
+		if i := r.place(n); !r.ours(i) || r.seq(i) != n {
+			r.slots[i].gap = true
+			missing++
+		}
+	}
+	r.skip()
+	return missing
+}
+
+// skip moves on to a block that is not missing.
+func (r *ring) skip() {
+	for r.slots[r.cur].gap {
+		r.slots[r.cur].gap = false
+		r.cur = (r.cur + 1) % r.blocks
+	}
+}
+
+// newest returns the number of the block that the kernel fills now, or filled last.
+func (r *ring) newest() uint64 {
+	var n uint64
+	for i := range r.blocks {
+		n = max(n, r.seq(i))
+	}
+	return n
+}
+
+// ordered reports whether each block is where its number belongs.
+func (r *ring) ordered() bool {
+	for i := range r.blocks {
+		if n := r.seq(i); n != 0 && r.place(n) != i {
+			return false
+		}
+	}
+	return true
+}
+
+// hardware returns the hardware type of the interface, as any frame in the ring has it, read or not.
+func (r *ring) hardware() (kind uint16, ok bool) {
+	for i := range r.blocks {
+		b := newBlock(r.block(i), form{})
+		if kind, ok := b.hardware(); ok {
+			return kind, true
+		}
+	}
+	return 0, false
+}
+
+// giveBack gives all blocks up to the number n to the kernel.
+func (r *ring) giveBack(n uint64) {
+	for i := range r.blocks {
+		if r.ours(i) && r.seq(i) <= n {
+			atomic.StoreUint32(r.status(i), 0)
+		}
+	}
 }
 
 // filled counts the blocks in user space.

@@ -8,28 +8,46 @@ import (
 	"capd/pcap"
 )
 
-func TestSeek(t *testing.T) {
+// TestFind checks where reading starts after a block that was recorded, and which blocks are missing
+// then.
+func TestFind(t *testing.T) {
 	const kernel, user, blockTimedOut = 0, ownerUser, 1 << 5 // TP_STATUS_BLK_TMO
 	for _, c := range []struct {
-		name   string
-		seq    []uint64
-		status []uint32
-		want   int
+		name    string
+		last    uint64
+		seq     []uint64
+		status  []uint32
+		want    int
+		missing uint64
+		next    []uint64 // numbers of the blocks that come
 	}{
-		{"fresh", []uint64{1, 0, 0, 0}, []uint32{kernel, kernel, kernel, kernel}, 0},
-		{"all read, none wrapped", []uint64{1, 2, 3, 0}, []uint32{kernel, kernel, kernel, kernel}, 2},
-		{"all read, wrapped", []uint64{5, 6, 3, 4}, []uint32{kernel, kernel, kernel, kernel}, 1},
-		{"some filled", []uint64{1, 2, 3, 0}, []uint32{kernel, user, kernel, kernel}, 1},
-		{"filled, wrapped", []uint64{9, 10, 7, 8}, []uint32{user, kernel, kernel, user}, 3},
-		{"full", []uint64{9, 10, 7, 8}, []uint32{user, user, user, user | blockTimedOut}, 2},
+		{"fresh", 0, []uint64{1, 0, 0, 0}, []uint32{kernel, kernel, kernel, kernel}, 0, 0, nil},
+		{"all read, none wrapped", 2, []uint64{1, 2, 3, 0}, []uint32{kernel, kernel, kernel, kernel}, 2, 0, nil},
+		{"all read, wrapped", 5, []uint64{5, 6, 3, 4}, []uint32{kernel, kernel, kernel, kernel}, 1, 0, nil},
+		{"all read, the kernel has not gone on", 6, []uint64{5, 6, 3, 4}, []uint32{kernel, kernel, kernel, kernel}, 2, 0, nil},
+		{"some filled", 1, []uint64{1, 2, 3, 0}, []uint32{kernel, user, kernel, kernel}, 1, 0, []uint64{2}},
+		{"filled, wrapped", 7, []uint64{9, 10, 7, 8}, []uint32{user, kernel, kernel, user}, 3, 0, []uint64{8, 9}},
+		{"full", 6, []uint64{9, 10, 7, 8}, []uint32{user, user, user, user | blockTimedOut}, 2, 0, []uint64{7, 8, 9, 10}},
+		{"given back", 6, []uint64{9, 10, 7, 8}, []uint32{user, kernel, user, kernel}, 2, 1, []uint64{7, 9}},
+		{"first given back", 6, []uint64{9, 10, 7, 8}, []uint32{kernel, kernel, kernel, user}, 3, 2, []uint64{8}},
+		{"overwritten", 2, []uint64{9, 10, 7, 8}, []uint32{user, kernel, user, user}, 2, 4, []uint64{7, 8, 9}},
+		{"others have read all", 2, []uint64{9, 10, 7, 8}, []uint32{kernel, kernel, kernel, kernel}, 1, 7, nil},
 	} {
-		r := ring{mem: make([]byte, 4*64), size: 64, blocks: 4}
+		mem := make([]byte, 4*64)
 		for i := range c.seq {
-			host.PutUint64(r.block(i)[blockSeq:], c.seq[i])
-			host.PutUint32(r.block(i)[blockStatus:], c.status[i])
+			host.PutUint64(mem[i*64+blockSeq:], c.seq[i])
+			host.PutUint32(mem[i*64+blockStatus:], c.status[i])
 		}
-		if r.seek(); r.cur != c.want {
-			t.Errorf("%s: starts at %d, want %d", c.name, r.cur, c.want)
+		r := newRing(mem, 64, c.last, ethernet, nil, func() {})
+		if r.cur != c.want || r.missing != c.missing || !r.ordered() {
+			t.Errorf("%s: starts at %d, want %d; %d missing, want %d; in order: %t", c.name, r.cur, c.want, r.missing, c.missing, r.ordered())
+		}
+		var next []uint64
+		for s := r.next(); s != nil; s = r.next() {
+			next = append(next, s.Block())
+		}
+		if !slices.Equal(next, c.next) {
+			t.Errorf("%s: blocks %d, want %d", c.name, next, c.next)
 		}
 	}
 }
@@ -48,7 +66,7 @@ const sharedBlock = 512
 
 func newShared(blocks int) *shared {
 	k := new(shared)
-	k.ring = newRing(make([]byte, blocks*sharedBlock), sharedBlock, ethernet, &k.corrupt, func() { k.releases++ })
+	k.ring = newRing(make([]byte, blocks*sharedBlock), sharedBlock, 0, ethernet, &k.corrupt, func() { k.releases++ })
 	return k
 }
 
@@ -66,6 +84,9 @@ func (k *shared) fill(corrupt bool) bool {
 	copy(k.block(k.at), mem)
 	k.at = (k.at + 1) % k.blocks
 	k.filled++
+	if !k.ours(k.at) { // it opens the next block
+		host.PutUint64(k.block(k.at)[blockSeq:], uint64(k.filled+1))
+	}
 	return true
 }
 
@@ -125,7 +146,7 @@ func TestRingNextReader(t *testing.T) {
 		}
 		k.next().Release()
 	}
-	k.ring = newRing(k.mem, k.size, ethernet, &k.corrupt, func() {})
+	k.ring = newRing(k.mem, k.size, k.last, ethernet, &k.corrupt, func() {})
 	for want := 3; want < 6; want++ {
 		if s := k.next(); s == nil || s.number() != want {
 			t.Fatalf("block %d does not come", want)
@@ -134,6 +155,62 @@ func TestRingNextReader(t *testing.T) {
 	if k.next() != nil {
 		t.Error("a block comes twice")
 	}
+}
+
+// FuzzRingAdopted fills, lends and releases blocks in any order, and ends the process that reads them
+// at any moment. The next one gets each block that was not released, in order.
+func FuzzRingAdopted(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 1, 1, 1, 1, 4, 2, 0, 1, 1, 0, 2}, uint8(4))
+	f.Add([]byte{0, 1, 3, 2, 0, 0, 1, 1, 4, 2, 1}, uint8(2))
+	f.Fuzz(func(t *testing.T, ops []byte, blocks uint8) {
+		k := newShared(int(blocks%7) + 2)
+		var held []*slot
+		released := map[uint64]bool{}
+		committed, lent := uint64(0), uint64(0) // all up to it were released; the block lent last
+		for _, op := range ops {
+			switch {
+			case op == 0:
+				k.fill(false)
+			case op == 1:
+				s := k.next()
+				want := lent + 1
+				for released[want] {
+					want++
+				}
+				if (s != nil) != (want <= uint64(k.filled)) || s != nil && s.Block() != want {
+					t.Fatalf("%v, want block %d of %d", s, want, k.filled)
+				}
+				if s != nil {
+					held, lent = append(held, s), want
+				}
+			case op == 2:
+				missing := uint64(0)
+				for n := range released {
+					if n > committed {
+						missing++
+					}
+				}
+				k.giveBack(committed)
+				k.ring = newRing(k.mem, k.size, committed, ethernet, &k.corrupt, func() {})
+				if k.missing != missing || !k.ordered() {
+					t.Fatalf("%d blocks missing, want %d", k.missing, missing)
+				}
+				held, lent = nil, committed
+			case len(held) > 0:
+				i := int(op) % len(held)
+				n := held[i].Block()
+				if n == uint64(k.filled) && n != committed+1 {
+					continue // find could not tell it from the block that is being filled
+				}
+				released[n] = true
+				held[i].Release()
+				held = slices.Delete(held, i, i+1)
+				for released[committed+1] {
+					committed++
+				}
+			}
+		}
+	})
 }
 
 // FuzzRing fills, lends and releases blocks in any order.

@@ -3,6 +3,7 @@ package afpacket
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -21,16 +22,21 @@ type socket struct {
 	handed  atomic.Uint64 // frames in the batches returned so far
 	corrupt atomic.Uint64
 	stopped atomic.Bool
+	adopted device.Adopted
 
-	mu     sync.Mutex // guards the fields below
-	fd     int        // -1 when closed; the reader may use it without the lock
-	reader *reader    // nil if there is none
-	total  device.Stats
+	mu      sync.Mutex // guards the fields below
+	fd      int        // -1 when closed; the reader may use it without the lock
+	reader  *reader    // nil if there is none
+	gated   bool
+	shut    bool // what the interface counts is not for this socket any more
+	account *device.Account
+	resumption
+}
 
-	// What the interface had counted when frames were let in: what comes before
-	// and after that is not for this socket.
-	nic  device.NIC
-	shut bool
+// A resumption is what the next reader has to know.
+type resumption struct {
+	last uint64 // number of the block that the reader before returned last
+	down bool   // the interface was down when the socket was adopted, and Next has not said so yet
 }
 
 // Open opens a device. The Config is complete.
@@ -44,7 +50,7 @@ func Open(c device.Config) (*device.Device, error) {
 
 // device returns a device with the socket as its backend.
 func (d *socket) device() *device.Device {
-	i := device.Info{Name: d.config.Interface, Index: d.index, LinkType: d.link, Mode: device.ModeSocket}
+	i := device.Info{Name: d.config.Interface, Index: d.index, LinkType: d.link, Mode: device.ModeSocket, Adopted: d.adopted}
 	if d.blocks > 0 {
 		i.Mode, i.RingSize = device.ModeRing, d.blocks*d.config.BlockSize
 	}
@@ -64,13 +70,16 @@ func open(c device.Config) (*socket, error) {
 	if c, err = c.Compiled(link); err != nil {
 		return nil, err
 	}
-	d := &socket{form: form{link: link, snaplen: c.Snaplen}, config: c, index: index}
+	d := newSocket(c, link, index)
+	d.gated = c.Gated
 	kind := unix.SOCK_RAW
 	if link == pcap.LinkTypeLinuxSLL2 {
 		kind = unix.SOCK_DGRAM
 	}
 	// Protocol 0 receives nothing: no frame of another interface arrives before the bind.
-	d.fd, err = unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	// The socket blocks, so that Go's runtime does not poll the duplicates of File; no call here may
+	// wait.
+	d.fd, err = unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, named("socket", err)
 	}
@@ -78,8 +87,17 @@ func open(c device.Config) (*socket, error) {
 		unix.Close(d.fd)
 		return nil, err
 	}
-	d.nic = nicCounters(index)
+	d.account.Open(nicCounters(index))
 	return d, nil
+}
+
+// newSocket returns a socket without a descriptor.
+func newSocket(c device.Config, link pcap.LinkType, index int) *socket {
+	d := &socket{form: form{link: link, snaplen: c.Snaplen}, config: c, index: index, account: c.Account}
+	if d.account == nil {
+		d.account = new(device.Account)
+	}
+	return d
 }
 
 // configure sets all options and then starts reception.
@@ -91,14 +109,17 @@ func (d *socket) configure(c device.Config) error {
 	if err != nil {
 		return err
 	}
-	first := program(c.Direction, d.index, c.Snaplen, c.Filter)
-	if c.Gated {
-		first = device.Nothing()
-	}
-	if err := setFilter(d.fd, first); err != nil {
+	if err := setFilter(d.fd, program(c.Direction, d.index, c.Snaplen, c.Filter)); err != nil {
 		return named("set filter", err)
 	}
-	if !c.Gated {
+	if c.Gated {
+		// The program was attached before, so that one that the kernel refuses is an error of Open and
+		// not of Admit. While one program replaces another, the kernel counts the memory of both against
+		// net.core.optmem_max: this replacement needs as much as the one by Admit.
+		if err := setFilter(d.fd, device.Nothing()); err != nil {
+			return named("set filter", err)
+		}
+	} else {
 		if err := lockFilter(d.fd); err != nil {
 			return err
 		}
@@ -125,8 +146,11 @@ func (d *socket) configure(c device.Config) error {
 func (d *socket) Admit() error {
 	now := nicCounters(d.index)
 	d.mu.Lock()
-	d.nic = now
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	if !d.gated {
+		return nil
+	}
+	d.account.Admit(now)
 	// Replace the gate, a filter that accepts nothing.
 	p := program(d.config.Direction, d.index, d.config.Snaplen, d.config.Filter)
 	err := setFilter(d.fd, p)
@@ -136,6 +160,7 @@ func (d *socket) Admit() error {
 	if err != nil {
 		return named("set filter", err)
 	}
+	d.gated = false
 	return lockFilter(d.fd)
 }
 
@@ -301,7 +326,24 @@ func (d *socket) Attach() (device.Reader, error) {
 func (d *socket) detach() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.reader != nil && d.reader.ring != nil {
+		d.last = d.reader.ring.last
+	}
 	d.reader = nil
+}
+
+// File returns a duplicate of the descriptor.
+func (d *socket) File() (*os.File, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.blocks == 0 {
+		return nil, fmt.Errorf("no ring: %w", errors.ErrUnsupported)
+	}
+	fd, err := unix.FcntlInt(uintptr(d.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "ring of "+d.config.Interface), nil
 }
 
 // Close closes the socket. The counters keep their last values.
@@ -334,33 +376,37 @@ func (d *socket) stopReception() error {
 		return device.ErrClosed
 	}
 	d.shut = true
-	// Values up to 1500 are lengths, not types, so that no frame has this protocol. Unlike a new
-	// filter, a new bind is allowed under SO_LOCK_FILTER. It waits for frames that are being
-	// delivered.
-	const noProtocol = 0x05ff
+	if d.index == indexGone {
+		return nil
+	}
+	// Unlike a new filter, a new bind is allowed under SO_LOCK_FILTER. It waits for frames that are
+	// being delivered.
 	err := bind(d.fd, noProtocol, d.index)
 	switch err {
 	case unix.ENODEV:
 		return nil // the interface is gone: nothing more is received
 	case unix.EINVAL:
-		return setFilter(d.fd, device.Nothing()) // a socket of a fanout group can't be bound again
+		return setFilter(d.fd, stopProgram()) // a socket of a fanout group can't be bound again
 	}
 	return err
 }
 
-// readStats adds the kernel's counters to the total. Reading resets them to 0. The caller holds mu.
+// noProtocol is what a stopped socket is bound to. Values up to 1500 are lengths, not types, so that
+// no frame has this protocol.
+const noProtocol = 0x05ff
+
+// readStats adds the kernel's counters to the account. The caller holds mu.
 func (d *socket) readStats() error {
 	if d.fd < 0 {
 		return nil
 	}
-	s, err := unix.GetsockoptTpacketStatsV3(d.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-	if err != nil {
-		return fmt.Errorf("get statistics: %w", err)
-	}
-	d.total.Received += uint64(s.Packets) // includes drops
-	d.total.Dropped += uint64(s.Drops)
-	d.total.Freezes += uint64(s.Freeze_q_cnt)
-	return nil
+	return d.account.Count(func() (received, dropped, freezes uint64, err error) {
+		s, err := unix.GetsockoptTpacketStatsV3(d.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+		if err != nil {
+			return 0, 0, 0, fmt.Errorf("get statistics: %w", err)
+		}
+		return uint64(s.Packets), uint64(s.Drops), uint64(s.Freeze_q_cnt), nil // packets include drops
+	})
 }
 
 // Stats returns the counters of the socket.
@@ -368,7 +414,7 @@ func (d *socket) Stats() (device.Stats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	err := d.readStats()
-	s := d.total
+	s := d.account.Stats(d.handed.Load())
 	s.Corrupt = d.corrupt.Load()
 	s.RingBlocks = d.blocks
 	if d.reader != nil && d.reader.ring != nil {
@@ -384,7 +430,7 @@ func (d *socket) Refresh() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.shut {
-		d.total.NIC = d.total.AtLeast(now.Since(d.nic))
+		d.account.Refresh(now)
 	}
 }
 
@@ -393,12 +439,5 @@ func (d *socket) drained() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	err := d.readStats()
-	return err == nil && d.handed.Load() >= d.total.Received-d.total.Dropped
-}
-
-// gone reports whether the interface was removed, in which case the kernel unbinds the socket.
-func (d *socket) gone() bool {
-	sa, err := unix.Getsockname(d.fd)
-	ll, ok := sa.(*unix.SockaddrLinklayer)
-	return err == nil && ok && d.index != 0 && ll.Ifindex != d.index
+	return err == nil && d.account.Drained(d.handed.Load())
 }

@@ -39,6 +39,20 @@ func TestShrink(t *testing.T) {
 	}
 }
 
+func TestShrunk(t *testing.T) {
+	for _, c := range []struct {
+		full, blocks int
+		want         bool
+	}{
+		{128, 128, true}, {128, 64, true}, {128, 4, true}, {100, 50, true}, {100, 25, true}, {2, 2, true}, {6, 4, true},
+		{128, 129, false}, {128, 100, false}, {128, 2, false}, {64, 128, false}, {2, 1, false}, {128, 0, false},
+	} {
+		if got := shrunk(c.full, c.blocks); got != c.want {
+			t.Errorf("%d blocks of %d: %t", c.blocks, c.full, got)
+		}
+	}
+}
+
 // TestStopWithLockedFilter checks that Stop works on a socket whose filter is locked.
 func TestStopWithLockedFilter(t *testing.T) {
 	testnet.Veth(t, "a0", "a1", 1500)

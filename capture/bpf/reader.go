@@ -38,6 +38,12 @@ func (b *buffer) Read(dst []pcap.Packet) int {
 	return n
 }
 
+// Block returns 0: read buffers have no number.
+func (*buffer) Block() uint64 { return 0 }
+
+// Len returns 0: the number of frames is not known before they are read.
+func (*buffer) Len() int { return 0 }
+
 // Err returns why the rest of the buffer could not be read, or nil.
 func (b *buffer) Err() error {
 	if b.reason == "" {

@@ -49,4 +49,5 @@ type Info struct {
 	RingSize int
 	Skew     time.Duration
 	Warnings []string
+	Adopted  Adopted
 }

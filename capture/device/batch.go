@@ -23,6 +23,12 @@ type Contents interface {
 	// Read implements Batch.Read. It returns 0 after Release.
 	Read(dst []pcap.Packet) int
 
+	// Block implements Batch.Block.
+	Block() uint64
+
+	// Len implements Batch.Len.
+	Len() int
+
 	// Err implements Batch.Err.
 	Err() error
 
@@ -39,6 +45,15 @@ func NewBatch(c Contents) *Batch { return &Batch{contents: c} }
 // Their Data points into the kernel's memory. dst escapes to the heap because Read calls an
 // interface: use the same dst for many batches.
 func (b *Batch) Read(dst []pcap.Packet) int { return b.contents.Read(dst) }
+
+// Block returns the kernel's number of the block in the ring, before Release. Blocks are numbered
+// from 1 on, without gaps, also across the handles and processes that read them. It is 0 without a
+// ring.
+func (b *Batch) Block() uint64 { return b.contents.Block() }
+
+// Len returns the number of frames in the batch, before Release, including those that Read finds
+// malformed. It is 0 for a BPF device, where it is not known before they are read.
+func (b *Batch) Len() int { return b.contents.Len() }
 
 // Err returns a CorruptError if Read returned 0 because the rest of the batch is malformed. Frames
 // lost by that are counted in Stats.Corrupt. The next batch is usually valid.

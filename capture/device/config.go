@@ -66,6 +66,11 @@ type Config struct {
 	// bound to the interface. The backends call it while they open the device, before any frame is accepted.
 	// nil means that Filter is for every link type.
 	Compile func(pcap.LinkType) ([]Instruction, error)
+
+	// Account is where the device keeps its counters; nil means in memory of its own. See Adopt.
+	// OpenGroup uses Accounts instead: none, or one for each device.
+	Account  *Account
+	Accounts []*Account
 }
 
 // Compiled returns the Config with the Filter for a device of the link type.
@@ -76,6 +81,15 @@ func (c Config) Compiled(link pcap.LinkType) (Config, error) {
 	var err error
 	c.Filter, err = c.Compile(link)
 	return c, err
+}
+
+// Member returns the Config of a device of a group.
+func (c Config) Member(i int) Config {
+	c.Account = nil
+	if i < len(c.Accounts) {
+		c.Account = c.Accounts[i]
+	}
+	return c
 }
 
 // withDefaults returns the Config with defaults for zero values, or an error if it is not valid.
@@ -110,7 +124,7 @@ func setDefault(value *int, or int) {
 }
 
 // Stats are counters since the device was opened. They never decrease. After a stopped handle was
-// drained, Received = frames read + Dropped + Corrupt.
+// drained, Received = frames read + Dropped + Corrupt, frames that an earlier process read included.
 type Stats struct {
 	Received    uint64 // frames that passed the kernel's filter, including dropped ones
 	Dropped     uint64 // of these, dropped by the kernel because the ring was full
@@ -119,6 +133,7 @@ type Stats struct {
 	NIC                // of the interface, since then; 0 for Any
 	RingBlocks  int    // blocks in the ring, or read buffers of a BPF device; 0 without a ring
 	FilledBlock int    // of these, ready to be read or held
+	Inexact     bool   // the device was adopted, and the kernel's counts of a moment were lost: Dropped and Freezes may be too low
 }
 
 // NIC are the counters of an interface's own.

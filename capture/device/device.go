@@ -18,6 +18,7 @@ type Device struct {
 	mu       sync.Mutex // guards the fields below
 	attached *Handle    // a handle that is not closed, or whose batches are held
 	closed   bool
+	given    bool // another process may have a duplicate of the descriptor
 }
 
 // New returns a device with that backend.
@@ -40,8 +41,11 @@ func Open(c Config, open func(Config) (*Device, error)) (*Device, error) {
 // interface.
 func OpenGroup(c Config, n int, s Spread, open func(Config) (*Device, error),
 	group func(Config, int, Spread) ([]*Device, error)) ([]*Device, error) {
+	if len(c.Accounts) != 0 && len(c.Accounts) != n || len(c.Accounts) == 0 && c.Account != nil {
+		return nil, fmt.Errorf("open group of %d: %d accounts for %d devices", n, len(c.Accounts), n)
+	}
 	if n == 1 {
-		d, err := Open(c, open)
+		d, err := Open(c.Member(0), open)
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +124,7 @@ func (d *Device) Skew() time.Duration { return d.info.Skew }
 func (d *Device) RingSize() int { return d.info.RingSize }
 
 // Close ends the capture, and closes the handle if there is one: see Handle.Close. Held batches
-// stay valid, but no further frame is received.
+// stay valid, but no further frame is received, unless for another process: see File.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	if d.closed {
@@ -128,13 +132,13 @@ func (d *Device) Close() error {
 		return nil
 	}
 	d.closed = true
-	h := d.attached
+	h, given := d.attached, d.given
 	d.mu.Unlock()
 	if h == nil {
 		return d.backend.Close()
 	}
 	err := h.Close() // when the handle ends, it closes the backend
-	if h.inUse() {
+	if h.inUse() && !given {
 		_ = d.backend.Stop() // frames that arrive until then must not be received
 	}
 	return err

@@ -18,10 +18,13 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"capd/capture/device"
 	"capd/pcap"
+
+	"golang.org/x/net/bpf"
 )
 
 // A System has interfaces and opens devices on them. Its methods, and those of its interfaces, may
@@ -30,6 +33,7 @@ type System struct {
 	mu      sync.Mutex // guards the whole system: its links, devices and rings
 	links   []*Link    // by index
 	groups  []*group   // of devices on Any
+	ports   []*port    // that live
 	index   int        // of the interface added last
 	opened  int        // number of groups opened so far
 	skew    time.Duration
@@ -135,11 +139,14 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	if s.refusal != nil {
 		return nil, s.refusal
 	}
-	l, link, err := s.lookup(c)
+	l, link, err := lookup(s, c)
 	if err == nil {
 		c, err = c.Compiled(link)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := accepts(c.Filter); err != nil {
 		return nil, err
 	}
 	if n > 1 && l != nil && !l.iface.Up {
@@ -148,10 +155,15 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	s.opened++
 	g := &group{spread: spread, order: s.opened}
 	var all []*device.Device
-	for range n {
+	for i := range n {
+		if n > 1 {
+			c = c.Member(i)
+		}
 		p := newPort(s, l, g, c, link)
-		g.ports = append(g.ports, p)
-		all = append(all, p.device())
+		g.ports, s.ports = append(g.ports, p), append(s.ports, p)
+		d := p.describe(c.Account)
+		d.account.Open(p.nic())
+		all = append(all, d.device(device.Adopted{}))
 	}
 	if l == nil {
 		s.groups = append(s.groups, g)
@@ -161,9 +173,20 @@ func (s *System) openPorts(c device.Config, n int, spread device.Spread) ([]*dev
 	return all, nil
 }
 
+// accepts returns an error for a program with an instruction that does not exist, as a kernel does.
+func accepts(program []device.Instruction) error {
+	for _, i := range program {
+		raw := bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K}
+		if _, unknown := raw.Disassemble().(bpf.RawInstruction); unknown {
+			return fmt.Errorf("set filter: %w", syscall.EINVAL)
+		}
+	}
+	return nil
+}
+
 // lookup returns the interface that the Config names, or nil for Any, and the link type of its
 // frames.
-func (s *System) lookup(c device.Config) (*Link, pcap.LinkType, error) {
+func lookup(s *System, c device.Config) (*Link, pcap.LinkType, error) {
 	types := []pcap.LinkType{pcap.LinkTypeLinuxSLL2}
 	var l *Link
 	if c.Interface != device.Any {
@@ -275,6 +298,7 @@ type Step uint8
 const (
 	AtOpen   Step = iota // opening a device, every time until the error is nil
 	AtAttach             // attaching to a device, every time until the error is nil
+	AtAdmit              // admitting frames to a gated device, every time until the error is nil
 	AtNext               // the next Next of each open device, once
 )
 

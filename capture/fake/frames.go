@@ -172,9 +172,9 @@ func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
 	}
 	n := min(len(data), keep)
 	pkt.Data = slices.Clip(append([]byte{}, data[:n]...))
-	p.count.Received++
+	p.count.received++
 	if !p.ring.add(pkt) {
-		p.count.Dropped++
+		p.count.dropped++
 	}
 }
 
@@ -199,9 +199,9 @@ func (l *Link) Drop(n int) {
 	defer l.sys.mu.Unlock()
 	l.each(func(p *port) {
 		if p.takes() {
-			p.count.Received += uint64(n)
-			p.count.Dropped += uint64(n)
-			p.count.Freezes++
+			p.count.received += uint64(n)
+			p.count.dropped += uint64(n)
+			p.count.freezes++
 		}
 	})
 }
@@ -213,9 +213,9 @@ func (l *Link) Corrupt(n int) {
 	defer l.sys.mu.Unlock()
 	l.each(func(p *port) {
 		if p.takes() {
-			p.count.Received += uint64(n)
+			p.count.received += uint64(n)
 			if !p.ring.spoil(n) {
-				p.count.Dropped += uint64(n)
+				p.count.dropped += uint64(n)
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"os"
 	"slices"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// A port is the backend of a device. The system's lock guards it.
+// A port is what the kernel has of a device. It lives while a descriptor of it is open. The system's
+// lock guards it.
 type port struct {
 	sys      *System
 	link     *Link // nil means all interfaces
@@ -22,13 +24,33 @@ type port struct {
 	ring     ring
 	reader   *reader // nil if there is none
 
+	references
+
 	gated   bool
 	stopped bool
 	gone    bool  // the interface was removed
 	down    bool  // the interface went down, and Next has not reported it yet
 	failure error // for Next to return
-	count   device.Stats
-	missed  device.NIC // what the interface had counted when frames were let in
+	count   counts
+}
+
+// references keep a port alive.
+type references struct {
+	open []*descriptor // those of devices
+	file *os.File      // stands for duplicates of the descriptor; nil if there are none
+}
+
+// counts are what happened since they were read.
+type counts struct{ received, dropped, freezes uint64 }
+
+// A descriptor is the backend of a device: what a process has of a port. The system's lock guards it.
+type descriptor struct {
+	*port
+	account *device.Account
+	handed  uint64 // frames in the batches returned so far
+	corrupt uint64
+	closed  bool
+	dead    bool // its process has ended: see System.Crash
 }
 
 // poolSize is how many batches of a device without a ring may be held at the same time.
@@ -39,7 +61,6 @@ func newPort(s *System, l *Link, g *group, c device.Config, link pcap.LinkType) 
 	for _, i := range c.Filter {
 		p.program.Instructions = append(p.program.Instructions, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K})
 	}
-	p.missed = p.nic()
 	p.down = l != nil && !l.iface.Up
 	p.ring.port, p.ring.size = p, c.BlockSize
 	n := c.RingSize / c.BlockSize
@@ -48,17 +69,32 @@ func newPort(s *System, l *Link, g *group, c device.Config, link pcap.LinkType) 
 	}
 	p.ring.blocks = make([]block, n)
 	for i := range p.ring.blocks {
-		b := &p.ring.blocks[i]
-		b.ring, b.batch = &p.ring, device.NewBatch(b)
+		p.ring.blocks[i].ring = &p.ring
 	}
 	return p
 }
 
-// device returns a device with the port as its backend.
-func (p *port) device() *device.Device {
-	i := device.Info{Name: p.config.Interface, LinkType: p.linkType, Mode: device.ModeRing, RingSize: p.config.RingSize, Skew: p.sys.skew}
+// describe returns a further descriptor of the port, to which its blocks are lent from now on.
+func (p *port) describe(a *device.Account) *descriptor {
+	d := &descriptor{port: p, account: a}
+	if a == nil {
+		d.account = new(device.Account)
+	}
+	p.open = append(p.open, d)
+	for i := range p.ring.blocks {
+		newLoan(d, &p.ring.blocks[i])
+	}
+	return d
+}
+
+// device returns a device with the descriptor as its backend.
+func (p *descriptor) device(a device.Adopted) *device.Device {
+	i := device.Info{Name: p.config.Interface, LinkType: p.linkType, Mode: device.ModeRing, RingSize: p.config.RingSize, Skew: p.sys.skew, Adopted: a}
 	if p.link != nil {
 		i.Index = p.link.iface.Index
+	}
+	if p.gone {
+		i.Index = indexGone
 	}
 	if p.config.NoRing {
 		i.Mode, i.RingSize = device.ModeSocket, 0
@@ -88,31 +124,38 @@ func (p *port) wake() {
 }
 
 // Attach starts reading.
-func (p *port) Attach() (device.Reader, error) {
+func (p *descriptor) Attach() (device.Reader, error) {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
+	if p.dead {
+		return nil, device.ErrClosed
+	}
 	if p.link != nil && p.link.failures[AtAttach] != nil {
 		return nil, p.link.failures[AtAttach]
 	}
-	p.reader = &reader{port: p, news: make(chan struct{}, 1)}
+	p.reader = &reader{descriptor: p, news: make(chan struct{}, 1)}
 	return p.reader, nil
 }
 
 // Admit opens the gate.
-func (p *port) Admit() error {
+func (p *descriptor) Admit() error {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
-	if p.gated {
-		p.gated, p.missed = false, p.nic()
+	if p.link != nil && p.link.failures[AtAdmit] != nil {
+		return p.link.failures[AtAdmit]
+	}
+	if p.gated && !p.dead {
+		p.account.Admit(p.nic())
+		p.gated = false
 	}
 	return nil
 }
 
 // Stop ends reception.
-func (p *port) Stop() error {
+func (p *descriptor) Stop() error {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
-	if !slices.Contains(p.group.ports, p) {
+	if p.closed || p.dead {
 		return device.ErrClosed
 	}
 	p.stopped = true
@@ -121,10 +164,12 @@ func (p *port) Stop() error {
 }
 
 // Stats returns the counters.
-func (p *port) Stats() (device.Stats, error) {
+func (p *descriptor) Stats() (device.Stats, error) {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
-	s := p.count
+	p.read()
+	s := p.account.Stats(p.handed)
+	s.Corrupt = p.corrupt
 	if !p.config.NoRing {
 		s.RingBlocks = len(p.ring.blocks)
 		for i := range p.ring.blocks {
@@ -136,32 +181,57 @@ func (p *port) Stats() (device.Stats, error) {
 	return s, nil
 }
 
+// read adds the kernel's counters to the account, which resets them.
+func (p *descriptor) read() {
+	if p.closed || p.dead {
+		return
+	}
+	_ = p.account.Count(func() (received, dropped, freezes uint64, err error) {
+		c := p.count
+		p.count = counts{}
+		return c.received, c.dropped, c.freezes, nil
+	})
+}
+
 // Refresh updates NICDropped.
-func (p *port) Refresh() {
+func (p *descriptor) Refresh() {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
-	if !p.stopped && !p.gone && slices.Contains(p.group.ports, p) {
-		p.count.NIC = p.count.AtLeast(p.nic().Since(p.missed))
+	if !p.stopped && !p.gone && !p.closed && !p.dead {
+		p.account.Refresh(p.nic())
 	}
 }
 
-// Close closes the device.
-func (p *port) Close() error {
+// Close closes the descriptor.
+func (p *descriptor) Close() error {
 	p.sys.mu.Lock()
 	defer p.sys.mu.Unlock()
-	p.group.ports = slices.DeleteFunc(p.group.ports, func(o *port) bool { return o == p })
+	p.read()
+	p.closed = true
+	p.leave(p)
+	return nil
+}
+
+// leave removes a descriptor. The port ends with the last one.
+func (p *port) leave(d *descriptor) {
+	p.open = slices.DeleteFunc(p.open, func(o *descriptor) bool { return o == d })
+	if len(p.open) > 0 || p.file != nil {
+		return
+	}
+	is := func(o *port) bool { return o == p }
+	p.sys.ports = slices.DeleteFunc(p.sys.ports, is)
+	p.group.ports = slices.DeleteFunc(p.group.ports, is)
 	p.ring.stopTimer()
 	groups := &p.sys.groups
 	if p.link != nil {
 		groups = &p.link.groups
 	}
 	*groups = slices.DeleteFunc(*groups, func(g *group) bool { return len(g.ports) == 0 })
-	return nil
 }
 
 // A reader reads a port.
 type reader struct {
-	*port
+	*descriptor
 	news        chan struct{} // receives a value when Next should check again
 	interrupted bool
 	end         error // what Next returns after the device was drained
@@ -193,12 +263,13 @@ func (r *reader) Next(timeout time.Duration) (*device.Batch, error) {
 func (r *reader) take() (*device.Batch, error) {
 	r.sys.mu.Lock()
 	defer r.sys.mu.Unlock()
-	if r.interrupted {
+	if r.interrupted || r.dead {
 		return nil, device.ErrClosed
 	}
 	if b := r.ring.next(r.config.NoRing); b != nil {
 		r.header = true
-		return b.batch, nil
+		r.handed += uint64(b.loan.Len())
+		return b.loan.batch, nil
 	}
 	if err := r.failure; err != nil {
 		r.failure = nil
@@ -247,6 +318,8 @@ func (r *reader) Interrupt() {
 func (r *reader) Close() error {
 	r.sys.mu.Lock()
 	defer r.sys.mu.Unlock()
-	r.port.reader = nil
+	if r.reader == r {
+		r.reader = nil
+	}
 	return nil
 }

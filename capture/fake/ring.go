@@ -29,25 +29,43 @@ type ring struct {
 	port   *port
 	size   int // of a block in bytes
 	blocks []block
-	in     int // index of the block that is filled now or next
-	out    int // index of the next block to read
+	in     int    // index of the block that is filled now or next
+	out    int    // index of the next block to read
+	number uint64 // of the block opened last
 	frozen bool
 	timer  *time.Timer // hands over the block that is being filled
 }
 
-// A block holds packets. A batch lends one block.
+// A block holds packets. Its loan lends it.
 type block struct {
-	ring  *ring
+	ring    *ring
+	loan    *loan
+	state   state
+	number  uint64 // since it was opened last
+	used    int    // bytes in use
+	lost    int    // malformed frames at its end
+	gap     bool   // it is missing: see find
+	packets []pcap.Packet
+}
+
+// A loan lends a block to the process that has the descriptor.
+type loan struct {
+	*descriptor
+	block *block
 	batch *device.Batch
-	state state
-	turn  int // how often the block was filled
-	used  int // bytes in use
-	lost  int // malformed frames at its end
 
 	// The fields below belong to the holder of the block.
 	packets []pcap.Packet
+	number  uint64
+	lost    int
 	read    int // number of packets read
 	reason  string
+}
+
+// newLoan makes the descriptor the one that the block is lent to.
+func newLoan(d *descriptor, b *block) {
+	b.loan = &loan{descriptor: d, block: b}
+	b.loan.batch = device.NewBatch(b.loan)
 }
 
 // room reports whether there is room for a frame.
@@ -101,9 +119,10 @@ func (r *ring) open() *block {
 	case empty:
 		r.frozen = false
 		b.state, b.used = filling, blockHeader
-		b.turn++
-		if turn := b.turn; !r.port.config.NoRing {
-			r.timer = time.AfterFunc(time.Duration(r.port.config.BlockTimeout)*time.Millisecond, func() { r.expire(b, turn) })
+		r.number++
+		b.number = r.number
+		if number := b.number; !r.port.config.NoRing {
+			r.timer = time.AfterFunc(time.Duration(r.port.config.BlockTimeout)*time.Millisecond, func() { r.expire(b, number) })
 		}
 		return b
 	}
@@ -111,10 +130,10 @@ func (r *ring) open() *block {
 }
 
 // expire hands over a block that was not full in time.
-func (r *ring) expire(b *block, turn int) {
+func (r *ring) expire(b *block, number uint64) {
 	r.port.sys.mu.Lock()
 	defer r.port.sys.mu.Unlock()
-	if b.state == filling && b.turn == turn {
+	if b.state == filling && b.number == number {
 		r.handOver()
 	}
 }
@@ -126,7 +145,7 @@ func (r *ring) handOver() {
 	r.in = (r.in + 1) % len(r.blocks)
 	if r.blocks[r.in].state != empty && !r.frozen {
 		r.frozen = true
-		r.port.count.Freezes++
+		r.port.count.freezes++
 	}
 	r.port.wake()
 }
@@ -142,6 +161,11 @@ func (r *ring) stopTimer() {
 // that is being filled.
 func (r *ring) next(now bool) *block {
 	b := &r.blocks[r.out]
+	for b.gap {
+		b.gap = false
+		r.out = (r.out + 1) % len(r.blocks)
+		b = &r.blocks[r.out]
+	}
 	if now && b.state == filling {
 		r.handOver()
 	}
@@ -149,6 +173,8 @@ func (r *ring) next(now bool) *block {
 		return nil
 	}
 	b.state = held
+	l := b.loan
+	l.packets, l.number, l.lost, l.read, l.reason = b.packets, b.number, b.lost, 0, ""
 	r.out = (r.out + 1) % len(r.blocks)
 	return b
 }
@@ -160,37 +186,55 @@ func (r *ring) drained() bool {
 }
 
 // Read returns the next packets of the block.
-func (b *block) Read(dst []pcap.Packet) int {
-	n := copy(dst, b.packets[b.read:])
-	b.read += n
-	if n < len(dst) && b.lost > 0 && b.reason == "" {
-		b.ring.port.sys.mu.Lock()
-		defer b.ring.port.sys.mu.Unlock()
-		b.ring.port.count.Corrupt += uint64(b.lost)
-		b.reason = "made so by a test"
+func (l *loan) Read(dst []pcap.Packet) int {
+	n := copy(dst, l.packets[l.read:])
+	l.read += n
+	if n < len(dst) && l.lost > 0 && l.reason == "" {
+		l.sys.mu.Lock()
+		defer l.sys.mu.Unlock()
+		l.corrupt += uint64(l.lost)
+		l.reason = "made so by a test"
 	}
 	return n
 }
 
+// Block returns the number of the block.
+func (l *loan) Block() uint64 {
+	if l.config.NoRing {
+		return 0
+	}
+	return l.number
+}
+
+// Len returns the number of frames in the block.
+func (l *loan) Len() int { return len(l.packets) + l.lost }
+
 // Err returns why the rest of the block is malformed, or nil.
-func (b *block) Err() error {
-	if b.reason == "" {
+func (l *loan) Err() error {
+	if l.reason == "" {
 		return nil
 	}
-	return &device.CorruptError{Offset: b.used, Reason: b.reason}
+	return &device.CorruptError{Offset: l.block.used, Reason: l.reason}
 }
 
 // Release returns the block and overwrites its packets, so that a test notices if they are used
 // afterwards, as when the kernel fills the block again.
-func (b *block) Release() {
-	for _, p := range b.packets {
+func (l *loan) Release() {
+	for _, p := range l.packets {
 		for i := range p.Data {
 			p.Data[i] ^= 0xff
 		}
 	}
-	s := b.ring.port.sys
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b.packets, b.read, b.reason, b.lost, b.state = b.packets[:0], 0, "", 0, empty
+	l.sys.mu.Lock()
+	defer l.sys.mu.Unlock()
+	l.packets, l.read, l.reason, l.lost = nil, 0, "", 0
+	if !l.dead && l.block.loan == l {
+		l.block.free()
+	}
+}
+
+// free gives the block to the kernel.
+func (b *block) free() {
+	b.packets, b.lost, b.state = nil, 0, empty
 	b.ring.port.wake()
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"capd/internal/terminal"
@@ -25,9 +27,11 @@ func newLedger() *cobra.Command {
 		Short: "Show what was recorded into a directory, and what is missing",
 		Long: `Print the files and gaps of a directory from its ledger, and for each interface
 the verdict: complete, or what is missing, when and why. A question mark stands
-for what nobody counted. The exit code is 0 if all is there, 1 if something is
-missing, and 3 if nothing is known: of a directory without a ledger, of an
-interface that it does not name, or of a file that is still being written.
+for what nobody counted. A capd that records into the directory is asked what its
+unfinished files have and lack up to now. The exit code is 0 if all is there, 1 if
+something is missing, and 3 if nothing is known: of a directory without a ledger,
+of an interface that it does not name, or of a file that is still being written by
+a capd that does not answer.
 
 ` + placeHelp + `
 
@@ -41,7 +45,7 @@ interface that it does not name, or of a file that is still being written.
 				return err
 			}
 			w, screen := cmd.OutOrStdout(), terminal.NewScreen(cmd.ErrOrStderr())
-			return q.each(w, args, !q.asJSON, func(dir string) error { return q.answer(w, screen, dir) })
+			return q.each(w, args, !q.asJSON, func(dir string) error { return q.answer(cmd.Context(), w, screen, dir) })
 		},
 	}
 	q.bind(cmd)
@@ -49,7 +53,7 @@ interface that it does not name, or of a file that is still being written.
 	return cmd
 }
 
-func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) error {
+func (q *ledgerQuery) answer(ctx context.Context, w io.Writer, screen *terminal.Screen, dir string) error {
 	question := ledger.Question{Interface: q.iface, Since: q.since.Time, Until: q.until.Time}
 	bar := terminal.NewProgress(screen, dir, 0)
 	o := ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add}
@@ -58,7 +62,7 @@ func (q *ledgerQuery) answer(w io.Writer, screen *terminal.Screen, dir string) e
 			return e.Kind == ledger.KindFile || (e.Kind == ledger.KindGap || e.Kind == ledger.KindXDP) && !e.End.IsZero()
 		}
 	}
-	a, err := ledger.Ask(dir, question, o)
+	a, err := askLive(ctx, dir, q.socket(), question, o)
 	bar.End()
 	if err != nil {
 		return err
@@ -153,9 +157,7 @@ func printVerdict(w io.Writer, v *ledger.Verdict) error {
 	if n := v.Total.Truncated - min(v.Total.Truncated, v.Total.Oversized); n > 0 {
 		fmt.Fprintf(w, "  %s cut by snaplen%s, as configured: nothing else of them is missing\n", text.Count(n, "packet"), numbers(v.Snaplens))
 	}
-	for _, f := range v.Recording {
-		fmt.Fprintf(w, "  being recorded into %s: what it lacks is not known yet\n", f)
-	}
+	printGrowing(w, v)
 	for _, m := range v.Missing {
 		frames := ""
 		if m.Frames > 0 {
@@ -163,13 +165,33 @@ func printVerdict(w io.Writer, v *ledger.Verdict) error {
 		}
 		where := ""
 		if m.Where != "" {
-			where = ", " + m.Where
+			where = ", " + text.Line(m.Where)
 		}
 		if _, err := fmt.Fprintf(w, "  missing %s to %s: %s%s%s\n", text.Time(m.Begin), text.Time(m.End), m.Cause, frames, where); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printGrowing says what is being recorded.
+func printGrowing(w io.Writer, v *ledger.Verdict) {
+	g := v.Growing
+	if g == nil {
+		for _, f := range v.Recording {
+			fmt.Fprintf(w, "  being recorded into %s: what it lacks is not known yet\n", f)
+		}
+		return
+	}
+	lost := "nothing lost"
+	if n := g.KernelDropped + g.CapdDropped + g.NICDropped; n > 0 {
+		lost = text.Count(n, "frame") + " lost"
+	}
+	into := ""
+	if len(v.Recording) > 0 {
+		into = " into " + strings.Join(v.Recording, ", ")
+	}
+	fmt.Fprintf(w, "  being recorded%s: %s and %s up to now\n", into, text.Count(g.Packets, "packet"), lost)
 }
 
 // numbers spells numbers, each behind a space.

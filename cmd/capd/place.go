@@ -95,6 +95,15 @@ func (p *place) directories(args []string, standard string) ([]string, error) {
 	return dirs, nil
 }
 
+// socket returns control.socket of the configuration.
+func (p *place) socket() string {
+	cfg, err := config.Load(cmp.Or(p.config, defaultConfig))
+	if err != nil {
+		return ""
+	}
+	return cfg.Control.Socket
+}
+
 // isRecorded reports whether a directory has a ledger, or files with names of capd's.
 func isRecorded(dir string) bool {
 	d, err := os.Open(dir)

@@ -33,8 +33,9 @@ the state of ring, memory and disk. --check prints one line for monitoring inste
 
 The exit code is 0 if everything is recorded. It is 1 if frames were lost or capd
 did not run since the last status, an XDP program may keep frames from capd, an
-interface was removed before all its frames were read, an interface is missing, or limits yield to a step that fails (see keep_until in
-capd.toml(5)). It is 2 if an interface is down, its disk fails, or no
+interface was removed before all its frames were read, an interface is missing, or
+limits yield to a step that fails (see keep_until in capd.toml(5)). It is 2 if an
+interface is down or can't be opened, its disk fails or is not at its path, or no
 capd answers. "Since the last status" is counted for each user and each --looker
 alone.`,
 		Example: `  capd status
@@ -120,7 +121,7 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 	for i := range s.Interfaces {
 		in := &s.Interfaces[i]
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", text.Name(in.Name), in.State, text.Metric(in.Rates.Second.Packets),
-			text.Metric(8*in.Rates.Second.Bytes), in.Lost(), text.Percent(in.Ring.Now), text.Percent(in.Pool.Now), text.Latency(in.Writes.Recent().P99), reach(&in.Kept))
+			text.Metric(8*in.Rates.Second.Bytes), in.Lost(), text.Percent(in.Ring.Now), text.Percent(in.Pool.Now), text.Latency(in.Writes.Recent().P99), in.Kept.Reaches(text.Duration))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -187,24 +188,14 @@ func printInterface(w io.Writer, now time.Time, in *control.Interface) {
 	line("finished", "%s, %s, %d failed", text.Count(in.Finished, "file"), text.Size(in.FileBytes), in.Failures)
 	k := &in.Kept
 	line("kept", "%s, %s, %d held; from %s", text.Count(k.Files, "file"), text.Size(k.Bytes), k.Held, text.Time(k.Oldest))
-	line("forecast", "%s", forecast(k))
+	forecast := k.Forecast()
+	if k.Rate > 0 {
+		forecast += ", as they grow by " + text.Size(k.Rate) + "/s"
+	}
+	line("forecast", "%s", forecast)
 }
 
 func latencyText(l *control.Latency) string {
 	return fmt.Sprintf("median %s, p99 %s, at most %s (%d); in the last minute %s, %s (%d)", text.Latency(l.Median), text.Latency(l.P99), text.Latency(l.Max), l.Count,
 		text.Latency(l.Minute.Median), text.Latency(l.Minute.P99), l.Minute.Count)
-}
-
-func forecast(k *control.Kept) string {
-	if k.Limit == "" {
-		return fmt.Sprintf("grows by %s/s; no limit", text.Size(k.Rate))
-	}
-	return fmt.Sprintf("files reach back %s at %s/s (limit: %s)", reach(k), text.Size(k.Rate), k.Limit)
-}
-
-func reach(k *control.Kept) string {
-	if k.Limit == "" {
-		return "-"
-	}
-	return text.Duration(text.Seconds(k.Reach))
 }

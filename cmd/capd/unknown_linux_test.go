@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,9 @@ func TestUnknown(t *testing.T) {
 	large.Truncated, large.Oversized = 5, 5
 	stopped := ledger.GapClosed(ledger.GapOpened("eth0", at.Add(time.Minute), ledger.CauseStopped), at.Add(2*time.Minute), 0)
 	full := ledger.GapClosed(ledger.GapOpened("eth0", at.Add(time.Minute), ledger.CauseDiskFull), at.Add(2*time.Minute), 0)
+	gapOf := func(cause ledger.Cause, frames uint64) ledger.Entry {
+		return ledger.GapClosed(ledger.GapExplained("eth0", at.Add(time.Minute), cause, errors.New("so it said")), at.Add(2*time.Minute), frames)
+	}
 	for what, c := range map[string]struct {
 		lines      []ledger.Entry
 		files      []string
@@ -48,6 +52,12 @@ func TestUnknown(t *testing.T) {
 			[]string{"gap: capd not running - ?"}, "1 file, 7 packets, 0 lost", "false"},
 		"disk full, no frame came": {[]ledger.Entry{done.Entry(), full}, []string{name(1).String()}, false, exitFailed,
 			[]string{"gap: disk full - 0"}, "1 file, 7 packets, 0 lost", "false"},
+		"no inodes": {[]ledger.Entry{done.Entry(), gapOf(ledger.CauseNoInodes, 3)}, []string{name(1).String()}, false, exitFailed,
+			[]string{"gap: no inodes - 3"}, "1 file, 7 packets, 0 lost", "false"},
+		"directory replaced": {[]ledger.Entry{done.Entry(), gapOf(ledger.CauseReplaced, 3)}, []string{name(1).String()}, false, exitFailed,
+			[]string{"gap: directory replaced - 3"}, "1 file, 7 packets, 0 lost", "false"},
+		"not opened": {[]ledger.Entry{done.Entry(), gapOf(ledger.CauseRefused, 0)}, []string{name(1).String()}, false, exitFailed,
+			[]string{"gap: interface not opened - ?", "interface not opened, so it said"}, "1 file, 7 packets, 0 lost", "false"},
 		"crashed": {[]ledger.Entry{crashed.Entry()}, []string{name(1).String()}, false, exitFailed,
 			[]string{"(not finished in order) 7 ?"}, "1 file, 7 packets, ? lost", "false"},
 		"cut by will": {[]ledger.Entry{cut.Entry()}, []string{name(1).String()}, false, exitFine,

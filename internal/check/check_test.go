@@ -47,32 +47,52 @@ func printed(c *Checker) string {
 	return b.String()
 }
 
-// TestCapacity takes the rate from the files that are there.
+// TestCapacity: check says what status will say, by the rates of the files that are there, and by some others before there are any.
 func TestCapacity(t *testing.T) {
 	dir := t.TempDir()
-	name := store.Name{Interface: "eth0", Start: time.Now().Add(-1000 * time.Second).UTC().Truncate(time.Second), Sequence: 1}
-	if err := os.WriteFile(filepath.Join(dir, name.String()), make([]byte, 1_250_000), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	cfg := config.Default()
-	cfg.Retain.Bytes, cfg.RetainAge = 100_000_000, config.Duration(time.Hour)
-	cfg.Interfaces = []config.Interface{{Name: "eth0", Recording: cfg.Recording}}
-	cfg.Interfaces[0].Directory = dir
+	cfg.Retain.Bytes = 100_000_000
+	for _, name := range []string{"eth0", "eth1", "eth2"} {
+		i := config.Interface{Name: name, Recording: cfg.Recording}
+		i.Directory = dir
+		cfg.Interfaces = append(cfg.Interfaces, i)
+	}
+	cfg.Interfaces[0].RetainAge = config.Duration(time.Second)
 	c := Checker{Policy: func(c *config.Config) retain.Policy {
 		return retain.Policy{
 			Directory: retain.Limits{Bytes: int64(c.Retain.Bytes)},
-			Interface: func(string) retain.Limits { return retain.Limits{Age: time.Duration(c.RetainAge)} },
+			Interface: func(name string) retain.Limits { return retain.Limits{Age: time.Duration(c.Lookup(name).RetainAge)} },
 		}
 	}}
-	c.capacity(dir, cfg, store.Space{Total: 1 << 40, Free: 1 << 39})
-	out := printed(&c)
-	// About: the files' time goes on while the test runs.
-	const rate = `(10|9\.\d+) kbit/s`
-	for _, want := range []string{"eth0: at " + rate + ", the present rate of its files, its own limits keep 1h by age", "holds at " + rate + " 22h .*by bytes: the present rate"} {
-		if !regexp.MustCompile(want).MatchString(out) {
-			t.Errorf("no %q in\n%s", want, out)
+	space := store.Space{Total: 1 << 40, Free: 1 << 39}
+	want := func(wanted ...string) {
+		t.Helper()
+		c.Findings = nil
+		c.capacity(dir, cfg, space)
+		lines := strings.SplitAfter(strings.TrimSuffix(printed(&c), "\n"), "\n")
+		if len(lines) != len(wanted) {
+			t.Errorf("%d lines: %q", len(lines), lines)
+			return
+		}
+		for i, want := range wanted {
+			if !regexp.MustCompile(want).MatchString(lines[i]) {
+				t.Errorf("no %q in %q", want, lines[i])
+			}
 		}
 	}
+	want("holds of eth0 at 100 Mbit/s 1s by age; at 1 Gbit/s 0s by bytes; at 10 Gbit/s 0s by bytes: no rate is known yet",
+		"holds at 100 Mbit/s 8s by bytes; at 1 Gbit/s 0s by bytes; at 10 Gbit/s 0s by bytes: no rate is known yet")
+
+	cfg.Interfaces[0].RetainAge = config.Duration(time.Hour)
+	for _, name := range []string{"eth0", "eth1"} {
+		name := store.Name{Interface: name, Start: time.Now().Add(-1000 * time.Second).UTC().Truncate(time.Second), Sequence: 1}
+		if err := os.WriteFile(filepath.Join(dir, name.String()), make([]byte, 1_250_000), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// About: the files' time goes on while the test runs. What eth0 does not keep, eth1 has.
+	const rate = `at (10|9\.\d+) kbit/s, the present rate of its files, they reach back `
+	want("eth0: "+rate+"1h by age", "eth1: "+rate+"21h .*by bytes")
 }
 
 // A difference is a failure with a hint, and nothing is said to agree.

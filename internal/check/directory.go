@@ -40,9 +40,9 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 		c.Refuse(subject, err)
 		return
 	}
-	how := "writes go past the page cache"
-	if !space.Direct {
-		how = "writes go through the page cache"
+	how := string(space.Writes)
+	if !cfg.WritesDirectly(dir) {
+		how = `writes go through the page cache, as direct = "off"`
 	}
 	free := fmt.Sprintf("%s free of %s", text.Size(space.Free), text.Size(space.Total))
 	if space.Files > 0 {
@@ -53,6 +53,10 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 	if n := len(contents.Partials); n > 0 {
 		c.add(Warn, subject, "run finishes what is whole of them", "%s of an earlier run, such as %s",
 			text.Count(n, "unfinished file"), contents.Partials[0])
+	}
+	if point, where := store.Unmounted(dir); point != "" {
+		c.add(Warn, subject, "mount it first: files recorded until then are hidden under it. RequiresMountsFor="+dir+" in a drop-in makes the service wait for it",
+			"%s says that a file system is mounted at %s, and none is: files go to the one below", where, point)
 	}
 	c.capacity(dir, cfg, space)
 	if space.Free < 1<<30 {
@@ -76,54 +80,67 @@ func lock(dir string) error {
 	return l.Release()
 }
 
-// capacity says for how long what is recorded stays in the directory.
+// capacity says for how long what is recorded stays in the directory, as status does later: for each interface that has files
+// at their rate, and before there are any for some rates.
 func (c *Checker) capacity(dir string, cfg *config.Config, space store.Space) {
+	subject := "directory " + dir
 	files, err := retain.Files(dir)
 	if err != nil {
-		c.add(Warn, "directory "+dir, "", "%v", err)
+		c.add(Warn, subject, "", "%v", err)
 		return
 	}
 	policy := c.Policy(cfg)
-	rotation := rotationIn(dir, cfg)
-	var total float64
+	known := false
 	for _, f := range retain.Predict(time.Now(), files, policy, space) {
-		total += f.Rate
-		if l := policy.Interface(f.Interface); f.Rate > 0 && l != (retain.Limits{}) {
-			reach, limit := retain.Reach(f.Rate, l, rotation, files, space)
-			c.add(OK, f.Interface, "", "at %s, the present rate of its files, its own limits keep %s%s", text.BitRate(f.Rate*8), text.Duration(reach), until(limit))
+		if f.Rate > 0 {
+			known = true
+			c.add(OK, f.Interface, "", "at %s, the present rate of its files, they reach back %s", text.BitRate(f.Rate*8), reach(&f))
 		}
 	}
-	held := func(rate float64) string {
-		reach, limit := retain.Reach(rate, policy.Directory, rotation, files, space)
-		return fmt.Sprintf("at %s %s%s", text.BitRate(rate*8), text.Duration(reach), until(limit))
-	}
-	if total > 0 {
-		c.add(OK, "directory "+dir, "", "holds %s: the present rate", held(total))
+	if known {
 		return
 	}
-	var parts []string
-	for _, bits := range []float64{100e6, 1e9, 10e9} {
-		parts = append(parts, held(bits/8))
-	}
-	c.add(OK, "directory "+dir, "", "holds %s: no rate is known yet", strings.Join(parts, "; "))
-}
-
-// rotationIn is that of the first interface that is recorded into the directory.
-func rotationIn(dir string, cfg *config.Config) retain.Rotation {
-	for i := range cfg.Interfaces {
-		if r := &cfg.Interfaces[i].Recording; r.Directory == dir {
-			return retain.Rotation{Size: int64(r.RotateSize), Interval: time.Duration(r.RotateInterval)}
+	for _, name := range streamsInto(dir, cfg, policy) {
+		var parts []string
+		for _, bits := range []float64{100e6, 1e9, 10e9} {
+			s := policy.Stream(name, bits/8)
+			f := retain.Outlook(policy.Directory, []retain.Stream{s}, retain.StockOf(files, space))[0]
+			parts = append(parts, fmt.Sprintf("at %s %s", text.BitRate(bits), reach(&f)))
 		}
+		of := ""
+		if policy.Stream(name, 0).Limits != (retain.Limits{}) {
+			of = " of " + text.Name(name)
+		}
+		c.add(OK, subject, "", "holds%s %s: no rate is known yet", of, strings.Join(parts, "; "))
 	}
-	return retain.Rotation{}
 }
 
-func until(l retain.Limit) string {
-	switch l {
-	case retain.ByDisk:
-		return " until the disk is full"
-	case retain.ByDiskInodes:
-		return " until the disk has no more inodes"
+// streamsInto returns the names of the configuration whose files have a future of their own: those with limits, and the first of
+// the others.
+func streamsInto(dir string, cfg *config.Config, policy retain.Policy) (names []string) {
+	others := false
+	for i := range cfg.Interfaces {
+		entry := &cfg.Interfaces[i]
+		limited := policy.Stream(entry.Name, 0).Limits != (retain.Limits{})
+		if entry.Directory != dir || others && !limited {
+			continue
+		}
+		others = others || !limited
+		names = append(names, entry.Name)
 	}
-	return " by " + string(l)
+	return names
+}
+
+// reach spells a forecast.
+func reach(f *retain.Forecast) string {
+	until := " by " + string(f.Limit)
+	switch f.Limit {
+	case retain.ByDisk:
+		until = " until the disk is full"
+	case retain.ByDiskInodes:
+		until = " until the disk has no more inodes"
+	case "":
+		return "without a limit"
+	}
+	return text.Duration(f.Reach) + until
 }

@@ -4,7 +4,11 @@
 // The package does not record: it passes requests to a Backend.
 package control
 
-import "time"
+import (
+	"time"
+
+	"capd/internal/text"
+)
 
 // Version is the version of the format. It increases when a field changes its meaning, but not when
 // a field is added.
@@ -14,7 +18,7 @@ const Version = 1
 const (
 	Recording = "recording" // frames are recorded
 	Ended     = "ended"     // the interface is not recorded any more
-	Waiting   = "waiting"   // the interface does not exist
+	Waiting   = "waiting"   // the interface does not exist, or can't be opened: see Interface.Why
 	Down      = "down"      // the interface exists, but is down
 	Suspended = "suspended" // the disk fails: frames are counted and dropped
 )
@@ -37,11 +41,13 @@ type Interface struct {
 	Name      string    `json:"interface"`
 	State     string    `json:"state"` // the worst state of its rings
 	Since     time.Time `json:"since"`
+	Why       string    `json:"why,omitempty"` // what the system said, where the interface is there and can't be opened
 	Directory string    `json:"directory"`
 	Filter    string    `json:"filter,omitempty"` // how many frames it rejects is unknown
 	Files     []string  `json:"files"`            // files being written, one for each ring
 
 	Counters
+	Growing  *Growing  `json:"growing,omitempty"`  // the part of the counters that is not in the ledger yet; absent while lines are being written
 	XDP      string    `json:"xdp,omitempty"`      // the XDP program that sees frames before capd: those that it takes are counted by nobody here
 	XDPUntil time.Time `json:"xdp_until,omitzero"` // when the last one before was gone
 	Unread   time.Time `json:"unread,omitzero"`    // when frames that no counter has were last lost: the interface was removed before all were read
@@ -72,6 +78,17 @@ type Counters struct {
 	FileBytes     int64  `json:"file_bytes"`     // of finished files
 	Failures      uint64 `json:"failures"`       // files that could not be finished
 	Waits         uint64 `json:"waits"`          // times that frames stayed in the ring because the disk was too slow
+}
+
+// Growing counts frames that no line of the ledger is about yet: those of the files that are being
+// written, and those that these lack so far.
+type Growing struct {
+	Lines         uint64 `json:"lines"`          // of the ledger about the interface since capd's start
+	Packets       uint64 `json:"packets"`        // not lost up to now: on the disk, or on their way there
+	KernelDropped uint64 `json:"kernel_dropped"` // as in Counters
+	CapdDropped   uint64 `json:"capd_dropped"`
+	NICDropped    uint64 `json:"nic_dropped"`
+	Oversized     uint64 `json:"oversized"`
 }
 
 // Flawed returns how many frames are missing from the files, or not whole there
@@ -139,9 +156,31 @@ type Kept struct {
 	Bytes  int64     `json:"bytes"`           // of all files
 	Held   int       `json:"held"`            // files that limits may not delete
 	Oldest time.Time `json:"oldest,omitzero"` // begin of the oldest file
-	Rate   float64   `json:"rate"`            // bytes per second, measured over the recent files
+	Rate   float64   `json:"rate"`            // bytes per second, measured over the recent files; 0: not known yet
 	Reach  float64   `json:"reach"`           // how far back the files will reach at that rate, in seconds; 0: no limit, or no rate yet
-	Limit  string    `json:"limit,omitempty"` // the limit that is reached first: bytes, age, count, min_free or min_free_inodes
+	Limit  string    `json:"limit,omitempty"` // what acts first: bytes, age, count, min_free, min_free_inodes, or disk or inodes, which are used up then
+}
+
+// Reaches spells how far back the files will reach: "?" while no rate is known, "-" without a limit.
+func (k *Kept) Reaches(spell func(time.Duration) string) string {
+	switch {
+	case k.Rate <= 0:
+		return "?"
+	case k.Limit == "":
+		return "-"
+	}
+	return spell(text.Seconds(k.Reach))
+}
+
+// Forecast spells in a phrase what will happen to the files.
+func (k *Kept) Forecast() string {
+	switch {
+	case k.Rate <= 0:
+		return "no rate is known yet"
+	case k.Limit == "":
+		return "no limit"
+	}
+	return "will reach " + k.Reaches(text.Duration) + " (" + text.Line(k.Limit) + ")"
 }
 
 // A Directory is the state of a directory of recordings. It may be some seconds
@@ -159,8 +198,9 @@ type Directory struct {
 	Inodes       uint64 `json:"inodes"` // of the file system; 0: it has no such limit, or it is unknown
 	Floor        bool   `json:"floor"`  // keep_bytes, keep_age or keep_count protects files that other limits would delete
 
-	Pause   Pause      `json:"pause,omitzero"` // before this run: what came then is in no file; absent where no run was before
-	Waiting []StepWait `json:"waiting"`        // by step; those that no file waits for are left out
+	Problem string     `json:"problem,omitempty"` // why new files can't be made in it: it is not at its path any more
+	Pause   Pause      `json:"pause,omitzero"`    // before this run: what came then is in no file; absent where no run was before
+	Waiting []StepWait `json:"waiting"`           // by step; those that no file waits for are left out
 }
 
 // A StepWait counts the files for which a step has not succeeded yet.

@@ -2,7 +2,8 @@ package control
 
 import (
 	"fmt"
-	"time"
+
+	"capd/internal/text"
 )
 
 // A Level is the severity of a status, for monitoring systems.
@@ -12,7 +13,7 @@ type Level int
 const (
 	OK       Level = 0 // everything is recorded
 	Warning  Level = 1 // frames were lost or capd did not run since the last look, frames may not reach capd, an interface is waited for, or limits yield to a step
-	Critical Level = 2 // an interface is down, its disk fails, or capd does not answer
+	Critical Level = 2 // an interface is down or can't be opened, its disk fails, or capd does not answer
 )
 
 func (l Level) String() string {
@@ -34,7 +35,11 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		}
 		switch iface.State {
 		case Waiting:
-			note(Warning, "%q is not there", iface.Name)
+			if iface.Why != "" {
+				note(Critical, "%q can't be opened: %s", iface.Name, iface.Why)
+			} else {
+				note(Warning, "%q is not there", iface.Name)
+			}
 		case Down:
 			note(Critical, "%q is down", iface.Name)
 		case Suspended:
@@ -44,10 +49,10 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		case iface.XDP != "" && iface.State != Ended:
 			note(Warning, "%q: %s, is attached: frames may not reach capd", iface.Name, iface.XDP)
 		case iface.XDPUntil.After(s.Looked):
-			note(Warning, "%q: an XDP program was attached until %s: frames may not have reached capd", iface.Name, iface.XDPUntil.UTC().Format(time.RFC3339))
+			note(Warning, "%q: an XDP program was attached until %s: frames may not have reached capd", iface.Name, text.Second(iface.XDPUntil))
 		}
 		if iface.Unread.After(s.Looked) {
-			note(Warning, "%q was removed at %s before all frames were read: how many are lost is unknown", iface.Name, iface.Unread.UTC().Format(time.RFC3339))
+			note(Warning, "%q was removed at %s before all frames were read: how many are lost is unknown", iface.Name, text.Second(iface.Unread))
 		}
 		if iface.LastLoss.After(s.Looked) {
 			note(Warning, "%q lost frames, or parts of them (%d by the kernel, %d by capd, %d by the interface, %d cut as too large since the start)",
@@ -56,6 +61,9 @@ func (s *Status) Judge() (level Level, wrong []string) {
 	}
 	for i := range s.Directories {
 		d := &s.Directories[i]
+		if d.Problem != "" {
+			note(Critical, "%q: %s", d.Path, d.Problem)
+		}
 		for _, w := range d.Waiting {
 			if w.Kept > 0 {
 				note(Warning, "%q is over its limit %s: %d files stay until step %s has succeeded", d.Path, w.Limit, w.Kept, w.Step)
@@ -63,7 +71,7 @@ func (s *Status) Judge() (level Level, wrong []string) {
 		}
 		if d.Pause.End.After(s.Looked) {
 			note(Warning, "nothing was recorded into %q from %s to %s: capd did not run",
-				d.Path, d.Pause.Begin.UTC().Format(time.RFC3339), d.Pause.End.UTC().Format(time.RFC3339))
+				d.Path, text.Second(d.Pause.Begin), text.Second(d.Pause.End))
 		}
 	}
 	if running == 0 {

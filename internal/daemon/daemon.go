@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime"
@@ -28,6 +29,7 @@ type Options struct {
 	Ready       func()        // called once when every interface is open or waited for; may be nil
 	Log         *slog.Logger  // nil: nothing is logged
 	System      System        // source of interfaces; nil: the operating system
+	Restarts    bool          // somebody starts capd again when Run returns an error
 
 	// Unwatched means that directories are listed from time to time, as on systems where they can't be
 	// watched. Tests need it in a synctest bubble, whose clock stops during a read of a watch.
@@ -64,7 +66,7 @@ func New(opt Options) (*Daemon, error) {
 	}
 	d := &Daemon{opt: opt, log: opt.Log, start: time.Now(), set: newSet(), tasks: tasks{log: opt.Log}}
 	d.config.Store(opt.Config)
-	d.stop = stop{abort: make(chan struct{}), timeout: func() time.Duration { return time.Duration(d.config.Load().StopTimeout) }}
+	d.stop = stop{abort: make(chan struct{}), again: make(chan error, 1), timeout: func() time.Duration { return time.Duration(d.config.Load().StopTimeout) }}
 	there := &interfaces{system: opt.System, news: new(recorder.Links)}
 	if err := there.look(opt.Config); err != nil {
 		return nil, err
@@ -81,7 +83,7 @@ func New(opt Options) (*Daemon, error) {
 	}
 	d.manager = &manager{
 		log: d.log, config: &d.config, interfaces: there, dirs: d.dirs, set: d.set, tasks: &d.tasks, stop: &d.stop,
-		rates: &d.rates, memory: memory(),
+		rates: &d.rates, memory: memory(), restarts: opt.Restarts, start: d.start,
 		shared: &recorder.Shared{
 			Links: there.news, Claims: recorder.NewClaims(), Quota: recorder.NewQuota(opt.Count), Ask: there.ask,
 			Application: opt.Application, OS: system(), Boot: d.dirs.run.Boot,
@@ -91,6 +93,7 @@ func New(opt Options) (*Daemon, error) {
 		d.dirs.close(context.Background())
 		return nil, err
 	}
+	d.dirs.replaced = reopen(d.manager)
 	d.dirs.began(opt.Config)
 	return d, nil
 }
@@ -127,14 +130,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.opt.Ready != nil {
 		d.opt.Ready()
 	}
+	var again error
 	select {
 	case <-ctx.Done():
 	case <-d.manager.shared.Quota.Reached():
 	case <-d.stop.abort:
+	case err := <-d.stop.again:
+		d.log.Error("ending, to be started again", "error", err)
+		again = err
 	}
 	cancel()
 	d.manager.settled()
-	return d.tasks.wait()
+	return errors.Join(again, d.tasks.wait())
 }
 
 // Rotate ends all current files. The next packet begins a new file.
@@ -160,6 +167,15 @@ type stop struct {
 	timeout func() time.Duration // of the configuration in effect
 	abort   chan struct{}        // closed by Abort
 	once    sync.Once
+	again   chan error // why Run is to end with an error; see restart
+}
+
+// restart makes Run end in order and return the error.
+func (s *stop) restart(why error) {
+	select {
+	case s.again <- why:
+	default:
+	}
 }
 
 func (s *stop) now() { s.once.Do(func() { close(s.abort) }) }

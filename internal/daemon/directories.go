@@ -29,13 +29,18 @@ type directories struct {
 	log     *slog.Logger
 	run     ledger.Run      // run that the ledgers name in their lines
 	keeping context.Context // context of retention; nil before retain
+	listed  listed          // what the ledgers have of this run
 	tasks   sync.WaitGroup  // retention, and the shutdown of directories that are no longer needed
 
 	hurry    context.Context // done: hooks of directories that are shut down must end now
 	hurryNow context.CancelFunc
 
+	replaced func(d *directory, why error) error // see guard
+	end      end
+
 	mu     sync.Mutex // guards what follows
 	byPath map[string]*directory
+	former []*directory // not at their paths any more, and still used by recorders that end
 }
 
 type directory struct {
@@ -45,7 +50,9 @@ type directory struct {
 	finish         *finisher
 	lock           *store.Lock
 	ledger         *ledgerWriter
-	pause          control.Pause      // time without capd before this run; zero if there was no earlier run
+	pause          control.Pause // time without capd before this run; zero if there was no earlier run
+	presence       presence
+	why            string             // why it is recorded into since then, where nobody ordered that
 	started        bool               // the ledger has the line of this run's start
 	endRetention   context.CancelFunc // ends retention; nil before retention has begun
 	retentionEnded chan struct{}      // closed when retention has ended
@@ -79,7 +86,7 @@ func (all *directories) add(c *config.Config) error {
 		if all.at(path) != nil {
 			continue
 		}
-		if err := all.open(path, modes[path], c); err != nil {
+		if err := all.open(path, modes[path], c, nil); err != nil {
 			return err
 		}
 	}
@@ -93,20 +100,40 @@ func (all *directories) at(path string) *directory {
 	return all.byPath[path]
 }
 
+// paths returns the paths under which the directory is open.
+func (all *directories) paths(d *directory) (paths []string) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for path, other := range all.byPath {
+		if other == d {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// put makes the directory the one at the path. One that was there before stays
+// open until its recorders have ended.
 func (all *directories) put(path string, d *directory) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
+	if before := all.byPath[path]; before != nil && !slices.Contains(all.former, before) {
+		all.former = append(all.former, before)
+	}
 	all.byPath[path] = d
 }
 
-func (all *directories) open(path string, mode config.FileMode, c *config.Config) error {
+// open opens the directory at the path; instead of another one, unless that is
+// nil.
+func (all *directories) open(path string, mode config.FileMode, c *config.Config, instead *directory) error {
 	space, err := store.Prove(path, fs.FileMode(mode))
 	if err != nil {
 		return fmt.Errorf("directory %s: %w", path, err)
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
-		for _, d := range all.unique() {
-			if r, err := filepath.EvalSymlinks(d.path); err == nil && r == real {
+		for _, d := range all.present() {
+			if r, err := filepath.EvalSymlinks(d.path); err == nil && r == real && d != instead {
 				all.put(path, d) // another path of an open directory: they share the lock
 				return nil
 			}
@@ -124,7 +151,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	// This comes before the salvage, so that a new hook runs for salvaged files
 	// too.
 	if err = d.openFinisher(c, all.self, all.log); err == nil {
-		err = d.fill(path, all.log)
+		err = d.fill(path, &all.listed, all.log)
 	}
 	if err != nil {
 		d.finish.close(context.Background())
@@ -139,26 +166,29 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	d.finish.begin()
 	all.put(path, d)
 	all.retainIn(d)
-	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Direct,
+	if point, where := store.Unmounted(path); point != "" {
+		all.log.Warn("a file system is not mounted: files go to the one below, and are hidden when it is", "directory", path, "mount_point", point, "configured_in", where)
+	}
+	all.log.Info("directory is ready", "directory", path, "file_system", space.FileSystem, "direct", space.Writes == store.WritesDirect && c.WritesDirectly(path),
 		"free", text.Size(space.Free), "files", d.store.Contents().Files)
 	return nil
 }
 
 // fill reads the directory's ledgers and finishes the files that an earlier run
 // left.
-func (d *directory) fill(path string, log *slog.Logger) error {
+func (d *directory) fill(path string, listed *listed, log *slog.Logger) error {
 	history, err := ledger.Recall(path, d.store.Others(), boot())
 	if err != nil {
 		return err
 	}
-	l, err := ledger.Open(path, ledger.Options{History: history})
+	l, err := ledger.Open(path, ledger.Options{History: history, Here: d.lock.Here})
 	if err != nil {
 		return err
 	}
 	if now := time.Now(); !history.Until.IsZero() && history.Until.Before(now) {
 		d.pause = control.Pause{Begin: history.Until, End: now}
 	}
-	d.ledger = newLedgerWriter(l, log.With("directory", path))
+	d.ledger = newLedgerWriter(l, listed, log.With("directory", path))
 	lines, err := unlisted(d.store, history) // before salvage adds finished files
 	if err != nil {
 		return err
@@ -220,10 +250,7 @@ func (all *directories) retainIn(d *directory) {
 	d.endRetention, d.retentionEnded = cancel, make(chan struct{})
 	all.tasks.Go(func() {
 		defer close(d.retentionEnded)
-		var tasks sync.WaitGroup
-		tasks.Go(func() { d.store.Follow(ctx, 0, all.log) })
-		d.run(ctx, all.log)
-		tasks.Wait()
+		(&guard{d, all.log, all.replaced}).watch(ctx)
 	})
 }
 
@@ -233,7 +260,7 @@ func (all *directories) began(c *config.Config) {
 	run.Config = c.Digest()
 	for _, d := range all.unique() {
 		if !d.started {
-			d.started = true
+			d.started, run.Why = true, d.why
 			d.ledger.note(ledger.Start(run))
 		}
 	}
@@ -246,8 +273,22 @@ func (all *directories) note(e ledger.Entry) {
 	}
 }
 
-// unique returns each directory once, even if it is open under several paths.
+// unique returns each directory once, even if it is open under several paths,
+// and those that are not at their paths any more.
 func (all *directories) unique() []*directory {
+	once := all.present()
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for _, d := range all.former {
+		if !slices.Contains(once, d) {
+			once = append(once, d)
+		}
+	}
+	return once
+}
+
+// present returns each directory that is recorded into once.
+func (all *directories) present() []*directory {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	var once []*directory
@@ -268,6 +309,7 @@ func (all *directories) shed(needed func(*directory) bool) {
 		}
 		all.mu.Lock()
 		maps.DeleteFunc(all.byPath, func(_ string, other *directory) bool { return other == d })
+		all.former = slices.DeleteFunc(all.former, func(other *directory) bool { return other == d })
 		all.mu.Unlock()
 		all.tasks.Go(func() {
 			d.finish.drain(all.hurry)
@@ -287,7 +329,7 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 	}
 	d.finish.close(ctx)
 	if d.started {
-		d.ledger.note(ledger.Stop(all.run))
+		d.ledger.note(all.end.line(all.run))
 	}
 	d.ledger.close()
 	_ = d.lock.Release()

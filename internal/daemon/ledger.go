@@ -12,18 +12,25 @@ import (
 // A ledgerWriter writes the lines of a directory's ledger in the background, so
 // that no caller of note ever waits for the disk.
 type ledgerWriter struct {
-	file *ledger.Ledger
-	log  *slog.Logger
-	done chan struct{}
+	file   *ledger.Ledger
+	log    *slog.Logger
+	listed *listed
+	done   chan struct{}
 
 	mu     sync.Mutex
 	wake   *sync.Cond
-	queue  []ledger.Entry
+	queue  []queuedLine
 	closed bool
 }
 
-func newLedgerWriter(l *ledger.Ledger, log *slog.Logger) *ledgerWriter {
-	w := &ledgerWriter{file: l, log: log, done: make(chan struct{})}
+// A queuedLine is a line of the ledger that is to be written.
+type queuedLine struct {
+	ledger.Entry
+	recorded bool // by a recorder of this run
+}
+
+func newLedgerWriter(l *ledger.Ledger, listed *listed, log *slog.Logger) *ledgerWriter {
+	w := &ledgerWriter{file: l, log: log, listed: listed, done: make(chan struct{})}
 	w.wake = sync.NewCond(&w.mu)
 	go w.write()
 	return w
@@ -33,7 +40,18 @@ func newLedgerWriter(l *ledger.Ledger, log *slog.Logger) *ledgerWriter {
 func (w *ledgerWriter) note(entries ...ledger.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.queue = append(w.queue, entries...)
+	for _, e := range entries {
+		w.queue = append(w.queue, queuedLine{Entry: e})
+	}
+	w.wake.Signal()
+}
+
+// record queues a line of a recorder.
+func (w *ledgerWriter) record(e ledger.Entry) {
+	w.listed.queued(&e)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = append(w.queue, queuedLine{e, true})
 	w.wake.Signal()
 }
 
@@ -41,18 +59,32 @@ func (w *ledgerWriter) note(entries ...ledger.Entry) {
 func (w *ledgerWriter) write() {
 	defer close(w.done)
 	failed := false
+	var waiting []ledger.Entry // of recorders, and not known to be written
 	for {
 		w.mu.Lock()
 		for len(w.queue) == 0 && !w.closed {
 			w.wake.Wait()
 		}
-		entries := w.queue
+		queue := w.queue
 		w.queue = nil
 		w.mu.Unlock()
-		if len(entries) == 0 {
+		if len(queue) == 0 {
 			return
 		}
+		entries := make([]ledger.Entry, len(queue))
+		for i := range queue {
+			entries[i] = queue[i].Entry
+			if queue[i].recorded {
+				waiting = append(waiting, queue[i].Entry)
+			}
+		}
 		err := w.file.Append(entries...)
+		if err == nil {
+			for i := range waiting {
+				w.listed.written(&waiting[i])
+			}
+			waiting = nil
+		}
 		if err != nil && !failed {
 			w.log.Error("ledger: lines wait in memory until the disk takes them", "error", err)
 		}

@@ -6,11 +6,11 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"capd/capture"
 	"capd/config"
 	"capd/internal/recorder"
-	"capd/ledger"
 	"capd/store"
 	"capd/writer"
 )
@@ -27,7 +27,9 @@ type manager struct {
 	tasks      *tasks
 	stop       *stop
 	rates      *sampler
-	memory     int64 // bytes that capd may use
+	memory     int64     // bytes that capd may use
+	restarts   bool      // see Options
+	start      time.Time // of the daemon
 
 	changing sync.Mutex      // held while recorders are added or replaced; guards what follows
 	life     context.Context // context of the recorders; nil before begin
@@ -52,7 +54,8 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 		r, err := recorder.New(recorder.Config{
 			Lane: lane, Settings: c, Source: laneSource{source, i}, Shared: m.shared, Takeover: t, Pool: pool,
 			Sequence: sequence,
-			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
+			Here:     dir.lock.Here,
+			Note:     dir.ledger.record,
 			Finished: dir.finished,
 			Log:      m.log,
 		})
@@ -67,7 +70,7 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 // finished passes a file that has ended to the ledger, to retention and to the
 // steps.
 func (d *directory) finished(f writer.File) {
-	d.ledger.note(f.Entry())
+	d.ledger.record(f.Entry())
 	if f.Err != nil {
 		d.keeper.Wake() // the disk may be full, and limits may free space
 		return
@@ -147,7 +150,9 @@ func (r *recording) Run(ctx context.Context) error {
 func (r *recording) retire() {
 	m := r.manager
 	r.dir.remember(r.lane, r.Sequence())
-	m.rates.forget(m.set.retire(r.member, r.Status()))
+	forgotten := m.set.retire(r.member, r.Status())
+	m.rates.forget(forgotten)
+	m.dirs.listed.forget(forgotten)
 	m.changing.Lock()
 	defer m.changing.Unlock()
 	m.release()

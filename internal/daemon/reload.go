@@ -112,7 +112,7 @@ func (m *manager) prepareTakeover(x *replacement, name string) error {
 	if x.next != nil {
 		snaplen = min(snaplen, x.next.Snaplen)
 	}
-	x.takeover = recorder.NewTakeover(len(x.old), snaplen, x.renamed, m.log.With("interface", x.old[0].name()))
+	x.takeover = recorder.NewTakeover(len(x.old), snaplen, x.renamed)
 	if x.next == nil {
 		return nil
 	}

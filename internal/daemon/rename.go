@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"log/slog"
 	"slices"
 
 	"capd/capture"
@@ -47,7 +46,7 @@ func (m *manager) follow() {
 	}
 	for name := range targets {
 		if !slices.ContainsFunc(moved, func(one move) bool { return one.from == name }) {
-			plan = append(plan, vacate(m.set.lanes()[name], m.log)...)
+			plan = append(plan, vacate(m.set.lanes()[name])...)
 		}
 	}
 	for _, one := range moved {
@@ -78,10 +77,10 @@ func moves(s *set, i *interfaces, c *config.Config) (all []move) {
 
 // vacate ends the recorders that wait for an interface of the name, because the
 // renamed interface brings its own.
-func vacate(old []*member, log *slog.Logger) []*replacement {
+func vacate(old []*member) []*replacement {
 	if len(old) == 0 {
 		return nil
 	}
-	t := recorder.NewTakeover(len(old), old[0].settings.Snaplen, false, log.With("interface", old[0].name()))
+	t := recorder.NewTakeover(len(old), old[0].settings.Snaplen, false)
 	return []*replacement{{old: old, takeover: t}}
 }

@@ -17,6 +17,7 @@ type iface struct {
 	total     Status // counters
 	state     State
 	since     time.Time
+	why       string // of state
 	directory string
 	filter    string
 	xdp       string
@@ -49,7 +50,7 @@ func sumUp(recorders []Status) []*iface {
 	var all []*iface
 	for _, s := range recorders {
 		if len(all) == 0 || all[len(all)-1].name != s.Interface {
-			all = append(all, &iface{name: s.Interface, state: s.State, since: s.Since})
+			all = append(all, &iface{name: s.Interface, state: s.State, since: s.Since, why: s.Why})
 		}
 		all[len(all)-1].add(&s)
 	}
@@ -72,7 +73,7 @@ func (i *iface) add(s *Status) {
 		return // an ended recorder has no present state
 	}
 	if i.state == Ended || badness(s.State) > badness(i.state) {
-		i.state, i.since = s.State, s.Since
+		i.state, i.since, i.why = s.State, s.Since, s.Why
 	}
 	if s.State == Ended {
 		return
@@ -106,19 +107,21 @@ func (d *Daemon) Report() control.Status {
 		Version: control.Version, Software: d.opt.Application, PID: os.Getpid(), Time: now, Start: d.start,
 		Config: d.config.Load().Digest(), Interfaces: []control.Interface{}, Directories: []control.Directory{},
 	}
-	kept := d.kept.look(now, d.dirs.unique())
+	kept := d.kept.look(now, d.dirs.present())
 	for _, k := range kept {
+		k.directory.Problem = k.of.presence.get()
 		s.Directories = append(s.Directories, k.directory)
 	}
 	for _, i := range all {
 		out := control.Interface{
-			Name: i.name, State: string(i.state), Since: i.since, Directory: i.directory, Filter: i.filter, XDP: i.xdp, XDPUntil: i.xdpUntil,
+			Name: i.name, State: string(i.state), Since: i.since, Why: i.why, Directory: i.directory, Filter: i.filter, XDP: i.xdp, XDPUntil: i.xdpUntil,
 			Unread:   i.total.Unread,
 			Files:    append([]string{}, i.files...),
 			Counters: countersOf(&i.total),
 			Ring:     control.Fill{Now: i.ring, Size: i.ringSize},
 			Pool:     control.Fill{Now: i.pool, High: i.poolHigh, Size: i.poolSize},
 		}
+		out.Growing = d.dirs.listed.growing(i.name, &out.Counters)
 		d.rates.describe(now, d.start, i, &out)
 		for _, k := range kept {
 			if k.of == d.dirs.at(i.directory) {

@@ -33,6 +33,13 @@ func Policy(c *config.Config) retain.Policy {
 			}
 			return retain.Limits{Bytes: int64(i.RetainBytes), Age: time.Duration(i.RetainAge), Count: i.RetainCount}
 		},
+		Rotation: func(name string) retain.Rotation {
+			i := c.Lookup(name)
+			if i == nil {
+				return retain.Rotation{}
+			}
+			return retain.Rotation{Size: int64(i.RotateSize), Interval: time.Duration(i.RotateInterval), Lanes: i.Fanout}
+		},
 	}
 }
 

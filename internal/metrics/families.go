@@ -65,8 +65,8 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		keptBytes: iface("kept_bytes", "Bytes on disk of all files of the interface."),
 		keptHeld:  iface("held_files", "Files that limits may not delete."),
 		oldest:    iface("oldest_file_timestamp_seconds", "Begin of the oldest file, in seconds since 1970; 0: there is none."),
-		keptRate:  iface("kept_bytes_per_second", "How fast the interface has recently filled the disk."),
-		reach:     iface("retention_reach_seconds", "How far back the files will reach at that rate; absent without a limit.", "limit"),
+		keptRate:  iface("kept_bytes_per_second", "How fast the interface has recently filled the disk; absent while that is not known."),
+		reach:     iface("retention_reach_seconds", "How far back the files will reach at that rate; absent without a limit, and while no rate is known.", "limit"),
 
 		dirFiles:      dir("directory_files", "Finished files in the directory."),
 		dirBytes:      dir("directory_bytes", "Bytes on disk of all files in the directory."),
@@ -123,8 +123,10 @@ func (f *families) kept(out sink, i *control.Interface) {
 	out.gauge(f.keptBytes, float64(k.Bytes), i.Name)
 	out.gauge(f.keptHeld, float64(k.Held), i.Name)
 	out.gauge(f.oldest, seconds(k.Oldest), i.Name)
-	out.gauge(f.keptRate, k.Rate, i.Name)
-	if k.Limit != "" {
+	if k.Rate > 0 {
+		out.gauge(f.keptRate, k.Rate, i.Name)
+	}
+	if k.Rate > 0 && k.Limit != "" {
 		out.gauge(f.reach, k.Reach, i.Name, k.Limit)
 	}
 }

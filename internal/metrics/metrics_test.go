@@ -18,7 +18,7 @@ func report() control.Status {
 			Name: "eth\xff", State: control.Recording, Since: time.Unix(1001, 0),
 			Counters: control.Counters{Received: 10, Written: 6, Pending: 1, KernelDropped: 2, CapdDropped: 1},
 			Writes:   control.Latency{Summary: control.Summary{Count: 3}, Sum: 0.5, Buckets: []control.Bucket{{Seconds: 0.1, Count: 2}, {Seconds: 1, Count: 3}}},
-			Kept:     control.Kept{Files: 4, Reach: 3600, Limit: "bytes"},
+			Kept:     control.Kept{Files: 4, Rate: 5, Reach: 3600, Limit: "bytes"},
 		}},
 		Directories: []control.Directory{{Path: "/captures", Files: 4, Free: 1 << 30, Total: 2 << 30, FreeInodes: 7, Inodes: 9}},
 	}

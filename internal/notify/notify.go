@@ -21,6 +21,7 @@ const patience = time.Second
 type Manager struct {
 	conn     *net.UnixConn
 	watchdog time.Duration
+	storeMax int // 0: not known
 }
 
 // Open connects to the manager that the environment names (NOTIFY_SOCKET, WATCHDOG_USEC,
@@ -34,7 +35,7 @@ func Open() (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the service manager: %w", err)
 	}
-	return &Manager{conn: conn, watchdog: watchdog()}, nil
+	return &Manager{conn: conn, watchdog: watchdog(), storeMax: storeMax()}, nil
 }
 
 // watchdog returns the watchdog timeout from the environment; 0 means none.

@@ -15,7 +15,7 @@ type device struct {
 	*Device // nil unless it is open
 	r       *Recorder
 	link    link
-	handle  *capture.Handle // nil unless the device is read
+	handle  *capture.Handle // nil unless the device is read, or will be after a takeover
 	taken   uint64          // frames of the handle that were written or counted
 	opened  time.Time       // just before the device was opened, and so before its first frame
 }
@@ -48,9 +48,13 @@ func (d *device) open() error {
 }
 
 // openGated opens the device of an interface that predecessors still read, for
-// a takeover from them.
+// a takeover from them, and attaches to it: what can fail fails before they end.
 func (d *device) openGated(t *Takeover) error {
 	if err := d.take(true); err != nil {
+		return err
+	}
+	if err := d.openHandle(); err != nil {
+		d.close()
 		return err
 	}
 	d.r.cfg.Shared.Claims.share(d.r, d.Index())
@@ -72,15 +76,26 @@ func (d *device) take(gated bool) (err error) {
 
 // attach begins to read the device, or closes it.
 func (d *device) attach() error {
+	if d.handle == nil {
+		if err := d.openHandle(); err != nil {
+			d.close()
+			return err
+		}
+	}
+	d.taken = 0
+	d.link.speed = d.Speed
+	d.r.writer.Describe(d.header(d.handle.LinkType()))
+	d.r.tally.begin(d.handle)
+	return nil
+}
+
+// openHandle opens the handle of the device.
+func (d *device) openHandle() error {
 	h, err := d.Attach()
 	if err != nil {
-		d.close()
 		return err
 	}
-	d.handle, d.taken = h, 0
-	d.link.speed = d.Speed
-	d.r.writer.Describe(d.header(h.LinkType()))
-	d.r.tally.begin(h)
+	d.handle = h
 	return nil
 }
 
@@ -102,7 +117,7 @@ func (d *device) close() {
 	_ = d.Device.Close()
 	d.r.cfg.Shared.Claims.drop(d.r)
 	d.Closed()
-	d.Device = nil
+	d.Device, d.handle = nil, nil
 }
 
 // header describes the interface as it is now.

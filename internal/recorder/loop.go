@@ -63,8 +63,16 @@ func (l *loop) run(ctx context.Context) (err error) {
 	for l.phase != ended {
 		switch l.phase {
 		case takingOver:
-			l.r.writer.Follow(l.before.wait(l.r.cfg.Lane)) // no timeout of its own: predecessors end within the stop timeout
-			l.to(released)
+			end, refusal := l.before.wait(l.r.cfg.Lane) // no timeout of its own: predecessors end within the stop timeout
+			l.r.writer.Follow(end)
+			if refusal == nil {
+				l.to(released)
+				break
+			}
+			l.gap.follow(end.Time)
+			l.device.close() // the next one is opened as if there had been no predecessors
+			l.cause = refusal
+			l.to(refused)
 		case opening:
 			l.to(l.attach(ctx))
 		case held, waiting:
@@ -101,7 +109,7 @@ func (l *loop) to(e event) {
 	switch {
 	case next == down:
 		l.device.link.downed = l.r.cfg.Shared.Links.Looks()
-		l.gap.begin(ledger.CauseDown, l.time())
+		l.gap.begin(ledger.CauseDown, l.time(), nil)
 		l.r.log.Warn("interface is down")
 	case next == recording && from == down:
 		l.gap.over(l.time())
@@ -111,11 +119,14 @@ func (l *loop) to(e event) {
 		l.device.announce()
 		l.cover.turn(l.device.link.now.XDP, l.device.opened)
 	case next == waiting && from != waiting:
-		l.gap.begin(ledger.CauseAbsent, l.missed)
+		l.gap.miss(l.cause, l.missed)
 		complain(l.r.log, l.cause)
 		l.cover.end(l.missed)
+	case next == waiting && l.gap.miss(l.cause, l.time()):
+		complain(l.r.log, l.cause)
 	}
-	if from == opening && !l.ready {
+	l.r.visible.explain(l.gap.open.Why)
+	if (from == opening || next == waiting) && !l.ready {
 		l.ready = true
 		close(l.r.ready)
 	}
@@ -195,7 +206,7 @@ func (l *loop) abandoned() bool {
 func (l *loop) pause(ctx context.Context) {
 	wait := lookEvery
 	switch {
-	case errors.Is(l.cause, errRenamed):
+	case errors.Is(l.cause, errRenamed), errors.Is(l.cause, errNotAdmitted):
 		return // no attempt to open the next interface was made yet
 	case errors.Is(l.cause, ErrHeld):
 		wait = idle

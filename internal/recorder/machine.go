@@ -36,7 +36,7 @@ const (
 // transitions has the phase that each event leads to. An event that is not
 // listed for a phase can't happen in it.
 var transitions = map[phase]map[event]phase{
-	takingOver: {released: opening},
+	takingOver: {released: opening, refused: waiting},
 	opening:    {attached: recording, busy: held, refused: waiting, finished: ending},
 	held:       {attached: recording, busy: held, refused: waiting, finished: ending},
 	waiting:    {attached: recording, busy: waiting, refused: waiting, finished: ending},

@@ -60,9 +60,10 @@ type Config struct {
 	Settings *config.Interface
 	Source   Source
 	Shared   *Shared
-	Takeover *Takeover // from the predecessors; nil if there are none
-	Pool     int64     // bytes for packets on their way to the disk
-	Sequence uint64    // the last sequence number in use
+	Takeover *Takeover    // from the predecessors; nil if there are none
+	Pool     int64        // bytes for packets on their way to the disk
+	Sequence uint64       // the last sequence number in use
+	Here     func() error // see writer.Options; may be nil
 	Note     func(ledger.Entry)
 	Finished func(writer.File) // called in the background for each file that has ended
 	Log      *slog.Logger
@@ -118,6 +119,7 @@ func New(cfg Config) (*Recorder, error) {
 		Lane:           cfg.Lane.Number,
 		Sequence:       cfg.Sequence,
 		Boot:           cfg.Shared.Boot,
+		Here:           cfg.Here,
 		Drops:          r.tally.drops,
 		Note:           cfg.Note,
 		Finished:       func(f writer.File) { r.endedFiles.add(f, r.log, cfg.Finished) },

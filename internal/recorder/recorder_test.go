@@ -21,7 +21,7 @@ var eth0 = store.Lane{Interface: "eth0"}
 // listed here have no transition.
 func TestTransitions(t *testing.T) {
 	want := map[string]string{
-		"taking over, released": "opening",
+		"taking over, released": "opening", "taking over, refused": "waiting",
 
 		"opening, attached": "recording", "opening, busy": "held", "opening, refused": "waiting", "opening, finished": "ending",
 		"held, attached": "recording", "held, busy": "held", "held, refused": "waiting", "held, finished": "ending",
@@ -130,6 +130,9 @@ func TestWaits(t *testing.T) {
 		a.run()
 		<-a.Ready()
 		a.state(Waiting)
+		if why := a.Status().Why; why != capture.ErrPermission.Error() {
+			t.Errorf("why: %q", why)
+		}
 		time.Sleep(10 * time.Second)
 		link := s.sys.Add("eth0")
 		s.look()
@@ -137,12 +140,15 @@ func TestWaits(t *testing.T) {
 		a.state(Recording)
 		send(link, 0, 5)
 		a.accepted(5)
+		if why := a.Status().Why; why != "" {
+			t.Errorf("why: %q", why)
+		}
 		a.end()
 		s.hold(0, 5)
 		if n := strings.Count(s.logged(), "can't open the interface: trying again"); n != 1 {
 			t.Errorf("complained of %d times", n)
 		}
-		if got := s.gaps(); len(got) != 1 || !strings.HasPrefix(got[0], "interface absent 1") {
+		if got := s.gaps(); len(got) != 1 || !strings.HasPrefix(got[0], "interface not opened 1") {
 			t.Errorf("gaps %q", got)
 		}
 	})
@@ -340,7 +346,7 @@ func TestClaims(t *testing.T) {
 		if next.Status().State != Waiting || link.Devices() != 1 {
 			t.Errorf("%+v, %d devices", next.Status(), link.Devices())
 		}
-		old.Leave(NewTakeover(1, 100, true, old.log))
+		old.Leave(NewTakeover(1, 100, true))
 		next.state(Recording)
 		old.end()
 		next.end()
@@ -358,7 +364,7 @@ func TestTakeover(t *testing.T) {
 			old := s.record()
 			send(link, 0, 100)
 			old.accepted(100)
-			takeover := NewTakeover(1, 1000, false, old.log)
+			takeover := NewTakeover(1, 1000, false)
 			next := s.recorder(eth0, func(c *Config) { c.Takeover = takeover })
 			if err := next.Open(); err != nil {
 				t.Fatal(err)
@@ -418,7 +424,7 @@ func TestTakeoverCoarse(t *testing.T) {
 				n++
 			}
 		}
-		takeover := NewTakeover(1, 1000, false, old.log)
+		takeover := NewTakeover(1, 1000, false)
 		next := s.recorder(eth0, func(c *Config) { c.Takeover = takeover })
 		if err := next.Open(); err != nil {
 			t.Fatal(err)
@@ -450,7 +456,7 @@ func TestLateLeave(t *testing.T) {
 		send(link, 0, 10)
 		old.accepted(10)
 		old.end()
-		takeover := NewTakeover(1, 1000, false, old.log)
+		takeover := NewTakeover(1, 1000, false)
 		next := s.recorder(eth0, func(c *Config) { c.Takeover = takeover })
 		if err := next.Open(); err != nil {
 			t.Fatal(err)

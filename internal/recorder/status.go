@@ -28,6 +28,7 @@ type Status struct {
 	Lane          int    // from 1 if several recorders share the interface, else 0
 	State         State
 	Since         time.Time
+	Why           string    // what the system said, where the interface is there and can't be opened
 	XDPUntil      time.Time // when the previous XDP program was detached; zero if there was none
 	XDP           string    // the XDP program that processes frames before capd; empty means none
 	Unread        time.Time // when an unknown number of frames was last lost with the interface; zero if never
@@ -71,7 +72,7 @@ func (r *Recorder) Status() Status {
 	visible := r.visible.get()
 	s := Status{
 		Interface: r.cfg.Lane.Interface, Directory: c.Directory, Filter: c.Filter, Lane: r.cfg.Lane.Number,
-		State: visible.state, Since: visible.since, XDP: visible.xdp, XDPUntil: visible.xdpUntil, Unread: visible.lost,
+		State: visible.state, Since: visible.since, Why: visible.why, XDP: visible.xdp, XDPUntil: visible.xdpUntil, Unread: visible.lost,
 		Received: k.Received, Bytes: w.Bytes, Written: w.Written,
 		KernelDropped: k.Dropped, Dropped: w.Lost + k.Corrupt + k.unread,
 		NICDropped: k.NICDropped, NICDiscarded: k.NICDiscarded, Freezes: k.Freezes,
@@ -93,6 +94,7 @@ type visible struct {
 type visibleState struct {
 	state    State
 	since    time.Time
+	why      string    // see Status.Why
 	xdp      string    // see Status.XDP
 	xdpUntil time.Time // see Status.XDPUntil
 	lost     time.Time // see Status.Unread
@@ -110,6 +112,14 @@ func (s *visible) set(state State) {
 	if s.state != state {
 		s.state, s.since = state, time.Now()
 	}
+}
+
+// explain sets what the system said of an interface that can't be opened; empty
+// where there is nothing to say.
+func (s *visible) explain(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.why = why
 }
 
 // cover sets the XDP program that processes frames before capd from that time on;

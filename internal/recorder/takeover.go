@@ -1,8 +1,9 @@
 package recorder
 
 import (
+	"errors"
+	"fmt"
 	"hash/maphash"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -26,10 +27,10 @@ import (
 // the new device.
 type Takeover struct {
 	renamed  bool              // the successors record the interface under another name
-	log      *slog.Logger      // that of the predecessors
 	admitted chan struct{}     // closed when the new devices admit frames
 	done     chan struct{}     // closed when the predecessors have read all their frames
 	devices  []*capture.Device // of the successors; complete before a predecessor joins
+	refused  error             // why a new device admits no frame; set before admitted is closed, and then never again
 
 	overlap time.Time // the old devices are read until then; set before admitted is closed
 
@@ -52,9 +53,9 @@ const late = time.Second
 // NewTakeover makes a takeover from a number of predecessors. Both sides
 // capture at least snaplen bytes of a frame. If renamed is set, the successors
 // record the interface under another name.
-func NewTakeover(predecessors int, snaplen int, renamed bool, log *slog.Logger) *Takeover {
+func NewTakeover(predecessors int, snaplen int, renamed bool) *Takeover {
 	return &Takeover{
-		renamed: renamed, log: log, absent: predecessors, here: predecessors,
+		renamed: renamed, absent: predecessors, here: predecessors,
 		admitted: make(chan struct{}), done: make(chan struct{}),
 		frames: newFrames(snaplen), ends: make(map[int]writer.End),
 	}
@@ -80,8 +81,10 @@ func (t *Takeover) join() {
 		return
 	}
 	for _, d := range t.devices {
-		if err := d.Admit(); err != nil {
-			t.log.Error("frames are lost: the new device of the interface admits none", "error", err)
+		// Of several lanes all begin anew: one that admits nothing would lose its
+		// share of the frames.
+		if t.refused = d.Admit(); t.refused != nil {
+			break
 		}
 	}
 	t.overlap = time.Now().Add(overlap)
@@ -124,13 +127,20 @@ func (t *Takeover) leave(lane store.Lane, end writer.End) {
 	}
 }
 
-// wait waits until the predecessors have read all their frames, and returns
-// where the files of the lane ended.
-func (t *Takeover) wait(lane store.Lane) writer.End {
+// errNotAdmitted means that the device, which was to take over from another one,
+// lets no frame in.
+var errNotAdmitted = errors.New("the new device of the interface admits no frame")
+
+// wait waits until the predecessors have read all their frames, and returns where
+// the files of the lane ended. The error says why a new device admits no frame.
+func (t *Takeover) wait(lane store.Lane) (end writer.End, err error) {
 	<-t.done
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.ends[lane.Number]
+	if t.refused != nil {
+		err = fmt.Errorf("%w: %w", errNotAdmitted, t.refused)
+	}
+	return t.ends[lane.Number], err
 }
 
 // remember remembers frames that a predecessor has read.

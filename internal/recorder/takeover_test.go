@@ -1,10 +1,15 @@
 package recorder
 
 import (
+	"errors"
 	"math/rand/v2"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"capd/capture/fake"
+	"capd/ledger"
 	"capd/pcap"
 )
 
@@ -58,4 +63,80 @@ func TestTakeoverSkew(t *testing.T) {
 
 func frameAt(like byte, us int64) pcap.Packet {
 	return pcap.Packet{Data: []byte{like, 1, 2}, Length: 3, Sec: uint32(us / 1e6), Nsec: uint32(us % 1e6 * 1000)}
+}
+
+// TestTakeoverRefused: a device that was to take over and admits no frame is
+// opened again, and the ledger says for how long and why nothing was recorded.
+func TestTakeoverRefused(t *testing.T) {
+	for _, later := range []bool{false, true} {
+		inBubble(t, func(s *stand) {
+			link := s.sys.Add("eth0")
+			s.look()
+			old := s.record()
+			send(link, 0, 100)
+			old.accepted(100)
+			takeover := NewTakeover(1, 1000, false)
+			next := s.recorder(eth0, func(c *Config) { c.Takeover = takeover })
+			if err := next.Open(); err != nil {
+				t.Fatal(err)
+			}
+			link.Fail(fake.AtAdmit, syscall.ENOMEM)
+			if later {
+				next.source.fail(syscall.ENOMEM)
+			}
+			next.run()
+			old.Leave(takeover)
+			old.stop()
+			var least time.Duration
+			if later {
+				next.await("why", func() bool { return strings.Contains(next.Status().Why, syscall.ENOMEM.Error()) })
+				time.Sleep(5 * time.Second)
+				next.source.fail(nil)
+				least = 5 * time.Second
+			}
+			next.state(Recording)
+			send(link, 100, 200)
+			next.accepted(100)
+			old.end()
+			next.end()
+			s.hold(0, 200)
+			if got := s.gaps(); len(got) != 1 || !strings.HasPrefix(got[0], "interface not opened") {
+				t.Errorf("gaps %q", got)
+			}
+			for _, e := range s.lines {
+				if e.Kind != ledger.KindGap {
+					continue
+				}
+				if !strings.Contains(e.Why, "admits no frame") {
+					t.Errorf("the ledger does not say why: %+v", e)
+				}
+				if took := e.End.Sub(e.Begin); !e.End.IsZero() && (took < least || took > least+2*lookEvery) {
+					t.Errorf("the gap took %v, want %v", took, least)
+				}
+			}
+			s.inOrder()
+		})
+	}
+}
+
+// TestTakeoverCannotAttach: what can fail fails before the predecessor has to
+// leave.
+func TestTakeoverCannotAttach(t *testing.T) {
+	inBubble(t, func(s *stand) {
+		link := s.sys.Add("eth0")
+		s.look()
+		old := s.record()
+		link.Fail(fake.AtAttach, syscall.ENOMEM)
+		next := s.recorder(eth0, func(c *Config) { c.Takeover = NewTakeover(1, 1000, false) })
+		if err := next.Open(); !errors.Is(err, syscall.ENOMEM) {
+			t.Error(err)
+		}
+		next.Discard()
+		if n := link.Devices(); n != 1 {
+			t.Errorf("%d devices are open", n)
+		}
+		send(link, 0, 10)
+		old.accepted(10)
+		old.end()
+	})
 }

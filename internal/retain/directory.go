@@ -15,6 +15,15 @@ import (
 
 var errHeld = errors.New("held")
 
+// Files returns the capture files in a directory.
+func Files(dir string) ([]File, error) {
+	d, err := store.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	return filesOf(d, nil), nil
+}
+
 // filesOf returns the files of a directory for a plan. A name with both a finished and an
 // unfinished file results in two files, because limits delete only the finished one. steps, if not
 // nil, returns a finished file's Pending and KeepUntil.

@@ -18,11 +18,7 @@ import (
 
 	"capd/ledger"
 	"capd/store"
-
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func put(t testing.TB, dir, name string, size int) {
 	t.Helper()

@@ -36,6 +36,9 @@ type Floor struct {
 type Policy struct {
 	Directory Limits
 	Interface func(name string) Limits // further limits for one interface; may be nil
+
+	// Rotation says when files of an interface end, for forecasts. nil: that is not known.
+	Rotation func(name string) Rotation
 }
 
 func (p *Policy) of(name string) Limits {

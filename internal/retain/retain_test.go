@@ -205,7 +205,7 @@ func TestPlanProperties(t *testing.T) {
 	for range 20000 {
 		files := randomFiles(r)
 		limits := map[string]Limits{"a": randomLimits(r), "b": randomLimits(r)}
-		p := Policy{randomLimits(r), func(s string) Limits { return limits[s] }}
+		p := Policy{Directory: randomLimits(r), Interface: func(s string) Limits { return limits[s] }}
 		space := store.Space{Free: r.Uint64N(600), Total: 5000}
 		plan := Plan(noon, files, p, space)
 		left := remaining(t, files, plan)
@@ -380,12 +380,12 @@ func TestPredict(t *testing.T) {
 		want   time.Duration
 		limit  Limit
 	}{
-		"none":      {Policy{}, 0, ""},
+		"none":      {Policy{}, 8200 * time.Second, ByDisk},
 		"bytes":     {directory(Limits{Bytes: 3000}), 100 * time.Second, ByBytes},
 		"age":       {directory(Limits{Bytes: 3000, Age: time.Minute}), time.Minute, ByAge},
 		"count":     {directory(Limits{Count: 60}), 30 * time.Minute, ByCount},
 		"free":      {directory(Limits{MinFree: 96000}), 5000 * time.Second, ByMinFree}, // 216000 used
-		"interface": {Policy{Limits{Bytes: 3000}, func(string) Limits { return Limits{Bytes: 100} }}, 10 * time.Second, ByBytes},
+		"interface": {Policy{Directory: Limits{Bytes: 3000}, Interface: func(string) Limits { return Limits{Bytes: 100} }}, 10 * time.Second, ByBytes},
 	} {
 		got := Predict(noon, files, c.policy, store.Space{Free: 30000, Total: 1e6})
 		if len(got) != 2 || got[0].Interface != "a" || got[0].Rate != 10 || got[1].Rate != 20 ||

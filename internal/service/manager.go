@@ -93,11 +93,11 @@ func (r *reporter) describe(all []daemon.Status, now time.Time) string {
 	r.last, r.at = t, now
 	line := states(all)
 	if rated {
-		line += fmt.Sprintf("; %.0f packets/s, %s", packets, text.BitRate(bytes*8))
+		line += fmt.Sprintf("; %s packets/s, %s", text.Metric(packets), text.BitRate(bytes*8))
 	}
 	line += fmt.Sprintf("; lost %d of %d packets", lost, t.Received)
 	if rated && fresh > 0 {
-		line += fmt.Sprintf(", %d of these in the last %.0f s", fresh, took)
+		line += fmt.Sprintf(", %d of these in the last %s", fresh, text.Duration(text.Seconds(took)))
 	}
 	return line
 }

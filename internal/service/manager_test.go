@@ -21,7 +21,7 @@ func TestDescribe(t *testing.T) {
 	}
 	all[0].Received, all[0].Bytes, all[0].KernelDropped = 6000, 1_350_000, 7
 	if got := s.describe(all, now.Add(5*time.Second)); got !=
-		"eth0 recording; eth1 waiting; 1000 packets/s, 2 Mbit/s; lost 7 of 6000 packets, 7 of these in the last 5 s" {
+		"eth0 recording; eth1 waiting; 1k packets/s, 2 Mbit/s; lost 7 of 6000 packets, 7 of these in the last 5s" {
 		t.Error(got)
 	}
 	if got := states(nil); got != "no interface" {

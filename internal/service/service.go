@@ -55,7 +55,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	manager.Status("Reading what earlier runs have left")
-	o.Daemon.Config, o.Daemon.Log, o.Daemon.Ready = cfg, log, manager.Ready
+	o.Daemon.Config, o.Daemon.Log, o.Daemon.Ready, o.Daemon.Restarts = cfg, log, manager.Ready, manager != nil
 	d, err := daemon.New(o.Daemon)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"capd/internal/hint"
 	"capd/internal/metrics"
 	"capd/internal/notify"
+	"capd/internal/text"
 )
 
 // A backend is the daemon as the control socket commands it.
@@ -50,7 +51,9 @@ func listen(c *config.Control, log *slog.Logger) *sockets {
 			s.missing("no control socket: capd status can't ask", err)
 		}
 	}
-	if s.metrics, err = notify.Inherited(); err != nil {
+	inherited := notify.Inherited()
+	defer inherited.Close() // nothing else is taken over
+	if s.metrics, err = inherited.Listener(); err != nil {
 		log.Warn("no socket of the service manager", "error", err)
 	}
 	if s.metrics == nil && c.Metrics != "" {
@@ -69,7 +72,7 @@ func listen(c *config.Control, log *slog.Logger) *sockets {
 
 // missing says what a socket that can't be had means.
 func (s *sockets) missing(what string, err error) {
-	args := []any{"error", err, "again", "every " + retryEvery.String()}
+	args := []any{"error", err, "again", "every " + text.Duration(retryEvery)}
 	if lines := hint.Of(err); len(lines) > 0 {
 		args = append(args, "hint", strings.Join(lines, "; "))
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -25,6 +26,10 @@ const align = 4096
 type Disk struct {
 	Dir     string // mount point
 	Backing string // the directory with the files, accessed without faults
+
+	// Sequential is a disk that writes a file once, from its begin to its end and through one
+	// descriptor, as servers of object storage do.
+	Sequential atomic.Bool
 
 	faults faults
 	power  sync.RWMutex // read-locked by requests while they run
@@ -135,6 +140,9 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 	}
 	defer leave()
 	n.d.faults.open(filepath.Base(n.Path(n.Root())))
+	if n.d.Sequential.Load() && flags&unix.O_ACCMODE != unix.O_RDONLY && flags&unix.O_TRUNC == 0 {
+		return nil, 0, syscall.EPERM
+	}
 	direct := flags&unix.O_DIRECT != 0
 	if direct {
 		if _, errno := n.d.faults.admit(OpenDirect); errno != 0 {
@@ -171,6 +179,12 @@ func (n *node) Write(ctx context.Context, f fs.FileHandle, data []byte, off int6
 	}
 	if h.direct && (off%align != 0 || len(data)%align != 0) {
 		return 0, syscall.EINVAL
+	}
+	if n.d.Sequential.Load() {
+		var out fuse.AttrOut
+		if errno := h.Getattr(ctx, &out); errno != 0 || uint64(off) != out.Size {
+			return 0, syscall.ESPIPE
+		}
 	}
 	if short > 0 {
 		data = data[:min(short, len(data))]

@@ -26,8 +26,8 @@ func Tmpfs(tb testing.TB, size int64, options ...string) string {
 	return dir
 }
 
-// Image mounts an image file of size bytes that contains a file system: ext4, xfs or btrfs.
-func Image(tb testing.TB, fileSystem string, size int64) string {
+// Image mounts an image file of size bytes that contains a file system: ext4, xfs or btrfs. Options are of mount(8).
+func Image(tb testing.TB, fileSystem string, size int64, options ...string) string {
 	tb.Helper()
 	NeedRoot(tb)
 	tool := "mkfs." + fileSystem
@@ -46,8 +46,27 @@ func Image(tb testing.TB, fileSystem string, size int64) string {
 	}
 	device := attach(tb, image)
 	dir := tb.TempDir()
-	if err := unix.Mount(device, dir, fileSystem, unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+	if err := unix.Mount(device, dir, fileSystem, unix.MS_NOSUID|unix.MS_NODEV, strings.Join(options, ",")); err != nil {
 		tb.Skipf("needs %s: mount: %v", fileSystem, err)
+	}
+	tb.Cleanup(func() { unmount(tb, dir) })
+	return dir
+}
+
+// Overlay mounts a file system over the directory, which takes what is written.
+func Overlay(tb testing.TB, under string) string {
+	tb.Helper()
+	NeedRoot(tb)
+	var data []string
+	for _, part := range []string{"lowerdir", "upperdir", "workdir"} {
+		if err := os.Mkdir(filepath.Join(under, part), 0o700); err != nil {
+			tb.Fatal(err)
+		}
+		data = append(data, part+"="+filepath.Join(under, part))
+	}
+	dir := tb.TempDir()
+	if err := unix.Mount("overlay", dir, "overlay", unix.MS_NOSUID|unix.MS_NODEV, strings.Join(data, ",")); err != nil {
+		tb.Skipf("needs overlayfs: %v", err)
 	}
 	tb.Cleanup(func() { unmount(tb, dir) })
 	return dir
@@ -111,4 +130,20 @@ func unmount(tb testing.TB, dir string) {
 		tb.Errorf("unmount %s: %v: the test left files open", dir, err)
 		_ = unix.Unmount(dir, unix.MNT_DETACH)
 	}
+}
+
+// Mergerfs mounts a mergerfs over two directories. It opens files for direct
+// writes, and refuses these.
+func Mergerfs(tb testing.TB) string {
+	tb.Helper()
+	NeedRoot(tb)
+	if _, err := exec.LookPath("mergerfs"); err != nil {
+		tb.Skip("needs mergerfs")
+	}
+	dir := tb.TempDir()
+	if out, err := exec.Command("mergerfs", "-o", "cache.files=off,category.create=mfs", tb.TempDir()+":"+tb.TempDir(), dir).CombinedOutput(); err != nil {
+		tb.Skipf("needs FUSE: mergerfs: %v\n%s", err, out)
+	}
+	tb.Cleanup(func() { unmount(tb, dir) })
+	return dir
 }

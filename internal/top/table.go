@@ -78,18 +78,21 @@ func (m *model) row(in *control.Interface, selected bool, c columns) string {
 		lost = yellow(lost)
 	}
 	return mark + strings.Join([]string{
-		name, stateStyle(in.State)(left(text.Line(in.State), 9)),
+		name, stateStyle(in)(left(text.Line(in.State), 9)),
 		right(text.Metric(in.Rates.Second.Packets), 5), right(text.Metric(8*in.Rates.Second.Bytes), 5),
 		m.sparkline(h.spark(m.second, c.rate, rateOf), cyan),
 		lost, m.sparkline(h.spark(m.second, c.loss, lostOf), red),
 		m.bar(in.Ring.Now, c.bar), m.bar(in.Pool.Now, c.bar),
-		right(text.Latency(in.Writes.Recent().P99), 5), right(reach(&in.Kept), 6),
+		right(text.Latency(in.Writes.Recent().P99), 5), right(in.Kept.Reaches(text.Short), 6),
 	}, " ")
 }
 
-func stateStyle(state string) func(string) string {
-	switch state {
+func stateStyle(in *control.Interface) func(string) string {
+	switch in.State {
 	case control.Recording:
+		if in.XDP != "" {
+			return yellow // frames may not reach capd
+		}
 		return green
 	case control.Waiting:
 		return yellow

@@ -75,10 +75,10 @@ func scene(second int) *control.Status {
 		{Name: "enp0s31f6.1000", State: control.Waiting, Since: born, Directory: "/var/lib/capd"},
 		{
 			Name: "wlan0", State: control.Suspended, Since: born, Directory: "/srv/disk", Files: []string{"/srv/disk/a", "/srv/disk/b", "/srv/disk/c"},
-			Counters: control.Counters{Received: 1000, Written: 10, CapdDropped: 990, Bytes: 64_000, Failures: 2}, LastLoss: at,
+			Counters: control.Counters{Received: 1000, Written: 10, CapdDropped: 990, NICDiscarded: 12, Bytes: 64_000, Failures: 2}, LastLoss: at,
 			Rates: control.Rates{Second: control.Rate{Packets: 100, Bytes: 6400, Lost: 99}, Minute: control.Rate{Lost: 99}},
 			Ring:  control.Fill{Now: 0.01, Size: 4096},
-			Kept:  control.Kept{Rate: 100},
+			Kept:  control.Kept{Rate: 100}, XDP: "XDP program 7 drop\n_all, native",
 		},
 		{Name: "e\x1b[31m\u202e0", State: control.Down, Since: born, Directory: "/var/\x07lib\n", Files: []string{"/var/\x1b]0;x\x07"}},
 	}
@@ -139,6 +139,26 @@ func checkFrame(t *testing.T, m *model) []string {
 		}
 	}
 	return lines
+}
+
+// TestHidden: what is said of an interface in capd status is in its details, and an XDP program is seen in the table.
+func TestHidden(t *testing.T) {
+	m, _ := shown(minWidth, minHeight, utf8)
+	m.watch(1)
+	rows, _ := m.rows()
+	m.selected = "wlan0"
+	frame := strings.Join(checkFrame(t, m), "\n")
+	for _, want := range []string{"12 that the interface's statistics call dropped, recorded or not", `XDP program 7 drop\n_all, native: frames that it takes do not reach capd`} {
+		if !strings.Contains(frame, want) {
+			t.Errorf("no %q in\n%s", want, frame)
+		}
+	}
+	in := rows[slices.IndexFunc(rows, func(in *control.Interface) bool { return in.Name == "eth0" })]
+	before := stateStyle(in)("recording")
+	in.XDP = "XDP program 7"
+	if stateStyle(in)("recording") == before {
+		t.Error("it looks as if all were well")
+	}
 }
 
 // TestFrames compares frames with those in testdata.

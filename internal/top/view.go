@@ -124,7 +124,7 @@ func (m *model) head() []string {
 	}
 	return []string{
 		reverse(left(title, m.width-len(stamp)) + stamp),
-		fmt.Sprintf(" now    %s packets/s  %s bit/s  %s", text.Metric(now.Packets), text.Metric(8*now.Bytes), lostNow),
+		fmt.Sprintf(" now    %s packets/s  %s  %s", text.Metric(now.Packets), text.BitRate(8*now.Bytes), lostNow),
 		fmt.Sprintf(" total  %s received  %s written  %s", text.Metric(float64(all.Received)), text.Metric(float64(all.Written)), lost),
 		" disk   " + disk(s.Directories, held),
 	}
@@ -168,17 +168,25 @@ func (m *model) details(rows []*control.Interface, selected int) []string {
 	if !in.LastLoss.IsZero() {
 		last = text.Duration(at.Sub(in.LastLoss)) + " ago"
 	}
-	return []string{
+	lines := []string{
 		rule(fmt.Sprintf("%c%c %s: %s since %s (%s) ", m.glyphs.rule, m.glyphs.rule,
 			text.Line(in.Name), text.Line(in.State), text.Second(in.Since), text.Duration(at.Sub(in.Since)))),
 		" file   " + written(in),
 		fmt.Sprintf(" frames %d received, %d written, %d pending; %s", in.Received, in.Written, in.Pending, text.Size(float64(in.Bytes))),
 		fmt.Sprintf(" lost   %d by the kernel, %d by capd, %d by the interface; last: %s",
 			in.KernelDropped, in.CapdDropped, in.NICDropped, last),
-		left(" ring   "+fill(&in.Ring)+fmt.Sprintf(", full %dx", in.Freezes), 43) + " writes " + latency(&in.Writes),
-		left(" pool   "+fill(&in.Pool)+fmt.Sprintf(", waited %dx", in.Waits), 43) + " syncs  " + latency(&in.Syncs),
-		" kept   " + kept(&in.Kept, at),
 	}
+	if in.NICDiscarded > 0 {
+		lines = append(lines, fmt.Sprintf(" no loss %d that the interface's statistics call dropped, recorded or not", in.NICDiscarded))
+	}
+	if in.XDP != "" {
+		lines = append(lines, yellow(" XDP    "+text.Line(in.XDP)+": frames that it takes do not reach capd"))
+	}
+	return append(lines,
+		left(" ring   "+fill(&in.Ring)+fmt.Sprintf(", full %dx", in.Freezes), 43)+" writes "+latency(&in.Writes),
+		left(" pool   "+fill(&in.Pool)+fmt.Sprintf(", waited %dx", in.Waits), 43)+" syncs  "+latency(&in.Syncs),
+		" kept   "+kept(&in.Kept, at),
+	)
 }
 
 func fill(f *control.Fill) string {
@@ -212,13 +220,7 @@ func kept(k *control.Kept, now time.Time) string {
 	if !k.Oldest.IsZero() {
 		line += fmt.Sprintf(", oldest %s", text.Duration(now.Sub(k.Oldest)))
 	}
-	switch {
-	case k.Limit == "" && k.Rate <= 0:
-		return line + "; no recent growth"
-	case k.Limit == "":
-		return line + fmt.Sprintf("; grows %s/s, no limit", text.Size(k.Rate))
-	}
-	return line + fmt.Sprintf("; will reach %s (%s)", text.Duration(text.Seconds(k.Reach)), text.Line(k.Limit))
+	return line + "; " + k.Forecast()
 }
 
 func helpText() []string {
@@ -243,14 +245,6 @@ func helpText() []string {
 		"  RING, POOL      how full the kernel's queue is, and capd's memory",
 		"  WRITE           99 of 100 writes to the disk took no longer",
 		"  REACH           how far back files will reach at this rate; -: not limited,",
-		"                  or not known yet",
+		"                  ?: no rate is known yet",
 	}
-}
-
-// reach formats how far back the files will reach.
-func reach(k *control.Kept) string {
-	if k.Limit == "" || k.Reach <= 0 {
-		return "-"
-	}
-	return text.Short(text.Seconds(k.Reach))
 }

@@ -53,7 +53,7 @@ func report() control.Status {
 		Interfaces: []control.Interface{{
 			Name: "eth0", State: control.Recording, Since: time.Unix(1001, 0),
 			Writes: control.Latency{Buckets: []control.Bucket{{Seconds: 0.1, Count: 2}}},
-			Kept:   control.Kept{Files: 4, Reach: 3600, Limit: "bytes"},
+			Kept:   control.Kept{Files: 4, Rate: 5, Reach: 3600, Limit: "bytes"},
 		}},
 		Directories: []control.Directory{{Path: "/captures", Files: 4, Free: 1 << 30, Total: 2 << 30, FreeInodes: 1000, Inodes: 2000}},
 	}
