@@ -29,6 +29,9 @@ func Inspect(name string) (device.Details, error) {
 	if err == nil && index == 0 {
 		err = device.ErrNoInterface // Any is no single one.
 	}
+	if err == nil {
+		name, err = mainName(index) // an alternative one may be too long for ethtool
+	}
 	if err != nil {
 		return d, err
 	}
