@@ -71,7 +71,7 @@ func (s *System) Add(name string, types ...pcap.LinkType) *Link {
 
 // find returns the interface of that name; nil if there is none.
 func (s *System) find(name string) *Link {
-	if i := slices.IndexFunc(s.links, func(l *Link) bool { return l.iface.Name == name }); i >= 0 {
+	if i := slices.IndexFunc(s.links, func(l *Link) bool { return l.iface.Named(name) }); i >= 0 {
 		return s.links[i]
 	}
 	return nil
@@ -96,6 +96,7 @@ func (s *System) Interfaces() ([]device.Interface, error) {
 	var all []device.Interface
 	for _, l := range s.links {
 		i := l.iface
+		i.AltNames = slices.Clone(i.AltNames)
 		i.Address = slices.Clone(i.Address)
 		i.IPs = slices.Clone(i.IPs)
 		all = append(all, i)

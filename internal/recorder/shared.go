@@ -28,8 +28,8 @@ type Shared struct {
 // A Snapshot is the list of interfaces at one moment. It does not change once
 // it is published.
 type Snapshot struct {
-	ByName map[string]capture.Interface
-	Taken  func(name string) bool // whether the configuration has a recorder for an interface of that name
+	ByName map[string]capture.Interface // by each of its names
+	Taken  func(names ...string) bool   // whether the configuration has a recorder for an interface of these names
 
 	once    sync.Once
 	byIndex map[int]capture.Interface // made at the first Find by index
@@ -58,7 +58,7 @@ func (s *Snapshot) Find(name string, index int) (capture.Interface, bool) {
 func (s *Snapshot) program() capture.XDP {
 	for _, name := range slices.Sorted(maps.Keys(s.ByName)) {
 		if x := s.ByName[name].XDP; x.Attached() {
-			x.Name = strings.TrimSpace(x.Name + " on " + name)
+			x.Name = strings.TrimSpace(x.Name + " on " + s.ByName[name].Name)
 			return x
 		}
 	}
