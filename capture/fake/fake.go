@@ -231,6 +231,7 @@ func (l *Link) Change(f func(i *device.Interface)) {
 	f(&now)
 	l.iface.HardwareType, l.iface.MTU, l.iface.Running, l.iface.Loopback = now.HardwareType, now.MTU, now.Running, now.Loopback
 	l.iface.Address, l.iface.IPs, l.iface.NIC, l.iface.XDP = now.Address, now.IPs, now.NIC, now.XDP
+	l.iface.AltNames = now.AltNames
 	l.sys.changed()
 }
 

@@ -60,6 +60,15 @@ func newLinks(all []capture.Interface) links {
 	return l
 }
 
+// others returns the further names of the interface of that name.
+func (l links) others(name string) []string {
+	link, ok := l[name]
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(link.Names(), func(other string) bool { return other == name })
+}
+
 // each returns every interface once.
 func (l links) each() iter.Seq[capture.Interface] {
 	return func(yield func(capture.Interface) bool) {

@@ -175,6 +175,9 @@ func (l *loop) attach(ctx context.Context) event {
 	if l.full || l.abandoned() || ctx.Err() != nil && !l.device.isOpen() {
 		return finished
 	}
+	if errors.Is(l.cause, ErrHeld) && l.stillHeld() {
+		return busy
+	}
 	err := l.device.open()
 	if err == nil {
 		l.tick() // frames are collected from now on, unless Open did this before
@@ -188,6 +191,14 @@ func (l *loop) attach(ctx context.Context) event {
 		return refused
 	}
 	return attached
+}
+
+// stillHeld reports whether another recorder still has the interface. To open a
+// device in vain costs a ring each time, and an alternative name may be another
+// recorder's for ever.
+func (l *loop) stillHeld() bool {
+	l.device.link.refresh(0)
+	return l.r.cfg.Shared.Claims.taken(l.r, l.device.link.now.Index)
 }
 
 // abandoned reports whether an interface that only a glob names has been

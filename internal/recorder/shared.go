@@ -106,16 +106,31 @@ func NewClaims() *Claims { return &Claims{by: make(map[*Recorder]claim)} }
 func (c *Claims) claim(r *Recorder, index int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.by[r].leaving {
+	if c.by[r].leaving || c.takenBy(r, index) {
 		return false
-	}
-	for other, has := range c.by {
-		if index != 0 && has.index == index && !has.leaving && other.cfg.Lane.Interface != r.cfg.Lane.Interface {
-			return false
-		}
 	}
 	c.by[r] = claim{index: index}
 	return true
+}
+
+// taken reports whether a recorder of another name has claimed the interface.
+func (c *Claims) taken(r *Recorder, index int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.takenBy(r, index)
+}
+
+// takenBy is taken. The caller holds mu.
+func (c *Claims) takenBy(r *Recorder, index int) bool {
+	if index == 0 {
+		return false
+	}
+	for other, has := range c.by {
+		if has.index == index && !has.leaving && other.cfg.Lane.Interface != r.cfg.Lane.Interface {
+			return true
+		}
+	}
+	return false
 }
 
 // add adds a recorder that has no interface yet.
