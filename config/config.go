@@ -159,9 +159,6 @@ type Log struct {
 	Compress   bool     `toml:"compress" reload:"restart"`    // whether rotated files are compressed
 }
 
-// OnlyJSON reports whether standard error is to have nothing but the log, as JSON.
-func (l *Log) OnlyJSON() bool { return l.Format == LogJSON && l.File == "" }
-
 // An Interface names what to record. Its Recording holds resolved values: settings that its
 // [[interface]] leaves out have the value from the top of the file.
 type Interface struct {
