@@ -94,7 +94,7 @@ func (m *manager) plan(next *config.Config) ([]*replacement, error) {
 		x := &replacement{old: lanes[name]}
 		all = append(all, x)
 		var to string
-		to, x.next = m.chosen(next, name)
+		to, x.next = m.interfaces.there().chosen(next, name)
 		x.renamed = x.next != nil && to != name
 		switch {
 		case x.next == nil:
@@ -114,9 +114,9 @@ func (m *manager) plan(next *config.Config) ([]*replacement, error) {
 // recorder, and the name that it is recorded by: as before, unless the
 // configuration has settings only for another name of the interface. Without
 // settings both are zero.
-func (m *manager) chosen(c *config.Config, name string) (string, *config.Interface) {
+func (l links) chosen(c *config.Config, name string) (string, *config.Interface) {
 	before := c.Lookup(name)
-	link, ok := m.interfaces.there()[name]
+	link, ok := l[name]
 	if !ok {
 		return name, before
 	}

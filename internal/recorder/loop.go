@@ -175,7 +175,7 @@ func (l *loop) attach(ctx context.Context) event {
 	if l.full || l.abandoned() || ctx.Err() != nil && !l.device.isOpen() {
 		return finished
 	}
-	if errors.Is(l.cause, ErrHeld) && l.stillHeld() {
+	if errors.Is(l.cause, ErrHeld) && l.device.stillHeld() {
 		return busy
 	}
 	err := l.device.open()
@@ -191,14 +191,6 @@ func (l *loop) attach(ctx context.Context) event {
 		return refused
 	}
 	return attached
-}
-
-// stillHeld reports whether another recorder still has the interface. To open a
-// device in vain costs a ring each time, and an alternative name may be another
-// recorder's for ever.
-func (l *loop) stillHeld() bool {
-	l.device.link.refresh(0)
-	return l.r.cfg.Shared.Claims.taken(l.r, l.device.link.now.Index)
 }
 
 // abandoned reports whether an interface that only a glob names has been
