@@ -16,6 +16,7 @@ func open(Config) (*Device, error)                     { return nil, unsupported
 func openGroup(Config, int, Spread) ([]*Device, error) { return nil, errors.ErrUnsupported }
 func interfaces() ([]Interface, error)                 { return nil, unsupported() }
 func inspect(string) (Details, error)                  { return Details{}, unsupported() }
+func speed(string) int                                 { return 0 }
 func pin(int) error                                    { return errors.ErrUnsupported }
 
 func probeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end func()) {

@@ -31,7 +31,7 @@ func TestAltNames(t *testing.T) {
 		if err != nil || got != index || link != linkType(hardwareEthernet) {
 			t.Errorf("%s: %v, %d, %v", name, link, got, err)
 		}
-		if d, err := Inspect(name); err != nil || d.Driver != "veth" || d.LargestFrame == 0 {
+		if d, err := Inspect(name); err != nil || d.Driver != "veth" || d.LargestFrame == 0 || d.SpeedMbps == 0 || Speed(name) != d.SpeedMbps {
 			t.Errorf("%s: %+v, %v", name, d, err)
 		}
 	}

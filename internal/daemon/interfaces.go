@@ -29,8 +29,8 @@ const lookPause = 20 * time.Millisecond
 
 // A System provides interfaces. It may also have these methods:
 //
-//	Inspect(name string) (capture.Details, error) // see capture.Inspect
-//	Changes() <-chan struct{}                     // receives a value when interfaces have changed
+//	Speed(name string) int    // see capture.Speed
+//	Changes() <-chan struct{} // receives a value when interfaces have changed
 type System interface {
 	Interfaces() ([]capture.Interface, error)                                       // see capture.Interfaces
 	OpenGroup(c capture.Config, n int, s capture.Spread) ([]*capture.Device, error) // see capture.OpenGroup
@@ -45,7 +45,7 @@ func (underneath) OpenGroup(c capture.Config, n int, s capture.Spread) ([]*captu
 	return capture.OpenGroup(c, n, s)
 }
 
-func (underneath) Inspect(name string) (capture.Details, error) { return capture.Inspect(name) }
+func (underneath) Speed(name string) int { return capture.Speed(name) }
 
 // links maps names to interfaces, alternative names too.
 type links map[string]capture.Interface
