@@ -71,11 +71,11 @@ func TestStartIsLinear(t *testing.T) {
 			next.Interfaces = []config.Interface{{Name: "v*", Recording: r.cfg.Recording}}
 			next.Interfaces[0].Snaplen = 1000
 			c.listed.Store(0)
-			began = time.Now()
+			reloaded := time.Now()
 			if err := r.d.Reload(&next); err != nil {
 				t.Fatal(err)
 			}
-			check("reload", began)
+			check("reload", reloaded)
 			r.await("the takeover", r.handed)
 			r.end()
 		})
