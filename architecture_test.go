@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	},
 	"internal/check": {
 		"capture", "config", "pcap", "store",
-		"internal/setup", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
+		"internal/control", "internal/setup", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
 	},
 	"internal/setup":   {"capture", "config", "filter", "pcap", "internal/hint"},
 	"internal/extract": {"pcap", "store", "internal/read", "internal/text"},

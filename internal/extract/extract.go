@@ -39,6 +39,7 @@ func (c *Copy) Create(path string) error {
 	if err != nil {
 		return &createError{err}
 	}
+	store.GiveToOwner(h)
 	c.made = h
 	c.To(h)
 	return nil

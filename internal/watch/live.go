@@ -89,7 +89,7 @@ func linkTypeOf(name string) (pcap.LinkType, error) {
 		return 0, fmt.Errorf("list interfaces: %w", err)
 	}
 	for i := range all {
-		if all[i].Name == name {
+		if all[i].Named(name) {
 			return all[i].LinkType, nil
 		}
 	}
