@@ -13,16 +13,6 @@ import (
 // long is a name that fits no struct ifreq.
 const long = "enp3s0f0np0-port-to-core-a"
 
-// gaps returns the gaps in the ledger.
-func (r *rig) gaps() (all []ledger.Entry) {
-	for e := range ledger.Read(r.dir, nil) {
-		if e.Kind == ledger.KindGap {
-			all = append(all, e)
-		}
-	}
-	return all
-}
-
 // TestAltName: an interface that the configuration names by an alternative name
 // is recorded by that name, whatever its main name is and becomes.
 func TestAltName(t *testing.T) {
