@@ -83,7 +83,7 @@ func linesOf(t *testing.T, program string, all []sample, args ...string) []strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.ReplaceAll(string(out), "\n\t", " ") // what goes on in another line
+	text := regexp.MustCompile(`\n(\t|    )`).ReplaceAllString(string(out), " ") // what goes on in another line
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if len(lines) != len(all) {
 		t.Fatalf("%s: %d lines for %d packets", program, len(lines), len(all))
