@@ -33,11 +33,20 @@ type Copy struct {
 	buf     []byte
 }
 
-// Create makes the file to copy to, which must not exist. Without it, or To, packets are counted.
-func (c *Copy) Create(path string) error {
+// Make makes a file to write packets to, which must not exist.
+func Make(path string) (*os.File, error) {
 	h, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, store.DefaultFileMode)
 	if err != nil {
-		return &createError{err}
+		return nil, &createError{err}
+	}
+	return h, nil
+}
+
+// Create makes the file to copy to. Without it, or To, packets are counted.
+func (c *Copy) Create(path string) error {
+	h, err := Make(path)
+	if err != nil {
+		return err
 	}
 	c.made = h
 	c.To(h)

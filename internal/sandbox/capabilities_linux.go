@@ -106,6 +106,10 @@ func afterBecoming() error {
 	return hold(permitted & needed())
 }
 
+// withoutCapabilities drops what the change of user has left, which is nothing
+// unless the process was told before to keep them.
+func withoutCapabilities() error { return hold(0) }
+
 // control calls prctl(2) in all threads.
 func control(option, argument uintptr) error {
 	return everywhere(unix.SYS_PRCTL, option, argument)

@@ -25,11 +25,12 @@ import (
 type origin struct {
 	name  string // of the interface; empty if it is not known
 	label string // the same, fit for a terminal
+	saved string // the name of the interface's block where packets are saved
 	link  pcap.LinkType
 }
 
 func newOrigin(name string, link pcap.LinkType) *origin {
-	o := &origin{name: name, label: text.Name(name), link: link}
+	o := &origin{name: name, label: text.Name(name), saved: name, link: link}
 	if strings.Contains(o.label, " ") && o.label == name {
 		o.label = strconv.Quote(name)
 	}
@@ -43,11 +44,12 @@ const printAt = 64 << 10
 // A printer shows packets of one or more feeds, a group of whole lines at a
 // time. While its reader takes none, they wait.
 type printer struct {
-	out    io.Writer
-	colour bool
-	style  Style
-	limit  uint64        // packets to show; 0: all
-	done   chan struct{} // closed when no more are shown
+	out     io.Writer
+	colour  bool
+	style   Style
+	limit   uint64        // packets to show; 0: all
+	snaplen int           // bytes of a packet to decode
+	done    chan struct{} // closed when no more are shown
 
 	shown, malformed, failed atomic.Uint64
 	aside                    atomic.Bool // nothing more is to be shown
@@ -55,7 +57,12 @@ type printer struct {
 	mu       sync.Mutex
 	err      error // why no more are shown
 	buf      []byte
+	saver    *saver // nil: packets are not saved
+	silent   bool   // they are saved only
+	clock    clock
+	flows    *decode.Flows // nil: sequence numbers are absolute
 	decoders map[pcap.LinkType]*decode.Decoder
+	looked   pcap.Packet // the packet as far as it is decoded
 }
 
 // Why a printer is done.
@@ -64,17 +71,23 @@ var (
 	errReaderGone = errors.New("nobody reads")
 )
 
-func newPrinter(out io.Writer, s Style, limit uint64) *printer {
+func newPrinter(out io.Writer, o *Options, notice func(string, ...any)) *printer {
 	_, isTerminal := terminal.Is(out)
-	return &printer{
-		out: out, style: s, limit: limit, colour: isTerminal && os.Getenv("NO_COLOR") == "",
-		done: make(chan struct{}), decoders: make(map[pcap.LinkType]*decode.Decoder),
+	p := &printer{
+		out: out, style: o.Style, limit: o.Count, snaplen: o.Snaplen, colour: isTerminal && os.Getenv("NO_COLOR") == "",
+		done: make(chan struct{}), silent: o.Write == "-", decoders: make(map[pcap.LinkType]*decode.Decoder),
 	}
+	p.clock = clock{style: &p.style, notice: notice}
+	if !o.Style.Absolute && !o.Style.JSON {
+		p.flows = decode.NewFlows()
+	}
+	return p
 }
 
-// show shows a packet, at the latest at the next flush. The error says that it
-// was not, and that no other will be.
-func (p *printer) show(o *origin, pkt *pcap.Packet) error {
+// show shows a packet, at the latest at the next flush. The record is that of a
+// pcapng file, if the packet came from one. The error says that it was not shown, and
+// that no other will be.
+func (p *printer) show(o *origin, pkt *pcap.Packet, record []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
@@ -83,12 +96,17 @@ func (p *printer) show(o *origin, pkt *pcap.Packet) error {
 	if p.aside.Load() {
 		return errAllShown
 	}
-	if err := p.add(o, pkt); err != nil {
-		p.end(err)
-		return err
+	if !p.silent {
+		if err := p.add(o, pkt); err != nil {
+			p.end(err)
+			return err
+		}
+	}
+	if p.saver != nil {
+		p.saver.add(o, pkt, record)
 	}
 	last := p.shown.Add(1) == p.limit
-	if last || len(p.buf) >= printAt {
+	if last || len(p.buf) >= printAt || p.saver.unwritten() >= printAt {
 		p.write()
 	}
 	if last {
@@ -106,16 +124,51 @@ func (p *printer) flush() error {
 }
 
 func (p *printer) write() {
-	if p.err != nil || len(p.buf) == 0 {
-		return
+	if p.err == nil && p.saver.unwritten() > 0 {
+		if err := p.saver.flush(); err != nil {
+			p.end(ended(err, "write "+p.saver.name))
+		}
 	}
-	_, err := p.out.Write(p.buf)
-	p.buf = p.buf[:0]
+	if p.err == nil && len(p.buf) > 0 {
+		_, err := p.out.Write(p.buf)
+		p.buf = p.buf[:0]
+		if err != nil {
+			p.end(ended(err, "print packets"))
+		}
+	}
+}
+
+func ended(err error, what string) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return errReaderGone
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// finish ends the file that is saved to, if there is one and nothing hangs: what is
+// not printed is saved before. last writes what is behind the packets.
+func (p *printer) finish(failure error, last func(*saver)) error {
+	if p.saver == nil || !p.mu.TryLock() {
+		return nil
+	}
+	defer p.mu.Unlock()
+	if p.err == nil || errors.Is(p.err, errAllShown) {
+		last(p.saver)
+	}
+	err := p.saver.end(failure != nil)
 	switch {
-	case errors.Is(err, syscall.EPIPE):
-		p.end(errReaderGone)
-	case err != nil:
-		p.end(fmt.Errorf("print packets: %w", err))
+	case err == nil, errors.Is(err, syscall.EPIPE):
+		return nil
+	}
+	return fmt.Errorf("write %s: %w", p.saver.name, err)
+}
+
+// save does with the saver what is no packet's, if packets are saved.
+func (p *printer) save(do func(*saver)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.saver != nil && p.err == nil && !p.aside.Load() {
+		do(p.saver)
 	}
 }
 
@@ -157,7 +210,7 @@ func (p *printer) leave() { p.aside.Store(true) }
 func (p *printer) decoder(link pcap.LinkType) *decode.Decoder {
 	d := p.decoders[link]
 	if d == nil {
-		d = decode.New(link, decode.Options{Names: p.style.Names, Layers: p.style.Verbose})
+		d = decode.New(link, decode.Options{Names: p.style.Names, Layers: p.style.Verbose, Flows: p.flows})
 		p.decoders[link] = d
 	}
 	return d
@@ -165,6 +218,9 @@ func (p *printer) decoder(link pcap.LinkType) *decode.Decoder {
 
 // add appends a packet to the buffer.
 func (p *printer) add(o *origin, pkt *pcap.Packet) error {
+	p.looked = *pkt
+	pkt = &p.looked
+	pkt.Data = pkt.Data[:min(len(pkt.Data), p.snaplen)]
 	d := p.decoder(o.link)
 	before := d.Panics()
 	f := d.Decode(pkt)
@@ -175,12 +231,19 @@ func (p *printer) add(o *origin, pkt *pcap.Packet) error {
 	if p.style.JSON {
 		return p.addJSON(o, pkt, f)
 	}
-	p.addTime(pkt)
+	if t := p.begin(tintTime); p.style.Stamp != StampNone {
+		p.buf = p.clock.append(p.buf, pkt)
+		p.reset(t)
+		p.buf = append(p.buf, ' ')
+	}
 	if o.label != "" {
 		p.coloured(tintName, o.label)
 		p.buf = append(p.buf, ' ')
 	}
 	t := p.begin(tintOf(f))
+	if p.style.Link {
+		p.buf = d.AppendLink(p.buf)
+	}
 	p.buf = f.AppendLine(p.buf)
 	p.reset(t)
 	p.buf = append(p.buf, '\n')
@@ -190,22 +253,10 @@ func (p *printer) add(o *origin, pkt *pcap.Packet) error {
 	if p.style.Hex {
 		p.buf = decode.AppendHex(p.buf, pkt.Data)
 	}
+	if p.style.ASCII {
+		p.buf = d.AppendASCII(p.buf)
+	}
 	return nil
-}
-
-func (p *printer) addTime(pkt *pcap.Packet) {
-	layout := "15:04:05.000000"
-	if p.style.Date {
-		layout = "2006-01-02T15:04:05.000000Z"
-	}
-	t := p.begin(tintTime)
-	if pkt.HasTime() {
-		p.buf = pkt.Time().UTC().AppendFormat(p.buf, layout)
-	} else {
-		p.buf = append(p.buf, "time unknown"...)
-	}
-	p.reset(t)
-	p.buf = append(p.buf, ' ')
 }
 
 // A tint is the parameter of an escape sequence for a colour (ECMA-48, 8.3.117).
