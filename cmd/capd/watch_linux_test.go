@@ -18,6 +18,7 @@ import (
 	"time"
 	"unsafe"
 
+	"capd/internal/read"
 	"capd/internal/testnet"
 	"capd/pcap"
 	"capd/store"
@@ -516,12 +517,56 @@ func TestWatchFollow(t *testing.T) {
 			if err := recorder.Process.Signal(syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}
-			w.end(exitFine)
-			code, whole, stderr := capd("watch", "-r", filepath.Join(dir, strings.TrimSuffix(c.Partials[0], store.Partial)))
-			if code != 0 || w.errs.String() != "" || w.all.String() != whole {
-				t.Errorf("exit %d, %s%s: %d bytes are shown of the growing file, %d of the finished one", code, stderr, w.errs.String(), w.all.Len(), len(whole))
+			rest := await(t, s, w, ":1002,")
+			w.interrupt()
+			all := finished(t, dir)
+			code, whole, stderr := capd("watch", "-r", all[0], "-r", all[1])
+			whole, _, _ = strings.Cut(whole, rest)
+			if shown, _, _ := strings.Cut(w.all.String(), rest); code != 0 || len(all) != 2 || shown != whole || len(whole) < 20000 {
+				t.Errorf("exit %d, %s%s: %d bytes are shown of the growing files, %d of the finished ones", code, stderr, w.errs.String(), w.all.Len(), len(whole))
+			}
+			if n := w.counted("shown"); n != strings.Count(w.all.String(), "\n") {
+				t.Errorf("%d shown", n)
 			}
 		})
+	}
+}
+
+// await sends a packet to the port until it is shown, and returns the line.
+func await(t *testing.T, s *testnet.Sender, w *watcher, port string) string {
+	t.Helper()
+	n, err := strconv.Atoi(strings.Trim(port, ":,"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.After(patience); ; {
+		s.Send(udpFrame(1, uint16(n), "x"))
+		select {
+		case line := <-w.lines:
+			if strings.Contains(line, port) {
+				return line
+			}
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("no %s is shown: %s", port, w.errs.String())
+		}
+	}
+}
+
+// finished are the paths of a directory's files in order, whatever their state.
+func finished(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	for path := filepath.Join(dir, store.Name{Interface: "v1", Start: time.Unix(0, 0)}.String()); ; {
+		next, err := read.Next(path)
+		if err != nil || next.Missing > 0 {
+			t.Fatalf("after %s: %+v, %v", path, next, err)
+		}
+		if path = next.Path; path == "" {
+			return all
+		}
+		all = append(all, path)
 	}
 }
 

@@ -106,9 +106,13 @@ func afterBecoming() error {
 	return hold(permitted & needed())
 }
 
-// withoutCapabilities drops what the change of user has left, which is nothing
-// unless the process was told before to keep them.
-func withoutCapabilities() error { return hold(0) }
+// DropCapabilities drops all capabilities of the process, which keeps its user.
+func DropCapabilities() error {
+	if err := hold(0); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	return nil
+}
 
 // control calls prctl(2) in all threads.
 func control(option, argument uintptr) error {

@@ -93,9 +93,9 @@ func (a Account) Become() error {
 	return a.become(beforeBecoming, afterBecoming)
 }
 
-// Relinquish is Become, but keeps no capability.
+// Relinquish is Become, but keeps no capability: the kernel drops them with the change of user.
 func (a Account) Relinquish() error {
-	return a.become(func() error { return nil }, withoutCapabilities)
+	return a.become(func() error { return nil }, func() error { return nil })
 }
 
 func (a Account) become(before, after func() error) error {

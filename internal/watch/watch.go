@@ -97,8 +97,10 @@ func (w *watcher) begin() error {
 	if err != nil && w.MustBecome {
 		return errors.Join(err, w.printer.finish(err, func(*saver) {}))
 	}
-	if err != nil {
-		w.notice("privileges are kept: %v", err)
+	if err != nil { // as in a container; what is left to give up then are capabilities
+		if also := sandbox.DropCapabilities(); also != nil {
+			w.notice("privileges are kept: %v", errors.Join(err, also))
+		}
 	}
 	return nil
 }
