@@ -200,12 +200,17 @@ func (f *fileFeed) goOn(path string, failed error) error {
 		case err != nil:
 			return err
 		case next.Missing > 0:
-			f.notice("%s after %s, and before %s: deleted before they could be shown", text.Count(next.Missing, "file"), text.Name(filepath.Base(path)),
-				text.Name(filepath.Base(next.Path)))
+			f.notice("%s after %s, and before %s: deleted before they could be shown", text.Count(next.Missing, "file"), finishedName(path), finishedName(next.Path))
 		}
 		path = next.Path
 		failed = f.file(path)
 	}
+}
+
+// finishedName is the name that a file of capd's has or gets.
+func finishedName(path string) string {
+	n, _, _ := store.Parse(filepath.Base(path))
+	return text.Name(n.String())
 }
 
 // next opens the next file as soon as there is one. What is renamed, compressed or

@@ -60,15 +60,25 @@ var ErrReported = errors.New("reported")
 func Run(ctx context.Context, o Options, stdin io.Reader, stdout io.Writer, screen *terminal.Screen) error {
 	// The end of the reader of the lines is the end of watch, and no error.
 	signal.Ignore(syscall.SIGPIPE)
-	w := &watcher{Options: o, stdout: stdout, screen: screen}
-	ctx, w.restore = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, restore := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	w := newWatcher(o, stdout, screen, restore)
 	defer func() {
 		if !w.interrupted { // else the same signal may still come
-			w.restore()
+			restore()
 		}
 	}()
+	return w.run(ctx, stdin)
+}
+
+// newWatcher returns a watcher that calls restore some time after a signal.
+func newWatcher(o Options, stdout io.Writer, screen *terminal.Screen, restore func()) *watcher {
+	w := &watcher{Options: o, stdout: stdout, screen: screen, restore: restore}
 	w.printer = newPrinter(stdout, &o, w.notice)
-	if len(o.Files) > 0 {
+	return w
+}
+
+func (w *watcher) run(ctx context.Context, stdin io.Reader) error {
+	if len(w.Files) > 0 {
 		return w.files(ctx, stdin)
 	}
 	return w.live(ctx)
