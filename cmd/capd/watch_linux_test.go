@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +22,7 @@ import (
 
 	"capd/internal/read"
 	"capd/internal/testnet"
+	"capd/internal/text"
 	"capd/pcap"
 	"capd/store"
 )
@@ -315,6 +318,59 @@ func TestWatchDrops(t *testing.T) {
 	}
 }
 
+// TestWatchSignals: a second signal within a second is the same, as timeout(1)
+// sends two. The summary is whole then, and so is the file.
+func TestWatchSignals(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		testnet.Veth(t, "v0", "v1", 1500)
+		s := testnet.NewSender(t, "v0")
+		out := filepath.Join(t.TempDir(), "out.pcapng")
+		w := watching(t, func() { s.Send(udpFrame(1, 2, "x")) }, "-i", "v1", "-w", out, "udp")
+		for range 5 {
+			if err := w.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Fatal(err)
+			}
+		}
+		w.end(exitFine)
+		code, stdout, stderr := capd("filter", "-r", out)
+		if n := w.counted("shown"); n < 1 || code != 0 || stdout != fmt.Sprintf("%[1]d of %s passed\n", n, text.Count(uint64(n), "packet")) {
+			t.Errorf("%v: %s\nexit %d, %s%s", sig, w.errs.String(), code, stdout, stderr)
+		}
+		s.Close()
+		testnet.Remove(t, "v0")
+	}
+}
+
+// TestWatchSaves: the packets of each interface, with its name, filter and counts.
+func TestWatchSaves(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	testnet.Veth(t, "v2", "v3", 1500)
+	a, b := testnet.NewSender(t, "v0"), testnet.NewSender(t, "v2")
+	for _, args := range []string{"-i v1 -i v3", ""} {
+		out := filepath.Join(t.TempDir(), "out.pcapng")
+		w := watching(t, func() { a.Send(udpFrame(1, 2, "x")) }, append(strings.Fields(args), "-w", out, "udp")...)
+		b.Send(udpFrame(1, 1003, "x"))
+		w.until(" v3 10.0.0.1:1 > 10.0.0.2:1003,")
+		w.interrupt()
+		code, stdout, stderr := capd("watch", "-r", out)
+		if lines := slices.Sorted(strings.Lines(stdout)); code != 0 || !slices.Equal(lines, slices.Sorted(strings.Lines(w.all.String()))) && args != "" {
+			t.Errorf("%q: exit %d, %s\nof the file: %s\nlive: %s", args, code, stderr, stdout, w.all.String())
+		}
+		if n := strings.Count(stdout, "\n"); n != w.counted("shown") {
+			t.Errorf("%q: %d of %s", args, n, w.errs.String())
+		}
+		if _, err := exec.LookPath("capinfos"); err != nil {
+			continue
+		}
+		info, err := exec.Command("capinfos", out).CombinedOutput()
+		for _, want := range []string{"Name = v3", "Filter string = udp", "Number of stat entries = 1"} {
+			if err != nil || !strings.Contains(string(info), want) {
+				t.Errorf("%q: no %q in %v\n%s", args, want, err, info)
+			}
+		}
+	}
+}
+
 // TestWatchBlocked: the signal ends it, though nobody takes its lines.
 func TestWatchBlocked(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 1500)
@@ -451,7 +507,7 @@ func TestWatchColours(t *testing.T) {
 		colour bool
 	}{{"TERM=xterm", true, true}, {"NO_COLOR=1", true, false}, {"NO_COLOR=", true, true}, {"TERM=dumb", true, false}, {"TERM=xterm", false, false}} {
 		cmd, _ := process(t, "watch", "-r", in)
-		cmd.Env = append(cmd.Env, "TERM=xterm", c.env)
+		cmd.Env = append(cmd.Env, "TZ=UTC", "TERM=xterm", c.env)
 		var got bytes.Buffer
 		if c.tty {
 			m, s := openTerminal(t)
