@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ type savedBlock struct {
 // newSaver makes the file, which must not exist; - is standard output. The header
 // is that of sections and interfaces.
 func newSaver(path string, stdout io.Writer, h pcap.Header) (*saver, error) {
-	h.Format = pcap.PCAPNG
+	h.Format, h.Snaplen = pcap.PCAPNG, cmp.Or(h.Snaplen, pcap.MaxSnaplen)
 	if path == "-" {
 		return &saver{name: "standard output", out: stdout, section: h}, nil
 	}

@@ -62,6 +62,7 @@ func (c *clock) append(dst []byte, p *pcap.Packet) []byte {
 }
 
 func (c *clock) appendSince(dst []byte, t time.Time) []byte {
+	t = t.Truncate(time.Microsecond) // differences are those of the times that other forms show
 	if c.since.IsZero() {
 		c.since = t
 	}
