@@ -188,7 +188,7 @@ func (s *saver) end(failed bool) error {
 		return err
 	}
 	err = errors.Join(err, s.made.Close())
-	if (failed || err != nil) && s.packets == 0 {
+	if (failed || err != nil) && (s.packets == 0 || s.whole == 0) {
 		err = errors.Join(err, os.Remove(s.made.Name()))
 	}
 	return err
