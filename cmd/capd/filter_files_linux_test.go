@@ -13,8 +13,6 @@ import (
 
 	"capd/internal/testnet"
 	"capd/pcap"
-
-	"golang.org/x/sys/unix"
 )
 
 func contents(t *testing.T, path string) []byte {
@@ -148,10 +146,10 @@ func TestFullDisk(t *testing.T) {
 	in := writeFrames(t, pcap.PCAPNG, "eth0", slices.Repeat([][]byte{udpFrame(1, 2, strings.Repeat("x", 1001))}, 2000)...)
 	for _, kib := range []int{4, 1200} {
 		dir := t.TempDir()
-		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dk", kib)); err != nil {
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dk", kib)); err != nil {
 			t.Skip("needs a file system of its own: ", err)
 		}
-		defer unix.Unmount(dir, 0)
+		defer syscall.Unmount(dir, 0)
 		for _, args := range []string{"filter udp", "watch -s 60 udp"} {
 			out := filepath.Join(dir, "out.pcapng")
 			code, _, stderr := capd(append(strings.Fields(args), "-r", in, "-w", out)...)
