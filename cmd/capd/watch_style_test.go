@@ -176,3 +176,37 @@ func TestWatchWritesUnknownTimes(t *testing.T) {
 		t.Errorf("%v, tshark says %q", err, got)
 	}
 }
+
+// TestWatchUser: root becomes who called sudo, or nobody, or who is named.
+func TestWatchUser(t *testing.T) {
+	for _, c := range []struct {
+		user, file string
+		euid       int
+		sudo       string
+		want       string // name, empty if the user stays
+		fails      bool
+	}{
+		{"", "", 0, "", "nobody", false},
+		{"", "", 0, "0", "nobody", false},
+		{"", "", 0, "1", "daemon", false},
+		{"", "", 0, "4000000001", "65534", false},
+		{"root", "", 0, "1", "root", false},
+		{"daemon", "", 0, "", "daemon", false},
+		{"nobody of this name", "", 0, "", "", true},
+		{"", "", 1000, "1", "", false},
+		{"", "x.pcap", 0, "1", "", false},
+	} {
+		w := watchCommand{user: c.user}
+		if c.file != "" {
+			w.Files = []string{c.file}
+		}
+		err := w.become(c.euid, c.sudo)
+		got := ""
+		if w.User != nil {
+			got = w.User.Name
+		}
+		if got != c.want || (err != nil) != c.fails || w.MustBecome != (c.user != "") {
+			t.Errorf("%+v: %q, %v, %v", c, got, w.MustBecome, err)
+		}
+	}
+}

@@ -39,7 +39,9 @@ func (w *watcher) live(ctx context.Context) error {
 	begun := time.Now()
 	w.printer.save(func(s *saver) {
 		for _, f := range live {
-			s.on(f.origin)
+			if f.origin.name != capture.Any { // whose packets are of others
+				s.on(f.origin)
+			}
 		}
 	})
 	counting, stop := context.WithCancel(context.WithoutCancel(ctx))

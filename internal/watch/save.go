@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"capd/capture"
 	"capd/internal/extract"
 	"capd/internal/sandbox"
 	"capd/internal/text"
@@ -27,6 +28,7 @@ type saver struct {
 	whole   int64 // bytes written, all of whole records
 	packets uint64
 	blocks  map[savedInterface]savedBlock // of the section that was begun
+	first   savedInterface                // of them
 }
 
 // A savedInterface has a block of its own.
@@ -34,6 +36,10 @@ type savedInterface struct {
 	name string
 	link pcap.LinkType
 }
+
+// none is what has a block in a file without packets: of the link type that all
+// programs know.
+var none = savedInterface{link: pcap.LinkTypeEthernet}
 
 type savedBlock struct {
 	number  uint32
@@ -45,9 +51,9 @@ type savedBlock struct {
 func newSaver(path string, stdout io.Writer, h pcap.Header) (*saver, error) {
 	h.Format, h.Snaplen = pcap.PCAPNG, cmp.Or(h.Snaplen, pcap.MaxSnaplen)
 	if path == "-" {
-		return &saver{name: "standard output", out: stdout, section: h}, nil
+		return &saver{name: "standard output", out: stdout, section: h, first: none}, nil
 	}
-	s := &saver{name: text.Name(path), section: h}
+	s := &saver{name: text.Name(path), section: h, first: none}
 	var err error
 	if s.made, err = extract.Make(path); err != nil {
 		return nil, err
@@ -141,7 +147,7 @@ func (s *saver) on(o *origin) savedBlock {
 	b := savedBlock{uint32(len(s.blocks)), pcap.NewEncoder(h)}
 	header := b.encoder.Header()
 	if s.blocks == nil {
-		s.blocks = make(map[savedInterface]savedBlock)
+		s.blocks, s.first = make(map[savedInterface]savedBlock), key
 	} else {
 		header = header[pcap.SectionSize(header):]
 	}
@@ -150,8 +156,13 @@ func (s *saver) on(o *origin) savedBlock {
 	return b
 }
 
-// statistics writes the counts of an interface.
+// statistics writes the counts of an interface, or of all together: these stand
+// for the first one.
 func (s *saver) statistics(o *origin, counts pcap.Statistics) {
+	if o.name == capture.Any {
+		counts.Comment = "counts of all interfaces together"
+		o = &origin{saved: s.first.name, link: s.first.link}
+	}
 	b := s.on(o)
 	at := len(s.buf)
 	s.buf = b.encoder.Trailer(s.buf, counts)
