@@ -151,9 +151,8 @@ func TestWatchWritesUnknownTimes(t *testing.T) {
 	}
 	// What filter copies keeps it too.
 	for _, from := range []string{in, out} {
-		var again bytes.Buffer
-		code, stdout, _ := capd("filter", "-r", from, "-w", "-", "arp or len > 1")
-		again.WriteString(stdout)
+		var again, errs bytes.Buffer
+		code := run(t.Context(), []string{"filter", "-r", from, "-w", "-", "arp or len > 1"}, &again, &errs, nil)
 		copied := filepath.Join(t.TempDir(), "copied")
 		if err := os.WriteFile(copied, again.Bytes(), 0o600); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,7 @@ func (w *watcher) files(ctx context.Context, stdin io.Reader) error {
 	if w.Write != "" && (!f.filter.TakesAll() || w.Count > 0) {
 		f.comment = fmt.Sprintf("%s kept the packets that watch showed, of those that match %q; statistics are as they were before", w.Application, w.Filter)
 	}
+	f.follows = w.Follow && len(w.Files) == 1
 	if err := f.open(w.Files[0]); err != nil {
 		return err
 	}
@@ -38,9 +39,7 @@ func (w *watcher) files(ctx context.Context, stdin io.Reader) error {
 	if errors.Is(why, errReaderGone) {
 		return saved
 	}
-	if f.bar != nil {
-		f.bar.End()
-	}
+	w.screen.Clear() // of a bar
 	if w.interrupted {
 		w.say(text.Count(w.printer.shown.Load(), "packet") + " shown\n")
 	}
@@ -57,6 +56,7 @@ type fileFeed struct {
 	src     *read.File         // that is read
 	bar     *terminal.Progress // nil: none is shown
 	filter  *read.Filter
+	follows bool   // the file, as it is the last one that was named, or comes after that
 	comment string // for sections that are saved; empty: all of them is
 	stopped context.Context
 	cancel  context.CancelFunc
@@ -87,12 +87,11 @@ func (f *fileFeed) open(path string) error {
 	return nil
 }
 
-// waits reports whether the file's end is waited at: the last one is followed, and
-// a file that capd has finished does not grow.
+// waits reports whether the file's end is waited at: a file that capd has finished
+// does not grow.
 func (f *fileFeed) waits(path string) bool {
 	_, state, err := store.Parse(filepath.Base(path))
-	earlier := len(f.Files) > 1 && path != f.Files[len(f.Files)-1]
-	return f.Follow && (err != nil && !earlier || state == store.Recording)
+	return f.follows && (err != nil || state == store.Recording)
 }
 
 func (f *fileFeed) progress(n int) {
@@ -135,17 +134,20 @@ func (r flushReader) Read(b []byte) (int, error) {
 func (f *fileFeed) run() error {
 	for i, path := range f.Files {
 		if i > 0 {
+			f.follows = f.Follow && i == len(f.Files)-1
 			if err := f.open(path); err != nil {
 				return err
 			}
 		}
-		if err := f.file(path); err != nil && (!f.Follow || i < len(f.Files)-1) {
-			return err
-		} else if err != nil {
+		err := f.file(path)
+		if f.follows {
 			return f.goOn(path, err)
 		}
+		if err != nil || f.ended() {
+			return err
+		}
 	}
-	return f.goOn(f.Files[len(f.Files)-1], nil)
+	return nil
 }
 
 // file shows the packets of the open file, and closes it.
@@ -157,7 +159,7 @@ func (f *fileFeed) file(path string) error {
 	switch {
 	case printed != nil, err == nil, err == io.EOF, f.ended():
 		return nil // the printer knows why
-	case errors.Is(err, io.ErrUnexpectedEOF) && state == store.Recording && !f.Follow:
+	case errors.Is(err, io.ErrUnexpectedEOF) && state == store.Recording && !f.follows:
 		f.notice("%v: the file is not finished; -f follows it", err)
 		return nil
 	}
@@ -183,8 +185,7 @@ const (
 // goOn shows the files that a recorder writes after the one that was shown, which
 // failed if that is an error.
 func (f *fileFeed) goOn(path string, failed error) error {
-	_, _, err := store.Parse(filepath.Base(path))
-	if !f.Follow || err != nil {
+	if _, _, err := store.Parse(filepath.Base(path)); err != nil {
 		return failed
 	}
 	var bad error

@@ -115,13 +115,13 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// follow follows a file while do goes on, and a minute more.
-func follow(t *testing.T, path string, do func()) (shown, said string, err error) {
+// follow follows the last file while do goes on, and a minute more.
+func follow(t *testing.T, paths []string, do func()) (shown, said string, err error) {
 	var out, errs syncBuffer
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		o := Options{Files: []string{path}, Follow: true, Snaplen: 1000, Style: Style{Stamp: StampNone}}
+		o := Options{Files: paths, Follow: true, Snaplen: 1000, Style: Style{Stamp: StampNone}}
 		ended <- newWatcher(o, &out, terminal.NewScreen(&errs), func() {}).run(ctx, nil)
 	}()
 	synctest.Wait()
@@ -160,7 +160,7 @@ func TestFollowRotation(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newRotator(t, format)
 					path := r.begin()
-					shown, said, err := follow(t, path, func() {
+					shown, said, err := follow(t, []string{path}, func() {
 						for i := range 100 {
 							r.write(i % 7)
 							time.Sleep(pause)
@@ -197,7 +197,7 @@ func TestFollowGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRotator(t, pcap.PCAPNG)
 		path := r.begin()
-		shown, said, err := follow(t, path, func() {
+		shown, said, err := follow(t, []string{path}, func() {
 			r.write(2)
 			r.finish()
 			for range 3 {
@@ -218,5 +218,27 @@ func TestFollowGaps(t *testing.T) {
 			!strings.Contains(said, "corrupt at byte ") || !errors.Is(err, ErrReported) {
 			t.Errorf("%v, %s", err, said)
 		}
+	})
+}
+
+// TestFollowLast: of several files the last one is followed, and the others are
+// shown as they are.
+func TestFollowLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, last := newRotator(t, pcap.PCAPNG), newRotator(t, pcap.PCAPNG)
+		paths := []string{first.begin(), last.begin()}
+		first.write(2)
+		last.packets = 2
+		shown, said, err := follow(t, paths, func() {
+			last.write(2)
+			last.finish()
+			last.begin()
+			last.write(1)
+		})
+		numbersOf(t, shown, nil, 5)
+		if err != nil || said != "5 packets shown\n" {
+			t.Errorf("%v, %s", err, said)
+		}
+		first.must(first.h.Close())
 	})
 }
