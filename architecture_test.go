@@ -58,7 +58,7 @@ var mayImport = map[string][]string{
 	"internal/text":     {"config"},
 	"internal/watch": {
 		"capture", "config", "pcap", "store",
-		"internal/decode", "internal/setup", "internal/read", "internal/terminal", "internal/text",
+		"internal/decode", "internal/extract", "internal/setup", "internal/read", "internal/sandbox", "internal/terminal", "internal/text",
 	},
 	"internal/decode":      {"pcap"},
 	"internal/inventory":   {"ledger", "store"},
