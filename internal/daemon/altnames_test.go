@@ -7,7 +7,6 @@ import (
 
 	"capd/config"
 	"capd/internal/recorder"
-	"capd/ledger"
 )
 
 // long is a name that fits no struct ifreq.
