@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	},
 	"internal/check": {
 		"capture", "config", "pcap", "store",
-		"internal/setup", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
+		"internal/control", "internal/setup", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
 	},
 	"internal/setup":   {"capture", "config", "filter", "pcap", "internal/hint"},
 	"internal/extract": {"pcap", "store", "internal/read", "internal/text"},
@@ -58,7 +58,7 @@ var mayImport = map[string][]string{
 	"internal/text":     {"config"},
 	"internal/watch": {
 		"capture", "config", "pcap", "store",
-		"internal/decode", "internal/setup", "internal/read", "internal/terminal", "internal/text",
+		"internal/decode", "internal/extract", "internal/setup", "internal/read", "internal/sandbox", "internal/terminal", "internal/text",
 	},
 	"internal/decode":      {"pcap"},
 	"internal/inventory":   {"ledger", "store"},

@@ -157,6 +157,9 @@ func Inspect(name string) (Details, error) {
 	return d, nil
 }
 
+// Speed returns the speed of an interface in Mbit/s; 0 if it is unknown. It costs a tenth of Inspect.
+func Speed(name string) int { return speed(name) }
+
 // Pin binds the calling thread, which the caller has locked to its goroutine, to a processor. It
 // returns errors.ErrUnsupported where the system does not support that.
 func Pin(cpu int) error { return pin(cpu) }

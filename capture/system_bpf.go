@@ -24,4 +24,12 @@ func probeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end fun
 
 func inspect(name string) (Details, error) { return bpf.Inspect(name) }
 
+func speed(name string) int {
+	d, err := bpf.Inspect(name)
+	if err != nil {
+		return 0
+	}
+	return d.SpeedMbps
+}
+
 func pin(int) error { return errors.ErrUnsupported }

@@ -22,4 +22,6 @@ func probeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end fun
 
 func inspect(name string) (Details, error) { return afpacket.Inspect(name) }
 
+func speed(name string) int { return afpacket.Speed(name) }
+
 func pin(cpu int) error { return afpacket.Pin(cpu) }

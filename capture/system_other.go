@@ -18,6 +18,7 @@ func openGroup(Config, int, Spread) ([]*Device, error)  { return nil, errors.Err
 func adopt(Config, *os.File, Position) (*Device, error) { return nil, errors.ErrUnsupported }
 func interfaces() ([]Interface, error)                  { return nil, unsupported() }
 func inspect(string) (Details, error)                   { return Details{}, unsupported() }
+func speed(string) int                                  { return 0 }
 func pin(int) error                                     { return errors.ErrUnsupported }
 
 func probeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end func()) {

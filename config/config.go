@@ -159,9 +159,6 @@ type Log struct {
 	Compress   bool     `toml:"compress" reload:"restart"`    // whether rotated files are compressed
 }
 
-// OnlyJSON reports whether standard error is to have nothing but the log, as JSON.
-func (l *Log) OnlyJSON() bool { return l.Format == LogJSON && l.File == "" }
-
 // An Interface names what to record. Its Recording holds resolved values: settings that its
 // [[interface]] leaves out have the value from the top of the file.
 type Interface struct {
@@ -220,20 +217,36 @@ func (c *Config) WritesDirectly(dir string) bool {
 // Lookup returns the settings for the interface of that name: those of the [[interface]] with
 // exactly that name, else of the first whose glob matches, else nil.
 func (c *Config) Lookup(name string) *Interface {
-	for i := range c.Interfaces {
-		if c.Interfaces[i].Name == name {
-			return &c.Interfaces[i]
+	_, in := c.Choose(name)
+	return in
+}
+
+// Choose returns the settings for an interface that has all these names, and the one of them that
+// it is recorded by: the first that an [[interface]] has exactly, else the first that a glob
+// matches. An exclude that takes any of the names keeps globs from the interface. Without settings
+// both are zero.
+func (c *Config) Choose(names ...string) (string, *Interface) {
+	for _, name := range names {
+		for i := range c.Interfaces {
+			if c.Interfaces[i].Name == name {
+				return name, &c.Interfaces[i]
+			}
 		}
 	}
-	if takes(c.Exclude, name) {
-		return nil
+	excluded := func(globs []string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return takes(globs, name) })
 	}
-	for i := range c.Interfaces {
-		if c.Interfaces[i].Match(name) {
-			return &c.Interfaces[i]
+	if excluded(c.Exclude) {
+		return "", nil
+	}
+	for _, name := range names {
+		for i := range c.Interfaces {
+			if in := &c.Interfaces[i]; in.Match(name) && !excluded(in.Exclude) {
+				return name, in
+			}
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // Match reports whether the name is the interface's, or is matched by its glob and by none of its

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/BurntSushi/toml"
@@ -142,6 +143,42 @@ func TestLookup(t *testing.T) {
 	}
 	if all := (&Interface{Name: "*"}); all.Match(Any) || !all.Match("lo") {
 		t.Error("* matches any, or does not match lo")
+	}
+}
+
+// TestChoose: any name of an interface chooses settings, and the name by which it is recorded.
+func TestChoose(t *testing.T) {
+	c := mustParse(t, `
+		exclude = ["enp9*"]
+		[[interface]]
+		name = "enp3s0f0np0-port-to-core-a"
+		[[interface]]
+		name = "enp*"
+		exclude = ["eth8", "enp8s0"]
+		[[interface]]
+		name = "eth*"
+		[[interface]]
+		name = "eth3"
+	`)
+	for names, want := range map[string]string{
+		"eth0":                            "eth0 eth*",
+		"x0 enp1s0 eth0":                  "enp1s0 enp*",
+		"eth0 enp1s0":                     "eth0 eth*",
+		"eth1 enp3s0f0np0-port-to-core-a": "enp3s0f0np0-port-to-core-a enp3s0f0np0-port-to-core-a",
+		"eth3 enp3s0f0np0-port-to-core-a": "eth3 eth3",
+		"x0 enp9s0":                       "",
+		"eth7 enp9s0":                     "",
+		"eth8 enp1s0":                     "eth8 eth*",
+		"x0 enp8s0 enp1s0":                "",
+		"x0 x1":                           "",
+	} {
+		got := ""
+		if name, in := c.Choose(strings.Fields(names)...); in != nil {
+			got = name + " " + in.Name
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", names, got, want)
+		}
 	}
 }
 

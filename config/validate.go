@@ -6,6 +6,7 @@ import (
 	"net"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,7 @@ const (
 	minChunk  = 512 * KiB // smaller writes are dominated by their fixed cost
 	minChunks = 2         // one to fill while one is written
 
-	maxName   = 15   // IFNAMSIZ - 1 in net/if.h
+	maxFile   = 180  // of a name in that of a file, escaped: 255 less the time, the number and all endings
 	maxFanout = 64   // more than any machine can use
 	maxHooks  = 64   // hooks must leave most of the machine to the recording
 	maxCPU    = 1023 // CPU_SETSIZE - 1 in sched.h
@@ -301,10 +302,33 @@ func (k *checker) name(in *Interface) {
 		reason = "interface names have no slash, colon, space or control character"
 	case in.Glob() && badGlob(in.Name):
 		reason, hint = "is not a valid glob", `* is any characters, ? is one, [a-c] one of these`
-	case !in.Glob() && len(in.Name) > maxName:
-		reason = fmt.Sprintf("is %d bytes, and interface names have at most %d", len(in.Name), maxName)
+	case !in.Glob() && len(in.Name) > maxName():
+		reason = fmt.Sprintf("is %d bytes, and interface names have at most %d", len(in.Name), maxName())
+	case !in.Glob() && escaped(in.Name) > maxFile:
+		reason = "is too long for the names of files, where each byte that is not plain takes three"
 	}
 	k.expect(reason == "", "name", in.Name, reason, hint)
+}
+
+// maxName is the most bytes of an interface's name.
+func maxName() int {
+	if runtime.GOOS == "linux" {
+		return 127 // ALTIFNAMSIZ - 1 in linux/if.h, of an alternative name
+	}
+	return 15 // IFNAMSIZ - 1 in net/if.h
+}
+
+// escaped is how many bytes a name has in that of a file, at most (see package store).
+func escaped(name string) (n int) {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("_+@=-.", c) >= 0:
+			n++
+		default:
+			n += 3
+		}
+	}
+	return n
 }
 
 func (k *checker) exclude(in *Interface) {

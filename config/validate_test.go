@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -108,13 +109,15 @@ func TestRanges(t *testing.T) {
 }
 
 func TestInterfaceRanges(t *testing.T) {
+	long, odd := strings.Repeat("x", 128), strings.Repeat("é", 31)
 	const head = "[[interface]]\n"
 	for _, c := range []struct {
 		text, want string
 	}{
 		{head + `name = "any"`, ``},
 		{head + `name = "fifteen-bytes-x"`, ``},
-		{head + `name = "sixteen-bytes-xx"`, `2: interface "sixteen-bytes-xx": name = "sixteen-bytes-xx": is 16 bytes, and interface names have at most 15`},
+		{head + `name = "` + long + `"`, fmt.Sprintf(`2: interface %q: name = %s: is 128 bytes, and interface names have at most `, clip(long), literal(long))},
+		{head + `name = "` + odd + `"`, fmt.Sprintf(`2: interface %q: name = %s: is too long for the names of files, `, clip(odd), literal(odd))},
 		{head + `name = "sixteen-bytes-x*"`, ``},
 		{head, `1: interface 1: name = "": must name an interface`},
 		{head + `name = ""`, `2: interface 1: name = "": must name an interface`},

@@ -225,6 +225,7 @@ func copyTo(path string, write func(io.Writer) error, mode fs.FileMode) (err err
 	if err != nil {
 		return err
 	}
+	store.GiveToOwner(h)
 	defer func() {
 		if err != nil {
 			_ = os.Remove(path)

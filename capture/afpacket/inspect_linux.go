@@ -29,6 +29,9 @@ func Inspect(name string) (device.Details, error) {
 	if err == nil && index == 0 {
 		err = device.ErrNoInterface // Any is no single one.
 	}
+	if err == nil {
+		name, err = mainName(index) // an alternative one may be too long for ethtool
+	}
 	if err != nil {
 		return d, err
 	}
@@ -46,15 +49,38 @@ func Inspect(name string) (device.Details, error) {
 			}
 		}
 	}
-	if speed, err := e.CmdGet(new(ethtool.EthtoolCmd), name); err == nil && int32(speed) > 0 {
-		d.SpeedMbps = int(speed) // All ones is unknown.
-	}
+	d.SpeedMbps = speed(e, name)
 	if ts, err := e.GetTimestampingInformation(name); err == nil {
 		d.ClockIndex = int(ts.PhcIndex)
 		d.Hardware = ts.SoTimestamping&unix.SOF_TIMESTAMPING_RX_HARDWARE != 0
 	}
 	d.LargestFrame = largestFrame(index)
 	return d, nil
+}
+
+// Speed returns the speed of an interface in Mbit/s; 0 if it is unknown.
+func Speed(name string) int {
+	_, index, err := lookup(name)
+	if err != nil || index == 0 {
+		return 0
+	}
+	e, err := ethtool.NewEthtool()
+	if err != nil {
+		return 0
+	}
+	defer e.Close()
+	if name, err = mainName(index); err != nil {
+		return 0
+	}
+	return speed(e, name)
+}
+
+func speed(e *ethtool.Ethtool, name string) int {
+	mbps, err := e.CmdGet(new(ethtool.EthtoolCmd), name)
+	if err != nil || int32(mbps) <= 0 { // all ones is unknown
+		return 0
+	}
+	return int(mbps)
 }
 
 // largestFrame returns the bytes of the largest frame that offloads of the

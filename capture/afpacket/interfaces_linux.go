@@ -9,29 +9,23 @@ import (
 	"capd/pcap"
 
 	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // Interfaces lists the interfaces.
 func Interfaces() ([]device.Interface, error) {
-	conn, err := rtnetlink.Dial(nil)
+	links, err := getLinks(netlink.Dump, make([]byte, unix.SizeofIfInfomsg))
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	defer conn.Close()
-	links, err := conn.Link.List()
-	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
-	}
-	ips := addresses(conn)
+	ips := addresses()
 	var all []device.Interface
 	for _, l := range links {
-		if l.Attributes == nil {
-			continue
-		}
 		all = append(all, device.Interface{
 			Index:        int(l.Index),
 			Name:         l.Attributes.Name,
+			AltNames:     l.altNames,
 			HardwareType: l.Type,
 			LinkType:     linkType(l.Type),
 			MTU:          int(l.Attributes.MTU),
@@ -40,8 +34,8 @@ func Interfaces() ([]device.Interface, error) {
 			Loopback:     l.Flags&unix.IFF_LOOPBACK != 0,
 			Address:      l.Attributes.Address,
 			IPs:          ips[l.Index],
-			NIC:          counters(&l),
-			XDP:          xdp(&l),
+			NIC:          counters(&l.LinkMessage),
+			XDP:          xdp(&l.LinkMessage),
 		})
 	}
 	slices.SortFunc(all, func(a, b device.Interface) int { return a.Index - b.Index })
@@ -85,7 +79,12 @@ func (p *Prober) Close() error {
 
 // addresses returns the IP addresses by interface index. One request returns all of them: with many
 // interfaces, a request for each would take seconds.
-func addresses(conn *rtnetlink.Conn) map[uint32][]netip.Prefix {
+func addresses() map[uint32][]netip.Prefix {
+	conn, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
 	messages, err := conn.Address.List()
 	if err != nil {
 		return nil

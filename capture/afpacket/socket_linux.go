@@ -280,8 +280,12 @@ func lookup(name string) (pcap.LinkType, int, error) {
 		return pcap.LinkTypeLinuxSLL2, 0, nil
 	}
 	ifr, err := unix.NewIfreq(name)
-	if err != nil { // the name is too long for an interface
-		return 0, 0, device.ErrNoInterface
+	if err != nil { // the name is longer than that of an ifreq
+		link, err := byAltName(name)
+		if err != nil {
+			return 0, 0, err
+		}
+		return linkType(link.Type), int(link.Index), nil
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

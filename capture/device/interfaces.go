@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"capd/pcap"
 )
@@ -12,6 +13,7 @@ import (
 type Interface struct {
 	Index        int
 	Name         string
+	AltNames     []string      // alternative names of Linux (ip-link(8), altname): each stands for the interface as Name does
 	HardwareType uint16        // ARPHRD_ of linux/if_arp.h, IFT_ of net/if_types.h on the BSDs
 	LinkType     pcap.LinkType // the default for captures
 	MTU          int           // bytes
@@ -22,6 +24,14 @@ type Interface struct {
 	IPs          []netip.Prefix
 	NIC              // since it exists
 	XDP          XDP // attached to it
+}
+
+// Names returns all names of the interface: Name first.
+func (i *Interface) Names() []string { return append([]string{i.Name}, i.AltNames...) }
+
+// Named reports whether that is a name of the interface.
+func (i *Interface) Named(name string) bool {
+	return i.Name == name || slices.Contains(i.AltNames, name)
 }
 
 // XDP is an XDP program on an interface of Linux: it sees each frame before the

@@ -75,7 +75,7 @@ func (s *System) Add(name string, types ...pcap.LinkType) *Link {
 
 // find returns the interface of that name; nil if there is none.
 func (s *System) find(name string) *Link {
-	if i := slices.IndexFunc(s.links, func(l *Link) bool { return l.iface.Name == name }); i >= 0 {
+	if i := slices.IndexFunc(s.links, func(l *Link) bool { return l.iface.Named(name) }); i >= 0 {
 		return s.links[i]
 	}
 	return nil
@@ -100,6 +100,7 @@ func (s *System) Interfaces() ([]device.Interface, error) {
 	var all []device.Interface
 	for _, l := range s.links {
 		i := l.iface
+		i.AltNames = slices.Clone(i.AltNames)
 		i.Address = slices.Clone(i.Address)
 		i.IPs = slices.Clone(i.IPs)
 		all = append(all, i)
@@ -256,6 +257,7 @@ func (l *Link) Change(f func(i *device.Interface)) {
 	f(&now)
 	l.iface.HardwareType, l.iface.MTU, l.iface.Running, l.iface.Loopback = now.HardwareType, now.MTU, now.Running, now.Loopback
 	l.iface.Address, l.iface.IPs, l.iface.NIC, l.iface.XDP = now.Address, now.IPs, now.NIC, now.XDP
+	l.iface.AltNames = now.AltNames
 	l.sys.changed()
 }
 

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"time"
 
+	"capd/capture"
 	"capd/internal/text"
 
 	"github.com/spf13/cobra"
@@ -59,7 +61,21 @@ type choice struct {
 func (c *choice) bind(cmd *cobra.Command) {
 	c.place.bind(cmd)
 	c.bounds.bind(cmd, "only what was recorded from `TIME` on")
-	cmd.Flags().StringVar(&c.iface, "interface", "", "only what was recorded of `NAME`")
+	cmd.Flags().StringVar(&c.iface, "interface", "", "only what was recorded of `NAME`, or of that interface by another of its names")
+}
+
+// names returns the names that the interface may be recorded by, on this
+// system: what was asked for, and then its other names. Without an interface it
+// is one empty name.
+func (c *choice) names() []string {
+	names := []string{c.iface}
+	all, _ := capture.Interfaces() // without a list the name stands alone
+	for i := range all {
+		if all[i].Named(c.iface) {
+			names = append(names, slices.DeleteFunc(all[i].Names(), func(name string) bool { return name == c.iface })...)
+		}
+	}
+	return names
 }
 
 // clockAlone is a time of today, whatever the zone.

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"net"
 	"runtime"
 
+	"capd/capture"
 	"capd/config"
 
 	"github.com/spf13/cobra"
@@ -25,6 +25,7 @@ func complete(root *cobra.Command) {
 	arguments := map[string]cobra.CompletionFunc{
 		"rotate": completeInterfaces, "salvage": completeCaptures, "hold": completeCaptures, "release": completeCaptures,
 		"list": directoriesOnly, "ledger": directoriesOnly,
+		"run": nothing, "check": nothing, "watch": nothing, "filter": nothing, // the arguments are an expression
 	}
 	for _, cmd := range root.Commands() {
 		for name, f := range flags {
@@ -37,18 +38,22 @@ func complete(root *cobra.Command) {
 }
 
 func completeInterfaces(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	all, err := net.Interfaces()
+	all, err := capture.Interfaces()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	var names []cobra.Completion
 	for _, i := range all {
-		names = append(names, i.Name)
+		names = append(names, i.Names()...)
 	}
 	if runtime.GOOS == "linux" {
 		names = append(names, config.Any)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func nothing(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
 func completeCaptures(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {

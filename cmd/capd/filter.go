@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 
 	"capd/filter"
 	"capd/internal/extract"
@@ -52,8 +55,10 @@ blocks and options that must not be copied are left out. A comment in a pcapng f
 names the filter; comments of earlier filters stay. The statistics are still those of
 the recording. If the filter matches every packet of every link type, the new file
 equals the old file. Several pcapng files become the sections of one. Several pcap
-files must have the same byte order, units of time and link type. If there is an
-error and no packet matched before it, capd removes the new file.
+files must have the same byte order, units of time and link type. A time that is unknown or
+makes no sense stays as it is in the old file. If there is an error and no packet
+matched before it, capd removes the new file. Ctrl-C removes it in any case, unless it
+is whole; capd says which.
 
 --json prints an object with the counts of -r: packets, and passed.`,
 		Example: `  capd filter -d 'tcp port 80'
@@ -152,7 +157,7 @@ func (f *filterCommand) apply(cmd *cobra.Command, expr string) error {
 			return err
 		}
 	}
-	if err := c.Close(f.add(cmd, &c)); err != nil {
+	if err := f.copy(cmd, &c); err != nil {
 		return err
 	}
 	if f.asJSON {
@@ -160,6 +165,32 @@ func (f *filterCommand) apply(cmd *cobra.Command, expr string) error {
 	}
 	_, err := fmt.Fprintf(w, "%d of %s passed\n", c.Passed, text.Count(c.Packets, "packet"))
 	return err
+}
+
+// copyPatience is how long a copy that is interrupted may take to its next record.
+const copyPatience = 500 * time.Millisecond
+
+// copy copies the files. A signal ends that, and takes away what is not whole.
+func (f *filterCommand) copy(cmd *cobra.Command, c *extract.Copy) error {
+	if f.write == "" {
+		return c.Close(f.add(cmd, c))
+	}
+	ctx, restore := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer restore()
+	added := make(chan error, 1)
+	go func() { added <- f.add(cmd, c) }()
+	var late <-chan time.Time
+	for signaled := ctx.Done(); ; signaled = nil {
+		select {
+		case err := <-added:
+			return c.Close(err)
+		case <-late:
+			return c.Discard(fmt.Errorf("filter: %w", extract.ErrStopped))
+		case <-signaled:
+			c.Stop()
+			late = time.After(copyPatience)
+		}
+	}
 }
 
 // add copies the files in turn.

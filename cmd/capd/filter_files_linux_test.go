@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
+	"capd/internal/testnet"
 	"capd/pcap"
 )
 
@@ -76,6 +81,86 @@ func TestFilterSeveral(t *testing.T) {
 		}
 		if _, err := os.Stat(out); !os.IsNotExist(err) {
 			t.Errorf("%v: there is a file: %v", args, err)
+		}
+	}
+}
+
+// TestFilterInterrupted: a signal, or two as timeout(1) sends them, leaves no file
+// that lacks packets, and no part of a record on standard output.
+func TestFilterInterrupted(t *testing.T) {
+	b := encodeFrames(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet}, slices.Repeat([][]byte{arpFrame(), udpFrame(1, 2, "x")}, 5000)...)
+	for _, hangs := range []bool{true, false} {
+		for _, out := range []string{filepath.Join(t.TempDir(), "out.pcapng"), "-"} {
+			rd, wr, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd, errs := process(t, "filter", "-r", "-", "-w", out, "udp")
+			var got bytes.Buffer
+			cmd.Stdin, cmd.Stdout = rd, &got
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			rd.Close()
+			if _, err := wr.Write(b); err != nil { // more than the pipe holds: it has begun to read
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !hangs {
+				last := b[len(b)-int(binary.LittleEndian.Uint32(b[len(b)-4:])):]
+				for err == nil { // until it has ended
+					_, err = wr.Write(last)
+				}
+			}
+			_ = cmd.Wait()
+			wr.Close()
+			want := "interrupted: " + out + " is removed"
+			if out == "-" {
+				want = "interrupted"
+				copied := filepath.Join(t.TempDir(), "copied")
+				if err := os.WriteFile(copied, got.Bytes(), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if code, _, stderr := capd("filter", "-r", copied); got.Len() > 0 && code != 0 {
+					t.Errorf("exit %d, %s", code, stderr)
+				}
+			}
+			if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(errs.String(), want) {
+				t.Errorf("%v, %s: exit %d, %s", hangs, out, code, errs)
+			}
+			if _, err := os.Stat(out); !os.IsNotExist(err) {
+				t.Errorf("there is a file: %v", err)
+			}
+		}
+	}
+}
+
+// TestFullDisk: what filter and watch write ends with a whole packet when the disk
+// is full.
+func TestFullDisk(t *testing.T) {
+	testnet.Need(t)
+	in := writeFrames(t, pcap.PCAPNG, "eth0", slices.Repeat([][]byte{udpFrame(1, 2, strings.Repeat("x", 1001))}, 2000)...)
+	for _, kib := range []int{4, 1200} {
+		dir := t.TempDir()
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dk", kib)); err != nil {
+			t.Skip("needs a file system of its own: ", err)
+		}
+		defer syscall.Unmount(dir, 0)
+		for _, args := range []string{"filter udp", "watch -s 60 udp"} {
+			out := filepath.Join(dir, "out.pcapng")
+			code, _, stderr := capd(append(strings.Fields(args), "-r", in, "-w", out)...)
+			if code != exitFailed || !strings.Contains(stderr, "no space left on device") {
+				t.Errorf("%s: exit %d, %s", args, code, stderr)
+			}
+			code, stdout, stderr := capd("filter", "-r", out)
+			if there := code == exitFine && strings.HasSuffix(stdout, " packets passed\n"); there != (kib > 1000) {
+				t.Errorf("%s, %d KiB: exit %d, %s%s", args, kib, code, stdout, stderr)
+			}
+			_ = os.Remove(out)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // foreign are flags of tcpdump and dumpcap that run has not, and capd's own way to the same.
 var foreign = map[string]string{
-	"A": "capd watch -x shows bytes; run shows no packets",
+	"A": "capd watch -A shows bytes as text; run shows no packets",
 	"B": "the ring that the kernel fills is --ring-size SIZE, as --ring-size 64MiB",
 	"C": "-C MEGABYTES is --rotate-size SIZE, as --rotate-size 100MB",
 	"D": "capd interfaces lists what can be recorded",
@@ -34,7 +34,7 @@ var foreign = map[string]string{
 	"Z": "user in capd.toml is whom capd becomes, once it is started as root",
 	"a": "-a duration:SECONDS is --duration TIME, as --duration 90s; --count N ends after N frames",
 	"b": "-b filesize:KB is --rotate-size SIZE, -b duration:SECONDS or interval: is --rotate-interval TIME, -b files:N is --keep N",
-	"e": "leave it out: run shows no packets; capd watch -v shows all headers",
+	"e": "leave it out: run shows no packets; capd watch -e shows the header of the link layer",
 	"f": "the filter is the rest of the command line, without a flag",
 	"g": "file_mode in capd.toml is the mode of the files",
 	"j": "which clock gives the time is the interface's matter; capd check says it",
@@ -48,7 +48,7 @@ var foreign = map[string]string{
 	"t": "leave it out: run shows no packets, capd watch does",
 	"v": "--log-level debug logs more",
 	"w": "run names its files itself, after interface, time and number, so that none is overwritten: -d DIR says where. " +
-		"capd filter -r FILE -w FILE makes one of a name of yours",
+		"capd watch -w FILE makes one of a name of yours",
 	"z": "hook in [finished] of capd.toml runs a program for each finished file; --compress does without one",
 
 	"buffer-size":           "it is --ring-size SIZE, as --ring-size 64MiB",

@@ -46,7 +46,7 @@ func TestForeignFlags(t *testing.T) {
 		"run -i lo --compress gzip":       "write --compress=gzip",
 		"run -i lo --keep 0":              "keep one file at least",
 		"run -i lo --keep 5M":             "a number of files, as 10, a size, as 20GiB, or an age, as 7d",
-		"run -i lo --compress=lz4":        `must be one of "none", "zstd", "gzip"`,
+		"run --log-format text -i lo --compress=lz4": `must be one of "none", "zstd", "gzip"`,
 	} {
 		code, _, errs := capd(strings.Fields(strings.ReplaceAll(args, "|", " "))...)
 		if code == exitFine || !strings.Contains(errs, want) {

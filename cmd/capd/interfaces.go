@@ -23,9 +23,12 @@ func newInterfaces() *cobra.Command {
 type comes first; link_type in the configuration and run -y choose another. The
 interfaces that can't be opened are at the end, with the cause.
 
---json prints an array with an object for each interface: name, index, state,
-link_type, link_types, mtu, address (of the hardware) and ips, or error if it can't
-be opened.`,
+Linux may have alternative names of an interface (ip-link(8), altname). They are at
+the end of its line; each may be used wherever an interface is named.
+
+--json prints an array with an object for each interface: name, alt_names, index,
+state, link_type, link_types, mtu, address (of the hardware) and ips, or error if
+it can't be opened.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := setup.List()
@@ -44,7 +47,11 @@ be opened.`,
 
 func printInterfaces(out io.Writer, all []setup.Interface) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tSTATE\tLINK TYPES\tMTU\tADDRESS\tIP")
+	head, also := "NAME\tSTATE\tLINK TYPES\tMTU\tADDRESS\tIP", slices.ContainsFunc(all, func(i setup.Interface) bool { return len(i.AltNames) > 0 })
+	if also {
+		head += "\tALTERNATIVE NAMES"
+	}
+	fmt.Fprintln(w, head)
 	for _, i := range all {
 		ips := make([]string, len(i.IPs))
 		for n, ip := range i.IPs {
@@ -57,7 +64,11 @@ func printInterfaces(out io.Writer, all []setup.Interface) error {
 		if len(i.LinkTypes) > 0 {
 			types = strings.Join(i.LinkTypes, ",")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", text.Name(i.Name), i.State, types, mtu, dash(i.Address), dash(strings.Join(ips, " ")))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s", text.Name(i.Name), i.State, types, mtu, dash(i.Address), dash(strings.Join(ips, " ")))
+		if also {
+			fmt.Fprintf(w, "\t%s", dash(nameList(i.AltNames)))
+		}
+		fmt.Fprintln(w)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -88,6 +99,15 @@ func printClosed(out io.Writer, all []setup.Interface) error {
 		}
 	}
 	return nil
+}
+
+// nameList spells names, with spaces between them.
+func nameList(names []string) string {
+	spelt := make([]string, len(names))
+	for i, name := range names {
+		spelt[i] = text.Name(name)
+	}
+	return strings.Join(spelt, " ")
 }
 
 func dash(s string) string {

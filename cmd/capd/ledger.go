@@ -54,16 +54,7 @@ a capd that does not answer.
 }
 
 func (q *ledgerQuery) answer(ctx context.Context, w io.Writer, screen *terminal.Screen, dir string) error {
-	question := ledger.Question{Interface: q.iface, Since: q.since.Time, Until: q.until.Time}
-	bar := terminal.NewProgress(screen, dir, 0)
-	o := ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add}
-	if !q.asJSON {
-		o.Keep = func(e *ledger.Entry) bool {
-			return e.Kind == ledger.KindFile || (e.Kind == ledger.KindGap || e.Kind == ledger.KindXDP) && !e.End.IsZero()
-		}
-	}
-	a, err := askLive(ctx, dir, q.socket(), question, o)
-	bar.End()
+	a, err := q.ask(ctx, dir, screen)
 	if err != nil {
 		return err
 	}
@@ -82,6 +73,32 @@ func (q *ledgerQuery) answer(ctx context.Context, w io.Writer, screen *terminal.
 		return errReported
 	}
 	return nil
+}
+
+// ask asks the directory, by the names of the interface until one is known there.
+func (q *ledgerQuery) ask(ctx context.Context, dir string, screen *terminal.Screen) (known *ledger.Answer, err error) {
+	for _, name := range q.names() {
+		question := ledger.Question{Interface: name, Since: q.since.Time, Until: q.until.Time}
+		bar := terminal.NewProgress(screen, dir, 0)
+		o := ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add}
+		if !q.asJSON {
+			o.Keep = func(e *ledger.Entry) bool {
+				return e.Kind == ledger.KindFile || (e.Kind == ledger.KindGap || e.Kind == ledger.KindXDP) && !e.End.IsZero()
+			}
+		}
+		a, err := askLive(ctx, dir, q.socket(), question, o)
+		bar.End()
+		if err != nil {
+			return nil, err
+		}
+		if known == nil || len(a.Verdicts) > 0 {
+			known = a
+		}
+		if len(known.Verdicts) > 0 {
+			break
+		}
+	}
+	return known, nil
 }
 
 // ledgerJSON is the object that ledger --json prints for a directory.

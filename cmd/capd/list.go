@@ -65,16 +65,26 @@ the one before.
 }
 
 func (q *listQuery) list(w io.Writer, screen *terminal.Screen, dir string) error {
-	bar := terminal.NewProgress(screen, dir, 0)
-	query := inventory.Query{
-		Interface: q.iface, Since: q.since.Time, Until: q.until.Time,
-		Ledger: ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add},
+	var l *inventory.Listing
+	for _, name := range q.names() {
+		bar := terminal.NewProgress(screen, dir, 0)
+		query := inventory.Query{
+			Interface: name, Since: q.since.Time, Until: q.until.Time,
+			Ledger: ledger.ReadOptions{Begin: bar.Expect, Read: bar.Add},
+		}
+		found, err := inventory.Read(dir, query)
+		bar.End()
+		if err != nil {
+			return err
+		}
+		if l == nil || len(found.Files) > 0 {
+			l = found
+		}
+		if len(l.Files) > 0 {
+			break
+		}
 	}
-	l, err := inventory.Read(dir, query)
-	bar.End()
-	if err != nil {
-		return err
-	}
+	var err error
 	out := bufio.NewWriter(w)
 	switch {
 	case q.asJSON:

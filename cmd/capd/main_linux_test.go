@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,7 +104,11 @@ func TestUsage(t *testing.T) {
 		{"check -c " + bad, 1, []string{"fail", "snaplan", "ring_size"}},
 		{"check -i late* --wait -d " + dir, 0, []string{"warn", "late*: no such interface"}},
 	} {
-		code, stdout, stderr := capd(strings.Fields(c.args)...)
+		args := strings.Fields(c.args)
+		if c.code == exitFailed && args[0] == "run" { // which says it to people only on a terminal
+			args = slices.Insert(args, 1, "--log-format", "text", "--log-level", "error")
+		}
+		code, stdout, stderr := capd(args...)
 		if code != c.code {
 			t.Errorf("capd %s: exit %d, want %d", c.args, code, c.code)
 		}
@@ -201,7 +206,7 @@ func TestRunUntilSignal(t *testing.T) {
 			}
 			testnet.Veth(t, "v0", "v1", 1500)
 			dir := t.TempDir()
-			cmd, errs := process(t, "run", "-i", "v1", "-d", dir, "--format", "pcap")
+			cmd, errs := process(t, "run", "-i", "v1", "-d", dir, "--format", "pcap", "--log-format", "text")
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -285,7 +290,7 @@ func TestClosedPipe(t *testing.T) {
 // TestWithoutPrivilege says what is missing and how to get it.
 func TestWithoutPrivilege(t *testing.T) {
 	testnet.Need(t)
-	cmd, errs := process(t, "run", "-i", "lo", "-d", t.TempDir())
+	cmd, errs := process(t, "run", "-i", "lo", "-d", t.TempDir(), "--log-format", "text")
 	// A new user namespace has no power over the network namespace it is in.
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER,

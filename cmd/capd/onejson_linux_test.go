@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,6 +113,77 @@ func TestRunInJSON(t *testing.T) {
 		last := all[len(all)-1]
 		if n, ok := last["written"].(float64); !ok || n < 3 || last["msg"] != "ended" || last["received"] != last["written"] {
 			t.Errorf("%s: %s", name, errs.String())
+		}
+	}
+}
+
+// TestRunToPipeInJSON: with log.format = auto and no terminal, every line of a run is JSON: that of its start, of a
+// configuration that it refuses and of one that it takes, of signals and of its end.
+func TestRunToPipeInJSON(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "capd.toml")
+	configure := func(more string) {
+		t.Helper()
+		text := fmt.Sprintf("directory = %q\n%s\n[control]\nsocket = \"\"\n[[interface]]\nname = \"v1\"\n", dir, more)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configure("")
+	cmd, _ := process(t, "run", "-c", file)
+	cmd.Stderr = nil
+	errs, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	lines := bufio.NewReader(errs)
+	await := func(part string) {
+		t.Helper()
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatalf("no line with %q before %v", part, err)
+			}
+			allJSON(t, line)
+			if strings.Contains(line, part) {
+				return
+			}
+		}
+	}
+	await(`"msg":"recording"`)
+	for more, part := range map[string]string{"snaplan = 5": "snaplan", "snaplen = 1000": "was read again"} {
+		configure(more)
+		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		await(part)
+	}
+	_ = cmd.Process.Signal(syscall.SIGUSR1)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	await(`"msg":"ended"`)
+	rest, _ := io.ReadAll(lines)
+	allJSON(t, string(rest))
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStartFailsInJSON: so it is with an error that comes before the log, or before anything is logged.
+func TestStartFailsInJSON(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "capd.toml")
+	if err := os.WriteFile(bad, []byte("snaplan = 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"-c " + bad, "-c " + dir + "/none", "-i nope", "-i lo -d " + bad, "-i lo -d " + dir + " tcp prot 80", "-i lo -d " + dir + " -y RAW"} {
+		code, _, errs := capd(append([]string{"run"}, strings.Fields(args)...)...)
+		all := allJSON(t, errs)
+		if code != exitFailed || len(all) == 0 || all[len(all)-1]["error"] == nil || all[len(all)-1]["level"] != "ERROR" {
+			t.Errorf("capd run %s: exit %d, %s", args, code, errs)
 		}
 	}
 }

@@ -46,11 +46,13 @@ frames that match are recorded.`,
 			if duration < 0 {
 				return usageError{fmt.Errorf("invalid argument %q for \"--duration\" flag: must not be negative", duration)}
 			}
-			onlyJSON := false
+			screen := terminal.NewScreen(cmd.ErrOrStderr())
+			log := config.Log{Format: s.log.format} // until a configuration says more
+			read := false
 			load := func() (*config.Config, error) {
 				cfg, err := s.load(cmd)
-				if cfg != nil {
-					onlyJSON = cfg.Log.OnlyJSON()
+				if cfg != nil && !read {
+					log, read = cfg.Log, true
 				}
 				return cfg, err
 			}
@@ -60,12 +62,12 @@ frames that match are recorded.`,
 				Fixed:   len(s.interfaces) > 0,
 				Daemon:  daemon.Options{Application: "capd " + version(), Count: count, Duration: time.Duration(duration), Self: self()},
 				Confine: confine,
-				Screen:  terminal.NewScreen(cmd.ErrOrStderr()),
+				Screen:  screen,
 				Line:    statusLine,
 				Summary: summary,
 				Totals:  totals,
 			})
-			if err != nil && onlyJSON {
+			if err != nil && service.OnlyJSON(log, screen) {
 				return &loggedError{err}
 			}
 			return err

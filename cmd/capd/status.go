@@ -156,6 +156,9 @@ func printInterface(w io.Writer, now time.Time, in *control.Interface) {
 		fmt.Fprintf(w, "  %-10s", what)
 		fmt.Fprintf(w, format+"\n", args...)
 	}
+	if len(in.Others) > 0 {
+		line("also", "%s", nameList(in.Others))
+	}
 	for _, f := range in.Files {
 		line("file", "%s", text.Name(f))
 	}

@@ -3,13 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 
+	"capd/capture"
 	"capd/config"
 	"capd/filter"
 	"capd/internal/hint"
@@ -130,8 +130,8 @@ func forgottenInterface(command string, interfaces, args []string) error {
 }
 
 func isInterface(name string) bool {
-	_, err := net.InterfaceByName(name)
-	return err == nil || name == config.Any
+	all, _ := capture.Interfaces()
+	return name == config.Any || slices.ContainsFunc(all, func(i capture.Interface) bool { return i.Named(name) })
 }
 
 // shellWord quotes a word as a shell reads it.

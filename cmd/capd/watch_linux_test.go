@@ -3,13 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,8 +20,8 @@ import (
 	"unsafe"
 
 	"capd/internal/testnet"
+	"capd/internal/text"
 	"capd/pcap"
-	"capd/store"
 )
 
 // patience is how long a test waits for what must come.
@@ -314,6 +315,59 @@ func TestWatchDrops(t *testing.T) {
 	}
 }
 
+// TestWatchSignals: a second signal within a second is the same, as timeout(1)
+// sends two. The summary is whole then, and so is the file.
+func TestWatchSignals(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		testnet.Veth(t, "v0", "v1", 1500)
+		s := testnet.NewSender(t, "v0")
+		out := filepath.Join(t.TempDir(), "out.pcapng")
+		w := watching(t, func() { s.Send(udpFrame(1, 2, "x")) }, "-i", "v1", "-w", out, "udp")
+		for range 5 {
+			if err := w.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Fatal(err)
+			}
+		}
+		w.end(exitFine)
+		code, stdout, stderr := capd("filter", "-r", out)
+		if n := w.counted("shown"); n < 1 || code != 0 || stdout != fmt.Sprintf("%[1]d of %s passed\n", n, text.Count(uint64(n), "packet")) {
+			t.Errorf("%v: %s\nexit %d, %s%s", sig, w.errs.String(), code, stdout, stderr)
+		}
+		s.Close()
+		testnet.Remove(t, "v0")
+	}
+}
+
+// TestWatchSaves: the packets of each interface, with its name, filter and counts.
+func TestWatchSaves(t *testing.T) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	testnet.Veth(t, "v2", "v3", 1500)
+	a, b := testnet.NewSender(t, "v0"), testnet.NewSender(t, "v2")
+	for _, args := range []string{"-i v1 -i v3", ""} {
+		out := filepath.Join(t.TempDir(), "out.pcapng")
+		w := watching(t, func() { a.Send(udpFrame(1, 2, "x")) }, append(strings.Fields(args), "-w", out, "udp")...)
+		b.Send(udpFrame(1, 1003, "x"))
+		w.until(" v3 10.0.0.1:1 > 10.0.0.2:1003,")
+		w.interrupt()
+		code, stdout, stderr := capd("watch", "-r", out)
+		if lines := slices.Sorted(strings.Lines(stdout)); code != 0 || !slices.Equal(lines, slices.Sorted(strings.Lines(w.all.String()))) && args != "" {
+			t.Errorf("%q: exit %d, %s\nof the file: %s\nlive: %s", args, code, stderr, stdout, w.all.String())
+		}
+		if n := strings.Count(stdout, "\n"); n != w.counted("shown") {
+			t.Errorf("%q: %d of %s", args, n, w.errs.String())
+		}
+		if _, err := exec.LookPath("capinfos"); err != nil {
+			continue
+		}
+		info, err := exec.Command("capinfos", out).CombinedOutput()
+		for _, want := range []string{"Name = v3", "Filter string = udp", "Number of stat entries = 1"} {
+			if err != nil || !strings.Contains(string(info), want) {
+				t.Errorf("%q: no %q in %v\n%s", args, want, err, info)
+			}
+		}
+	}
+}
+
 // TestWatchBlocked: the signal ends it, though nobody takes its lines.
 func TestWatchBlocked(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 1500)
@@ -450,7 +504,7 @@ func TestWatchColours(t *testing.T) {
 		colour bool
 	}{{"TERM=xterm", true, true}, {"NO_COLOR=1", true, false}, {"NO_COLOR=", true, true}, {"TERM=dumb", true, false}, {"TERM=xterm", false, false}} {
 		cmd, _ := process(t, "watch", "-r", in)
-		cmd.Env = append(cmd.Env, "TERM=xterm", c.env)
+		cmd.Env = append(cmd.Env, "TZ=UTC", "TERM=xterm", c.env)
 		var got bytes.Buffer
 		if c.tty {
 			m, s := openTerminal(t)
@@ -474,93 +528,5 @@ func TestWatchColours(t *testing.T) {
 		if escaped != c.colour || !strings.Contains(bare, plain) {
 			t.Errorf("%+v: %q", c, &got)
 		}
-	}
-}
-
-// TestWatchFollow: what a recorder writes is shown as it comes, and the end of
-// the file is the end.
-func TestWatchFollow(t *testing.T) {
-	for _, format := range []string{"pcap", "pcapng"} {
-		t.Run(format, func(t *testing.T) {
-			testnet.Veth(t, "v0", "v1", 1500)
-			dir := t.TempDir()
-			config := filepath.Join(dir, "capd.toml")
-			text := fmt.Sprintf("directory = %q\nformat = %q\nflush_interval = \"50ms\"\nblock_timeout = \"20ms\"\n[[interface]]\nname = \"v1\"\n", dir, format)
-			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			recorder, errs := process(t, "run", "-c", config)
-			if err := recorder.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				_ = recorder.Process.Signal(os.Interrupt)
-				if err := recorder.Wait(); err != nil {
-					t.Errorf("%v: %s", err, errs)
-				}
-			}()
-			s := testnet.NewSender(t, "v0")
-			recording(t, s, dir)
-			c, err := store.ReadContents(dir)
-			if err != nil || len(c.Partials) != 1 {
-				t.Fatalf("%+v, %v", c, err)
-			}
-			w := watching(t, func() { s.Send(udpFrame(1, 2, "x")) }, "-f", "-r", filepath.Join(dir, c.Partials[0]))
-			s.Send(udpFrame(1, 1000, "x"))
-			w.until(":1000,")
-			for range 20000 {
-				s.Send(udpFrame(1, 3, strings.Repeat("x", 500)))
-			}
-			s.Send(udpFrame(1, 1001, "x"))
-			w.until(":1001,")
-			if err := recorder.Process.Signal(syscall.SIGUSR1); err != nil {
-				t.Fatal(err)
-			}
-			w.end(exitFine)
-			code, whole, stderr := capd("watch", "-r", filepath.Join(dir, strings.TrimSuffix(c.Partials[0], store.Partial)))
-			if code != 0 || w.errs.String() != "" || w.all.String() != whole {
-				t.Errorf("exit %d, %s%s: %d bytes are shown of the growing file, %d of the finished one", code, stderr, w.errs.String(), w.all.Len(), len(whole))
-			}
-		})
-	}
-}
-
-// TestWatchFollowCounts: with a record that comes in parts, and all that was
-// written before the name went.
-func TestWatchFollowCounts(t *testing.T) {
-	b := encodeFrames(pcap.Header{LinkType: pcap.LinkTypeEthernet}, arpFrame(), udpFrame(1, 2, "x"), udpFrame(1, 3, "x"))
-	finished := filepath.Join(t.TempDir(), "x.pcap")
-	h, err := os.Create(finished + store.Partial)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	w := startWatch(t, "-f", "--json", "-r", h.Name())
-	w.read()
-	put := func(b []byte) {
-		if _, err := h.Write(b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put(b[:10])
-	put(b[10:90])
-	w.until(`"arp"`)
-	put(b[90:150])
-	if line := w.until(`"udp"`); !json.Valid([]byte(line)) {
-		t.Errorf("%s", line)
-	}
-	put(b[150:])
-	if err := os.Rename(h.Name(), finished); err != nil {
-		t.Fatal(err)
-	}
-	if rest := w.end(exitFine); len(rest) != 1 || !strings.Contains(rest[0], `"dst_port":3`) {
-		t.Errorf("%q", rest)
-	}
-	w = startWatch(t, "-f", "-r", finished)
-	w.read()
-	w.until("10.0.0.2:3,")
-	w.interrupt()
-	if w.counted("shown") != 3 {
-		t.Errorf("%s", w.errs.String())
 	}
 }

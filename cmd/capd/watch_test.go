@@ -75,8 +75,15 @@ func writeFrames(t *testing.T, f pcap.Format, iface string, frames ...[]byte) st
 	return path
 }
 
-// runWatch runs watch in this process.
+// runWatch runs watch in this process, where the local time is UTC.
 func runWatch(args ...string) (code int, stdout, stderr string) {
+	return watchIn(time.UTC, args...)
+}
+
+// watchIn runs watch where the local time is that of the zone.
+func watchIn(zone *time.Location, args ...string) (code int, stdout, stderr string) {
+	defer func(old *time.Location) { time.Local = old }(time.Local)
+	time.Local = zone
 	var out, errs bytes.Buffer
 	code = run(context.Background(), append([]string{"watch"}, args...), &out, &errs, nil)
 	return code, out.String(), errs.String()
@@ -239,6 +246,14 @@ func TestWatchUsage(t *testing.T) {
 		{"-f", exitUsage, []string{"-f needs -r"}},
 		{"-f -r -", exitUsage, []string{"standard input"}},
 		{"-n -N -r x", exitUsage, []string{"-n and -N"}},
+		{"-f -r x -r -", exitUsage, []string{"standard input"}},
+		{"-tttttt -r x", exitUsage, []string{"-t may be given five times"}},
+		{"-tt --date -r x", exitUsage, []string{"--date and -t"}},
+		{"--json -A -r x", exitUsage, []string{"-A, -e and -t are for lines"}},
+		{"-Z nobody -r x", exitUsage, []string{"-Z is for interfaces"}},
+		{"-w " + finished + " -r " + finished, exitFailed, []string{"file exists", "hint: no file is replaced"}},
+		{"-w " + dir + "/none/x -r " + finished, exitFailed, []string{"no such file", "hint: create the directory"}},
+		{"-w " + dir + "/new -r " + text, exitFailed, []string{"neither pcap nor pcapng"}},
 		{"-s -1 -r x", exitUsage, []string{"-s -1"}},
 		{"-s 262145 -r x", exitUsage, []string{"-s 262145"}},
 		{"--ring-size 100KiB", exitUsage, []string{"--ring-size 100KiB: not a multiple"}},
@@ -259,5 +274,8 @@ func TestWatchUsage(t *testing.T) {
 				t.Errorf("watch %s: no %q in\n%s%s", c.args, part, stdout, stderr)
 			}
 		}
+	}
+	if _, err := os.Stat(dir + "/new"); !os.IsNotExist(err) {
+		t.Errorf("a file without a packet is left after an error: %v", err)
 	}
 }

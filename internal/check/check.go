@@ -96,7 +96,7 @@ func (c *Checker) Check(cfg *config.Config) {
 	}
 	c.memory(c.Memory(cfg, all))
 	for i := range cfg.Interfaces {
-		c.entry(&cfg.Interfaces[i], all)
+		c.entry(cfg, &cfg.Interfaces[i], all)
 	}
 }
 
@@ -144,7 +144,7 @@ func (c *Checker) memory(taken, total int64) {
 }
 
 // entry looks at the interfaces of one [[interface]].
-func (c *Checker) entry(i *config.Interface, all []capture.Interface) {
+func (c *Checker) entry(cfg *config.Config, i *config.Interface, all []capture.Interface) {
 	if i.Name == capture.Any {
 		c.open(capture.Interface{Name: capture.Any, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}, i)
 		for _, link := range all {
@@ -155,10 +155,17 @@ func (c *Checker) entry(i *config.Interface, all []capture.Interface) {
 	found := false
 	names := []string{}
 	for _, link := range all {
-		names = append(names, link.Name)
-		if i.Match(link.Name) {
+		names = append(names, link.Names()...)
+		name, chosen := cfg.Choose(link.Names()...)
+		switch {
+		case chosen == i:
 			found = true
-			c.link(link, i)
+			c.link(name, link, i)
+		case !i.Glob() && link.Named(i.Name):
+			found = true
+			c.add(Warn, i.Name, "take one of the two out of the configuration", "is another name of %s, which is recorded once, by that name", name)
+		case slices.ContainsFunc(link.Names(), i.Match):
+			found = true // it follows another [[interface]], or is excluded
 		}
 	}
 	switch {

@@ -33,7 +33,7 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 		return
 	}
 	if err != nil {
-		c.add(Warn, subject, hints(err), "%v", err)
+		c.Findings = append(c.Findings, inUse(dir, cfg, err))
 	}
 	contents, err := store.ReadContents(dir)
 	if err != nil {

@@ -13,8 +13,12 @@ import (
 	"capd/pcap"
 )
 
-// link looks at one interface and its driver.
-func (c *Checker) link(link capture.Interface, i *config.Interface) {
+// link looks at one interface, which is recorded by that name, and its driver.
+func (c *Checker) link(name string, link capture.Interface, i *config.Interface) {
+	if name != link.Name {
+		c.add(OK, name, "", "is an alternative name of %s; files and ledger have it too", link.Name)
+		link.Name = name
+	}
 	if !c.open(link, i) {
 		return
 	}

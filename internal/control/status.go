@@ -38,8 +38,9 @@ type Status struct {
 
 // An Interface is the state of a recorded interface, summed up over its rings.
 type Interface struct {
-	Name      string    `json:"interface"`
-	State     string    `json:"state"` // the worst state of its rings
+	Name      string    `json:"interface"`             // the name in the configuration that it is recorded by
+	Others    []string  `json:"other_names,omitempty"` // those that the system has for it besides
+	State     string    `json:"state"`                 // the worst state of its rings
 	Since     time.Time `json:"since"`
 	Why       string    `json:"why,omitempty"` // what the system said, where the interface is there and can't be opened
 	Directory string    `json:"directory"`

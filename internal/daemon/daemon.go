@@ -67,7 +67,7 @@ func New(opt Options) (*Daemon, error) {
 	d := &Daemon{opt: opt, log: opt.Log, start: time.Now(), set: newSet(), tasks: tasks{log: opt.Log}}
 	d.config.Store(opt.Config)
 	d.stop = stop{abort: make(chan struct{}), again: make(chan error, 1), timeout: func() time.Duration { return time.Duration(d.config.Load().StopTimeout) }}
-	there := &interfaces{system: opt.System, news: new(recorder.Links)}
+	there := &interfaces{system: opt.System, news: new(recorder.Links), log: opt.Log}
 	if err := there.look(opt.Config); err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func (d *Daemon) during(s control.Selection) ([]chosen, error) {
 	if !until.IsZero() && !since.Before(until) {
 		return nil, control.Refused("since %s is not before until %s", since.Format(time.RFC3339), until.Format(time.RFC3339))
 	}
-	return d.all(s.Interface, func(d *store.Directory) []store.Name {
+	return d.all(d.set.recordedAs(s.Interface, d.manager.interfaces.there()), func(d *store.Directory) []store.Name {
 		return slices.DeleteFunc(d.Since(since), func(n store.Name) bool { return !until.IsZero() && !n.Start.Before(until) })
 	})
 }
@@ -148,7 +148,7 @@ func (d *Daemon) held(s control.Selection) ([]chosen, error) {
 	if s.Last != "" || s.Bounded() || len(s.Files) > 0 {
 		return nil, control.Refused("name either files, a time, or all")
 	}
-	return d.all(s.Interface, (*store.Directory).Held)
+	return d.all(d.set.recordedAs(s.Interface, d.manager.interfaces.there()), (*store.Directory).Held)
 }
 
 // all asks each directory for its files, and returns those of the interface; of
@@ -175,7 +175,7 @@ const rotateLook = 10 * time.Millisecond
 // iface is empty. It waits until they have ended and returns the paths of those
 // that still exist: a limit may have deleted one at once.
 func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error) {
-	current, err := d.set.rotate(iface)
+	current, err := d.set.rotate(d.set.recordedAs(iface, d.manager.interfaces.there()))
 	if err != nil {
 		return nil, err
 	}
@@ -198,6 +198,21 @@ func (d *Daemon) RotateFiles(ctx context.Context, iface string) ([]string, error
 	slices.Sort(done)
 	d.kept.forget()
 	return done, nil
+}
+
+// recordedAs returns the name by which an interface is recorded; the given name
+// if no other name of it is.
+func (s *set) recordedAs(name string, there links) string {
+	by := name
+	for _, m := range s.members() {
+		if m.name() == name {
+			return name
+		}
+		if link, ok := there[name]; ok && link.Named(m.name()) {
+			by = m.name()
+		}
+	}
+	return by
 }
 
 // rotate makes the recorders of the interface begin new files, and returns the

@@ -23,7 +23,7 @@ func (r *rig) hold(name string) (release func()) {
 	there[link.Name] = link
 	asked, answer := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	m.interfaces.news.Publish(&recorder.Snapshot{ByName: there, Taken: func(string) bool {
+	m.interfaces.news.Publish(&recorder.Snapshot{ByName: there, Taken: func(...string) bool {
 		once.Do(func() { close(asked) })
 		<-answer
 		return true

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -28,8 +29,8 @@ const lookPause = 20 * time.Millisecond
 
 // A System provides interfaces. It may also have these methods:
 //
-//	Inspect(name string) (capture.Details, error) // see capture.Inspect
-//	Changes() <-chan struct{}                     // receives a value when interfaces have changed
+//	Speed(name string) int    // see capture.Speed
+//	Changes() <-chan struct{} // receives a value when interfaces have changed
 type System interface {
 	Interfaces() ([]capture.Interface, error)                                       // see capture.Interfaces
 	OpenGroup(c capture.Config, n int, s capture.Spread) ([]*capture.Device, error) // see capture.OpenGroup
@@ -44,23 +45,49 @@ func (underneath) OpenGroup(c capture.Config, n int, s capture.Spread) ([]*captu
 	return capture.OpenGroup(c, n, s)
 }
 
-func (underneath) Inspect(name string) (capture.Details, error) { return capture.Inspect(name) }
+func (underneath) Speed(name string) int { return capture.Speed(name) }
 
-// links maps names to interfaces.
+// links maps names to interfaces, alternative names too.
 type links map[string]capture.Interface
 
 func newLinks(all []capture.Interface) links {
 	l := make(links, len(all))
 	for _, i := range all {
-		l[i.Name] = i
+		for _, name := range i.Names() {
+			l[name] = i
+		}
 	}
 	return l
+}
+
+// others returns the further names of the interface of that name.
+func (l links) others(name string) []string {
+	link, ok := l[name]
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(link.Names(), func(other string) bool { return other == name })
+}
+
+// each returns every interface once.
+func (l links) each() iter.Seq[capture.Interface] {
+	return func(yield func(capture.Interface) bool) {
+		for name, link := range l {
+			if name == link.Name && !yield(link) {
+				return
+			}
+		}
+	}
 }
 
 // interfaces keeps the recorders informed about the interfaces of a System.
 type interfaces struct {
 	system System
 	news   *recorder.Links
+	log    *slog.Logger
+
+	wanted map[string]*config.Interface // by the newest list and configuration; see wanted
+	others map[string]string            // names in the configuration that stand for an interface recorded by another one
 }
 
 // look reads the list of interfaces. Only one goroutine at a time may call it.
@@ -80,7 +107,17 @@ func (i *interfaces) look(c *config.Config) error {
 // publish gives the recorders a new list of interfaces, and the names that are
 // recorded.
 func (i *interfaces) publish(l links, c *config.Config) {
-	i.news.Publish(&recorder.Snapshot{ByName: l, Taken: func(name string) bool { return c.Lookup(name) != nil }})
+	i.news.Publish(&recorder.Snapshot{ByName: l, Taken: func(names ...string) bool {
+		_, in := c.Choose(names...)
+		return in != nil
+	}})
+	others := i.others
+	i.wanted, i.others = wanted(c, l)
+	for name, by := range i.others {
+		if others[name] != by {
+			i.log.Warn("two names of one interface are configured: it is recorded once", "interface", by, "not_as", name)
+		}
+	}
 }
 
 // there returns the interfaces as of the last look.
@@ -104,7 +141,7 @@ func (i *interfaces) ask(index int) (capture.Interface, bool) {
 // older than the device of a recorder.
 func (i *interfaces) named(index int, name string) bool {
 	one, ok := i.ask(index)
-	return ok && one.Name == name
+	return ok && one.Named(name)
 }
 
 // changes returns a channel that receives a value when interfaces have changed.
@@ -124,7 +161,7 @@ func (i *interfaces) changes(log *slog.Logger) (changed <-chan struct{}, end fun
 // sameLink reports whether an interface is unchanged in all that matters to a
 // recorder.
 func sameLink(a, b capture.Interface) bool {
-	return a.Index == b.Index && a.LinkType == b.LinkType && a.MTU == b.MTU && a.Up == b.Up && a.Running == b.Running &&
+	return a.Index == b.Index && a.Name == b.Name && slices.Equal(a.AltNames, b.AltNames) && a.LinkType == b.LinkType && a.MTU == b.MTU && a.Up == b.Up && a.Running == b.Running &&
 		bytes.Equal(a.Address, b.Address) && a.XDP == b.XDP
 }
 
@@ -166,21 +203,30 @@ func checkFilters(c *config.Config) error {
 	return nil
 }
 
-// wanted returns the names to record: those in the configuration, whether they
-// exist or not, and existing ones that match a glob.
-func wanted(cfg *config.Config, there links) map[string]*config.Interface {
-	all := make(map[string]*config.Interface)
-	for name := range there {
-		if c := cfg.Lookup(name); c != nil {
-			all[name] = c
+// wanted returns the names to record: of each interface the one that the
+// configuration chooses, and those in the configuration that do not exist. It
+// also returns the names in the configuration that stand for an interface which
+// another name was chosen for, with that one.
+func wanted(cfg *config.Config, there links) (all map[string]*config.Interface, others map[string]string) {
+	all, others = make(map[string]*config.Interface), make(map[string]string)
+	chosen := make(map[string]string)
+	for link := range there.each() {
+		if name, c := cfg.Choose(link.Names()...); c != nil {
+			all[name], chosen[link.Name] = c, name
 		}
 	}
 	for i := range cfg.Interfaces {
-		if c := &cfg.Interfaces[i]; !c.Glob() {
-			all[c.Name] = c
+		c := &cfg.Interfaces[i]
+		if c.Glob() {
+			continue
 		}
+		if link, ok := there[c.Name]; ok && chosen[link.Name] != c.Name {
+			others[c.Name] = chosen[link.Name]
+			continue
+		}
+		all[c.Name] = c
 	}
-	return all
+	return all, others
 }
 
 // A watcher is the task that notices interfaces that appear, disappear and

@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,22 +85,55 @@ func (d *directory) finished(f writer.File) {
 // prepare makes the recorders for the present interfaces and opens those that
 // exist.
 func (m *manager) prepare() error {
-	for name, c := range wanted(m.config.Load(), m.interfaces.there()) {
-		lanes, err := m.newMembers(name, c, nil)
+	var all []*member
+	var err error
+	for _, name := range slices.Sorted(maps.Keys(m.interfaces.wanted)) {
+		var lanes []*member
+		lanes, err = m.newMembers(name, m.interfaces.wanted[name], nil)
 		for _, one := range lanes {
 			m.set.add(one)
-			if err == nil {
-				err = one.Open()
-			}
 		}
-		if err != nil && !waits(err) {
-			for _, one := range m.set.members() {
-				one.Discard()
-			}
-			return err
+		all = append(all, lanes...)
+		if err != nil {
+			break
 		}
 	}
-	return nil
+	if err == nil {
+		err = together(len(all), func(i int) error {
+			if err := all[i].Open(); !waits(err) {
+				return err
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		for _, one := range all {
+			one.Discard()
+		}
+	}
+	return err
+}
+
+// opening is how many interfaces are opened at a time. The kernel takes some
+// 20 ms to open one, in which it waits for all processors to leave what they do.
+// Those who ask at the same time wait together.
+const opening = 64
+
+// together calls do for the numbers below n, several at a time, and returns the
+// error of the lowest number.
+func together(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	turn := make(chan struct{}, opening)
+	var running sync.WaitGroup
+	for i := range n {
+		turn <- struct{}{}
+		running.Go(func() {
+			errs[i] = do(i)
+			<-turn
+		})
+	}
+	running.Wait()
+	return cmp.Or(errs...)
 }
 
 // waits reports whether the error is one that a recorder waits out.
@@ -184,9 +220,9 @@ func (m *manager) look() {
 // holds changing.
 func (m *manager) appear() {
 	m.follow()
-	there := m.interfaces.there()
-	for name, c := range wanted(m.config.Load(), there) {
-		if m.set.recorded(name, there[name].Index) {
+	there, recorded := m.interfaces.there(), m.set.recorded()
+	for name, c := range m.interfaces.wanted {
+		if recorded.names[name] || recorded.indexes[there[name].Index] {
 			continue
 		}
 		lanes, err := m.newMembers(name, c, nil)

@@ -31,7 +31,10 @@ func memory() int64 {
 // Pools of older recorders of the same interface do not count, since these
 // recorders end.
 func (m *manager) poolSize(name string, c *config.Interface) int64 {
-	return poolSize(c, m.memory/8, m.set.pools(name), rings(wanted(m.config.Load(), m.interfaces.there())))
+	if c.PoolSize != 0 {
+		return int64(c.PoolSize)
+	}
+	return poolSize(c, m.memory/8, m.set.pools(name), rings(m.interfaces.wanted))
 }
 
 // poolSize returns the configured size of a pool, or else a size such that all
@@ -59,7 +62,7 @@ func rings(wanted map[string]*config.Interface) (n int64) {
 // began now, and how many bytes capd may use; 0 if that is unknown.
 func Memory(cfg *config.Config, there []capture.Interface) (taken, total int64) {
 	total = memory()
-	all := wanted(cfg, newLinks(there))
+	all, _ := wanted(cfg, newLinks(there))
 	for _, c := range all {
 		taken += (int64(c.RingSize) + poolSize(c, total/8, 0, rings(all))) * int64(c.Fanout)
 	}

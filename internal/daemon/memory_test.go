@@ -51,7 +51,7 @@ func TestPoolSize(t *testing.T) {
 				}
 				m.interfaces.publish(there, cfg)
 				for _, name := range names {
-					one := wanted(cfg, there)[name]
+					one := m.interfaces.wanted[name]
 					pool := m.poolSize(name, one)
 					for i := range one.Fanout {
 						lane := store.Lane{Interface: name, Number: i}
@@ -72,7 +72,7 @@ func TestPoolSize(t *testing.T) {
 				if r.pool != c.pools[i] {
 					t.Errorf("%s has %d MiB, want %d", name, r.pool/mib, c.pools[i]/mib)
 				}
-				if again := m.poolSize(name, wanted(cfg, there)[name]); len(c.later) == 0 && again != r.pool {
+				if again := m.poolSize(name, m.interfaces.wanted[name]); len(c.later) == 0 && again != r.pool {
 					t.Errorf("opened again %s has %d MiB, had %d", name, again/mib, r.pool/mib)
 				}
 			}

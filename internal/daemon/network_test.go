@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,8 @@ type network interface {
 type wire interface {
 	Send(frame []byte)
 	Rename(to string)
+	AddAltName(name string)
+	RemoveAltName(name string)
 	SetUp(up bool)
 	SetAddress(addr net.HardwareAddr)
 	Remove()
@@ -56,6 +59,16 @@ func (n *fakeNetwork) pace() { time.Sleep(time.Millisecond) }
 type fakeWire struct{ *fake.Link }
 
 func (w fakeWire) Send(frame []byte) { w.Link.Send(frame) }
+
+func (w fakeWire) AddAltName(name string) {
+	w.Change(func(i *capture.Interface) { i.AltNames = append(slices.Clone(i.AltNames), name) })
+}
+
+func (w fakeWire) RemoveAltName(name string) {
+	w.Change(func(i *capture.Interface) {
+		i.AltNames = slices.DeleteFunc(slices.Clone(i.AltNames), func(n string) bool { return n == name })
+	})
+}
 
 func (w fakeWire) SetAddress(addr net.HardwareAddr) {
 	w.Change(func(i *capture.Interface) { i.Address = addr })

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"maps"
 	"slices"
 
 	"capd/capture"
@@ -88,36 +89,63 @@ func (m *manager) prove(next *config.Config) error {
 // successors. With an error it returns what was planned before it.
 func (m *manager) plan(next *config.Config) ([]*replacement, error) {
 	var all []*replacement
-	for name, old := range m.set.lanes() {
-		x := &replacement{old: old, next: next.Lookup(name)}
+	lanes := m.set.lanes()
+	for _, name := range slices.Sorted(maps.Keys(lanes)) {
+		x := &replacement{old: lanes[name]}
 		all = append(all, x)
-		if x.next != nil && !reopens(old[0].settings.Changes(x.next)) {
+		var to string
+		to, x.next = m.interfaces.there().chosen(next, name)
+		x.renamed = x.next != nil && to != name
+		switch {
+		case x.next == nil:
+		case x.renamed && len(lanes[to]) > 0:
+			x.next = nil // a recorder of that name waits for the interface
+		case !x.renamed && !reopens(x.old[0].settings.Changes(x.next)):
 			continue
 		}
-		if err := m.prepareTakeover(x, name); err != nil {
+		if err := m.takeOver(x, to); err != nil {
 			return all, err
 		}
 	}
-	return all, nil
+	return all, together(len(all), func(i int) error { return all[i].open() })
+}
+
+// chosen returns the settings that a configuration has for the interface of a
+// recorder, and the name that it is recorded by: as before, unless the
+// configuration has settings only for another name of the interface. Without
+// settings both are zero.
+func (l links) chosen(c *config.Config, name string) (string, *config.Interface) {
+	before := c.Lookup(name)
+	link, ok := l[name]
+	if !ok {
+		return name, before
+	}
+	to, in := c.Choose(link.Names()...)
+	if in != nil && before != nil {
+		return name, before
+	}
+	return to, in
 }
 
 func reopens(keys []config.Key) bool {
 	return slices.ContainsFunc(keys, func(k config.Key) bool { return k.Effect != config.InPlace })
 }
 
-// prepareTakeover makes the takeover by successors of that name, and opens
-// their devices, which admit no frame yet.
-func (m *manager) prepareTakeover(x *replacement, name string) error {
+// takeOver makes the takeover by successors of that name.
+func (m *manager) takeOver(x *replacement, name string) (err error) {
 	snaplen := x.old[0].settings.Snaplen
 	if x.next != nil {
 		snaplen = min(snaplen, x.next.Snaplen)
 	}
 	x.takeover = recorder.NewTakeover(len(x.old), snaplen, x.renamed)
-	if x.next == nil {
-		return nil
+	if x.next != nil {
+		x.successors, err = m.newMembers(name, x.next, x.takeover)
 	}
-	var err error
-	x.successors, err = m.newMembers(name, x.next, x.takeover)
+	return err
+}
+
+// open opens the devices of the successors, which admit no frame yet.
+func (x *replacement) open() (err error) {
 	for i := 0; err == nil && i < len(x.successors); i++ {
 		err = x.successors[i].Open()
 	}

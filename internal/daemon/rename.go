@@ -36,7 +36,11 @@ func (m *manager) follow() {
 		}
 		x := &replacement{old: one.old, next: one.next, renamed: true}
 		plan = append(plan, x)
-		if err := m.prepareTakeover(x, one.to); err != nil {
+		err := m.takeOver(x, one.to)
+		if err == nil {
+			err = x.open()
+		}
+		if err != nil {
 			if !errors.Is(err, capture.ErrNoInterface) { // renamed again; the next look handles that
 				m.log.Error("an interface was renamed, and can't be opened under its new name yet", "interface", one.from, "to", one.to, "error", err)
 			}
@@ -57,17 +61,27 @@ func (m *manager) follow() {
 	m.replace(plan)
 }
 
-// moves lists the renamed interfaces whose recorders use the old name.
+// moves lists the interfaces that have lost the name which their recorders use.
+// One that still has it, as its main name or an alternative one, stays where it
+// is.
 func moves(s *set, i *interfaces, c *config.Config) (all []move) {
-	names := make(map[int]string)
-	for name, link := range i.there() {
-		names[link.Index] = name
+	links := make(map[int]capture.Interface)
+	for link := range i.there().each() {
+		links[link.Index] = link
 	}
 	for from, old := range s.lanes() {
 		for _, one := range old {
 			index := one.Index()
-			if to, ok := names[index]; ok && index != 0 && to != from && i.named(index, to) {
-				all = append(all, move{from, to, old, c.Lookup(to)})
+			link, ok := links[index]
+			if !ok || index == 0 || link.Named(from) {
+				continue
+			}
+			to, next := c.Choose(link.Names()...)
+			if next == nil {
+				to = link.Name
+			}
+			if i.named(index, to) {
+				all = append(all, move{from, to, old, next})
 				break
 			}
 		}

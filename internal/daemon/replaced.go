@@ -199,7 +199,11 @@ func (r *reopening) move() error {
 		}
 		x := &replacement{old: old, next: old[0].settings}
 		plan = append(plan, x)
-		if err := r.prepareTakeover(x, name); err != nil {
+		err := r.takeOver(x, name)
+		if err == nil {
+			err = x.open()
+		}
+		if err != nil {
 			discard(plan)
 			return err
 		}

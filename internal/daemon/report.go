@@ -112,9 +112,10 @@ func (d *Daemon) Report() control.Status {
 		k.directory.Problem = k.of.presence.get()
 		s.Directories = append(s.Directories, k.directory)
 	}
+	there := d.manager.interfaces.there()
 	for _, i := range all {
 		out := control.Interface{
-			Name: i.name, State: string(i.state), Since: i.since, Why: i.why, Directory: i.directory, Filter: i.filter, XDP: i.xdp, XDPUntil: i.xdpUntil,
+			Name: i.name, Others: there.others(i.name), State: string(i.state), Since: i.since, Why: i.why, Directory: i.directory, Filter: i.filter, XDP: i.xdp, XDPUntil: i.xdpUntil,
 			Unread:   i.total.Unread,
 			Files:    append([]string{}, i.files...),
 			Counters: countersOf(&i.total),

@@ -143,10 +143,21 @@ func (s *set) pools(except string) (sum int64) {
 	return sum
 }
 
-// recorded reports whether the interface has a recorder, under this name or a
-// previous one.
-func (s *set) recorded(name string, index int) bool {
-	return slices.ContainsFunc(s.members(), func(m *member) bool {
-		return m.name() == name || index != 0 && m.Index() == index
-	})
+// claims are the interfaces that have a recorder: names of recorders, and
+// indexes of the interfaces that are open, whatever their names are now.
+type claims struct {
+	names   map[string]bool
+	indexes map[int]bool
+}
+
+// recorded returns the interfaces that have a recorder.
+func (s *set) recorded() claims {
+	all := claims{make(map[string]bool), make(map[int]bool)}
+	for _, m := range s.members() {
+		all.names[m.name()] = true
+		if index := m.Index(); index != 0 {
+			all.indexes[index] = true
+		}
+	}
+	return all
 }

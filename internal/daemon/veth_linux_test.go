@@ -50,6 +50,9 @@ func (w *veth) Rename(to string) {
 	w.name = to
 }
 
+func (w *veth) AddAltName(name string)    { testnet.AddAltName(w.t, w.name, name) }
+func (w *veth) RemoveAltName(name string) { testnet.RemoveAltName(w.t, w.name, name) }
+
 func (w *veth) SetUp(up bool) {
 	testnet.SetUp(w.t, w.name, up)
 	if up {

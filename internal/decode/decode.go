@@ -19,6 +19,7 @@ package decode
 
 import (
 	"runtime/debug"
+	"slices"
 	"unicode/utf8"
 
 	"capd/pcap"
@@ -36,10 +37,13 @@ const (
 type Options struct {
 	Names  bool // well-known names of ports instead of numbers; nobody is asked for names of hosts
 	Layers bool // Decode fills Frame.Layers
+
+	Flows *Flows // for relative sequence numbers of TCP in the line; nil: they are absolute
 }
 
 // A Decoder decodes the frames of one link type, one at a time, for one
-// goroutine. It keeps nothing of a frame but what the last Frame shows.
+// goroutine. It keeps nothing of a frame but what the last Frame shows, and what
+// Flows do.
 type Decoder struct {
 	link   pcap.LinkType
 	opts   Options
@@ -55,8 +59,9 @@ type Decoder struct {
 // is shown as its length.
 func New(link pcap.LinkType, o Options) *Decoder {
 	d := &Decoder{link: link, opts: o}
-	d.frame.names, d.frame.again = o.Names, func() { d.run(true) }
+	d.frame.names, d.frame.again = o.Names, d.again
 	d.sink.frame, d.sink.protocols = &d.frame, allProtocols()
+	d.sink.flows = o.Flows
 	return d
 }
 
@@ -87,6 +92,15 @@ func (d *Decoder) run(verbose bool) {
 	if f.Protocol == "" && len(f.Path) > 0 {
 		f.Protocol = f.Path[len(f.Path)-1]
 	}
+}
+
+// again decodes the last packet once more, with its layers. The line stays as it
+// is, and a connection is not met twice.
+func (d *Decoder) again() {
+	info := slices.Clone(d.frame.Info)
+	d.sink.flows = nil
+	d.run(true)
+	d.sink.flows, d.frame.Info = d.opts.Flows, info
 }
 
 // bounded cuts a text to about n bytes, between two characters.

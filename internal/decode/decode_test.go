@@ -69,7 +69,7 @@ func dangerous(r rune) bool { return !unicode.IsPrint(r) }
 func TestEveryLength(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, s := range corpus() {
-		d := New(s.link, Options{})
+		d := New(s.link, Options{Flows: NewFlows()})
 		for n := 0; n <= len(s.Data); n++ {
 			b := cat(s.Data[:n])
 			check(t, d, &pcap.Packet{Data: b, Length: s.Length}, n%8 == 0)
@@ -92,7 +92,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(s.Data, uint16(s.link), uint16(0))
 	}
 	f.Fuzz(func(t *testing.T, b []byte, link, more uint16) {
-		d := New(pcap.LinkType(link), Options{Names: more&1 != 0})
+		d := New(pcap.LinkType(link), Options{Names: more&1 != 0, Flows: NewFlows()})
 		check(t, d, &pcap.Packet{Data: b, Length: uint32(len(b)) + uint32(more), Flags: pcap.Flags(more)}, true)
 	})
 }
@@ -167,7 +167,7 @@ func TestNoAllocations(t *testing.T) {
 		"gre":   eth(0x0800, ip4(47, cat(be16(0x2000, 0x6558), be32(77777), eth(0x0800, udp4(40000, 40001, nil))))),
 		"vxlan": eth(0x0800, udp4(50000, 4789, cat(raw{8, 0, 0, 0}, be32(5<<8), eth(0x0800, tcp4(40000, 40001, 0x18, nil, nil))))),
 	} {
-		d := New(pcap.LinkTypeEthernet, Options{})
+		d := New(pcap.LinkTypeEthernet, Options{Flows: NewFlows()})
 		p, line := packetOf(b), []byte(nil)
 		if n := testing.AllocsPerRun(100, func() { line = d.Decode(p).AppendLine(line[:0]) }); n > 0 {
 			t.Errorf("%s: %v allocations for %s", name, n, line)

@@ -15,6 +15,7 @@ type sink struct {
 	frame     *Frame
 	room      frameParts // the frame's pointers point here
 	protocols *protocols
+	flows     *Flows // nil: sequence numbers are shown as they are on the wire
 
 	info    []byte // becomes Frame.Info
 	verbose bool   // layers are wanted

@@ -3,6 +3,7 @@ package decode
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -35,29 +36,38 @@ func tcp(s *sink, x data) {
 	t.Length = max(x.n-header, 0)
 	tcpFields(s, t, header, check)
 	s.sayText("[", t.Flags, "]")
-	if header < 20 || header > x.n {
+	if header < 20 {
 		s.bad("header of %d bytes", header)
 		return
 	}
-	tcpSeq(s, t)
-	tcpOptions(s, c.limit(header-20))
+	sent, received, acked := s.flows.base(netip.AddrPortFrom(f.Src, src), netip.AddrPortFrom(f.Dst, dst), t)
+	if header > x.n {
+		s.bad("header of %d bytes", header)
+		return
+	}
+	if s.verbose && sent|received != 0 {
+		s.field("relative sequence", "%d", t.Seq-sent)
+		s.field("relative acknowledgment", "%d", t.Ack-received)
+	}
+	tcpSeq(s, t, sent, received)
+	tcpOptions(s, c.limit(header-20), acked)
 	s.sayNumber("length ", uint64(t.Length))
 	if t.Length > 0 {
 		tcpPayload(s, x.from(header))
 	}
 }
 
-// tcpSeq shows sequence numbers as they are on the wire: relative ones would need
-// a memory of flows.
-func tcpSeq(s *sink, t *TCP) {
+// tcpSeq shows sequence numbers, counted from those of the sender and of the
+// receiver.
+func tcpSeq(s *sink, t *TCP, sent, received uint32) {
 	if t.Length > 0 || t.Bits&7 != 0 {
-		s.sayNumber("seq ", uint64(t.Seq))
+		s.sayNumber("seq ", uint64(t.Seq-sent))
 	}
 	if t.Length > 0 {
-		s.moreNumber(":", uint64(t.Seq+uint32(t.Length)))
+		s.moreNumber(":", uint64(t.Seq-sent+uint32(t.Length)))
 	}
 	if t.Bits&0x10 != 0 {
-		s.sayNumber("ack ", uint64(t.Ack))
+		s.sayNumber("ack ", uint64(t.Ack-received))
 	}
 	s.sayNumber("win ", uint64(t.Window))
 	if t.Bits&0x20 != 0 {
@@ -94,7 +104,7 @@ func tcpFlags(bits uint16) string {
 	return string(b)
 }
 
-func tcpOptions(s *sink, x data) {
+func tcpOptions(s *sink, x data, acked uint32) {
 	t := s.frame.TCP
 	c := read(x)
 	for len(c.b) > 0 && len(t.Options) < maxItems {
@@ -113,7 +123,7 @@ func tcpOptions(s *sink, x data) {
 			t.Options = append(t.Options, fmt.Sprintf("opt-%d bad length %d", kind, n))
 			break
 		}
-		t.Options = append(t.Options, tcpOption(kind, b))
+		t.Options = append(t.Options, tcpOption(kind, b, acked))
 	}
 	if len(t.Options) > 0 {
 		all := strings.Join(t.Options, ",")
@@ -122,7 +132,8 @@ func tcpOptions(s *sink, x data) {
 	}
 }
 
-func tcpOption(kind uint8, b []byte) string {
+// tcpOption shows an option. What it acknowledges is counted from acked.
+func tcpOption(kind uint8, b []byte, acked uint32) string {
 	be := binary.BigEndian
 	switch {
 	case kind == 2 && len(b) == 2:
@@ -134,7 +145,7 @@ func tcpOption(kind uint8, b []byte) string {
 	case kind == 5 && len(b)%8 == 0 && len(b) > 0:
 		s := fmt.Sprintf("sack %d ", len(b)/8)
 		for ; len(b) > 0; b = b[8:] {
-			s += fmt.Sprintf("{%d:%d}", be.Uint32(b), be.Uint32(b[4:]))
+			s += fmt.Sprintf("{%d:%d}", be.Uint32(b)-acked, be.Uint32(b[4:])-acked)
 		}
 		return s
 	case kind == 8 && len(b) == 8:

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync/atomic"
 
 	"capd/internal/read"
 	"capd/internal/text"
@@ -31,14 +32,29 @@ type Copy struct {
 	heads   heads
 	comment string // empty: every packet passes
 	buf     []byte
+	whole   int64 // bytes written, all of whole records
+	stopped atomic.Bool
 }
 
-// Create makes the file to copy to, which must not exist. Without it, or To, packets are counted.
-func (c *Copy) Create(path string) error {
+// ErrStopped is returned by Add after Stop.
+var ErrStopped = errors.New("interrupted")
+
+// Make makes a file to write packets to, which must not exist.
+func Make(path string) (*os.File, error) {
 	h, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, store.DefaultFileMode)
 	if err != nil {
-		return &createError{err}
+		return nil, &createError{err}
 	}
+	return h, nil
+}
+
+// Create makes the file to copy to. Without it, or To, packets are counted.
+func (c *Copy) Create(path string) error {
+	h, err := Make(path)
+	if err != nil {
+		return err
+	}
+	store.GiveToOwner(h)
 	c.made = h
 	c.To(h)
 	return nil
@@ -91,6 +107,9 @@ func (c *Copy) Add(src *read.File) error {
 		}
 	}
 	for {
+		if c.stopped.Load() {
+			return failed(src, ErrStopped)
+		}
 		record, p, err := src.NextRecord()
 		if err == io.EOF {
 			return nil
@@ -121,17 +140,35 @@ func failed(src *read.File, err error) error {
 	return fmt.Errorf("filter %s: after %s: %w", text.Name(src.Path()), text.Count(src.Seen(), "packet"), err)
 }
 
-// Close writes what is left, given how Add ended. After a failure, a file that was made is removed if no packet is in it.
+// Stop makes Add end at the next record. Any goroutine may call it.
+func (c *Copy) Stop() { c.stopped.Store(true) }
+
+// Close writes what is left, given how Add ended. After a failure, a file that was made is removed if no packet is in it,
+// and after Stop in any case.
 func (c *Copy) Close(failure error) error {
 	err := errors.Join(failure, c.flush())
 	if c.made == nil {
 		return err
 	}
 	err = errors.Join(err, c.made.Close())
-	if err != nil && c.Passed == 0 {
+	switch {
+	case errors.Is(err, ErrStopped):
+		return c.Discard(err)
+	case err != nil && (c.Passed == 0 || c.whole == 0):
 		err = errors.Join(err, os.Remove(c.made.Name()))
 	}
 	return err
+}
+
+// Discard removes the file that was made, and says so in the error. Add may still hang, as on a pipe.
+func (c *Copy) Discard(why error) error {
+	if c.made == nil {
+		return why
+	}
+	if err := os.Remove(c.made.Name()); err != nil {
+		return errors.Join(why, err)
+	}
+	return fmt.Errorf("%w: %s is removed, as it would lack packets", why, text.Name(c.made.Name()))
 }
 
 // flushAt is how many bytes are written at a time.
@@ -173,6 +210,11 @@ func (c *Copy) flush() error {
 		return nil
 	}
 	_, err := c.out.Write(c.buf)
+	if err == nil {
+		c.whole += int64(len(c.buf))
+	} else if c.made != nil {
+		err = errors.Join(err, c.made.Truncate(c.whole)) // it ends with a whole record
+	}
 	c.buf = c.buf[:0]
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"capd/internal/hint"
@@ -107,5 +108,23 @@ func TestCopyFails(t *testing.T) {
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "mine" {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// TestRootCopiesForOwner: what root copies into the directory of another user is that user's.
+func TestRootCopiesForOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root makes files for others")
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 12345, 12346); err != nil {
+		t.Skipf("no other users here: %v", err)
+	}
+	path := filepath.Join(dir, "copy")
+	if err := (&Copy{Filter: read.NewFilter("")}).Create(path); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Sys().(*syscall.Stat_t).Uid != 12345 {
+		t.Errorf("%+v, %v", info, err)
 	}
 }

@@ -61,6 +61,8 @@ func TestChanges(t *testing.T) {
 		{"goes up", func() { testnet.SetUp(t, "w1", true) }},
 		{"has another address", func() { testnet.SetAddress(t, "w1", net.HardwareAddr{2, 0, 0, 0, 0, 9}) }},
 		{"has another MTU", func() { testnet.SetMTU(t, "w1", 1400) }},
+		{"has an alternative name", func() { testnet.AddAltName(t, "w1", "enp3s0f0np0-port-to-core-a") }},
+		{"has lost it", func() { testnet.RemoveAltName(t, "w1", "enp3s0f0np0-port-to-core-a") }},
 		{"moves to another namespace", func() { testnet.MoveAway(t, "w1") }},
 		{"is removed", func() { testnet.Remove(t, "v0") }},
 	} {

@@ -47,6 +47,14 @@ func (d *device) open() error {
 	return nil
 }
 
+// stillHeld reports whether another recorder still has the interface. To open a
+// device in vain costs a ring each time, and an alternative name may be another
+// recorder's for ever.
+func (d *device) stillHeld() bool {
+	d.link.refresh(0)
+	return d.r.cfg.Shared.Claims.taken(d.r, d.link.now.Index)
+}
+
 // openGated opens the device of an interface that predecessors still read, for
 // a takeover from them, and attaches to it: what can fail fails before they end.
 func (d *device) openGated(t *Takeover) error {

@@ -44,7 +44,7 @@ func (l *link) opened(index int) {
 		return
 	}
 	if now, ok := l.shared.Ask(index); ok {
-		l.now.Index, l.now.Name, l.now.Address = index, now.Name, now.Address
+		l.now.Index, l.now.Name, l.now.AltNames, l.now.Address = index, now.Name, now.AltNames, now.Address
 	}
 }
 
@@ -66,12 +66,12 @@ func (l *link) back() bool {
 	return ok && now.Index != l.now.Index
 }
 
-// renamed reports whether the interface now has another name, for which the
-// configuration has no recorder.
+// renamed reports whether the interface no longer has the name, and has none
+// for which the configuration has a recorder.
 func (l *link) renamed() bool {
-	if l.name == capture.Any || l.now.Name == l.name || l.as.Taken(l.now.Name) {
+	if l.name == capture.Any || l.now.Named(l.name) || l.as.Taken(l.now.Names()...) {
 		return false
 	}
 	now, ok := l.shared.Ask(l.now.Index)
-	return ok && now.Name == l.now.Name
+	return ok && now.Name == l.now.Name && !now.Named(l.name)
 }

@@ -181,6 +181,9 @@ func (l *loop) attach(ctx context.Context) event {
 	if l.full || l.abandoned() || ctx.Err() != nil && !l.device.isOpen() {
 		return finished
 	}
+	if errors.Is(l.cause, ErrHeld) && l.device.stillHeld() {
+		return busy
+	}
 	err := l.device.open()
 	if err == nil {
 		l.tick() // frames are collected from now on, unless Open did this before

@@ -108,7 +108,9 @@ func (s *stand) look() {
 	for _, one := range all {
 		by[one.Name] = one
 	}
-	s.shared.Links.Publish(&Snapshot{ByName: by, Taken: func(name string) bool { return s.taken[name] }})
+	s.shared.Links.Publish(&Snapshot{ByName: by, Taken: func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return s.taken[name] })
+	}})
 	s.shared.Links.Looked()
 }
 

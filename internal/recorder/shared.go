@@ -28,8 +28,8 @@ type Shared struct {
 // A Snapshot is the list of interfaces at one moment. It does not change once
 // it is published.
 type Snapshot struct {
-	ByName map[string]capture.Interface
-	Taken  func(name string) bool // whether the configuration has a recorder for an interface of that name
+	ByName map[string]capture.Interface // by each of its names
+	Taken  func(names ...string) bool   // whether the configuration has a recorder for an interface of these names
 
 	once    sync.Once
 	byIndex map[int]capture.Interface // made at the first Find by index
@@ -58,7 +58,7 @@ func (s *Snapshot) Find(name string, index int) (capture.Interface, bool) {
 func (s *Snapshot) program() capture.XDP {
 	for _, name := range slices.Sorted(maps.Keys(s.ByName)) {
 		if x := s.ByName[name].XDP; x.Attached() {
-			x.Name = strings.TrimSpace(x.Name + " on " + name)
+			x.Name = strings.TrimSpace(x.Name + " on " + s.ByName[name].Name)
 			return x
 		}
 	}
@@ -106,16 +106,31 @@ func NewClaims() *Claims { return &Claims{by: make(map[*Recorder]claim)} }
 func (c *Claims) claim(r *Recorder, index int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.by[r].leaving {
+	if c.by[r].leaving || c.takenBy(r, index) {
 		return false
-	}
-	for other, has := range c.by {
-		if index != 0 && has.index == index && !has.leaving && other.cfg.Lane.Interface != r.cfg.Lane.Interface {
-			return false
-		}
 	}
 	c.by[r] = claim{index: index}
 	return true
+}
+
+// taken reports whether a recorder of another name has claimed the interface.
+func (c *Claims) taken(r *Recorder, index int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.takenBy(r, index)
+}
+
+// takenBy is taken. The caller holds mu.
+func (c *Claims) takenBy(r *Recorder, index int) bool {
+	if index == 0 {
+		return false
+	}
+	for other, has := range c.by {
+		if has.index == index && !has.leaving && other.cfg.Lane.Interface != r.cfg.Lane.Interface {
+			return true
+		}
+	}
+	return false
 }
 
 // add adds a recorder that has no interface yet.

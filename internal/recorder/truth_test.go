@@ -103,7 +103,7 @@ func TestXDP(t *testing.T) {
 
 // TestXDPOnAny: a recorder of all interfaces names the one that has a program.
 func TestXDPOnAny(t *testing.T) {
-	s := &Snapshot{ByName: map[string]capture.Interface{"a": {}, "b": {XDP: capture.XDP{Mode: "native", Program: 7}}, "c": {XDP: capture.XDP{Mode: "native", Program: 8}}}}
+	s := &Snapshot{ByName: map[string]capture.Interface{"a": {Name: "a"}, "b": {Name: "b", XDP: capture.XDP{Mode: "native", Program: 7}}, "c": {Name: "c", XDP: capture.XDP{Mode: "native", Program: 8}}}}
 	if got := s.program().String(); got != "XDP program 7 on b, native" {
 		t.Error(got)
 	}

@@ -106,6 +106,14 @@ func afterBecoming() error {
 	return hold(permitted & needed())
 }
 
+// DropCapabilities drops all capabilities of the process, which keeps its user.
+func DropCapabilities() error {
+	if err := hold(0); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	return nil
+}
+
 // control calls prctl(2) in all threads.
 func control(option, argument uintptr) error {
 	return everywhere(unix.SYS_PRCTL, option, argument)

@@ -48,6 +48,20 @@ func Lookup(name string) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
+	return accountOf(u)
+}
+
+// LookupID returns the account of the user with the number.
+func LookupID(uid string) (Account, error) {
+	u, err := user.LookupId(uid)
+	if err != nil {
+		return Account{}, err
+	}
+	return accountOf(u)
+}
+
+func accountOf(u *user.User) (Account, error) {
+	name := u.Username
 	names, err := u.GroupIds()
 	if err != nil {
 		return Account{}, fmt.Errorf("groups of user %s: %w", name, err)
@@ -76,13 +90,22 @@ func (a Account) Current() bool { return os.Geteuid() == a.UID && os.Getuid() ==
 // Become irrevocably switches the process to the account. On Linux it keeps the capabilities that
 // recording needs.
 func (a Account) Become() error {
+	return a.become(beforeBecoming, afterBecoming)
+}
+
+// Relinquish is Become, but keeps no capability: the kernel drops them with the change of user.
+func (a Account) Relinquish() error {
+	return a.become(func() error { return nil }, func() error { return nil })
+}
+
+func (a Account) become(before, after func() error) error {
 	if a.Current() {
 		return nil
 	}
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("become user %s: only root can: %w", a.Name, os.ErrPermission)
 	}
-	if err := beforeBecoming(); err != nil {
+	if err := before(); err != nil {
 		return fmt.Errorf("become user %s: keep capabilities: %w", a.Name, err)
 	}
 	if err := syscall.Setgroups(a.groups); err != nil {
@@ -94,8 +117,8 @@ func (a Account) Become() error {
 	if err := syscall.Setuid(a.UID); err != nil {
 		return fmt.Errorf("become user %s: set user %d: %w", a.Name, a.UID, err)
 	}
-	if err := afterBecoming(); err != nil {
-		return fmt.Errorf("become user %s: take capabilities up again: %w", a.Name, err)
+	if err := after(); err != nil {
+		return fmt.Errorf("become user %s: set capabilities: %w", a.Name, err)
 	}
 	return nil
 }

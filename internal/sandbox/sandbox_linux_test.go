@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		err = enterAndTry(dir)
 	case "become":
 		err = becomeAndTry()
+	case "relinquish":
+		err = relinquishAndTry()
+	case "drop":
+		err = dropAndTry()
 	default:
 		os.Exit(m.Run())
 	}
@@ -197,6 +201,49 @@ func becomeAndTry() error {
 		return fmt.Errorf("root again: %w", errors.Join(err, errors.New("no")))
 	}
 	return nil
+}
+
+func TestRelinquish(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	play(t, "relinquish:")
+	play(t, "drop:")
+}
+
+// relinquishAndTry switches to the user nobody. No thread may keep a capability.
+func relinquishAndTry() error {
+	each := threads(8)
+	nobody, err := Lookup("nobody")
+	if err != nil {
+		return err
+	}
+	if same, err := LookupID(fmt.Sprint(nobody.UID)); err != nil || same.Name != "nobody" || same.GID != nobody.GID {
+		return fmt.Errorf("%+v, and by its number %+v: %w", nobody, same, err)
+	}
+	if err := nobody.Relinquish(); err != nil {
+		return err
+	}
+	return each(func() error { return stripped(nobody.UID) })
+}
+
+func dropAndTry() error {
+	each := threads(8)
+	if err := DropCapabilities(); err != nil {
+		return err
+	}
+	return each(func() error { return stripped(0) })
+}
+
+// stripped checks that the calling thread is the user, and has no capabilities.
+func stripped(uid int) error {
+	status, err := os.ReadFile("/proc/thread-self/status")
+	for _, want := range []string{fmt.Sprintf("Uid:\t%[1]d\t%[1]d\t%[1]d\t%[1]d\n", uid), "CapPrm:\t0000000000000000\n", "CapEff:\t0000000000000000\n"} {
+		if !bytes.Contains(status, []byte(want)) {
+			err = errors.Join(err, fmt.Errorf("no %q in\n%s", want, status))
+		}
+	}
+	return err
 }
 
 func TestLookup(t *testing.T) {

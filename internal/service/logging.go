@@ -26,6 +26,24 @@ func setLevel(level *slog.LevelVar, text string) {
 	_ = level.UnmarshalText([]byte(text))
 }
 
+// OnlyJSON reports whether standard error is to have JSON alone, a log or not:
+// one stream has one format.
+func OnlyJSON(c config.Log, s *terminal.Screen) bool {
+	return c.File == "" && isJSON(c, s)
+}
+
+// isJSON reports whether the log is JSON.
+func isJSON(c config.Log, s *terminal.Screen) bool {
+	return c.Format == config.LogJSON ||
+		c.Format == config.LogAuto && (c.File != "" || !s.IsTerminal() && !toJournal(c, s))
+}
+
+// toJournal reports whether the log has the journal's own entries.
+func toJournal(c config.Log, s *terminal.Screen) bool {
+	f := s.File()
+	return f != nil && c.Format == config.LogAuto && c.File == "" && journal.Takes(f)
+}
+
 func newHandler(c config.Log, s *terminal.Screen, level slog.Leveler) slog.Handler {
 	var w io.Writer = s
 	if c.File != "" {
@@ -37,11 +55,11 @@ func newHandler(c config.Log, s *terminal.Screen, level slog.Leveler) slog.Handl
 			Compress:   c.Compress,
 		}
 	}
-	if f := s.File(); f != nil && c.Format == config.LogAuto && c.File == "" && journal.Takes(f) {
+	if toJournal(c, s) {
 		return journal.NewHandler(s, level)
 	}
 	opt := &slog.HandlerOptions{Level: level}
-	if c.Format == config.LogJSON || c.Format == config.LogAuto && (c.File != "" || !s.IsTerminal()) {
+	if isJSON(c, s) {
 		return slog.NewJSONHandler(w, opt)
 	}
 	return slog.NewTextHandler(w, opt)

@@ -132,7 +132,13 @@ func makeLog(file string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return &logError{file, err}
 	}
-	h, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE
+	h, err := os.OpenFile(file, flags|os.O_EXCL, 0o600)
+	if err == nil {
+		store.GiveToOwner(h)
+	} else {
+		h, err = os.OpenFile(file, flags, 0o600) // it is there, or a link is
+	}
 	if err != nil {
 		return &logError{file, err}
 	}

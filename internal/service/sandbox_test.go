@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"capd/config"
@@ -34,5 +35,28 @@ func TestMakeLog(t *testing.T) {
 	err := makeLog(filepath.Join(file, "log"))
 	if err == nil || !strings.HasPrefix(err.Error(), "log.file = ") || !strings.Contains(strings.Join(hint.Of(err), "\n"), "write the file") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestRootsLog: the log of a run by root in the directory of a service is the service's.
+func TestRootsLog(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root makes files for others")
+	}
+	dir, away := t.TempDir(), filepath.Join(t.TempDir(), "away")
+	if err := os.Chown(dir, 12345, 12346); err != nil {
+		t.Skipf("no other users here: %v", err)
+	}
+	if err := os.Symlink(away, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for name, uid := range map[string]uint32{"log": 12345, "link": 0} {
+		if err := makeLog(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid != uid {
+			t.Errorf("%s: %+v, %v", name, info, err)
+		}
 	}
 }

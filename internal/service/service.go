@@ -74,7 +74,7 @@ func Run(ctx context.Context, o Options) error {
 		// Twice, as hooks may take as long again, and some for the disk's last word.
 		stop: 2*time.Duration(cfg.StopTimeout) + 5*time.Second,
 	}
-	if cfg.Log.OnlyJSON() {
+	if OnlyJSON(cfg.Log, o.Screen) {
 		o.Summary = func(all []daemon.Status, took time.Duration) string {
 			return jsonLine(slog.LevelInfo, "ended", o.Totals(all, took)...)
 		}

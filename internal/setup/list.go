@@ -11,8 +11,9 @@ import (
 // An Interface is what can be recorded, as commands print it.
 type Interface struct {
 	Name      string         `json:"name"`
-	Index     int            `json:"index"` // 0: all interfaces together
-	State     string         `json:"state"` // up, down or no carrier
+	AltNames  []string       `json:"alt_names,omitempty"` // each stands for the interface as Name does
+	Index     int            `json:"index"`               // 0: all interfaces together
+	State     string         `json:"state"`               // up, down or no carrier
 	LinkType  string         `json:"link_type"`
 	LinkTypes []string       `json:"link_types,omitempty"` // to choose from, the one above first
 	MTU       int            `json:"mtu,omitempty"`        // bytes
@@ -31,7 +32,7 @@ func List() ([]Interface, error) {
 	list := make([]Interface, 0, len(all)+1)
 	for _, i := range all {
 		list = append(list, Interface{
-			Name: i.Name, Index: i.Index, State: linkState(i), LinkType: i.LinkType.String(), MTU: i.MTU,
+			Name: i.Name, AltNames: i.AltNames, Index: i.Index, State: linkState(i), LinkType: i.LinkType.String(), MTU: i.MTU,
 			Address: i.Address.String(), IPs: i.IPs,
 		})
 	}

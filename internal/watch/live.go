@@ -33,18 +33,31 @@ func (w *watcher) live(ctx context.Context) error {
 		live = append(live, f)
 		feeds = append(feeds, f)
 	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	begun := time.Now()
+	w.printer.save(func(s *saver) {
+		for _, f := range live {
+			if f.origin.name != capture.Any { // whose packets are of others
+				s.on(f.origin)
+			}
+		}
+	})
 	counting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var reporter sync.WaitGroup
 	reporter.Go(func() { w.reportDrops(counting, live) })
-	_, err := w.attend(ctx, feeds)
+	err := w.attend(ctx, feeds)
 	stop()
 	reporter.Wait()
 	w.printer.leave()
-	if why := w.printer.why(); !errors.Is(why, errReaderGone) {
+	why := w.printer.why()
+	saved := w.printer.finish(err, func(s *saver) { live.save(s, begun) })
+	if !errors.Is(why, errReaderGone) {
 		w.summary(live)
 		err = errors.Join(err, why)
 	}
-	return err
+	return errors.Join(err, saved)
 }
 
 // open opens an interface as a recorder does, with a ring of its own.
@@ -94,6 +107,16 @@ func (all liveFeeds) stats() []capture.Stats {
 	return list
 }
 
+// save writes the counts of each interface.
+func (all liveFeeds) save(w *saver, begun time.Time) {
+	for i, s := range all.stats() {
+		w.statistics(all[i].origin, pcap.Statistics{
+			Start: begun, End: time.Now(), Received: s.Received, NICDropped: s.NICDropped,
+			KernelDropped: s.Dropped, Accepted: s.Received, Delivered: s.Received - s.Dropped,
+		})
+	}
+}
+
 // stop ends the reception: run returns when it has shown what came before.
 func (f *liveFeed) stop() {
 	f.h.Refresh()
@@ -130,7 +153,7 @@ func (f *liveFeed) batch(b *capture.Batch, group []pcap.Packet) error {
 	defer b.Release()
 	for n := b.Read(group); n > 0; n = b.Read(group) {
 		for i := range group[:n] {
-			if err := f.printer.show(f.of(&group[i]), &group[i]); err != nil {
+			if err := f.printer.show(f.of(&group[i]), &group[i], nil); err != nil {
 				return err
 			}
 		}

@@ -160,7 +160,7 @@ func TestService(t *testing.T) {
 			"start": testStart, "stopped process": testStoppedProcess, "hung loop": testHungLoop, "stalled disk": testStalledDisk,
 			"kill": testKill, "late interface": testLateInterface, "interface comes and goes": testFlap,
 			"interface is renamed": testRenamed, "reload under load": testReloadUnderLoad,
-			"stop under load": testStopUnderLoad, "metrics": testMetrics, "sandbox": testSandbox, "user": testUser, "new disk": testNewDisk,
+			"stop under load": testStopUnderLoad, "metrics": testMetrics, "sandbox": testSandbox, "user": testUser, "new disk": testNewDisk, "by hand": testByHand,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
