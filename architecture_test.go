@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/control": {"internal/hint", "internal/text", unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
-		"internal/control", "internal/finish", "internal/hint", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/recorder", "internal/retain",
+		"internal/control", "internal/finish", "internal/hint", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/recorder", "internal/restart", "internal/retain",
 		"internal/text",
 	},
 	"internal/check": {
@@ -51,7 +51,7 @@ var mayImport = map[string][]string{
 	"internal/hint":    {},
 	"internal/read":    {"filter", "pcap", "store", "internal/text"},
 	"internal/service": {
-		"config", "store", "internal/control", "internal/daemon", "internal/hint", "internal/journal", "internal/metrics", "internal/notify",
+		"config", "store", "internal/control", "internal/daemon", "internal/hint", "internal/journal", "internal/metrics", "internal/notify", "internal/restart",
 		"internal/sandbox", "internal/terminal", "internal/text",
 	},
 	"internal/terminal": {"internal/text"},
@@ -67,7 +67,8 @@ var mayImport = map[string][]string{
 	"internal/manual":      {},
 	"internal/metrics":     {"internal/control"},
 	"internal/notify":      {unix},
-	"internal/recorder":    {"capture", "config", "ledger", "pcap", "store", "writer", "internal/text"},
+	"internal/recorder":    {"capture", "config", "ledger", "pcap", "store", "writer", "internal/restart", "internal/text"},
+	"internal/restart":     {"capture", "capture/device", "config", "pcap", "store", "writer", unix},
 	"internal/retain":      {"ledger", "store", unix},
 	"internal/sandbox":     {"internal/hint", unix},
 	"internal/testdisk":    {"internal/testnet", unix},

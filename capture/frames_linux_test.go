@@ -246,14 +246,18 @@ func TestTun(t *testing.T) {
 	}
 }
 
-// TestAdoptGoneTun: the link type of an interface that was removed is known from its frames, and the
-// filter is compiled for it.
+// TestAdoptGoneTun: the link type of an interface that was removed is known from its frames, or else
+// from the Config, and the filter is compiled for it.
 func TestAdoptGoneTun(t *testing.T) {
 	testnet.Need(t)
 	for _, tun := range []struct {
 		hardware int
 		link     pcap.LinkType
-	}{{unix.ARPHRD_NONE, pcap.LinkTypeRaw}, {unix.ARPHRD_IEEE80211, pcap.LinkTypeIEEE80211}, {unix.ARPHRD_PPP, pcap.LinkTypeLinuxSLL2}} {
+		count    int
+	}{
+		{unix.ARPHRD_NONE, pcap.LinkTypeRaw, 1}, {unix.ARPHRD_IEEE80211, pcap.LinkTypeIEEE80211, 1}, {unix.ARPHRD_PPP, pcap.LinkTypeLinuxSLL2, 1},
+		{unix.ARPHRD_NONE, pcap.LinkTypeRaw, 0}, {unix.ARPHRD_PPP, pcap.LinkTypeLinuxSLL2, 0},
+	} {
 		t.Run("", func(t *testing.T) {
 			send := newTun(t, tun.hardware)
 			c := capture.Config{Interface: "tun0", RingSize: 8 << 20, BlockTimeout: 10}
@@ -270,8 +274,13 @@ func TestAdoptGoneTun(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			send(append([]byte{0x45}, make([]byte, 39)...))
+			for range tun.count {
+				send(append([]byte{0x45}, make([]byte, 39)...))
+			}
 			testnet.Remove(t, "tun0")
+			if tun.count == 0 {
+				c.LinkType = tun.link.String()
+			}
 			a, err := capture.Adopt(c, f, capture.Position{})
 			if err != nil {
 				t.Fatal(err)
@@ -284,7 +293,7 @@ func TestAdoptGoneTun(t *testing.T) {
 			if h.LinkType() != tun.link {
 				t.Errorf("link type %v, want %v", h.LinkType(), tun.link)
 			}
-			if all, err := collect(t, h, -1); len(all) != 1 || !errors.Is(err, capture.ErrGone) {
+			if all, err := collect(t, h, -1); len(all) != tun.count || !errors.Is(err, capture.ErrGone) {
 				t.Errorf("%d packets, %v", len(all), err)
 			}
 		})

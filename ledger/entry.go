@@ -30,6 +30,7 @@ const (
 	KindXDP        Kind = "xdp"        // an XDP program, which may keep frames from capd, was attached to an interface
 	KindStart      Kind = "start"      // capd began to record
 	KindStop       Kind = "stop"       // capd ended in order
+	KindRestart    Kind = "restart"    // recording of an interface went on over a restart of capd, or could not
 	KindDeleted    Kind = "deleted"    // a limit deleted a file
 	KindSalvaged   Kind = "salvaged"   // capd finished a file that an earlier run had left unfinished
 	KindCompressed Kind = "compressed" // a compressed file replaced a file
@@ -118,31 +119,31 @@ type Entry struct {
 	Kind    Kind      `json:"kind"`
 	Time    time.Time `json:"time"` // when the line was made
 
-	Name      string    `json:"name,omitempty" in:"file deleted salvaged compressed hook hold release checkpoint"`                    // name of the finished file
-	Interface string    `json:"interface,omitempty" in:"file quiet gap xdp deleted salvaged compressed hook hold release checkpoint"` // empty in a gap of all interfaces
-	Link      string    `json:"link,omitempty" in:"file"`                                                                             // link type, as pcap.LinkType.String returns it
-	Filter    string    `json:"filter,omitempty" in:"file"`                                                                           // expression that the packets passed
-	Snaplen   uint64    `json:"snaplen,omitempty" in:"file"`                                                                          // most bytes kept of a packet, where that was configured
-	Clock     string    `json:"clock,omitempty" in:"file"`                                                                            // clock that stamped the packets: "system"
-	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap xdp clock checkpoint yield"`                                        // of the interval that the line is about
-	End       time.Time `json:"end,omitzero" in:"file quiet gap xdp clock checkpoint yield"`                                          // of the interval; not included in it
-	First     time.Time `json:"first,omitzero" in:"file checkpoint"`                                                                  // time of the first packet
-	Last      time.Time `json:"last,omitzero" in:"file checkpoint"`                                                                   // time of the last packet
+	Name      string    `json:"name,omitempty" in:"file deleted salvaged compressed hook hold release checkpoint"`                            // name of the finished file
+	Interface string    `json:"interface,omitempty" in:"file quiet gap xdp deleted salvaged compressed hook hold release checkpoint restart"` // empty in a gap of all interfaces
+	Link      string    `json:"link,omitempty" in:"file"`                                                                                     // link type, as pcap.LinkType.String returns it
+	Filter    string    `json:"filter,omitempty" in:"file"`                                                                                   // expression that the packets passed
+	Snaplen   uint64    `json:"snaplen,omitempty" in:"file"`                                                                                  // most bytes kept of a packet, where that was configured
+	Clock     string    `json:"clock,omitempty" in:"file"`                                                                                    // clock that stamped the packets: "system"
+	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap xdp clock checkpoint yield restart"`                                        // of the interval that the line is about
+	End       time.Time `json:"end,omitzero" in:"file quiet gap xdp clock checkpoint yield restart"`                                          // of the interval; not included in it
+	First     time.Time `json:"first,omitzero" in:"file checkpoint"`                                                                          // time of the first packet
+	Last      time.Time `json:"last,omitzero" in:"file checkpoint"`                                                                           // time of the last packet
 	Tally
 	Reason Reason `json:"reason,omitempty" in:"file"` // why the file ended
 	Clean  bool   `json:"clean,omitempty" in:"file"`  // the file holds all packets that the counters do not tell to be lost
 
-	Cause   Cause  `json:"cause,omitempty" in:"gap"`                        // of the gap
-	Frames  uint64 `json:"frames,omitempty" in:"gap"`                       // frames lost in the gap, where they could be counted
-	Program string `json:"program,omitempty" in:"xdp"`                      // mode, id and name of the program
-	Limit   string `json:"limit,omitempty" in:"deleted yield"`              // limit that deleted the file; that yields
-	Step    string `json:"step,omitempty" in:"yield"`                       // step to which the limit yields
-	Cut     int64  `json:"cut,omitempty" in:"salvaged"`                     // bytes that were removed
-	Why     string `json:"why,omitempty" in:"salvaged hook gap start stop"` // why they were removed; what went wrong with the hook; what the system said of the gap; why a run began or ended, where nobody ordered that
-	Into    string `json:"into,omitempty" in:"compressed"`                  // path of the compressed file
-	Exit    int    `json:"exit_code,omitempty" in:"hook"`                   // -1 for a hook that was killed or could not be started
-	Offset  int64  `json:"offset,omitempty" in:"checkpoint"`                // bytes up to which the file is whole, at the end of a record
-	Lines   uint64 `json:"lines,omitempty" in:"unwritten"`                  // lines that were never written
+	Cause   Cause  `json:"cause,omitempty" in:"gap"`                                // of the gap
+	Frames  uint64 `json:"frames,omitempty" in:"gap"`                               // frames lost in the gap, where they could be counted
+	Program string `json:"program,omitempty" in:"xdp"`                              // mode, id and name of the program
+	Limit   string `json:"limit,omitempty" in:"deleted yield"`                      // limit that deleted the file; that yields
+	Step    string `json:"step,omitempty" in:"yield"`                               // step to which the limit yields
+	Cut     int64  `json:"cut,omitempty" in:"salvaged"`                             // bytes that were removed
+	Why     string `json:"why,omitempty" in:"salvaged hook gap start stop restart"` // why they were removed; what went wrong with the hook; what the system said of the gap; why a run began or ended, where nobody ordered that
+	Into    string `json:"into,omitempty" in:"compressed"`                          // path of the compressed file
+	Exit    int    `json:"exit_code,omitempty" in:"hook"`                           // -1 for a hook that was killed or could not be started
+	Offset  int64  `json:"offset,omitempty" in:"checkpoint"`                        // bytes up to which the file is whole, at the end of a record
+	Lines   uint64 `json:"lines,omitempty" in:"unwritten"`                          // lines that were never written
 
 	Software string `json:"software,omitempty" in:"start stop"`        // version of capd
 	Boot     string `json:"boot,omitempty" in:"start stop checkpoint"` // id of the system's boot

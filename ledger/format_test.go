@@ -44,6 +44,7 @@ func constructed() []Entry {
 	gap := GapOpened("eth0", noon, CauseDiskFull)
 	return []Entry{
 		file.Entry(), Quiet("eth0", noon, minute(1), drops), gap, GapClosed(gap, minute(1), 6), GapExplained("eth0", noon, CauseRefused, errors.New("no memory")), XDPDetached(XDPAttached("eth0", noon, "XDP program 7, native"), minute(1)), Start(run), Stop(run),
+		Restarted("eth0", noon, minute(1)), NotRestarted("eth0", errors.New("its ring is lost")),
 		Deleted(name, 7, "min_free"), Salvaged(name, 8, 9, 10, "torn record"), salvagedLedger(11), Compressed(name, name.String()+".zst", 12),
 		Hook(name, -1, errors.New("signal: killed")), Yield("hook", "bytes", noon, minute(1)), Hold(name), Release(name), ClockSet(noon, minute(1)), point.Entry(), unwritten(13),
 	}

@@ -104,6 +104,19 @@ func Start(r Run) Entry { return r.entry(KindStart) }
 // Stop says that the run has ended in order.
 func Stop(r Run) Entry { return r.entry(KindStop) }
 
+// Restarted says that recording of the interface went on over a restart of capd. From begin to end
+// nobody read its frames, which the kernel kept; those that it could not keep are counted in the file's
+// line.
+func Restarted(iface string, begin, end time.Time) Entry {
+	return Entry{Kind: KindRestart, Interface: iface, Begin: begin, End: end}
+}
+
+// NotRestarted says why recording of the interface could not go on over a restart of capd, but began
+// anew. A line of a gap has the time in which nothing was recorded.
+func NotRestarted(iface string, why error) Entry {
+	return Entry{Kind: KindRestart, Interface: iface, Why: why.Error()}
+}
+
 // Deleted says that the limit deleted the file, which had size bytes.
 func Deleted(name store.Name, size int64, limit string) Entry {
 	e := ofFile(KindDeleted, name)

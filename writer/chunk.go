@@ -3,6 +3,7 @@ package writer
 import (
 	"cmp"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -61,15 +62,16 @@ const (
 	retryAfter = time.Second     // when the system had no memory for a chunk
 )
 
-// newPool reserves address space for count chunks of size bytes, each with slack.
-func newPool(count, size, slack int, log *slog.Logger) (*pool, error) {
+// newPool reserves address space for count chunks of size bytes, each with slack: in the memory, if
+// there is one from an earlier process. The chunks get none before begin.
+func newPool(count, size, slack int, memory *os.File, log *slog.Logger) (*pool, error) {
 	p := &pool{
 		size: size, stride: roundUp(size+slack, hugePage), count: count, log: log,
 		free: make(chan struct{}, count), short: make(chan struct{}, 1), stop: make(chan struct{}),
 		idle: make([]*chunk, 0, count),
 	}
 	var err error
-	if p.region, err = mapMemory(count * p.stride); err != nil {
+	if p.region, err = mapMemory(count*p.stride, memory); err != nil {
 		return nil, err
 	}
 	for number := range count {
@@ -78,9 +80,22 @@ func newPool(count, size, slack int, log *slog.Logger) (*pool, error) {
 		p.cold = append(p.cold, &chunk{number: number, buf: p.region.mem[begin:end:end]})
 	}
 	slices.Reverse(p.cold)
-	p.tends.Go(p.tend)
 	return p, nil
 }
+
+// claim takes the chunk of that number into use, with what an earlier process has left in it. It may
+// be called before begin only.
+func (p *pool) claim(number int) *chunk {
+	i := slices.IndexFunc(p.cold, func(c *chunk) bool { return c.number == number })
+	c := p.cold[i]
+	p.cold = slices.Delete(p.cold, i, i+1)
+	p.warm++
+	p.high = max(p.high, p.warm)
+	return c
+}
+
+// begin gives memory to chunks from now on.
+func (p *pool) begin() { p.tends.Go(p.tend) }
 
 // fd returns the descriptor of the file in memory in which chunk n begins at n times stride, or -1 if
 // there is none. It is closed with the pool.

@@ -32,7 +32,7 @@ func resident(t *testing.T, mem []byte) int {
 func forEachKind(t *testing.T, test func(*testing.T)) {
 	t.Run("memfd", func(t *testing.T) { synctest.Test(t, test) })
 	t.Run("anonymous", func(t *testing.T) {
-		mapMemory = mapAnonymous
+		mapMemory = func(n int, _ *os.File) (*region, error) { return mapAnonymous(n) }
 		defer func() { mapMemory = mapRegion }()
 		synctest.Test(t, test)
 	})
@@ -49,7 +49,7 @@ func TestMemfdIsRefused(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &low); err != nil {
 		t.Fatal(err)
 	}
-	r, err := mapRegion(8192)
+	r, err := mapRegion(8192, nil)
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func warm(p *pool) int {
 
 func testPool(t *testing.T, count, size, slack int) *pool {
 	t.Helper()
-	p, err := newPool(count, size, slack, slog.New(slog.DiscardHandler))
+	p, err := startPool(count, size, slack, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestPoolIsShared(t *testing.T) {
 func TestPoolClosesUntouched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		p, err := newPool(64, 4<<20, 0, slog.New(slog.DiscardHandler))
+		p, err := startPool(64, 4<<20, 0, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,7 +289,7 @@ func TestPoolWithoutMemory(t *testing.T) {
 		none := errors.New("no memory")
 		failure.Store(&none)
 		var log bytes.Buffer
-		p, err := newPool(4, 8192, 0, slog.New(slog.NewTextHandler(&log, nil)))
+		p, err := startPool(4, 8192, 0, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -305,4 +305,13 @@ func TestPoolWithoutMemory(t *testing.T) {
 			t.Errorf("chunk %d is the first to be used", c.number)
 		}
 	})
+}
+
+// startPool returns a pool that has begun.
+func startPool(count, size, slack int, log *slog.Logger) (*pool, error) {
+	p, err := newPool(count, size, slack, nil, log)
+	if err == nil {
+		p.begin()
+	}
+	return p, err
 }

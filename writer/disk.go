@@ -36,6 +36,7 @@ type disk struct {
 	dir      string
 	mode     fs.FileMode
 	pool     *pool
+	journal  *Journal
 	reserve  int64       // bytes to preallocate at a time; 0: none
 	noDirect atomic.Bool // not wanted, or refused: from then on no write is tried that way
 	log      *slog.Logger
@@ -108,7 +109,7 @@ func (d *disk) do(op operation) {
 		// Wait for a flush of the same page: a buffered write beside a direct one could restore the
 		// page's old content.
 		op.chunk.busy.Wait()
-		defer d.pool.put(op.chunk)
+		defer d.release(op.chunk)
 	} else {
 		defer op.chunk.busy.Done()
 		defer op.chunk.flush.Store(false)
@@ -130,6 +131,12 @@ func (d *disk) do(op operation) {
 	if c := op.file.reachedCheckpoint(); c != nil {
 		d.note(c.Entry())
 	}
+}
+
+// release gives a chunk back, of which nothing is needed any more.
+func (d *disk) release(c *chunk) {
+	d.journal.free(c)
+	d.pool.put(c)
 }
 
 // fail stores the first error of a file, and makes it visible to the recorder.
@@ -220,6 +227,9 @@ func (d *disk) commit(group []*file) {
 	call := &d.calls[writers]
 	for _, f := range group {
 		d.begin(call)
+		if err := f.ensure(d); err != nil {
+			d.fail(f, err)
+		}
 		f.settle()
 	}
 	for _, f := range group {

@@ -60,8 +60,16 @@ type file struct {
 	failed     atomic.Bool    // err is set; polled by the recorder
 	syncFailed atomic.Bool    // a sync failed: the next one could succeed although bytes were lost (fsync(2))
 
+	recorded
 	descriptors
 	progress
+}
+
+// recorded is what the journal says of a file.
+type recorded struct {
+	record    *fileRecord
+	resumed   bool  // an earlier Writer began it, and created it if the record says so
+	resumeEnd int64 // up to here that one had encoded it
 }
 
 // descriptors are the open descriptors of a file.
@@ -99,7 +107,7 @@ func (f *file) create(d *disk) error {
 	for !f.opened {
 		// Another directory that has come to be at the path belongs to nobody, or to another recorder.
 		if f.refused = d.here(); f.refused == nil {
-			f.refused = f.createNamed(d)
+			f.refused = f.open(d)
 		}
 		if errors.Is(f.refused, fs.ErrExist) {
 			f.renumber(d.sequence.Add(1))
@@ -117,6 +125,22 @@ func (f *file) renumber(sequence uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.report.Name.Sequence = sequence
+	f.record.sequence.Store(sequence)
+}
+
+// open creates the file, or opens the one that an earlier Writer has created.
+func (f *file) open(d *disk) error {
+	if f.resumed && f.record.created.Load() != 0 {
+		return f.reopen(d)
+	}
+	if f.resumed {
+		f.removeEmpty() // the process may have died before the record said that it was created
+	}
+	if err := f.createNamed(d); err != nil {
+		return err
+	}
+	f.record.created.Store(1)
+	return nil
 }
 
 func (f *file) createNamed(d *disk) error {
@@ -183,6 +207,7 @@ func (f *file) fail(err error) {
 	defer f.mu.Unlock()
 	if f.err == nil {
 		f.err = err
+		f.record.phase.Store(fileFailed)
 		f.failed.Store(true)
 	}
 }
@@ -286,7 +311,7 @@ func (f *file) settle() {
 		return // never created: err has the reason
 	}
 	// A preallocation that failed may still have reserved a part (fallocate(2)).
-	if f.err != nil || f.cramped || f.allocated > f.good.bytes {
+	if f.err != nil || f.cramped || f.resumed || f.allocated > f.good.bytes {
 		if err := h.Truncate(f.good.bytes); err != nil {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}
@@ -340,6 +365,7 @@ func (f *file) release(here func() error) {
 		return
 	}
 	f.report.Path = final
+	f.record.phase.Store(fileDone)
 }
 
 // Entry returns the ledger entry of a file that ended. The caller adds what only the kernel knows,

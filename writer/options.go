@@ -3,6 +3,7 @@ package writer
 import (
 	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"capd/ledger"
@@ -36,6 +37,8 @@ type Options struct {
 	Lane            int                // see Name
 	Sequence        uint64             // the highest sequence number in use; see ReadContents
 	CheckpointEvery int64              // bytes of a file between two checkpoints in the ledger
+	Journal         *Journal           // where the Writer notes what it has recorded, and finds what one before it has; nil: nowhere that outlives it
+	Memory          *os.File           // of the chunks; nil: the Writer makes its own
 	Boot            string             // id of the system's boot, for checkpoints
 	Here            func() error       // returns an error while another directory, or none, is at the path: no file is made there; may take as long as the disk does; may be nil
 	Drops           func() Drops       // returns the kernel's counters; called at each file's end; may be nil
@@ -49,6 +52,14 @@ type Drops struct {
 	Kernel, Freezes, NIC uint64
 	Discarded            uint64 // frames that the interface's statistics call dropped: no loss
 	Unread               uint64 // frames that came from the kernel and could not be read
+}
+
+// minus returns the differences, modulo 2^64.
+func (d Drops) minus(e Drops) Drops {
+	return Drops{
+		Kernel: d.Kernel - e.Kernel, Freezes: d.Freezes - e.Freezes, NIC: d.NIC - e.NIC,
+		Discarded: d.Discarded - e.Discarded, Unread: d.Unread - e.Unread,
+	}
 }
 
 func (o *Options) setDefaults() {

@@ -3,21 +3,28 @@ package writer
 import (
 	"errors"
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// mapRegion maps n bytes of a memfd, which another process can map too if it gets the descriptor.
-// Where the system refuses a memfd, the memory is anonymous.
-func mapRegion(n int) (*region, error) {
+// mapRegion maps n bytes of a memfd, which another process can map too if it gets the descriptor:
+// of the given one, or else of a new one. Where the system refuses a memfd, the memory is anonymous.
+func mapRegion(n int, memfd *os.File) (*region, error) {
 	r, err := mapAnonymous(n)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := newMemfd(int64(n))
-	if err != nil {
+	var fd int
+	if memfd != nil {
+		fd, err = duplicate(memfd, int64(n))
+	} else if fd, err = newMemfd(int64(n)); err != nil {
 		return r, nil
+	}
+	if err != nil {
+		r.close()
+		return nil, err
 	}
 	// The memfd takes the place of the anonymous memory, because only with an address can it be
 	// aligned to huge pages.
@@ -29,6 +36,30 @@ func mapRegion(n int) (*region, error) {
 	}
 	r.fd = fd
 	return r, nil
+}
+
+// file returns a duplicate of the memfd; nil if there is none.
+func (r *region) file() (*os.File, error) {
+	if r.fd < 0 {
+		return nil, nil
+	}
+	fd, err := unix.FcntlInt(uintptr(r.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "capd-chunks"), nil
+}
+
+// duplicate returns another descriptor of a memfd, which has to have n bytes.
+func duplicate(memfd *os.File, n int64) (int, error) {
+	info, err := memfd.Stat()
+	if err != nil {
+		return -1, err
+	}
+	if info.Size() != n {
+		return -1, fmt.Errorf("the memory of chunks has %d bytes, and not %d", info.Size(), n)
+	}
+	return unix.FcntlInt(memfd.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 // newMemfd creates a memfd of n bytes, which takes no memory yet.

@@ -2,9 +2,22 @@
 
 package writer
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+	"os"
 
-func mapRegion(n int) (*region, error) { return mapAnonymous(n) }
+	"golang.org/x/sys/unix"
+)
+
+func mapRegion(n int, memfd *os.File) (*region, error) {
+	if memfd != nil {
+		return nil, errors.ErrUnsupported
+	}
+	return mapAnonymous(n)
+}
+
+// file returns nil: the memory ends with the process.
+func (r *region) file() (*os.File, error) { return nil, nil }
 
 // touch has the system allocate the pages of n bytes at off, which nobody uses.
 func (r *region) touch(off, n int) error {

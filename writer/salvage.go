@@ -68,11 +68,14 @@ const longestFile = 366 * 24 * time.Hour
 // wrong with a file is in its report.
 //
 // A checkpoint says that a file is whole up to an offset, so that only what is
-// behind needs to be read. It may be nil.
-func Recover(dir *store.Directory, checkpoints map[string]ledger.Entry) ([]Recovered, error) {
+// behind needs to be read. It may be nil. The files that skip names are left alone.
+func Recover(dir *store.Directory, checkpoints map[string]ledger.Entry, skip map[string]bool) ([]Recovered, error) {
 	var all []Recovered
 	for _, name := range dir.Partials() {
 		finished := name.String()
+		if skip[finished] {
+			continue
+		}
 		path := filepath.Join(dir.Path(), finished)
 		r := Recovered{Name: name}
 		if err := r.recover(path, checkpoints[finished]); err != nil {

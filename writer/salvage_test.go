@@ -52,7 +52,7 @@ func recoverIn(path string, checkpoints map[string]ledger.Entry) ([]Recovered, e
 	if err != nil {
 		return nil, err
 	}
-	return Recover(dir, checkpoints)
+	return Recover(dir, checkpoints, nil)
 }
 
 // recovered recovers a directory with one unfinished file of these bytes.

@@ -29,6 +29,8 @@ type Writer struct {
 	enc      *pcap.Encoder
 	schedule schedule
 	disk     disk
+	journal  *Journal
+	at       place
 	sequence atomic.Uint64 // the highest number in use; the disk's goroutines take the next one where a name is taken
 
 	current
@@ -53,10 +55,11 @@ type current struct {
 
 // series places the files of a Writer in time.
 type series struct {
-	begun uint64    // number of files begun so far
-	after time.Time // when the previous Writer of this directory and lane ended; zero if there was none
-	since time.Time // time up to which files cover the recording: the next file begins here or at its interval's start
-	last  time.Time // time of the last packet
+	begun     uint64    // number of files begun so far
+	completed []File    // see Completed
+	after     time.Time // when the previous Writer of this directory and lane ended; zero if there was none
+	since     time.Time // time up to which files cover the recording: the next file begins here or at its interval's start
+	last      time.Time // time of the last packet
 }
 
 // ending is the state that End leaves for Close.
@@ -71,6 +74,8 @@ type totals struct {
 	total        Counts // of all packets given to Write
 	ahead        Counts // of the packets that were counted already, but belong to a later file than the one that ends
 	drops        Drops  // the kernel's counters at the last file's end
+	before       Drops  // of the rings before the present one: see From
+	inherits     bool   // drops are relative to an earlier process, until From
 	lost         uint64 // packets that were never encoded, because no file could be created
 	lostReported uint64 // of these, already in a ledger entry
 	waits        uint64 // times that Write waited for a chunk or for the queue of ended files
@@ -103,12 +108,15 @@ func New(opt Options) (*Writer, error) {
 	opt.setDefaults()
 	w := &Writer{opt: opt, enc: pcap.NewEncoder(opt.Header), abort: make(chan struct{})}
 	w.schedule = schedule{interval: opt.RotateInterval, grace: opt.Grace}
-	pool, err := newPool(opt.PoolSize/opt.ChunkSize, opt.ChunkSize, w.slack(), opt.Log)
+	pool, err := newPool(opt.PoolSize/opt.ChunkSize, opt.ChunkSize, w.slack(), opt.Memory, opt.Log)
 	if err != nil {
 		return nil, err
 	}
 	w.sequence.Store(opt.Sequence)
-	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, sequence: &w.sequence, finished: opt.Finished, note: opt.Note, log: opt.Log, here: opt.Here}
+	if w.journal = opt.Journal; w.journal == nil {
+		w.journal = newJournal(pool.count)
+	}
+	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, journal: w.journal, sequence: &w.sequence, finished: opt.Finished, note: opt.Note, log: opt.Log, here: opt.Here}
 	w.disk.noDirect.Store(opt.NoDirect)
 	if opt.RotateSize == 0 || opt.RotateSize > int64(opt.ChunkSize) {
 		w.disk.reserve = reserveStep
@@ -117,6 +125,7 @@ func New(opt Options) (*Writer, error) {
 		}
 	}
 	w.disk.start()
+	w.inherit()
 	w.publish()
 	return w, nil
 }
@@ -190,6 +199,7 @@ func (w *Writer) record(pkts []pcap.Packet) {
 		}
 		if w.file == nil || w.aborted.Load() {
 			w.lost += uint64(len(pkts))
+			w.at.taken += uint64(len(pkts))
 			return
 		}
 		n := w.encode(pkts)
@@ -199,6 +209,7 @@ func (w *Writer) record(pkts []pcap.Packet) {
 			w.ahead = Counts{}
 			continue
 		}
+		w.at.taken += uint64(n)
 		pkts = pkts[n:]
 	}
 }
@@ -259,10 +270,11 @@ func (w *Writer) submitChunk(before, after position) bool {
 	if full.fill == size {
 		at = after
 	}
-	if !w.nextChunk() {
+	if !w.nextChunk(at.mark) {
 		return false
 	}
 	w.chunk.fill = copy(w.chunk.buf, full.buf[size:full.fill])
+	w.journal.chunks[full.number].after = at.mark
 	w.disk.submit(operation{
 		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: at.mark,
 		checkpoint: w.checkpoint(at),
@@ -287,9 +299,9 @@ func (w *Writer) checkpoint(at position) *ledger.Checkpoint {
 	}
 }
 
-// nextChunk takes a free chunk for the file. It waits for one, and returns false if the writer is
-// aborted meanwhile.
-func (w *Writer) nextChunk() bool {
+// nextChunk takes a free chunk for the file, whose last record that begins before it ends at before.
+// It waits for one, and returns false if the writer is aborted meanwhile.
+func (w *Writer) nextChunk(before mark) bool {
 	select {
 	case <-w.disk.pool.free:
 	default:
@@ -311,6 +323,7 @@ func (w *Writer) nextChunk() bool {
 		c.off = w.chunk.off + int64(w.disk.pool.size)
 	}
 	w.chunk = c
+	w.journal.hold(c, w.file, before)
 	return true
 }
 
@@ -353,14 +366,16 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	if len(pkts) > 0 {
 		w.file.before.subtract(tally(pkts, pkts[0].Time(), everything, w.chosen()))
 	}
+	w.journal.begin(w.file)
 	w.index = 0
-	if w.chunk = nil; !w.nextChunk() {
+	if w.chunk = nil; !w.nextChunk(mark{}) {
 		w.file = nil
 		return
 	}
 	w.chunk.fill = copy(w.chunk.buf, w.file.header)
 	w.file.encoded.bytes = int64(w.chunk.fill)
 	w.schedule.begin(t)
+	w.commit(Counts{})
 }
 
 // flush submits the records of the current chunk that were not submitted yet.
@@ -431,10 +446,12 @@ func (w *Writer) endFile(reason ledger.Reason, end time.Time) *file {
 	trailer := w.enc.Trailer(c.buf[c.fill:c.fill], f.report.statistics())
 	c.fill += len(trailer)
 	f.encoded.bytes += int64(len(trailer))
+	w.journal.end(f, c.off)
+	w.file, w.chunk, w.since = nil, nil, end
+	w.commit(Counts{}) // from here on the file is not the current one, whenever the process dies
 	w.disk.submit(operation{
 		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, mark: f.encoded,
 	})
-	w.file, w.chunk, w.since = nil, nil, end
 	w.publish()
 	return f
 }
@@ -479,6 +496,8 @@ func (w *Writer) End() End {
 		w.ended = true
 		w.final = w.endFile(ledger.ReasonShutdown, w.schedule.wall)
 		w.noteRest()
+		w.since = w.schedule.wall
+		w.commit(Counts{})
 	}
 	return End{Time: w.schedule.wall, Sequence: w.sequence.Load()}
 }
@@ -487,6 +506,7 @@ func (w *Writer) End() End {
 // called before the first Tick.
 func (w *Writer) Follow(e End) {
 	w.after = e.Time
+	defer w.commitFile()
 	w.sequence.Store(max(e.Sequence, w.sequence.Load()))
 }
 
@@ -546,15 +566,12 @@ func (w *Writer) takeLost() uint64 {
 
 // newDrops returns what was lost since the last call.
 func (w *Writer) newDrops() Drops {
-	if w.opt.Drops == nil {
+	if w.opt.Drops == nil || w.inherits {
 		return Drops{}
 	}
 	now, last := w.opt.Drops(), w.drops
 	w.drops = now
-	return Drops{
-		Kernel: now.Kernel - last.Kernel, Freezes: now.Freezes - last.Freezes, NIC: now.NIC - last.NIC,
-		Discarded: now.Discarded - last.Discarded, Unread: now.Unread - last.Unread,
-	}
+	return now.minus(last)
 }
 
 func earlier(a, b time.Time) time.Time {

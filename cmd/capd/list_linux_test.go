@@ -112,7 +112,7 @@ func recorded(t *testing.T) (path string, stop func()) {
 	d.crash(files[7], func(b []byte) []byte { copy(b[2000:], bytes.Repeat([]byte{0xff}, 200)); return b })
 	dir, err := store.Open(d.path)
 	d.must(err)
-	mended, err := writer.Recover(dir, nil)
+	mended, err := writer.Recover(dir, nil, nil)
 	d.must(err)
 	for _, r := range mended {
 		d.must(r.Err)

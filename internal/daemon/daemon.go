@@ -31,9 +31,15 @@ type Options struct {
 	System      System        // source of interfaces; nil: the operating system
 	Restarts    bool          // somebody starts capd again when Run returns an error
 
+	// Restart says what the process before has left, and where this one leaves
+	// the same for the next. Zero: nothing is left.
+	Restart Restart
+
 	// Unwatched means that directories are listed from time to time, as on systems where they can't be
 	// watched. Tests need it in a synctest bubble, whose clock stops during a read of a watch.
 	Unwatched bool
+
+	inherited *inheritance
 }
 
 // A Daemon records the configured interfaces.
@@ -77,6 +83,7 @@ func New(opt Options) (*Daemon, error) {
 	if err := checkFilters(opt.Config); err != nil {
 		return nil, err
 	}
+	d.opt.inherited = inherit(&d.opt.Restart)
 	var err error
 	if d.dirs, err = openDirectories(opt.Config, &d.opt, d.log); err != nil {
 		return nil, err
@@ -84,6 +91,7 @@ func New(opt Options) (*Daemon, error) {
 	d.manager = &manager{
 		log: d.log, config: &d.config, interfaces: there, dirs: d.dirs, set: d.set, tasks: &d.tasks, stop: &d.stop,
 		rates: &d.rates, memory: memory(), restarts: opt.Restarts, start: d.start,
+		outliving: outliving{opt.Restart.Keeper, d.opt.inherited},
 		shared: &recorder.Shared{
 			Links: there.news, Claims: recorder.NewClaims(), Quota: recorder.NewQuota(opt.Count), Ask: there.ask,
 			Application: opt.Application, OS: system(), Boot: d.dirs.run.Boot,
@@ -127,6 +135,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.manager.begin(ctx)
 	d.tasks.ready(ctx)
+	d.manager.catchUp()
 	if d.opt.Ready != nil {
 		d.opt.Ready()
 	}

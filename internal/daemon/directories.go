@@ -27,6 +27,7 @@ type directories struct {
 	self    []string // see Options
 	list    func(path string) (*store.Directory, error)
 	log     *slog.Logger
+	goOn    *inheritance    // from an earlier process; nil if there is nothing
 	run     ledger.Run      // run that the ledgers name in their lines
 	keeping context.Context // context of retention; nil before retain
 	listed  listed          // what the ledgers have of this run
@@ -50,7 +51,8 @@ type directory struct {
 	finish         *finisher
 	lock           *store.Lock
 	ledger         *ledgerWriter
-	pause          control.Pause // time without capd before this run; zero if there was no earlier run
+	history        *ledger.History // of the runs before this one; nil once it has begun
+	pause          control.Pause   // time without capd before this run; zero if there was no earlier run
 	presence       presence
 	why            string             // why it is recorded into since then, where nobody ordered that
 	started        bool               // the ledger has the line of this run's start
@@ -68,7 +70,12 @@ func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directo
 		all.list = store.Open
 	}
 	all.hurry, all.hurryNow = context.WithCancel(context.Background())
-	if err := all.add(c); err != nil {
+	all.goOn = opt.inherited
+	err := all.add(c)
+	if err == nil {
+		err = all.add(all.goOn.settings())
+	}
+	if err != nil {
 		all.close(context.Background())
 		return nil, err
 	}
@@ -151,7 +158,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	// This comes before the salvage, so that a new hook runs for salvaged files
 	// too.
 	if err = d.openFinisher(c, all.self, all.log); err == nil {
-		err = d.fill(path, &all.listed, all.log)
+		err = d.fill(path, &all.listed, all.goOn.unfinished(path), all.log)
 	}
 	if err != nil {
 		d.finish.close(context.Background())
@@ -175,8 +182,8 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 }
 
 // fill reads the directory's ledgers and finishes the files that an earlier run
-// left.
-func (d *directory) fill(path string, listed *listed, log *slog.Logger) error {
+// left, but the unfinished ones that this run goes on with.
+func (d *directory) fill(path string, listed *listed, unfinished map[string]bool, log *slog.Logger) error {
 	history, err := ledger.Recall(path, d.store.Others(), boot())
 	if err != nil {
 		return err
@@ -194,13 +201,14 @@ func (d *directory) fill(path string, listed *listed, log *slog.Logger) error {
 		return err
 	}
 	d.ledger.note(lines...)
-	return d.salvage(history, log)
+	d.history = history
+	return d.salvage(history, unfinished, log)
 }
 
 // salvage finishes the files that an earlier run left unfinished, and notes the
 // results in the ledger.
-func (d *directory) salvage(history *ledger.History, log *slog.Logger) error {
-	recovered, err := writer.Recover(d.store, history.Checkpoints)
+func (d *directory) salvage(history *ledger.History, unfinished map[string]bool, log *slog.Logger) error {
+	recovered, err := writer.Recover(d.store, history.Checkpoints, unfinished)
 	last := make(map[string]time.Time) // latest packet of each interface, as the end of its recording
 	for i := range recovered {
 		r := &recovered[i]
@@ -260,7 +268,7 @@ func (all *directories) began(c *config.Config) {
 	run.Config = c.Digest()
 	for _, d := range all.unique() {
 		if !d.started {
-			d.started, run.Why = true, d.why
+			d.started, d.history, run.Why = true, nil, d.why
 			d.ledger.note(ledger.Start(run))
 		}
 	}

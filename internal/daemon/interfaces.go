@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -43,6 +44,10 @@ func (underneath) Interfaces() ([]capture.Interface, error) { return capture.Int
 
 func (underneath) OpenGroup(c capture.Config, n int, s capture.Spread) ([]*capture.Device, error) {
 	return capture.OpenGroup(c, n, s)
+}
+
+func (underneath) Adopt(c capture.Config, f *os.File, at capture.Position) (*capture.Device, error) {
+	return capture.Adopt(c, f, at)
 }
 
 func (underneath) Speed(name string) int { return capture.Speed(name) }

@@ -14,9 +14,16 @@ import (
 	"capd/capture"
 	"capd/config"
 	"capd/internal/recorder"
-	"capd/store"
+	"capd/internal/restart"
 	"capd/writer"
 )
+
+// outliving is what recorders leave to the next process, and have from the one
+// before.
+type outliving struct {
+	keeper    restart.Keeper // nil: nothing is left
+	inherited *inheritance   // until catchUp
+}
 
 // A manager starts, replaces and ends recorders as the configuration and the
 // interfaces require.
@@ -34,38 +41,47 @@ type manager struct {
 	restarts   bool      // see Options
 	start      time.Time // of the daemon
 
+	outliving
+
 	changing sync.Mutex      // held while recorders are added or replaced; guards what follows
 	life     context.Context // context of the recorders; nil before begin
 }
 
-// newMembers makes the recorders of an interface, one for each lane. With an
-// error it returns those that were made before it.
-func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeover) ([]*member, error) {
+// newMembers makes the recorders of an interface, one for each lane. They take
+// over from old ones, if there are any. With an error it returns those that were
+// made before it.
+func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeover, old []*member) ([]*member, error) {
 	source := newDevices(m.interfaces.system, name, c)
 	pool := m.poolSize(name, c)
 	dir := m.dirs.at(c.Directory)
 	lanes := make([]*member, 0, c.Fanout)
+	states, seen := m.newStates(name, c, pool, old)
+	if t != nil {
+		t.Survive(seen)
+	}
+	over := newOver(states, seen)
+	source.states = states
 	for i := range c.Fanout {
-		lane := store.Lane{Interface: name}
-		if c.Fanout > 1 {
-			lane.Number = i + 1
-		}
+		lane := laneOf(name, i, c)
 		sequence := dir.store.Sequence(lane)
 		if before := m.set.at(lane); before != nil && before.dir == dir {
 			sequence = max(sequence, before.Sequence()) // of a predecessor that still runs
 		}
 		r, err := recorder.New(recorder.Config{
-			Lane: lane, Settings: c, Source: laneSource{source, i}, Shared: m.shared, Takeover: t, Pool: pool,
+			Lane: lane, Settings: c, Source: laneSource{source, i}, Shared: m.shared, Takeover: t, TookOver: over, Pool: pool,
 			Sequence: sequence,
 			Here:     dir.lock.Here,
 			Note:     dir.ledger.record,
 			Finished: dir.finished,
+			Kept:     recorder.Kept{Journal: journalOf(states[i])},
 			Log:      m.log,
 		})
 		if err != nil {
 			return lanes, err
 		}
-		lanes = append(lanes, &member{Recorder: r, lane: lane, dir: dir, pool: pool, settings: c})
+		one := &member{Recorder: r, lane: lane, dir: dir, pool: pool, settings: c, state: states[i], seen: seen}
+		one.keep(m.log)
+		lanes = append(lanes, one)
 	}
 	return lanes, nil
 }
@@ -85,11 +101,15 @@ func (d *directory) finished(f writer.File) {
 // prepare makes the recorders for the present interfaces and opens those that
 // exist.
 func (m *manager) prepare() error {
+	m.resume()
 	var all []*member
 	var err error
 	for _, name := range slices.Sorted(maps.Keys(m.interfaces.wanted)) {
+		if m.inherited.has(name) {
+			continue
+		}
 		var lanes []*member
-		lanes, err = m.newMembers(name, m.interfaces.wanted[name], nil)
+		lanes, err = m.newMembers(name, m.interfaces.wanted[name], nil, nil)
 		for _, one := range lanes {
 			m.set.add(one)
 		}
@@ -108,7 +128,7 @@ func (m *manager) prepare() error {
 	}
 	if err != nil {
 		for _, one := range all {
-			one.Discard()
+			one.discard()
 		}
 	}
 	return err
@@ -146,8 +166,10 @@ func (m *manager) begin(ctx context.Context) {
 	m.changing.Lock()
 	defer m.changing.Unlock()
 	m.life = ctx
+	m.inherited.part(m)
 	for _, one := range m.set.members() {
 		m.launch(one)
+		one.state.Began()
 	}
 }
 
@@ -178,6 +200,9 @@ func (r *recording) Run(ctx context.Context) error {
 	defer r.manager.stop.enforce(ctx, r.GiveUp)()
 	err := r.Recorder.Run(ctx)
 	r.retire()
+	if r.manager.life.Err() == nil || r.Left() || r.state != nil && r.state.Spent() {
+		r.state.Forget()
+	}
 	return err
 }
 
@@ -225,7 +250,7 @@ func (m *manager) appear() {
 		if recorded.names[name] || recorded.indexes[there[name].Index] {
 			continue
 		}
-		lanes, err := m.newMembers(name, c, nil)
+		lanes, err := m.newMembers(name, c, nil, nil)
 		if err != nil {
 			m.log.Error("can't record", "interface", name, "error", err)
 		}

@@ -100,7 +100,7 @@ func (m *manager) plan(next *config.Config) ([]*replacement, error) {
 		case x.next == nil:
 		case x.renamed && len(lanes[to]) > 0:
 			x.next = nil // a recorder of that name waits for the interface
-		case !x.renamed && !reopens(x.old[0].settings.Changes(x.next)):
+		case !x.renamed && !m.inherited.broken(name) && !reopens(x.old[0].settings.Changes(x.next)):
 			continue
 		}
 		if err := m.takeOver(x, to); err != nil {
@@ -139,7 +139,7 @@ func (m *manager) takeOver(x *replacement, name string) (err error) {
 	}
 	x.takeover = recorder.NewTakeover(len(x.old), snaplen, x.renamed)
 	if x.next != nil {
-		x.successors, err = m.newMembers(name, x.next, x.takeover)
+		x.successors, err = m.newMembers(name, x.next, x.takeover, x.old)
 	}
 	return err
 }
@@ -180,6 +180,7 @@ func (x *replacement) part(s *set) {
 			one.settings = x.next
 			one.Adjust(x.next)
 		case s.leave(one):
+			one.state.Leaves()
 			one.Leave(x.takeover)
 			one.cancel()
 		default: // it has ended already
@@ -192,7 +193,7 @@ func (x *replacement) part(s *set) {
 func discard(plan []*replacement) {
 	for _, x := range plan {
 		for _, one := range x.successors {
-			one.Discard()
+			one.discard()
 		}
 	}
 }

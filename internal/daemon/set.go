@@ -7,6 +7,7 @@ import (
 
 	"capd/config"
 	"capd/internal/recorder"
+	"capd/internal/restart"
 	"capd/store"
 )
 
@@ -16,11 +17,20 @@ type member struct {
 	lane     store.Lane
 	dir      *directory
 	pool     int64             // bytes for packets on their way to the disk
+	state    *restart.State    // what it leaves to the next process; nil: nothing
+	seen     *restart.Seen     // frames of those that it takes over from
 	settings *config.Interface // present settings; guarded by manager.changing
 	cancel   func()            // ends the recorder; set before the member is in the set
 }
 
 func (m *member) name() string { return m.lane.Interface }
+
+// discard releases what a member holds that was never launched.
+func (m *member) discard() {
+	m.Discard()
+	m.state.Forget()
+	m.seen.Forget()
+}
 
 // A set has the recorders of a daemon: the present ones, those that leave, and
 // the last status of those that have ended.
@@ -76,6 +86,13 @@ func (s *set) leave(m *member) bool {
 	delete(s.current, m.lane)
 	s.leaving[m] = true
 	return true
+}
+
+// leaves adds a recorder that leaves.
+func (s *set) leaves(m *member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving[m] = true
 }
 
 // retire keeps the last status of a recorder that has ended, and returns the

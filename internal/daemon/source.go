@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"slices"
 	"sync"
 
 	"capd/capture"
 	"capd/config"
 	"capd/internal/recorder"
+	"capd/internal/restart"
 	"capd/internal/setup"
 )
 
@@ -16,14 +18,19 @@ type devices struct {
 	system System
 	wanted setup.Devices
 
+	known  map[*restart.State]uint64 // identities of the rings that an earlier process opened
+	states []*restart.State          // of the lanes; nil for those that leave nothing
+
 	mu   sync.Mutex // guards what follows; held while devices are opened, since all lanes need them
 	open []*capture.Device
 	held int // devices that lanes have taken and not yet closed
 	gone int // lanes that have ended
+
+	adopted bool // some of open were adopted: no others may be opened beside them
 }
 
 func newDevices(system System, name string, c *config.Interface) *devices {
-	return &devices{system: system, wanted: setup.For(name, c)}
+	return &devices{system: system, wanted: setup.For(name, c), states: make([]*restart.State, c.Fanout), known: make(map[*restart.State]uint64)}
 }
 
 // A laneSource is the recorder.Source of one lane. Lanes count from 0 here.
@@ -37,7 +44,7 @@ func (s laneSource) Open(gated bool) (*recorder.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil || s.open[s.lane] == nil {
-		if s.held > 0 {
+		if s.held > 0 || s.adopted {
 			return nil, recorder.ErrHeld
 		}
 		if err := s.openAll(gated); err != nil {
@@ -49,7 +56,15 @@ func (s laneSource) Open(gated bool) (*recorder.Device, error) {
 		Device: one, Speed: speed(s.system, s.wanted.Config.Interface),
 		Remark: setup.Remark(s.wanted.Filter, one.LinkType()), Closed: s.closed,
 	}
+	if state := s.states[s.lane]; state != nil {
+		d.Ring, d.Adopted = s.keep(state, one)
+		d.Closed = func() {
+			state.DropRing()
+			s.closed()
+		}
+	}
 	s.open[s.lane] = nil
+	s.adopted = s.adopted && slices.ContainsFunc(s.open, func(one *capture.Device) bool { return one != nil })
 	s.held++
 	return d, nil
 }
@@ -69,6 +84,7 @@ func (d *devices) openAll(gated bool) (err error) {
 	d.closeAll()
 	c := d.wanted.Config
 	c.Gated = gated
+	c.Accounts = accounts(d.states)
 	d.open, err = d.system.OpenGroup(c, d.wanted.Lanes, d.wanted.Spread)
 	return err
 }

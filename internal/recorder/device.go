@@ -66,7 +66,7 @@ func (d *device) openGated(t *Takeover) error {
 		return err
 	}
 	d.r.cfg.Shared.Claims.share(d.r, d.Index())
-	t.add(d.Device.Device)
+	t.add(d.Device.Device, d.Adopted)
 	return nil
 }
 
@@ -92,6 +92,7 @@ func (d *device) attach() error {
 	}
 	d.taken = 0
 	d.link.speed = d.Speed
+	d.from()
 	d.r.writer.Describe(d.header(d.handle.LinkType()))
 	d.r.tally.begin(d.handle)
 	return nil
@@ -105,6 +106,20 @@ func (d *device) openHandle() error {
 	}
 	d.handle = h
 	return nil
+}
+
+// from makes the writer go on in the ring where a recorder of an earlier process ended, if there was
+// one.
+func (d *device) from() {
+	r := d.r
+	was := r.writer.Inherited()
+	if d.Ring != 0 && d.Ring == was.Ring && !r.loop.resumed {
+		r.tally.resume(&was)
+		d.taken = was.Frames - was.Unread + was.Taken
+		r.loop.skip = was.Taken
+	}
+	r.loop.resumed = true
+	r.writer.From(d.Ring, r.tally.drops())
 }
 
 // detach closes the handle and the device, and keeps the counters. If full is

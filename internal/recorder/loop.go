@@ -36,10 +36,18 @@ type loop struct {
 	cause  error     // why the recorder waits or is to end reception; nil while frames are read
 	full   bool      // the quota is used up
 
+	resumption
 	before *Takeover // the takeover from predecessors; nil once no frame can be theirs
+	over   bool      // it ends with the block
 	after  handoff   // the takeover by successors
 
 	pkts []pcap.Packet // a group, allocated once: Batch.Read lets it escape to the heap
+}
+
+// A resumption is where a recorder of an earlier process ended in the ring.
+type resumption struct {
+	resumed bool   // a device was read: no recorder of an earlier process has read the next one
+	skip    uint64 // frames of the next batch that a recorder of an earlier process has recorded
 }
 
 func newLoop(r *Recorder) *loop {
@@ -82,6 +90,8 @@ func (l *loop) run(ctx context.Context) (err error) {
 			l.read(ctx)
 		case draining:
 			l.drain()
+		case leaving:
+			l.leave()
 		case ending:
 			err = l.end()
 			l.to(closed)
@@ -236,7 +246,12 @@ func (l *loop) pause(ctx context.Context) {
 // read reads one batch, or ends reception.
 func (l *loop) read(ctx context.Context) {
 	if l.cause != nil || ctx.Err() != nil && l.after.ready() {
-		l.stop()
+		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil {
+			l.ceased = time.Now()
+			l.to(stays)
+		} else {
+			l.stop()
+		}
 		return
 	}
 	batch, err := l.device.handle.Next(patience(l.r))
@@ -328,13 +343,56 @@ func (l *loop) drained() {
 	l.ceased = time.Time{}
 }
 
+// lapse notes that nothing was recorded since a recorder of an earlier process ended.
+func (l *loop) lapse() {
+	now := time.Now()
+	if from := l.r.writer.Lapse(now); from.Before(now) {
+		l.gap.write(ledger.GapClosed(ledger.GapOpened(l.r.cfg.Lane.Interface, from, ledger.CauseStopped), now, 0))
+	}
+}
+
+// leave reads one batch of a ring that the next process goes on to read. It ends when all frames are
+// recorded that had come when the process was told to end. The files have those then, and the newer
+// ones that came with them.
+func (l *loop) leave() {
+	wait := 2*time.Duration(l.r.cfg.Settings.BlockTimeout) + idle
+	batch, err := l.device.handle.Next(patience(l.r))
+	l.r.progress.turn(l.r.progress.now())
+	switch {
+	case errors.Is(err, capture.ErrDown):
+		return
+	case err != nil:
+		l.r.log.Warn("the ring can't be left to the next process", "error", err)
+	case batch != nil:
+		l.record(batch)
+	}
+	last := l.r.writer.Last()
+	if err == nil && !l.full && !last.After(l.ceased) && time.Since(l.ceased) < wait {
+		return
+	}
+	if last.After(l.ceased) {
+		l.ceased = last
+	}
+	l.tick()
+	l.device.Closed = func() {}
+	l.device.detach(true) // what is left in the ring is not lost
+	l.to(finished)
+}
+
 // record gives the batch to the writer, one group of packets at a time.
 func (l *loop) record(batch *capture.Batch) {
 	defer batch.Release() // the packets point into the batch
+	block, frames, read := batch.Block(), uint64(batch.Len()), uint64(0)
 	for n := batch.Read(l.pkts); n > 0; n = batch.Read(l.pkts) {
 		own := l.pkts[:n]
+		read += uint64(n)
 		if l.before != nil {
 			own = l.own(own)
+		}
+		if l.skip > 0 { // of the frames that are this recorder's
+			n := min(l.skip, uint64(len(own)))
+			l.skip -= n
+			own = own[n:]
 		}
 		if l.phase == down && len(own) > 0 && own[0].Time().After(l.gap.open.Begin) {
 			l.gap.over(own[0].Time()) // frames mean that the interface is up; the list of interfaces will follow
@@ -351,18 +409,30 @@ func (l *loop) record(batch *capture.Batch) {
 	if err := batch.Err(); err != nil {
 		l.r.log.Error("frames lost: the kernel's ring is corrupt", "error", err)
 	}
+	l.r.writer.Commit(block, frames, frames-min(frames, read))
+	if l.over {
+		l.tookOver()
+	}
 }
 
 // own returns the packets that no predecessor has recorded.
 func (l *loop) own(pkts []pcap.Packet) []pcap.Packet {
 	own, more := l.before.fresh(pkts)
-	if !more {
-		l.before = nil
-	}
+	l.over = !more
 	repeated := len(pkts) - len(own)
 	l.device.taken += uint64(repeated)
 	l.r.tally.repeat(repeated)
 	return own
+}
+
+// tookOver ends the takeover: no frame can be a predecessor's any more. It must
+// be called when a block is recorded whole, for what is recorded of a block is
+// counted without the frames of predecessors.
+func (l *loop) tookOver() {
+	l.before, l.over = nil, false
+	if over := l.r.cfg.TookOver; over != nil {
+		over()
+	}
 }
 
 // compare reacts to a change of the interface: of its state, its name, or its

@@ -12,6 +12,7 @@ const (
 	recording               // frames are read as they come
 	down                    // the device is open, the interface is down
 	draining                // reception has ended, and frames that came before are read
+	leaving                 // frames that came until now are read; the ring goes on to fill for the next process
 	ending                  // the device is closed, the last file is finished
 	ended
 )
@@ -28,6 +29,7 @@ const (
 	cameUp                // the interface is up again
 	vanished              // the device failed or its interface is gone, and it is closed
 	stopped               // the device takes no more frames
+	stays                 // the process ends, and the ring does not
 	drained               // all frames of the device are read, and the recorder waits for the next device
 	finished              // nothing is left to be recorded
 	closed                // the files are finished, or GiveUp was called
@@ -40,9 +42,10 @@ var transitions = map[phase]map[event]phase{
 	opening:    {attached: recording, busy: held, refused: waiting, finished: ending},
 	held:       {attached: recording, busy: held, refused: waiting, finished: ending},
 	waiting:    {attached: recording, busy: waiting, refused: waiting, finished: ending},
-	recording:  {wentDown: down, vanished: opening, stopped: draining, finished: ending},
-	down:       {wentDown: down, cameUp: recording, vanished: opening, stopped: draining, finished: ending},
+	recording:  {wentDown: down, vanished: opening, stopped: draining, stays: leaving, finished: ending},
+	down:       {wentDown: down, cameUp: recording, vanished: opening, stopped: draining, stays: leaving, finished: ending},
 	draining:   {drained: waiting, finished: ending},
+	leaving:    {finished: ending},
 	ending:     {closed: ended},
 }
 
@@ -51,11 +54,11 @@ var transitions = map[phase]map[event]phase{
 var states = map[phase]State{held: Waiting, waiting: Waiting, recording: Recording, down: Down, ended: Ended}
 
 func (p phase) String() string {
-	return [...]string{"taking over", "opening", "held", "waiting", "recording", "down", "draining", "ending", "ended"}[p]
+	return [...]string{"taking over", "opening", "held", "waiting", "recording", "down", "draining", "leaving", "ending", "ended"}[p]
 }
 
 func (e event) String() string {
 	return [...]string{
-		"released", "attached", "busy", "refused", "went down", "came up", "vanished", "stopped", "drained", "finished", "closed",
+		"released", "attached", "busy", "refused", "went down", "came up", "vanished", "stopped", "stays", "drained", "finished", "closed",
 	}[e]
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -49,9 +50,11 @@ type Source interface {
 // it.
 type Device struct {
 	*capture.Device
-	Speed  uint64 // of the interface, in bit/s; 0 if unknown
-	Remark string // a warning about the filter; empty for none
-	Closed func() // called after the recorder has closed the device
+	Speed   uint64 // of the interface, in bit/s; 0 if unknown
+	Remark  string // a warning about the filter; empty for none
+	Closed  func() // called after the recorder has closed the device
+	Adopted bool   // an earlier process opened it
+	Ring    uint64 // identifies the ring in all processes that may read it; 0: it ends with this one
 }
 
 // A Config says what to record and how.
@@ -60,13 +63,24 @@ type Config struct {
 	Settings *config.Interface
 	Source   Source
 	Shared   *Shared
+	Kept     Kept
 	Takeover *Takeover    // from the predecessors; nil if there are none
+	TookOver func()       // called when the takeover is over, unless it is nil
 	Pool     int64        // bytes for packets on their way to the disk
 	Sequence uint64       // the last sequence number in use
 	Here     func() error // see writer.Options; may be nil
 	Note     func(ledger.Entry)
 	Finished func(writer.File) // called in the background for each file that has ended
 	Log      *slog.Logger
+}
+
+// A Kept is what of a recorder outlives its process, and what one of an earlier
+// process has left. The zero value is nothing.
+type Kept struct {
+	Journal *writer.Journal // nil: nothing outlives the process
+	Memory  *os.File        // of the chunks, from an earlier process; nil: the recorder makes its own
+	Lapsed  bool            // the ring that a recorder of an earlier process read is lost
+	Spent   bool            // that ring was read to its end: only its files are to be finished
 }
 
 // A Recorder records one lane of an interface. Run is its only goroutine. Other
@@ -118,6 +132,8 @@ func New(cfg Config) (*Recorder, error) {
 		NoDirect:       c.Direct == config.DirectOff,
 		Lane:           cfg.Lane.Number,
 		Sequence:       cfg.Sequence,
+		Journal:        cfg.Kept.Journal,
+		Memory:         cfg.Kept.Memory,
 		Boot:           cfg.Shared.Boot,
 		Here:           cfg.Here,
 		Drops:          r.tally.drops,
@@ -129,6 +145,14 @@ func New(cfg Config) (*Recorder, error) {
 		return nil, fmt.Errorf("record %s: %w", cfg.Lane.Interface, err)
 	}
 	r.writer = w
+	switch {
+	case cfg.Kept.Spent:
+		w.Finish()
+		r.loop.phase, r.loop.ready = ending, true
+		close(r.ready)
+	case cfg.Kept.Lapsed:
+		r.loop.lapse()
+	}
 	r.progress.r, r.progress.start = r, time.Now()
 	r.visible.set(Waiting)
 	cfg.Shared.Claims.add(r)
@@ -150,6 +174,14 @@ func (r *Recorder) Open() error {
 	}
 	return err
 }
+
+// Memory returns the memory of the chunks, for a recorder of another process; nil if it can't outlive
+// this one.
+func (r *Recorder) Memory() (*os.File, error) { return r.writer.Memory() }
+
+// Completed returns the reports of the latest files that were completed by a recorder of an earlier
+// process, which may have ended before it could pass them to Config.Finished.
+func (r *Recorder) Completed() []writer.File { return r.writer.Completed() }
 
 // Discard releases what a recorder holds that was never run.
 func (r *Recorder) Discard() {
@@ -186,6 +218,16 @@ func (r *Recorder) Leave(t *Takeover) {
 	r.cfg.Shared.Claims.leave(r)
 	r.exit.begin(t, r.cfg.Lane)
 }
+
+// Lane returns what the recorder records.
+func (r *Recorder) Lane() store.Lane { return r.cfg.Lane }
+
+// Until returns up to when a recorder of an earlier process recorded, as far as it is known; zero
+// without one. It must be called before Open.
+func (r *Recorder) Until() time.Time { return r.writer.Inherited().Until }
+
+// Left reports whether Leave was called.
+func (r *Recorder) Left() bool { return r.exit.get() != nil }
 
 // GiveUp makes Run return soon, whatever the disk does. Files stay partial.
 func (r *Recorder) GiveUp() {

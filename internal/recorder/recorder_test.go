@@ -27,9 +27,11 @@ func TestTransitions(t *testing.T) {
 		"held, attached": "recording", "held, busy": "held", "held, refused": "waiting", "held, finished": "ending",
 		"waiting, attached": "recording", "waiting, busy": "waiting", "waiting, refused": "waiting", "waiting, finished": "ending",
 
-		"recording, went down": "down", "recording, vanished": "opening", "recording, stopped": "draining", "recording, finished": "ending",
-		"down, went down": "down", "down, came up": "recording", "down, vanished": "opening", "down, stopped": "draining", "down, finished": "ending",
+		"recording, went down": "down", "recording, vanished": "opening", "recording, stopped": "draining", "recording, stays": "leaving", "recording, finished": "ending",
+		"down, went down": "down", "down, came up": "recording", "down, vanished": "opening", "down, stopped": "draining", "down, stays": "leaving", "down, finished": "ending",
 		"draining, drained": "waiting", "draining, finished": "ending",
+
+		"leaving, finished": "ending",
 
 		"ending, closed": "ended",
 	}

@@ -3,11 +3,12 @@ package recorder
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"hash/crc32"
 	"sync"
 	"time"
 
 	"capd/capture"
+	"capd/internal/restart"
 	"capd/pcap"
 	"capd/store"
 	"capd/writer"
@@ -29,6 +30,7 @@ type Takeover struct {
 	renamed  bool              // the successors record the interface under another name
 	admitted chan struct{}     // closed when the new devices admit frames
 	done     chan struct{}     // closed when the predecessors have read all their frames
+	seen     *restart.Seen     // the frames for a process that goes on with the takeover; nil: none does
 	devices  []*capture.Device // of the successors; complete before a predecessor joins
 	refused  error             // why a new device admits no frame; set before admitted is closed, and then never again
 
@@ -61,10 +63,26 @@ func NewTakeover(predecessors int, snaplen int, renamed bool) *Takeover {
 	}
 }
 
+// Survive makes the takeover one with which another process can go on, and this
+// one go on with that of an earlier process. It must be called before any
+// predecessor joins.
+func (t *Takeover) Survive(seen *restart.Seen) {
+	t.seen = seen
+	for _, id := range seen.All() {
+		t.frames.recall(id)
+	}
+	if t.here == 0 {
+		close(t.admitted)
+		close(t.done)
+	}
+}
+
 // add adds a successor's device. It must be called before any predecessor
-// joins.
-func (t *Takeover) add(d *capture.Device) {
-	t.devices = append(t.devices, d)
+// joins. A device that an earlier process has opened may admit frames already.
+func (t *Takeover) add(d *capture.Device, adopted bool) {
+	if !adopted || d.Adopted().Gated {
+		t.devices = append(t.devices, d)
+	}
 	t.frames.skew = d.Skew()
 }
 
@@ -140,14 +158,23 @@ func (t *Takeover) wait(lane store.Lane) (end writer.End, err error) {
 	if t.refused != nil {
 		err = fmt.Errorf("%w: %w", errNotAdmitted, t.refused)
 	}
-	return t.ends[lane.Number], err
+	if end, ok := t.ends[lane.Number]; ok {
+		return end, err
+	}
+	var first writer.End // there are more lanes now: the new one covers what came after any of the old ones ended
+	for _, end := range t.ends {
+		if first.Time.IsZero() || end.Time.Before(first.Time) {
+			first.Time = end.Time
+		}
+	}
+	return first, err
 }
 
 // remember remembers frames that a predecessor has read.
 func (t *Takeover) remember(pkts []pcap.Packet) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.frames.add(pkts)
+	t.frames.add(pkts, t.seen)
 }
 
 // fresh moves the frames that no predecessor has read to the front and returns
@@ -163,33 +190,38 @@ func (t *Takeover) fresh(pkts []pcap.Packet) (own []pcap.Packet, more bool) {
 type frames struct {
 	snaplen int           // bytes of a frame that both sides capture
 	skew    time.Duration // longest time between the timestamps of one frame; see capture.Device.Skew
-	seed    maphash.Seed
-	since   time.Time // earlier frames can't be in a new ring
-	seen    map[frameID]int
-	times   map[frameID][]int64 // used instead of seen if skew > 0: times at which frames of equal contents were read, in order
-	last    time.Time           // the newest time of a remembered frame
-}
-
-// A frameID identifies a frame. If there is a skew, it has no time.
-type frameID struct {
-	sec, nsec, length uint32
-	sum               uint64
+	since   time.Time     // earlier frames can't be in a new ring
+	seen    map[restart.FrameID]int
+	times   map[restart.FrameID][]int64 // used instead of seen if skew > 0: times at which frames of equal contents were read, in order
+	last    time.Time                   // the newest time of a remembered frame
 }
 
 func newFrames(snaplen int) frames {
-	return frames{snaplen: snaplen, seed: maphash.MakeSeed(), seen: make(map[frameID]int), times: make(map[frameID][]int64)}
+	return frames{snaplen: snaplen, seen: make(map[restart.FrameID]int), times: make(map[restart.FrameID][]int64)}
 }
 
-func (f *frames) id(p *pcap.Packet) frameID {
-	sum := maphash.Bytes(f.seed, p.Data[:min(len(p.Data), f.snaplen)])
-	if f.skew > 0 {
-		return frameID{length: p.Length, sum: sum}
+// castagnoli is the polynomial that processors have an instruction for.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// id identifies a frame. If there is a skew, it has no time.
+func (f *frames) id(p *pcap.Packet) restart.FrameID {
+	id := restart.FrameID{Length: p.Length, Sum: uint64(crc32.Checksum(p.Data[:min(len(p.Data), f.snaplen)], castagnoli))}
+	if f.skew == 0 {
+		id.Sec, id.Nsec = p.Sec, p.Nsec
 	}
-	return frameID{p.Sec, p.Nsec, p.Length, sum}
+	return id
+}
+
+// recall remembers a frame that an earlier process has read.
+func (f *frames) recall(id restart.FrameID) {
+	f.seen[id]++
+	if t := time.Unix(int64(id.Sec), int64(id.Nsec)); t.After(f.last) {
+		f.last = t
+	}
 }
 
 // add remembers frames of an old device.
-func (f *frames) add(pkts []pcap.Packet) {
+func (f *frames) add(pkts []pcap.Packet, log *restart.Seen) {
 	for i := range pkts {
 		t := pkts[i].Time()
 		if t.Before(f.since) {
@@ -200,6 +232,7 @@ func (f *frames) add(pkts []pcap.Packet) {
 			f.times[id] = append(f.times[id], t.UnixNano())
 		} else {
 			f.seen[id]++
+			log.Add(id)
 		}
 		if t.After(f.last) {
 			f.last = t
@@ -237,7 +270,7 @@ func (f *frames) remove(p *pcap.Packet) bool {
 
 // removeNear is remove for frames whose times differ by up to skew. Times in a
 // new device only grow, so earlier times in the list match no later frame.
-func (f *frames) removeNear(id frameID, t int64) bool {
+func (f *frames) removeNear(id restart.FrameID, t int64) bool {
 	times := f.times[id]
 	for len(times) > 0 && times[0] < t {
 		times = times[1:]

@@ -41,7 +41,7 @@ func TestTakeoverSkew(t *testing.T) {
 				kept[like]++
 			}
 		}
-		h.add(old)
+		h.add(old, nil)
 		for len(successors) > 0 {
 			n := min(len(successors), 1+rng.IntN(64))
 			fresh, _ := h.fresh(successors[:n:n])

@@ -83,6 +83,18 @@ func (t *tally) end(taken uint64, full bool) {
 	t.handle = nil
 }
 
+// resume makes the counters of a ring that a recorder of an earlier process has read begin with what
+// is in no line of the ledger yet.
+func (t *tally) resume(was *writer.Inherited) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.past = capture.Stats{
+		Received: was.Accepted - was.Frames - was.Taken - was.Drops.Kernel + was.Unread - was.Drops.Unread,
+		Dropped:  -was.Drops.Kernel, Freezes: -was.Drops.Freezes, Corrupt: -was.Drops.Unread,
+		NIC: capture.NIC{NICDropped: -was.Drops.NIC, NICDiscarded: -was.Drops.Discarded},
+	}
+}
+
 // repeat subtracts frames from those received, since a predecessor has counted
 // them.
 func (t *tally) repeat(frames int) {

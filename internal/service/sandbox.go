@@ -16,12 +16,12 @@ import (
 
 // A Confiner gives up, before recording, what it does not need. The file is that
 // of the configuration; it is read again later. The socket is the one that
-// listens by now, to be removed at the end; empty: none. It returns the files that capd is
+// listens by now, to be removed at the end; empty: none. Also are further directories to write into. It returns the files that capd is
 // held to from then on; nil: all.
-type Confiner func(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbox.Policy, error)
+type Confiner func(cfg *config.Config, file, socket string, also []string, log *slog.Logger) (*sandbox.Policy, error)
 
 // Confine becomes the configured user and enters the sandbox.
-func Confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbox.Policy, error) {
+func Confine(cfg *config.Config, file, socket string, also []string, log *slog.Logger) (*sandbox.Policy, error) {
 	owner, err := makeDirectories(cfg)
 	if err != nil {
 		return nil, err
@@ -38,6 +38,7 @@ func Confine(cfg *config.Config, file, socket string, log *slog.Logger) (*sandbo
 		return nil, nil
 	}
 	allowed := policy(cfg, file, socket)
+	allowed.Write = append(allowed.Write, also...)
 	report, err := sandbox.Enter(allowed)
 	if errors.Is(err, sandbox.ErrUnsupported) && cfg.Sandbox == config.SandboxAuto {
 		log.Info("sandbox: files are not restricted", "why", err)

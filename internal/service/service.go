@@ -45,12 +45,15 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		log.Warn("the service manager is not told when capd is ready", "error", err)
 	}
-	sockets := listen(&cfg.Control, log)
+	inherited := notify.Inherited()
+	defer inherited.Close()
+	sockets := listen(&cfg.Control, inherited, log)
 	defer sockets.close()
 	r := &reloader{load: o.Load, level: level}
 	relaxTimers()
+	o.Daemon.Restart = survivors(manager, inherited, log)
 	if o.Confine != nil {
-		if r.held, err = o.Confine(cfg, o.File, sockets.path(), log); err != nil {
+		if r.held, err = o.Confine(cfg, o.File, sockets.path(), o.Daemon.Restart.Directories(), log); err != nil {
 			return err
 		}
 	}

@@ -43,7 +43,7 @@ type sockets struct {
 
 // listen opens the sockets, as far as that can be done, before the process gives
 // up what it may.
-func listen(c *config.Control, log *slog.Logger) *sockets {
+func listen(c *config.Control, inherited notify.Files, log *slog.Logger) *sockets {
 	s := &sockets{settings: *c, log: log}
 	var err error
 	if c.Socket != "" {
@@ -51,8 +51,6 @@ func listen(c *config.Control, log *slog.Logger) *sockets {
 			s.missing("no control socket: capd status can't ask", err)
 		}
 	}
-	inherited := notify.Inherited()
-	defer inherited.Close() // nothing else is taken over
 	if s.metrics, err = inherited.Listener(); err != nil {
 		log.Warn("no socket of the service manager", "error", err)
 	}

@@ -1,0 +1,368 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/internal/testnet"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+)
+
+// A supervisor does what systemd does with the descriptors of a service: it holds those that capd
+// stores, and passes them to the next process.
+type supervisor struct {
+	t    *testing.T
+	conn *net.UnixConn
+	path string
+
+	mu     sync.Mutex // guards what follows
+	store  map[string][]*os.File
+	ready  chan struct{} // closed by READY=1 of the present process
+	synced chan struct{}
+}
+
+func newSupervisor(t *testing.T) *supervisor {
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &supervisor{t: t, conn: conn, path: path, store: make(map[string][]*os.File), synced: make(chan struct{})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.serve()
+	}()
+	t.Cleanup(func() {
+		conn.Close()
+		<-done
+		for name := range s.store {
+			s.remove(name)
+		}
+	})
+	return s
+}
+
+// serve follows the messages of capd.
+func (s *supervisor) serve() {
+	buf, oob := make([]byte, 4096), make([]byte, 4096)
+	for {
+		n, nOob, _, _, err := s.conn.ReadMsgUnix(buf, oob)
+		if err != nil {
+			return
+		}
+		var files []*os.File
+		if messages, err := syscall.ParseSocketControlMessage(oob[:nOob]); err == nil {
+			for i := range messages {
+				fds, _ := syscall.ParseUnixRights(&messages[i])
+				for _, fd := range fds {
+					syscall.CloseOnExec(fd)
+					files = append(files, os.NewFile(uintptr(fd), "stored"))
+				}
+			}
+		}
+		s.follow(strings.Split(string(buf[:n]), "\n"), files)
+	}
+}
+
+func (s *supervisor) follow(lines []string, files []*os.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := ""
+	for _, line := range lines {
+		if rest, ok := strings.CutPrefix(line, "FDNAME="); ok {
+			name = rest
+		}
+	}
+	switch {
+	case slices.Contains(lines, "FDSTORE=1"):
+		s.store[name] = append(s.store[name], files...)
+		return
+	case slices.Contains(lines, "FDSTOREREMOVE=1"):
+		s.remove(name)
+	case slices.Contains(lines, "SYNC"):
+		s.synced <- struct{}{}
+	case slices.Contains(lines, "READY=1") && s.ready != nil:
+		close(s.ready)
+		s.ready = nil
+	}
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// remove drops descriptors. The caller holds mu, or is alone.
+func (s *supervisor) remove(name string) {
+	for _, f := range s.store[name] {
+		f.Close()
+	}
+	delete(s.store, name)
+}
+
+// sync returns when all messages so far are followed: systemd follows those of a process before it
+// learns of its end.
+func (s *supervisor) sync() {
+	s.t.Helper()
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.path, Net: "unixgram"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("SYNC")); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.synced
+}
+
+// start starts capd with what is stored, in no order.
+func (s *supervisor) start(args ...string) (cmd *exec.Cmd, errs *bytes.Buffer, ready <-chan struct{}) {
+	s.t.Helper()
+	cmd, errs = process(s.t, args...)
+	s.sync()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for name, files := range s.store { // Go's maps have no order either
+		for _, f := range files {
+			names = append(names, name)
+			cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		}
+	}
+	s.ready = make(chan struct{})
+	ready = s.ready
+	// LISTEN_PID is the process's own, which only it knows before it runs.
+	cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/sh"
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+s.path, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	return cmd, errs, ready
+}
+
+// A load sends numbered frames, as many a second as it can up to a limit.
+type load struct {
+	stop chan struct{}
+	done chan uint64
+}
+
+func startLoad(t *testing.T, name string, perSecond int) *load {
+	l := &load{stop: make(chan struct{}), done: make(chan uint64, 1)}
+	send := testnet.NewSender(t, name)
+	go func() {
+		frame := make([]byte, 1514)
+		frame[12], frame[13] = 0x88, 0xb5
+		n := uint64(0)
+		for began := time.Now(); ; {
+			select {
+			case <-l.stop:
+				l.done <- n
+				return
+			default:
+			}
+			for due := uint64(time.Since(began).Seconds() * float64(perSecond)); n < due; n++ {
+				binary.BigEndian.PutUint64(frame[14:], n)
+				send.Send(frame[:60+n*7%1400])
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	return l
+}
+
+// end stops the load and returns how many frames were sent.
+func (l *load) end() uint64 {
+	close(l.stop)
+	return <-l.done
+}
+
+const restartConfig = `
+directory = %q
+flush_interval = "200ms"
+block_timeout = "20ms"
+block_size = "512KiB"
+ring_size = "64MiB"
+chunk_size = "1MiB"
+pool_size = "16MiB"
+rotate_size = "4MiB"
+rotate_interval = "1s"
+[control]
+socket = %q
+[[interface]]
+name = %q
+%s
+`
+
+// TestRestartLosesNothing kills capd at random moments, or ends it in order, while numbered frames
+// flow, under a supervisor that keeps its descriptors. Every frame is in the files once. CAPD_KILLS
+// says how often.
+func TestRestartLosesNothing(t *testing.T) {
+	t.Run("", func(t *testing.T) { testRestarts(t, "v1", 30, []string{""}) })
+	t.Run("lanes", func(t *testing.T) {
+		testRestarts(t, "v1", 10, []string{"fanout = 2\nfilter = 'ether proto 0x88b5 and len > 10'"})
+	})
+	t.Run("any", func(t *testing.T) { testRestarts(t, "any", 10, []string{"direction = 'in'"}) })
+	t.Run("settings", func(t *testing.T) {
+		testRestarts(t, "v1", 10, []string{"", "snaplen = 1000", "fanout = 2", "ring_size = '32MiB'\nfanout = 2", "rotate_size = '2MiB'", "filter = 'ether proto 0x88b5'"})
+	})
+}
+
+// testRestarts restarts capd that often, each time with the next of the settings.
+func testRestarts(t *testing.T, name string, restarts int, settings []string) {
+	testnet.Veth(t, "v0", "v1", 1500)
+	if n, err := strconv.Atoi(os.Getenv("CAPD_KILLS")); err == nil {
+		restarts = n
+	}
+	dir := t.TempDir()
+	files := filepath.Join(dir, "files")
+	file := filepath.Join(dir, "capd.toml")
+	s := newSupervisor(t)
+	var frames *load
+	for i := range restarts + 1 {
+		text := fmt.Appendf(nil, restartConfig, files, filepath.Join(dir, "sock"), name, settings[i%len(settings)])
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd, errs, ready := s.start("run", "-c", file, "--log-format", "text")
+		select {
+		case <-ready:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("not ready: %s", errs)
+		}
+		if frames == nil {
+			frames = startLoad(t, "v0", 20_000)
+		}
+		time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
+		var sent uint64
+		if i == restarts {
+			sent = frames.end()
+			time.Sleep(100 * time.Millisecond)
+		}
+		end := syscall.SIGKILL
+		if i%4 == 3 || i == restarts {
+			end = syscall.SIGTERM
+		}
+		_ = cmd.Process.Signal(end)
+		if err := cmd.Wait(); err != nil && end == syscall.SIGTERM {
+			t.Errorf("%v: %s", err, errs)
+		}
+		if testing.Verbose() {
+			t.Logf("%v\n%s", end, errs)
+		}
+		if i == restarts {
+			checkFrames(t, files, sent)
+		}
+	}
+}
+
+// checkFrames reads all files: they hold every number up to sent once, and the verdict is that
+// nothing is missing.
+func checkFrames(t *testing.T, dir string, sent uint64) {
+	t.Helper()
+	known := map[string]ledger.Entry{}
+	for e, err := range ledger.Read(dir, nil) {
+		if err != nil {
+			t.Error(err)
+		}
+		if e.Kind == ledger.KindFile {
+			known[e.Name] = e
+		}
+		if e.Kind == ledger.KindGap {
+			t.Errorf("a gap: %+v", e)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make([]uint8, sent)
+	names := 0
+	for _, e := range entries {
+		if _, err := store.ParseName(e.Name()); err != nil {
+			if strings.HasSuffix(e.Name(), store.Partial) || strings.HasSuffix(e.Name(), store.DamagedExt) {
+				t.Errorf("left behind: %s", e.Name())
+			}
+			continue
+		}
+		names++
+		n := readNumbers(t, filepath.Join(dir, e.Name()), seen)
+		if line := known[e.Name()]; line.Packets != n || line.Received != n+line.KernelDropped+line.CapdDropped || !line.Clean {
+			t.Errorf("%s has %d packets; the ledger says %+v", e.Name(), n, line)
+		}
+	}
+	missing, twice := 0, 0
+	for _, n := range seen {
+		switch {
+		case n == 0:
+			missing++
+		case n > 1:
+			twice++
+		}
+	}
+	t.Logf("%d frames in %d files", sent, names)
+	if missing+twice > 0 {
+		t.Errorf("%d frames are missing, %d are there more than once", missing, twice)
+	}
+	verdicts, err := ledger.Judge(ledger.Read(dir, nil), ledger.Question{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range verdicts {
+		if v.Outcome() != ledger.Complete {
+			t.Errorf("%+v", v)
+			b, _ := os.ReadFile(filepath.Join(dir, ledger.FileName))
+			t.Logf("%s", b)
+		}
+	}
+}
+
+// readNumbers counts the packets of a file, and in seen the numbers in them.
+func readNumbers(t *testing.T, path string, seen []uint8) (packets uint64) {
+	t.Helper()
+	h, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	r, err := pcap.NewReader(h)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	for {
+		p, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return packets
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		packets++
+		at := bytes.Index(p.Data[:min(len(p.Data), 24)], []byte{0x88, 0xb5}) // behind addresses, or in a cooked header
+		if at == 0 {
+			at = 18
+		}
+		if at < 0 || len(p.Data) < at+10 {
+			continue
+		}
+		if n := binary.BigEndian.Uint64(p.Data[at+2:]); n < uint64(len(seen)) && seen[n] < 2 {
+			seen[n]++
+		}
+	}
+}

@@ -1,0 +1,525 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"capd/capture"
+	"capd/config"
+	"capd/internal/control"
+	"capd/internal/recorder"
+	"capd/internal/restart"
+	"capd/ledger"
+	"capd/pcap"
+	"capd/store"
+	"capd/writer"
+)
+
+// Restart says how recorders outlive the process.
+type Restart struct {
+	Keeper  restart.Keeper           // where they leave their descriptors; nil: nowhere
+	States  []*restart.State         // what those of the process before have left
+	Seen    map[string]*restart.Seen // by group of the recorders that took over
+	Refused []restart.Refusal        // what of it can't be used
+}
+
+// Directories returns those into which the recorders of the process before
+// record.
+func (r *Restart) Directories() []string {
+	var all []string
+	for _, s := range r.States {
+		all = append(all, s.Settings.Directory)
+	}
+	return all
+}
+
+// An inheritance is what the recorders of the process before have left. A nil
+// inheritance is empty.
+type inheritance struct {
+	groups  []*group // those that take over from others come after them
+	seen    map[string]*restart.Seen
+	refused []restart.Refusal
+	lost    map[string]bool     // interfaces of which some lane does not go on
+	lines   []line              // for the ledgers, once the run has begun
+	dirs    map[*directory]bool // whether all recorders of the directory go on
+}
+
+// A group is the recorders of one interface that go on.
+type group struct {
+	name     string
+	states   []*restart.State // in the order of the lanes
+	before   *group           // from which they take over; nil if that is over
+	after    *group           // which takes over from them
+	takeover *recorder.Takeover
+	members  []*member
+}
+
+// settings returns those by which the group records.
+func (g *group) settings() *config.Interface { return g.states[0].Settings }
+
+// A line of a ledger; with no directory it is for all.
+type line struct {
+	dir   *directory
+	entry ledger.Entry
+}
+
+func (i *inheritance) note(dir *directory, e ledger.Entry) { i.lines = append(i.lines, line{dir, e}) }
+
+// inherit sorts what the process before has left.
+func inherit(r *Restart) *inheritance {
+	if len(r.States)+len(r.Refused) == 0 {
+		return nil
+	}
+	i := &inheritance{seen: r.Seen, refused: r.Refused, lost: make(map[string]bool), dirs: make(map[*directory]bool)}
+	byName := make(map[string]*group)
+	for _, s := range r.States {
+		g := byName[s.Group()]
+		if g == nil {
+			g = &group{name: s.Lane.Interface}
+			byName[s.Group()] = g
+			i.groups = append(i.groups, g)
+		}
+		g.states = append(g.states, s)
+	}
+	for _, g := range i.groups {
+		slices.SortFunc(g.states, func(a, b *restart.State) int { return a.Lane.Number - b.Lane.Number })
+		if g.before = byName[g.follows()]; g.before != nil {
+			g.before.after = g
+		}
+	}
+	i.groups = slices.DeleteFunc(i.groups, func(g *group) bool {
+		if g.before == nil || g.ringed() {
+			return false
+		}
+		g.before.after = nil // it had not begun to record
+		g.forget()
+		return true
+	})
+	slices.SortStableFunc(i.groups, func(a, b *group) int { return a.depth() - b.depth() })
+	return i
+}
+
+// follows returns the group that this one takes over from; empty if that is
+// over.
+func (g *group) follows() string {
+	for _, s := range g.states {
+		if f := s.Follows(); f != "" {
+			return f
+		}
+	}
+	return ""
+}
+
+// leaves reports whether others take over from the group, or have done so.
+func (g *group) leaves() bool {
+	return g.after != nil || !slices.ContainsFunc(g.states, func(s *restart.State) bool { return !s.Spent() })
+}
+
+// ringed reports whether all rings of the group are open: before, none of them
+// has let a frame in.
+func (g *group) ringed() bool {
+	return !slices.ContainsFunc(g.states, func(s *restart.State) bool { return s.Ring == nil })
+}
+
+// depth returns from how many groups, one after the other, this one takes over.
+func (g *group) depth() (n int) {
+	for b := g.before; b != nil && n < len(b.states)+100; b = b.before {
+		n++
+	}
+	return n
+}
+
+func (g *group) forget() {
+	for _, s := range g.states {
+		s.Forget()
+		s.Close()
+	}
+}
+
+// has reports whether recorders of the interface go on.
+func (i *inheritance) has(name string) bool {
+	return i != nil && slices.ContainsFunc(i.groups, func(g *group) bool { return g.name == name && !g.leaves() })
+}
+
+// broken reports whether only some of the interface's recorders go on.
+func (i *inheritance) broken(name string) bool { return i != nil && i.lost[name] }
+
+// settings returns a configuration that has the settings of all recorders that
+// go on.
+func (i *inheritance) settings() *config.Config {
+	c := new(config.Config)
+	if i != nil {
+		for _, g := range i.groups {
+			c.Interfaces = append(c.Interfaces, *g.settings())
+		}
+	}
+	return c
+}
+
+// unfinished returns the names of the files in the directory with which
+// recorders go on.
+func (i *inheritance) unfinished(path string) map[string]bool {
+	all := make(map[string]bool)
+	if i == nil {
+		return all
+	}
+	for _, g := range i.groups {
+		for _, s := range g.states {
+			if s.Settings.Directory != path {
+				continue
+			}
+			for _, name := range s.Journal().Unfinished(nameIn(s)) {
+				all[name.String()] = true
+			}
+		}
+	}
+	return all
+}
+
+// nameIn returns a name with what all files of the recorder have in common.
+func nameIn(s *restart.State) store.Name {
+	var f pcap.Format
+	_ = f.UnmarshalText([]byte(s.Settings.Format))
+	return store.Name{Interface: s.Lane.Interface, Lane: s.Lane.Number, Format: f}
+}
+
+// laneOf returns the lane with that index, from 0, of an interface.
+func laneOf(name string, i int, c *config.Interface) store.Lane {
+	lane := store.Lane{Interface: name}
+	if c.Fanout > 1 {
+		lane.Number = i + 1
+	}
+	return lane
+}
+
+// newStates makes the states of new recorders, one for each lane; nil for those
+// that can leave none. The frames that old recorders record meanwhile are
+// remembered.
+func (m *manager) newStates(name string, c *config.Interface, pool int64, old []*member) (states []*restart.State, seen *restart.Seen) {
+	states = make([]*restart.State, c.Fanout)
+	if m.keeper == nil {
+		return states, nil
+	}
+	own, follows := restart.NewGroup(), ""
+	if len(old) > 0 && old[0].state != nil {
+		follows = old[0].state.Group()
+	}
+	for i := range states {
+		var err error
+		states[i], err = restart.New(m.keeper, laneOf(name, i, c), c, max(int(pool/int64(c.ChunkSize)), 2), own, follows)
+		if err == nil && follows != "" && seen == nil {
+			seen, err = restart.NewSeen(m.keeper, own)
+		}
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			m.log.Warn("a restart of capd will cost frames of the interface", "interface", name, "error", err)
+		}
+	}
+	return states, seen
+}
+
+func journalOf(s *restart.State) *writer.Journal {
+	if s == nil {
+		return nil
+	}
+	return s.Journal()
+}
+
+// keep stores what the recorder leaves, if it can leave anything.
+func (m *member) keep(log *slog.Logger) {
+	if m.state == nil {
+		return
+	}
+	memory, err := m.Memory()
+	if err == nil && memory != nil {
+		err = m.state.Keep(memory)
+		_ = memory.Close()
+	}
+	if err != nil {
+		log.Warn("a restart of capd will cost frames of the interface", "interface", m.name(), "error", err)
+	}
+}
+
+// keep stores the device's ring, unless an earlier process did, and returns its
+// identity; 0 if it ends with the process.
+func (d *devices) keep(state *restart.State, one *capture.Device) (id uint64, adopted bool) {
+	f, err := one.File()
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	id = identity(f)
+	if id == d.known[state] {
+		return id, true
+	}
+	if state.KeepRing(f, one.LinkType()) != nil {
+		return 0, false
+	}
+	return id, false
+}
+
+// accounts returns where the devices of the lanes count; nil if not all of them
+// leave something to the next process.
+func accounts(states []*restart.State) []*capture.Account {
+	var all []*capture.Account
+	for _, s := range states {
+		if s == nil {
+			return nil
+		}
+		all = append(all, s.Account())
+	}
+	return all
+}
+
+// identity returns the number of the file, which no other open file has.
+func identity(f *os.File) uint64 {
+	info, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return s.Ino
+}
+
+// resume makes the recorders that go on where those of the process before have
+// ended, by the settings of these.
+func (m *manager) resume() {
+	if m.inherited == nil {
+		return
+	}
+	for _, r := range m.inherited.refused {
+		m.log.Error("a recorder of the process before can't go on", "interface", r.Lane.Interface, "error", r.Err)
+		m.inherited.note(nil, ledger.NotRestarted(r.Lane.Interface, r.Err))
+	}
+	for _, g := range m.inherited.groups {
+		if err := m.resumeGroup(g); err != nil {
+			m.inherited.lost[g.name] = true
+			m.log.Error("a recorder of the process before can't go on", "interface", g.name, "error", err)
+		}
+	}
+	m.inherited.close()
+}
+
+// close notes that there was no time without capd in the directories of which all
+// recorders go on.
+func (i *inheritance) close() {
+	for dir, whole := range i.dirs {
+		if whole && len(i.refused) == 0 {
+			dir.pause = control.Pause{}
+		}
+	}
+}
+
+// resumeGroup makes the recorders of one group.
+func (m *manager) resumeGroup(g *group) error {
+	c := g.settings()
+	source := newDevices(m.interfaces.system, g.name, c)
+	dir := m.dirs.at(c.Directory)
+	if len(g.states) < c.Fanout {
+		m.inherited.lost[g.name] = true
+	}
+	follows := g.follows()
+	if follows != "" {
+		g.takeover = g.takesOver(m)
+	}
+	over := newOver(g.states, m.inherited.seen[g.states[0].Group()])
+	refused := source.adopt(g.states, g.before != nil)
+	for n, s := range g.states {
+		defer s.Close()
+		spent := s.Spent()
+		pool := int64(s.Number()) * int64(c.ChunkSize)
+		r, err := recorder.New(recorder.Config{
+			Lane: s.Lane, Settings: c, Source: laneSource{source, max(s.Lane.Number-1, 0)}, Shared: m.shared,
+			Takeover: g.takeover, TookOver: over,
+			Pool:     pool,
+			Sequence: dir.store.Sequence(s.Lane),
+			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
+			Finished: dir.finished,
+			Kept:     recorder.Kept{Journal: s.Journal(), Memory: s.Chunks, Lapsed: refused[n] != nil, Spent: spent},
+			Log:      m.log,
+		})
+		if err != nil {
+			s.Forget()
+			return err
+		}
+		if !spent {
+			m.inherited.noteRestart(dir, r, refused[n], m.log)
+		}
+		for _, f := range r.Completed() {
+			if !dir.history.Files[f.Name.String()] {
+				dir.ledger.note(f.Entry())
+			}
+		}
+		one := &member{Recorder: r, lane: s.Lane, dir: dir, pool: pool, settings: c, state: s}
+		g.members = append(g.members, one)
+		if !g.leaves() {
+			m.set.add(one)
+		}
+		if spent {
+			continue
+		}
+		if err := one.Open(); err != nil && !waits(err) {
+			m.log.Error("can't open the interface: trying again", "interface", g.name, "error", err)
+		}
+	}
+	return nil
+}
+
+// takesOver returns the takeover with which the group goes on.
+func (g *group) takesOver(m *manager) *recorder.Takeover {
+	predecessors, snaplen := 0, g.settings().Snaplen
+	renamed := false
+	if g.before != nil {
+		predecessors, snaplen = len(g.before.members), min(snaplen, g.before.settings().Snaplen)
+		renamed = g.before.name != g.name
+	}
+	t := recorder.NewTakeover(predecessors, snaplen, renamed)
+	t.Survive(m.inherited.seen[g.states[0].Group()])
+	return t
+}
+
+// newOver returns what the lanes of a group call when their takeover is over.
+func newOver(states []*restart.State, seen *restart.Seen) func() {
+	var calls atomic.Int64
+	return func() {
+		if calls.Add(1) < int64(len(states)) {
+			return
+		}
+		for _, s := range states {
+			if s != nil {
+				s.TookOver()
+			}
+		}
+		seen.Forget()
+	}
+}
+
+// part makes the recorders that others take over from leave. The caller holds
+// changing.
+func (i *inheritance) part(m *manager) {
+	if i == nil {
+		return
+	}
+	for _, g := range i.groups {
+		if !g.leaves() {
+			continue
+		}
+		for _, one := range g.members {
+			ctx, cancel := context.WithCancel(m.life)
+			one.cancel = cancel
+			cancel()
+			one.state.Began()
+			m.set.leaves(one)
+			if g.after != nil {
+				one.Leave(g.after.takeover)
+			}
+			m.tasks.start(ctx, &recording{one, m})
+		}
+	}
+}
+
+// noteRestart notes that a recorder goes on, or why it does not.
+func (i *inheritance) noteRestart(dir *directory, r *recorder.Recorder, refused error, log *slog.Logger) {
+	lane := r.Lane()
+	whole, known := i.dirs[dir]
+	i.dirs[dir] = refused == nil && (whole || !known)
+	if errors.Is(refused, errNeverOpen) {
+		return
+	}
+	if refused != nil {
+		i.lost[lane.Interface] = true
+		log.Error("frames are lost: the ring of the process before can't be read", "interface", lane.Interface, "lane", lane.Number, "error", refused)
+		i.note(dir, ledger.NotRestarted(lane.Interface, refused))
+		return
+	}
+	until := r.Until()
+	log.Info("recording goes on where the process before ended", "interface", lane.Interface, "lane", lane.Number, "ended", until)
+	i.note(dir, ledger.Restarted(lane.Interface, until, time.Now()))
+}
+
+// Reasons why a recorder does not go on.
+var (
+	errNoRing    = errors.New("its ring is missing")
+	errNeverOpen = errors.New("the interface was not open")
+)
+
+// adopt makes devices of the rings that the process before has left. For each
+// state it returns why it could not.
+func (d *devices) adopt(states []*restart.State, gated bool) []error {
+	refused := make([]error, len(states))
+	system, able := d.system.(interface {
+		Adopt(c capture.Config, f *os.File, at capture.Position) (*capture.Device, error)
+	})
+	open := make([]*capture.Device, d.wanted.Lanes)
+	for n, s := range states {
+		lane := max(s.Lane.Number-1, 0)
+		if lane < len(open) {
+			d.states[lane] = s
+		}
+		if !s.HadRing() {
+			refused[n] = errNeverOpen
+			continue
+		}
+		if !able || s.Ring == nil || lane >= len(open) {
+			refused[n] = errNoRing
+			continue
+		}
+		id := identity(s.Ring)
+		d.known[s] = id
+		c := d.wanted.Config
+		c.Account, c.Gated = s.Account(), gated
+		if c.LinkType == "" {
+			c.LinkType = s.LinkType().String() // of an interface that is gone, nothing else may tell it
+		}
+		at := s.Journal().Position()
+		if at.Ring != id {
+			at = writer.Position{} // it was opened, and not yet read
+		}
+		var err error
+		open[lane], err = system.Adopt(c, s.Ring, capture.Position{Block: at.Block, Frames: at.Frames, Corrupt: at.Unread})
+		if err == nil && open[lane].Adopted().Missing > 0 {
+			err = fmt.Errorf("%d blocks of the ring are missing", open[lane].Adopted().Missing)
+			_ = open[lane].Close()
+			open[lane] = nil
+		}
+		if refused[n] = err; err == nil {
+			d.open, d.adopted = open, true
+		}
+	}
+	return refused
+}
+
+// catchUp brings the recorders that went on to the present configuration, as a
+// reload does.
+func (m *manager) catchUp() {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	if m.inherited == nil {
+		return
+	}
+	for _, l := range m.inherited.lines {
+		if l.dir == nil {
+			m.dirs.note(l.entry)
+		} else {
+			l.dir.ledger.note(l.entry)
+		}
+	}
+	plan, err := m.plan(m.config.Load())
+	m.inherited = nil
+	if err != nil {
+		discard(plan)
+		m.log.Error("recording goes on by the settings before the restart", "error", err)
+		return
+	}
+	m.replace(plan)
+	m.release()
+}
