@@ -147,7 +147,7 @@ func (k *checker) recording(r *Recording) {
 	k.oneOf("direction", r.Direction, DirectionBoth, DirectionIn, DirectionOut)
 	k.expect(!strings.ContainsFunc(r.LinkType, notInLinkType), "link_type", r.LinkType,
 		`must be the name of a link type, as "EN10MB", or empty for the interface's own`, "capd interfaces lists them")
-	k.oneOf("format", r.Format, FormatPcap, FormatPcapng)
+	k.oneOf("format", r.Format, FormatPcap, FormatPcapMicro, FormatPcapng)
 	k.oneOf("direct", r.Direct, DirectAuto, DirectOff)
 	k.expect(1 <= r.Fanout && r.Fanout <= maxFanout, "fanout", r.Fanout, "must be a number of rings, 1 to 64", "")
 	k.oneOf("fanout_mode", r.FanoutMode, FanoutFlow, FanoutCPU)

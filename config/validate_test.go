@@ -24,7 +24,7 @@ func TestRanges(t *testing.T) {
 		{`link_type = "127"`, ``},
 		{`link_type = "Wi-Fi"`, `1: link_type = "Wi-Fi": must be the name of a link type`},
 		{`link_type = 127`, `1: link_type = 127: must be a string`},
-		{`format = "pcap-ng"`, `1: format = "pcap-ng": must be one of "pcap", "pcapng"; did you mean "pcapng"?`},
+		{`format = "pcap-ng"`, `1: format = "pcap-ng": must be one of "pcap", "pcap-us", "pcapng"; did you mean "pcapng"?`},
 		{`direct = "always"`, `1: direct = "always": must be one of "auto", "off"`},
 		{`fanout = 0`, `1: fanout = 0: must be a number of rings`},
 		{`fanout = 65`, `1: fanout = 65: must be a number of rings`},

@@ -22,7 +22,6 @@ import (
 	"capd/internal/sandbox"
 	"capd/internal/setup"
 	"capd/internal/text"
-	"capd/pcap"
 )
 
 // A Level says how grave a finding is.
@@ -146,7 +145,7 @@ func (c *Checker) memory(taken, total int64) {
 // entry looks at the interfaces of one [[interface]].
 func (c *Checker) entry(cfg *config.Config, i *config.Interface, all []capture.Interface) {
 	if i.Name == capture.Any {
-		c.open(capture.Interface{Name: capture.Any, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}, i)
+		c.open(capture.Interface{Name: capture.Any, LinkType: setup.AnyLinkType, Up: true}, i)
 		for _, link := range all {
 			c.Findings = append(c.Findings, hidden(link)...)
 		}

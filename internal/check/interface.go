@@ -162,7 +162,8 @@ func (c *Checker) filter(link capture.Interface, i *config.Interface) bool {
 	if i.Filter == "" {
 		return true
 	}
-	chosen, err := setup.LinkType(i.LinkType, link.LinkType)
+	wanted := setup.For(link.Name, i)
+	chosen, err := wanted.LinkType(link.LinkType)
 	if err != nil {
 		c.Refuse(link.Name, err)
 		return false

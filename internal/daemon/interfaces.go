@@ -195,11 +195,12 @@ func checkFilters(c *config.Config) error {
 	for i := range c.Interfaces {
 		link := pcap.LinkTypeEthernet
 		if c.Interfaces[i].Name == capture.Any {
-			link = pcap.LinkTypeLinuxSLL2
+			link = setup.AnyLinkType
 		}
-		link, err := setup.LinkType(c.Interfaces[i].LinkType, link)
+		wanted := setup.For(c.Interfaces[i].Name, &c.Interfaces[i])
+		link, err := wanted.LinkType(link)
 		if err == nil {
-			_, err = setup.Program(c.Interfaces[i].Filter, link)
+			_, err = setup.Program(wanted.Filter, link)
 		}
 		if err != nil {
 			return fmt.Errorf("interface %s: %w", c.Interfaces[i].Name, err)

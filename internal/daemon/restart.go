@@ -16,7 +16,6 @@ import (
 	"capd/internal/control"
 	"capd/internal/recorder"
 	"capd/internal/restart"
-	"capd/internal/setup"
 	"capd/ledger"
 	"capd/pcap"
 	"capd/store"
@@ -479,7 +478,7 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 		c, err := d.wanted.Compile(s.LinkType())
 		if err == nil {
 			c.Account, c.Gated = s.Account(), gated
-			d.link, err = setup.LinkType(c.LinkType, s.LinkType())
+			d.link, err = d.wanted.LinkType(s.LinkType())
 		}
 		at := s.Journal().Position()
 		if at.Ring != id {

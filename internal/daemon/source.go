@@ -91,7 +91,7 @@ func (d *devices) openAll(own pcap.LinkType, gated bool) error {
 	}
 	c.Gated = gated
 	c.Accounts = accounts(d.states)
-	if d.link, err = setup.LinkType(c.LinkType, own); err != nil {
+	if d.link, err = d.wanted.LinkType(own); err != nil {
 		return err
 	}
 	d.open, err = d.system.OpenGroup(c, d.wanted.Lanes, d.wanted.Spread)

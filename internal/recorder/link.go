@@ -27,7 +27,7 @@ func newLink(name string, s *Shared) link {
 func (l *link) refresh(index int) bool {
 	l.as = l.shared.Links.Load()
 	if l.name == capture.Any {
-		l.now = capture.Interface{Name: l.name, LinkType: pcap.LinkTypeLinuxSLL2, Up: true, XDP: l.as.program()}
+		l.now = capture.Interface{Name: l.name, LinkType: pcap.LinkTypeMixed, Up: true, XDP: l.as.program()}
 		return true
 	}
 	if now, ok := l.as.Find(l.name, index); ok {

@@ -15,6 +15,7 @@ import (
 
 // Devices says which devices one interface is recorded from.
 type Devices struct {
+	Format string         // of the files
 	Config capture.Config // without its filter: see Compile
 	Filter string         // expression; empty: all frames
 	Lanes  int            // devices that share the frames
@@ -24,12 +25,12 @@ type Devices struct {
 // For returns what a configuration says for an interface.
 func For(name string, c *config.Interface) Devices {
 	d := Devices{
+		Format: c.Format,
 		Config: capture.Config{
 			Interface:    name,
 			Snaplen:      c.Snaplen,
 			Promiscuous:  c.Promiscuous,
 			Direction:    direction(c.Direction),
-			LinkType:     c.LinkType,
 			RingSize:     int(c.RingSize),
 			BlockSize:    int(c.BlockSize),
 			BlockTimeout: int(time.Duration(c.BlockTimeout) / time.Millisecond),
@@ -40,8 +41,24 @@ func For(name string, c *config.Interface) Devices {
 	if c.FanoutMode == config.FanoutCPU {
 		d.Spread = capture.ByCPU
 	}
+	d.Config.LinkType = chosen(name, c)
 	return d
 }
+
+// chosen returns the name of the link type to open the interface with; empty for its own. A pcap file has one link type for all
+// packets, and so can't hold those of all interfaces as they are.
+func chosen(name string, c *config.Interface) string {
+	switch {
+	case c.LinkType != "" || name != capture.Any || c.Format == config.FormatPcapng:
+		return c.LinkType
+	case c.Format == config.FormatPcapMicro:
+		return pcap.LinkTypeLinuxSLL.String() // programs that read nothing newer than microseconds know no SLL2
+	}
+	return pcap.LinkTypeLinuxSLL2.String()
+}
+
+// AnyLinkType is the link type of capture.Any unless another one is chosen.
+const AnyLinkType = pcap.LinkTypeMixed
 
 func direction(s string) capture.Direction {
 	switch s {
@@ -57,7 +74,7 @@ func direction(s string) capture.Direction {
 // interface's own.
 func (d *Devices) Compile(own pcap.LinkType) (capture.Config, error) {
 	c := d.Config
-	link, err := LinkType(c.LinkType, own)
+	link, err := d.LinkType(own)
 	if err == nil {
 		c.Filter, err = Program(d.Filter, link)
 	}
@@ -67,22 +84,35 @@ func (d *Devices) Compile(own pcap.LinkType) (capture.Config, error) {
 	return c, nil
 }
 
-// LinkType returns the link type of that name, or the interface's own if there is
-// no name.
-func LinkType(name string, own pcap.LinkType) (pcap.LinkType, error) {
-	if name == "" {
-		return own, nil
+// LinkType returns the link type that is asked for, or the interface's own if none is.
+func (d *Devices) LinkType(own pcap.LinkType) (link pcap.LinkType, err error) {
+	link = own
+	if name := d.Config.LinkType; name != "" {
+		if link, err = pcap.ParseLinkType(name); err != nil {
+			return 0, &linkTypeError{err}
+		}
 	}
-	link, err := pcap.ParseLinkType(name)
-	if err != nil {
-		return 0, &linkTypeError{err}
+	if link == pcap.LinkTypeMixed && d.Format != config.FormatPcapng {
+		return 0, errMixed
 	}
 	return link, nil
 }
 
 // Compile compiles a filter for what capture gives of the link type on this system.
 func Compile(expr string, link pcap.LinkType) (*filter.Program, error) {
+	if link == pcap.LinkTypeMixed {
+		return filter.CompileMixed(expr, hardware())
+	}
 	return filter.Compile(expr, filter.Target{LinkType: filter.LinkType(link), Live: runtime.GOOS == "linux"})
+}
+
+// hardware returns the link types that frames of all interfaces may have, by hardware type.
+func hardware() map[uint16]filter.LinkType {
+	types := make(map[uint16]filter.LinkType)
+	for h, link := range capture.HardwareTypes() {
+		types[h] = filter.LinkType(link)
+	}
+	return types
 }
 
 // Program compiles a filter for an interface of the link type; the empty one is
