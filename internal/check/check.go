@@ -81,6 +81,7 @@ func (c *Checker) Check(cfg *config.Config) {
 	c.add(OK, "configuration", "", "interfaces by %s, digest %.12s", text.Count(len(cfg.Interfaces), "name"), cfg.Digest())
 	c.names(cfg)
 	metrics(c, cfg)
+	c.readers(cfg)
 	dirs := make(map[string]config.FileMode)
 	for i := range cfg.Interfaces {
 		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode
@@ -145,7 +146,10 @@ func (c *Checker) memory(taken, total int64) {
 // entry looks at the interfaces of one [[interface]].
 func (c *Checker) entry(cfg *config.Config, i *config.Interface, all []capture.Interface) {
 	if i.Name == capture.Any {
-		c.open(capture.Interface{Name: capture.Any, LinkType: setup.AnyLinkType, Up: true}, i)
+		every := capture.Interface{Name: capture.Any, LinkType: setup.AnyLinkType, Up: true}
+		if c.open(every, i) {
+			c.Findings = append(c.Findings, linkReaders(every.Name, chosen(every, i), all)...)
+		}
 		for _, link := range all {
 			c.Findings = append(c.Findings, hidden(link)...)
 		}

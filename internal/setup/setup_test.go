@@ -3,6 +3,8 @@ package setup
 import (
 	"testing"
 
+	"capd/capture"
+	"capd/config"
 	"capd/pcap"
 )
 
@@ -14,6 +16,33 @@ func TestFilterFits(t *testing.T) {
 	}{{"linux", 4096, true}, {"freebsd", 512, true}, {"freebsd", 513, false}, {"darwin", 4096, false}} {
 		if err := fits(c.system, c.instructions); (err == nil) != c.ok {
 			t.Errorf("%d instructions on %s: %v", c.instructions, c.system, err)
+		}
+	}
+}
+
+// TestLinkTypeOfAny: a file that has one link type for all packets gets frames of all interfaces in one.
+func TestLinkTypeOfAny(t *testing.T) {
+	for _, c := range []struct {
+		name, format, chosen string
+		want                 pcap.LinkType
+		ok                   bool
+	}{
+		{capture.Any, config.FormatPcapng, "", pcap.LinkTypeMixed, true},
+		{capture.Any, config.FormatPcapng, "linux_sll", pcap.LinkTypeLinuxSLL, true},
+		{capture.Any, config.FormatPcap, "", pcap.LinkTypeLinuxSLL2, true},
+		{capture.Any, config.FormatPcap, "LINUX_SLL", pcap.LinkTypeLinuxSLL, true},
+		{capture.Any, config.FormatPcapMicro, "", pcap.LinkTypeLinuxSLL, true},
+		{capture.Any, config.FormatPcap, "MIXED", 0, false},
+		{"eth0", config.FormatPcapMicro, "", pcap.LinkTypeEthernet, true},
+		{"eth0", config.FormatPcap, "LINUX_SLL2", pcap.LinkTypeLinuxSLL2, true},
+	} {
+		own := pcap.LinkTypeEthernet
+		if c.name == capture.Any {
+			own = AnyLinkType
+		}
+		d := For(c.name, &config.Interface{Recording: config.Recording{Format: c.format, LinkType: c.chosen}})
+		if got, err := d.LinkType(own); got != c.want || (err == nil) != c.ok {
+			t.Errorf("%+v: %v, %v", c, got, err)
 		}
 	}
 }
