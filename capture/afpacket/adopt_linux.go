@@ -290,7 +290,7 @@ func checkGate(d *socket, stopped bool) error {
 	switch {
 	case slices.Equal(is, stopProgram()):
 		d.adopted.Stopped = true
-	case slices.Equal(is, d.program()):
+	case slices.Equal(is, wanted(d)):
 		return lockFilter(d.fd)
 	case slices.Equal(is, device.Nothing()) && c.Gated:
 		d.adopted.Gated = true

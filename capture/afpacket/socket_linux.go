@@ -113,7 +113,7 @@ func (d *socket) configure(c device.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := setFilter(d.fd, d.program()); err != nil {
+	if err := setFilter(d.fd, wanted(d)); err != nil {
 		return named("set filter", err)
 	}
 	if c.Gated {
@@ -156,7 +156,7 @@ func (d *socket) Admit() error {
 	}
 	d.account.Admit(now)
 	// Replace the gate, a filter that accepts nothing.
-	p := d.program()
+	p := wanted(d)
 	err := setFilter(d.fd, p)
 	if len(p) == 0 {
 		err = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
@@ -168,8 +168,8 @@ func (d *socket) Admit() error {
 	return lockFilter(d.fd)
 }
 
-// program returns the filter for the kernel.
-func (d *socket) program() []device.Instruction {
+// wanted returns the filter for the kernel.
+func wanted(d *socket) []device.Instruction {
 	keep := d.config.Snaplen
 	if d.link == pcap.LinkTypeMixed {
 		// Of some frames the kernel's header is replaced by another one.

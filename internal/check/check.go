@@ -81,7 +81,7 @@ func (c *Checker) Check(cfg *config.Config) {
 	c.add(OK, "configuration", "", "interfaces by %s, digest %.12s", text.Count(len(cfg.Interfaces), "name"), cfg.Digest())
 	c.names(cfg)
 	metrics(c, cfg)
-	c.readers(cfg)
+	readers(c, cfg)
 	dirs := make(map[string]config.FileMode)
 	for i := range cfg.Interfaces {
 		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode

@@ -13,7 +13,7 @@ import (
 )
 
 // readers says which common programs can't read the files, by docs/readers.md.
-func (c *Checker) readers(cfg *config.Config) {
+func readers(c *Checker, cfg *config.Config) {
 	formats := make(map[string]bool)
 	for i := range cfg.Interfaces {
 		formats[cfg.Interfaces[i].Format] = true
