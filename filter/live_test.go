@@ -145,26 +145,6 @@ func compareCooked(t *testing.T, expr string, link LinkType) {
 	}
 }
 
-// cookedMeta returns what a cooked header says as a socket's metadata, and the header's length; nil if the packet has none.
-func cookedMeta(link LinkType, b []byte) (meta *Meta, header int) {
-	switch {
-	case link == LinkSLL2 && len(b) >= sll2Len:
-		return &Meta{
-			Protocol:   binary.BigEndian.Uint16(b),
-			Ifindex:    binary.BigEndian.Uint32(b[4:]),
-			Hatype:     binary.BigEndian.Uint16(b[8:]),
-			PacketType: b[10],
-		}, sll2Len
-	case link == LinkSLL && len(b) >= sllLen && b[0] == 0: // a packet type is never larger
-		return &Meta{
-			PacketType: b[1],
-			Hatype:     binary.BigEndian.Uint16(b[2:]),
-			Protocol:   binary.BigEndian.Uint16(b[14:]),
-		}, sllLen
-	}
-	return nil, 0
-}
-
 // attach gives the program to the kernel, which checks it.
 func attach(fd int, code []bpf.RawInstruction) error {
 	p := unix.SockFprog{Len: uint16(len(code)), Filter: (*unix.SockFilter)(unsafe.Pointer(&code[0]))}

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 	"testing"
@@ -108,4 +109,24 @@ func TestMixedRefused(t *testing.T) {
 	if p, err = CompileMixed("ip and arp", mixedTypes); err != nil || !p.NeverMatches() || p.AlwaysMatches() {
 		t.Errorf("what never matches: %v", err)
 	}
+}
+
+// cookedMeta returns what a cooked header says as a socket's metadata, and the header's length; nil if the packet has none.
+func cookedMeta(link LinkType, b []byte) (meta *Meta, header int) {
+	switch {
+	case link == LinkSLL2 && len(b) >= sll2Len:
+		return &Meta{
+			Protocol:   binary.BigEndian.Uint16(b),
+			Ifindex:    binary.BigEndian.Uint32(b[4:]),
+			Hatype:     binary.BigEndian.Uint16(b[8:]),
+			PacketType: b[10],
+		}, sll2Len
+	case link == LinkSLL && len(b) >= sllLen && b[0] == 0: // a packet type is never larger
+		return &Meta{
+			PacketType: b[1],
+			Hatype:     binary.BigEndian.Uint16(b[2:]),
+			Protocol:   binary.BigEndian.Uint16(b[14:]),
+		}, sllLen
+	}
+	return nil, 0
 }
