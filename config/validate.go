@@ -298,6 +298,7 @@ func (k *checker) name(in *Interface) {
 	switch {
 	case in.Name == "":
 		reason, hint = "must name an interface", `"eth0", a glob as "eth*", or "any"`
+	case logGroup(in.Name):
 	case in.Name == "." || in.Name == ".." || strings.ContainsFunc(in.Name, notInName):
 		reason = "interface names have no slash, colon, space or control character"
 	case in.Glob() && badGlob(in.Name):
@@ -342,6 +343,13 @@ func (k *checker) globs(key string, globs []string) {
 		k.expect(glob != "" && !strings.ContainsFunc(glob, notInName) && !badGlob(glob), key, glob,
 			"is neither an interface nor a glob", `* is any characters, ? is one, [a-c] one of these`)
 	}
+}
+
+// logGroup reports whether the name stands for what rules of the packet filter log to a group.
+func logGroup(name string) bool {
+	digits, ok := strings.CutPrefix(name, "nflog:")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return ok && err == nil && strconv.FormatUint(n, 10) == digits
 }
 
 // notInName reports whether the kernel refuses r in an interface's name (dev_valid_name).

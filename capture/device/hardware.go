@@ -3,6 +3,8 @@ package device
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"capd/pcap"
 )
@@ -39,6 +41,26 @@ const (
 	hardwareCAN               = 280
 	LinkTypeCAN pcap.LinkType = 227
 )
+
+// LinkTypeNFLOG is the link type of what rules of Linux's packet filter log.
+const LinkTypeNFLOG pcap.LinkType = 239
+
+// LogGroup returns the group of a name as "nflog:5", which stands for the packets that rules of Linux's packet filter log to it.
+func LogGroup(name string) (group uint16, ok bool) {
+	digits, ok := strings.CutPrefix(name, "nflog:")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return uint16(n), ok && err == nil && strconv.FormatUint(n, 10) == digits
+}
+
+// Virtual returns what stands for a name that is no interface's: Any, or that of a LogGroup.
+func Virtual(name string) (Interface, bool) {
+	i := Interface{Name: name, LinkType: pcap.LinkTypeMixed, Up: true, Running: true}
+	_, logs := LogGroup(name)
+	if logs {
+		i.LinkType = LinkTypeNFLOG
+	}
+	return i, logs || name == Any
+}
 
 // LinkTypes returns the link types that an interface of Linux of the hardware type can be captured with, the default first.
 func LinkTypes(hardwareType uint16) []pcap.LinkType {

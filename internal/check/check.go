@@ -145,10 +145,12 @@ func (c *Checker) memory(taken, total int64) {
 
 // entry looks at the interfaces of one [[interface]].
 func (c *Checker) entry(cfg *config.Config, i *config.Interface, all []capture.Interface) {
-	if i.Name == capture.Any {
-		every := capture.Interface{Name: capture.Any, LinkType: setup.AnyLinkType, Up: true}
-		if c.open(every, i) {
-			c.Findings = append(c.Findings, linkReaders(every.Name, chosen(every, i), all)...)
+	if v, ok := capture.Virtual(i.Name); ok {
+		if c.open(v, i) {
+			c.Findings = append(c.Findings, linkReaders(v.Name, chosen(v, i), all)...)
+		}
+		if i.Name != capture.Any {
+			return
 		}
 		for _, link := range all {
 			c.Findings = append(c.Findings, hidden(link)...)

@@ -93,8 +93,8 @@ func (w *watcher) open(name string) (*liveFeed, error) {
 // linkTypeOf is the link type of the interface's packets. If there is no such
 // interface, opening it fails later.
 func linkTypeOf(name string) (pcap.LinkType, error) {
-	if name == capture.Any {
-		return setup.AnyLinkType, nil
+	if v, ok := capture.Virtual(name); ok {
+		return v.LinkType, nil
 	}
 	all, err := capture.Interfaces()
 	if err != nil {
