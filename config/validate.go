@@ -298,7 +298,7 @@ func (k *checker) name(in *Interface) {
 	switch {
 	case in.Name == "":
 		reason, hint = "must name an interface", `"eth0", a glob as "eth*", or "any"`
-	case logGroup(in.Name):
+	case in.LogGroup():
 	case in.Name == "." || in.Name == ".." || strings.ContainsFunc(in.Name, notInName):
 		reason = "interface names have no slash, colon, space or control character"
 	case in.Glob() && badGlob(in.Name):
@@ -345,9 +345,9 @@ func (k *checker) globs(key string, globs []string) {
 	}
 }
 
-// logGroup reports whether the name stands for what rules of the packet filter log to a group.
-func logGroup(name string) bool {
-	digits, ok := strings.CutPrefix(name, "nflog:")
+// LogGroup reports whether the name stands for what rules of Linux's packet filter log to a group, as "nflog:5".
+func (i *Interface) LogGroup() bool {
+	digits, ok := strings.CutPrefix(i.Name, "nflog:")
 	n, err := strconv.ParseUint(digits, 10, 16)
 	return ok && err == nil && strconv.FormatUint(n, 10) == digits
 }

@@ -115,6 +115,7 @@ func TestInterfaceRanges(t *testing.T) {
 		text, want string
 	}{
 		{head + `name = "any"`, ``},
+		{head + `name = "nflog:5"`, ``},
 		{head + `name = "fifteen-bytes-x"`, ``},
 		{head + `name = "` + long + `"`, fmt.Sprintf(`2: interface %q: name = %s: is 128 bytes, and interface names have at most `, clip(long), literal(long))},
 		{head + `name = "` + odd + `"`, fmt.Sprintf(`2: interface %q: name = %s: is too long for the names of files, `, clip(odd), literal(odd))},

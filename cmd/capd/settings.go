@@ -46,7 +46,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&s.file, "config", "c", "", "read settings from `FILE` (default "+defaultConfig+" without -i)")
-	f.StringArrayVarP(&s.interfaces, "interface", "i", nil, "record `NAME`: an interface, a glob such as 'eth*', or any; may repeat")
+	f.StringArrayVarP(&s.interfaces, "interface", "i", nil, "record `NAME`: an interface, a glob such as 'eth*', any, or nflog:N (group N of the packet filter's logs); may repeat")
 	f.StringArrayVarP(&s.exclude, "exclude", "x", nil, "exclude `NAME`, an interface or a glob, from the globs of -i; may repeat")
 	f.StringVarP(&s.directory, "directory", "d", def.Directory, "write files into `DIR`")
 	f.Var(&s.size, "rotate-size", "finish a file at `SIZE`; 0: never")
