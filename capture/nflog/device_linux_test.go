@@ -28,7 +28,7 @@ type rules []byte
 const (
 	subsystem = 10 // NFNL_SUBSYS_NFTABLES
 
-	newTable, deleteTable, newChain, newRule = subsystem<<8 | 0, subsystem<<8 | 2, subsystem<<8 | 3, subsystem<<8 | 6
+	newTable, deleteTable, newChain, newRule = subsystem << 8, subsystem<<8 | 2, subsystem<<8 | 3, subsystem<<8 | 6
 
 	batchBegin, batchEnd = 0x10, 0x11 // NFNL_MSG_BATCH_
 )
