@@ -70,6 +70,7 @@ var conformance = []struct {
 	{"adopted stopped", checkAdoptedStopped},
 	{"adopted group", checkAdoptedGroup},
 	{"adopted any", checkAdoptedAny},
+	{"adopted cooked any", checkAdoptedCooked},
 	{"adopted with blocks missing", checkAdoptedMissing},
 	{"adopted without account", checkAdoptedInexact},
 	{"adopted after close", checkAdoptedClosed},

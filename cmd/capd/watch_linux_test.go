@@ -350,7 +350,7 @@ func TestWatchSaves(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "out.pcapng")
 		w := watching(t, func() { a.Send(udpFrame(1, 2, "x")) }, append(strings.Fields(args), "-w", out, "udp")...)
 		b.Send(udpFrame(1, 1003, "x"))
-		w.until(" v3 10.0.0.1:1 > 10.0.0.2:1003,")
+		w.until(" v3 P 10.0.0.1:1 > 10.0.0.2:1003,")
 		w.interrupt()
 		code, stdout, stderr := capd("watch", "-r", out)
 		if lines := slices.Sorted(strings.Lines(stdout)); code != 0 || !slices.Equal(lines, slices.Sorted(strings.Lines(w.all.String()))) && args != "" {
