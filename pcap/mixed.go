@@ -6,7 +6,12 @@ type Described struct {
 	ids  map[*Interface]uint32
 	last *Interface // of the packet written last
 	id   uint32     // of last
+
+	anew bool // what the file describes is not known: the next description begins a section
 }
+
+// Anew forgets what the file describes, as when another process goes on with it.
+func (d *Described) Anew() { *d = Described{anew: true} }
 
 // find returns the number of the interface in the file.
 func (d *Described) find(i *Interface) (id uint32, ok bool) {
@@ -26,6 +31,7 @@ func (d *Described) add(i *Interface) {
 	}
 	d.last, d.id = i, uint32(len(d.ids))
 	d.ids[i] = d.id
+	d.anew = false
 }
 
 // EncodeMixed is Encode for files of any link type. Of LinkTypeMixed it writes an interface description block before the first
@@ -38,7 +44,7 @@ func (e *Encoder) EncodeMixed(dst []byte, pkts []Packet, d *Described) (n, packe
 		from := pkts[packets].From
 		id, known := d.find(from)
 		if !known {
-			size := e.introduce(dst[n:], pkts[packets:packets+1], uint32(len(d.ids)))
+			size := e.introduce(dst[n:], pkts[packets:packets+1], d)
 			if size == 0 {
 				return n, packets
 			}
@@ -62,16 +68,24 @@ func (e *Encoder) EncodeMixed(dst []byte, pkts []Packet, d *Described) (n, packe
 }
 
 // introduce writes the description of the one packet's interface, and the packet. It returns 0 if both do not fit.
-func (e *Encoder) introduce(dst []byte, one []Packet, id uint32) int {
-	block := e.describe(one[0].From)
+func (e *Encoder) introduce(dst []byte, one []Packet, d *Described) int {
+	block := append(e.section(d), e.describe(one[0].From)...)
 	if len(block) > len(dst) {
 		return 0
 	}
-	n, count := encodePCAPNG(dst[len(block):], one, e.snaplen, id)
+	n, count := encodePCAPNG(dst[len(block):], one, e.snaplen, uint32(len(d.ids)))
 	if count == 0 {
 		return 0
 	}
 	return copy(dst, block) + n
+}
+
+// section returns the header of a section, if one is to begin.
+func (e *Encoder) section(d *Described) []byte {
+	if d.anew {
+		return e.Header()
+	}
+	return nil
 }
 
 // maxName is how many bytes are written of an interface's name, and of the comment on it.
@@ -96,7 +110,7 @@ func (e *Encoder) maxDescription() int {
 	}
 	h := *e.mixed
 	const texts, address, speed = 2 * (4 + maxName + 1), 4 + 8, 4 + 8
-	return len(appendInterface(nil, &h, "")) + texts + address + speed
+	return len(e.header) + len(appendInterface(nil, &h, "")) + texts + address + speed
 }
 
 // TrailerMixed is Trailer for files of any link type. Of LinkTypeMixed the statistics are of all interfaces together, and stand
@@ -106,7 +120,7 @@ func (e *Encoder) TrailerMixed(dst []byte, s Statistics, d *Described) []byte {
 		return e.Trailer(dst, s)
 	}
 	if len(d.ids) == 0 {
-		dst = append(dst, e.describe(nil)...)
+		dst = append(append(dst, e.section(d)...), e.describe(nil)...)
 	}
 	if s.Comment == "" {
 		s.Comment = "counts of all interfaces together"

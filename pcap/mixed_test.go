@@ -98,6 +98,29 @@ func TestMixed(t *testing.T) {
 	}
 }
 
+// TestMixedAnew: who goes on with a file of which nothing is known describes the interfaces in a section of their own.
+func TestMixedAnew(t *testing.T) {
+	e := NewEncoder(mixedHeader())
+	pkts := mixedPackets(5)
+	buf := make([]byte, 1<<20)
+	var d Described
+	n, _ := e.EncodeMixed(buf, pkts[:50], &d)
+	d.Anew()
+	k, _ := e.EncodeMixed(buf[n:], pkts[50:], &d)
+	r, err := NewReader(bytes.NewReader(e.TrailerMixed(append(e.Header(), buf[:n+k]...), testStatistics(), &d)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range pkts {
+		if _, err := r.Next(); err != nil || r.Interface().Name != p.From.Name || r.Interface().LinkType != p.From.LinkType {
+			t.Fatalf("packet %d is from %+v, %v; want %+v", i, r.Interface(), err, p.From)
+		}
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Error(err)
+	}
+}
+
 // TestMixedInPcapgo: another reader finds the same.
 func TestMixedInPcapgo(t *testing.T) {
 	pkts := mixedPackets(2)
@@ -159,7 +182,7 @@ func TestMixedBounds(t *testing.T) {
 	long := &Interface{Name: strings.Repeat("n", 999), Comment: strings.Repeat("c", 999), MAC: make([]byte, 6), Speed: 1, LinkType: LinkTypeRaw}
 	p := Packet{Data: make([]byte, 300), Length: 300, Flags: FlagInbound, From: long}
 	var d Described
-	if n, count := e.EncodeMixed(make([]byte, e.MaxRecord()), []Packet{p}, &d); count != 1 || n < e.MaxRecord()-16 {
+	if n, count := e.EncodeMixed(make([]byte, e.MaxRecord()), []Packet{p}, &d); count != 1 || n < e.MaxRecord()-len(e.Header())-16 {
 		t.Errorf("%d packets in %d bytes of %d", count, n, e.MaxRecord())
 	}
 	s := testStatistics()
