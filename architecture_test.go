@@ -27,10 +27,11 @@ const maxLines = 600
 var mayImport = map[string][]string{
 	"bench/inject":     {unix},
 	"bench/race":       {"bench/inject", unix},
-	"capture":          {"capture/afpacket", "capture/bpf", "capture/device", "pcap"},
+	"capture":          {"capture/afpacket", "capture/bpf", "capture/device", "capture/nflog", "pcap"},
 	"capture/afpacket": {"capture/device", "pcap", unix},
 	"capture/bpf":      {"capture/device", "pcap", unix},
 	"capture/device":   {"pcap", "internal/hint"},
+	"capture/nflog":    {"capture/device", "pcap", "internal/hint", unix},
 	"capture/fake":     {"capture/device", "filter", "pcap"}, // for tests only
 	"cmd/capd":         {"capture", "config", "filter", "ledger", "pcap", "store", "writer", "internal/*"},
 	"config":           {},

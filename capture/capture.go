@@ -132,6 +132,14 @@ func Adopt(c Config, f *os.File, at Position) (*Device, error) { return device.A
 // Interfaces lists the interfaces, by index. It needs no privilege.
 func Interfaces() ([]Interface, error) { return interfaces() }
 
+// Virtual returns what stands for a name that is no interface's: Any, or "nflog:N", the packets that rules of Linux's packet filter log
+// to group N.
+func Virtual(name string) (Interface, bool) { return device.Virtual(name) }
+
+// HardwareTypes returns which hardware types of interfaces (ARPHRD_ of linux/if_arp.h) have a link type
+// of their own. Packets of others get a cooked header.
+func HardwareTypes() map[uint16]pcap.LinkType { return device.HardwareTypes() }
+
 // LinkTypes returns the link types with which the interface of that name, or Any, can be captured,
 // the default first. It needs the same privilege as Open and returns the same errors, which do not
 // name the interface.

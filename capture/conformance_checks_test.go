@@ -3,6 +3,7 @@ package capture_test
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -250,21 +251,38 @@ func checkShared(t *testing.T, r rig, gated bool) {
 	}
 }
 
-// checkAny: packets of all interfaces together have cooked headers.
+// checkAny: packets of all interfaces together name theirs, or have cooked headers.
 func checkAny(t *testing.T, r rig) {
-	c := r.config()
-	c.Interface, c.Direction = capture.Any, capture.In
-	d, h := attach(t, r, c)
-	r.send(sample(0, 1)...)
-	all := finish(t, h)
 	f := sample(0, 1)[0]
-	want := binary.BigEndian.AppendUint32([]byte{0x88, 0xb5, 0, 0}, uint32(r.index()))
-	want = slices.Concat(want, []byte{0, 1, 3, 6}, f[6:12], []byte{0, 0}, f[14:])
-	wantSame(t, frames(all), [][]byte{want})
-	if h.LinkType() != pcap.LinkTypeLinuxSLL2 || d.Index() != 0 || int(all[0].packets[0].Length) != len(want) {
-		t.Errorf("link type %v, index %d, length %d", h.LinkType(), d.Index(), all[0].packets[0].Length)
+	index := uint32(r.index())
+	sll2 := binary.BigEndian.AppendUint32([]byte{0x88, 0xb5, 0, 0}, index)
+	sll2 = slices.Concat(sll2, []byte{0, 1, 3, 6}, f[6:12], []byte{0, 0}, f[14:])
+	sll := slices.Concat([]byte{0, 3, 0, 1, 0, 6}, f[6:12], []byte{0, 0, 0x88, 0xb5}, f[14:])
+	for name, want := range map[string][]byte{"": f, "MIXED": f, "LINUX_SLL2": sll2, "LINUX_SLL": sll} {
+		c := r.config()
+		of := c.Interface
+		c.Interface, c.Direction, c.LinkType = capture.Any, capture.In, name
+		d, h := attach(t, r, c)
+		r.send(f)
+		all := finish(t, h)
+		wantSame(t, frames(all), [][]byte{want})
+		p := all[0].packets[0]
+		if d.Index() != 0 || int(p.Length) != len(want) {
+			t.Errorf("%q: index %d, length %d", name, d.Index(), p.Length)
+		}
+		mixed := h.LinkType() == pcap.LinkTypeMixed
+		switch {
+		case mixed != (name == "" || name == "MIXED"), !mixed && h.LinkType().String() != name:
+			t.Errorf("%q: link type %v", name, h.LinkType())
+		case !mixed && p.From != nil:
+			t.Errorf("%q: from %+v", name, p.From)
+		case mixed && (p.From == nil || p.From.Name != of || p.From.LinkType != pcap.LinkTypeEthernet ||
+			p.From.Comment != fmt.Sprintf("interface index %d", index)):
+			t.Errorf("from %+v, want %s, Ethernet, of index %d", p.From, of, index)
+		}
+		release(all)
+		_ = d.Close()
 	}
-	release(all)
 }
 
 // checkRefused: frames that arrived before a device was admitted, or after it was stopped, are not

@@ -142,8 +142,15 @@ func checkAdoptedGroup(t *testing.T, r rig) {
 	}
 }
 
-func checkAdoptedAny(t *testing.T, r rig) {
-	b := begin(t, r, func(c *capture.Config) { c.Interface, c.Direction = capture.Any, capture.In })
+func checkAdoptedAny(t *testing.T, r rig) { adoptAny(t, r, pcap.LinkTypeMixed, 0) }
+
+func checkAdoptedCooked(t *testing.T, r rig) { adoptAny(t, r, pcap.LinkTypeLinuxSLL2, 6) }
+
+// adoptAny adopts a device for all interfaces, with a header that is so many bytes longer than Ethernet's.
+func adoptAny(t *testing.T, r rig, link pcap.LinkType, longer int) {
+	b := begin(t, r, func(c *capture.Config) {
+		c.Interface, c.Direction, c.LinkType = capture.Any, capture.In, link.String()
+	})
 	if b == nil {
 		return
 	}
@@ -153,11 +160,16 @@ func checkAdoptedAny(t *testing.T, r rig) {
 	b.restart(func() { r.send(sample(5, 5)...) })
 	left := finish(t, b.Handle)
 	for i, f := range frames(left) {
-		if numberOf(f[6:]) != 5+i || len(f) != 1006 {
+		if numberOf(f[longer:]) != 5+i || len(f) != 1000+longer {
 			t.Errorf("%x", f[:40])
 		}
 	}
-	if b.Device.Index() != 0 || b.Handle.LinkType() != 276 || len(frames(left)) != 5 {
+	for _, p := range left[0].packets {
+		if named := p.From != nil && p.From.Name == r.config().Interface; named != (link == pcap.LinkTypeMixed) {
+			t.Errorf("from %+v", p.From)
+		}
+	}
+	if b.Device.Index() != 0 || b.Handle.LinkType() != link || len(frames(left)) != 5 {
 		t.Errorf("index %d, link type %v, %d frames", b.Device.Index(), b.Handle.LinkType(), len(frames(left)))
 	}
 	one := b.config

@@ -71,6 +71,7 @@ var conformance = []struct {
 	{"adopted group", checkAdoptedGroup},
 	{"adopted any", checkAdoptedAny},
 	{"adopted with a compiled filter", checkAdoptedCompiled},
+	{"adopted cooked any", checkAdoptedCooked},
 	{"adopted with blocks missing", checkAdoptedMissing},
 	{"adopted without account", checkAdoptedInexact},
 	{"adopted after close", checkAdoptedClosed},

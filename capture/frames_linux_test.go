@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"testing"
@@ -178,32 +179,149 @@ func TestLoopbackOnce(t *testing.T) {
 	})
 }
 
-// TestAny checks the cooked packets of all interfaces together.
-func TestAny(t *testing.T) {
+// TestAnyCooked checks the cooked packets of all interfaces together.
+func TestAnyCooked(t *testing.T) {
 	bothModes(t, func(t *testing.T, c capture.Config) {
 		testnet.Veth(t, "a0", "a1", 1500)
-		c.Interface = capture.Any
-		_, h := open(t, c)
-		if h.LinkType() != pcap.LinkTypeLinuxSLL2 {
-			t.Fatalf("link type %d", h.LinkType())
+		for name, cook := range map[string]func(f []byte, index int, pktType byte) []byte{"LINUX_SLL2": cooked, "LINUX_SLL": cooked1} {
+			c.Interface, c.LinkType = capture.Any, name
+			d, h := open(t, c)
+			if h.LinkType().String() != name {
+				t.Fatalf("link type %v", h.LinkType())
+			}
+			s := testnet.NewSender(t, "a0")
+			for _, f := range [][]byte{frame(60), tags(frame(60), 0x88a8, 0xe064)} {
+				s.Send(f)
+				all, err := collect(t, h, 2) // as sent by a0, as received by a1
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, want := range [][]byte{
+					cook(f, testnet.Index(t, "a0"), 4),
+					cook(f, testnet.Index(t, "a1"), 3),
+				} {
+					if !bytes.Equal(all[i].data, want) || all[i].Length != uint32(len(want)) {
+						t.Errorf("%s: packet %d is %d bytes\n%x, want %d\n%x", name, i, all[i].Length, head(all[i].data), len(want), head(want))
+					}
+				}
+			}
+			d.Close()
 		}
+	})
+}
+
+// TestAny checks that frames of all interfaces together are captured as they were sent, with all tags,
+// and with the interface of each.
+func TestAny(t *testing.T) {
+	bothModes(t, func(t *testing.T, c capture.Config) {
+		testnet.Veth(t, "a0", "a1", 1518)
+		c.Interface = capture.Any
+		for _, snaplen := range []int{0, 18, 64} {
+			c.Snaplen = snaplen
+			d, h := open(t, c)
+			s := testnet.NewSender(t, "a0")
+			for name, f := range tagged() {
+				s.Send(f)
+				all, err := collect(t, h, 2)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := f
+				if snaplen > 0 {
+					want = f[:min(snaplen, len(f))]
+				}
+				for i, end := range []string{"a0", "a1"} {
+					p := all[i]
+					if !bytes.Equal(p.data, want) || p.Length != uint32(len(f)) {
+						t.Errorf("%s, snaplen %d: %d bytes\n%x, want %d\n%x", name, snaplen, p.Length, head(p.data), len(f), head(want))
+					}
+					if p.From.Name != end || p.From.LinkType != pcap.LinkTypeEthernet || len(p.From.MAC) != 6 ||
+						p.From.Comment != fmt.Sprintf("interface index %d", testnet.Index(t, end)) {
+						t.Errorf("%s: from %+v, want %s", name, p.From, end)
+					}
+				}
+			}
+			d.Close()
+		}
+	})
+}
+
+// TestAnyRenamed: an interface that has another name is another one, and so is another interface with the
+// index of one that is gone.
+func TestAnyRenamed(t *testing.T) {
+	bothModes(t, func(t *testing.T, c capture.Config) {
+		testnet.Veth(t, "a0", "a1", 1500)
+		c.Interface, c.Direction = capture.Any, capture.In
+		_, h := open(t, c)
 		s := testnet.NewSender(t, "a0")
-		for _, f := range [][]byte{frame(60), tags(frame(60), 0x88a8, 0xe064)} {
-			s.Send(f)
-			all, err := collect(t, h, 2) // as sent by a0, as received by a1
+		one := func() *pcap.Interface {
+			t.Helper()
+			s.Send(frame(60))
+			all, err := collect(t, h, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for i, want := range [][]byte{
-				cooked(f, testnet.Index(t, "a0"), 4),
-				cooked(f, testnet.Index(t, "a1"), 3),
-			} {
-				if !bytes.Equal(all[i].data, want) || all[i].Length != uint32(len(want)) {
-					t.Errorf("packet %d is %d bytes\n%x, want %d\n%x", i, all[i].Length, head(all[i].data), len(want), head(want))
-				}
-			}
+			return all[0].From
+		}
+		before := one()
+		if again := one(); again != before {
+			t.Errorf("%+v is not %+v", again, before)
+		}
+		testnet.Rename(t, "a1", "a9")
+		after := one()
+		if before.Name != "a1" || after.Name != "a9" || after.Comment != before.Comment {
+			t.Errorf("%+v, then %+v", before, after)
 		}
 	})
+}
+
+// TestAnyGone: a frame of an interface whose name nobody knows any more has its index.
+func TestAnyGone(t *testing.T) {
+	bothModes(t, func(t *testing.T, c capture.Config) {
+		testnet.Veth(t, "a0", "a1", 1500)
+		c.Interface, c.Direction = capture.Any, capture.In
+		index := testnet.Index(t, "a1")
+		_, h := open(t, c)
+		testnet.NewSender(t, "a0").Send(frame(60))
+		testnet.Remove(t, "a1")
+		all := stopAndDrain(t, h)
+		want := fmt.Sprintf("interface index %d, which was gone before its name was asked for", index)
+		if len(all) != 1 || all[0].From.Name != fmt.Sprintf("if%d", index) || all[0].From.Comment != want {
+			t.Errorf("%d packets, %+v", len(all), all)
+		}
+	})
+}
+
+// TestAnyKinds: frames of interfaces that are not Ethernet have the link type and the bytes that they have when their interface is
+// captured alone.
+func TestAnyKinds(t *testing.T) {
+	packet := make([]byte, 40)
+	packet[0] = 0x45
+	for _, hardware := range []int{unix.ARPHRD_NONE, unix.ARPHRD_IEEE80211_RADIOTAP, unix.ARPHRD_PPP, unix.ARPHRD_IPGRE, unix.ARPHRD_NETLINK} {
+		bothModes(t, func(t *testing.T, c capture.Config) {
+			send := newTun(t, hardware)
+			c.Interface, c.Snaplen = "tun0", 50
+			_, alone := open(t, c)
+			c.Interface = capture.Any
+			_, any := open(t, c)
+			send(packet)
+			want, got := stopAndDrain(t, alone), stopAndDrain(t, any)
+			if len(want) != 1 || len(got) != 1 || !bytes.Equal(got[0].data, want[0].data) || got[0].Length != want[0].Length || got[0].Flags != want[0].Flags {
+				t.Errorf("hardware type %d: %+v, want %+v", hardware, got, want)
+				return
+			}
+			if got[0].From.LinkType != alone.LinkType() || got[0].From.Name != "tun0" {
+				t.Errorf("hardware type %d: from %+v, want %v", hardware, got[0].From, alone.LinkType())
+			}
+		})
+	}
+}
+
+// cooked1 returns the Ethernet frame in the format of LINKTYPE_LINUX_SLL.
+func cooked1(f []byte, _ int, pktType byte) []byte {
+	h := append([]byte{0, pktType, 0, 1, 0, 6}, f[6:12]...)
+	h = append(append(h, 0, 0), f[12:14]...)
+	return append(h, f[14:]...)
 }
 
 // cooked returns the Ethernet frame in the format of LINKTYPE_LINUX_SLL2.
@@ -229,6 +347,11 @@ func TestTun(t *testing.T) {
 		{unix.ARPHRD_IEEE80211, pcap.LinkTypeIEEE80211, 0},
 		{unix.ARPHRD_IEEE80211_RADIOTAP, pcap.LinkTypeRadiotap, 0},
 		{unix.ARPHRD_PPP, pcap.LinkTypeLinuxSLL2, 20},
+		{unix.ARPHRD_SIT, pcap.LinkTypeRaw, 0},
+		{unix.ARPHRD_CISCO, 104, 0},
+		{unix.ARPHRD_IEEE802154, 230, 0},
+		{unix.ARPHRD_NETLINK, 253, 16},
+		{826, 271, 0},
 	} {
 		bothModes(t, func(t *testing.T, c capture.Config) {
 			send := newTun(t, tun.hardware)

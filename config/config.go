@@ -28,8 +28,9 @@ const (
 
 // Values of Recording.Format.
 const (
-	FormatPcap   = "pcap"
-	FormatPcapng = "pcapng"
+	FormatPcap      = "pcap"    // with nanoseconds
+	FormatPcapMicro = "pcap-us" // with microseconds
+	FormatPcapng    = "pcapng"
 )
 
 // Values of Recording.FanoutMode.

@@ -147,7 +147,7 @@ func (k *checker) recording(r *Recording) {
 	k.oneOf("direction", r.Direction, DirectionBoth, DirectionIn, DirectionOut)
 	k.expect(!strings.ContainsFunc(r.LinkType, notInLinkType), "link_type", r.LinkType,
 		`must be the name of a link type, as "EN10MB", or empty for the interface's own`, "capd interfaces lists them")
-	k.oneOf("format", r.Format, FormatPcap, FormatPcapng)
+	k.oneOf("format", r.Format, FormatPcap, FormatPcapMicro, FormatPcapng)
 	k.oneOf("direct", r.Direct, DirectAuto, DirectOff)
 	k.expect(1 <= r.Fanout && r.Fanout <= maxFanout, "fanout", r.Fanout, "must be a number of rings, 1 to 64", "")
 	k.oneOf("fanout_mode", r.FanoutMode, FanoutFlow, FanoutCPU)
@@ -298,6 +298,7 @@ func (k *checker) name(in *Interface) {
 	switch {
 	case in.Name == "":
 		reason, hint = "must name an interface", `"eth0", a glob as "eth*", or "any"`
+	case in.LogGroup():
 	case in.Name == "." || in.Name == ".." || strings.ContainsFunc(in.Name, notInName):
 		reason = "interface names have no slash, colon, space or control character"
 	case in.Glob() && badGlob(in.Name):
@@ -342,6 +343,13 @@ func (k *checker) globs(key string, globs []string) {
 		k.expect(glob != "" && !strings.ContainsFunc(glob, notInName) && !badGlob(glob), key, glob,
 			"is neither an interface nor a glob", `* is any characters, ? is one, [a-c] one of these`)
 	}
+}
+
+// LogGroup reports whether the name stands for what rules of Linux's packet filter log to a group, as "nflog:5".
+func (i *Interface) LogGroup() bool {
+	digits, ok := strings.CutPrefix(i.Name, "nflog:")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return ok && err == nil && strconv.FormatUint(n, 10) == digits
 }
 
 // notInName reports whether the kernel refuses r in an interface's name (dev_valid_name).

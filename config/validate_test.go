@@ -24,7 +24,7 @@ func TestRanges(t *testing.T) {
 		{`link_type = "127"`, ``},
 		{`link_type = "Wi-Fi"`, `1: link_type = "Wi-Fi": must be the name of a link type`},
 		{`link_type = 127`, `1: link_type = 127: must be a string`},
-		{`format = "pcap-ng"`, `1: format = "pcap-ng": must be one of "pcap", "pcapng"; did you mean "pcapng"?`},
+		{`format = "pcap-ng"`, `1: format = "pcap-ng": must be one of "pcap", "pcap-us", "pcapng"; did you mean "pcapng"?`},
 		{`direct = "always"`, `1: direct = "always": must be one of "auto", "off"`},
 		{`fanout = 0`, `1: fanout = 0: must be a number of rings`},
 		{`fanout = 65`, `1: fanout = 65: must be a number of rings`},
@@ -115,6 +115,7 @@ func TestInterfaceRanges(t *testing.T) {
 		text, want string
 	}{
 		{head + `name = "any"`, ``},
+		{head + `name = "nflog:5"`, ``},
 		{head + `name = "fifteen-bytes-x"`, ``},
 		{head + `name = "` + long + `"`, fmt.Sprintf(`2: interface %q: name = %s: is 128 bytes, and interface names have at most `, clip(long), literal(long))},
 		{head + `name = "` + odd + `"`, fmt.Sprintf(`2: interface %q: name = %s: is too long for the names of files, `, clip(odd), literal(odd))},

@@ -39,7 +39,7 @@ func (g *generator) arith(e arith) number {
 	case lenArith:
 		// A live socket's length does not include the cooked header, which a file has.
 		if g.cooked() {
-			return number{v: g.alu(aluAdd, g.length(), g.constant(sll2Len))}
+			return number{v: g.alu(aluAdd, g.length(), g.constant(g.cookedLen()))}
 		}
 		return number{v: g.length()}
 	case negArith:
@@ -133,7 +133,7 @@ func (g *generator) element(o offset, off uint32, index *value, size uint32) *va
 	if o.cell != none {
 		at = g.alu(aluAdd, index, g.cell(o.cell))
 	}
-	if o.cell == none && g.cooked() && o.k+off < sll2Len {
+	if o.cell == none && g.cooked() && o.k+off < g.cookedLen() {
 		g.fail("give the offset as a number", "a live socket does not see the cooked header")
 		return index
 	}
@@ -145,6 +145,10 @@ func (g *generator) element(o offset, off uint32, index *value, size uint32) *va
 // offset with its top bit set lies in no packet, so it is replaced by another one that lies in no
 // packet.
 func (g *generator) inside(index, at *value) *value {
+	if g.target.mixed && g.cooked() && index.op != opConst && index.max > maxNetwork {
+		g.fail("choose a cooked link type for all interfaces", "an offset that may be larger than %d is not possible for frames of all interfaces", maxNetwork)
+		return at
+	}
 	if !g.target.Live || index.op == opConst || index.max <= math.MaxInt32 {
 		return at
 	}

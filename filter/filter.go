@@ -72,10 +72,10 @@ type Target struct {
 	LinkType LinkType
 
 	// Live selects a Linux packet socket. There, the outermost VLAN tag, the direction and the
-	// interface are not in the packet's bytes but in its metadata. With LinkSLL2, and only with it,
-	// the socket has the type SOCK_DGRAM: the program sees the packet from its network header on,
-	// although the expression's offsets and lengths include the 20-byte cooked header that precedes
-	// it in a file.
+	// interface are not in the packet's bytes but in its metadata. With LinkSLL and LinkSLL2, and
+	// only with them, the socket has the type SOCK_DGRAM: the program sees the packet from its
+	// network header on, although the expression's offsets and lengths include the cooked header,
+	// of 16 or 20 bytes, that precedes it in a file.
 	Live bool
 
 	// Snaplen is what the program returns for a packet that it accepts: the number of bytes to
@@ -96,6 +96,8 @@ type Target struct {
 	// Unoptimized leaves out the optimizer: the program is longer and easier to compare with the
 	// expression, and has the same result for every packet.
 	Unoptimized bool
+
+	mixed bool // see CompileMixed
 }
 
 // DefaultSnaplen is the snap length in bytes that a zero Target.Snaplen stands for. It is the
@@ -176,10 +178,7 @@ func compile(expr string, t Target, quirks bool) (*Program, error) {
 	root := g.accept()
 	first := root
 	if tree != nil {
-		gen, err := newGenerator(t, quirks)
-		if err != nil {
-			return nil, err
-		}
+		gen := newGenerator(t, quirks)
 		if first, err = gen.graph(&g, tree); err != nil {
 			return nil, err
 		}

@@ -134,9 +134,6 @@ func TestRefusedLinkTypes(t *testing.T) {
 			t.Errorf("%s: the empty expression: %v", l, err)
 		}
 	}
-	if _, err := Compile("ip", Target{LinkType: LinkSLL, Live: true}); err == nil {
-		t.Error("a live socket of LinkSLL: no error")
-	}
 	if _, err := Compile("ip", Target{LinkType: LinkEthernet, Snaplen: 1 << 31}); err == nil {
 		t.Error("a snap length of 2 GiB: no error")
 	}

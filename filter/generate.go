@@ -116,7 +116,7 @@ type generator struct {
 	err error
 }
 
-func newGenerator(t Target, quirks bool) (*generator, error) {
+func newGenerator(t Target, quirks bool) *generator {
 	g := &generator{values: values{}, target: t, quirks: quirks, link: t.LinkType}
 	g.linkHdr.cell, g.linkType.cell, g.payload.cell = none, none, none
 	switch t.LinkType {
@@ -134,10 +134,7 @@ func newGenerator(t Target, quirks bool) (*generator, error) {
 	default:
 		g.opaque = true
 	}
-	if t.Live && t.LinkType == LinkSLL {
-		return nil, &SyntaxError{Msg: "a live socket has no " + LinkSLL.String(), Hint: "use " + LinkSLL2.String()}
-	}
-	return g, nil
+	return g
 }
 
 // graph turns the syntax tree into blocks in gr and returns the first one.
@@ -210,6 +207,15 @@ func needsLink(e expr) bool {
 	return true
 }
 
+// foreign is the condition for what only packets of another link layer can have: an error, or false where the expression is for
+// those too.
+func (g *generator) foreign(hint, format string, args ...any) *cond {
+	if g.target.mixed {
+		return &cond{op: condFalse}
+	}
+	return g.fail(hint, format, args...)
+}
+
 // failOpaque records that what is being compiled needs a link layer that Compile supports.
 func (g *generator) failOpaque() *cond {
 	return g.fail("len, less and greater work for all", "filters for %s are not supported", g.link)
@@ -262,8 +268,11 @@ func (g *generator) header(off, size uint32) *value {
 	if !g.cooked() {
 		return g.load(nil, off, size)
 	}
-	if off >= sll2Len {
-		return g.load(nil, off-sll2Len, size)
+	if off >= g.cookedLen() {
+		return g.load(nil, off-g.cookedLen(), size)
+	}
+	if g.target.LinkType == LinkSLL {
+		return g.sllHeader(off, size)
 	}
 	switch {
 	case off == 0 && size == 2:
@@ -279,12 +288,37 @@ func (g *generator) header(off, size uint32) *value {
 	return g.constant(0)
 }
 
-// sll2Len is the length of the header of LinkSLL2.
-const sll2Len = 20
+// sllHeader is header for what is in the header of LinkSLL.
+func (g *generator) sllHeader(off, size uint32) *value {
+	switch {
+	case off == 0 && size == 2:
+		return g.aux(auxPacketType, 1, 7)
+	case off == 2 && size == 2:
+		return g.aux(auxHatype, 2, 0xffff)
+	case off == 14 && size == 2:
+		return g.aux(auxProtocol, 2, 0xffff)
+	}
+	g.fail("only [0:2], [2:2] and [14:2] of the cooked header are available", "a live socket does not see %d bytes at offset %d", size, off)
+	return g.constant(0)
+}
+
+// Lengths of the headers of LinkSLL and LinkSLL2.
+const (
+	sllLen  = 16
+	sll2Len = 20
+)
 
 // cooked reports whether packets lack the cooked header that they have in a file.
 func (g *generator) cooked() bool {
-	return g.target.Live && g.target.LinkType == LinkSLL2
+	return g.target.Live && (g.target.LinkType == LinkSLL || g.target.LinkType == LinkSLL2)
+}
+
+// cookedLen returns the length of that header.
+func (g *generator) cookedLen() uint32 {
+	if g.target.LinkType == LinkSLL {
+		return sllLen
+	}
+	return sll2Len
 }
 
 // net returns bytes of the network header.
@@ -297,7 +331,7 @@ func (g *generator) ipHeaderLen() *value {
 	at := g.payload.k + g.netOff
 	if g.payload.cell == none {
 		if g.cooked() {
-			at -= sll2Len
+			at -= g.cookedLen()
 		}
 		return g.msh(at)
 	}
@@ -314,7 +348,7 @@ func (g *generator) transport(off, size uint32) *value {
 // indexed returns the bytes at o+off+add. add includes the cell of o.
 func (g *generator) indexed(add *value, o offset, off, size uint32) *value {
 	if o.cell == none && g.cooked() {
-		off -= sll2Len
+		off -= g.cookedLen()
 	}
 	return g.load(add, o.k+off, size)
 }

@@ -148,7 +148,7 @@ func (g *generator) mplsProto(p uint32) *cond {
 // llc returns the condition that the frame has an 802.2 header with that type of PDU.
 func (g *generator) llc(pdu string) *cond {
 	if g.link != LinkEthernet {
-		return g.fail("", "llc is for Ethernet, not %s", g.link)
+		return g.foreign("", "llc is for Ethernet, not %s", g.link)
 	}
 	isLLC := and(not(g.compare(jgt, g.bytes(g.linkType, 0, 2), etherMTU)), not(g.equal(g.bytes(g.payload, 0, 2), 0xffff)))
 	control := g.bytes(g.payload, 2, 1)
@@ -176,7 +176,7 @@ func (g *generator) llc(pdu string) *cond {
 // ether returns the condition that the frame's addresses match addr in the direction d.
 func (g *generator) ether(addr [6]byte, d direction) *cond {
 	if g.link != LinkEthernet {
-		return g.fail("", "Ethernet addresses are for Ethernet, not %s", g.link)
+		return g.foreign("", "Ethernet addresses are for Ethernet, not %s", g.link)
 	}
 	one := func(off uint32) *cond {
 		// The longer part comes first, because it distinguishes more addresses.
@@ -204,7 +204,7 @@ func (g *generator) broadcast(p proto) *cond {
 	switch p {
 	case protoAny, protoLink:
 		if g.link != LinkEthernet {
-			return g.fail("ip broadcast tests the IPv4 address", "%s has no broadcast address", g.link)
+			return g.foreign("ip broadcast tests the IPv4 address", "%s has no broadcast address", g.link)
 		}
 		return g.ether([6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, dirDst)
 	case protoIP:
@@ -222,7 +222,7 @@ func (g *generator) multicast(p proto) *cond {
 	switch p {
 	case protoAny, protoLink:
 		if g.link != LinkEthernet {
-			return g.fail("ip multicast and ip6 multicast test the IP address", "%s has no multicast addresses", g.link)
+			return g.foreign("ip multicast and ip6 multicast test the IP address", "%s has no multicast addresses", g.link)
 		}
 		return and(g.insideEther(), g.compare(jset, g.bytes(g.linkHdr, 0, 1), 1))
 	case protoIP:

@@ -7,7 +7,7 @@ func (g *generator) vlan(id *uint32) *cond {
 	case g.labels > 0:
 		return g.fail("", "vlan can't follow mpls")
 	case g.link != LinkEthernet:
-		return g.fail("", "vlan is for Ethernet, not %s", g.link)
+		return g.foreign("", "vlan is for Ethernet, not %s", g.link)
 	case id != nil && *id > 0xfff:
 		return g.fail("", "the VLAN %d is larger than 4095", *id)
 	}
@@ -65,7 +65,7 @@ func (g *generator) mpls(label *uint32) *cond {
 	case g.link == LinkPPP:
 		c = g.linkProto(pppMPLS)
 	default:
-		return g.fail("", "mpls is for Ethernet and PPP, not %s", g.link)
+		return g.foreign("", "mpls is for Ethernet and PPP, not %s", g.link)
 	}
 	if label != nil {
 		if *label > 0xfffff {
@@ -130,7 +130,7 @@ func (g *generator) genevePacket(vni *uint32) *cond {
 	// Compute the start of the tunnel's header, its length, and the type of what it carries.
 	start := g.payload.k + g.netOff + 8
 	if g.payload.cell == none && g.cooked() {
-		start -= sll2Len
+		start -= g.cookedLen()
 	}
 	base := g.alu(aluAdd, g.cell(t), g.constant(start))
 	options := g.alu(aluMul, g.alu(aluAnd, g.load(base, 0, 1), g.constant(0x3f)), g.constant(4))

@@ -12,6 +12,7 @@ type Meta struct {
 	PacketType uint8  // PACKET_HOST and so on; 4 is PACKET_OUTGOING
 	Hatype     uint16 // ARPHRD_ type of the interface
 	Ifindex    uint32
+	Network    int    // offset of the network header, where the packet begins with one of the link layer
 	VLAN       bool   // the packet has a tag that was removed from its bytes
 	VLANTag    uint16 // the tag's priority, DEI and VLAN number
 }
@@ -104,6 +105,9 @@ func (m *machine) load(i bpf.RawInstruction, old uint32) (uint32, bool) {
 	case modeLEN:
 		return m.wirelen, true
 	case modeMSH:
+		if i.K >= netOffset && m.meta != nil {
+			off = uint64(m.meta.Network) + off - netOffset
+		}
 		b, ok := m.bytes(off, sizeB)
 		return b & 0xf << 2, ok
 	case modeIND:
@@ -114,6 +118,9 @@ func (m *machine) load(i bpf.RawInstruction, old uint32) (uint32, bool) {
 		}
 	default:
 		return old, false
+	}
+	if i.K >= netOffset && m.meta != nil {
+		off = uint64(m.meta.Network) + uint64(uint32(off)-netOffset)
 	}
 	return m.bytes(off, i.Op&0x18)
 }

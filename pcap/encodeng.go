@@ -42,7 +42,7 @@ const (
 // isbBound is the size of a statistics block with every option but the comment.
 const isbBound = 24 + 7*12 + 4
 
-func encodePCAPNG(dst []byte, pkts []Packet, snaplen int) (n, packets int) {
+func encodePCAPNG(dst []byte, pkts []Packet, snaplen int, iface uint32) (n, packets int) {
 	le := binary.LittleEndian
 	for i := range pkts {
 		p := &pkts[i]
@@ -64,7 +64,7 @@ func encodePCAPNG(dst []byte, pkts []Packet, snaplen int) (n, packets int) {
 		head := rec[:28]
 		le.PutUint32(head[0:], blockEPB)
 		le.PutUint32(head[4:], uint32(size))
-		le.PutUint32(head[8:], 0) // interface
+		le.PutUint32(head[8:], iface)
 		le.PutUint32(head[12:], uint32(ns>>32))
 		le.PutUint32(head[16:], uint32(ns))
 		le.PutUint32(head[20:], uint32(len(data)))
@@ -100,7 +100,7 @@ func appendSection(b []byte, h *Header) []byte {
 	return closeBlock(b, start, opts)
 }
 
-func appendInterface(b []byte, h *Header) []byte {
+func appendInterface(b []byte, h *Header, comment string) []byte {
 	start := len(b)
 	b = openBlock(b, blockIDB)
 	le := binary.LittleEndian
@@ -108,6 +108,7 @@ func appendInterface(b []byte, h *Header) []byte {
 	b = le.AppendUint16(b, 0)
 	b = le.AppendUint32(b, h.Snaplen)
 	opts := len(b)
+	b = appendText(b, optComment, "", comment)
 	b = appendText(b, ifName, "", h.Interface)
 	b = appendText(b, ifDescription, "", h.Description)
 	b = appendText(b, ifFilter, "\x00", h.Filter) // 0: a pcap-filter expression
@@ -148,7 +149,7 @@ func (e *Encoder) TrailerSize() int {
 	if e.format != PCAPNG {
 		return 0
 	}
-	return isbBound + 4 + MaxComment
+	return e.maxDescription() + isbBound + 4 + MaxComment
 }
 
 func openBlock(b []byte, kind uint32) []byte {

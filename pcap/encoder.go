@@ -18,16 +18,17 @@ const (
 // type and the snaplen only.
 type Header struct {
 	Format      Format
-	LinkType    LinkType
-	Snaplen     uint32 // most bytes kept of a packet; 0, and what is above MaxSnaplen, is MaxSnaplen
-	Interface   string // its name
-	Description string // of the interface
-	Filter      string // expression that packets passed
-	MAC         []byte // the interface's 6-byte address; any other length is left out
-	Speed       uint64 // of the interface in bit/s; 0 is unknown
-	Hardware    string // of the machine
-	OS          string // operating system
-	Application string // that records
+	Micro       bool     // of PCAP: times in microseconds, for programs that read nothing newer
+	LinkType    LinkType // LinkTypeMixed: each packet's interface is described before its first packet, which takes PCAPNG
+	Snaplen     uint32   // most bytes kept of a packet; 0, and what is above MaxSnaplen, is MaxSnaplen
+	Interface   string   // its name
+	Description string   // of the interface
+	Filter      string   // expression that packets passed
+	MAC         []byte   // the interface's 6-byte address; any other length is left out
+	Speed       uint64   // of the interface in bit/s; 0 is unknown
+	Hardware    string   // of the machine
+	OS          string   // operating system
+	Application string   // that records
 }
 
 // Statistics are what a file says at its end about its packets.
@@ -45,8 +46,10 @@ type Statistics struct {
 // and may be used from several goroutines.
 type Encoder struct {
 	format  Format
+	micro   bool
 	snaplen int
 	header  []byte
+	mixed   *Header // of the files' one interface; nil unless there are several
 }
 
 // NewEncoder returns an encoder of files that begin with h.
@@ -54,11 +57,17 @@ func NewEncoder(h Header) *Encoder {
 	if h.Snaplen == 0 || h.Snaplen > MaxSnaplen {
 		h.Snaplen = MaxSnaplen
 	}
-	e := &Encoder{format: h.Format, snaplen: int(h.Snaplen)}
-	switch h.Format {
-	case PCAPNG:
-		e.header = appendInterface(appendSection(nil, &h), &h)
+	e := &Encoder{format: h.Format, micro: h.Micro, snaplen: int(h.Snaplen)}
+	switch {
+	case h.Format == PCAPNG && h.LinkType == LinkTypeMixed:
+		e.mixed = &h
+		e.header = appendSection(nil, &h)
+	case h.Format == PCAPNG:
+		e.header = appendInterface(appendSection(nil, &h), &h, "")
 	default:
+		if h.LinkType == LinkTypeMixed {
+			h.LinkType = LinkTypeLinuxSLL2 // as capture has it for all interfaces in one type
+		}
 		e.header = appendPCAPHeader(nil, &h)
 	}
 	return e
@@ -73,7 +82,7 @@ func (e *Encoder) Header() []byte { return slices.Clone(e.header) }
 // MaxRecord returns the size in bytes of the largest record of one packet.
 func (e *Encoder) MaxRecord() int {
 	if e.format == PCAPNG {
-		return epbSize + pad4(e.snaplen) + epbFlagsSize
+		return e.maxDescription() + epbSize + pad4(e.snaplen) + epbFlagsSize
 	}
 	return pcapRecordSize + e.snaplen
 }
@@ -86,12 +95,12 @@ func (e *Encoder) MaxRecord() int {
 // a preallocated file when it is PCAP: readers end there.
 func (e *Encoder) Encode(dst []byte, pkts []Packet) (n, packets int) {
 	if e.format == PCAPNG {
-		return encodePCAPNG(dst, pkts, e.snaplen)
+		return encodePCAPNG(dst, pkts, e.snaplen, 0)
 	}
-	return encodePCAP(dst, pkts, e.snaplen)
+	return encodePCAP(dst, pkts, e.snaplen, e.micro)
 }
 
-func encodePCAP(dst []byte, pkts []Packet, snaplen int) (n, packets int) {
+func encodePCAP(dst []byte, pkts []Packet, snaplen int, micro bool) (n, packets int) {
 	le := binary.LittleEndian
 	for i := range pkts {
 		p := &pkts[i]
@@ -105,7 +114,11 @@ func encodePCAP(dst []byte, pkts []Packet, snaplen int) (n, packets int) {
 		}
 		head := dst[:pcapRecordSize]
 		le.PutUint32(head[0:], p.Sec)
-		le.PutUint32(head[4:], p.Nsec)
+		frac := p.Nsec
+		if micro {
+			frac /= 1000
+		}
+		le.PutUint32(head[4:], frac)
 		le.PutUint32(head[8:], uint32(len(data)))
 		le.PutUint32(head[12:], max(p.Length, uint32(len(p.Data))))
 		copy(dst[pcapRecordSize:], data)
@@ -117,7 +130,11 @@ func encodePCAP(dst []byte, pkts []Packet, snaplen int) (n, packets int) {
 
 func appendPCAPHeader(b []byte, h *Header) []byte {
 	le := binary.LittleEndian
-	b = le.AppendUint32(b, magicNano)
+	magic := uint32(magicNano)
+	if h.Micro {
+		magic = magicMicro
+	}
+	b = le.AppendUint32(b, magic)
 	b = le.AppendUint16(b, 2) // version 2.4
 	b = le.AppendUint16(b, 4)
 	b = le.AppendUint64(b, 0) // two reserved words

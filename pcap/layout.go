@@ -42,6 +42,7 @@ type Interface struct {
 	Filter      string // pcap-filter expression
 	MAC         []byte // 6 bytes, or none
 	Speed       uint64 // bit/s; 0 is unknown
+	Comment     string // of an interface that is written; not read
 
 	units  uint64 // of time in a second; 0: more than 64 bits can say, so that no time is known
 	offset int64  // seconds to add to every time

@@ -28,6 +28,10 @@ const (
 	LinkTypeRadiotap  LinkType = 127 // IEEE 802.11 after a radiotap header
 	LinkTypePKTAP     LinkType = 258 // Darwin's pktap
 	LinkTypeLinuxSLL2 LinkType = 276 // Linux "cooked" v2
+
+	// LinkTypeMixed is in no file: packets come from several interfaces, and each has the link type of its own
+	// (Packet.From).
+	LinkTypeMixed LinkType = 0xffff
 )
 
 // A Packet is one captured frame. Data is borrowed from whoever produced it:
@@ -38,6 +42,10 @@ type Packet struct {
 	Sec    uint32 // capture time: seconds since 1970-01-01 UTC
 	Nsec   uint32 // and nanoseconds, 0 to 999,999,999
 	Flags  Flags
+
+	// From is the interface, for packets of LinkTypeMixed; else nil. Whoever produces the packets changes none of it: the
+	// same pointer means the same interface of the same name.
+	From *Interface
 }
 
 // HasTime reports whether the capture time is known: a file may have none, or

@@ -53,6 +53,7 @@ type file struct {
 	header     []byte
 	report     File
 	encoded    mark           // what the recorder has put into chunks
+	described  pcap.Described // interfaces that are described in it
 	before     Counts         // of all packets before this file
 	dropped    uint64         // frames left unread in the ring since the previous file
 	checked    int64          // offset of the last checkpoint that the recorder made

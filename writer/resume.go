@@ -270,6 +270,7 @@ func (w *Writer) fileOf(r *fileRecord) *file {
 		},
 	}
 	f.report.Path = filepath.Join(f.dir, f.report.Name.String())
+	f.described.Anew() // which interfaces it describes is not in the journal
 	return f
 }
 

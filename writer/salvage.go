@@ -128,7 +128,7 @@ func (r *Recovered) note(f *foundEnd, checkpoint ledger.Entry) {
 	r.Packets, r.Bytes, r.First, r.Last = f.Packets, f.Bytes, f.First, f.Last
 	r.Size, r.Cut, r.Why = f.End, f.size-f.End, f.why()
 	if len(f.Interfaces) > 0 {
-		r.Link = f.Interfaces[0].LinkType.String()
+		r.Link = pcap.CommonLinkType(f.Interfaces).String()
 	}
 	if f.From == 0 || f.From != checkpoint.Offset {
 		return // it was not used

@@ -217,7 +217,7 @@ func (w *Writer) record(pkts []pcap.Packet) {
 // encode appends packets to the current chunk and submits it when it is full. It returns how many
 // packets it encoded: 0 when the file is full.
 func (w *Writer) encode(pkts []pcap.Packet) int {
-	c, size := w.chunk, w.disk.pool.size
+	c, d, size := w.chunk, &w.file.described, w.disk.pool.size
 	room := len(c.buf) - c.fill
 	if w.opt.RotateSize > 0 {
 		left := w.opt.RotateSize - w.file.encoded.bytes - int64(w.enc.TrailerSize())
@@ -225,12 +225,12 @@ func (w *Writer) encode(pkts []pcap.Packet) int {
 	}
 	// Encode as many records as fit, then one that crosses the end of the chunk; its rest moves to
 	// the next chunk.
-	n, count := w.enc.Encode(c.buf[c.fill:c.fill+max(0, min(room, size-c.fill))], pkts)
+	n, count := w.enc.EncodeMixed(c.buf[c.fill:c.fill+max(0, min(room, size-c.fill))], pkts, d)
 	if count == 0 {
-		n, count = w.enc.Encode(c.buf[c.fill:c.fill+room], pkts[:1])
+		n, count = w.enc.EncodeMixed(c.buf[c.fill:c.fill+room], pkts[:1], d)
 	}
 	if count == 0 && w.file.encoded.packets == 0 {
-		n, count = w.enc.Encode(c.buf[c.fill:], pkts[:1]) // a frame larger than RotateSize
+		n, count = w.enc.EncodeMixed(c.buf[c.fill:], pkts[:1], d) // a frame larger than RotateSize
 	}
 	before := position{w.file.encoded, w.file.report.Last, pkts}
 	c.fill += n
@@ -399,7 +399,7 @@ func (w *Writer) flush() {
 // Describe changes the description of the interface for further files. The current file ends if its
 // description differs. Format and snaplen stay.
 func (w *Writer) Describe(h pcap.Header) {
-	h.Format, h.Snaplen = w.opt.Header.Format, w.opt.Header.Snaplen
+	h.Format, h.Micro, h.Snaplen = w.opt.Header.Format, w.opt.Header.Micro, w.opt.Header.Snaplen
 	enc := pcap.NewEncoder(h)
 	if bytes.Equal(enc.Header(), w.enc.Header()) {
 		return
@@ -443,7 +443,7 @@ func (w *Writer) endFile(reason ledger.Reason, end time.Time) *file {
 		return nil
 	}
 	w.describe(&f.report, reason, end)
-	trailer := w.enc.Trailer(c.buf[c.fill:c.fill], f.report.statistics())
+	trailer := w.enc.TrailerMixed(c.buf[c.fill:c.fill], f.report.statistics(), &f.described)
 	c.fill += len(trailer)
 	f.encoded.bytes += int64(len(trailer))
 	w.journal.end(f, c.off)

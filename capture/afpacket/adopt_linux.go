@@ -75,6 +75,7 @@ func adopt(c device.Config, fd int, at device.Position) (*socket, error) {
 // A binding is what a socket is bound to.
 type binding struct {
 	index   int
+	links   []pcap.LinkType // of the interface; nil if it is gone
 	link    pcap.LinkType
 	known   bool // the link type is that of the interface, or configured
 	down    bool
@@ -116,11 +117,11 @@ func bound(c device.Config, fd int) (b binding, err error) {
 		if err := b.recall(c.LinkType, kind); err != nil {
 			return b, err
 		}
-	} else if err := has(b.link, c.LinkType); err != nil {
+	} else if b.link, err = choose(b.links, c.LinkType); err != nil {
 		return b, err
 	}
 	want := unix.SOCK_RAW
-	if b.link == pcap.LinkTypeLinuxSLL2 {
+	if device.Cooked(b.link) != 0 {
 		want = unix.SOCK_DGRAM
 	}
 	return b, device.Unfit("type of socket", kind, want)
@@ -131,7 +132,7 @@ func (b *binding) look(fd, index int) error {
 	b.index = index
 	switch index {
 	case 0:
-		b.link, b.known = pcap.LinkTypeLinuxSLL2, true
+		b.links, b.known = device.AnyLinkTypes(), true
 		return nil
 	case indexGone:
 		return nil
@@ -149,7 +150,7 @@ func (b *binding) look(fd, index int) error {
 		}
 		return fmt.Errorf("ask for interface %d: %w", index, err)
 	}
-	b.link, b.known = linkType(link.Type), true
+	b.links, b.known = device.LinkTypes(link.Type), true
 	b.down = link.Flags&unix.IFF_UP == 0
 	b.nic = counters(&link)
 	return nil
@@ -159,9 +160,9 @@ func (b *binding) look(fd, index int) error {
 // without its frames.
 func (b *binding) recall(name string, kind int) error {
 	switch {
-	case kind == unix.SOCK_DGRAM:
+	case kind == unix.SOCK_DGRAM && name == "":
 		b.link, b.known = pcap.LinkTypeLinuxSLL2, true
-		return has(b.link, name)
+		return nil
 	case name != "":
 		link, err := pcap.ParseLinkType(name)
 		b.link, b.known = link, true
@@ -289,7 +290,7 @@ func checkGate(d *socket, stopped bool) error {
 	switch {
 	case slices.Equal(is, stopProgram()):
 		d.adopted.Stopped = true
-	case slices.Equal(is, program(c.Direction, d.index, c.Snaplen, c.Filter)):
+	case slices.Equal(is, wanted(d)):
 		return lockFilter(d.fd)
 	case slices.Equal(is, device.Nothing()) && c.Gated:
 		d.adopted.Gated = true

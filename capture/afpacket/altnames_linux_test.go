@@ -8,6 +8,7 @@ import (
 
 	"capd/capture/device"
 	"capd/internal/testnet"
+	"capd/pcap"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -27,9 +28,9 @@ func TestAltNames(t *testing.T) {
 	}
 	index := testnet.Index(t, "n0")
 	for _, name := range append(names, "n0") {
-		link, got, err := lookup(name)
-		if err != nil || got != index || link != linkType(hardwareEthernet) {
-			t.Errorf("%s: %v, %d, %v", name, link, got, err)
+		links, got, err := lookup(name)
+		if err != nil || got != index || links[0] != pcap.LinkTypeEthernet {
+			t.Errorf("%s: %v, %d, %v", name, links, got, err)
 		}
 		if d, err := Inspect(name); err != nil || d.Driver != "veth" || d.LargestFrame == 0 || d.SpeedMbps == 0 || Speed(name) != d.SpeedMbps {
 			t.Errorf("%s: %+v, %v", name, d, err)

@@ -6,6 +6,7 @@ import "unsafe"
 const (
 	auxStatus = 0  // u32: TP_STATUS_
 	auxLength = 4  // u32: bytes on the wire
+	auxNet    = 14 // u16: offset of what follows the link layer's header
 	auxTCI    = 16 // u16
 	auxTPID   = 18 // u16
 	auxLen    = 20
@@ -28,6 +29,7 @@ type kinds struct {
 type auxData struct {
 	tag
 	length    uint32 // bytes on the wire
+	net       uint16 // bytes of the link layer's header
 	timed     bool
 	sec, nsec uint32
 }
@@ -45,7 +47,7 @@ func parseControl(b []byte, k kinds) auxData {
 		data := b[cmsgHeader:size]
 		switch {
 		case level == k.packet && kind == k.aux && len(data) >= auxLen:
-			a.length = host.Uint32(data[auxLength:])
+			a.length, a.net = host.Uint32(data[auxLength:]), host.Uint16(data[auxNet:])
 			a.tag = tag{host.Uint32(data[auxStatus:]), host.Uint16(data[auxTCI:]), host.Uint16(data[auxTPID:])}
 		case level == k.socket && kind == k.timestamp && len(data) >= 2*wordLen:
 			sec, nsec := word(data), word(data[wordLen:])

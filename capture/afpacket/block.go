@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 
+	"capd/capture/device"
 	"capd/pcap"
 )
 
@@ -24,6 +25,7 @@ const (
 	frameLength  = 16 // u32: bytes on the wire
 	frameStatus  = 20 // u32: TP_STATUS_
 	frameMAC     = 24 // u16: offset of the frame's bytes from this header
+	frameNet     = 26 // u16: offset of what follows the link layer's header
 	frameTCI     = 32 // u32: VLAN tag
 	frameTPID    = 36 // u16
 	frameSLL     = 48 // struct sockaddr_ll: TPACKET_ALIGN(sizeof(struct tpacket3_hdr))
@@ -40,11 +42,13 @@ var host = binary.NativeEndian
 type form struct {
 	link    pcap.LinkType
 	snaplen int
+	origins *origins // nil unless the link type is pcap.LinkTypeMixed
 }
 
 // A block reads the frames of a TPACKET_V3 block. It does not trust the block's fields.
 type block struct {
 	form
+	from   from
 	mem    []byte
 	off    int    // offset of the next frame's header, or of the first malformed one
 	near   int    // bytes prefetched; see fetch
@@ -162,21 +166,36 @@ func (b *block) frame(p *pcap.Packet) string {
 	case p.Nsec >= 1e9:
 		return "nanoseconds over a second"
 	}
-	end, step := mac+int(size), 0
-	if b.left > 1 {
+	step := 0
+	if end := mac + int(size); b.left > 1 {
 		next := host.Uint32(h[frameNext:])
 		if next < uint32(end) || next > uint32(len(rest)) {
 			return "next frame lies outside of the block or in this one"
 		}
 		step = int(next)
 	}
-	start, ok := b.restore(rest, mac, int(size))
+	link := b.link
+	p.From = nil
+	if b.origins != nil {
+		p.From = b.from.of(b.origins, h[frameSLL:])
+		link = p.From.LinkType
+		if device.Cooked(link) != 0 { // the socket delivers the link layer's header too
+			skip := int(host.Uint16(h[frameNet:])) - mac
+			if skip < 0 || skip > int(p.Length) || mac+skip > len(rest) {
+				return "network header outside of the frame"
+			}
+			p.Length -= uint32(skip)
+			skip = min(skip, int(size))
+			mac, size = mac+skip, size-uint32(skip)
+		}
+	}
+	start, ok := restore(link, rest, mac, int(size))
 	if !ok {
 		return "no room before the frame"
 	}
 	p.Flags = flags(h[frameSLL+sllPktType], host.Uint32(h[frameStatus:]))
 	p.Length += uint32(mac - start)
-	end = min(end, start+b.snaplen)
+	end := min(mac+int(size), start+b.snaplen)
 	p.Data = rest[start:end:end]
 	b.off += step
 	b.left--
@@ -184,20 +203,24 @@ func (b *block) frame(p *pcap.Packet) string {
 }
 
 // restore inserts the header or tag that the kernel keeps separately in front of the frame at mac,
-// and returns the new start of the frame. A block may be read again, so a frame whose tag was
-// inserted is marked as having none.
-func (f form) restore(frame []byte, mac, size int) (start int, ok bool) {
+// and returns the new start of the frame. A block may be read again, so a frame whose bytes were
+// changed is marked.
+func restore(link pcap.LinkType, frame []byte, mac, size int) (start int, ok bool) {
 	status := host.Uint32(frame[frameStatus:])
-	cooked := f.link == pcap.LinkTypeLinuxSLL2
-	if !cooked && (status&statusVLANValid == 0 || f.link != pcap.LinkTypeEthernet || size < macsLen) {
+	header := device.Cooked(link)
+	if link == device.LinkTypeCAN && status&statusRestored == 0 {
+		canOrder(frame[mac:mac+size], frame[frameSLL:frameHeader])
+		host.PutUint32(frame[frameStatus:], status|statusRestored)
+	}
+	if header == 0 && (status&statusVLANValid == 0 || link != pcap.LinkTypeEthernet || size < macsLen) {
 		return mac, true
 	}
-	if room := mac - frameHeader; room < tagLen || cooked && room < headroom {
+	if room := mac - frameHeader; room < tagLen || header != 0 && room < headroom {
 		return mac, false
 	}
 	t := tag{status, host.Uint16(frame[frameTCI:]), host.Uint16(frame[frameTPID:])}
-	if cooked {
-		return cook(frame, mac, frame[frameSLL:frameHeader], t), true
+	if header != 0 {
+		return cook(header, frame, mac, frame[frameSLL:frameHeader], t), true
 	}
 	t.insert(frame, mac)
 	host.PutUint32(frame[frameStatus:], status&^(statusVLANValid|statusTPIDValid))

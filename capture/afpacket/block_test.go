@@ -2,8 +2,10 @@ package afpacket
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -18,6 +20,9 @@ type raw struct {
 	status    uint32
 	tci, tpid uint16
 	pktType   byte
+	hatype    uint16 // 0 means Ethernet
+	protocol  uint16 // 0 means IPv4
+	net       uint16 // bytes of the link layer's header
 }
 
 // build lays the frames out as prb_fill_curr_block and tpacket_rcv do.
@@ -39,12 +44,13 @@ func build(size, mac int, frames ...raw) []byte {
 		host.PutUint32(h[frameLength:], max(f.length, uint32(len(f.data))))
 		host.PutUint32(h[frameStatus:], f.status)
 		host.PutUint16(h[frameMAC:], uint16(mac))
+		host.PutUint16(h[frameNet:], uint16(mac)+f.net)
 		host.PutUint16(h[frameTCI:], f.tci)
 		host.PutUint16(h[frameTPID:], f.tpid)
 		sll := h[frameSLL:]
-		binary.BigEndian.PutUint16(sll[sllProtocol:], 0x0800)
+		binary.BigEndian.PutUint16(sll[sllProtocol:], cmp.Or(f.protocol, 0x0800))
 		host.PutUint32(sll[sllIfindex:], 7)
-		host.PutUint16(sll[sllHatype:], 1)
+		host.PutUint16(sll[sllHatype:], cmp.Or(f.hatype, 1))
 		sll[sllPktType], sll[sllHalen] = f.pktType, 6
 		copy(sll[sllAddr:], []byte{1, 2, 3, 4, 5, 6, 0xee, 0xee})
 		copy(h[mac:], f.data)
@@ -167,6 +173,148 @@ func TestBlockCooked(t *testing.T) {
 	}
 }
 
+// TestBlockSLL: the older cooked header, which netlink's messages have too.
+func TestBlockSLL(t *testing.T) {
+	frames := []raw{
+		{data: []byte("ip"), pktType: 3},
+		{data: []byte("ip"), status: statusVLANValid | statusTPIDValid, tci: 0x6001, tpid: 0x88a8},
+		{data: []byte("nl"), hatype: 824, protocol: 16, pktType: 7},
+	}
+	header := func(pktType, hatype uint16, protocol ...byte) []byte {
+		h := binary.BigEndian.AppendUint16(nil, pktType)
+		h = binary.BigEndian.AppendUint16(h, hatype)
+		return append(append(h, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0), protocol...)
+	}
+	want := [][]byte{
+		append(header(3, 1, 0x08, 0x00), "ip"...),
+		append(header(0, 1, 0x88, 0xa8), 0x60, 0x01, 0x08, 0x00, 'i', 'p'),
+		append(header(7, 824, 0, 16), "nl"...),
+	}
+	for _, link := range []pcap.LinkType{pcap.LinkTypeLinuxSLL, 253} {
+		mem := build(4096, macCooked, frames...)
+		for pass := range 2 {
+			b := newBlock(mem, form{link: link, snaplen: pcap.MaxSnaplen})
+			all := readAll(&b)
+			if len(all) != len(want) {
+				t.Fatalf("%d packets, %q", len(all), b.reason)
+			}
+			for i, p := range all {
+				if !bytes.Equal(p.Data, want[i]) || int(p.Length) != len(want[i]) {
+					t.Errorf("link type %v, pass %d: packet %d is\n%x, want\n%x", link, pass, i, p.Data, want[i])
+				}
+			}
+		}
+	}
+}
+
+// TestBlockCAN: numbers and flags of CAN's frames are those of a file, however often a block is read.
+func TestBlockCAN(t *testing.T) {
+	frame := func(id uint32, rest ...byte) []byte { return append(host.AppendUint32(nil, id), rest...) }
+	mem := build(4096, macCooked,
+		raw{data: frame(0x80000123, 0x82, 0xee, 0xee, 0xee, 'a', 'b', 0, 0, 0, 0, 0, 0), hatype: 280, protocol: 0x0c},
+		raw{data: frame(0x123, 2, 0xf1, 0xee, 0xee, 'a', 'b'), hatype: 280, protocol: 0x0d},
+		raw{data: slices.Concat(frame(0x123, 0x01, 3), host.AppendUint16(nil, 4), host.AppendUint32(nil, 5), []byte("abcd")), hatype: 280, protocol: 0x0e},
+		raw{data: frame(0x123, 1)[:5], hatype: 280, protocol: 0x0c},
+	)
+	want := [][]byte{
+		{0x80, 0, 1, 0x23, 2, 0, 0, 0, 'a', 'b', 0, 0, 0, 0, 0, 0},
+		{0, 0, 1, 0x23, 2, 5, 0, 0, 'a', 'b'},
+		{0, 0, 1, 0x23, 0x81, 3, 4, 0, 5, 0, 0, 0, 'a', 'b', 'c', 'd'},
+		frame(0x123, 1)[:5],
+	}
+	for pass := range 2 {
+		b := newBlock(mem, form{link: device.LinkTypeCAN, snaplen: pcap.MaxSnaplen})
+		all := readAll(&b)
+		if len(all) != len(want) {
+			t.Fatalf("%d packets, %q", len(all), b.reason)
+		}
+		for i, p := range all {
+			if !bytes.Equal(p.Data, want[i]) {
+				t.Errorf("pass %d: packet %d is\n%x, want\n%x", pass, i, p.Data, want[i])
+			}
+		}
+	}
+}
+
+// TestBlockMixed: each frame has the form of its interface.
+func TestBlockMixed(t *testing.T) {
+	names := map[uint32]string{7: "eth0"}
+	all := newOrigins(func(index uint32) (string, []byte) { return names[index], []byte{2, 0, 0, 0, 0, 1} })
+	mem := build(4096, macEthernet,
+		raw{data: macs(0x08, 0x00, 'a', 'b'), status: statusVLANValid, tci: 5},
+		raw{data: []byte("\x45ip"), hatype: 0xfffe},
+		raw{data: append([]byte("ppp header"), "ip"...), hatype: 512, net: 10, length: 1000},
+		raw{data: []byte("ppp header"), hatype: 512, net: 20, length: 1000},
+	)
+	cooked := []byte{0x08, 0, 0, 0, 0, 0, 0, 7, 2, 0, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0}
+	want := []struct {
+		link   pcap.LinkType
+		data   []byte
+		length uint32
+	}{
+		{pcap.LinkTypeEthernet, macs(0x81, 0x00, 0, 5, 0x08, 0x00, 'a', 'b'), 20},
+		{pcap.LinkTypeRaw, []byte("\x45ip"), 3},
+		{pcap.LinkTypeLinuxSLL2, append(bytes.Clone(cooked), "ip"...), 1010},
+		{pcap.LinkTypeLinuxSLL2, cooked, 1000},
+	}
+	var first *pcap.Interface
+	for pass := range 3 {
+		b := newBlock(mem, form{link: pcap.LinkTypeMixed, snaplen: pcap.MaxSnaplen, origins: all})
+		b.from.turn = all.turn.Add(1)
+		pkts := readAll(&b)
+		if len(pkts) != len(want) {
+			t.Fatalf("%d packets, %q", len(pkts), b.reason)
+		}
+		for i, p := range pkts {
+			w := want[i]
+			if !bytes.Equal(p.Data, w.data) || p.Length != w.length || p.From.LinkType != w.link || p.From.Name != names[7] && names[7] != "" {
+				t.Errorf("pass %d: packet %d is %d bytes of %+v\n%x, want %d of %v\n%x", pass, i, p.Length, p.From, p.Data, w.length, w.link, w.data)
+			}
+		}
+		switch from := pkts[0].From; pass {
+		case 0:
+			first, names[7] = from, "" // it goes, and keeps its name
+		case 1:
+			if from != first {
+				t.Errorf("%+v, and %+v when it is gone", first, from)
+			}
+			names[7] = "eth9"
+		case 2:
+			if from == first || first.Name != "eth0" {
+				t.Errorf("%+v, and %+v when it has another name", first, from)
+			}
+		}
+	}
+}
+
+// TestBlockMixedCorrupt: a network header that is in no frame.
+func TestBlockMixedCorrupt(t *testing.T) {
+	for _, net := range []uint16{0xfffe, 4, 1500} { // before the frame, beyond its length, beyond the block
+		f := raw{data: []byte("ppp"), hatype: 512, net: net}
+		if net == 1500 {
+			f.length = 1500
+		}
+		b := newBlock(build(1024, macEthernet, f), form{link: pcap.LinkTypeMixed, snaplen: 9, origins: newOrigins(func(uint32) (string, []byte) { return "", nil })})
+		if all := readAll(&b); len(all) > 0 || b.reason != "network header outside of the frame" {
+			t.Errorf("%d: %+v, %q", net, all, b.reason)
+		}
+	}
+}
+
+// TestOriginsAreBounded: they do not grow with interfaces that come and go.
+func TestOriginsAreBounded(t *testing.T) {
+	all := newOrigins(func(uint32) (string, []byte) { return "veth", nil })
+	for i := range uint32(3 * maxOrigins / 2) {
+		all.of(originKey{i, 1}, 1)
+		if i >= maxOrigins/2 && i < maxOrigins-8 {
+			continue
+		}
+		if n := len(*all.known.Load()); n > maxOrigins {
+			t.Fatalf("%d interfaces", n)
+		}
+	}
+}
+
 // corruptions are defects of the second of three frames, or of the block's header.
 var corruptions = []struct {
 	name   string
@@ -242,10 +390,19 @@ func FuzzBlock(f *testing.F) {
 		f.Add(mem, uint8(20), uint16(64))
 	}
 	f.Add(build(512, macEthernet, frame, frame), uint8(1), uint16(10))
+	f.Add(build(512, macEthernet, frame, frame), uint8(21), uint16(10))
+	f.Add(build(512, macEthernet, raw{data: make([]byte, 40), hatype: 512, net: 14}, raw{data: make([]byte, 40), hatype: 824, net: 14}, frame), uint8(21), uint16(40))
+	f.Add(build(512, macEthernet, raw{data: make([]byte, 40), hatype: 512, net: 14}), uint8(22), uint16(40))
+	f.Add(build(512, macEthernet, raw{data: make([]byte, 16)}), uint8(227), uint16(40))
 	f.Fuzz(func(t *testing.T, mem []byte, link uint8, snaplen uint16) {
 		shape := form{link: pcap.LinkType(link), snaplen: int(snaplen) + 1}
-		if link == 20 {
+		switch link {
+		case 20:
 			shape.link = pcap.LinkTypeLinuxSLL2
+		case 21:
+			shape.link, shape.origins = pcap.LinkTypeMixed, newOrigins(func(uint32) (string, []byte) { return "eth0", nil })
+		case 22:
+			shape.link = pcap.LinkTypeLinuxSLL
 		}
 		b := newBlock(mem, shape)
 		count, header := b.count(), b.header()
@@ -281,7 +438,8 @@ func BenchmarkBlock(b *testing.B) {
 		raw  raw
 	}{
 		{"plain", ethernet, macEthernet, raw{data: make([]byte, 64)}},
-		{"cooked", form{pcap.LinkTypeLinuxSLL2, pcap.MaxSnaplen}, macCooked, raw{data: make([]byte, 50)}},
+		{"mixed", form{link: pcap.LinkTypeMixed, snaplen: pcap.MaxSnaplen, origins: newOrigins(func(uint32) (string, []byte) { return "eth0", nil })}, macEthernet, raw{data: make([]byte, 64)}},
+		{"cooked", form{link: pcap.LinkTypeLinuxSLL2, snaplen: pcap.MaxSnaplen}, macCooked, raw{data: make([]byte, 50)}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const frames = 6000

@@ -2,5 +2,4 @@
 // ring of blocks that the kernel shares, or frame by frame where it has none.
 // The code that parses the kernel's memory builds on every system, so that its tests and fuzz
 // targets run everywhere.
-// tests and fuzz targets run on every system.
 package afpacket

@@ -52,7 +52,7 @@ type Prober struct {
 
 // LinkTypes returns the link types of the interface of that name.
 func (p *Prober) LinkTypes(name string) ([]pcap.LinkType, error) {
-	link, index, err := lookup(name)
+	links, index, err := lookup(name)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (p *Prober) LinkTypes(name string) ([]pcap.LinkType, error) {
 	if err := bind(p.fd, 0, index); err != nil {
 		return nil, named("bind", err)
 	}
-	return []pcap.LinkType{link}, nil
+	return links, nil
 }
 
 // Close closes the socket.

@@ -4,6 +4,7 @@ import (
 	"time"
 	"unsafe"
 
+	"capd/capture/device"
 	"capd/pcap"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 // A receiver receives frames one by one into memory of its own.
 type receiver struct {
 	form
+	from    from
 	fd      int
 	room    int   // bytes reserved for a frame
 	err     error // returned by the next receive, after the frames received before it
@@ -37,6 +39,9 @@ func newReceiver(fd int, f form) *receiver {
 // their packets to frames. An error that occurs after some frames is returned by the next call.
 func (r *receiver) receive(mem []byte, frames []pcap.Packet) ([]pcap.Packet, error) {
 	used := 0
+	if r.origins != nil {
+		r.from = from{turn: r.origins.turn.Add(1)}
+	}
 	for r.err == nil && len(frames) < receiveFrames && used+headroom+r.room <= len(mem) {
 		start := used + headroom
 		n, err := r.recvmsg(mem[start : start+r.room])
@@ -91,11 +96,23 @@ func (r *receiver) packet(mem []byte, p *pcap.Packet, start, n int) int {
 	}
 	p.Length = max(aux.length, uint32(n))
 	p.Flags = flags(r.name[sllPktType], aux.status)
+	link := r.link
+	if r.origins != nil {
+		p.From = r.from.of(r.origins, r.name[:])
+		link = p.From.LinkType
+		if device.Cooked(link) != 0 { // the socket delivers the link layer's header too
+			skip := min(int(aux.net), size)
+			start += skip
+			p.Length -= uint32(skip)
+		}
+	}
 	at := start
-	switch {
-	case r.link == pcap.LinkTypeLinuxSLL2:
-		at = cook(mem, start, r.name[:], aux.tag)
-	case aux.present() && r.link == pcap.LinkTypeEthernet && size >= macsLen:
+	switch header := device.Cooked(link); {
+	case link == device.LinkTypeCAN:
+		canOrder(mem[start:end], r.name[:])
+	case header != 0:
+		at = cook(header, mem, start, r.name[:], aux.tag)
+	case aux.present() && link == pcap.LinkTypeEthernet && size >= macsLen:
 		aux.insert(mem, start)
 		at -= tagLen
 	}

@@ -77,6 +77,9 @@ func (r *ring) next() *slot {
 	}
 	s.block = newBlock(r.block(r.cur), s.form)
 	s.id, s.frames = r.seq(r.cur), int(s.count())
+	if s.origins != nil {
+		s.from.turn = s.origins.turn.Add(1)
+	}
 	s.held.Store(true)
 	r.last = s.id
 	r.cur = (r.cur + 1) % r.blocks

@@ -1,11 +1,14 @@
 package afpacket
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"capd/capture/device"
 	"capd/pcap"
@@ -60,11 +63,12 @@ func (d *socket) device() *device.Device {
 }
 
 func open(c device.Config) (*socket, error) {
-	link, index, err := lookup(c.Interface)
+	links, index, err := lookup(c.Interface)
 	if err != nil {
 		return nil, err
 	}
-	if err := has(link, c.LinkType); err != nil {
+	link, err := choose(links, c.LinkType)
+	if err != nil {
 		return nil, err
 	}
 	if c, err = c.Compiled(link); err != nil {
@@ -73,7 +77,7 @@ func open(c device.Config) (*socket, error) {
 	d := newSocket(c, link, index)
 	d.gated = c.Gated
 	kind := unix.SOCK_RAW
-	if link == pcap.LinkTypeLinuxSLL2 {
+	if device.Cooked(link) != 0 {
 		kind = unix.SOCK_DGRAM
 	}
 	// Protocol 0 receives nothing: no frame of another interface arrives before the bind.
@@ -97,6 +101,9 @@ func newSocket(c device.Config, link pcap.LinkType, index int) *socket {
 	if d.account == nil {
 		d.account = new(device.Account)
 	}
+	if link == pcap.LinkTypeMixed { // the descriptor is set before the first batch, and stays while one is held
+		d.origins = newOrigins(func(index uint32) (string, []byte) { return whois(d.fd, index) })
+	}
 	return d
 }
 
@@ -109,7 +116,7 @@ func (d *socket) configure(c device.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := setFilter(d.fd, program(c.Direction, d.index, c.Snaplen, c.Filter)); err != nil {
+	if err := setFilter(d.fd, wanted(d)); err != nil {
 		return named("set filter", err)
 	}
 	if c.Gated {
@@ -152,7 +159,7 @@ func (d *socket) Admit() error {
 	}
 	d.account.Admit(now)
 	// Replace the gate, a filter that accepts nothing.
-	p := program(d.config.Direction, d.index, d.config.Snaplen, d.config.Filter)
+	p := wanted(d)
 	err := setFilter(d.fd, p)
 	if len(p) == 0 {
 		err = unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
@@ -164,16 +171,27 @@ func (d *socket) Admit() error {
 	return lockFilter(d.fd)
 }
 
-// has returns an error unless name is empty or names the interface's only link type.
-func has(link pcap.LinkType, name string) error {
+// wanted returns the filter for the kernel.
+func wanted(d *socket) []device.Instruction {
+	keep := d.config.Snaplen
+	if d.link == pcap.LinkTypeMixed {
+		// Of some frames the kernel's header is replaced by another one.
+		const longest = 128 // LL_MAX_HEADER, the most that a header usually has
+		keep = min(keep+longest, device.DefaultSnaplen)
+	}
+	return program(d.config.Direction, d.index, keep, d.config.Filter)
+}
+
+// choose returns the link type of the name, or the first one for none.
+func choose(links []pcap.LinkType, name string) (pcap.LinkType, error) {
 	if name == "" {
-		return nil
+		return links[0], nil
 	}
 	want, err := pcap.ParseLinkType(name)
-	if err == nil && want != link {
-		err = device.NoLinkType(want, []pcap.LinkType{link})
+	if err == nil && !slices.Contains(links, want) {
+		err = device.NoLinkType(want, links)
 	}
-	return err
+	return want, err
 }
 
 // minBlocks is the number of blocks below which a ring does not shrink when memory is short.
@@ -274,32 +292,51 @@ func bigEndian16(v uint16) uint16 {
 	return host.Uint16([]byte{byte(v >> 8), byte(v)})
 }
 
-// lookup finds the interface's index and the link type to capture it with.
-func lookup(name string) (pcap.LinkType, int, error) {
+// lookup finds the interface's index and the link types to capture it with.
+func lookup(name string) ([]pcap.LinkType, int, error) {
 	if name == device.Any {
-		return pcap.LinkTypeLinuxSLL2, 0, nil
+		return device.AnyLinkTypes(), 0, nil
 	}
 	ifr, err := unix.NewIfreq(name)
 	if err != nil { // the name is longer than that of an ifreq
 		link, err := byAltName(name)
 		if err != nil {
-			return 0, 0, err
+			return nil, 0, err
 		}
-		return linkType(link.Type), int(link.Index), nil
+		return device.LinkTypes(link.Type), int(link.Index), nil
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, 0, named("socket", err)
+		return nil, 0, named("socket", err)
 	}
 	defer unix.Close(fd)
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
-		return 0, 0, named("get index", err)
+		return nil, 0, named("get index", err)
 	}
 	index := int(ifr.Uint32())
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, ifr); err != nil {
-		return 0, 0, named("get hardware type", err)
+		return nil, 0, named("get hardware type", err)
 	}
-	return linkType(ifr.Uint16()), index, nil
+	return device.LinkTypes(ifr.Uint16()), index, nil
+}
+
+// whois returns the name and the address of the interface with the index; "" if there is none.
+func whois(fd int, index uint32) (name string, address []byte) {
+	const nameLen, unionLen, family, addressLen = unix.IFNAMSIZ, 24, 2, 6 // struct ifreq, and struct sockaddr in it
+	var r [nameLen + unionLen]byte
+	ask := func(what uintptr) bool {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), what, uintptr(unsafe.Pointer(&r)))
+		return errno == 0
+	}
+	host.PutUint32(r[nameLen:], index)
+	if !ask(unix.SIOCGIFNAME) {
+		return "", nil
+	}
+	name = unix.ByteSliceToString(r[:nameLen])
+	if ask(unix.SIOCGIFHWADDR) {
+		address = bytes.Clone(r[nameLen+family:][:addressLen])
+	}
+	return name, address
 }
 
 // named adds the operation that failed, and maps the error to one of package device if there is

@@ -11,9 +11,11 @@ import (
 	"capd/pcap"
 )
 
-// Any is the interface name that stands for all interfaces together. Its packets have the link type
-// pcap.LinkTypeLinuxSLL2, whose header holds the interface's index. If a frame has several VLAN
-// tags, the kernel keeps only the outermost one.
+// Any is the interface name that stands for all interfaces together. Its link type is
+// pcap.LinkTypeMixed: each packet names its interface, and begins as that one's link type has it. The
+// other choices are pcap.LinkTypeLinuxSLL2, whose header holds the interface's index, and
+// pcap.LinkTypeLinuxSLL; then, if a frame has several VLAN tags, the kernel keeps only the outermost
+// one.
 const Any = "any"
 
 // Defaults for zero values in a Config.

@@ -50,7 +50,8 @@ type Link struct {
 	iface    device.Interface
 	types    []pcap.LinkType
 	groups   []*group
-	failures [AtNext]error // by step
+	failures [AtNext]error   // by step
+	from     *pcap.Interface // of its packets in devices on Any; nil before the first
 }
 
 // Add creates an interface that is up. It has the given link types, the default first, or Ethernet.
@@ -188,7 +189,7 @@ func accepts(program []device.Instruction) error {
 // lookup returns the interface that the Config names, or nil for Any, and the link type of its
 // frames.
 func lookup(s *System, c device.Config) (*Link, pcap.LinkType, error) {
-	types := []pcap.LinkType{pcap.LinkTypeLinuxSLL2}
+	types := device.AnyLinkTypes()
 	var l *Link
 	if c.Interface != device.Any {
 		if l = s.find(c.Interface); l == nil {

@@ -3,6 +3,7 @@ package fake
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"runtime"
 	"slices"
@@ -140,7 +141,8 @@ func (p *port) keep(l *Link, pkt pcap.Packet) int {
 			meta.Protocol = binary.BigEndian.Uint16(data[16:])
 			data = slices.Concat(data[:12], data[16:])
 		}
-		if p.link == nil { // cooked: the filter sees the packet without its header
+		meta.Network = 14
+		if p.header() != 0 { // the filter sees the packet without its header
 			data = data[14:]
 		}
 	}
@@ -166,8 +168,11 @@ func packetType(f pcap.Flags) uint8 {
 // dropped.
 func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
 	data := pkt.Data
-	if p.link == nil {
-		data = cook(l, pkt)
+	switch {
+	case p.linkType == pcap.LinkTypeMixed:
+		pkt.From = l.origin()
+	case p.header() != 0:
+		data = cook(l, pkt, p.header())
 		pkt.Length += uint32(len(data) - len(pkt.Data))
 	}
 	n := min(len(data), keep)
@@ -178,13 +183,33 @@ func (p *port) receive(l *Link, pkt pcap.Packet, keep int) {
 	}
 }
 
-// cook returns an Ethernet frame in the format of LINKTYPE_LINUX_SLL2.
-func cook(l *Link, pkt pcap.Packet) []byte {
+// header returns the format of the header that packets of all interfaces get; 0 for none.
+func (p *port) header() pcap.LinkType {
+	if p.link != nil {
+		return 0
+	}
+	return device.Cooked(p.linkType)
+}
+
+// origin returns the interface as it is now.
+func (l *Link) origin() *pcap.Interface {
+	if l.from == nil || l.from.Name != l.iface.Name {
+		l.from = &pcap.Interface{LinkType: l.types[0], Name: l.iface.Name, Comment: fmt.Sprintf("interface index %d", l.iface.Index)}
+	}
+	return l.from
+}
+
+// cook returns an Ethernet frame in the format of LINKTYPE_LINUX_SLL2 or LINKTYPE_LINUX_SLL.
+func cook(l *Link, pkt pcap.Packet, format pcap.LinkType) []byte {
 	frame, protocol := pkt.Data, []byte{0, 0}
 	address := make([]byte, 8)
 	if l.types[0] == pcap.LinkTypeEthernet && len(frame) >= 14 {
 		copy(address, frame[6:12])
 		frame, protocol = frame[14:], frame[12:14]
+	}
+	if format == pcap.LinkTypeLinuxSLL {
+		h := []byte{0, packetType(pkt.Flags), byte(l.iface.HardwareType >> 8), byte(l.iface.HardwareType), 0, 6}
+		return slices.Concat(h, address, protocol, frame)
 	}
 	h := append(slices.Clone(protocol), 0, 0)
 	h = binary.BigEndian.AppendUint32(h, uint32(l.iface.Index))

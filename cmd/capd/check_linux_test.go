@@ -50,7 +50,7 @@ func TestCheckOpensAsRun(t *testing.T) {
 	}{
 		"direction": {"[[interface]]\nname = \"v0\"\ndirection = \"in\"\nfilter = \"tcp\"", 0, "v0: opens; link type ETHERNET, ring, MTU 1500, buffer of 4 MiB\n"},
 		"fanout":    {"[[interface]]\nname = \"v0\"\nfanout = 3", 0, "a group of 3, buffer of 4 MiB each"},
-		"link type": {"[[interface]]\nname = \"v0\"\nlink_type = \"RAW\"\nfilter = \"ip\"", 1, "fail  v0: open v0: link type RAW: not one of those that the interface has: ETHERNET\n      hint: capd interfaces"},
+		"link type": {"[[interface]]\nname = \"v0\"\nlink_type = \"RAW\"\nfilter = \"ip\"", 1, "fail  v0: open v0: link type RAW: not one of those that the interface has: ETHERNET, LINUX_SLL2, LINUX_SLL\n      hint: capd interfaces"},
 	} {
 		if code, out := checkFile(t, c.lines); code != c.code || !strings.Contains(out, c.want) {
 			t.Errorf("%s: exit %d, no %q in\n%s", name, code, c.want, out)

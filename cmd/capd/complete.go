@@ -17,7 +17,7 @@ func complete(root *cobra.Command) {
 		"read":       completeCaptures,
 		"config":     ending("toml"),
 		"directory":  directoriesOnly,
-		"format":     cobra.FixedCompletions([]string{config.FormatPcap, config.FormatPcapng}, cobra.ShellCompDirectiveNoFileComp),
+		"format":     cobra.FixedCompletions([]string{config.FormatPcap, config.FormatPcapMicro, config.FormatPcapng}, cobra.ShellCompDirectiveNoFileComp),
 		"compress":   cobra.FixedCompletions([]string{config.CompressZstd, config.CompressGzip, config.CompressNone}, cobra.ShellCompDirectiveNoFileComp),
 		"log-level":  cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp),
 		"log-format": cobra.FixedCompletions([]string{config.LogAuto, config.LogText, config.LogJSON}, cobra.ShellCompDirectiveNoFileComp),

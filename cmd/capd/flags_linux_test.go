@@ -158,7 +158,7 @@ func TestCompletions(t *testing.T) {
 		"list |":              dirs,
 		"ledger |":            dirs,
 		"run -c |":            "\ntoml\n",
-		"run --format |":      "\npcap\npcapng\n",
+		"run --format |":      "\npcap\npcap-us\npcapng\n",
 		"run --compress=|":    "\nzstd\n",
 		"run --log-level |":   "\nwarn\n",
 	} {

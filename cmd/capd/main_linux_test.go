@@ -129,7 +129,7 @@ func TestInterfaces(t *testing.T) {
 	testnet.Veth(t, "v0", "v1", 1500)
 	testnet.SetUp(t, "v1", false)
 	code, out, _ := capd("interfaces")
-	for _, want := range []string{`(?m)^lo `, `(?m)^v0 +(up|no carrier) +ETHERNET +1500 +\S\S:`, `(?m)^v1 +down `, `(?m)^any +up +LINUX_SLL2`} {
+	for _, want := range []string{`(?m)^lo `, `(?m)^v0 +(up|no carrier) +ETHERNET,LINUX_SLL2,LINUX_SLL +1500 +\S\S:`, `(?m)^v1 +down `, `(?m)^any +up +MIXED,LINUX_SLL2,LINUX_SLL +-`} {
 		if code != 0 || !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("no %s in\n%s", want, out)
 		}
@@ -140,7 +140,7 @@ func TestInterfaces(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	for _, i := range all {
-		if len(i.LinkTypes) != 1 || i.LinkTypes[0] != i.LinkType || i.Error != "" {
+		if !slices.Equal(i.LinkTypes, []string{i.LinkType, "LINUX_SLL2", "LINUX_SLL"}) || i.Error != "" {
 			t.Errorf("%+v", i)
 		}
 	}

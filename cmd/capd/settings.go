@@ -46,7 +46,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&s.file, "config", "c", "", "read settings from `FILE` (default "+defaultConfig+" without -i)")
-	f.StringArrayVarP(&s.interfaces, "interface", "i", nil, "record `NAME`: an interface, a glob such as 'eth*', or any; may repeat")
+	f.StringArrayVarP(&s.interfaces, "interface", "i", nil, "record `NAME`: an interface, a glob such as 'eth*', any, or nflog:N (group N of the packet filter's logs); may repeat")
 	f.StringArrayVarP(&s.exclude, "exclude", "x", nil, "exclude `NAME`, an interface or a glob, from the globs of -i; may repeat")
 	f.StringVarP(&s.directory, "directory", "d", def.Directory, "write files into `DIR`")
 	f.Var(&s.size, "rotate-size", "finish a file at `SIZE`; 0: never")
@@ -54,7 +54,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.Var(&s.keep, "keep", "delete the oldest files of an interface, of earlier runs too, beyond `LIMIT`: a number of files, a size or an age, as 10, 20GiB or 7d; may repeat")
 	f.StringVar(&s.compress, "compress", def.Finished.Compress, "compress finished files as `HOW`: zstd, gzip or none; without a value, zstd")
 	f.Lookup("compress").NoOptDefVal = config.CompressZstd
-	f.StringVar(&s.format, "format", def.Format, "`FORMAT` of the files: pcap or pcapng")
+	f.StringVar(&s.format, "format", def.Format, "`FORMAT` of the files: pcapng, pcap, or pcap-us, which is pcap with microseconds")
 	f.IntVar(&s.snaplen, "snaplen", def.Snaplen, "keep at most `N` bytes of a frame")
 	f.StringVarP(&s.linkType, "link-type", "y", "", "record with the link type `NAME`, one that capd interfaces lists (default the interface's own)")
 	f.Var(&s.ring, "ring-size", "memory of `SIZE` in which the kernel keeps frames for capd")

@@ -180,7 +180,7 @@ func TestWatchLive(t *testing.T) {
 		port := fmt.Sprintf("10.0.0.2:%d", 1000+i)
 		s.Send(udpFrame(1, uint16(1000+i), "x"))
 		line := w.until(port)
-		if !regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{6} v1 10\.0\.0\.1:1 > ` + port + `, udp `).MatchString(line) {
+		if !regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{6} v1 P 10\.0\.0\.1:1 > ` + port + `, udp `).MatchString(line) {
 			t.Errorf("%q", line)
 		}
 	}
@@ -238,9 +238,12 @@ func TestWatchInterfaces(t *testing.T) {
 	for _, args := range []string{"-i v1 -i v3", ""} {
 		w := watching(t, func() { a.Send(udpFrame(1, 2, "x")) }, append(strings.Fields(args), "udp")...)
 		a.Send(udpFrame(1, 1001, "x"))
-		w.until(" v1 10.0.0.1:1 > 10.0.0.2:1001,")
+		if len(args) == 0 { // as sent, and then as received: for another host
+			w.until(" v0 Out 10.0.0.1:1 > 10.0.0.2:1001,")
+		}
+		w.until(" v1 P 10.0.0.1:1 > 10.0.0.2:1001,")
 		b.Send(udpFrame(1, 1003, "x"))
-		w.until(" v3 10.0.0.1:1 > 10.0.0.2:1003,")
+		w.until(" v3 P 10.0.0.1:1 > 10.0.0.2:1003,")
 		w.interrupt()
 		if each := strings.Count(w.errs.String(), " captured, 0 dropped by the kernel\n"); each != len(strings.Fields(args))/2 {
 			t.Errorf("%q: %s", args, w.errs.String())
@@ -347,7 +350,7 @@ func TestWatchSaves(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "out.pcapng")
 		w := watching(t, func() { a.Send(udpFrame(1, 2, "x")) }, append(strings.Fields(args), "-w", out, "udp")...)
 		b.Send(udpFrame(1, 1003, "x"))
-		w.until(" v3 10.0.0.1:1 > 10.0.0.2:1003,")
+		w.until(" v3 P 10.0.0.1:1 > 10.0.0.2:1003,")
 		w.interrupt()
 		code, stdout, stderr := capd("watch", "-r", out)
 		if lines := slices.Sorted(strings.Lines(stdout)); code != 0 || !slices.Equal(lines, slices.Sorted(strings.Lines(w.all.String()))) && args != "" {
@@ -497,7 +500,7 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 // TestWatchColours are for terminals, of those who want them.
 func TestWatchColours(t *testing.T) {
 	in := writeFrames(t, pcap.PCAPNG, "eth0", arpFrame(), udpFrame(1, 2, "x"))
-	const plain = "03:04:05.679901 eth0 10.0.0.1:1 > 10.0.0.2:2, udp "
+	const plain = "03:04:05.679901 eth0 In 10.0.0.1:1 > 10.0.0.2:2, udp "
 	for _, c := range []struct {
 		env    string
 		tty    bool

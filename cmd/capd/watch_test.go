@@ -166,7 +166,7 @@ func TestWatchCooked(t *testing.T) {
 	}
 	code, stdout, stderr := runWatch("-r", path)
 	lines := strings.Split(stdout, "\n")
-	if code != 0 || len(lines) != 3 || !strings.Contains(lines[0], " if7 10.0.0.1:1 > 10.0.0.2:2, ") || !strings.Contains(lines[1], " any ") {
+	if code != 0 || len(lines) != 3 || !strings.Contains(lines[0], " if7 In 10.0.0.1:1 > 10.0.0.2:2, ") || !strings.Contains(lines[1], " any ") {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
 }

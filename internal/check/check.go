@@ -22,7 +22,6 @@ import (
 	"capd/internal/sandbox"
 	"capd/internal/setup"
 	"capd/internal/text"
-	"capd/pcap"
 )
 
 // A Level says how grave a finding is.
@@ -82,6 +81,7 @@ func (c *Checker) Check(cfg *config.Config) {
 	c.add(OK, "configuration", "", "interfaces by %s, digest %.12s", text.Count(len(cfg.Interfaces), "name"), cfg.Digest())
 	c.names(cfg)
 	metrics(c, cfg)
+	readers(c, cfg)
 	dirs := make(map[string]config.FileMode)
 	for i := range cfg.Interfaces {
 		dirs[cfg.Interfaces[i].Directory] = cfg.Interfaces[i].FileMode
@@ -145,8 +145,13 @@ func (c *Checker) memory(taken, total int64) {
 
 // entry looks at the interfaces of one [[interface]].
 func (c *Checker) entry(cfg *config.Config, i *config.Interface, all []capture.Interface) {
-	if i.Name == capture.Any {
-		c.open(capture.Interface{Name: capture.Any, LinkType: pcap.LinkTypeLinuxSLL2, Up: true}, i)
+	if v, ok := capture.Virtual(i.Name); ok {
+		if c.open(v, i) {
+			c.Findings = append(c.Findings, linkReaders(v.Name, chosen(v, i), all)...)
+		}
+		if i.Name != capture.Any {
+			return
+		}
 		for _, link := range all {
 			c.Findings = append(c.Findings, hidden(link)...)
 		}

@@ -28,6 +28,7 @@ func (c *Checker) link(name string, link capture.Interface, i *config.Interface)
 		c.add(Warn, link.Name, "", "has no carrier")
 	}
 	c.Findings = append(c.Findings, hidden(link)...)
+	c.Findings = append(c.Findings, linkReaders(link.Name, chosen(link, i), nil)...)
 	details, err := capture.Inspect(link.Name)
 	if err != nil {
 		c.add(Warn, link.Name, "", "driver: %v", err)

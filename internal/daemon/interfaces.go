@@ -175,10 +175,10 @@ func sameLink(a, b capture.Interface) bool {
 func missing(c *config.Config, there links) error {
 	for i := range c.Interfaces {
 		one := &c.Interfaces[i]
-		if one.Wait || one.Name == capture.Any {
+		_, found := capture.Virtual(one.Name)
+		if one.Wait {
 			continue
 		}
-		found := false
 		for name := range there {
 			found = found || one.Match(name)
 		}
@@ -194,12 +194,13 @@ func missing(c *config.Config, there links) error {
 func checkFilters(c *config.Config) error {
 	for i := range c.Interfaces {
 		link := pcap.LinkTypeEthernet
-		if c.Interfaces[i].Name == capture.Any {
-			link = pcap.LinkTypeLinuxSLL2
+		if v, ok := capture.Virtual(c.Interfaces[i].Name); ok {
+			link = v.LinkType
 		}
-		link, err := setup.LinkType(c.Interfaces[i].LinkType, link)
+		wanted := setup.For(c.Interfaces[i].Name, &c.Interfaces[i])
+		link, err := wanted.LinkType(link)
 		if err == nil {
-			_, err = setup.Program(c.Interfaces[i].Filter, link)
+			_, err = setup.Program(wanted.Filter, link)
 		}
 		if err != nil {
 			return fmt.Errorf("interface %s: %w", c.Interfaces[i].Name, err)

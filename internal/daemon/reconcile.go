@@ -51,7 +51,7 @@ func describe(path string, name store.Name, size int64) (ledger.Entry, error) {
 		Tally: ledger.Tally{Packets: s.Packets, Bytes: s.Bytes, Size: uint64(size), Received: s.Packets},
 	}
 	if len(s.Interfaces) > 0 {
-		f.Link = s.Interfaces[0].LinkType.String()
+		f.Link = pcap.CommonLinkType(s.Interfaces).String()
 	}
 	if s.Last.After(f.End) {
 		f.End = s.Last

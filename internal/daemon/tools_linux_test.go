@@ -17,7 +17,7 @@ import (
 // TestToolsOpenFiles: common tools open every finished file, and a partial one
 // at any moment, without a warning.
 func TestToolsOpenFiles(t *testing.T) {
-	for _, format := range []string{config.FormatPcap, config.FormatPcapng} {
+	for _, format := range []string{config.FormatPcap, config.FormatPcapMicro, config.FormatPcapng} {
 		onFake(t, func(t *testing.T, n network) {
 			v1 := n.add("v1")
 			r := newRig(t, n, func(c *config.Config) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"capd/capture"
+	"capd/config"
 	"capd/internal/text"
 	"capd/pcap"
 )
@@ -146,10 +147,12 @@ func (d *device) close() {
 // header describes the interface as it is now.
 func (d *device) header(link pcap.LinkType) pcap.Header {
 	c, s := d.r.cfg.Settings, d.r.cfg.Shared
-	var f pcap.Format
-	_ = f.UnmarshalText([]byte(c.Format)) // validated with the configuration
+	f := pcap.PCAP
+	if c.Format == config.FormatPcapng {
+		f = pcap.PCAPNG
+	}
 	return pcap.Header{
-		Format: f, LinkType: link, Snaplen: uint32(c.Snaplen),
+		Format: f, Micro: c.Format == config.FormatPcapMicro, LinkType: link, Snaplen: uint32(c.Snaplen),
 		Interface: d.link.name, MAC: d.link.now.Address, Speed: d.link.speed, Filter: c.Filter,
 		Hardware: runtime.GOARCH, OS: s.OS, Application: s.Application,
 	}

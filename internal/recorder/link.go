@@ -1,9 +1,6 @@
 package recorder
 
-import (
-	"capd/capture"
-	"capd/pcap"
-)
+import "capd/capture"
 
 // A link is the last known state of the recorded interface.
 type link struct {
@@ -26,8 +23,10 @@ func newLink(name string, s *Shared) link {
 // the index is 0. It reports whether the interface exists.
 func (l *link) refresh(index int) bool {
 	l.as = l.shared.Links.Load()
-	if l.name == capture.Any {
-		l.now = capture.Interface{Name: l.name, LinkType: pcap.LinkTypeLinuxSLL2, Up: true, XDP: l.as.program()}
+	if now, ok := capture.Virtual(l.name); ok {
+		if l.now = now; l.name == capture.Any {
+			l.now.XDP = l.as.program()
+		}
 		return true
 	}
 	if now, ok := l.as.Find(l.name, index); ok {
@@ -69,7 +68,7 @@ func (l *link) back() bool {
 // renamed reports whether the interface no longer has the name, and has none
 // for which the configuration has a recorder.
 func (l *link) renamed() bool {
-	if l.name == capture.Any || l.now.Named(l.name) || l.as.Taken(l.now.Names()...) {
+	if _, ok := capture.Virtual(l.name); ok || l.now.Named(l.name) || l.as.Taken(l.now.Names()...) {
 		return false
 	}
 	now, ok := l.shared.Ask(l.now.Index)

@@ -28,7 +28,7 @@ func (s set) names() []string {
 	for _, c := range []struct {
 		number int
 		name   string
-	}{{unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}, {unix.CAP_CHOWN, "CAP_CHOWN"}} {
+	}{{unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"}, {unix.CAP_CHOWN, "CAP_CHOWN"}} {
 		if s&setOf(c.number) != 0 {
 			all = append(all, c.name)
 		}
@@ -38,12 +38,16 @@ func (s set) names() []string {
 
 // needed returns the capabilities that recording needs. Root has no power over
 // others' directories but by the second, and its captures may go there; by the
-// third they belong to the directory's owner.
-func needed() set {
+// third they belong to the directory's owner. netAdmin is Policy.NetAdmin.
+func needed(netAdmin bool) set {
+	all := setOf(unix.CAP_NET_RAW)
 	if os.Geteuid() == 0 {
-		return setOf(unix.CAP_NET_RAW, unix.CAP_DAC_OVERRIDE, unix.CAP_CHOWN)
+		all |= setOf(unix.CAP_DAC_OVERRIDE, unix.CAP_CHOWN)
 	}
-	return setOf(unix.CAP_NET_RAW)
+	if netAdmin {
+		all |= setOf(unix.CAP_NET_ADMIN)
+	}
+	return all
 }
 
 // held returns the permitted and the effective capabilities of the calling thread.
@@ -70,7 +74,7 @@ func hold(s set) error {
 }
 
 // dropCapabilities drops all capabilities except the needed ones, and returns the remaining ones.
-func dropCapabilities() (set, error) {
+func dropCapabilities(netAdmin bool) (set, error) {
 	permitted, effective, err := held()
 	if err != nil {
 		return 0, err
@@ -86,7 +90,7 @@ func dropCapabilities() (set, error) {
 	if err := control(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
 		return 0, fmt.Errorf("drop ambient capabilities: %w", err)
 	}
-	left := permitted & needed()
+	left := permitted & needed(netAdmin)
 	// A service manager's system call filter may refuse the call. That does not matter if there is
 	// nothing to drop.
 	if err := hold(left); err != nil && permitted != left {
@@ -98,12 +102,12 @@ func dropCapabilities() (set, error) {
 // beforeBecoming makes the process keep its capabilities when its user changes.
 func beforeBecoming() error { return control(unix.PR_SET_KEEPCAPS, 1) }
 
-func afterBecoming() error {
+func afterBecoming(netAdmin bool) error {
 	permitted, _, err := held()
 	if err != nil {
 		return err
 	}
-	return hold(permitted & needed())
+	return hold(permitted & needed(netAdmin))
 }
 
 // DropCapabilities drops all capabilities of the process, which keeps its user.

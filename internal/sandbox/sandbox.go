@@ -20,6 +20,8 @@ type Policy struct {
 	Read  []string // files, and whole directories, to read and execute
 	Write []string // directories in which everything may be read, created, written and deleted
 	Files []string // files to read and write, such as /dev/null
+
+	NetAdmin bool // keep CAP_NET_ADMIN, which the logs of Linux's packet filter take
 }
 
 // A Report is the result of Enter.
@@ -39,6 +41,7 @@ func Enter(p Policy) (Report, error) { return enter(p) }
 type Account struct {
 	Name     string
 	UID, GID int
+	NetAdmin bool // Become keeps CAP_NET_ADMIN
 	groups   []int
 }
 
@@ -90,7 +93,7 @@ func (a Account) Current() bool { return os.Geteuid() == a.UID && os.Getuid() ==
 // Become irrevocably switches the process to the account. On Linux it keeps the capabilities that
 // recording needs.
 func (a Account) Become() error {
-	return a.become(beforeBecoming, afterBecoming)
+	return a.become(beforeBecoming, func() error { return afterBecoming(a.NetAdmin) })
 }
 
 // Relinquish is Become, but keeps no capability: the kernel drops them with the change of user.

@@ -14,7 +14,7 @@ func enter(p Policy) (Report, error) {
 	if err := control(unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
 		return r, fmt.Errorf("set no_new_privs: %w", err)
 	}
-	left, err := dropCapabilities()
+	left, err := dropCapabilities(p.NetAdmin)
 	if err != nil {
 		return r, err
 	}

@@ -119,7 +119,7 @@ func powerless() error {
 		return err
 	}
 	permitted, effective, err := held()
-	if rest := (permitted | effective) &^ needed(); err != nil || rest != 0 || !bytes.Contains(status, []byte("NoNewPrivs:\t1\n")) {
+	if rest := (permitted | effective) &^ needed(false); err != nil || rest != 0 || !bytes.Contains(status, []byte("NoNewPrivs:\t1\n")) {
 		return fmt.Errorf("capabilities %x left, %w in\n%s", rest, err, status)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,6 +28,7 @@ func Confine(cfg *config.Config, file, socket string, also []string, log *slog.L
 		return nil, err
 	}
 	if owner != nil {
+		owner.NetAdmin = readsLogs(cfg)
 		if err := owner.Become(); err != nil {
 			return nil, err
 		}
@@ -83,6 +85,11 @@ func makeDirectories(cfg *config.Config) (*sandbox.Account, error) {
 	return owner, nil
 }
 
+// readsLogs reports whether what the packet filter logs is recorded.
+func readsLogs(cfg *config.Config) bool {
+	return slices.ContainsFunc(cfg.Interfaces, func(i config.Interface) bool { return i.LogGroup() })
+}
+
 // directories returns those that capd writes into.
 func directories(cfg *config.Config) []string {
 	var all []string
@@ -102,7 +109,9 @@ func policy(cfg *config.Config, file, socket string) sandbox.Policy {
 		// time zones.
 		Read:  []string{"/proc", "/sys", "/etc", "/run/systemd/resolve", "/usr/share/zoneinfo"},
 		Write: directories(cfg),
-		Files: []string{"/dev/null"},
+
+		NetAdmin: readsLogs(cfg),
+		Files:    []string{"/dev/null"},
 	}
 	if path, err := filepath.Abs(file); err == nil && file != "" {
 		p.Read = append(p.Read, filepath.Dir(path)) // editors make a new file

@@ -23,6 +23,19 @@ func TestNotADirectory(t *testing.T) {
 	}
 }
 
+// TestNetAdmin: only the packet filter's logs take the capability.
+func TestNetAdmin(t *testing.T) {
+	cfg := config.Default()
+	cfg.Interfaces = []config.Interface{{Name: "any"}, {Name: "nflog0"}}
+	if policy(cfg, "", "").NetAdmin {
+		t.Error("CAP_NET_ADMIN is kept for nothing")
+	}
+	cfg.Interfaces = append(cfg.Interfaces, config.Interface{Name: "nflog:5"})
+	if !policy(cfg, "", "").NetAdmin {
+		t.Error("CAP_NET_ADMIN is not kept")
+	}
+}
+
 func TestMakeLog(t *testing.T) {
 	dir := t.TempDir()
 	if err := makeLog(filepath.Join(dir, "a", "b", "log")); err != nil {

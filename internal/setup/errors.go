@@ -13,6 +13,10 @@ import (
 var ErrNoInterfaces = hint.New("no interface to record",
 	"name one with -i; capd interfaces lists them", "or in an [[interface]] of /etc/capd/capd.toml, or of the file that -c names")
 
+// errMixed is returned for a link type that takes pcapng.
+var errMixed = hint.New("link type MIXED takes format pcapng: a pcap file has one link type for all packets",
+	"pcapng, or one of the link types LINUX_SLL2 and LINUX_SLL")
+
 // A MissingError names an interface that is not there and may not be waited
 // for.
 type MissingError struct {

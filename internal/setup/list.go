@@ -36,7 +36,7 @@ func List() ([]Interface, error) {
 			Address: i.Address.String(), IPs: i.IPs,
 		})
 	}
-	list = append(list, Interface{Name: capture.Any, State: "up", LinkType: pcap.LinkTypeLinuxSLL2.String()})
+	list = append(list, Interface{Name: capture.Any, State: "up", LinkType: AnyLinkType.String()})
 	probe, end := capture.ProbeLinkTypes()
 	defer end()
 	for n := range list {

@@ -83,6 +83,9 @@ func (l *formatter) add(o *origin, pkt *pcap.Packet) error {
 		l.coloured(tintName, o.label)
 		l.buf = append(l.buf, ' ')
 	}
+	if d := direction(pkt.Flags); d != "" {
+		l.buf = append(append(l.buf, d...), ' ')
+	}
 	t := l.begin(tintOf(f))
 	if l.style.Link {
 		l.buf = d.AppendLink(l.buf)
@@ -100,6 +103,25 @@ func (l *formatter) add(o *origin, pkt *pcap.Packet) error {
 		l.buf = d.AppendASCII(l.buf)
 	}
 	return nil
+}
+
+// direction is how the system met the packet, as tcpdump -i any has it: sent, received, and if received for all, for many or for
+// another host; empty if it is unknown.
+func direction(f pcap.Flags) string {
+	const ways, casts = pcap.FlagInbound | pcap.FlagOutbound, pcap.FlagPromiscuous | pcap.FlagBroadcast
+	switch {
+	case f&ways == pcap.FlagOutbound:
+		return "Out"
+	case f&ways != pcap.FlagInbound:
+		return ""
+	case f&casts == pcap.FlagBroadcast:
+		return "B"
+	case f&casts == pcap.FlagMulticast:
+		return "M"
+	case f&casts == pcap.FlagPromiscuous:
+		return "P"
+	}
+	return "In"
 }
 
 // A tint is the parameter of an escape sequence for a colour (ECMA-48, 8.3.117).

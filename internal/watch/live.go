@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -78,7 +77,7 @@ func (w *watcher) open(name string) (*liveFeed, error) {
 	for _, warning := range dev.Warnings() {
 		w.notice("%s: %s", text.Name(name), warning)
 	}
-	return &liveFeed{watcher: w, dev: dev, h: h, origin: newOrigin(name, h.LinkType()), others: make(map[uint32]*origin)}, nil
+	return &liveFeed{watcher: w, dev: dev, h: h, origin: newOrigin(name, h.LinkType()), others: make(map[*pcap.Interface]*origin)}, nil
 }
 
 // A liveFeed is the feed of one interface, with a ring of its own.
@@ -87,8 +86,7 @@ type liveFeed struct {
 	dev    *capture.Device
 	h      *capture.Handle
 	origin *origin
-	others map[uint32]*origin // by index, where the packets of all interfaces come together
-	looked time.Time          // when the others were asked for their names
+	others map[*pcap.Interface]*origin // where the packets of all interfaces come together
 }
 
 type liveFeeds []*liveFeed
@@ -161,32 +159,22 @@ func (f *liveFeed) batch(b *capture.Batch, group []pcap.Packet) error {
 	return nil
 }
 
-// Names of interfaces are asked for again after renameCheck, and no more than
-// maxOthers are kept.
-const (
-	renameCheck = 10 * time.Second
-	maxOthers   = 4096
-)
+// maxOthers is how many interfaces are kept.
+const maxOthers = 4096
 
 // of is the interface of a packet.
 func (f *liveFeed) of(p *pcap.Packet) *origin {
-	index, ok := cookedIndex(f.origin.link, p.Data)
-	if !ok {
+	if p.From == nil {
 		return f.origin
 	}
-	if o := f.others[index]; o != nil && time.Since(f.looked) < renameCheck {
-		return o
+	o := f.others[p.From]
+	if o == nil {
+		if len(f.others) >= maxOthers {
+			clear(f.others)
+		}
+		o = newOrigin(p.From.Name, p.From.LinkType)
+		f.others[p.From] = o
 	}
-	if len(f.others) >= maxOthers || time.Since(f.looked) >= renameCheck {
-		clear(f.others)
-		f.looked = time.Now()
-	}
-	name := unnamed(index)
-	if i, err := net.InterfaceByIndex(int(index)); err == nil {
-		name = i.Name
-	}
-	o := newOrigin(name, f.origin.link)
-	f.others[index] = o
 	return o
 }
 
