@@ -52,10 +52,17 @@ type pool struct {
 }
 
 // need returns how many of count chunks should have memory if used of them are in use: twice as many
-// and two. The first write to a page costs as much as copying a few frames into it, and many times
+// and a few from the start. The first write to a page costs as much as copying a few frames into it, and many times
 // that where the host of a virtual machine has to find memory too. If it were not done ahead, it
 // would be done exactly when the recorder is short of time.
-func need(used, count int) int { return min(2+2*used, count) }
+func need(used, count, atStart int) int { return min(atStart+2*used, count) }
+
+// memoryAtStart is how many bytes of a pool have memory from the start: what comes while the first
+// write is slow.
+const memoryAtStart = 16 << 20
+
+// need returns how many chunks should have memory if used of them are in use.
+func (p *pool) need(used int) int { return need(used, p.count, max(2, memoryAtStart/p.size)) }
 
 const (
 	idleFor    = 2 * time.Minute // chunks that were not needed for so long lose their memory
@@ -119,7 +126,7 @@ func (p *pool) take() *chunk {
 	p.idle = p.idle[:last]
 	used := p.warm - last
 	p.high, p.peak = max(p.high, used), max(p.peak, used)
-	if p.warm < need(used, p.count) {
+	if p.warm < p.need(used) {
 		p.grow()
 	}
 	return c
@@ -217,13 +224,13 @@ func (p *pool) touch() error {
 func (p *pool) lacks() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.warm < need(p.warm-len(p.idle), p.count)
+	return p.warm < p.need(p.warm-len(p.idle))
 }
 
 // giveBack takes the memory from the chunks that were not needed since the last call.
 func (p *pool) giveBack() {
 	p.mu.Lock()
-	surplus := p.warm - need(p.peak, p.count)
+	surplus := p.warm - p.need(p.peak)
 	p.peak = p.warm - len(p.idle)
 	p.mu.Unlock()
 	for range surplus {

@@ -144,10 +144,10 @@ func TestPoolFollowsNeed(t *testing.T) {
 				p.put(used[n-1-i])
 			}
 		}
-		expect("at the start", 2)
+		expect("at the start", 4)
 		burst(10)
 		for range 10 {
-			expect("after a burst", 22)
+			expect("after a burst", 24)
 			time.Sleep(idleFor - time.Second)
 			burst(10)
 		}
@@ -155,9 +155,9 @@ func TestPoolFollowsNeed(t *testing.T) {
 		burst(3)
 		time.Sleep(idleFor)
 		burst(3)
-		expect("after a small burst", 8)
+		expect("after a small burst", 10)
 		time.Sleep(2 * idleFor)
-		expect("at the end", 2)
+		expect("at the end", 4)
 		burst(64)
 		expect("after the largest burst", 64)
 		if used, high := p.usage(); used != 0 || high != 64 {
@@ -183,7 +183,7 @@ func TestPoolKeepsWhatIsUsed(t *testing.T) {
 		}
 		time.Sleep(3 * idleFor)
 		synctest.Wait()
-		if n := warm(p); n != need(4, 16) {
+		if n := warm(p); n != p.need(4) {
 			t.Errorf("%d chunks have memory", n)
 		}
 		for i, c := range used[12:] {

@@ -105,6 +105,7 @@ func TestFlapUpDown(t *testing.T) {
 				<-tick.C
 			}
 			testnet.Await(t, "v1")
+			testnet.Await(t, "p0") // until the kernel has noticed its carrier, it drops what is sent
 			r.await("recording", func() bool { return r.states("v1", Recording) == lanes })
 			r.bounded(before, 0.5, looks, lanes)
 			s := testnet.NewSender(t, "p0")
