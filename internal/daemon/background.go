@@ -187,14 +187,22 @@ func (w *finisher) steps(f *store.File) (pending, keepUntil string) {
 }
 
 // close stops all steps. Hooks may run until the context ends.
-func (w *finisher) close(ctx context.Context) {
+func (w *finisher) close(ctx context.Context) { w.stop(ctx, (*finish.Queue).Close) }
+
+// rest stops all steps as close does. Files may be added until close.
+func (w *finisher) rest(ctx context.Context) { w.stop(ctx, (*finish.Queue).Rest) }
+
+func (w *finisher) stop(ctx context.Context, end func(*finish.Queue, context.Context) error) {
 	defer context.AfterFunc(ctx, w.hurryNow)()
 	w.changes.Wait()
 	w.hurryNow()
-	if w.queue == nil {
+	w.mu.Lock()
+	q := w.queue
+	w.mu.Unlock()
+	if q == nil {
 		return
 	}
-	if err := w.queue.Close(ctx); err != nil {
+	if err := end(q, ctx); err != nil {
 		w.log.Warn("the steps on finished files did not stop in order", "error", err)
 	}
 }

@@ -114,43 +114,58 @@ func system() string {
 
 // Run records until the context ends, or the count or the duration is reached.
 // Then it finishes all files within the configured stop timeout. Files that are
-// not finished by then stay partial, and Run returns an error.
+// not finished by then stay partial, and Run returns an error. If the recorders
+// leave their rings to another process, hooks end first: nobody reads a ring
+// between the recorders' end and the next process.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer func() {
 		stop, cancel := d.stop.deadline()
 		defer cancel()
 		d.dirs.close(stop)
 	}()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	if d.opt.Duration > 0 {
-		ctx, cancel = context.WithTimeout(ctx, d.opt.Duration)
+		limited, cancel := context.WithTimeout(ctx, d.opt.Duration)
 		defer cancel()
+		ctx = limited
 	}
 	keep, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopKeeping()
 	d.dirs.retain(keep)
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	for _, one := range []task{&sampling{&d.rates, d.set.sample}, newWatcher(d.manager)} {
-		d.tasks.start(ctx, one)
+		d.tasks.start(life, one)
 	}
-	d.manager.begin(ctx)
+	d.manager.begin(life)
 	d.tasks.ready(ctx)
 	d.manager.catchUp()
 	if d.opt.Ready != nil {
 		d.opt.Ready()
 	}
 	var again error
+	goesOn := false // in another process, for all that is known
 	select {
 	case <-ctx.Done():
+		goesOn = errors.Is(ctx.Err(), context.Canceled)
 	case <-d.manager.shared.Quota.Reached():
 	case <-d.stop.abort:
 	case err := <-d.stop.again:
 		d.log.Error("ending, to be started again", "error", err)
-		again = err
+		again, goesOn = err, true
 	}
-	cancel()
+	if goesOn && d.manager.outlived() {
+		d.rest()
+	}
+	end()
 	d.manager.settled()
 	return errors.Join(again, d.tasks.wait())
+}
+
+// rest ends the steps on finished files, within the stop timeout.
+func (d *Daemon) rest() {
+	stop, cancel := d.stop.deadline()
+	defer cancel()
+	d.dirs.rest(stop)
 }
 
 // Rotate ends all current files. The next packet begins a new file.

@@ -343,6 +343,15 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 	_ = d.lock.Release()
 }
 
+// rest stops the steps on finished files. Hooks may run until the context ends.
+func (all *directories) rest(ctx context.Context) {
+	var resting sync.WaitGroup
+	for _, d := range all.unique() {
+		resting.Go(func() { d.finish.rest(ctx) })
+	}
+	resting.Wait()
+}
+
 // close shuts down all directories. Hooks may run until the context ends.
 func (all *directories) close(ctx context.Context) {
 	defer context.AfterFunc(ctx, all.hurryNow)()

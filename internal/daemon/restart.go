@@ -224,6 +224,11 @@ func (m *manager) newStates(name string, c *config.Interface, pool int64, old []
 	return states, seen
 }
 
+// outlived reports whether a ring of the present recorders outlives the process.
+func (m *manager) outlived() bool {
+	return slices.ContainsFunc(m.set.members(), func(one *member) bool { return one.state != nil && one.state.HadRing() })
+}
+
 func journalOf(s *restart.State) *writer.Journal {
 	if s == nil {
 		return nil

@@ -231,6 +231,14 @@ func (q *Queue) Close(ctx context.Context) error {
 	return errors.Join(err, q.marks.Close())
 }
 
+// Rest stops the steps and lets running hooks end as Close does. Files may be added until Close.
+func (q *Queue) Rest(ctx context.Context) error {
+	if !q.halt() {
+		return nil
+	}
+	return q.await(ctx)
+}
+
 // lastWait is how long Close waits for killed processes to end. A longer wait
 // would not help: such a process hangs in the kernel, on a dead disk.
 const lastWait = time.Second

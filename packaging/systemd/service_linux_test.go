@@ -161,6 +161,7 @@ func TestService(t *testing.T) {
 			"kill": testKill, "late interface": testLateInterface, "interface comes and goes": testFlap,
 			"interface is renamed": testRenamed, "reload under load": testReloadUnderLoad,
 			"stop under load": testStopUnderLoad, "metrics": testMetrics, "sandbox": testSandbox, "user": testUser, "new disk": testNewDisk, "by hand": testByHand,
+			"restarts": testRestarts, "stop and start": testStopAndStart, "restart with a hook": testRestartWithHook,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -168,6 +169,7 @@ func TestService(t *testing.T) {
 			})
 		}
 	})
+	t.Run("reexec", func(t *testing.T) { testReexec(r.with(t)) })
 	t.Run("power off", func(t *testing.T) { testPowerOff(r.with(t)) })
 }
 
