@@ -20,6 +20,7 @@ type reporter struct {
 	manager *notify.Manager
 	daemon  *daemon.Daemon
 	log     *slog.Logger
+	outlast *outlast
 	stop    time.Duration // most time that the end takes
 	last    daemon.Status // sum, as of at
 	at      time.Time
@@ -98,6 +99,9 @@ func (r *reporter) describe(all []daemon.Status, now time.Time) string {
 	line += fmt.Sprintf("; lost %d of %d packets", lost, t.Received)
 	if rated && fresh > 0 {
 		line += fmt.Sprintf(", %d of these in the last %s", fresh, text.Duration(text.Seconds(took)))
+	}
+	if r.outlast.lacks() {
+		line += "; a restart will cost frames"
 	}
 	return line
 }

@@ -19,6 +19,8 @@ type reloader struct {
 	held   *sandbox.Policy // files that the sandbox holds capd to for good; nil: all
 	level  *slog.LevelVar
 	daemon *daemon.Daemon
+
+	reloaded func() // called after each reload
 }
 
 func (r *reloader) reload(context.Context) error {
@@ -33,6 +35,7 @@ func (r *reloader) reload(context.Context) error {
 		return err
 	}
 	setLevel(r.level, cfg.Log.Level)
+	r.reloaded()
 	return nil
 }
 

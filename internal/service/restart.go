@@ -1,7 +1,12 @@
 package service
 
 import (
+	"context"
 	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"capd/internal/daemon"
 	"capd/internal/notify"
@@ -10,9 +15,9 @@ import (
 
 // survivors takes over what the recorders of the process before have left with
 // the service manager, where this process leaves the same.
-func survivors(m *notify.Manager, inherited notify.Files, log *slog.Logger) daemon.Restart {
-	if most, known := m.StoreMax(); m == nil || known && most == 0 {
-		return daemon.Restart{}
+func survivors(m *notify.Manager, inherited notify.Files, log *slog.Logger) (daemon.Restart, *outlast) {
+	if m == nil {
+		return daemon.Restart{}, nil
 	}
 	var files []restart.File
 	for name, all := range inherited {
@@ -20,7 +25,127 @@ func survivors(m *notify.Manager, inherited notify.Files, log *slog.Logger) daem
 			files = append(files, restart.File{Name: name, File: one})
 		}
 	}
-	r := daemon.Restart{Keeper: m}
-	r.States, r.Seen, r.Refused = restart.Inherit(m, files, log)
-	return r
+	o := newOutlast(m, files, log)
+	r := daemon.Restart{Keeper: o}
+	r.States, r.Seen, r.Refused = restart.Inherit(o, files, log)
+	return r, o
+}
+
+// A roomer is a store of descriptors that says whether it is full.
+type roomer interface {
+	restart.Keeper
+	StoreMax() (most int, known bool)
+	HasRoom(timeout time.Duration) (bool, error)
+}
+
+// An outlast finds out whether what recorders leave outlasts the process: the
+// service manager drops what is too much for its store without saying so. It
+// counts what is stored.
+type outlast struct {
+	roomer
+	log     *slog.Logger
+	look    chan struct{} // wakes run
+	lacking atomic.Bool   // a restart costs frames
+
+	mu     sync.Mutex // guards what follows; held for assignments only
+	stored map[string]int
+}
+
+func newOutlast(m roomer, inherited []restart.File, log *slog.Logger) *outlast {
+	o := &outlast{roomer: m, log: log, look: make(chan struct{}, 1), stored: make(map[string]int)}
+	for _, f := range inherited {
+		o.stored[f.Name]++
+	}
+	return o
+}
+
+// Store implements restart.Keeper.
+func (o *outlast) Store(name string, files ...*os.File) error {
+	o.mu.Lock()
+	o.stored[name] += len(files)
+	o.mu.Unlock()
+	return o.roomer.Store(name, files...)
+}
+
+// Remove implements restart.Keeper.
+func (o *outlast) Remove(name string) error {
+	o.mu.Lock()
+	delete(o.stored, name)
+	o.mu.Unlock()
+	return o.roomer.Remove(name)
+}
+
+// count returns how many descriptors are stored, if there is room.
+func (o *outlast) count() (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, of := range o.stored {
+		n += of
+	}
+	return n
+}
+
+// check makes run look once more: capd is ready, or was reloaded.
+func (o *outlast) check() {
+	if o == nil {
+		return
+	}
+	select {
+	case o.look <- struct{}{}:
+	default:
+	}
+}
+
+// lacks reports whether a restart of capd is known to cost frames.
+func (o *outlast) lacks() bool { return o != nil && o.lacking.Load() }
+
+// The service manager may be busy, as at the start of the machine.
+const (
+	roomAnswer = time.Second // within which it answers
+	roomPause  = 10 * time.Second
+	roomTries  = 6
+)
+
+// run looks after each check whether there is room, until the context ends. It never
+// holds up a recorder.
+func (o *outlast) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.look:
+			o.judge(ctx)
+		}
+	}
+}
+
+// judge asks the manager, and logs whether a restart will cost frames.
+func (o *outlast) judge(ctx context.Context) {
+	room, err := o.HasRoom(roomAnswer)
+	for range roomTries - 1 {
+		if err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(roomPause):
+		}
+		room, err = o.HasRoom(roomAnswer)
+	}
+	n := o.count()
+	most, known := o.StoreMax()
+	reload := 2 * n // new recorders take over from the present ones
+	switch {
+	case err != nil:
+		o.log.Info("it is not known whether a restart of capd costs frames", "error", err)
+		return
+	case !room:
+		o.log.Warn("a restart of capd will cost frames: the service manager keeps too few of its descriptors, or none",
+			"needed", n, "hint", "FileDescriptorStoreMax= in the unit; a reload needs twice as many")
+	case known && most < reload:
+		o.log.Warn("a restart of capd will cost frames after a reload: the service manager keeps too few of its descriptors",
+			"needed", reload, "kept", most, "hint", "FileDescriptorStoreMax= in the unit")
+	}
+	o.lacking.Store(!room)
 }

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,8 +33,26 @@ type Options struct {
 	Totals  func([]daemon.Status, time.Duration) []any  // the same as the keys and values of a line, where the log is of JSON
 }
 
+// failure is the least time that a start takes that fails: a service manager
+// starts capd again at once, so that a crash costs few frames.
+const failure = time.Second
+
 // Run records until a signal, the context or the daemon's options end it.
 func Run(ctx context.Context, o Options) error {
+	began, managed := time.Now(), os.Getenv("NOTIFY_SOCKET") != ""
+	var started atomic.Bool
+	err := run(ctx, &o, &started)
+	if err != nil && managed && !started.Load() {
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(began.Add(failure))):
+		}
+	}
+	return err
+}
+
+// run does what Run does, and says when it has started to record.
+func run(ctx context.Context, o *Options, started *atomic.Bool) error {
 	cfg, err := o.Load()
 	if err != nil {
 		return err
@@ -51,19 +70,28 @@ func Run(ctx context.Context, o Options) error {
 	defer sockets.close()
 	r := &reloader{load: o.Load, level: level}
 	relaxTimers()
-	o.Daemon.Restart = survivors(manager, inherited, log)
+	var kept *outlast
+	o.Daemon.Restart, kept = survivors(manager, inherited, log)
 	if o.Confine != nil {
 		if r.held, err = o.Confine(cfg, o.File, sockets.path(), o.Daemon.Restart.Directories(), log); err != nil {
 			return err
 		}
 	}
 	manager.Status("Reading what earlier runs have left")
-	o.Daemon.Config, o.Daemon.Log, o.Daemon.Ready, o.Daemon.Restarts = cfg, log, manager.Ready, manager != nil
+	o.Daemon.Config, o.Daemon.Log, o.Daemon.Restarts = cfg, log, manager != nil
+	o.Daemon.Ready = func() {
+		started.Store(true)
+		manager.Ready()
+		kept.check()
+	}
 	d, err := daemon.New(o.Daemon)
 	if err != nil {
 		return err
 	}
-	r.daemon = d
+	r.daemon, r.reloaded = d, kept.check
+	if kept != nil {
+		defer alongside(ctx, kept.run)()
+	}
 	defer alongside(ctx, func(ctx context.Context) { sockets.serve(ctx, backend{d, r.reload}) })()
 	if !o.Fixed {
 		defer onHangup(ctx, func(ctx context.Context) {
@@ -73,7 +101,7 @@ func Run(ctx context.Context, o Options) error {
 		})()
 	}
 	reporter := &reporter{
-		manager: manager, daemon: d, log: log,
+		manager: manager, daemon: d, log: log, outlast: kept,
 		// Twice, as hooks may take as long again, and some for the disk's last word.
 		stop: 2*time.Duration(cfg.StopTimeout) + 5*time.Second,
 	}
@@ -82,7 +110,7 @@ func Run(ctx context.Context, o Options) error {
 			return jsonLine(slog.LevelInfo, "ended", o.Totals(all, took)...)
 		}
 	}
-	return record(ctx, d, reporter, &o)
+	return record(ctx, d, reporter, o)
 }
 
 // again is how long after the first a second signal counts as one: timeout(1)

@@ -173,3 +173,24 @@ func testRestartWithHook(r *rig) {
 		r.Errorf("no frame was read for %v", took[0])
 	}
 }
+
+// testNoRoom: capd says so if systemd keeps too few of its descriptors.
+func testNoRoom(r *rig) {
+	unit, dir, send := r.restartable("room", "", "FileDescriptorStoreMax=2")
+	const warning = "a restart of capd will cost frames"
+	log := func() string { return r.sh("journalctl -u %s --no-pager -o cat", unit) }
+	r.lab.Await(r.T, "a warning", func() bool { return strings.Contains(log(), warning) })
+	r.lab.Await(r.T, "status", func() bool { return strings.HasSuffix(r.property(unit, "StatusText"), "; a restart will cost frames") })
+	r.sh("systemctl restart %s", unit)
+	r.recorded(send, dir, "after")
+	r.sh("systemctl stop %s", unit)
+	r.allFinished(r.lab.Path(dir))
+
+	r.lab.Write(r.T, "/run/systemd/system/"+unit+".d/test.conf", "", 0o644)
+	r.sh("systemctl daemon-reload; systemctl start %s", unit)
+	r.lab.Await(r.T, "status", func() bool { return strings.Contains(r.property(unit, "StatusText"), "packets/s") })
+	if status := r.property(unit, "StatusText"); strings.Contains(status, "restart") {
+		r.Error(status)
+	}
+	r.sh("systemctl stop %s", unit)
+}
