@@ -153,19 +153,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.log.Error("ending, to be started again", "error", err)
 		again, goesOn = err, true
 	}
-	if goesOn && d.manager.outlived() {
-		d.rest()
+	if goesOn {
+		d.manager.rest()
 	}
 	end()
 	d.manager.settled()
 	return errors.Join(again, d.tasks.wait())
-}
-
-// rest ends the steps on finished files, within the stop timeout.
-func (d *Daemon) rest() {
-	stop, cancel := d.stop.deadline()
-	defer cancel()
-	d.dirs.rest(stop)
 }
 
 // Rotate ends all current files. The next packet begins a new file.

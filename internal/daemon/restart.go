@@ -224,9 +224,15 @@ func (m *manager) newStates(name string, c *config.Interface, pool int64, old []
 	return states, seen
 }
 
-// outlived reports whether a ring of the present recorders outlives the process.
-func (m *manager) outlived() bool {
-	return slices.ContainsFunc(m.set.members(), func(one *member) bool { return one.state != nil && one.state.HadRing() })
+// rest ends the steps on finished files within the stop timeout, if rings of the
+// present recorders outlive the process.
+func (m *manager) rest() {
+	if !slices.ContainsFunc(m.set.members(), func(one *member) bool { return one.state != nil && one.state.HadRing() }) {
+		return
+	}
+	stop, cancel := m.stop.deadline()
+	defer cancel()
+	m.dirs.rest(stop)
 }
 
 func journalOf(s *restart.State) *writer.Journal {

@@ -335,6 +335,43 @@ func TestCloseWaitsForHook(t *testing.T) {
 	}
 }
 
+// TestRest: Rest lets a hook end and begins none. A file that is added then gets its hook, with its
+// facts, after the next start.
+func TestRest(t *testing.T) {
+	dir, out := directories(t)
+	opt := Options{Directory: opened(t, dir), Hook: shell(fmt.Sprintf(`cd %q; echo $CAPD_PACKETS >> begun; until [ -e go ]; do sleep 0.01; done`, out))}
+	r := newRig(t, opt)
+	r.Add(capture(t, dir, 1, 10, pcap.PCAP))
+	r.run()
+	await(t, "the hook runs", func() bool { _, err := os.Stat(out + "/begun"); return err == nil })
+	rested := make(chan error, 1)
+	go func() { rested <- r.Rest(t.Context()) }()
+	<-r.stop.Done()
+	if err := os.WriteFile(out+"/go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-rested; err != nil {
+		t.Error(err)
+	}
+	if o := r.outcome(); o.Err != nil {
+		t.Errorf("outcome %+v", o)
+	}
+	r.Add(capture(t, dir, 2, 20, pcap.PCAP))
+	r.close()
+	if got := string(content(t, out+"/begun")); got != "10\n" {
+		t.Errorf("hooks: %q", got)
+	}
+	opt.Directory = opened(t, dir)
+	r = newRig(t, opt)
+	r.run()
+	if o := r.outcome(); o.Err != nil {
+		t.Errorf("outcome %+v", o)
+	}
+	if got := string(content(t, out+"/begun")); got != "10\n20\n" {
+		t.Errorf("hooks: %q", got)
+	}
+}
+
 // TestNewHookIsForNewFiles: a new hook does not run on files that existed
 // before.
 func TestNewHookIsForNewFiles(t *testing.T) {
