@@ -224,15 +224,47 @@ func (m *manager) newStates(name string, c *config.Interface, pool int64, old []
 	return states, seen
 }
 
-// rest ends the steps on finished files within the stop timeout, if rings of the
-// present recorders outlive the process.
+// rest prepares the end of the recorders, if rings of them outlive the process:
+// no ring is read from then on until the next process has begun. It ends the
+// steps on finished files and waits until little is left for the disk to do, both
+// within the stop timeout.
 func (m *manager) rest() {
-	if !slices.ContainsFunc(m.set.members(), func(one *member) bool { return one.state != nil && one.state.HadRing() }) {
+	outlives := func(one *member) bool { return one.state != nil && one.state.HadRing() }
+	if !slices.ContainsFunc(m.set.members(), outlives) {
 		return
 	}
 	stop, cancel := m.stop.deadline()
 	defer cancel()
 	m.dirs.rest(stop)
+	tick := time.NewTicker(restLook)
+	defer tick.Stop()
+	for slices.ContainsFunc(m.set.members(), func(one *member) bool { return outlives(one) && one.busy() }) {
+		select {
+		case <-stop.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// restLook is the time between two looks of rest.
+const restLook = 10 * time.Millisecond
+
+// busy reports whether a recorder that were to end now would wait for the disk.
+func (m *member) busy() bool {
+	s := m.Status()
+	unfinished := m.Sequence() - m.EndedSequence()
+	if s.Writer.File != "" {
+		unfinished--
+	}
+	return isBusy(&s, m.EndedSequence() > 0 && unfinished > 0)
+}
+
+// isBusy reports whether much of what was captured is not on the disk. Files are
+// unfinished besides the current one.
+func isBusy(s *recorder.Status, unfinished bool) bool {
+	const some = 3 // chunks that are in use where the disk keeps up
+	return s.State == recorder.Recording && (unfinished || s.Writer.Chunks-s.Writer.FreeChunks > some || s.RingFilled > s.RingBlocks/8)
 }
 
 func journalOf(s *restart.State) *writer.Journal {
