@@ -199,6 +199,7 @@ func (w *Writer) inherit() {
 	w.at = c.at
 	w.begun, w.since, w.last, w.schedule.end = c.begun, c.since.time(), c.packet.time(), c.end
 	w.lost, w.drops, w.inherits = c.lost, c.drops, true
+	w.schedule.await()
 	w.sequence.Store(max(w.sequence.Load(), c.sequence))
 	for n := c.begun - min(c.begun, journalFiles-1); n <= c.begun; n++ {
 		r := w.journal.file(n)

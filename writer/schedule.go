@@ -23,12 +23,32 @@ type schedule struct {
 	mono   time.Duration // the same moment on the monotonic clock
 	end    int64         // end of the current interval, in seconds since 1970
 	opened time.Duration // when the current interval was begun, on the monotonic clock
+
+	lag   time.Duration // how far the packets that are read now lie behind the clock: they wait in the ring
+	read  time.Duration // when packets were last read, on the monotonic clock
+	fresh bool          // packets were read since the last advance
 }
 
 // advance sets the current time.
 func (s *schedule) advance(wall time.Time, mono time.Duration) {
 	s.wall, s.mono = wall, mono
+	if s.fresh {
+		s.fresh, s.read = false, mono
+	} else if mono-s.read >= s.grace {
+		s.lag = 0 // no packet waits any more
+	}
 }
+
+// follow notes that the packet was read.
+func (s *schedule) follow(p *pcap.Packet) {
+	s.fresh, s.lag = true, 0
+	if s.agrees(p) {
+		s.lag = max(0, s.wall.Sub(p.Time()))
+	}
+}
+
+// await says that packets of any time may wait in the ring.
+func (s *schedule) await() { s.fresh, s.lag = true, agreement }
 
 // floor returns the start of the interval that contains t.
 func (s *schedule) floor(t time.Time) time.Time {
@@ -72,10 +92,11 @@ func (s *schedule) limit(p *pcap.Packet) uint64 {
 func (s *schedule) boundary() time.Time { return time.Unix(s.end, 0) }
 
 // over reports whether the interval is over by the clocks alone. The grace lets frames that arrived
-// before its end come out of the ring first.
+// before its end come out of the ring first, and so does the lag where more of them wait: the clock
+// would end a file at each look until all of them are read.
 func (s *schedule) over() bool {
 	if s.interval == 0 {
 		return false
 	}
-	return !s.wall.Before(s.boundary().Add(s.grace)) || s.mono-s.opened >= s.interval+s.grace
+	return !s.wall.Before(s.boundary().Add(s.grace + s.lag)) || s.mono-s.opened >= s.interval+s.grace
 }

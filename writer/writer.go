@@ -186,6 +186,7 @@ func (w *Writer) count(pkts []pcap.Packet) int {
 	n := int(c.Packets)
 	if n > 0 {
 		w.last = pkts[n-1].Time()
+		w.schedule.follow(&pkts[n-1])
 		w.total.add(c)
 	}
 	return n

@@ -229,6 +229,26 @@ func TestRotateByTime(t *testing.T) {
 	}
 }
 
+// TestRotateBehind: packets of an interval that has passed come out of the ring bit by bit, as after a
+// restart or a stalled disk. They are in one file; it ends when no more come.
+func TestRotateBehind(t *testing.T) {
+	r := newRig(t, Options{RotateInterval: time.Minute, Grace: 200 * time.Millisecond})
+	r.pass(65 * time.Second)
+	for n := range 20 {
+		r.Write(r.packets(1, 100, noon.Add(58*time.Second+time.Duration(n)*50*time.Millisecond)))
+		r.pass(10 * time.Millisecond)
+	}
+	for range 40 { // the recorder looks at the clock, and nothing comes
+		r.pass(10 * time.Millisecond)
+	}
+	r.write(1, 100)
+	files := r.close()
+	r.verify(files)
+	if len(files) != 2 || files[0].Packets != 20 || !files[0].End.Equal(noon.Add(time.Minute)) || files[0].Reason != ledger.ReasonInterval {
+		t.Errorf("%d files, the first is %+v", len(files), files[0])
+	}
+}
+
 // TestRotateFirstPackets: packets of two intervals that come together after the boundary, as from the ring of
 // a device that takes over, are in two files.
 func TestRotateFirstPackets(t *testing.T) {
