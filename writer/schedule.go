@@ -98,5 +98,5 @@ func (s *schedule) over() bool {
 	if s.interval == 0 {
 		return false
 	}
-	return !s.wall.Before(s.boundary().Add(s.grace + s.lag)) || s.mono-s.opened >= s.interval+s.grace
+	return !s.wall.Before(s.boundary().Add(s.grace+s.lag)) || s.mono-s.opened >= s.interval+s.grace
 }
