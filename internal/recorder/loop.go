@@ -246,7 +246,7 @@ func (l *loop) pause(ctx context.Context) {
 // read reads one batch, or ends reception.
 func (l *loop) read(ctx context.Context) {
 	if l.cause != nil || ctx.Err() != nil && l.after.ready() {
-		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil {
+		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil && l.r.cfg.Shared.Outlived.Load() {
 			l.ceased = time.Now()
 			l.to(stays)
 		} else {

@@ -131,3 +131,40 @@ func everywhere(number, a, b uintptr) error {
 	}
 	return nil
 }
+
+// passCapabilities makes the permitted capabilities of the calling thread inheritable and ambient.
+func passCapabilities() error {
+	permitted, effective, err := held()
+	if err != nil {
+		return err
+	}
+	part := func(shift int) unix.CapUserData {
+		low := uint32(permitted >> shift)
+		return unix.CapUserData{Permitted: low, Inheritable: low, Effective: uint32(effective >> shift)}
+	}
+	data := [2]unix.CapUserData{part(0), part(32)}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	if err := unix.Capset(&hdr, &data[0]); err != nil && permitted != 0 {
+		return fmt.Errorf("pass capabilities on: %w", err)
+	}
+	for c := range unix.CAP_LAST_CAP + 1 {
+		if permitted&setOf(c) == 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0); err != nil && os.Geteuid() != 0 {
+			return fmt.Errorf("pass capability %d on: %w", c, err) // root has them anyway
+		}
+	}
+	return nil
+}
+
+func resume() error {
+	permitted, _, err := held()
+	if err != nil {
+		return err
+	}
+	if err := control(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
+		return fmt.Errorf("drop ambient capabilities: %w", err)
+	}
+	return hold(permitted)
+}

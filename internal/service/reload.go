@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"capd/config"
 	"capd/internal/daemon"
@@ -19,6 +20,8 @@ type reloader struct {
 	held   *sandbox.Policy // files that the sandbox holds capd to for good; nil: all
 	level  *slog.LevelVar
 	daemon *daemon.Daemon
+
+	current atomic.Pointer[config.Config] // the configuration in effect
 }
 
 func (r *reloader) reload(context.Context) error {
@@ -32,6 +35,7 @@ func (r *reloader) reload(context.Context) error {
 	if err := r.daemon.Reload(cfg); err != nil {
 		return err
 	}
+	r.current.Store(cfg)
 	setLevel(r.level, cfg.Log.Level)
 	return nil
 }

@@ -4,6 +4,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -13,8 +14,10 @@ import (
 	"time"
 
 	"capd/config"
+	"capd/internal/control"
 	"capd/internal/daemon"
 	"capd/internal/notify"
+	"capd/internal/restart"
 	"capd/internal/terminal"
 )
 
@@ -25,6 +28,9 @@ type Options struct {
 	Fixed  bool                           // there is nothing to read again: a hangup ends the run
 	Daemon daemon.Options                 // without Config, Log and Ready
 
+	Command  []string                                      // program and arguments by which an upgrade goes on; empty: there is none
+	TakeOver func(*config.Config) (*control.Client, error) // returns the capd to take over from; nil: none
+
 	Confine Confiner // nil: give up nothing
 	Screen  *terminal.Screen
 	Line    func([]daemon.Status) string                // the screen's last line
@@ -32,7 +38,7 @@ type Options struct {
 	Totals  func([]daemon.Status, time.Duration) []any  // the same as the keys and values of a line, where the log is of JSON
 }
 
-// Run records until a signal, the context or the daemon's options end it.
+// Run records until a signal, the context or the daemon's options end it, or until another process has taken over.
 func Run(ctx context.Context, o Options) error {
 	cfg, err := o.Load()
 	if err != nil {
@@ -40,31 +46,94 @@ func Run(ctx context.Context, o Options) error {
 	}
 	// A reader of our messages that goes away must not end the recording.
 	signal.Ignore(syscall.SIGPIPE)
-	log, level := newLogger(cfg.Log, o.Screen)
-	manager, err := notify.Open()
-	if err != nil {
-		log.Warn("the service manager is not told when capd is ready", "error", err)
+	p := &process{options: o, inherited: notify.Inherited()}
+	defer p.inherited.Close()
+	p.log, p.level = newLogger(cfg.Log, o.Screen)
+	if p.manager, err = notify.Open(); err != nil {
+		p.log.Warn("the service manager is not told when capd is ready", "error", err)
 	}
-	inherited := notify.Inherited()
-	defer inherited.Close()
-	sockets := listen(&cfg.Control, inherited, log)
-	defer sockets.close()
-	r := &reloader{load: o.Load, level: level}
-	relaxTimers()
-	o.Daemon.Restart = survivors(manager, inherited, log)
-	if o.Confine != nil {
-		if r.held, err = o.Confine(cfg, o.File, sockets.path(), o.Daemon.Restart.Directories(), log); err != nil {
-			return err
-		}
-	}
-	manager.Status("Reading what earlier runs have left")
-	o.Daemon.Config, o.Daemon.Log, o.Daemon.Ready, o.Daemon.Restarts = cfg, log, manager.Ready, manager != nil
-	d, err := daemon.New(o.Daemon)
+	from, err := inherit(ctx, &o, cfg, p.log)
 	if err != nil {
 		return err
 	}
+	relaxTimers()
+	for {
+		next, err := p.record(ctx, cfg, &from)
+		if next == nil {
+			return err
+		}
+		if err != nil {
+			p.log.Error("the recorders did not end in order", "error", err)
+		}
+		if err := next.departure.pass(&p.options, next.files, passed{from.confined, from.held}); err == nil {
+			p.log.Info("another process has taken over")
+			restart.CloseAll(next.files)
+			return nil
+		} else {
+			p.log.Error("recording goes on in this process", "error", err)
+		}
+		cfg, from.files = next.config, next.files
+		awaitDirectories(cfg)
+	}
+}
+
+// A process is what all runs of a process have in common: more than one if an attempt to leave has failed.
+type process struct {
+	options   Options
+	log       *slog.Logger
+	level     *slog.LevelVar
+	manager   *notify.Manager
+	inherited notify.Files
+}
+
+// A next is what comes after a run whose recorders have left.
+type next struct {
+	departure *departure
+	files     []restart.File
+	config    *config.Config // in effect at the end
+}
+
+// record is one run. It returns nil if nothing comes after it.
+func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage) (*next, error) {
+	o, log, manager := p.options, p.log, p.manager
+	sockets := listen(&cfg.Control, p.inherited, log)
+	defer sockets.close()
+	r := &reloader{load: o.Load, level: p.level}
+	r.current.Store(cfg)
+	survivors, holder := p.survivors(from.files)
+	if holder != nil {
+		defer holder.Close()
+	}
+	o.Daemon.Restart = survivors
+	if o.Confine != nil && !from.confined {
+		var err error
+		if from.held, err = o.Confine(cfg, o.File, sockets.path(), survivors.Directories(), log); err != nil {
+			return nil, err
+		}
+		from.confined = true
+	}
+	r.held = from.held
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	l := &leaver{options: &p.options, holder: holder, kept: holder == nil && survivors.Keeper != nil, reload: r, end: end}
+	manager.Status("Reading what earlier runs have left")
+	o.Daemon.Config, o.Daemon.Log, o.Daemon.Restarts = cfg, log, manager != nil
+	var late error
+	o.Daemon.Ready = func() {
+		manager.Ready()
+		if late = from.said(); late != nil {
+			r.daemon.Leave()
+			end()
+			return
+		}
+		l.ready.Store(true)
+	}
+	d, err := daemon.New(o.Daemon)
+	if err != nil {
+		return nil, err
+	}
 	r.daemon = d
-	defer alongside(ctx, func(ctx context.Context) { sockets.serve(ctx, backend{d, r.reload}) })()
+	defer alongside(ctx, func(ctx context.Context) { sockets.serve(ctx, backend{d, r.reload, l}) })()
 	if !o.Fixed {
 		defer onHangup(ctx, func(ctx context.Context) {
 			if err := manager.Reload(func() error { return r.reload(ctx) }); err != nil {
@@ -82,15 +151,25 @@ func Run(ctx context.Context, o Options) error {
 			return jsonLine(slog.LevelInfo, "ended", o.Totals(all, took)...)
 		}
 	}
-	return record(ctx, d, reporter, &o)
+	ordered, err := follow(ctx, d, reporter, &o)
+	gone := l.gone.Load()
+	switch {
+	case gone == nil:
+		return nil, errors.Join(late, err)
+	case ordered: // to end
+		_ = gone.conn.Close()
+		return nil, err
+	}
+	return &next{gone, holder.Take(), r.current.Load()}, err
 }
 
 // again is how long after the first a second signal counts as one: timeout(1)
 // and some shells send one order twice.
 const again = time.Second
 
-// record runs the daemon under the system's signals, and prints the end.
-func record(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options) error {
+// follow runs the daemon under the system's signals, and prints the end unless the recorders leave. It reports whether a
+// signal has ordered the end.
+func follow(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options) (ordered bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
@@ -120,8 +199,10 @@ func record(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options) erro
 		case err := <-ended:
 			<-reported
 			o.Screen.Clear()
-			_, _ = o.Screen.Write([]byte(o.Summary(d.Status(), time.Since(started))))
-			return err
+			if ordered = !stopping.IsZero(); ordered || !d.Left() {
+				_, _ = o.Screen.Write([]byte(o.Summary(d.Status(), time.Since(started))))
+			}
+			return ordered, err
 		case <-refresh.C:
 			o.Screen.Show(o.Line(d.Status()))
 		case sig := <-signals:

@@ -24,10 +24,16 @@ import (
 type backend struct {
 	*daemon.Daemon
 	reload func(context.Context) error
+	leaver *leaver
 }
 
 // Reload makes the daemon record by the configuration as it is now.
 func (b backend) Reload(ctx context.Context) error { return b.reload(ctx) }
+
+// Leave makes the recorders leave their rings to another process or program.
+func (b backend) Leave(ctx context.Context, order string) (func(*net.UnixConn), error) {
+	return b.leaver.leave(ctx, order)
+}
 
 // retryEvery is how long a socket that can't be had is not tried again.
 const retryEvery = 10 * time.Second
