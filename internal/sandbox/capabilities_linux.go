@@ -73,6 +73,9 @@ func hold(s set) error {
 	return everywhere(unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)))
 }
 
+// noRoot is SECBIT_NOROOT, locked: programs get no capability because the user is root.
+const noRoot = 1<<0 | 1<<1
+
 // dropCapabilities drops all capabilities except the needed ones, and returns the remaining ones.
 func dropCapabilities(netAdmin bool) (set, error) {
 	permitted, effective, err := held()
@@ -80,7 +83,14 @@ func dropCapabilities(netAdmin bool) (set, error) {
 		return 0, err
 	}
 	if effective&setOf(unix.CAP_SETPCAP) != 0 {
+		var spared set // that PassCapabilities can pass on; programs that root starts otherwise do not get them
+		if control(unix.PR_SET_SECUREBITS, noRoot) == nil {
+			spared = needed(netAdmin)
+		}
 		for c := range unix.CAP_LAST_CAP + 1 {
+			if spared&setOf(c) != 0 {
+				continue
+			}
 			// The kernel may have fewer capabilities.
 			if err := control(unix.PR_CAPBSET_DROP, uintptr(c)); err != nil && !errors.Is(err, unix.EINVAL) {
 				return 0, fmt.Errorf("drop capability %d for good: %w", c, err)

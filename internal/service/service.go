@@ -65,7 +65,16 @@ func Run(ctx context.Context, o Options) error {
 		if err != nil {
 			p.log.Error("the recorders did not end in order", "error", err)
 		}
-		if err := next.departure.pass(&p.options, next.files, passed{from.confined, from.held}); err == nil {
+		signal.Ignore(syscall.SIGUSR1) // until the next run asks for it
+		if !o.Fixed {
+			signal.Ignore(syscall.SIGHUP)
+		}
+		if next.ordered {
+			_ = next.departure.conn.Close()
+			var end context.CancelFunc
+			ctx, end = context.WithCancel(ctx)
+			end() // the next run reads what is in the rings, and ends
+		} else if err := next.departure.pass(&p.options, next.files, passed{from.confined, from.held}); err == nil {
 			p.log.Info("another process has taken over")
 			restart.CloseAll(next.files)
 			return nil
@@ -91,6 +100,7 @@ type next struct {
 	departure *departure
 	files     []restart.File
 	config    *config.Config // in effect at the end
+	ordered   bool           // a signal or the context has ordered the end meanwhile
 }
 
 // record is one run. It returns nil if nothing comes after it.
@@ -113,6 +123,7 @@ func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage
 		from.confined = true
 	}
 	r.held = from.held
+	outer := ctx
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	l := &leaver{options: &p.options, holder: holder, kept: holder == nil && survivors.Keeper != nil, reload: r, end: end}
@@ -153,14 +164,10 @@ func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage
 	}
 	ordered, err := follow(ctx, d, reporter, &o)
 	gone := l.gone.Load()
-	switch {
-	case gone == nil:
+	if gone == nil {
 		return nil, errors.Join(late, err)
-	case ordered: // to end
-		_ = gone.conn.Close()
-		return nil, err
 	}
-	return &next{gone, holder.Take(), r.current.Load()}, err
+	return &next{gone, holder.Take(), r.current.Load(), ordered || outer.Err() != nil}, err
 }
 
 // again is how long after the first a second signal counts as one: timeout(1)
@@ -199,7 +206,7 @@ func follow(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options) (ord
 		case err := <-ended:
 			<-reported
 			o.Screen.Clear()
-			if ordered = !stopping.IsZero(); ordered || !d.Left() {
+			if ordered = !stopping.IsZero(); !d.Left() {
 				_, _ = o.Screen.Write([]byte(o.Summary(d.Status(), time.Since(started))))
 			}
 			return ordered, err
