@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -38,8 +39,9 @@ const records = 'r'
 
 // A departure is an order after which the recorders have left their rings.
 type departure struct {
-	order string
-	conn  *net.UnixConn // the client's
+	order   string
+	conn    *net.UnixConn       // the client's
+	control *control.OpenSocket // the socket that the program in the place of this one listens on; nil: it makes its own
 }
 
 // A leaver makes the recorders of a run leave, by an order of the control socket.
@@ -48,6 +50,7 @@ type leaver struct {
 	holder  *restart.Holder // nil: the service manager keeps the rings, or nobody
 	kept    bool            // the service manager does
 	reload  *reloader
+	sockets *sockets
 	end     context.CancelFunc // of the run
 
 	ready atomic.Bool // the run has begun
@@ -78,7 +81,14 @@ func (l *leaver) leave(ctx context.Context, order string) (func(*net.UnixConn), 
 			l.busy.Store(false)
 			return
 		}
-		l.gone.Store(&departure{order, conn})
+		d := &departure{order: order, conn: conn}
+		if order == control.Upgrade {
+			var err error
+			if d.control, err = l.sockets.control.Keep(); err != nil { // it is there: the order came over it
+				l.sockets.missing("the control socket is not kept", err)
+			}
+		}
+		l.gone.Store(d)
 		l.reload.daemon.Leave()
 		l.end()
 	}, nil
@@ -117,15 +127,34 @@ func (l *leaver) tryUpgrade(ctx context.Context) error {
 // A heritage is what a run has from the process before, or from the run before in the same process.
 type heritage struct {
 	files    []restart.File
-	confined bool            // the process has given up what it may
-	held     *sandbox.Policy // files that it is held to then; nil: all
-	announce *net.UnixConn   // to the process that handed over and waits until this one records; nil: none
+	confined bool                // the process has given up what it may
+	held     *sandbox.Policy     // files that it is held to then; nil: all
+	control  *control.OpenSocket // nil: none
+	announce *net.UnixConn       // to the process that handed over and waits until this one records; nil: none
 }
 
 // passed is what goes with the files to the program that takes the place of this one.
 type passed struct {
 	Confined bool            `json:"confined"`
 	Held     *sandbox.Policy `json:"held,omitempty"`
+	Control  string          `json:"control,omitempty"` // path of the socket that is among the files
+}
+
+// Names of the files of the control socket.
+const (
+	controlSocket = "control-socket"
+	controlLock   = "control-lock"
+)
+
+// take removes the file of that name from the heritage, and returns it; nil if there is none.
+func (h *heritage) take(name string) (f *os.File) {
+	h.files = slices.DeleteFunc(h.files, func(one restart.File) bool {
+		if one.Name == name {
+			f = one.File
+		}
+		return one.Name == name
+	})
+	return f
 }
 
 // inherit returns what the program before in this process has passed, or what the running capd hands over.
@@ -139,7 +168,11 @@ func inherit(ctx context.Context, o *Options, cfg *config.Config, log *slog.Logg
 		if p.Confined {
 			err = sandbox.Resume()
 		}
-		return heritage{files: files, confined: p.Confined, held: p.Held}, err
+		h := heritage{files: files, confined: p.Confined, held: p.Held}
+		if k := (&control.OpenSocket{Path: p.Control, Socket: h.take(controlSocket), Lock: h.take(controlLock)}); k.Socket != nil && k.Lock != nil {
+			h.control = k
+		}
+		return h, err
 	}
 	if o.TakeOver == nil {
 		return heritage{}, nil
@@ -185,6 +218,10 @@ func (d *departure) pass(o *Options, files []restart.File, more passed) error {
 	if d.order == control.Upgrade {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		if k := d.control; k != nil {
+			more.Control = k.Path
+			files = append(slices.Clone(files), restart.File{Name: controlSocket, File: k.Socket}, restart.File{Name: controlLock, File: k.Lock})
+		}
 		err := sandbox.PassCapabilities()
 		if err == nil {
 			err = restart.Exec(o.Command[0], o.Command, files, more)

@@ -74,14 +74,14 @@ func Run(ctx context.Context, o Options) error {
 			var end context.CancelFunc
 			ctx, end = context.WithCancel(ctx)
 			end() // the next run reads what is in the rings, and ends
-		} else if err := next.departure.pass(&p.options, next.files, passed{from.confined, from.held}); err == nil {
+		} else if err := next.departure.pass(&p.options, next.files, passed{Confined: from.confined, Held: from.held}); err == nil {
 			p.log.Info("another process has taken over")
 			restart.CloseAll(next.files)
 			return nil
 		} else {
 			p.log.Error("recording goes on in this process", "error", err)
 		}
-		cfg, from.files = next.config, next.files
+		cfg, from.files, from.control = next.config, next.files, next.departure.control
 		awaitDirectories(cfg)
 	}
 }
@@ -106,7 +106,7 @@ type next struct {
 // record is one run. It returns nil if nothing comes after it.
 func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage) (*next, error) {
 	o, log, manager := p.options, p.log, p.manager
-	sockets := listen(&cfg.Control, p.inherited, log)
+	sockets := listen(&cfg.Control, p.inherited, from.control, log)
 	defer sockets.close()
 	r := &reloader{load: o.Load, level: p.level}
 	r.current.Store(cfg)
@@ -126,7 +126,7 @@ func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage
 	outer := ctx
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	l := &leaver{options: &p.options, holder: holder, kept: holder == nil && survivors.Keeper != nil, reload: r, end: end}
+	l := &leaver{options: &p.options, holder: holder, kept: holder == nil && survivors.Keeper != nil, reload: r, sockets: sockets, end: end}
 	manager.Status("Reading what earlier runs have left")
 	o.Daemon.Config, o.Daemon.Log, o.Daemon.Restarts = cfg, log, manager != nil
 	var late error

@@ -49,10 +49,18 @@ type sockets struct {
 
 // listen opens the sockets, as far as that can be done, before the process gives
 // up what it may.
-func listen(c *config.Control, inherited notify.Files, log *slog.Logger) *sockets {
+func listen(c *config.Control, inherited notify.Files, kept *control.OpenSocket, log *slog.Logger) *sockets {
 	s := &sockets{settings: *c, log: log}
 	var err error
-	if c.Socket != "" {
+	if kept != nil {
+		if s.control, err = kept.Resume(); err != nil {
+			s.missing("the control socket is made anew", err)
+		} else if c.Socket != config.ControlAuto && c.Socket != kept.Path {
+			_ = s.control.Close()
+			s.control = nil
+		}
+	}
+	if c.Socket != "" && s.control == nil {
 		if s.control, err = control.Listen(c.Socket, c.Group); err != nil {
 			s.missing("no control socket: capd status can't ask", err)
 		}
