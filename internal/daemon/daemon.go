@@ -94,10 +94,9 @@ func New(opt Options) (*Daemon, error) {
 		outliving: outliving{opt.Restart.Keeper, d.opt.inherited},
 		shared: &recorder.Shared{
 			Links: there.news, Claims: recorder.NewClaims(), Quota: recorder.NewQuota(opt.Count), Ask: there.ask,
-			Application: opt.Application, OS: system(), Boot: d.dirs.run.Boot,
+			Leave: opt.Restart.Leave, Application: opt.Application, OS: system(), Boot: d.dirs.run.Boot,
 		},
 	}
-	d.manager.shared.Outlived.Store(opt.Restart.Keeper != nil && !opt.Restart.Ordered)
 	if err := d.manager.prepare(); err != nil {
 		d.dirs.close(context.Background())
 		return nil, err
@@ -153,14 +152,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.manager.settled()
 	return errors.Join(again, d.tasks.wait())
 }
-
-// Leave makes the recorders leave their rings to the next process when the
-// context of Run ends: what is in them then is not read. It must be called
-// before that.
-func (d *Daemon) Leave() { d.manager.shared.Outlived.Store(true) }
-
-// Left reports whether Leave was called.
-func (d *Daemon) Left() bool { return d.opt.Restart.Ordered && d.manager.shared.Outlived.Load() }
 
 // Rotate ends all current files. The next packet begins a new file.
 func (d *Daemon) Rotate() { _, _ = d.set.rotate("") }

@@ -20,9 +20,9 @@ type Shared struct {
 	// system: a Snapshot may be older than a device.
 	Ask func(index int) (capture.Interface, bool)
 
-	// Outlived is set while the rings outlive the process: recorders that end
-	// leave theirs to the next process.
-	Outlived atomic.Bool
+	// Leave is set if recorders that end are to leave their rings to the next
+	// process; nil: always, where the rings outlive this one.
+	Leave *atomic.Bool
 
 	Application string // name and version of the program, for file headers, such as "capd 1.2.0"
 	OS          string // name and release of the operating system

@@ -53,22 +53,27 @@ type leaver struct {
 	sockets *sockets
 	end     context.CancelFunc // of the run
 
-	ready atomic.Bool // the run has begun
-	busy  atomic.Bool // an order is being followed
+	ready chan struct{} // closed once the run has begun
+	leave atomic.Bool   // see daemon.Restart
+	busy  atomic.Bool   // an order is being followed
 	gone  atomic.Pointer[departure]
 }
 
-// leave checks the order, and returns what follows it.
-func (l *leaver) leave(ctx context.Context, order string) (func(*net.UnixConn), error) {
+// prepare checks the order, and returns what follows it.
+func (l *leaver) prepare(ctx context.Context, order string) (func(*net.UnixConn), error) {
 	switch {
 	case l.kept:
 		return nil, control.Refused("%s: a service manager runs capd and keeps its rings: restart the service, as with systemctl restart capd, and no frame is lost", order)
 	case l.holder == nil:
 		return nil, control.Refused("%s: %s can't hand a recording to another process: stop capd and start it again", order, runtime.GOOS)
-	case !l.ready.Load():
-		return nil, control.Refused("%s: capd is still starting: try again", order)
 	case !l.busy.CompareAndSwap(false, true):
 		return nil, control.Refused("%s: capd is leaving already", order)
+	}
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		l.busy.Store(false)
+		return nil, control.Refused("%s: capd is still starting: try again", order)
 	}
 	if order == control.Upgrade {
 		if err := l.tryUpgrade(ctx); err != nil {
@@ -89,7 +94,7 @@ func (l *leaver) leave(ctx context.Context, order string) (func(*net.UnixConn), 
 			}
 		}
 		l.gone.Store(d)
-		l.reload.daemon.Leave()
+		l.leave.Store(true)
 		l.end()
 	}, nil
 }
@@ -294,7 +299,7 @@ func (p *process) survivors(files []restart.File) (daemon.Restart, *restart.Hold
 			restart.CloseAll(files)
 			return r, nil
 		}
-		r.Keeper, r.Ordered = holder, true
+		r.Keeper = holder
 	default:
 		return r, nil
 	}

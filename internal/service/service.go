@@ -57,6 +57,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	relaxTimers()
+	if len(from.files) > 0 {
+		p.listen() // what the rings hold is read even if the end is ordered now
+	}
+	defer func() { signal.Stop(p.signals) }()
 	for {
 		next, err := p.record(ctx, cfg, &from)
 		if next == nil {
@@ -65,11 +69,10 @@ func Run(ctx context.Context, o Options) error {
 		if err != nil {
 			p.log.Error("the recorders did not end in order", "error", err)
 		}
-		signal.Ignore(syscall.SIGUSR1) // until the next run asks for it
 		if !o.Fixed {
-			signal.Ignore(syscall.SIGHUP)
+			signal.Ignore(syscall.SIGHUP) // until the next run asks for it: that reads the configuration anyway
 		}
-		if next.ordered {
+		if next.ordered || p.told() {
 			_ = next.departure.conn.Close()
 			var end context.CancelFunc
 			ctx, end = context.WithCancel(ctx)
@@ -93,6 +96,34 @@ type process struct {
 	level     *slog.LevelVar
 	manager   *notify.Manager
 	inherited notify.Files
+	signals   chan os.Signal // that end a run or rotate its files; nil: they are the system's matter yet
+}
+
+// listen makes signals arrive at the process's channel, over all its runs.
+func (p *process) listen() {
+	if p.signals != nil {
+		return
+	}
+	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1}
+	if p.options.Fixed && !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		end = append(end, syscall.SIGHUP)
+	}
+	p.signals = make(chan os.Signal, 4)
+	signal.Notify(p.signals, end...)
+}
+
+// told reports whether a signal has ordered the end between two runs. Files were rotated there anyway.
+func (p *process) told() bool {
+	for {
+		select {
+		case sig := <-p.signals:
+			if sig != syscall.SIGUSR1 {
+				return true
+			}
+		default:
+			return false
+		}
+	}
 }
 
 // A next is what comes after a run whose recorders have left.
@@ -126,18 +157,21 @@ func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage
 	outer := ctx
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	l := &leaver{options: &p.options, holder: holder, kept: holder == nil && survivors.Keeper != nil, reload: r, sockets: sockets, end: end}
+	l := &leaver{options: &p.options, holder: holder, kept: holder == nil && survivors.Keeper != nil, reload: r, ready: make(chan struct{}), sockets: sockets, end: end}
+	if holder != nil {
+		o.Daemon.Restart.Leave = &l.leave
+	}
 	manager.Status("Reading what earlier runs have left")
 	o.Daemon.Config, o.Daemon.Log, o.Daemon.Restarts = cfg, log, manager != nil
 	var late error
 	o.Daemon.Ready = func() {
 		manager.Ready()
 		if late = from.said(); late != nil {
-			r.daemon.Leave()
+			l.leave.Store(true)
 			end()
 			return
 		}
-		l.ready.Store(true)
+		close(l.ready)
 	}
 	d, err := daemon.New(o.Daemon)
 	if err != nil {
@@ -162,7 +196,7 @@ func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage
 			return jsonLine(slog.LevelInfo, "ended", o.Totals(all, took)...)
 		}
 	}
-	ordered, err := follow(ctx, d, reporter, &o)
+	ordered, err := p.follow(ctx, d, reporter, &o, l.leave.Load)
 	gone := l.gone.Load()
 	if gone == nil {
 		return nil, errors.Join(late, err)
@@ -176,16 +210,10 @@ const again = time.Second
 
 // follow runs the daemon under the system's signals, and prints the end unless the recorders leave. It reports whether a
 // signal has ordered the end.
-func follow(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options) (ordered bool, err error) {
+func (p *process) follow(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options, left func() bool) (ordered bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if o.Fixed && !signal.Ignored(syscall.SIGHUP) { // as under nohup
-		end = append(end, syscall.SIGHUP)
-	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, append(end, syscall.SIGUSR1)...)
-	defer signal.Stop(signals)
+	p.listen()
 
 	ended, over, reported := make(chan error, 1), make(chan struct{}), make(chan struct{})
 	go func() {
@@ -206,13 +234,13 @@ func follow(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options) (ord
 		case err := <-ended:
 			<-reported
 			o.Screen.Clear()
-			if ordered = !stopping.IsZero(); !d.Left() {
+			if ordered = !stopping.IsZero(); !left() {
 				_, _ = o.Screen.Write([]byte(o.Summary(d.Status(), time.Since(started))))
 			}
 			return ordered, err
 		case <-refresh.C:
 			o.Screen.Show(o.Line(d.Status()))
-		case sig := <-signals:
+		case sig := <-p.signals:
 			switch {
 			case sig == syscall.SIGUSR1:
 				d.Rotate()

@@ -32,7 +32,7 @@ func (b backend) Reload(ctx context.Context) error { return b.reload(ctx) }
 
 // Leave makes the recorders leave their rings to another process or program.
 func (b backend) Leave(ctx context.Context, order string) (func(*net.UnixConn), error) {
-	return b.leaver.leave(ctx, order)
+	return b.leaver.prepare(ctx, order)
 }
 
 // retryEvery is how long a socket that can't be had is not tried again.
