@@ -136,7 +136,7 @@ rotates them by size and time, and counts every loss.`,
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newList(), newVersion(),
-		newStatus(), newTop(), newRotate(), newReload(), newHold(), newRelease(), newWatch(confine != nil))
+		newStatus(), newTop(), newRotate(), newReload(), newUpgrade(), newHold(), newRelease(), newWatch(confine != nil))
 	root.SetHelpCommand(newHelp(root))
 	addVersionFlag(root)
 	complete(root)

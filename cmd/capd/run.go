@@ -23,6 +23,8 @@ func newRun(confine service.Confiner) *cobra.Command {
 	var s settings
 	var count uint64
 	var duration config.Duration
+	var takeover takeOver
+	var try bool
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE] [-i NAME]... [-d DIR] [EXPRESSION]",
 		Short: "Record until a signal stops it",
@@ -30,6 +32,10 @@ func newRun(confine service.Confiner) *cobra.Command {
 files and print how many packets were received, written and lost. A second signal
 ends capd at once, and files stay NAME.partial. SIGUSR1 begins new files now.
 SIGHUP reads the configuration file again; with -i, which uses none, it ends capd.
+
+With --take-over another running capd leaves its rings, and this one goes on to
+record from them: no frame is lost. It needs Linux. capd upgrade does the same in
+the running process.
 
 The EXPRESSION is a filter in the language of pcap-filter(7), as for tcpdump: only
 frames that match are recorded.`,
@@ -45,6 +51,9 @@ frames that match are recorded.`,
 			}
 			if duration < 0 {
 				return usageError{fmt.Errorf("invalid argument %q for \"--duration\" flag: must not be negative", duration)}
+			}
+			if try {
+				return s.try(cmd)
 			}
 			screen := terminal.NewScreen(cmd.ErrOrStderr())
 			log := config.Log{Format: s.log.format} // until a configuration says more
@@ -66,6 +75,9 @@ frames that match are recorded.`,
 				Line:    statusLine,
 				Summary: summary,
 				Totals:  totals,
+
+				Command:  again(),
+				TakeOver: takeover.client(),
 			})
 			if err != nil && service.OnlyJSON(log, screen) {
 				return &loggedError{err}
@@ -76,6 +88,9 @@ frames that match are recorded.`,
 	s.bind(cmd)
 	cmd.Flags().Uint64Var(&count, "count", 0, "stop after `N` frames; 0: never")
 	cmd.Flags().Var(&duration, "duration", "stop after `TIME`, as 90s or 7d; 0: never")
+	takeover.bind(cmd)
+	cmd.Flags().BoolVar(&try, strings.TrimPrefix(service.TryFlag, "--"), false, "check arguments and configuration, and end")
+	_ = cmd.Flags().MarkHidden(strings.TrimPrefix(service.TryFlag, "--"))
 	return cmd
 }
 

@@ -21,6 +21,7 @@ type fake struct {
 	calls  []any
 	wait   chan struct{} // rotate waits until it is closed; nil: does not wait
 	ended  chan error    // the result of a rotation that waited
+	left   func(*net.UnixConn)
 }
 
 func (f *fake) Report() Status {
@@ -57,6 +58,13 @@ func (f *fake) Reload(context.Context) error { return errors.New("capd.toml:3: n
 func (f *fake) Hold(_ context.Context, s Selection) ([]string, error) {
 	f.record(s)
 	return s.Files, nil
+}
+
+func (f *fake) Leave(_ context.Context, order string) (func(*net.UnixConn), error) {
+	if f.left == nil {
+		return nil, Refused("%s: not now", order)
+	}
+	return f.left, nil
 }
 
 func (f *fake) Release(_ context.Context, s Selection) ([]string, error) {

@@ -47,6 +47,44 @@ func (l *Listener) Close() error {
 	return errors.Join(err, l.lock.Close())
 }
 
+// An OpenSocket is a socket that stays open while another program, or another run, takes the place of this one. Clients wait
+// meanwhile. That one may not be able to make it anew, as another user than the one that did.
+type OpenSocket struct {
+	Path         string
+	Socket, Lock *os.File
+}
+
+// Keep returns a duplicate of the socket, which is not removed by Close any more.
+func (l *Listener) Keep() (*OpenSocket, error) {
+	socket, err := l.File()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.FcntlInt(l.lock.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		_ = socket.Close()
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	return &OpenSocket{l.path, socket, os.NewFile(uintptr(fd), l.lock.Name())}, nil
+}
+
+// Resume listens on the socket again.
+func (k *OpenSocket) Resume() (*Listener, error) {
+	defer k.Socket.Close()
+	l, err := net.FileListener(k.Socket)
+	if err != nil {
+		_ = k.Lock.Close()
+		return nil, fmt.Errorf("control socket %s: %w", k.Path, err)
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, fmt.Errorf("control socket %s: another kind of socket was kept", k.Path)
+	}
+	u.SetUnlinkOnClose(true)
+	return &Listener{UnixListener: u, path: k.Path, lock: k.Lock}, nil
+}
+
 // Listen creates a socket for its owner and a group, given by name or number; an empty group is
 // that of the process. It replaces a socket that a crashed capd left. If a running capd listens on
 // it, the error wraps ErrInUse.

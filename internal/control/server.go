@@ -30,6 +30,10 @@ type Backend interface {
 	Reload(ctx context.Context) error
 	Hold(ctx context.Context, s Selection) ([]string, error)
 	Release(ctx context.Context, s Selection) ([]string, error)
+
+	// Leave prepares TakeOver or Upgrade. The recorders leave when the function that it returns is called with the client's
+	// connection, which is the backend's from then on. With nil they stay.
+	Leave(ctx context.Context, order string) (func(*net.UnixConn), error)
 }
 
 // A RefusedError is the answer to an invalid request.
@@ -61,11 +65,15 @@ func NewServer(b Backend, metrics http.Handler) *Server {
 	mux.HandleFunc("POST /v1/reload", order(func(ctx context.Context, _ struct{}) ([]string, error) { return nil, b.Reload(ctx) }))
 	mux.HandleFunc("POST /v1/hold", order(b.Hold))
 	mux.HandleFunc("POST /v1/release", order(b.Release))
+	for _, order := range []string{TakeOver, Upgrade} {
+		mux.HandleFunc("POST /v1/"+order, s.leave(order))
+	}
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)
 	}
 	s.http = newHTTP(inJSON(mux))
 	s.http.ConnState = s.limit.track
+	s.http.ConnContext = withConn
 	return s
 }
 

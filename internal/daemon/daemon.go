@@ -94,7 +94,7 @@ func New(opt Options) (*Daemon, error) {
 		outliving: outliving{opt.Restart.Keeper, d.opt.inherited},
 		shared: &recorder.Shared{
 			Links: there.news, Claims: recorder.NewClaims(), Quota: recorder.NewQuota(opt.Count), Ask: there.ask,
-			Application: opt.Application, OS: system(), Boot: d.dirs.run.Boot,
+			Leave: opt.Restart.Leave, Application: opt.Application, OS: system(), Boot: d.dirs.run.Boot,
 		},
 	}
 	if err := d.manager.prepare(); err != nil {

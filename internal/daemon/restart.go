@@ -25,6 +25,7 @@ import (
 // Restart says how recorders outlive the process.
 type Restart struct {
 	Keeper  restart.Keeper           // where they leave their descriptors; nil: nowhere
+	Leave   *atomic.Bool             // set before the end of Run's context if they are to leave their rings; nil: they always do
 	States  []*restart.State         // what those of the process before have left
 	Seen    map[string]*restart.Seen // by group of the recorders that took over
 	Refused []restart.Refusal        // what of it can't be used

@@ -246,7 +246,7 @@ func (l *loop) pause(ctx context.Context) {
 // read reads one batch, or ends reception.
 func (l *loop) read(ctx context.Context) {
 	if l.cause != nil || ctx.Err() != nil && l.after.ready() {
-		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil {
+		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil && l.leaves() {
 			l.ceased = time.Now()
 			l.to(stays)
 		} else {
@@ -278,6 +278,12 @@ func (l *loop) read(ctx context.Context) {
 		return
 	}
 	l.compare()
+}
+
+// leaves reports whether the ring is to be left to the next process.
+func (l *loop) leaves() bool {
+	leave := l.r.cfg.Shared.Leave
+	return leave == nil || leave.Load()
 }
 
 // stop ends reception.

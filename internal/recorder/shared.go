@@ -20,6 +20,10 @@ type Shared struct {
 	// system: a Snapshot may be older than a device.
 	Ask func(index int) (capture.Interface, bool)
 
+	// Leave is set if recorders that end are to leave their rings to the next
+	// process; nil: always, where the rings outlive this one.
+	Leave *atomic.Bool
+
 	Application string // name and version of the program, for file headers, such as "capd 1.2.0"
 	OS          string // name and release of the operating system
 	Boot        string // id of the system's boot, for checkpoints

@@ -73,6 +73,9 @@ func hold(s set) error {
 	return everywhere(unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)))
 }
 
+// noRoot is SECBIT_NOROOT, locked: programs get no capability because the user is root.
+const noRoot = 1<<0 | 1<<1
+
 // dropCapabilities drops all capabilities except the needed ones, and returns the remaining ones.
 func dropCapabilities(netAdmin bool) (set, error) {
 	permitted, effective, err := held()
@@ -80,7 +83,14 @@ func dropCapabilities(netAdmin bool) (set, error) {
 		return 0, err
 	}
 	if effective&setOf(unix.CAP_SETPCAP) != 0 {
+		var spared set // that PassCapabilities can pass on; programs that root starts otherwise do not get them
+		if control(unix.PR_SET_SECUREBITS, noRoot) == nil {
+			spared = needed(netAdmin)
+		}
 		for c := range unix.CAP_LAST_CAP + 1 {
+			if spared&setOf(c) != 0 {
+				continue
+			}
 			// The kernel may have fewer capabilities.
 			if err := control(unix.PR_CAPBSET_DROP, uintptr(c)); err != nil && !errors.Is(err, unix.EINVAL) {
 				return 0, fmt.Errorf("drop capability %d for good: %w", c, err)
@@ -130,4 +140,41 @@ func everywhere(number, a, b uintptr) error {
 		return errno
 	}
 	return nil
+}
+
+// passCapabilities makes the permitted capabilities of the calling thread inheritable and ambient.
+func passCapabilities() error {
+	permitted, effective, err := held()
+	if err != nil {
+		return err
+	}
+	part := func(shift int) unix.CapUserData {
+		low := uint32(permitted >> shift)
+		return unix.CapUserData{Permitted: low, Inheritable: low, Effective: uint32(effective >> shift)}
+	}
+	data := [2]unix.CapUserData{part(0), part(32)}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	if err := unix.Capset(&hdr, &data[0]); err != nil && permitted != 0 {
+		return fmt.Errorf("pass capabilities on: %w", err)
+	}
+	for c := range unix.CAP_LAST_CAP + 1 {
+		if permitted&setOf(c) == 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c), 0, 0); err != nil && os.Geteuid() != 0 {
+			return fmt.Errorf("pass capability %d on: %w", c, err) // root has them anyway
+		}
+	}
+	return nil
+}
+
+func resume() error {
+	permitted, _, err := held()
+	if err != nil {
+		return err
+	}
+	if err := control(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
+		return fmt.Errorf("drop ambient capabilities: %w", err)
+	}
+	return hold(permitted)
 }

@@ -125,3 +125,10 @@ func (a Account) become(before, after func() error) error {
 	}
 	return nil
 }
+
+// PassCapabilities makes a program that the calling thread execs in the place of this one keep the capabilities. The
+// goroutine must be bound to its thread. That calls Resume.
+func PassCapabilities() error { return passCapabilities() }
+
+// Resume takes back from programs that this one starts what PassCapabilities has passed to it.
+func Resume() error { return resume() }

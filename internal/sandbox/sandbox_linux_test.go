@@ -122,6 +122,28 @@ func powerless() error {
 	if rest := (permitted | effective) &^ needed(false); err != nil || rest != 0 || !bytes.Contains(status, []byte("NoNewPrivs:\t1\n")) {
 		return fmt.Errorf("capabilities %x left, %w in\n%s", rest, err, status)
 	}
+	return barren()
+}
+
+// barren checks that programs which root starts from the calling thread get no capability.
+func barren() error {
+	if os.Getuid() != 0 {
+		return nil
+	}
+	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	if err != nil || bits&noRoot != noRoot {
+		return fmt.Errorf("securebits are %x: %w", bits, errors.Join(err, errors.New("root is special")))
+	}
+	for c := range unix.CAP_LAST_CAP + 1 {
+		ambient, ambientErr := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(c), 0, 0)
+		bound, boundErr := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0)
+		if ambientErr != nil || boundErr != nil {
+			continue // the kernel has fewer
+		}
+		if ambient != 0 || bound != 0 && needed(false)&setOf(c) == 0 {
+			return fmt.Errorf("capability %d: ambient %d, in the bounding set %d", c, ambient, bound)
+		}
+	}
 	return nil
 }
 

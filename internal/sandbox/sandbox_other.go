@@ -13,3 +13,7 @@ func afterBecoming(bool) error { return nil }
 
 // DropCapabilities fails: the system has none.
 func DropCapabilities() error { return errors.ErrUnsupported }
+
+func passCapabilities() error { return nil }
+
+func resume() error { return nil }

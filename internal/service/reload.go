@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"capd/config"
 	"capd/internal/daemon"
@@ -20,7 +21,8 @@ type reloader struct {
 	level  *slog.LevelVar
 	daemon *daemon.Daemon
 
-	reloaded func() // called after each reload
+	reloaded func()                        // called after each reload
+	current  atomic.Pointer[config.Config] // the configuration in effect
 }
 
 func (r *reloader) reload(context.Context) error {
@@ -34,6 +36,7 @@ func (r *reloader) reload(context.Context) error {
 	if err := r.daemon.Reload(cfg); err != nil {
 		return err
 	}
+	r.current.Store(cfg)
 	setLevel(r.level, cfg.Log.Level)
 	r.reloaded()
 	return nil

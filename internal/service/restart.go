@@ -8,28 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"capd/internal/daemon"
-	"capd/internal/notify"
 	"capd/internal/restart"
 )
-
-// survivors takes over what the recorders of the process before have left with
-// the service manager, where this process leaves the same.
-func survivors(m *notify.Manager, inherited notify.Files, log *slog.Logger) (daemon.Restart, *outlast) {
-	if m == nil {
-		return daemon.Restart{}, nil
-	}
-	var files []restart.File
-	for name, all := range inherited {
-		for _, one := range all {
-			files = append(files, restart.File{Name: name, File: one})
-		}
-	}
-	o := newOutlast(m, files, log)
-	r := daemon.Restart{Keeper: o}
-	r.States, r.Seen, r.Refused = restart.Inherit(o, files, log)
-	return r, o
-}
 
 // A roomer is a store of descriptors that says whether it is full.
 type roomer interface {

@@ -4,6 +4,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -14,8 +15,10 @@ import (
 	"time"
 
 	"capd/config"
+	"capd/internal/control"
 	"capd/internal/daemon"
 	"capd/internal/notify"
+	"capd/internal/restart"
 	"capd/internal/terminal"
 )
 
@@ -25,6 +28,9 @@ type Options struct {
 	File   string                         // that Load reads; empty: the default one or none
 	Fixed  bool                           // there is nothing to read again: a hangup ends the run
 	Daemon daemon.Options                 // without Config, Log and Ready
+
+	Command  []string                                      // program and arguments by which an upgrade goes on; empty: there is none
+	TakeOver func(*config.Config) (*control.Client, error) // returns the capd to take over from; nil: none
 
 	Confine Confiner // nil: give up nothing
 	Screen  *terminal.Screen
@@ -37,11 +43,11 @@ type Options struct {
 // starts capd again at once, so that a crash costs few frames.
 const failure = time.Second
 
-// Run records until a signal, the context or the daemon's options end it.
+// Run records until a signal, the context or the daemon's options end it, or until another process has taken over.
 func Run(ctx context.Context, o Options) error {
 	began, managed := time.Now(), os.Getenv("NOTIFY_SOCKET") != ""
 	var started atomic.Bool
-	err := run(ctx, &o, &started)
+	err := run(ctx, o, &started)
 	if err != nil && managed && !started.Load() {
 		select {
 		case <-ctx.Done():
@@ -52,47 +58,152 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // run does what Run does, and says when it has started to record.
-func run(ctx context.Context, o *Options, started *atomic.Bool) error {
+func run(ctx context.Context, o Options, started *atomic.Bool) error {
 	cfg, err := o.Load()
 	if err != nil {
 		return err
 	}
 	// A reader of our messages that goes away must not end the recording.
 	signal.Ignore(syscall.SIGPIPE)
-	log, level := newLogger(cfg.Log, o.Screen)
-	manager, err := notify.Open()
-	if err != nil {
-		log.Warn("the service manager is not told when capd is ready", "error", err)
+	p := &process{options: o, started: started, inherited: notify.Inherited()}
+	defer p.inherited.Close()
+	p.log, p.level = newLogger(cfg.Log, o.Screen)
+	if p.manager, err = notify.Open(); err != nil {
+		p.log.Warn("the service manager is not told when capd is ready", "error", err)
 	}
-	inherited := notify.Inherited()
-	defer inherited.Close()
-	sockets := listen(&cfg.Control, inherited, log)
-	defer sockets.close()
-	r := &reloader{load: o.Load, level: level}
+	from, err := inherit(ctx, &o, cfg, p.log)
+	if err != nil {
+		return err
+	}
 	relaxTimers()
-	var kept *outlast
-	o.Daemon.Restart, kept = survivors(manager, inherited, log)
-	if o.Confine != nil {
-		if r.held, err = o.Confine(cfg, o.File, sockets.path(), o.Daemon.Restart.Directories(), log); err != nil {
+	if len(from.files) > 0 {
+		p.listen() // what the rings hold is read even if the end is ordered now
+	}
+	defer func() { signal.Stop(p.signals) }()
+	for {
+		next, err := p.record(ctx, cfg, &from)
+		if next == nil {
 			return err
 		}
+		if err != nil {
+			p.log.Error("the recorders did not end in order", "error", err)
+		}
+		if !o.Fixed {
+			signal.Ignore(syscall.SIGHUP) // until the next run asks for it: that reads the configuration anyway
+		}
+		if next.ordered || p.told() {
+			_ = next.departure.conn.Close()
+			var end context.CancelFunc
+			ctx, end = context.WithCancel(ctx)
+			end() // the next run reads what is in the rings, and ends
+		} else if err := next.departure.pass(&p.options, next.files, passed{Confined: from.confined, Held: from.held}); err == nil {
+			p.log.Info("another process has taken over")
+			restart.CloseAll(next.files)
+			return nil
+		} else {
+			p.log.Error("recording goes on in this process", "error", err)
+		}
+		cfg, from.files, from.control = next.config, next.files, next.departure.control
+		awaitDirectories(cfg)
+	}
+}
+
+// A process is what all runs of a process have in common: more than one if an attempt to leave has failed.
+type process struct {
+	options   Options
+	log       *slog.Logger
+	level     *slog.LevelVar
+	manager   *notify.Manager
+	started   *atomic.Bool // it has begun to record
+	inherited notify.Files
+	signals   chan os.Signal // that end a run or rotate its files; nil: they are the system's matter yet
+}
+
+// listen makes signals arrive at the process's channel, over all its runs.
+func (p *process) listen() {
+	if p.signals != nil {
+		return
+	}
+	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1}
+	if p.options.Fixed && !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		end = append(end, syscall.SIGHUP)
+	}
+	p.signals = make(chan os.Signal, 4)
+	signal.Notify(p.signals, end...)
+}
+
+// told reports whether a signal has ordered the end between two runs. Files were rotated there anyway.
+func (p *process) told() bool {
+	for {
+		select {
+		case sig := <-p.signals:
+			if sig != syscall.SIGUSR1 {
+				return true
+			}
+		default:
+			return false
+		}
+	}
+}
+
+// A next is what comes after a run whose recorders have left.
+type next struct {
+	departure *departure
+	files     []restart.File
+	config    *config.Config // in effect at the end
+	ordered   bool           // a signal or the context has ordered the end meanwhile
+}
+
+// record is one run. It returns nil if nothing comes after it.
+func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage) (*next, error) {
+	o, log, manager := p.options, p.log, p.manager
+	sockets := listen(&cfg.Control, p.inherited, from.control, log)
+	defer sockets.close()
+	r := &reloader{load: o.Load, level: p.level}
+	r.current.Store(cfg)
+	survivors, holder, kept := p.survivors(from.files)
+	if holder != nil {
+		defer holder.Close()
+	}
+	o.Daemon.Restart = survivors
+	if o.Confine != nil && !from.confined {
+		var err error
+		if from.held, err = o.Confine(cfg, o.File, sockets.path(), survivors.Directories(), log); err != nil {
+			return nil, err
+		}
+		from.confined = true
+	}
+	r.held = from.held
+	outer := ctx
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	l := &leaver{options: &p.options, holder: holder, kept: holder == nil && survivors.Keeper != nil, reload: r, ready: make(chan struct{}), sockets: sockets, end: end}
+	if holder != nil {
+		o.Daemon.Restart.Leave = &l.leave
 	}
 	manager.Status("Reading what earlier runs have left")
 	o.Daemon.Config, o.Daemon.Log, o.Daemon.Restarts = cfg, log, manager != nil
+	var late error
 	o.Daemon.Ready = func() {
-		started.Store(true)
+		p.started.Store(true)
 		manager.Ready()
 		kept.check()
+		if late = from.said(); late != nil {
+			l.leave.Store(true)
+			end()
+			return
+		}
+		close(l.ready)
 	}
 	d, err := daemon.New(o.Daemon)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.daemon, r.reloaded = d, kept.check
 	if kept != nil {
 		defer alongside(ctx, kept.run)()
 	}
-	defer alongside(ctx, func(ctx context.Context) { sockets.serve(ctx, backend{d, r.reload}) })()
+	defer alongside(ctx, func(ctx context.Context) { sockets.serve(ctx, backend{d, r.reload, l}) })()
 	if !o.Fixed {
 		defer onHangup(ctx, func(ctx context.Context) {
 			if err := manager.Reload(func() error { return r.reload(ctx) }); err != nil {
@@ -110,24 +221,24 @@ func run(ctx context.Context, o *Options, started *atomic.Bool) error {
 			return jsonLine(slog.LevelInfo, "ended", o.Totals(all, took)...)
 		}
 	}
-	return record(ctx, d, reporter, o)
+	ordered, err := p.follow(ctx, d, reporter, &o, l.leave.Load)
+	gone := l.gone.Load()
+	if gone == nil {
+		return nil, errors.Join(late, err)
+	}
+	return &next{gone, holder.Take(), r.current.Load(), ordered || outer.Err() != nil}, err
 }
 
 // again is how long after the first a second signal counts as one: timeout(1)
 // and some shells send one order twice.
 const again = time.Second
 
-// record runs the daemon under the system's signals, and prints the end.
-func record(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options) error {
+// follow runs the daemon under the system's signals, and prints the end unless the recorders leave. It reports whether a
+// signal has ordered the end.
+func (p *process) follow(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options, left func() bool) (ordered bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	end := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
-	if o.Fixed && !signal.Ignored(syscall.SIGHUP) { // as under nohup
-		end = append(end, syscall.SIGHUP)
-	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, append(end, syscall.SIGUSR1)...)
-	defer signal.Stop(signals)
+	p.listen()
 
 	ended, over, reported := make(chan error, 1), make(chan struct{}), make(chan struct{})
 	go func() {
@@ -148,11 +259,13 @@ func record(ctx context.Context, d *daemon.Daemon, r *reporter, o *Options) erro
 		case err := <-ended:
 			<-reported
 			o.Screen.Clear()
-			_, _ = o.Screen.Write([]byte(o.Summary(d.Status(), time.Since(started))))
-			return err
+			if ordered = !stopping.IsZero(); !left() {
+				_, _ = o.Screen.Write([]byte(o.Summary(d.Status(), time.Since(started))))
+			}
+			return ordered, err
 		case <-refresh.C:
 			o.Screen.Show(o.Line(d.Status()))
-		case sig := <-signals:
+		case sig := <-p.signals:
 			switch {
 			case sig == syscall.SIGUSR1:
 				d.Rotate()

@@ -24,10 +24,16 @@ import (
 type backend struct {
 	*daemon.Daemon
 	reload func(context.Context) error
+	leaver *leaver
 }
 
 // Reload makes the daemon record by the configuration as it is now.
 func (b backend) Reload(ctx context.Context) error { return b.reload(ctx) }
+
+// Leave makes the recorders leave their rings to another process or program.
+func (b backend) Leave(ctx context.Context, order string) (func(*net.UnixConn), error) {
+	return b.leaver.prepare(ctx, order)
+}
 
 // retryEvery is how long a socket that can't be had is not tried again.
 const retryEvery = 10 * time.Second
@@ -43,10 +49,18 @@ type sockets struct {
 
 // listen opens the sockets, as far as that can be done, before the process gives
 // up what it may.
-func listen(c *config.Control, inherited notify.Files, log *slog.Logger) *sockets {
+func listen(c *config.Control, inherited notify.Files, kept *control.OpenSocket, log *slog.Logger) *sockets {
 	s := &sockets{settings: *c, log: log}
 	var err error
-	if c.Socket != "" {
+	if kept != nil {
+		if s.control, err = kept.Resume(); err != nil {
+			s.missing("the control socket is made anew", err)
+		} else if c.Socket != config.ControlAuto && c.Socket != kept.Path {
+			_ = s.control.Close()
+			s.control = nil
+		}
+	}
+	if c.Socket != "" && s.control == nil {
 		if s.control, err = control.Listen(c.Socket, c.Group); err != nil {
 			s.missing("no control socket: capd status can't ask", err)
 		}

@@ -21,7 +21,7 @@ func TestSideServicesAreNotWorthARecording(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	s := listen(&config.Control{Socket: filepath.Join(file, "s"), Metrics: "203.0.113.1:9469"}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	s := listen(&config.Control{Socket: filepath.Join(file, "s"), Metrics: "203.0.113.1:9469"}, nil, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	defer s.close()
 	for _, want := range []string{"no control socket", "metrics are not served", "again="} {
 		if !strings.Contains(log.String(), want) {

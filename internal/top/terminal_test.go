@@ -76,6 +76,7 @@ func (s *saboteur) View() tea.View {
 
 // A server is a capd without recording.
 type server struct {
+	control.Backend
 	path     string
 	mu       sync.Mutex
 	commands []string

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs capd as a service of macOS: sudo ./install.sh PROGRAM
-# It keeps an existing configuration, account and captures.
+# It keeps an existing configuration, account and captures. It also upgrades
+# the program: capd is restarted, and frames are lost meanwhile.
 set -eu
 program=${1:?usage: install.sh PROGRAM, where PROGRAM is the built capd}
 here=$(cd "$(dirname "$0")" && pwd)
