@@ -194,3 +194,15 @@ func testNoRoom(r *rig) {
 	}
 	r.sh("systemctl stop %s", unit)
 }
+
+func testKill(r *rig) {
+	r.lab.Veth(r.T, "vkill-", "vkill")
+	unit, dir := r.instance("kill", "")
+	r.sh("systemctl start %s", unit)
+	send := r.lab.Sender(r.T, "vkill-")
+	for n := range 3 {
+		r.recorded(send, dir, fmt.Sprintf("round%d", n))
+		r.sh("systemctl kill --kill-whom=main -s KILL %s", unit)
+		r.restarted(unit, dir, n, send)
+	}
+}

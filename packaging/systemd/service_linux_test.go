@@ -374,18 +374,6 @@ func testStalledDisk(r *rig) {
 	r.sh("umount %s", dir)
 }
 
-func testKill(r *rig) {
-	r.lab.Veth(r.T, "vkill-", "vkill")
-	unit, dir := r.instance("kill", "")
-	r.sh("systemctl start %s", unit)
-	send := r.lab.Sender(r.T, "vkill-")
-	for n := range 3 {
-		r.recorded(send, dir, fmt.Sprintf("round%d", n))
-		r.sh("systemctl kill --kill-whom=main -s KILL %s", unit)
-		r.restarted(unit, dir, n, send)
-	}
-}
-
 // testLateInterface: capd is ready when it waits for an interface that does not exist yet.
 func testLateInterface(r *rig) {
 	unit, dir := r.instance("late", "")
