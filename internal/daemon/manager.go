@@ -200,7 +200,8 @@ func (r *recording) Run(ctx context.Context) error {
 	defer r.manager.stop.enforce(ctx, r.GiveUp)()
 	err := r.Recorder.Run(ctx)
 	r.retire()
-	if r.manager.life.Err() == nil || r.Left() || r.state != nil && r.state.Spent() {
+	// With an error, frames wait in memory for the disk: the next process may have better luck.
+	if err == nil && (r.manager.life.Err() == nil || r.Left() || r.state != nil && r.state.Spent()) {
 		r.state.Forget()
 	}
 	return err

@@ -145,6 +145,7 @@ func New(cfg Config) (*Recorder, error) {
 		return nil, fmt.Errorf("record %s: %w", cfg.Lane.Interface, err)
 	}
 	r.writer = w
+	r.tally.past.Received = w.Inherited().Accepted // the writer counts them as written, or as waiting
 	switch {
 	case cfg.Kept.Spent:
 		w.Finish()
