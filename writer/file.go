@@ -69,7 +69,7 @@ type file struct {
 // recorded is what the journal says of a file.
 type recorded struct {
 	record    *fileRecord
-	described uint64 // see described
+	heading   uint64 // see heading
 	resumed   bool   // an earlier Writer began it, and created it if the record says so
 	resumeEnd int64  // up to here that one had encoded it
 }

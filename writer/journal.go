@@ -78,17 +78,17 @@ const (
 
 // A fileRecord describes a file that has chunks in memory, or had.
 type fileRecord struct {
-	number    atomic.Uint64 // stored last; 0: the record is not valid
-	phase     atomic.Uint32
-	created   atomic.Uint32 // 1: it is on the disk
-	sequence  atomic.Uint64 // changes if the name is taken
-	start     int64         // Name.Start, in seconds since 1970
-	begin     stamp
-	link      uint32
-	snaplen   uint32
-	header    int64  // bytes
-	described uint64 // of the header: see described
-	dropped   uint64 // see file
+	number   atomic.Uint64 // stored last; 0: the record is not valid
+	phase    atomic.Uint32
+	created  atomic.Uint32 // 1: it is on the disk
+	sequence atomic.Uint64 // changes if the name is taken
+	start    int64         // Name.Start, in seconds since 1970
+	begin    stamp
+	link     uint32
+	snaplen  uint32
+	header   int64  // bytes
+	heading  uint64 // see heading
+	dropped  uint64 // see file
 
 	outcome fileOutcome // valid once it has ended
 }
@@ -225,7 +225,7 @@ func (j *Journal) begin(f *file) {
 	r.created.Store(0)
 	r.sequence.Store(f.report.Name.Sequence)
 	r.start, r.begin = f.report.Name.Start.Unix(), stampOf(f.report.Begin)
-	r.described = f.described
+	r.heading = f.heading
 	r.link, r.snaplen, r.header, r.dropped = uint32(f.report.LinkType), f.report.Snaplen, int64(len(f.header)), f.dropped
 	r.number.Store(f.number)
 	f.record = r

@@ -97,9 +97,9 @@ func (w *Writer) freezes() bool {
 	return w.frozen
 }
 
-// described returns a number for what a file says of the interface. It leaves out what of that may
+// heading returns a number for what a file says of the interface. It leaves out what of that may
 // differ in the next process although the interface is the same.
-func described(h pcap.Header) uint64 {
+func heading(h pcap.Header) uint64 {
 	h.Application, h.OS, h.Hardware, h.Speed = "", "", "", 0
 	sum := fnv.New64a()
 	_, _ = sum.Write(pcap.NewEncoder(h).Header())

@@ -368,7 +368,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	w.file = &file{
 		number: w.begun,
 		dir:    w.opt.Directory,
-		header: w.enc.Header(), recorded: recorded{described: described(w.opt.Header)},
+		header: w.enc.Header(), recorded: recorded{heading: heading(w.opt.Header)},
 		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Snaplen: w.snaplen(), Begin: start, Name: store.Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
@@ -418,7 +418,7 @@ func (w *Writer) Describe(h pcap.Header) {
 	enc := pcap.NewEncoder(h)
 	differs := !bytes.Equal(enc.Header(), w.enc.Header())
 	if w.file != nil && w.file.resumed { // this process has not made its header
-		differs = w.file.record.described != described(h)
+		differs = w.file.record.heading != heading(h)
 	}
 	if differs {
 		w.rotate(ledger.ReasonLink, w.schedule.wall)

@@ -151,16 +151,40 @@ func (i *inheritance) has(name string) bool {
 // broken reports whether only some of the interface's recorders go on.
 func (i *inheritance) broken(name string) bool { return i != nil && i.lost[name] }
 
-// settings returns a configuration that has the settings of all recorders that
-// go on.
-func (i *inheritance) settings() *config.Config {
-	c := new(config.Config)
+// names returns the interfaces of which recorders go on.
+func (i *inheritance) names() (all []string) {
 	if i != nil {
 		for _, g := range i.groups {
-			c.Interfaces = append(c.Interfaces, *g.settings())
+			all = append(all, g.name)
 		}
 	}
-	return c
+	return all
+}
+
+// openDirectories opens the directories of the recorders that go on. They may be
+// others than those of the configuration: recorders whose directory can't be
+// opened do not go on.
+func (i *inheritance) openDirectories(open func(*config.Config) error) {
+	if i == nil {
+		return
+	}
+	i.groups = slices.DeleteFunc(i.groups, func(g *group) bool {
+		err := open(&config.Config{Interfaces: []config.Interface{*g.settings()}})
+		if err == nil {
+			return false
+		}
+		if g.before != nil {
+			g.before.after = nil
+		}
+		if g.after != nil {
+			g.after.before = nil
+		}
+		for _, s := range g.states {
+			i.refused = append(i.refused, restart.Refusal{Lane: s.Lane, Err: err})
+		}
+		g.forget()
+		return true
+	})
 }
 
 // unfinished returns the names of the files in the directory with which
@@ -172,7 +196,7 @@ func (i *inheritance) unfinished(path string) map[string]bool {
 	}
 	for _, g := range i.groups {
 		for _, s := range g.states {
-			if s.Settings.Directory != path {
+			if s.Settings.Directory != path && !sameDirectory(s.Settings.Directory, path) {
 				continue
 			}
 			for _, name := range s.Journal().Unfinished(nameIn(s)) {
@@ -346,7 +370,10 @@ func (m *manager) resume() {
 	for _, g := range m.inherited.groups {
 		if err := m.resumeGroup(g); err != nil {
 			m.inherited.lost[g.name] = true
+			dir := m.dirs.at(g.settings().Directory)
+			m.inherited.dirs[dir] = false
 			m.log.Error("a recorder of the process before can't go on", "interface", g.name, "error", err)
+			m.inherited.note(dir, ledger.NotRestarted(g.name, err))
 		}
 	}
 	m.inherited.close()
@@ -391,14 +418,16 @@ func (m *manager) resumeGroup(g *group) error {
 			Log:      m.log,
 		})
 		if err != nil {
-			s.Forget()
+			for _, rest := range g.states[n:] {
+				rest.Forget()
+			}
 			return err
 		}
 		if !spent {
 			m.inherited.noteRestart(dir, r, refused[n], m.log)
 		}
 		for _, f := range r.Completed() {
-			if !dir.history.Files[f.Name.String()] {
+			if _, err := os.Lstat(f.Path); err == nil && !dir.history.Files[f.Name.String()] {
 				dir.ledger.note(f.Entry())
 			}
 		}
