@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +103,11 @@ func inherit(r *Restart) *inheritance {
 		g.forget()
 		return true
 	})
-	slices.SortStableFunc(i.groups, func(a, b *group) int { return a.depth() - b.depth() })
+	// Those that have a ring come first: another one could open the interface, which may have its name
+	// now.
+	slices.SortStableFunc(i.groups, func(a, b *group) int {
+		return cmp.Or(a.rank()-b.rank(), a.depth()-b.depth())
+	})
 	return i
 }
 
@@ -126,6 +131,15 @@ func (g *group) leaves() bool {
 // has let a frame in.
 func (g *group) ringed() bool {
 	return !slices.ContainsFunc(g.states, func(s *restart.State) bool { return s.Ring == nil })
+}
+
+// rank is 0 if a recorder of the group has a ring, or if a takeover says when the
+// group comes; else it is 1.
+func (g *group) rank() int {
+	if g.before != nil || g.after != nil || slices.ContainsFunc(g.states, (*restart.State).HadRing) {
+		return 0
+	}
+	return 1
 }
 
 // depth returns from how many groups, one after the other, this one takes over.
@@ -414,6 +428,7 @@ func (m *manager) resumeGroup(g *group) error {
 			Sequence: dir.store.Sequence(s.Lane),
 			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
 			Finished: dir.finished,
+			Changes:  m.changes.Load,
 			Kept:     recorder.Kept{Journal: s.Journal(), Memory: s.Chunks, Lapsed: refused[n] != nil, Spent: spent},
 			Log:      m.log,
 		})
@@ -575,6 +590,7 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 func (m *manager) catchUp() {
 	m.changing.Lock()
 	defer m.changing.Unlock()
+	defer m.change()()
 	if m.inherited == nil {
 		return
 	}
@@ -584,6 +600,10 @@ func (m *manager) catchUp() {
 		} else {
 			l.dir.ledger.note(l.entry)
 		}
+	}
+	if m.life.Err() != nil {
+		m.inherited = nil
+		return
 	}
 	plan, err := m.plan(m.config.Load())
 	m.inherited = nil

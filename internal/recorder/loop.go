@@ -250,7 +250,7 @@ func (l *loop) read(ctx context.Context) {
 		l.to(stays)
 		return
 	}
-	if l.cause != nil || ctx.Err() != nil && l.after.ready() {
+	if l.cause != nil || ctx.Err() != nil && !l.changes() && l.after.ready() {
 		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil {
 			l.ceased = time.Now()
 			l.to(stays)
@@ -283,6 +283,13 @@ func (l *loop) read(ctx context.Context) {
 		return
 	}
 	l.compare()
+}
+
+// changes reports whether it is open if the recorder hands over to successors or leaves its ring to
+// the next process.
+func (l *loop) changes() bool {
+	changes := l.r.cfg.Changes
+	return changes != nil && !l.r.Left() && changes()
 }
 
 // stop ends reception.

@@ -71,6 +71,7 @@ type Config struct {
 	Here     func() error // see writer.Options; may be nil
 	Note     func(ledger.Entry)
 	Finished func(writer.File) // called in the background for each file that has ended
+	Changes  func() bool       // reports whether Leave may be called although the context of Run has ended; may be nil
 	Log      *slog.Logger
 }
 

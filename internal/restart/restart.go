@@ -265,6 +265,9 @@ func (s *State) check() error {
 	}
 	c, err := s.memory.check()
 	s.Settings = c
+	if err == nil && s.Ring != nil {
+		s.memory.header().ringed.Store(1) // the process may have ended between the two
+	}
 	return err
 }
 
