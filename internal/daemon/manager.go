@@ -262,6 +262,9 @@ func (m *manager) look() {
 func (m *manager) appear() {
 	m.follow()
 	there, recorded := m.interfaces.there(), m.set.recorded()
+	if m.life != nil && m.life.Err() != nil {
+		return // recorders that are missing may have ended with life
+	}
 	for name, c := range m.interfaces.wanted {
 		if recorded.names[name] || recorded.indexes[there[name].Index] {
 			continue

@@ -108,6 +108,16 @@ func inherit(r *Restart) *inheritance {
 	slices.SortStableFunc(i.groups, func(a, b *group) int {
 		return cmp.Or(a.rank()-b.rank(), a.depth()-b.depth())
 	})
+	first := make(map[string]*group)
+	for _, g := range i.groups {
+		if first[g.name] == nil {
+			first[g.name] = g
+		} else if g.rank() > 0 { // an interface has one group: of others only the files are to be finished
+			for _, s := range g.states {
+				s.Leaves()
+			}
+		}
+	}
 	return i
 }
 
