@@ -87,6 +87,12 @@ func (w *Writer) Commit(block, frames, unread uint64) bool {
 	return true
 }
 
+// take moves the place in the ring behind the packets.
+func (w *Writer) take(pkts []pcap.Packet) {
+	w.at.taken += uint64(len(pkts))
+	w.taken = pkts[len(pkts)-1].Time()
+}
+
 // errLeft says that files are left to another Writer.
 var errLeft = errors.New("what the disk has not taken is left to the next process")
 

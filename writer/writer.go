@@ -223,12 +223,6 @@ func (w *Writer) record(pkts []pcap.Packet) {
 	}
 }
 
-// take moves the place in the ring behind the packets.
-func (w *Writer) take(pkts []pcap.Packet) {
-	w.at.taken += uint64(len(pkts))
-	w.taken = pkts[len(pkts)-1].Time()
-}
-
 // encode appends packets to the current chunk and submits it when it is full. It returns how many
 // packets it encoded: 0 when the file is full.
 func (w *Writer) encode(pkts []pcap.Packet) int {
@@ -510,16 +504,13 @@ type End struct {
 // End ends the current file, and notes in the ledger what belongs to no file. Only Close may be
 // called afterwards; it waits for the disk.
 func (w *Writer) End() End {
-	if !w.ended && w.freezes() {
-		w.ended = true
-	}
-	if !w.ended {
-		w.ended = true
+	if !w.ended && !w.freezes() {
 		w.final = w.endFile(ledger.ReasonShutdown, w.schedule.wall)
 		w.noteRest()
 		w.since = w.schedule.wall
 		w.commit(Counts{})
 	}
+	w.ended = true
 	return End{Time: w.schedule.wall, Sequence: w.sequence.Load()}
 }
 
