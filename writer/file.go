@@ -69,8 +69,9 @@ type file struct {
 // recorded is what the journal says of a file.
 type recorded struct {
 	record    *fileRecord
-	resumed   bool  // an earlier Writer began it, and created it if the record says so
-	resumeEnd int64 // up to here that one had encoded it
+	heading   uint64 // see heading
+	resumed   bool   // an earlier Writer began it, and created it if the record says so
+	resumeEnd int64  // up to here that one had encoded it
 }
 
 // descriptors are the open descriptors of a file.
@@ -127,6 +128,7 @@ func (f *file) renumber(sequence uint64) {
 	defer f.mu.Unlock()
 	f.report.Name.Sequence = sequence
 	f.record.sequence.Store(sequence)
+	step()
 }
 
 // open creates the file, or opens the one that an earlier Writer has created.
@@ -140,7 +142,9 @@ func (f *file) open(d *disk) error {
 	if err := f.createNamed(d); err != nil {
 		return err
 	}
+	step()
 	f.record.created.Store(1)
+	step()
 	return nil
 }
 
@@ -366,7 +370,9 @@ func (f *file) release(here func() error) {
 		return
 	}
 	f.report.Path = final
+	step()
 	f.record.phase.Store(fileDone)
+	step()
 }
 
 // Entry returns the ledger entry of a file that ended. The caller adds what only the kernel knows,

@@ -87,6 +87,7 @@ type fileRecord struct {
 	link     uint32
 	snaplen  uint32
 	header   int64  // bytes
+	heading  uint64 // see heading
 	dropped  uint64 // see file
 
 	outcome fileOutcome // valid once it has ended
@@ -200,11 +201,17 @@ func describeLayout(write func(string), t reflect.Type) {
 // cursor returns the current cursor.
 func (j *Journal) cursor() *cursor { return &j.head.cursors[j.head.turn.Load()%2] }
 
+// step is called between the stores in the journal and what follows from them. Replaced in tests,
+// which end the process there.
+var step = func() {}
+
 // commit makes c the current cursor.
 func (j *Journal) commit(c *cursor) {
 	next := (j.head.turn.Load() + 1) % 2
 	j.head.cursors[next] = *c
+	step()
 	j.head.turn.Store(next)
+	step()
 }
 
 // file returns the record of the file of that number.
@@ -218,12 +225,14 @@ func (j *Journal) begin(f *file) {
 	r.created.Store(0)
 	r.sequence.Store(f.report.Name.Sequence)
 	r.start, r.begin = f.report.Name.Start.Unix(), stampOf(f.report.Begin)
+	r.heading = f.heading
 	r.link, r.snaplen, r.header, r.dropped = uint32(f.report.LinkType), f.report.Snaplen, int64(len(f.header)), f.dropped
 	r.number.Store(f.number)
 	f.record = r
+	step()
 }
 
-// end records how a file has ended.
+// end records how a file has ended. One that has failed stays that: chunks of it are gone.
 func (j *Journal) end(f *file, tail int64) {
 	r := f.record
 	r.dropped = f.dropped
@@ -231,7 +240,8 @@ func (j *Journal) end(f *file, tail int64) {
 		mark: f.encoded, tail: tail, first: stampOf(f.report.First), last: stampOf(f.report.Last), end: stampOf(f.report.End),
 		reason: codeOf(f.report.Reason), counts: f.report.Counts,
 	}
-	r.phase.Store(fileEnded)
+	r.phase.CompareAndSwap(fileBegun, fileEnded)
+	step()
 }
 
 // hold records that a chunk holds the bytes of a file from off on. The last record that begins
@@ -240,7 +250,12 @@ func (j *Journal) hold(c *chunk, f *file, before mark) {
 	r := &j.chunks[c.number]
 	r.off, r.before, r.after = c.off, before, mark{}
 	r.file.Store(f.number)
+	step()
 }
 
 // free records that a chunk holds nothing that is needed.
-func (j *Journal) free(c *chunk) { j.chunks[c.number].file.Store(0) }
+func (j *Journal) free(c *chunk) {
+	step()
+	j.chunks[c.number].file.Store(0)
+	step()
+}

@@ -9,7 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,11 +31,12 @@ const (
 	killedBlock  = 50 // packets of a block
 )
 
-// sample returns packet number n. Its size depends on n.
-func sample(n uint64, buf []byte) pcap.Packet {
+// sample returns packet number n. Its size and its time depend on n, as those of a frame in a ring that
+// is read again.
+func sample(n uint64, began time.Time, buf []byte) pcap.Packet {
 	size := 60 + int(n*2654435761%1400)
 	binary.BigEndian.PutUint64(buf, n)
-	now := time.Now()
+	now := began.Add(time.Duration(n) * 200 * time.Microsecond)
 	return pcap.Packet{Sec: uint32(now.Unix()), Nsec: uint32(now.Nanosecond()), Length: uint32(size), Data: buf[:size]}
 }
 
@@ -47,6 +51,16 @@ func TestKilledWriterChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if last, err := strconv.ParseInt(os.Getenv("CAPD_TEST_STEP"), 10, 64); err == nil {
+		var steps atomic.Int64
+		step = func() {
+			if steps.Add(1) == last {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+		}
+	}
+	seconds, _ := strconv.ParseInt(os.Getenv("CAPD_TEST_BEGAN"), 10, 64)
+	epoch := time.Unix(seconds, 0)
 	journal, err := NewJournal(mem, killedChunks)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +70,7 @@ func TestKilledWriterChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := func(f File) {
-		fmt.Fprintf(reports, "%s %d %v\n", f.Name, f.Packets, f.Err)
+		fmt.Fprintf(reports, "%s %d %d %v\n", f.Name, f.Packets, f.Inversions, f.Err)
 	}
 	w, err := New(Options{
 		Directory: dir, Header: pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Interface: "eth0"},
@@ -78,7 +92,7 @@ func TestKilledWriterChild(t *testing.T) {
 	for end := os.Getenv("CAPD_TEST_END") != ""; ; {
 		first := at.Block * killedBlock
 		for i := range pkts {
-			pkts[i] = sample(first+uint64(i), buf[2048*i:])
+			pkts[i] = sample(first+uint64(i), epoch, buf[2048*i:])
 		}
 		rest := pkts[at.Taken:]
 		for len(rest) > 0 {
@@ -103,10 +117,25 @@ func TestKilledWriterChild(t *testing.T) {
 // TestKilledWriter: however often a process is killed, the files that its successors end have every
 // packet once, in order.
 func TestKilledWriter(t *testing.T) {
-	kills := 60
+	t.Run("any moment", func(t *testing.T) {
+		testKilled(t, 60, func(cmd *exec.Cmd, out io.Reader) {
+			if rand.IntN(3) > 0 {
+				_, _ = out.Read(make([]byte, 1)) // it has committed
+			}
+			time.Sleep(time.Duration(rand.IntN(30_000)) * time.Microsecond)
+			_ = cmd.Process.Kill()
+		})
+	})
+	// Most moments are alike: these are the ones between a store and what follows from it.
+	t.Run("any step", func(t *testing.T) { testKilled(t, 150, nil) })
+}
+
+// testKilled kills that many writers, by the function or at a random step.
+func testKilled(t *testing.T, kills int, kill func(*exec.Cmd, io.Reader)) {
 	if testing.Short() {
-		kills = 10
+		kills /= 6
 	}
+	began := time.Now()
 	dir := t.TempDir()
 	var inherited []*os.File
 	for _, size := range []int{JournalSize(killedChunks), killedChunks * roundUp(killedChunk+1<<20, hugePage)} {
@@ -123,9 +152,12 @@ func TestKilledWriter(t *testing.T) {
 	}
 	run := func(end bool) {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledWriterChild$")
-		cmd.Env = append(os.Environ(), "CAPD_TEST_KILLED_WRITER="+dir)
-		if end {
+		cmd.Env = append(os.Environ(), "CAPD_TEST_KILLED_WRITER="+dir, fmt.Sprint("CAPD_TEST_BEGAN=", began.Unix()))
+		switch {
+		case end:
 			cmd.Env = append(cmd.Env, "CAPD_TEST_END=1")
+		case kill == nil:
+			cmd.Env = append(cmd.Env, fmt.Sprint("CAPD_TEST_STEP=", 1+rand.IntN(150)))
 		}
 		cmd.ExtraFiles = inherited
 		out, err := cmd.StdoutPipe()
@@ -135,12 +167,8 @@ func TestKilledWriter(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if !end {
-			if rand.IntN(3) > 0 {
-				_, _ = out.Read(make([]byte, 1)) // it has committed
-			}
-			time.Sleep(time.Duration(rand.IntN(30_000)) * time.Microsecond)
-			_ = cmd.Process.Kill()
+		if !end && kill != nil {
+			kill(cmd, out)
 		}
 		printed, _ := io.ReadAll(out)
 		if err := cmd.Wait(); end && err != nil || strings.Contains(string(printed), "FAIL") {
@@ -220,8 +248,8 @@ func reportedPackets(t *testing.T, dir string) map[string]uint64 {
 	all := make(map[string]uint64)
 	for line := range strings.Lines(string(b)) {
 		var name, why string
-		var packets uint64
-		if _, err := fmt.Sscan(line, &name, &packets, &why); err != nil || why != "<nil>" {
+		var packets, inversions uint64
+		if _, err := fmt.Sscan(line, &name, &packets, &inversions, &why); err != nil || why != "<nil>" || inversions > 0 {
 			t.Errorf("report %q: %v", line, err)
 		}
 		all[name] = packets

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,12 +74,42 @@ func (p place) position() Position {
 
 // Commit says that all frames up to that block have been given to Write, but the unread ones. The
 // block has that number of frames. From here on it is not needed any more, even if the process dies:
-// the caller releases it next.
-func (w *Writer) Commit(block, frames, unread uint64) {
+// the caller releases it next. If Commit returns false, the block is left to another Writer with the
+// same journal, and must not be released: Abort was called.
+func (w *Writer) Commit(block, frames, unread uint64) bool {
+	if w.freezes() {
+		return false
+	}
 	w.at.block, w.at.taken = block, 0
 	w.at.frames += frames
 	w.at.unread += unread
 	w.commitFile()
+	return true
+}
+
+// take moves the place in the ring behind the packets.
+func (w *Writer) take(pkts []pcap.Packet) {
+	w.at.taken += uint64(len(pkts))
+	w.taken = pkts[len(pkts)-1].Time()
+}
+
+// errLeft says that files are left to another Writer.
+var errLeft = errors.New("what the disk has not taken is left to the next process")
+
+// freezes reports whether the Writer does nothing any more, because Abort was called and another
+// Writer can go on at the last commit.
+func (w *Writer) freezes() bool {
+	w.frozen = w.frozen || w.aborted.Load() && w.opt.Journal != nil && w.at.ring != 0
+	return w.frozen
+}
+
+// heading returns a number for what a file says of the interface. It leaves out what of that may
+// differ in the next process although the interface is the same.
+func heading(h pcap.Header) uint64 {
+	h.Application, h.OS, h.Hardware, h.Speed = "", "", "", 0
+	sum := fnv.New64a()
+	_, _ = sum.Write(pcap.NewEncoder(h).Header())
+	return sum.Sum64()
 }
 
 // commitFile commits the present state, in which all packets that were counted are encoded.
@@ -95,7 +126,7 @@ func (w *Writer) commitFile() {
 // those of the current file.
 func (w *Writer) commit(counts Counts) {
 	c := cursor{
-		at: w.at, begun: w.begun, sequence: w.sequence.Load(), since: stampOf(w.since), packet: stampOf(w.last),
+		at: w.at, begun: w.begun, sequence: w.sequence.Load(), since: stampOf(w.since), packet: stampOf(w.taken),
 		end: w.schedule.end, lost: w.lost - w.lostReported, drops: w.drops.minus(w.before),
 	}
 	if w.since.IsZero() {
@@ -162,7 +193,7 @@ func (j *Journal) Unfinished(of store.Name) []store.Name {
 // that have ended and are not complete.
 func (j *Journal) resumes(r *fileRecord) bool {
 	n := r.number.Load()
-	if n == 0 || j.file(n) != r {
+	if c := j.cursor(); n == 0 || n > c.begun || j.file(n) != r || !c.valid() || !r.valid() {
 		return false
 	}
 	switch r.phase.Load() {
@@ -191,6 +222,9 @@ func (r *fileRecord) name(of store.Name) store.Name {
 // written to its place, even if it was written before.
 func (w *Writer) inherit() {
 	c := *w.journal.cursor()
+	if !c.valid() {
+		c = cursor{}
+	}
 	held := w.heldChunks(&c)
 	w.disk.pool.begin()
 	if c.begun == 0 && c.at.ring == 0 {
@@ -198,14 +232,17 @@ func (w *Writer) inherit() {
 	}
 	w.at = c.at
 	w.begun, w.since, w.last, w.schedule.end = c.begun, c.since.time(), c.packet.time(), c.end
+	w.taken = w.last
 	w.lost, w.drops, w.inherits = c.lost, c.drops, true
 	w.schedule.await()
+	w.total.Packets = c.lost
 	w.sequence.Store(max(w.sequence.Load(), c.sequence))
 	for n := c.begun - min(c.begun, journalFiles-1); n <= c.begun; n++ {
 		r := w.journal.file(n)
-		if n == 0 || r.number.Load() != n {
+		if n == 0 || r.number.Load() != n || !r.valid() {
 			continue
 		}
+		w.sequence.Store(max(w.sequence.Load(), r.sequence.Load())) // it may have changed since the last commit
 		if r.phase.Load() == fileDone {
 			w.completed = append(w.completed, w.fileOf(r).report)
 		} else if w.journal.resumes(r) {
@@ -231,6 +268,28 @@ func (w *Writer) goOnWith(r *fileRecord, c *cursor, held []*chunk) {
 	}
 }
 
+// A journal in memory of another process is only as good as that memory. What follows keeps a damaged one
+// from doing harm: it refuses what no Writer has written.
+
+// mostBytes is more than any file has.
+const mostBytes = 1 << 60
+
+func (m mark) valid() bool { return m.bytes >= 0 && m.bytes < mostBytes }
+
+func (c *cursor) valid() bool {
+	return c.begun < 1<<60 && c.file.number <= c.begun && c.file.mark.valid() && c.sequence < 1<<60
+}
+
+// valid reports whether the chunk has bytes of a file that ends there.
+func (h *chunkRecord) valid(end mark) bool {
+	return h.off >= 0 && h.off <= end.bytes && h.off%align == 0 && h.before.valid() && h.after.valid()
+}
+
+func (r *fileRecord) valid() bool {
+	const last = 253402300799 // the end of the year 9999, the last one that names have
+	return r.start >= 0 && r.start <= last && r.sequence.Load() < 1<<60 && r.outcome.mark.valid()
+}
+
 // Completed returns the reports of the latest files that an earlier Writer has completed. It may
 // have died before it could pass them to Options.Finished.
 func (w *Writer) Completed() []File { return w.completed }
@@ -243,7 +302,7 @@ func (w *Writer) heldChunks(c *cursor) map[uint64][]*chunk {
 		h := &w.journal.chunks[number]
 		n := h.file.Load()
 		r := w.journal.file(n)
-		if n == 0 || r.number.Load() != n || !w.journal.resumes(r) || h.off > r.encoded(c).bytes {
+		if n == 0 || r.number.Load() != n || !w.journal.resumes(r) || !h.valid(r.encoded(c)) {
 			h.file.Store(0)
 			continue
 		}

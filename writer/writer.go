@@ -60,11 +60,13 @@ type series struct {
 	after     time.Time // when the previous Writer of this directory and lane ended; zero if there was none
 	since     time.Time // time up to which files cover the recording: the next file begins here or at its interval's start
 	last      time.Time // time of the last packet
+	taken     time.Time // time of the last packet that is in at
 }
 
 // ending is the state that End leaves for Close.
 type ending struct {
 	ended   bool  // End was called
+	frozen  bool  // see freezes
 	final   *file // the current file at the time of End
 	unended *file // a file that could not be queued for completion before Abort; else nil
 }
@@ -137,6 +139,9 @@ func (w *Writer) slack() int { return w.enc.MaxRecord() + w.enc.TrailerSize() }
 // disk failures. Call it after each batch, and about every 100 ms when there is none.
 func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	w.schedule.advance(wall, mono)
+	if w.freezes() {
+		return
+	}
 	if w.since.IsZero() {
 		w.since = wall
 		if !w.after.IsZero() && w.after.Before(wall) {
@@ -165,7 +170,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 // many ended files are queued; meanwhile the ring holds new frames. Write does not keep the
 // packets.
 func (w *Writer) Write(pkts []pcap.Packet) {
-	for len(pkts) > 0 {
+	for len(pkts) > 0 && !w.freezes() {
 		if w.file == nil && w.schedule.agrees(&pkts[0]) {
 			w.schedule.begin(pkts[0].Time()) // which may be before the interval that Tick has begun
 		}
@@ -198,9 +203,12 @@ func (w *Writer) record(pkts []pcap.Packet) {
 		if w.file == nil && w.ready() {
 			w.begin(w.schedule.trusted(&pkts[0]), pkts)
 		}
+		if w.freezes() {
+			return
+		}
 		if w.file == nil || w.aborted.Load() {
 			w.lost += uint64(len(pkts))
-			w.at.taken += uint64(len(pkts))
+			w.take(pkts)
 			return
 		}
 		n := w.encode(pkts)
@@ -210,7 +218,7 @@ func (w *Writer) record(pkts []pcap.Packet) {
 			w.ahead = Counts{}
 			continue
 		}
-		w.at.taken += uint64(n)
+		w.take(pkts[:n])
 		pkts = pkts[n:]
 	}
 }
@@ -354,7 +362,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	w.file = &file{
 		number: w.begun,
 		dir:    w.opt.Directory,
-		header: w.enc.Header(),
+		header: w.enc.Header(), recorded: recorded{heading: heading(w.opt.Header)},
 		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Snaplen: w.snaplen(), Begin: start, Name: store.Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
@@ -402,10 +410,13 @@ func (w *Writer) flush() {
 func (w *Writer) Describe(h pcap.Header) {
 	h.Format, h.Micro, h.Snaplen = w.opt.Header.Format, w.opt.Header.Micro, w.opt.Header.Snaplen
 	enc := pcap.NewEncoder(h)
-	if bytes.Equal(enc.Header(), w.enc.Header()) {
-		return
+	differs := !bytes.Equal(enc.Header(), w.enc.Header())
+	if w.file != nil && w.file.resumed { // this process has not made its header
+		differs = w.file.record.heading != heading(h)
 	}
-	w.rotate(ledger.ReasonLink, w.schedule.wall)
+	if differs {
+		w.rotate(ledger.ReasonLink, w.schedule.wall)
+	}
 	w.opt.Header, w.enc = h, enc
 }
 
@@ -440,7 +451,7 @@ func (w *Writer) rotate(reason ledger.Reason, end time.Time) {
 // caller queues for completion; nil if there is no current file.
 func (w *Writer) endFile(reason ledger.Reason, end time.Time) *file {
 	f, c := w.file, w.chunk
-	if f == nil {
+	if f == nil || w.freezes() {
 		return nil
 	}
 	w.describe(&f.report, reason, end)
@@ -493,13 +504,13 @@ type End struct {
 // End ends the current file, and notes in the ledger what belongs to no file. Only Close may be
 // called afterwards; it waits for the disk.
 func (w *Writer) End() End {
-	if !w.ended {
-		w.ended = true
+	if !w.ended && !w.freezes() {
 		w.final = w.endFile(ledger.ReasonShutdown, w.schedule.wall)
 		w.noteRest()
 		w.since = w.schedule.wall
 		w.commit(Counts{})
 	}
+	w.ended = true
 	return End{Time: w.schedule.wall, Sequence: w.sequence.Load()}
 }
 
@@ -538,6 +549,9 @@ func (w *Writer) Close(ctx context.Context) error {
 	select {
 	case <-done:
 		w.publish()
+		if w.frozen {
+			return fmt.Errorf("finish files in %s: %w", w.opt.Directory, errLeft)
+		}
 		return nil
 	case <-ctx.Done():
 		w.publish()

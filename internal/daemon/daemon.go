@@ -77,13 +77,13 @@ func New(opt Options) (*Daemon, error) {
 	if err := there.look(opt.Config); err != nil {
 		return nil, err
 	}
-	if err := missing(opt.Config, there.there()); err != nil {
+	d.opt.inherited = inherit(&d.opt.Restart)
+	if err := missing(opt.Config, there.there(), d.opt.inherited.names()...); err != nil {
 		return nil, err
 	}
 	if err := checkFilters(opt.Config); err != nil {
 		return nil, err
 	}
-	d.opt.inherited = inherit(&d.opt.Restart)
 	var err error
 	if d.dirs, err = openDirectories(opt.Config, &d.opt, d.log); err != nil {
 		return nil, err

@@ -73,7 +73,7 @@ func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directo
 	all.goOn = opt.inherited
 	err := all.add(c)
 	if err == nil {
-		err = all.add(all.goOn.settings())
+		all.goOn.openDirectories(all.add)
 	}
 	if err != nil {
 		all.close(context.Background())

@@ -171,14 +171,16 @@ func sameLink(a, b capture.Interface) bool {
 }
 
 // missing returns a setup.MissingError for the first interface that is required
-// and does not exist.
-func missing(c *config.Config, there links) error {
+// and does not exist. Those that were recorded before a restart are waited for,
+// as they are without a restart.
+func missing(c *config.Config, there links, recorded ...string) error {
 	for i := range c.Interfaces {
 		one := &c.Interfaces[i]
 		_, found := capture.Virtual(one.Name)
 		if one.Wait {
 			continue
 		}
+		found = found || slices.ContainsFunc(recorded, one.Match)
 		for name := range there {
 			found = found || one.Match(name)
 		}

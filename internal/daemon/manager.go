@@ -43,6 +43,7 @@ type manager struct {
 
 	outliving
 
+	changes  atomic.Bool     // recorders are being replaced
 	changing sync.Mutex      // held while recorders are added or replaced; guards what follows
 	life     context.Context // context of the recorders; nil before begin
 }
@@ -74,6 +75,7 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 			Note:     dir.ledger.record,
 			Finished: dir.finished,
 			Kept:     recorder.Kept{Journal: journalOf(states[i])},
+			Changes:  m.changes.Load,
 			Log:      m.log,
 		})
 		if err != nil {
@@ -173,6 +175,15 @@ func (m *manager) begin(ctx context.Context) {
 	}
 }
 
+// change says that recorders may be replaced from now on, until the function that
+// it returns is called. Recorders do not leave their rings to the next process
+// meanwhile: successors would have frames of the same time. The caller holds
+// changing, and replaces none once life is over.
+func (m *manager) change() (end func()) {
+	m.changes.Store(true)
+	return func() { m.changes.Store(false) }
+}
+
 // settled waits until a change in progress has started its last recorder.
 func (m *manager) settled() {
 	m.changing.Lock()
@@ -200,7 +211,8 @@ func (r *recording) Run(ctx context.Context) error {
 	defer r.manager.stop.enforce(ctx, r.GiveUp)()
 	err := r.Recorder.Run(ctx)
 	r.retire()
-	if r.manager.life.Err() == nil || r.Left() || r.state != nil && r.state.Spent() {
+	// With an error, frames wait in memory for the disk: the next process may have better luck.
+	if err == nil && (r.manager.life.Err() == nil || r.Left() || r.state != nil && r.state.Spent()) {
 		r.state.Forget()
 	}
 	return err
@@ -234,6 +246,10 @@ func (m *manager) release() {
 func (m *manager) look() {
 	m.changing.Lock()
 	defer m.changing.Unlock()
+	defer m.change()()
+	if m.life != nil && m.life.Err() != nil {
+		return
+	}
 	if err := m.interfaces.look(m.config.Load()); err != nil {
 		m.log.Error("can't list the interfaces", "error", err)
 		return
@@ -246,6 +262,9 @@ func (m *manager) look() {
 func (m *manager) appear() {
 	m.follow()
 	there, recorded := m.interfaces.there(), m.set.recorded()
+	if m.life != nil && m.life.Err() != nil {
+		return // recorders that are missing may have ended with life
+	}
 	for name, c := range m.interfaces.wanted {
 		if recorded.names[name] || recorded.indexes[there[name].Index] {
 			continue

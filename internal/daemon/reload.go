@@ -33,6 +33,7 @@ func (d *Daemon) Reload(next *config.Config) error { return d.manager.reload(nex
 func (m *manager) reload(next *config.Config) error {
 	m.changing.Lock()
 	defer m.changing.Unlock()
+	defer m.change()()
 	if m.life == nil || m.life.Err() != nil {
 		return ErrNotRunning
 	}

@@ -155,6 +155,7 @@ func (r *reopening) do() error {
 	}
 	m.changing.Lock()
 	defer m.changing.Unlock()
+	defer m.change()()
 	switch {
 	case m.life == nil: // not yet
 		return why

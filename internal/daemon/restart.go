@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,7 +104,21 @@ func inherit(r *Restart) *inheritance {
 		g.forget()
 		return true
 	})
-	slices.SortStableFunc(i.groups, func(a, b *group) int { return a.depth() - b.depth() })
+	// Those that have a ring come first: another one could open the interface, which may have its name
+	// now.
+	slices.SortStableFunc(i.groups, func(a, b *group) int {
+		return cmp.Or(a.rank()-b.rank(), a.depth()-b.depth())
+	})
+	first := make(map[string]*group)
+	for _, g := range i.groups {
+		if first[g.name] == nil {
+			first[g.name] = g
+		} else if g.rank() > 0 { // an interface has one group: of others only the files are to be finished
+			for _, s := range g.states {
+				s.Leaves()
+			}
+		}
+	}
 	return i
 }
 
@@ -129,6 +144,15 @@ func (g *group) ringed() bool {
 	return !slices.ContainsFunc(g.states, func(s *restart.State) bool { return s.Ring == nil })
 }
 
+// rank is 0 if a recorder of the group has a ring, or if a takeover says when the
+// group comes; else it is 1.
+func (g *group) rank() int {
+	if g.before != nil || g.after != nil || slices.ContainsFunc(g.states, (*restart.State).HadRing) {
+		return 0
+	}
+	return 1
+}
+
 // depth returns from how many groups, one after the other, this one takes over.
 func (g *group) depth() (n int) {
 	for b := g.before; b != nil && n < len(b.states)+100; b = b.before {
@@ -152,16 +176,40 @@ func (i *inheritance) has(name string) bool {
 // broken reports whether only some of the interface's recorders go on.
 func (i *inheritance) broken(name string) bool { return i != nil && i.lost[name] }
 
-// settings returns a configuration that has the settings of all recorders that
-// go on.
-func (i *inheritance) settings() *config.Config {
-	c := new(config.Config)
+// names returns the interfaces of which recorders go on.
+func (i *inheritance) names() (all []string) {
 	if i != nil {
 		for _, g := range i.groups {
-			c.Interfaces = append(c.Interfaces, *g.settings())
+			all = append(all, g.name)
 		}
 	}
-	return c
+	return all
+}
+
+// openDirectories opens the directories of the recorders that go on. They may be
+// others than those of the configuration: recorders whose directory can't be
+// opened do not go on.
+func (i *inheritance) openDirectories(open func(*config.Config) error) {
+	if i == nil {
+		return
+	}
+	i.groups = slices.DeleteFunc(i.groups, func(g *group) bool {
+		err := open(&config.Config{Interfaces: []config.Interface{*g.settings()}})
+		if err == nil {
+			return false
+		}
+		if g.before != nil {
+			g.before.after = nil
+		}
+		if g.after != nil {
+			g.after.before = nil
+		}
+		for _, s := range g.states {
+			i.refused = append(i.refused, restart.Refusal{Lane: s.Lane, Err: err})
+		}
+		g.forget()
+		return true
+	})
 }
 
 // unfinished returns the names of the files in the directory with which
@@ -173,7 +221,7 @@ func (i *inheritance) unfinished(path string) map[string]bool {
 	}
 	for _, g := range i.groups {
 		for _, s := range g.states {
-			if s.Settings.Directory != path {
+			if s.Settings.Directory != path && !sameDirectory(s.Settings.Directory, path) {
 				continue
 			}
 			for _, name := range s.Journal().Unfinished(nameIn(s)) {
@@ -347,7 +395,10 @@ func (m *manager) resume() {
 	for _, g := range m.inherited.groups {
 		if err := m.resumeGroup(g); err != nil {
 			m.inherited.lost[g.name] = true
+			dir := m.dirs.at(g.settings().Directory)
+			m.inherited.dirs[dir] = false
 			m.log.Error("a recorder of the process before can't go on", "interface", g.name, "error", err)
+			m.inherited.note(dir, ledger.NotRestarted(g.name, err))
 		}
 	}
 	m.inherited.close()
@@ -388,18 +439,21 @@ func (m *manager) resumeGroup(g *group) error {
 			Sequence: dir.store.Sequence(s.Lane),
 			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
 			Finished: dir.finished,
+			Changes:  m.changes.Load,
 			Kept:     recorder.Kept{Journal: s.Journal(), Memory: s.Chunks, Lapsed: refused[n] != nil, Spent: spent},
 			Log:      m.log,
 		})
 		if err != nil {
-			s.Forget()
+			for _, rest := range g.states[n:] {
+				rest.Forget()
+			}
 			return err
 		}
 		if !spent {
 			m.inherited.noteRestart(dir, r, refused[n], m.log)
 		}
 		for _, f := range r.Completed() {
-			if !dir.history.Files[f.Name.String()] {
+			if _, err := os.Lstat(f.Path); err == nil && !dir.history.Files[f.Name.String()] {
 				dir.ledger.note(f.Entry())
 			}
 		}
@@ -547,6 +601,7 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 func (m *manager) catchUp() {
 	m.changing.Lock()
 	defer m.changing.Unlock()
+	defer m.change()()
 	if m.inherited == nil {
 		return
 	}
@@ -556,6 +611,10 @@ func (m *manager) catchUp() {
 		} else {
 			l.dir.ledger.note(l.entry)
 		}
+	}
+	if m.life.Err() != nil {
+		m.inherited = nil
+		return
 	}
 	plan, err := m.plan(m.config.Load())
 	m.inherited = nil

@@ -47,6 +47,7 @@ type loop struct {
 // A resumption is where a recorder of an earlier process ended in the ring.
 type resumption struct {
 	resumed bool   // a device was read: no recorder of an earlier process has read the next one
+	frozen  bool   // the writer was aborted, and the next process goes on where it committed last
 	skip    uint64 // frames of the next batch that a recorder of an earlier process has recorded
 }
 
@@ -245,7 +246,11 @@ func (l *loop) pause(ctx context.Context) {
 
 // read reads one batch, or ends reception.
 func (l *loop) read(ctx context.Context) {
-	if l.cause != nil || ctx.Err() != nil && l.after.ready() {
+	if l.frozen {
+		l.to(stays)
+		return
+	}
+	if l.cause != nil || ctx.Err() != nil && !l.changes() && l.after.ready() {
 		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil && l.leaves() {
 			l.ceased = time.Now()
 			l.to(stays)
@@ -286,6 +291,13 @@ func (l *loop) leaves() bool {
 	return leave == nil || leave.Load()
 }
 
+// changes reports whether it is open if the recorder hands over to successors or leaves its ring to
+// the next process.
+func (l *loop) changes() bool {
+	changes := l.r.cfg.Changes
+	return changes != nil && !l.r.Left() && changes()
+}
+
 // stop ends reception.
 func (l *loop) stop() {
 	h := l.device.handle
@@ -317,7 +329,10 @@ func (l *loop) drain() {
 	case batch != nil:
 		l.record(batch)
 	}
-	if l.full {
+	switch {
+	case l.frozen:
+		l.leaveRing()
+	case l.full:
 		l.drained()
 	}
 }
@@ -373,21 +388,32 @@ func (l *loop) leave() {
 		l.record(batch)
 	}
 	last := l.r.writer.Last()
-	if err == nil && !l.full && !last.After(l.ceased) && time.Since(l.ceased) < wait {
+	if err == nil && !l.full && !l.frozen && !last.After(l.ceased) && time.Since(l.ceased) < wait {
 		return
 	}
 	if last.After(l.ceased) {
 		l.ceased = last
 	}
 	l.tick()
-	l.device.Closed = func() {}
+	l.leaveRing()
+}
+
+// leaveRing leaves the ring to the next process.
+func (l *loop) leaveRing() {
+	if !l.full {
+		l.device.Closed = func() {}
+	}
 	l.device.detach(true) // what is left in the ring is not lost
 	l.to(finished)
 }
 
 // record gives the batch to the writer, one group of packets at a time.
 func (l *loop) record(batch *capture.Batch) {
-	defer batch.Release() // the packets point into the batch
+	defer func() {
+		if !l.frozen {
+			batch.Release() // the packets point into the batch
+		}
+	}()
 	block, frames, read := batch.Block(), uint64(batch.Len()), uint64(0)
 	for n := batch.Read(l.pkts); n > 0; n = batch.Read(l.pkts) {
 		own := l.pkts[:n]
@@ -415,7 +441,9 @@ func (l *loop) record(batch *capture.Batch) {
 	if err := batch.Err(); err != nil {
 		l.r.log.Error("frames lost: the kernel's ring is corrupt", "error", err)
 	}
-	l.r.writer.Commit(block, frames, frames-min(frames, read))
+	if l.frozen = !l.r.writer.Commit(block, frames, frames-min(frames, read)); l.frozen {
+		return
+	}
 	if l.over {
 		l.tookOver()
 	}

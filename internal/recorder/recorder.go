@@ -71,6 +71,7 @@ type Config struct {
 	Here     func() error // see writer.Options; may be nil
 	Note     func(ledger.Entry)
 	Finished func(writer.File) // called in the background for each file that has ended
+	Changes  func() bool       // reports whether Leave may be called although the context of Run has ended; may be nil
 	Log      *slog.Logger
 }
 
@@ -145,6 +146,7 @@ func New(cfg Config) (*Recorder, error) {
 		return nil, fmt.Errorf("record %s: %w", cfg.Lane.Interface, err)
 	}
 	r.writer = w
+	r.tally.past.Received = w.Inherited().Accepted // the writer counts them as written, or as waiting
 	switch {
 	case cfg.Kept.Spent:
 		w.Finish()

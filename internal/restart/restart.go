@@ -171,6 +171,16 @@ func (s *State) Forget() {
 	})
 }
 
+// refuse gives up what the process before has left.
+func (s *State) refuse() {
+	s.Forget()
+	s.Close()
+	if s.memory != nil {
+		s.memory.close()
+		s.memory = nil
+	}
+}
+
 // A Refusal says why a recorder does not go on.
 type Refusal struct {
 	Lane store.Lane // as far as it is known
@@ -205,7 +215,7 @@ func Inherit(k Keeper, files []File, log *slog.Logger) (all []*State, frames map
 	slices.SortFunc(all, func(a, b *State) int { return strings.Compare(a.id, b.id) })
 	all = slices.DeleteFunc(all, func(s *State) bool {
 		if s.memory != nil && s.memory.isState() && s.memory.header().over.Load() != 0 {
-			s.Forget()
+			s.refuse()
 			return true
 		}
 		err := s.check()
@@ -215,7 +225,7 @@ func Inherit(k Keeper, files []File, log *slog.Logger) (all []*State, frames map
 		if s.memory == nil || s.Follows() == "" || s.HadRing() { // else others still record the interface
 			refused = append(refused, Refusal{s.Lane, err})
 		}
-		s.Forget()
+		s.refuse()
 		return true
 	})
 	return all, frames, refused
@@ -265,6 +275,9 @@ func (s *State) check() error {
 	}
 	c, err := s.memory.check()
 	s.Settings = c
+	if err == nil && s.Ring != nil {
+		s.memory.header().ringed.Store(1) // the process may have ended between the two
+	}
 	return err
 }
 

@@ -161,13 +161,16 @@ func (m *memory) check() (*config.Interface, error) {
 	switch {
 	case h.version != version || h.layout != layout():
 		return nil, fmt.Errorf("another version of capd has left it (state %d.%x, and this is %d.%x)", h.version, h.layout, version, layout())
-	case h.chunks < 1 || int64(len(m.mem)) < int64(journalAt()) || h.chunks > 1<<20 ||
+	case h.chunks < 2 || int64(len(m.mem)) < int64(journalAt()) || h.chunks > 1<<20 ||
 		len(m.mem) < journalAt()+writer.JournalSize(int(h.chunks)), h.settings < 0 || h.settings > maxSettings, h.lane < 0:
 		return nil, errors.New("its header is damaged")
 	}
 	var c config.Interface
 	if err := json.Unmarshal(h.json[:h.settings], &c); err != nil {
 		return nil, fmt.Errorf("its settings can't be read: %w", err)
+	}
+	if size := int64(c.ChunkSize); h.lane > int64(c.Fanout) || size < 4096 || size%4096 != 0 || size > 1<<40 {
+		return nil, errors.New("its header is damaged")
 	}
 	return &c, nil
 }

@@ -32,6 +32,7 @@ func (*memory) header() *header                   { return new(header) }
 func (*memory) account() *capture.Account         { return nil }
 func (*memory) lane() store.Lane                  { return store.Lane{} }
 func (*memory) journal() (*writer.Journal, error) { return nil, errors.ErrUnsupported }
+func (*memory) close()                            {}
 func (*memory) isState() bool                     { return false }
 func (*memory) check() (*config.Interface, error) { return nil, errors.ErrUnsupported }
 

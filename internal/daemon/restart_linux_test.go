@@ -1,0 +1,358 @@
+package daemon
+
+import (
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"capd/capture/fake"
+	"capd/config"
+	"capd/internal/control"
+	"capd/internal/restart"
+	"capd/ledger"
+)
+
+// A keeper keeps descriptors as a service manager does.
+type keeper struct {
+	t     *testing.T
+	mu    sync.Mutex
+	files map[string]*os.File
+}
+
+func newKeeper(t *testing.T) *keeper {
+	k := &keeper{t: t, files: make(map[string]*os.File)}
+	t.Cleanup(func() {
+		for name := range k.files {
+			_ = k.Remove(name)
+		}
+	})
+	return k
+}
+
+func duplicate(f *os.File) (*os.File, error) {
+	fd, err := syscall.Dup(int(f.Fd()))
+	return os.NewFile(uintptr(fd), f.Name()), err
+}
+
+func (k *keeper) Store(name string, files ...*os.File) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range files {
+		d, err := duplicate(f)
+		if err != nil {
+			return err
+		}
+		k.files[name] = d
+	}
+	return nil
+}
+
+func (k *keeper) Remove(name string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f := k.files[name]; f != nil {
+		_ = f.Close()
+	}
+	delete(k.files, name)
+	return nil
+}
+
+// of returns the descriptors of a kind, by name.
+func (k *keeper) of(kind string) (all []*os.File) {
+	for _, name := range slices.Sorted(maps.Keys(k.files)) {
+		if strings.HasSuffix(name, "-"+kind) {
+			all = append(all, k.files[name])
+		}
+	}
+	return all
+}
+
+// inherit returns what the next process gets.
+func (k *keeper) inherit() Restart {
+	var files []restart.File
+	for name, f := range k.files {
+		d, err := duplicate(f)
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		files = append(files, restart.File{Name: name, File: d})
+	}
+	r := Restart{Keeper: k}
+	r.States, r.Seen, r.Refused = restart.Inherit(k, files, slog.New(slog.DiscardHandler))
+	return r
+}
+
+// A restarted is an interface that one daemon after the other records.
+type restarted struct {
+	*rig
+	t    *testing.T
+	k    *keeper
+	net  *fakeNetwork
+	link wire
+	sent uint64
+}
+
+func newRestarted(t *testing.T, change func(*config.Config)) *restarted {
+	n := &fakeNetwork{t, fake.New()}
+	r := &restarted{t: t, k: newKeeper(t), net: n, link: n.add("eth0")}
+	r.begin(newRig(t, n, change, "eth0"))
+	return r
+}
+
+func (r *restarted) begin(next *rig) {
+	r.rig = next
+	opt := next.options()
+	opt.Restart = r.k.inherit()
+	next.start(opt)
+	<-next.ready
+}
+
+// again starts the next daemon, in the same directory.
+func (r *restarted) again(change func(*config.Config)) {
+	next := newRig(r.t, r.net, change, "eth0")
+	next.cfg.Interfaces[0].Directory, next.dir = r.dir, r.dir
+	r.begin(next)
+}
+
+// frames sends n frames.
+func (r *restarted) frames(n uint64) {
+	for range n {
+		r.link.Send(appendFrame(nil, 1, r.sent))
+		r.sent++
+	}
+}
+
+// kill ends the daemon without letting it finish anything.
+func (r *restarted) kill() {
+	r.t.Helper()
+	r.d.Abort()
+	if err := <-r.done; err == nil {
+		r.t.Error("the daemon has ended in order")
+	}
+}
+
+// lines returns the ledger's lines of a kind.
+func (r *restarted) lines(kind ledger.Kind) (all []ledger.Entry) {
+	r.t.Helper()
+	for e, err := range ledger.Read(r.dir, nil) {
+		if err != nil {
+			r.t.Error(err)
+		}
+		if e.Kind == kind {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// goesOn checks that nothing was lost over the restarts.
+func (r *restarted) goesOn() {
+	r.t.Helper()
+	if p := r.d.dirs.at(r.dir).pause; p != (control.Pause{}) {
+		r.t.Errorf("a pause from %v to %v", p.Begin, p.End)
+	}
+	r.end()
+	verify(r.t, r.files("eth0"), 1, r.sent, 0)
+	for _, e := range r.lines(ledger.KindGap) {
+		if e.Cause == ledger.CauseStopped {
+			r.t.Errorf("a gap: %+v", e)
+		}
+	}
+	for _, e := range r.lines(ledger.KindRestart) {
+		if e.Why != "" || e.Begin.IsZero() || e.End.Before(e.Begin) {
+			r.t.Errorf("%+v", e)
+		}
+	}
+}
+
+func inBubble(t *testing.T, change func(*config.Config), test func(r *restarted)) {
+	onFake(t, func(t *testing.T, _ network) { test(newRestarted(t, change)) })
+}
+
+// TestRestartGoesOn: whether a daemon ends in order or not, the next one goes on with its rings and its
+// files, and its counters add up.
+func TestRestartGoesOn(t *testing.T) {
+	inBubble(t, fine, func(r *restarted) {
+		for i := range 6 {
+			r.frames(500)
+			time.Sleep(300 * time.Millisecond)
+			r.frames(50)
+			if i%2 == 0 {
+				r.kill()
+			} else {
+				r.end()
+			}
+			r.frames(70)
+			r.again(fine)
+		}
+		r.goesOn()
+		if n := len(r.lines(ledger.KindRestart)); n != 6 {
+			t.Errorf("%d lines of restarts", n)
+		}
+	})
+}
+
+// TestRestartWithOtherSettings: what was recorded by the old settings goes on by the new ones, as after
+// a reload.
+func TestRestartWithOtherSettings(t *testing.T) {
+	for name, change := range map[string]func(*config.Config){
+		"in place":  func(c *config.Config) { c.RotateSize = 4 * config.MiB },
+		"new ring":  func(c *config.Config) { c.RingSize = 16 * config.MiB },
+		"new lanes": func(c *config.Config) { c.Fanout = 2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(r *restarted) {
+				r.frames(300)
+				r.kill()
+				r.frames(300)
+				r.again(change)
+				time.Sleep(time.Second)
+				r.frames(300)
+				if name != "new lanes" {
+					r.goesOn()
+					return
+				}
+				var received uint64
+				for _, s := range r.end() {
+					received += s.Received
+				}
+				if received < 600 {
+					t.Errorf("%d frames received", received)
+				}
+				if gaps := r.lines(ledger.KindGap); len(gaps) > 0 {
+					t.Errorf("%+v", gaps)
+				}
+			})
+		})
+	}
+}
+
+// TestRestartWithoutInterface: an interface that is gone by the next start costs nothing that was
+// received before, and is waited for as without a restart.
+func TestRestartWithoutInterface(t *testing.T) {
+	inBubble(t, nil, func(r *restarted) {
+		r.frames(300)
+		r.kill()
+		r.frames(300)
+		r.link.Remove()
+		r.again(nil)
+		r.await("a recorder that waits", func() bool { return r.status("eth0").State == Waiting })
+		r.link = r.net.add("eth0")
+		r.await("a recorder", func() bool { return r.status("eth0").State == Recording })
+		r.frames(300)
+		r.goesOn()
+	})
+}
+
+// TestRestartRenamed: an interface that has another name by the next start is recorded on under that.
+func TestRestartRenamed(t *testing.T) {
+	inBubble(t, nil, func(r *restarted) {
+		r.frames(300)
+		r.kill()
+		r.frames(300)
+		r.link.Rename("eth1")
+		next := newRig(r.t, r.net, nil, "eth0", "eth1")
+		for i := range next.cfg.Interfaces {
+			next.cfg.Interfaces[i].Directory, next.dir = r.dir, r.dir
+			next.cfg.Interfaces[i].Wait = true
+		}
+		r.begin(next)
+		r.await("the new name", func() bool { return r.status("eth1").State == Recording })
+		r.frames(300)
+		r.end()
+		verify(t, append(r.files("eth0"), r.files("eth1")...), 1, r.sent, 0)
+	})
+}
+
+// TestRestartOfLanes: a lane whose ring is missing begins anew, with a gap. The other one goes on.
+func TestRestartOfLanes(t *testing.T) {
+	lanes := func(c *config.Config) { c.Fanout = 2 }
+	inBubble(t, lanes, func(r *restarted) {
+		r.frames(300)
+		time.Sleep(time.Second)
+		r.kill()
+		rings := r.k.of("ring")
+		if len(rings) != 2 {
+			t.Fatalf("%d rings", len(rings))
+		}
+		for name, f := range r.k.files {
+			if f == rings[0] {
+				if err := r.net.sys.Forget(f); err != nil {
+					t.Fatal(err)
+				}
+				_ = r.k.Remove(name)
+			}
+		}
+		r.again(lanes)
+		r.await("both lanes", func() bool {
+			n := 0
+			for _, s := range r.d.Status() {
+				if s.State == Recording {
+					n++
+				}
+			}
+			return n > 0 && r.d.set.quiet()
+		})
+		r.frames(300)
+		r.end()
+		var why []string
+		for _, e := range r.lines(ledger.KindRestart) {
+			why = append(why, e.Why)
+		}
+		slices.Sort(why)
+		if !slices.Equal(why, []string{"", "its ring is missing"}) {
+			t.Errorf("restarts: %q", why)
+		}
+	})
+}
+
+// TestRestartRefused: what another version of capd has left is not used; the ledger says so.
+func TestRestartRefused(t *testing.T) {
+	inBubble(t, nil, func(r *restarted) {
+		r.frames(300)
+		r.end()
+		for _, f := range r.k.of("state") {
+			if _, err := f.WriteAt([]byte{99}, 8); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		r.again(nil)
+		if p := r.d.dirs.at(r.dir).pause; p.End.Sub(p.Begin) < time.Second {
+			t.Errorf("a pause from %v to %v", p.Begin, p.End)
+		}
+		r.end()
+		lines := r.lines(ledger.KindRestart)
+		if len(lines) != 1 || !strings.Contains(lines[0].Why, "another version of capd") || lines[0].Interface != "eth0" {
+			t.Errorf("%+v", lines)
+		}
+	})
+}
+
+// TestRestartWithoutDirectory: recorders whose directory can't be opened any more do not keep capd
+// from recording to another one.
+func TestRestartWithoutDirectory(t *testing.T) {
+	inBubble(t, nil, func(r *restarted) {
+		r.frames(300)
+		r.end()
+		old := r.dir
+		if err := os.RemoveAll(old); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(old, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.begin(newRig(r.t, r.net, nil, "eth0"))
+		r.await("a recorder", func() bool { return r.status("eth0").State == Recording })
+		r.end()
+		if lines := r.lines(ledger.KindRestart); len(lines) != 1 || !strings.Contains(lines[0].Why, old) {
+			t.Errorf("%+v", lines)
+		}
+	})
+}
