@@ -121,7 +121,7 @@ func (r *relay) end() {
 	if err := r.cmd.Wait(); err != nil {
 		r.t.Errorf("%v: %s", err, r.errs)
 	}
-	checkFrames(r.t, r.files, sent)
+	checkFrames(r.t, r.files, sent, restarts{})
 }
 
 func (r *relay) wait() { time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond) }
@@ -198,7 +198,7 @@ func TestTakeOverFails(t *testing.T) {
 			if err := <-ended; err != nil {
 				t.Errorf("%v: %s", err, errs)
 			}
-			checkFrames(t, r.files, sent)
+			checkFrames(t, r.files, sent, restarts{})
 		})
 	}
 }
@@ -245,7 +245,7 @@ func TestEndWhileLeaving(t *testing.T) {
 				t.Logf("%v", err) // it had nothing left to record
 				return
 			}
-			checkFrames(t, r.files, sent)
+			checkFrames(t, r.files, sent, restarts{})
 		})
 	}
 }
