@@ -188,8 +188,12 @@ func newSeenMemory() (*os.File, *seenMemory, error) {
 // mapSeen maps the memory of a Seen.
 func mapSeen(f *os.File) (*seenMemory, error) {
 	size := int64(unsafe.Sizeof(seenMemory{}))
-	if info, err := f.Stat(); err != nil || info.Size() != size {
-		return nil, fmt.Errorf("the memory of frames has another size (%v)", err)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("ask for the size of the memory of frames: %w", err)
+	}
+	if info.Size() != size {
+		return nil, fmt.Errorf("the memory of frames has %d bytes, and not %d", info.Size(), size)
 	}
 	mem, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
