@@ -109,8 +109,9 @@ func (d *Daemon) Report() control.Status {
 	}
 	kept := d.kept.look(now, d.dirs.present())
 	for _, k := range kept {
-		k.directory.Problem = k.of.presence.get()
-		s.Directories = append(s.Directories, k.directory)
+		dir := k.directory // what is kept belongs to all who ask at the same time
+		dir.Problem = k.of.presence.get()
+		s.Directories = append(s.Directories, dir)
 	}
 	there := d.manager.interfaces.there()
 	for _, i := range all {
