@@ -57,12 +57,15 @@ type pool struct {
 // would be done exactly when the recorder is short of time.
 func need(used, count, atStart int) int { return min(atStart+2*used, count) }
 
-// memoryAtStart is how many bytes of a pool have memory from the start: what comes while the first
-// write is slow.
-const memoryAtStart = 16 << 20
+// A pool begins with memory for what comes while the first write is slow: a quarter of it within these
+// bounds, in bytes, and at least two chunks.
+const leastAtStart, mostAtStart = 8 << 20, 16 << 20
 
 // need returns how many chunks should have memory if used of them are in use.
-func (p *pool) need(used int) int { return need(used, p.count, max(2, memoryAtStart/p.size)) }
+func (p *pool) need(used int) int {
+	atStart := min(max(p.count*p.size/4, leastAtStart), mostAtStart)
+	return need(used, p.count, max(2, atStart/p.size))
+}
 
 const (
 	idleFor    = 2 * time.Minute // chunks that were not needed for so long lose their memory
