@@ -71,8 +71,14 @@ func Time(t time.Time) string { return format(t, "2006-01-02T15:04:05.000Z") }
 // Second spells a time to the second.
 func Second(t time.Time) string { return format(t, "2006-01-02T15:04:05Z") }
 
-// Zoned spells a time in the zone that it has, as precisely as it is.
-func Zoned(t time.Time) string { return t.Format(time.RFC3339Nano) }
+// Zoned spells a time in the zone that it has, as precisely as it is. RFC 3339 has no seconds in an offset, as that of
+// Monrovia had until 1972 and most others had before 1900: such a time is in UTC.
+func Zoned(t time.Time) string {
+	if _, offset := t.Zone(); offset%60 != 0 {
+		t = t.UTC()
+	}
+	return t.Format(time.RFC3339Nano)
+}
 
 // Clock spells the time of the day.
 func Clock(t time.Time) string { return format(t, "15:04:05Z") }
