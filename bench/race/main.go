@@ -7,6 +7,7 @@
 //	go run -C bench ./race                               # all recorders, all sizes
 //	go run -C bench ./race -sizes 1514@3.6,64@1Mpps -json race.json
 //	go run -C bench ./race -find-limit -recorders capd,tcpdump
+//	go run -C bench ./race -recorders capd,capd=/tmp/capd-before -repeat 5
 package main
 
 import (
@@ -100,7 +101,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var rotate int64
 	f := flag.NewFlagSet("race", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&names, "recorders", "capd,tcpdump,dumpcap,netsniff-ng,daemonlogger,stenotype", "the recorders to compare")
+	f.StringVar(&names, "recorders", "capd,tcpdump,dumpcap,netsniff-ng,daemonlogger,stenotype", "the recorders to compare; NAME=PATH is another build of one, such as capd=/tmp/capd-before")
 	f.StringVar(&sizes, "sizes", "64,512,1514,imix", "frame sizes in bytes, or imix; SIZE@RATE has a rate of its own")
 	f.StringVar(&rates, "rates", "1,3.6", "offered rates in Gbit/s of frames, in packets with the suffix Mpps, or max")
 	f.Float64Var(&o.seconds, "seconds", 5, "time of injection of one heat")

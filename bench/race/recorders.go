@@ -179,17 +179,26 @@ const stenotypeMost = 4 << 30
 
 func mebibytes(n int64) string { return strconv.FormatInt(max(1, n>>20), 10) }
 
-// find returns the named recorders that are installed, or all if names is empty, and the names of
-// those that are not.
+// find returns the named recorders that are installed, and the names of those that are not. NAME=PATH
+// is another build of the recorder, so that builds race in turn; its name in the report is NAME:FILE.
 func find(names []string, capd string) (here []recorder, absent []string, err error) {
 	known := recorders()
 	for _, name := range names {
+		name, path, other := strings.Cut(name, "=")
 		i := index(known, name)
 		if i < 0 {
 			return nil, nil, fmt.Errorf("no recorder %q", name)
 		}
 		r := known[i]
-		if r.path = capd; !isCapd(name) {
+		switch {
+		case other:
+			if r.path, err = exec.LookPath(path); err != nil {
+				return nil, nil, fmt.Errorf("recorder %s: %w", name, err)
+			}
+			r.Name += ":" + filepath.Base(path)
+		case isCapd(name):
+			r.path = capd
+		default:
 			r.path, _ = exec.LookPath(name)
 		}
 		if r.path == "" {
@@ -203,7 +212,10 @@ func find(names []string, capd string) (here []recorder, absent []string, err er
 }
 
 // isCapd reports whether the name is one of capd's variants.
-func isCapd(name string) bool { return name == "capd" || strings.HasPrefix(name, "capd-") }
+func isCapd(name string) bool {
+	name, _, _ = strings.Cut(name, ":")
+	return name == "capd" || strings.HasPrefix(name, "capd-")
+}
 
 func index(known []recorder, name string) int {
 	for i, r := range known {
