@@ -46,6 +46,7 @@ func Sequence(frame []byte) (number uint64, ok bool) {
 func Frame(size int, number uint64) []byte {
 	f := template(size)
 	binary.NativeEndian.PutUint64(f[SequenceOffset:], number)
+	f[offFlow] = byte(number)
 	return f
 }
 

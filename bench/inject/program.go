@@ -14,6 +14,7 @@ import (
 const (
 	offIPLength   = 16
 	offIPChecksum = 24
+	offFlow       = 35 // low byte of the UDP source port
 	offUDPLength  = 38
 	headers       = 42
 )
@@ -25,7 +26,8 @@ var (
 )
 
 // template returns a frame of size bytes from 192.0.2.1 to 192.0.2.2 (RFC 5737), to the discard
-// port, without a UDP checksum.
+// port, without a UDP checksum. The program spreads frames over 256 flows, by the source port: else
+// a fanout by flow would put all of them into one ring.
 func template(size int) []byte {
 	f := make([]byte, size)
 	copy(f, dstMAC[:])
@@ -37,7 +39,7 @@ func template(size int) []byte {
 	be.PutUint16(f[offIPLength:], uint16(size-14))
 	copy(ip[12:], []byte{192, 0, 2, 1, 192, 0, 2, 2})
 	be.PutUint16(f[offIPChecksum:], checksum(ip[:20]))
-	be.PutUint16(f[34:], 9)
+	be.PutUint16(f[34:], 0xca00)
 	be.PutUint16(f[36:], 9)
 	be.PutUint16(f[offUDPLength:], uint16(size-34))
 	for i := headers; i < size; i++ {
@@ -95,8 +97,8 @@ func newMaps(table []byte) (seq, shape *ebpf.Map, err error) {
 }
 
 // newProgram loads the XDP program: it increments the sequence number, changes the frame to the
-// shape at the number's position in the mix, writes the number into the payload, and passes the
-// frame.
+// shape at the number's position in the mix, writes the number into the payload and its last byte
+// into the source port, and passes the frame.
 func newProgram(seq, shape *ebpf.Map, places int) (*ebpf.Program, error) {
 	var code asm.Instructions
 	code = append(code, asm.Mov.Reg(asm.R6, asm.R1))
@@ -110,6 +112,7 @@ func newProgram(seq, shape *ebpf.Map, places int) (*ebpf.Program, error) {
 	}
 	code = append(code,
 		asm.StoreMem(asm.R2, SequenceOffset, asm.R7, asm.DWord),
+		asm.StoreMem(asm.R2, offFlow, asm.R7, asm.Byte),
 		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("pass"),
 		asm.Return(),
 		asm.Mov.Imm(asm.R0, xdpAborted).WithSymbol("abort"),
