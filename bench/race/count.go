@@ -32,6 +32,9 @@ type tally struct {
 	Torn      int    // files that end in the middle of a record
 	Unread    int    // files of unknown formats, such as a ledger
 
+	end   uint64 // numbers from here on don't count; 0: all do
+	apart bool   // frames of one file may be older than those of the file before it
+
 	seen []uint64 // one bit for each number
 	next uint64   // highest number found, plus one
 
@@ -72,6 +75,9 @@ func (t *tally) add(head []byte, captured, length uint32) {
 
 // meet counts a frame with a number.
 func (t *tally) meet(number uint64) {
+	if t.end > 0 && number >= t.end {
+		return
+	}
 	t.Frames++
 	word, bit := int(number/64), uint64(1)<<(number%64)
 	if word >= len(t.seen) {
@@ -333,6 +339,9 @@ func (t *tally) countFile(path string) error {
 		return err
 	}
 	defer f.Close()
+	if t.apart {
+		t.next = 0
+	}
 	var r io.Reader = f
 	if filepath.Ext(path) == zstdExt {
 		z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1))

@@ -299,3 +299,34 @@ func BenchmarkWalk(b *testing.B) {
 		}
 	}
 }
+
+// TestCountEnd: frames that only woke a recorder do not count.
+func TestCountEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.pcap")
+	if err := os.WriteFile(path, pcapFile(nano, 0, 1, 2, 3, 4), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for end, want := range map[uint64]uint64{0: 5, 3: 3, 5: 5} {
+		sums := tally{end: end}
+		if err := sums.countFile(path); err != nil || sums.Distinct != want || sums.Foreign != 0 {
+			t.Errorf("end %d: %+v, %v", end, sums, err)
+		}
+	}
+}
+
+// TestCountApart: each ring of a fanout has its own order.
+func TestCountApart(t *testing.T) {
+	dir := t.TempDir()
+	for name, numbers := range map[string][]uint64{"a": {1, 3, 5}, "b": {0, 4, 2}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pcapFile(nano, numbers...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for apart, want := range map[bool]uint64{false: 3, true: 1} {
+		sums := tally{apart: apart}
+		h := Heat{Offered: 6}
+		if err := h.count(&sums, dir); err != nil || h.Reordered != want || h.Lost != 0 || h.Files != 2 {
+			t.Errorf("apart %v: %+v, %v", apart, h, err)
+		}
+	}
+}

@@ -15,9 +15,11 @@ import (
 
 // A load is the traffic that a heat injects.
 type load struct {
-	Name  string  // of its frame sizes: "1514", "imix"
-	Sizes []int   // in bytes, used in turn
-	PPS   float64 // packets per second; 0: full speed
+	Name   string  // of its frame sizes: "1514", "imix"
+	Sizes  []int   // in bytes, used in turn
+	PPS    float64 // packets per second; 0: full speed
+	Limit  bool    // find the highest rate without loss
+	Rotate int64   // bytes after which recorders start a new file; noRotate: never
 }
 
 // mean returns the mean size of a frame in bytes.
@@ -35,6 +37,7 @@ type Heat struct {
 	Load       string  // frame sizes
 	Wanted     float64 // packets per second; 0: full speed
 	Limit      bool    // this is the highest rate found without loss
+	Rotate     int64   // bytes after which the recorder starts a new file; 0: never
 	Seconds    float64 // duration of the injection
 	Offered    uint64  // frames injected
 	OfferedPPS float64
@@ -46,14 +49,18 @@ type Heat struct {
 	Cut        uint64
 	Foreign    uint64
 	Torn       int
-	CPU        float64 // seconds of user and system time, from readiness to the end
-	CPUStart   float64 // seconds of processor time before readiness
-	Others     float64 // share of the recorder's CPU used by others during injection, including kernel threads
-	NsPerFrame float64 // processor time per recorded frame
-	Peak       int64   // most bytes resident, including the ring
-	Bytes      int64   // in all files
-	Allocated  int64   // bytes on disk for the files, at the end
-	Files      int
+	CPU        float64  // seconds of user and system time, from readiness to the end
+	CPUStart   float64  // seconds of processor time before readiness
+	CPUWhole   float64  // seconds of processor time from the start of the program to its end
+	Others     float64  // share of the recorder's CPU used by others during injection, including kernel threads
+	NsPerFrame float64  // processor time per recorded frame, from readiness to the end
+	NsWhole    float64  // processor time per recorded frame, from the start of the program to its end
+	Ring       int64    // bytes resident of the rings, which the kernel fills
+	Idle       int64    // bytes resident at readiness, without the rings
+	Peak       int64    // most bytes resident, without the rings
+	Bytes      int64    // in all files
+	Allocated  int64    // bytes on disk for the files, at the end
+	Files      int      // with frames
 	Error      string   `json:",omitempty"` // set if the recorder did not end properly
 	Minutes    []Minute `json:",omitempty"` // for a long run
 }
@@ -68,22 +75,32 @@ type Minute struct {
 
 // A track is the environment in which heats are run.
 type track struct {
-	dir        string
-	ifindex    int
-	injectCPU  int
-	recordCPU  int
-	rotateSize int64
-	seconds    float64
-	silence    float64 // seconds between bursts; 0: no bursts
-	steady     bool
-	skim       bool // count files by their ends
-	log        func(format string, args ...any)
+	dir       string
+	ifindex   int
+	injectCPU int
+	recordCPU int
+	seconds   float64
+	idle      float64 // seconds between readiness and injection
+	silence   float64 // seconds between bursts; 0: no bursts
+	steady    bool
+	skim      bool // count files by their ends
+	log       func(format string, args ...any)
 }
+
+func newHeat(r recorder, l load) Heat {
+	h := Heat{Recorder: r.Name, Load: l.Name, Wanted: l.PPS, Limit: l.Limit}
+	if l.rotates() {
+		h.Rotate = l.Rotate
+	}
+	return h
+}
+
+func (l load) rotates() bool { return l.Rotate < noRotate }
 
 // heat runs the recorder under the load. Failures of the recorder are recorded in the Heat; an
 // error means that the race itself failed.
 func (t *track) heat(ctx context.Context, r recorder, l load) (h Heat, err error) {
-	h = Heat{Recorder: r.Name, Load: l.Name, Wanted: l.PPS}
+	h = newHeat(r, l)
 	if err := needRoom(t.dir, t.room(l)); err != nil {
 		return h, err
 	}
@@ -120,17 +137,19 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 	if err := prepareDir(dir); err != nil {
 		return err
 	}
-	p, err := start(r.command(r.path, dir, t.rotateSize, t.recordCPU), dir, t.recordCPU, t.injectCPU)
+	p, err := start(r.command(r.path, dir, l.Rotate, t.recordCPU), dir, t.recordCPU, t.injectCPU)
 	if err == nil {
 		defer p.kill()
-		err = p.awaitReady(ctx, t.ifindex)
+		err = errors.Join(p.awaitReady(ctx, t.ifindex), p.rest(ctx, seconds(t.idle)))
 	}
 	if err != nil {
 		h.Error = "start: " + err.Error()
 		return ctx.Err()
 	}
 	before := p.cpu()
-	sums := tally{}
+	h.Ring = p.rings()
+	h.Idle = p.resident() - h.Ring
+	sums := tally{apart: r.rings > 1}
 	if t.skim {
 		sums.skim = len(l.Sizes)
 	}
@@ -139,29 +158,36 @@ func (t *track) run(ctx context.Context, h *Heat, r recorder, l load, in *inject
 	if r.beside != nil {
 		go r.beside(beside, dir)
 	}
-	if err := t.inject(ctx, h, l, in, &course{p, &sums, dir}); err != nil {
+	if err := t.inject(ctx, h, l, in, &course{p, &sums, dir, l.rotates()}); err != nil {
 		return err
 	}
 	cancel()
 	drained := p.awaitIdle(ctx, drainTimeout)
-	h.Peak = p.peak()
+	h.Peak = p.peak() - h.Ring
 	alone := p.cpu()
-	cpu, stopped := p.stop(ctx, r.end)
-	if r.parent {
+	last := func(context.Context) {}
+	if r.woken {
+		last = func(ctx context.Context) { _, _ = in.Run(ctx, inject.Rate{PacketsPerSecond: 1e6}) }
+	}
+	whole, stopped := p.stop(ctx, r.end, last)
+	cpu := whole
+	if r.parent || r.woken {
 		cpu = alone
 	}
-	h.CPUStart, h.CPU = before.Seconds(), (cpu - before).Seconds()
+	h.CPUStart, h.CPU, h.CPUWhole = before.Seconds(), (cpu - before).Seconds(), whole.Seconds()
 	if err := errors.Join(drained, stopped); err != nil {
 		h.Error = err.Error()
 	}
+	sums.end = h.Offered // later frames only woke the recorder
 	return h.count(&sums, dir)
 }
 
 // A course is the state of a long run.
 type course struct {
-	p    *process
-	sums *tally
-	dir  string
+	p       *process
+	sums    *tally
+	dir     string
+	rotates bool
 }
 
 // inject offers the load in the selected mode: at a rate, in bursts, or for minutes.
@@ -237,7 +263,7 @@ func (t *track) steadily(ctx context.Context, h *Heat, l load, in *inject.Inject
 
 // read counts and removes rotated files, and takes a reading every minute.
 func (t *track) read(h *Heat, in *inject.Injector, c *course, elapsed time.Duration) error {
-	if t.rotateSize < noRotate {
+	if c.rotates {
 		if err := h.countRotated(c.sums, c.dir); err != nil {
 			return err
 		}
@@ -299,6 +325,7 @@ func (h *Heat) count(sums *tally, dir string) error {
 	h.Doubled, h.Reordered, h.Cut, h.Foreign, h.Torn = sums.Doubled, sums.Reordered, sums.Cut, sums.Foreign, sums.Torn
 	if h.Recorded > 0 {
 		h.NsPerFrame = h.CPU * 1e9 / float64(h.Recorded)
+		h.NsWhole = h.CPUWhole * 1e9 / float64(h.Recorded)
 	}
 	return nil
 }
@@ -308,10 +335,16 @@ func (h *Heat) countFile(sums *tally, path string) error {
 	if err != nil {
 		return err
 	}
-	h.Files++
 	h.Bytes += size
 	h.Allocated += allocated
-	return sums.countFile(path)
+	unread := sums.Unread
+	if err := sums.countFile(path); err != nil {
+		return err
+	}
+	if sums.Unread == unread {
+		h.Files++
+	}
+	return nil
 }
 
 // room returns how many bytes a heat may write to the disk, with a margin. At full speed it assumes
@@ -323,7 +356,7 @@ func (t *track) room(l load) int64 {
 		pps = min(mostPPS, mostGbits*1e9/8/l.mean())
 	}
 	active := t.seconds
-	switch rotated := t.rotateSize < noRotate; { // files are removed after they are rotated
+	switch rotated := l.rotates(); { // files are removed after they are rotated
 	case rotated && t.steady:
 		active = min(active, 30)
 	case rotated && t.silence > 0:

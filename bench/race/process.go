@@ -106,6 +106,12 @@ func (p *process) awaitIdle(ctx context.Context, timeout time.Duration) error {
 	})
 }
 
+// rest waits while the process is idle.
+func (p *process) rest(ctx context.Context, d time.Duration) error {
+	end := time.Now().Add(d)
+	return p.await(ctx, d+time.Minute, func() (bool, error) { return !time.Now().Before(end), nil })
+}
+
 // await polls the condition until it holds, the process or ctx ends, or the timeout is over.
 func (p *process) await(ctx context.Context, timeout time.Duration, ok func() (bool, error)) error {
 	deadline := time.After(timeout)
@@ -157,6 +163,29 @@ func (p *process) resident() int64 {
 	return kib << 10
 }
 
+// rings returns how many bytes of the process's memory are rings of sockets.
+func (p *process) rings() int64 {
+	text, _ := os.ReadFile(p.proc("smaps"))
+	return ringsIn(string(text))
+}
+
+// ringsIn sums up the resident sizes of sockets in /proc/PID/smaps (proc(5)): a line for the mapping,
+// which ends with its name, and lines of its properties.
+func ringsIn(text string) (bytes int64) {
+	socket := false
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) >= 5 && strings.Contains(f[0], "-"):
+			socket = len(f) > 5 && strings.HasPrefix(f[5], "socket:")
+		case socket && len(f) == 3 && f[0] == "Rss:":
+			kib, _ := strconv.ParseInt(f[1], 10, 64)
+			bytes += kib << 10
+		}
+	}
+	return bytes
+}
+
 func (p *process) proc(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), name)
 }
@@ -183,13 +212,22 @@ func (p *process) inDisk() bool {
 	return false
 }
 
-// stop ends the process with the signal, waits for it and returns all processor time that it used.
-func (p *process) stop(ctx context.Context, sig os.Signal) (time.Duration, error) {
+// stop ends the process with the signal, calls last, whose context ends with the process, waits and
+// returns all processor time that the process used.
+func (p *process) stop(ctx context.Context, sig os.Signal, last func(context.Context)) (time.Duration, error) {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, stopTimeout, fmt.Errorf("did not end within %v of the signal", stopTimeout))
-	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		last(ctx)
+		close(done)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
 	select {
 	case err := <-p.ended:
 		p.ended <- err

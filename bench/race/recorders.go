@@ -35,13 +35,18 @@ type recorder struct {
 	command func(path, dir string, rotate int64, cpu int) []string
 	beside  func(ctx context.Context, dir string) // runs during injection; nil: nothing
 	parent  bool                                  // it starts other processes: its CPU time is read before it ends, without theirs
+	woken   bool                                  // it needs frames to end; its CPU time is read before
+	rings   int                                   // if more than one, each has files of its own
 }
 
-// recorders lists all known recorders. Their rings have 128 MiB, except that daemonlogger keeps
-// libpcap's default of 2 MiB. Files are pcap with nanoseconds if the recorder supports that.
+// recorders lists all known recorders. Their rings have 128 MiB in total, except that daemonlogger
+// keeps libpcap's default of 2 MiB. capd writes its default format, pcapng; files of the others are
+// pcap with nanoseconds if the recorder supports that.
 func recorders() []recorder {
 	return []recorder{
 		{Name: "capd", end: os.Interrupt, command: capdCommand},
+		{Name: "capd-pcap", end: os.Interrupt, command: capdPcapCommand},
+		{Name: "capd-fanout4", end: os.Interrupt, command: fanoutCommand, rings: fanoutRings},
 		// capd with all its background work, which should make no difference.
 		{Name: "capd-kept", end: os.Interrupt, command: keptCommand, parent: true},
 		{Name: "capd-polled", end: os.Interrupt, command: polledCommand, beside: poll100},
@@ -49,21 +54,34 @@ func recorders() []recorder {
 		{Name: "dumpcap", end: os.Interrupt, command: dumpcapCommand},
 		{Name: "netsniff-ng", end: os.Interrupt, command: netsniffCommand},
 		{Name: "daemonlogger", end: os.Interrupt, command: daemonloggerCommand},
-		// An interrupted stenotype 1.0.1 waits for its own thread forever. It does not buffer, so
-		// everything that it has read is on the disk.
-		{Name: "stenotype", end: os.Kill, command: stenotypeCommand},
+		// An interrupted stenotype 1.0.1 closes its file when a write to it completes. Without frames
+		// there is none, and it waits forever in io_getevents(2).
+		{Name: "stenotype", end: os.Interrupt, command: stenotypeCommand, woken: true},
 	}
 }
 
+// capdCommand changes from capd's defaults only what all recorders have: files are never rotated,
+// unless all are, and the ring has 128 MiB.
 func capdCommand(path, dir string, rotate int64, _ int) []string {
 	return []string{path, "run", "-i", watched, "-d", dir, "--rotate-size", mebibytes(rotate) + "MiB",
-		"--rotate-interval", "0", "--format", "pcap", "--snaplen", snaplen, "--ring-size", "128MiB"}
+		"--rotate-interval", "0", "--ring-size", mebibytes(ringMiB<<20) + "MiB"}
+}
+
+func capdPcapCommand(path, dir string, rotate int64, cpu int) []string {
+	return append(capdCommand(path, dir, rotate, cpu), "--format", "pcap")
+}
+
+// fanoutRings is the number of rings of fanoutCommand, which together have the size of the others'.
+const fanoutRings = 4
+
+func fanoutCommand(path, dir string, rotate int64, _ int) []string {
+	return configured(path, dir, rotate, ringMiB/fanoutRings, fmt.Sprintf("fanout = %d\n", fanoutRings))
 }
 
 // keptCommand sets limits, and compresses finished files, of which there are some only with
 // -rotate-size.
 func keptCommand(path, dir string, rotate int64, _ int) []string {
-	return configured(path, dir, rotate, `retain_count = 1000000
+	return configured(path, dir, rotate, ringMiB, `retain_count = 1000000
 [retain]
 bytes = "100TiB"
 age = "365d"
@@ -75,24 +93,23 @@ compress = "zstd"
 
 // polledCommand sets a known path for the socket.
 func polledCommand(path, dir string, rotate int64, _ int) []string {
-	return configured(path, dir, rotate, fmt.Sprintf("[control]\nsocket = %q\n", socketIn(dir)))
+	return configured(path, dir, rotate, ringMiB, fmt.Sprintf("[control]\nsocket = %q\n", socketIn(dir)))
 }
 
 func socketIn(dir string) string { return filepath.Join(dir, "s") }
 
-// configured is capdCommand with a configuration file that contains more. If the file can't be
-// written, capd reports it as missing.
-func configured(path, dir string, rotate int64, more string) []string {
+// configured is capdCommand with a configuration file that contains more, and rings of that many
+// MiB. If the file can't be written, capd reports it as missing.
+func configured(path, dir string, rotate int64, ring int, more string) []string {
 	config := filepath.Join(dir, "race.toml")
 	_ = os.WriteFile(config, fmt.Appendf(nil, `directory = %q
-format = "pcap"
 rotate_size = "%sMiB"
 rotate_interval = "0"
-ring_size = "128MiB"
+ring_size = "%dMiB"
 %s
 [[interface]]
 name = %q
-`, dir, mebibytes(rotate), more, watched), 0o600)
+`, dir, mebibytes(rotate), ring, more, watched), 0o600)
 	return []string{path, "run", "-c", config}
 }
 
@@ -159,9 +176,11 @@ func daemonloggerCommand(path, dir string, rotate int64, _ int) []string {
 		"-s", strconv.FormatInt(rotate, 10), "-p", "race.pid", "-P", dir}
 }
 
-// stenotypeCommand writes no indexes, like the other recorders.
+// stenotypeCommand writes no indexes, like the other recorders. Its files have at least 2 MiB, and
+// no more writes may be under way than fit into one.
 func stenotypeCommand(path, dir string, rotate int64, _ int) []string {
-	return []string{path, "--iface=" + watched, "--dir=" + dir, "--threads=1", "--blocks=" + strconv.Itoa(ringMiB),
+	rotate = max(rotate, 2<<20)
+	return []string{path, "--aiops=" + mebibytes(min(rotate, ringMiB<<20)), "--iface=" + watched, "--dir=" + dir, "--threads=1", "--blocks=" + strconv.Itoa(ringMiB),
 		"--no_index", "--blockage_sec=1", "--fileage_sec=86400", "--filesize_mb=" + mebibytes(min(rotate, stenotypeMost)),
 		"--preallocate_file_mb=" + mebibytes(min(rotate, stenotypeMost)), "--uid=root", "--gid=root", "--seccomp=none"}
 }
@@ -231,7 +250,8 @@ var dotted = regexp.MustCompile(`[0-9]+\.[0-9]+`)
 
 // version asks the recorder for its version, or reads it from capd's binary.
 func version(r recorder) string {
-	if r.Name == "stenotype" {
+	kind, _, _ := strings.Cut(r.Name, ":")
+	if kind == "stenotype" {
 		return "without a version of its own"
 	}
 	if isCapd(r.Name) {
@@ -242,7 +262,7 @@ func version(r recorder) string {
 		return info.Main.Version + " " + info.GoVersion
 	}
 	flag := "--version"
-	if r.Name == "daemonlogger" {
+	if kind == "daemonlogger" {
 		flag = "-v" // prints the version and exits; there are no long options
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +21,12 @@ type Report struct {
 	Date      time.Time
 	Machine   Machine
 	Recorders []Entrant
-	Disk      []DiskLimit // before and after the heats
+	Warnings  []string    `json:",omitempty"` // what of the machine makes figures worse
+	Disk      []DiskLimit // before and after the heats of each load
+	Rows      []Row       // a summary of the heats
 	Heats     []Heat
+
+	leftOut string
 }
 
 // An Entrant is a recorder that took part or was not installed.
@@ -98,55 +101,29 @@ func (r *Report) print(w io.Writer) error {
 	for _, e := range r.Recorders {
 		fmt.Fprintf(w, "%s: %s\n", e.Name, map[bool]string{true: e.Version, false: "not installed"}[e.Installed])
 	}
-	for i, d := range r.Disk {
-		fmt.Fprintf(w, "disk's limit %s: %.2f GiB/s, %.0f %% of a core\n",
-			[]string{"before", "after"}[i], d.BytesPerSecond/(1<<30), 100*d.CPUShare)
+	for _, text := range r.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", text)
 	}
-	fmt.Fprintln(w)
-	if err := r.table(w); err != nil {
+	if speeds := r.diskSpeeds(); len(speeds) > 0 {
+		fmt.Fprintf(w, "the disk takes %s GiB/s of a plain writer\n", spreadOf(speeds).format(two))
+	}
+	if err := r.tables(w); err != nil {
 		return err
 	}
 	for _, h := range r.Heats {
 		printNotes(w, h)
 	}
+	if r.leftOut != "" {
+		fmt.Fprintf(w, "\n%s\n", r.leftOut)
+	}
 	return nil
 }
 
-// table prints one line for each recorder and load. There is no line for a recorder that did not
-// start, or for which no rate without loss was found.
-func (r *Report) table(w io.Writer) error {
-	const columns = 15
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "recorder\tbytes\tGbit/s\tMpps\tframes\tlost\tlost %\tdoubled\treordered\tstart s\tCPU ns\tothers %\tpeak MiB\tdisk MiB\tfiles\t")
-	for _, heats := range groups(r.Heats) {
-		heats = full(heats)
-		h := median(heats)
-		if h.Offered == 0 {
-			fmt.Fprintf(t, "%s\t%s\tnone%s\n", h.Recorder, h.Load, strings.Repeat("\t", columns-2))
-			continue
-		}
-		fmt.Fprintf(t, "%s\t%s\t%.2f\t%.3f\t%d\t%d\t%s\t%d\t%d\t%.1f\t%.0f\t%.0f\t%d\t%d\t%d\t\n",
-			h.Recorder, h.Load, h.Gbits, h.OfferedPPS/1e6, h.Offered, h.Lost, lostRange(heats),
-			h.Doubled, h.Reordered, h.CPUStart, h.NsPerFrame, 100*h.Others, h.Peak>>20, h.Bytes>>20, h.Files)
+func (r *Report) diskSpeeds() (gib []float64) {
+	for _, d := range r.Disk {
+		gib = append(gib, d.BytesPerSecond/(1<<30))
 	}
-	return t.Flush()
-}
-
-// groups groups the heats by recorder and load, in the order of the loads. Limits that were found
-// count as one load.
-func groups(heats []Heat) [][]Heat {
-	var out [][]Heat
-	for _, h := range heats {
-		i := slices.IndexFunc(out, func(g []Heat) bool {
-			return g[0].Recorder == h.Recorder && g[0].Load == h.Load && (g[0].Wanted == h.Wanted || g[0].Limit && h.Limit)
-		})
-		if i < 0 {
-			out = append(out, []Heat{h})
-			continue
-		}
-		out[i] = append(out[i], h)
-	}
-	return out
+	return gib
 }
 
 // full removes heats whose injection was too slow, if there are others: a lighter load would make a
@@ -162,33 +139,11 @@ func full(heats []Heat) []Heat {
 // short reports whether injection did not reach the requested rate.
 func (h Heat) short() bool { return h.OfferedPPS < 0.95*h.Wanted }
 
-// median returns the heat in the middle, sorted by loss and then CPU time. It is an actual heat, so
-// that its figures are consistent.
-func median(heats []Heat) Heat {
-	sorted := slices.Clone(heats)
-	slices.SortStableFunc(sorted, func(a, b Heat) int {
-		return cmp.Or(cmp.Compare(a.lostPercent(), b.lostPercent()), cmp.Compare(a.NsPerFrame, b.NsPerFrame))
-	})
-	return sorted[(len(sorted)-1)/2]
-}
-
 func (h Heat) lostPercent() float64 {
 	if h.Offered == 0 {
 		return 0
 	}
 	return 100 * float64(h.Lost) / float64(h.Offered)
-}
-
-// lostRange formats the loss from the best to the worst heat.
-func lostRange(heats []Heat) string {
-	low, high := heats[0].lostPercent(), heats[0].lostPercent()
-	for _, h := range heats[1:] {
-		low, high = min(low, h.lostPercent()), max(high, h.lostPercent())
-	}
-	if a, b := percent(low), percent(high); a != b {
-		return a + "-" + b
-	}
-	return percent(low)
 }
 
 // percent formats a percentage. It never rounds a loss to 0.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -15,7 +16,8 @@ import (
 func sample() Report {
 	heat := func(name string, lost uint64, cpu float64) Heat {
 		return Heat{Recorder: name, Load: "64", Wanted: 1e6, Offered: 1_000_000, OfferedPPS: 999_000, Gbits: 0.51,
-			Lost: lost, Others: 0.05, NsPerFrame: cpu, Peak: 130 << 20, Bytes: 76 << 20, Files: 1}
+			Lost: lost, Others: 0.05, NsPerFrame: cpu, NsWhole: cpu + 50, CPUStart: 0.05, CPUWhole: (cpu + 50) / 1000,
+			Ring: 128 << 20, Idle: 10 << 20, Peak: 30 << 20, Bytes: 76 << 20, Files: 1}
 	}
 	return Report{
 		Date:      time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -32,7 +34,10 @@ func TestPrint(t *testing.T) {
 	r.Heats[0].Error = "exit status 1"
 	light := r.Heats[1]
 	light.Lost, light.OfferedPPS = 0, 500_000
-	r.Heats = append(r.Heats, light)
+	failed := Heat{Recorder: "capd", Load: "64", Limit: true, Rotate: 1 << 20}
+	r.Heats = append(r.Heats, light, failed)
+	r.Warnings, r.leftOut = []string{"something is slow"}, "More is in another race."
+	r.Rows = r.rows()
 	var b strings.Builder
 	if err := r.print(&b); err != nil {
 		t.Fatal(err)
@@ -40,22 +45,44 @@ func TestPrint(t *testing.T) {
 	const want = `2026-01-02T03:04:05Z, Some CPU, 2 cores, Linux 6.18, ext4
 capd: v1
 dumpcap: not installed
-disk's limit before: 1.00 GiB/s, 15 % of a core
-disk's limit after: 0.50 GiB/s, 10 % of a core
+warning: something is slow
+the disk takes 0.50 (0.50-1.00) GiB/s of a plain writer
 
-  recorder  bytes  Gbit/s   Mpps   frames    lost    lost %  doubled  reordered  start s  CPU ns  others %  peak MiB  disk MiB  files
-      capd     64    0.51  0.999  1000000       0         0        0          0      0.0     100         5       130        76      1
-   tcpdump     64    0.51  0.999  1000000  100000  <0.01-50        0          0      0.0     250         5       130        76      1
+  recorder     bytes  rotate  Gbit/s   Mpps   frames                lost         lost %  doubled  reordered  disk MiB  files
+      capd        64   never    0.51  0.999  1000000                   0              0        0          0        76      1
+   tcpdump        64   never    0.51  0.999  1000000  100000 (50-500000)  10 (<0.01-50)        0          0        76      1
+      capd  64 limit   1 MiB       -      -        -                   -              -        -          -         -      -
+
+      recorder     bytes  rotate  start ms         CPU ns           whole s       whole ns  others %  ring MiB  idle MiB  peak MiB
+          capd        64   never        50   100 (90-110)  0.15 (0.14-0.16)  150 (140-160)         5       128        10        30
+       tcpdump        64   never        50  300 (250-310)  0.35 (0.30-0.36)  350 (300-360)         5       128        10        30
+  plain writer        64   never         -     13 (13-18)                 -              -         -         -         -         -
+          capd  64 limit   1 MiB         -              -                 -              -         -         -         -         -
+  plain writer  64 limit   1 MiB         -     13 (13-18)                 -              -         -         -         -         -
 capd, 64 bytes: 0 frames cut, 0 foreign, 0 files torn; exit status 1
 tcpdump, 64 bytes: injection fell short, 0.500 of 1.000 Mpps: do not compare it
+
+More is in another race.
 `
 	if got := b.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
+func TestSpread(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		want   string
+	}{{[]float64{7}, "7"}, {[]float64{3, 1, 2}, "2 (1-3)"}, {[]float64{4, 1, 3, 2}, "2 (1-4)"}, {[]float64{1.1, 0.9}, "1"}} {
+		if got := spreadOf(c.values).format(whole); got != c.want {
+			t.Errorf("%v: %s, want %s", c.values, got, c.want)
+		}
+	}
+}
+
 func TestSave(t *testing.T) {
 	r := sample()
+	r.Rows = r.rows()
 	path := filepath.Join(t.TempDir(), "race.json")
 	if err := r.save(path); err != nil {
 		t.Fatal(err)
@@ -79,19 +106,23 @@ func TestParseLoads(t *testing.T) {
 		{"64,imix", "max", []load{{Name: "64"}, {Name: "imix"}}},
 		{"64", "1Mpps,2Mpps", []load{{Name: "64", PPS: 1e6}, {Name: "64", PPS: 2e6}}},
 		{"1000@8,64", "1Mpps", []load{{Name: "1000", PPS: 1e6}, {Name: "64", PPS: 1e6}}},
+		{"64@limit,64@max/2,1000/3", "0.8", []load{{Name: "64", Limit: true}, {Name: "64", Rotate: 2 << 20}, {Name: "1000", PPS: 100_000, Rotate: 3 << 20}}},
+		{"64/0", "1", nil},
+		{"64/1MiB", "1", nil},
 		{"9", "1", nil},
 		{"64", "0", nil},
 		{"64", "fast", nil},
 		{"64", "NaN", nil},
 	}
 	for _, tt := range tests {
-		got, err := parseLoads(tt.sizes, tt.rates)
+		got, err := parseLoads(tt.sizes, tt.rates, noRotate)
 		if (err != nil) != (tt.want == nil) || len(got) != len(tt.want) && err == nil {
 			t.Errorf("%s at %s: %v, %v", tt.sizes, tt.rates, got, err)
 			continue
 		}
 		for i, want := range tt.want {
-			if got[i].Name != want.Name || got[i].PPS != want.PPS {
+			want.Rotate = cmp.Or(want.Rotate, noRotate)
+			if want.Sizes = got[i].Sizes; !reflect.DeepEqual(got[i], want) {
 				t.Errorf("%s at %s: load %d is %v, want %v", tt.sizes, tt.rates, i, got[i], want)
 			}
 		}
@@ -99,9 +130,41 @@ func TestParseLoads(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, args := range []string{"-seconds 0", "-repeat 0", "-rotate-size -1", "more", "-sizes 1515"} {
+	for _, args := range []string{"-seconds 0", "-repeat 0", "-rotate-size -1", "more", "-sizes 1515", "-short -long", "-idle -1"} {
 		if _, err := parse(strings.Fields(args), new(strings.Builder)); err == nil {
 			t.Errorf("%q is accepted", args)
+		}
+	}
+}
+
+func TestPresets(t *testing.T) {
+	for _, c := range []struct {
+		args             string
+		seconds          float64
+		repeat, loads    int
+		recorders        int
+		limits, rotating int
+	}{
+		{"", 5, 1, 8, 6, 0, 0},
+		{"-short", 2, 3, 2, 6, 0, 0},
+		{"-short -repeat 5 -recorders capd,tcpdump", 2, 5, 2, 2, 0, 0},
+		{"-seconds 1 -long", 1, 5, 7, 8, 2, 1},
+		{"-find-limit -sizes 64,1514@3.6", 5, 1, 2, 6, 1, 0},
+		{"-rotate-size 1 -sizes 64@1", 5, 1, 1, 6, 0, 1},
+	} {
+		o, err := parse(strings.Fields(c.args), new(strings.Builder))
+		limits, rotating := 0, 0
+		for _, l := range o.loads {
+			if l.Limit {
+				limits++
+			}
+			if l.rotates() {
+				rotating++
+			}
+		}
+		if err != nil || o.seconds != c.seconds || o.repeat != c.repeat || len(o.loads) != c.loads || len(o.recorders) != c.recorders ||
+			limits != c.limits || rotating != c.rotating || (o.leaves != "") != strings.Contains(c.args, "-short") {
+			t.Errorf("%q: %+v, %v", c.args, o, err)
 		}
 	}
 }
@@ -128,18 +191,20 @@ func TestBusyIn(t *testing.T) {
 }
 
 func TestRoom(t *testing.T) {
-	l := load{Sizes: []int{968}, PPS: 1000}
+	const rotated = 1 << 30
 	for name, tt := range map[string]struct {
-		t    track
-		want int64
+		t      track
+		rotate int64
+		want   int64
 	}{
-		"heat":           {track{seconds: 10}, 12_000_000},
-		"bursts":         {track{seconds: 25, silence: 4, rotateSize: noRotate}, 7_200_000},
-		"bursts rotated": {track{seconds: 6000, silence: 4, rotateSize: 1 << 30}, 3_600_000},
-		"steady":         {track{seconds: 60, steady: true, rotateSize: noRotate}, 72_000_000},
-		"steady rotated": {track{seconds: 6000, steady: true, rotateSize: 1 << 30}, 36_000_000},
+		"heat":           {track{seconds: 10}, noRotate, 12_000_000},
+		"heat rotated":   {track{seconds: 10}, rotated, 12_000_000},
+		"bursts":         {track{seconds: 25, silence: 4}, noRotate, 7_200_000},
+		"bursts rotated": {track{seconds: 6000, silence: 4}, rotated, 3_600_000},
+		"steady":         {track{seconds: 60, steady: true}, noRotate, 72_000_000},
+		"steady rotated": {track{seconds: 6000, steady: true}, rotated, 36_000_000},
 	} {
-		if got := tt.t.room(l); got != tt.want {
+		if got := tt.t.room(load{Sizes: []int{968}, PPS: 1000, Rotate: tt.rotate}); got != tt.want {
 			t.Errorf("%s: %d, want %d", name, got, tt.want)
 		}
 	}
