@@ -93,6 +93,7 @@ var testsMayImport = map[string][]string{
 	"ledger":             {"pcap"},               // for the formats in names
 	"internal/finish":    {"pcap"},               // for the formats in names
 	"internal/daemon":    {"capture/fake", unix}, // watches which files a start reads
+	"internal/service":   {unix},                 // takes a capability from itself
 	"internal/journal":   {unix},                 // asks the system what a file is
 	"internal/recorder":  {"capture/fake"},
 	"internal/retain":    {"pcap"},           // for the same

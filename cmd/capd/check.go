@@ -8,6 +8,7 @@ import (
 
 	"capd/internal/check"
 	"capd/internal/daemon"
+	"capd/internal/service"
 	"capd/internal/text"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ every byte and the counters. This needs the same privilege as recording.`,
 			if selfTest && (len(args) > 0 || len(s.interfaces) > 0 || s.file != "") {
 				return usageError{errors.New("check: --self-test uses loopback only: it takes no -i, -c or EXPRESSION")}
 			}
-			c := &check.Checker{Memory: daemon.Memory, Policy: daemon.Policy}
+			c := &check.Checker{Memory: daemon.Memory, Policy: daemon.Policy, Timers: service.RelaxTimers}
 			if selfTest {
 				c.SelfTest(cmd.Context())
 			} else if cfg, err := s.load(cmd); err != nil {

@@ -48,6 +48,8 @@ type Checker struct {
 	Memory func(cfg *config.Config, there []capture.Interface) (taken, total int64)
 	// Policy returns what limits a directory.
 	Policy func(*config.Config) retain.Policy
+	// Timers lets the process's timers be late, and returns why it can't.
+	Timers func() error
 
 	Findings []Finding
 }
@@ -95,6 +97,7 @@ func (c *Checker) Check(cfg *config.Config) {
 		return
 	}
 	c.memory(c.Memory(cfg, all))
+	timers(c, c.Timers())
 	for i := range cfg.Interfaces {
 		c.entry(cfg, &cfg.Interfaces[i], all)
 	}
@@ -141,6 +144,14 @@ func (c *Checker) memory(taken, total int64) {
 		}
 	}
 	c.add(level, "memory", hint, "rings and pools take at most %s%s", text.Size(taken), of)
+}
+
+// timers warns if Go's threads wake up on time, ten thousand times a second.
+func timers(c *Checker, err error) {
+	if err != nil {
+		c.add(Warn, "timers", "as capd.service, systemd sets them (TimerSlackNSec=1ms); otherwise add cap_sys_nice to the capabilities of capd",
+			"can't be late without CAP_SYS_NICE: recording takes an eighth to a quarter more of a processor (%v)", err)
+	}
 }
 
 // entry looks at the interfaces of one [[interface]].

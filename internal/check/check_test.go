@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -32,6 +33,18 @@ func TestCheckMemory(t *testing.T) {
 		if f := got.Findings[0]; f.Level != c.level || f.Text != c.text || strings.Contains(f.Hint, "pool_size") != (c.level == Warn) {
 			t.Errorf("%d of %d: %+v", c.taken, c.total, f)
 		}
+	}
+}
+
+// TestTimers: what can't be late is a warning with a remedy.
+func TestTimers(t *testing.T) {
+	var c Checker
+	if timers(&c, nil); len(c.Findings) != 0 {
+		t.Errorf("without an error: %+v", c.Findings)
+	}
+	timers(&c, fs.ErrPermission)
+	if out := printed(&c); c.Failed() || !strings.HasPrefix(out, "warn timers: can't be late without CAP_SYS_NICE: ") || !strings.Contains(out, "\nhint: as capd.service") {
+		t.Error(out)
 	}
 }
 

@@ -58,6 +58,10 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 		c.add(Warn, subject, "mount it first: files recorded until then are hidden under it. RequiresMountsFor="+dir+" in a drop-in makes the service wait for it",
 			"%s says that a file system is mounted at %s, and none is: files go to the one below", where, point)
 	}
+	if store.Discards(dir) {
+		c.add(Warn, subject, "mount it without discard, and trim it once a week: systemctl enable --now fstrim.timer",
+			"its file system is mounted with discard: each file that is deleted trims the disk at once, which can hold up writes for over a second")
+	}
 	c.capacity(dir, cfg, space)
 	if space.Free < 1<<30 {
 		c.add(Warn, subject, "", "less than 1 GiB is free")

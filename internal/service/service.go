@@ -75,7 +75,9 @@ func run(ctx context.Context, o Options, started *atomic.Bool) error {
 	if err != nil {
 		return err
 	}
-	relaxTimers()
+	if err := RelaxTimers(); err != nil {
+		p.log.Debug("timers can't be late, which takes more of a processor", "error", err)
+	}
 	if len(from.files) > 0 {
 		p.listen() // what the rings hold is read even if the end is ordered now
 	}
