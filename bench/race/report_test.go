@@ -53,12 +53,12 @@ the disk takes 0.50 (0.50-1.00) GiB/s of a plain writer
    tcpdump        64   never    0.51  0.999  1000000  100000 (50-500000)  10 (<0.01-50)        0          0        76      1
       capd  64 limit   1 MiB       -      -        -                   -              -        -          -         -      -
 
-      recorder     bytes  rotate  start ms         CPU ns           whole s       whole ns  others %  ring MiB  idle MiB  peak MiB
-          capd        64   never        50   100 (90-110)  0.15 (0.14-0.16)  150 (140-160)         5       128        10        30
-       tcpdump        64   never        50  300 (250-310)  0.35 (0.30-0.36)  350 (300-360)         5       128        10        30
-  plain writer        64   never         -     13 (13-18)                 -              -         -         -         -         -
-          capd  64 limit   1 MiB         -              -                 -              -         -         -         -         -
-  plain writer  64 limit   1 MiB         -     13 (13-18)                 -              -         -         -         -         -
+      recorder     bytes  rotate  start ms         CPU ns            /first           whole s       whole ns       whole/first  others %  ring MiB  idle MiB  peak MiB
+          capd        64   never        50   100 (90-110)              1.00  0.15 (0.14-0.16)  150 (140-160)              1.00         5       128        10        30
+       tcpdump        64   never        50  300 (250-310)  3.00 (2.27-3.44)  0.35 (0.30-0.36)  350 (300-360)  2.33 (1.88-2.57)         5       128        10        30
+  plain writer        64   never         -     13 (13-18)                 -                 -              -                 -         -         -         -         -
+          capd  64 limit   1 MiB         -              -                 -                 -              -                 -         -         -         -         -
+  plain writer  64 limit   1 MiB         -     13 (13-18)                 -                 -              -                 -         -         -         -         -
 capd, 64 bytes: 0 frames cut, 0 foreign, 0 files torn; exit status 1
 tcpdump, 64 bytes: injection fell short, 0.500 of 1.000 Mpps: do not compare it
 

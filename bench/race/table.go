@@ -45,7 +45,7 @@ const plainWriter = "plain writer"
 // A column is a figure of the tables.
 type column struct {
 	name  string
-	of    func(Heat) float64
+	of    func(Heat) float64 // nil: compared with the first recorder
 	spell func(float64) string
 }
 
@@ -76,8 +76,10 @@ const cpuNs = "CPU ns"
 var costColumns = []column{
 	{"start ms", func(h Heat) float64 { return 1000 * h.CPUStart }, whole},
 	{cpuNs, func(h Heat) float64 { return h.NsPerFrame }, whole},
+	{"/first", nil, two},
 	{"whole s", func(h Heat) float64 { return h.CPUWhole }, two},
 	{"whole ns", func(h Heat) float64 { return h.NsWhole }, whole},
+	{"whole/first", nil, two},
 	{"others %", func(h Heat) float64 { return 100 * h.Others }, whole},
 	{"ring MiB", func(h Heat) float64 { return mib(h.Ring) }, whole},
 	{"idle MiB", func(h Heat) float64 { return mib(h.Idle) }, whole},
@@ -87,17 +89,25 @@ var costColumns = []column{
 // rows summarizes the heats of each recorder and load, in the order of the loads, each with a row
 // for the plain writer.
 func (r *Report) rows() (rows []Row) {
-	for _, heats := range groups(r.Heats) {
-		heats = full(heats)
+	var first []Heat
+	for _, all := range groups(r.Heats) {
+		heats := full(all)
 		h := heats[0]
 		row := Row{Recorder: h.Recorder, Load: h.Load, Wanted: h.Wanted, Limit: h.Limit, Rotate: h.Rotate, Heats: len(heats)}
 		if row.Limit {
 			row.Wanted = 0
 		}
-		if n := len(rows); n > 0 && !rows[n-1].sameLoad(row) {
+		n := len(rows)
+		if n > 0 && !rows[n-1].sameLoad(row) {
 			rows = append(rows, r.plain(rows[n-1]))
 		}
-		rows = append(rows, row.measured(heats))
+		if n == 0 || !rows[n-1].sameLoad(row) {
+			first = all
+		}
+		row = row.measured(heats)
+		row.compare("/first", all, first, func(h Heat) float64 { return h.NsPerFrame })
+		row.compare("whole/first", all, first, func(h Heat) float64 { return h.NsWhole })
+		rows = append(rows, row)
 	}
 	if n := len(rows); n > 0 {
 		rows = append(rows, r.plain(rows[n-1]))
@@ -118,6 +128,9 @@ func (r Row) measured(heats []Heat) Row {
 	}
 	r.Figures = make(map[string]Spread)
 	for _, c := range slices.Concat(frameColumns, costColumns) {
+		if c.of == nil {
+			continue
+		}
 		var values []float64
 		for _, h := range heats {
 			values = append(values, c.of(h))
@@ -125,6 +138,21 @@ func (r Row) measured(heats []Heat) Row {
 		r.Figures[c.name] = spreadOf(values)
 	}
 	return r
+}
+
+// compare adds the figure's ratio to that of the first recorder. Heats that ran in turn are
+// compared, because the machine's speed changes from minute to minute.
+func (r Row) compare(name string, heats, first []Heat, of func(Heat) float64) {
+	var ratios []float64
+	for i := range min(len(heats), len(first)) {
+		a, b := heats[i], first[i]
+		if !a.short() && !b.short() && of(a) > 0 && of(b) > 0 {
+			ratios = append(ratios, of(a)/of(b))
+		}
+	}
+	if len(ratios) > 0 && r.Figures != nil {
+		r.Figures[name] = spreadOf(ratios)
+	}
 }
 
 // recordBytes is what a frame takes in a pcapng file in addition to its own bytes.
