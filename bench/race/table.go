@@ -50,7 +50,6 @@ type column struct {
 }
 
 func whole(v float64) string { return fmt.Sprintf("%.0f", v) }
-func one(v float64) string   { return fmt.Sprintf("%.1f", v) }
 func two(v float64) string   { return fmt.Sprintf("%.2f", v) }
 func three(v float64) string { return fmt.Sprintf("%.3f", v) }
 
