@@ -3,10 +3,13 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +24,23 @@ func warnings(dir string) (all []string) {
 	if !has(string(status), unix.CAP_SYS_NICE) {
 		all = append(all, "CAP_SYS_NICE is missing: capd can't let its timers be late, which takes an eighth to a quarter more of a processor")
 	}
+	if share := othersUse(time.Second); share > 0.1 {
+		all = append(all, fmt.Sprintf("other programs use %.0f %% of the processors: figures are worse, and injection may fall short", 100*share))
+	}
 	return all
+}
+
+// othersUse returns the share of all processors that is used in the time d, while this program sleeps.
+func othersUse(d time.Duration) float64 {
+	sum := func() (used time.Duration) {
+		for cpu := range runtime.NumCPU() {
+			used += busy(cpu)
+		}
+		return used
+	}
+	begin, before := time.Now(), sum()
+	time.Sleep(d)
+	return (sum() - before).Seconds() / time.Since(begin).Seconds() / float64(runtime.NumCPU())
 }
 
 // discards reports whether the file system of dir is mounted with discard.
