@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,8 @@ Rss:                 777 kB
 
 // TestStopWakes: what a recorder needs to end happens after the signal, and ends with the recorder.
 func TestStopWakes(t *testing.T) {
+	runtime.LockOSThread() // the process ends with the thread that started it
+	defer runtime.UnlockOSThread()
 	dir := t.TempDir()
 	path := program(t, dir, "recorder", `trap 'mkfifo wait && read x <wait; exit 0' INT; echo >ready; while :; do sleep 0.01; done`)
 	p, err := start([]string{path}, dir, 0, 0)
