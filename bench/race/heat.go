@@ -193,6 +193,7 @@ type course struct {
 // inject offers the load in the selected mode: at a rate, in bursts, or for minutes.
 func (t *track) inject(ctx context.Context, h *Heat, l load, in *inject.Injector, c *course) error {
 	begin, busyBefore, ownBefore := time.Now(), busy(t.recordCPU), c.p.cpu()
+	defer hurry()()
 	var err error
 	switch {
 	case t.silence > 0:

@@ -10,7 +10,31 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// TestHurry: a thread that hurried is an ordinary one again.
+func TestHurry(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	of := func() unix.SchedAttr {
+		a, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *a
+	}
+	before := of()
+	rest := hurry()
+	if hurried := of(); hurried.Policy != unix.SCHED_FIFO {
+		t.Skip("needs CAP_SYS_NICE")
+	}
+	rest()
+	if after := of(); after.Policy != before.Policy || after.Flags != before.Flags {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
 
 func TestRingsIn(t *testing.T) {
 	const text = `55d0c0000000-55d0c0100000 r-xp 00000000 fe:00 1234                       /usr/bin/recorder
