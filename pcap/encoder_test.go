@@ -287,7 +287,11 @@ func TestToolsOpenFiles(t *testing.T) {
 		e := NewEncoder(fullHeader(f))
 		whole := e.Trailer(file(t, e, pkts), testStatistics())
 		empty := e.Trailer(e.Header(), Statistics{})
-		for name, b := range map[string][]byte{"whole": whole, "empty": empty} {
+		files := map[string][]byte{"whole": whole, "empty": empty}
+		if f == PCAPNG {
+			files["in place"] = e.Trailer(inPlace(t, e, pkts), testStatistics())
+		}
+		for name, b := range files {
 			path := filepath.Join(t.TempDir(), name+f.Ext())
 			if err := os.WriteFile(path, b, 0o600); err != nil {
 				t.Fatal(err)
