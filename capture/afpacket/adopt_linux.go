@@ -55,7 +55,7 @@ func adopt(c device.Config, fd int, at device.Position) (*socket, error) {
 	d.fd, d.down = fd, b.down
 	d.handed.Store(at.Frames)
 	d.corrupt.Store(at.Corrupt)
-	d.last = at.Block
+	d.last, d.lent = at.Block, at.Lent
 	if d.adopted.Group, d.adopted.Spread, err = group(fd); err != nil {
 		return nil, err
 	}
@@ -218,13 +218,16 @@ func checkRing(d *socket) error {
 	if err != nil {
 		return err
 	}
-	want := geometry{blockSize: uint32(d.config.BlockSize), blocks: is.ring.blocks, timeout: uint32(d.config.BlockTimeout)}
+	want := geometry{
+		blockSize: uint32(d.config.BlockSize), blocks: is.ring.blocks, timeout: uint32(d.config.BlockTimeout),
+		private: privateOf(d.config.BlockSize),
+	}
 	promiscuous := d.index != indexGone && d.config.Promiscuous && d.index != 0
 	err = errors.Join(
 		device.Unfit("block size", is.ring.blockSize, want.blockSize),
 		device.Unfit("block timeout", is.ring.timeout, want.timeout),
 		device.Unfit("private area of blocks", is.ring.private, want.private),
-		device.Unfit("headroom", is.reserve, tagLen),
+		device.Unfit("headroom", is.reserve, reserved),
 		device.Unfit("promiscuous mode", slices.Contains(is.promiscuous, uint32(d.index)), promiscuous),
 	)
 	if full := d.config.RingSize / d.config.BlockSize; !shrunk(full, int(is.ring.blocks)) {
@@ -343,7 +346,7 @@ func resume(d *socket, b binding) error {
 	if err := checkGate(d, b.stopped); err != nil {
 		return err
 	}
-	r.giveBack(d.last)
+	r.giveBack(d.last, d.lent...)
 	d.adopted.Missing = r.missing
 	return nil
 }

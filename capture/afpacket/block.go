@@ -15,6 +15,7 @@ const (
 	blockStatus = 8  // u32: owner of the block, shared with the kernel
 	blockCount  = 12 // u32: num_pkts
 	blockFirst  = 16 // u32: offset_to_first_pkt
+	blockFill   = 20 // u32: blk_len, bytes in use with the header
 	blockSeq    = 24 // u64: seq_num
 	blockLen    = 48 // sizeof(struct tpacket_block_desc)
 
@@ -32,8 +33,26 @@ const (
 	frameHeader  = 68 // TPACKET3_HDRLEN
 )
 
-// ownerUser in a block's status (TP_STATUS_USER) means that user space owns the block.
-const ownerUser = 1
+// Bits of a block's status.
+const (
+	ownerUser = 1 << 0 // TP_STATUS_USER: user space owns the block
+	timedOut  = 1 << 5 // TP_STATUS_BLK_TMO: the kernel closed it before it was full
+)
+
+// With this much of a block for user space (tp_sizeof_priv), and reserved bytes before each frame
+// (PACKET_RESERVE), a block of Ethernet frames can be framed where it lies, from lead on: see
+// pcap.Encoder.FitInPlace. The header of the first frame is at 4072. Its frame begins 84 bytes later (tpacket_rcv), or
+// 80 with the tag that the kernel has removed, so that before the header of its packet in the file there
+// are 32 bytes, or 28, from a page's begin on.
+const (
+	private  = 4024
+	reserved = 2
+	lead     = 4096
+)
+
+// largeFrame is the mean size of frames from which on they are worth more in place than copied: the copy of
+// smaller ones costs little, and in place they take more room on the disk.
+const largeFrame = 512
 
 // host is the byte order of memory shared with the kernel.
 var host = binary.NativeEndian
@@ -53,6 +72,7 @@ type block struct {
 	off    int    // offset of the next frame's header, or of the first malformed one
 	near   int    // bytes prefetched; see fetch
 	sum    byte   // of the prefetched bytes, so that the compiler does not remove the reads
+	sparse bool   // nobody reads the frames: only their headers are fetched
 	left   uint32 // frames not yet read
 	lost   uint32 // frames that could not be read
 	reason string // why they could not be read
@@ -113,7 +133,9 @@ func (b *block) read(dst []pcap.Packet) int {
 		if b.left == 0 {
 			return n
 		}
-		if b.near-b.off < window/2 {
+		if b.sparse {
+			b.fetchHeader()
+		} else if b.near-b.off < window/2 {
 			b.fetch()
 		}
 		if reason := b.frame(&dst[n]); reason != "" {
@@ -142,6 +164,19 @@ func (b *block) fetch() {
 	b.near, b.sum = i, sum
 	if end == len(mem) {
 		b.near = math.MaxInt // the whole block was fetched
+	}
+}
+
+// fetchHeader reads ahead where a header is if the next frames are as large as this one: most large
+// frames are.
+func (b *block) fetchHeader() {
+	const ahead = 8 // frames
+	if len(b.mem)-b.off < frameHeader {
+		return
+	}
+	step := host.Uint32(b.mem[b.off+frameNext:])
+	if at := uint64(b.off) + ahead*uint64(step); at+line < uint64(len(b.mem)) {
+		b.sum ^= b.mem[at] ^ b.mem[at+line]
 	}
 }
 
@@ -222,10 +257,24 @@ func restore(link pcap.LinkType, frame []byte, mac, size int) (start int, ok boo
 	if header != 0 {
 		return cook(header, frame, mac, frame[frameSLL:frameHeader], t), true
 	}
-	t.insert(frame, mac)
-	host.PutUint32(frame[frameStatus:], status&^(statusVLANValid|statusTPIDValid))
-	host.PutUint16(frame[frameMAC:], uint16(mac-tagLen))
-	host.PutUint32(frame[frameSnaplen:], uint32(size+tagLen))
-	host.PutUint32(frame[frameLength:], host.Uint32(frame[frameLength:])+tagLen)
+	if status&statusRestored == 0 {
+		insertTag(frame, mac, t)
+	}
 	return mac - tagLen, true
+}
+
+// insertTag puts the tag into the frame at mac. The process may be killed at any moment and another one read
+// the frame again, so the addresses, which the tag moves, are kept in the room before the frame until it
+// is whole.
+func insertTag(frame []byte, mac int, t tag) {
+	if saved := frame[frameHeader:][:macsLen]; mac-tagLen-frameHeader >= macsLen {
+		if t.status&statusSaved == 0 {
+			copy(saved, frame[mac:])
+			t.status |= statusSaved
+			host.PutUint32(frame[frameStatus:], t.status)
+		}
+		copy(frame[mac:], saved)
+	}
+	t.insert(frame, mac)
+	host.PutUint32(frame[frameStatus:], t.status|statusRestored)
 }

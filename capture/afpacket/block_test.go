@@ -59,10 +59,11 @@ func build(size, mac int, frames ...raw) []byte {
 	return mem
 }
 
-// Offset of a frame from its header: 14 or 28 bytes after sockaddr_ll, plus the reserved headroom.
+// Offset of a frame from its header, as tpacket_rcv has it: what follows the link layer's header begins at a
+// multiple of 16, plus the reserved headroom.
 const (
-	macEthernet = frameHeader + 14 + tagLen
-	macCooked   = frameHeader + 28 + tagLen
+	macEthernet = 96 + reserved - 14
+	macCooked   = 96 + reserved
 )
 
 var ethernet = form{link: pcap.LinkTypeEthernet, snaplen: pcap.MaxSnaplen}
@@ -119,6 +120,39 @@ func TestBlock(t *testing.T) {
 			}
 			if w.Flags != 0 && p.Flags != w.Flags {
 				t.Errorf("pass %d: packet %d has flags %#x, want %#x", pass, i, p.Flags, w.Flags)
+			}
+		}
+	}
+}
+
+// TestTagInterrupted: a process may be killed while it puts a tag back into its frame. The next one reads the frame
+// as if nothing had happened.
+func TestTagInterrupted(t *testing.T) {
+	tagged := raw{data: []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x88, 0xb5, 0xaa}, status: statusVLANValid, tci: 5}
+	want := []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x81, 0x00, 0x00, 0x05, 0x88, 0xb5, 0xaa}
+	for name, until := range map[string]func(frame []byte){
+		"nothing": func([]byte) {},
+		"addresses kept": func(frame []byte) {
+			copy(frame[frameHeader:], frame[macEthernet:][:macsLen])
+		},
+		"addresses moved in part": func(frame []byte) {
+			copy(frame[frameHeader:], frame[macEthernet:][:macsLen])
+			host.PutUint32(frame[frameStatus:], statusVLANValid|statusSaved)
+			copy(frame[macEthernet-tagLen:][:7], frame[macEthernet:])
+		},
+		"tag inserted": func(frame []byte) {
+			copy(frame[frameHeader:], frame[macEthernet:][:macsLen])
+			host.PutUint32(frame[frameStatus:], statusVLANValid|statusSaved)
+			tag{statusVLANValid, 5, 0}.insert(frame, macEthernet)
+		},
+		"all": func(frame []byte) { restore(pcap.LinkTypeEthernet, frame, macEthernet, len(tagged.data)) },
+	} {
+		mem := build(512, macEthernet, tagged)
+		until(mem[blockLen:])
+		for range 2 {
+			b := newBlock(mem, ethernet)
+			if all := readAll(&b); len(all) != 1 || !bytes.Equal(all[0].Data, want) || all[0].Length != uint32(len(want)) {
+				t.Errorf("%s: %+v", name, all)
 			}
 		}
 	}

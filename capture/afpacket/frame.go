@@ -13,6 +13,7 @@ const (
 	statusTPIDValid    = 1 << 6 // the metadata includes the tag's protocol
 
 	statusRestored = 1 << 27 // not the kernel's: the frame's bytes were changed
+	statusSaved    = 1 << 26 // not the kernel's: see insertTag
 )
 
 // Layout of struct sockaddr_ll (packet(7)), in host byte order except for the protocol, which is in

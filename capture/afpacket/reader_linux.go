@@ -137,6 +137,17 @@ func (r *reader) take() (*device.Batch, error) {
 	return b, nil
 }
 
+// Again returns a block that was lent before, and not given back.
+func (r *reader) Again(block uint64) *device.Batch {
+	if r.ring == nil {
+		return nil
+	}
+	if s := r.ring.again(block); s != nil {
+		return s.batch
+	}
+	return nil
+}
+
 // full reports whether Next can't return frames because all memory is held.
 func (r *reader) full() bool {
 	if r.ring != nil {

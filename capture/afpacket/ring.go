@@ -1,6 +1,7 @@
 package afpacket
 
 import (
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -17,6 +18,7 @@ type ring struct {
 	last   uint64 // number of the block lent last
 	cur    int    // the next block to lend
 	slots  []slot
+	lent   atomic.Int64 // slots that are held
 
 	missing uint64 // blocks after the first one to lend that are not in the ring
 }
@@ -29,6 +31,7 @@ type slot struct {
 	batch *device.Batch
 	held  atomic.Bool
 	gap   bool // the block is missing: see find
+	again bool // lent by again
 
 	id     uint64 // number of the block that is lent
 	frames int    // in it
@@ -76,15 +79,54 @@ func (r *ring) next() *slot {
 		return nil
 	}
 	s.block = newBlock(r.block(r.cur), s.form)
-	s.id, s.frames = r.seq(r.cur), int(s.count())
+	s.id, s.frames, s.again = r.seq(r.cur), int(s.count()), false
 	if s.origins != nil {
 		s.from.turn = s.origins.turn.Add(1)
 	}
-	s.held.Store(true)
+	s.hold()
 	r.last = s.id
 	r.cur = (r.cur + 1) % r.blocks
 	r.skip()
 	return s
+}
+
+func (s *slot) hold() {
+	s.held.Store(true)
+	s.ring.lent.Add(1)
+}
+
+// again lends a block that was lent before, perhaps by another process, and was not given back; nil if it is
+// not there.
+func (r *ring) again(n uint64) *slot {
+	i := r.place(n)
+	s := &r.slots[i]
+	if n == 0 || n > r.last || s.held.Load() || !r.ours(i) || r.seq(i) != n {
+		return nil
+	}
+	s.block = block{form: s.form, mem: r.block(i)} // nobody reads its frames, which may be changed
+	s.id, s.frames, s.again = n, 0, true
+	s.hold()
+	return s
+}
+
+// mostLent is the part of a ring, as a divisor, up to which it may be held while blocks are offered for the disk: the kernel needs the others.
+const mostLent = 4
+
+// Memory returns the block from its first page on that may be changed.
+func (s *slot) Memory() []byte {
+	h := s.mem
+	if s.link != pcap.LinkTypeEthernet || len(h) <= lead || host.Uint32(h[blockFirst:]) != blockLen+private {
+		return nil
+	}
+	if s.again {
+		return h[lead:]
+	}
+	fill, full := host.Uint32(h[blockFill:]), atomic.LoadUint32(s.ring.status(s.index))&timedOut == 0
+	if !full || s.left == 0 || uint64(fill) < lead+largeFrame*s.count() || s.ring.lent.Load() > int64(s.ring.blocks/mostLent) {
+		return nil
+	}
+	s.sparse = true
+	return h[lead:]
 }
 
 // full reports whether the next block is held. Blocks are lent in order, so all blocks are held
@@ -121,6 +163,7 @@ func (s *slot) Release() {
 	s.block = block{form: s.form}
 	atomic.StoreUint32(s.ring.status(s.index), 0) // TP_STATUS_KERNEL
 	s.held.Store(false)
+	s.ring.lent.Add(-1)
 	s.released()
 }
 
@@ -187,10 +230,10 @@ func (r *ring) hardware() (kind uint16, ok bool) {
 	return 0, false
 }
 
-// giveBack gives all blocks up to the number n to the kernel.
-func (r *ring) giveBack(n uint64) {
+// giveBack gives all blocks up to the number n to the kernel, but those that are lent.
+func (r *ring) giveBack(n uint64, lent ...uint64) {
 	for i := range r.blocks {
-		if r.ours(i) && r.seq(i) <= n {
+		if r.ours(i) && r.seq(i) <= n && !slices.Contains(lent, r.seq(i)) {
 			atomic.StoreUint32(r.status(i), 0)
 		}
 	}

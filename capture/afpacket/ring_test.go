@@ -254,3 +254,91 @@ func FuzzRing(f *testing.F) {
 		}
 	})
 }
+
+// TestMemory: a full block of large frames is offered for the disk, and nothing else is.
+func TestMemory(t *testing.T) {
+	const size = 64 << 10
+	large := raw{data: append(macs(0x88, 0xb5), make([]byte, 1000)...)}
+	place := func(mem []byte, frames uint32) { // where the first frame of a ring with a private area is
+		copy(mem[blockLen+private:], mem[blockLen:size/2])
+		host.PutUint32(mem[blockFirst:], blockLen+private)
+		host.PutUint32(mem[blockFill:], blockLen+private+frames*1100)
+	}
+	for _, c := range []struct {
+		name   string
+		form   form
+		change func(mem []byte)
+		held   int64
+		want   bool
+	}{
+		{name: "large frames", want: true},
+		{name: "closed by the timer", change: func(mem []byte) { host.PutUint32(mem[blockStatus:], ownerUser|timedOut) }},
+		{name: "small frames", change: func(mem []byte) { host.PutUint32(mem[blockFill:], lead+3*400) }},
+		{name: "no frames", change: func(mem []byte) { host.PutUint32(mem[blockCount:], 0) }},
+		{name: "no private area", change: func(mem []byte) { host.PutUint32(mem[blockFirst:], blockLen) }},
+		{name: "of all interfaces", form: form{link: pcap.LinkTypeLinuxSLL2, snaplen: pcap.MaxSnaplen}},
+		{name: "many are held", held: 8},
+	} {
+		mem := build(size, macEthernet, large, large, large)
+		place(mem, 3)
+		host.PutUint64(mem[blockSeq:], 1)
+		if c.change != nil {
+			c.change(mem)
+		}
+		if c.form.snaplen == 0 {
+			c.form = ethernet
+		}
+		r := newRing(append(mem, make([]byte, 15*size)...), size, 0, c.form, new(atomic.Uint64), func() {})
+		r.lent.Store(c.held)
+		s := r.next()
+		memory := s.Memory()
+		if (memory != nil) != c.want || memory != nil && (len(memory) != size-lead || &memory[0] != &r.mem[lead]) {
+			t.Errorf("%s: %d bytes", c.name, len(memory))
+		}
+		var pkts [4]pcap.Packet
+		if n := s.Read(pkts[:]); n != 3 && c.form.link == ethernet.link && c.name != "no frames" && c.name != "no private area" {
+			t.Errorf("%s: %d packets", c.name, n)
+		}
+		s.Release()
+		if r.lent.Load() != c.held {
+			t.Errorf("%s: %d are held", c.name, r.lent.Load())
+		}
+	}
+}
+
+// TestAgain: a block that was lent when the process before ended is lent again, and the kernel gets it after its release; the
+// others up to there are given back.
+func TestAgain(t *testing.T) {
+	k := newShared(4)
+	for range 3 {
+		k.fill(false)
+	}
+	next := newRing(k.mem, sharedBlock, 3, ethernet, &k.corrupt, func() {})
+	next.giveBack(3, 2)
+	if next.ours(0) || !next.ours(1) || next.ours(2) {
+		t.Fatal("other blocks than the one that is lent were kept, or it was not")
+	}
+	for _, n := range []uint64{0, 1, 3, 4, 6} {
+		if next.again(n) != nil {
+			t.Errorf("block %d is lent", n)
+		}
+	}
+	s := next.again(2)
+	if s == nil || s.Block() != 2 || s.Read(make([]pcap.Packet, 1)) != 0 || next.again(2) != nil {
+		t.Fatalf("%+v", s)
+	}
+	for range 3 { // up to the block that is held
+		k.at = (k.filled) % k.blocks
+		k.fill(false)
+	}
+	got := 0
+	for b := next.next(); b != nil; b = next.next() {
+		got++
+	}
+	if got != 2 {
+		t.Errorf("%d blocks come while one is lent, want 2", got)
+	}
+	if s.Release(); next.ours(1) {
+		t.Error("it was not given back")
+	}
+}

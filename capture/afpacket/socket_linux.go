@@ -38,8 +38,9 @@ type socket struct {
 
 // A resumption is what the next reader has to know.
 type resumption struct {
-	last uint64 // number of the block that the reader before returned last
-	down bool   // the interface was down when the socket was adopted, and Next has not said so yet
+	last uint64   // number of the block that the reader before returned last
+	lent []uint64 // numbers of blocks before it that were not given back
+	down bool     // the interface was down when the socket was adopted, and Next has not said so yet
 }
 
 // Open opens a device. The Config is complete.
@@ -206,8 +207,8 @@ func (d *socket) setRing(c device.Config) error {
 		return named("set packet version", err)
 	}
 	// An Ethernet frame starts 14 bytes, a cooked frame 28 bytes after the frame's header
-	// (tpacket_rcv). With tagLen more, there is room for everything that is put before a frame.
-	if err := unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_RESERVE, tagLen); err != nil {
+	// (tpacket_rcv). With this many more, there is room for everything that is put before a frame.
+	if err := unix.SetsockoptInt(d.fd, unix.SOL_PACKET, unix.PACKET_RESERVE, reserved); err != nil {
 		return named("reserve headroom", err)
 	}
 	// This makes the kernel take the timestamp when a frame arrives, once for all sockets, instead
@@ -221,6 +222,7 @@ func (d *socket) setRing(c device.Config) error {
 			Frame_size:     frameSize,
 			Frame_nr:       uint32(c.BlockSize / frameSize * blocks),
 			Retire_blk_tov: uint32(c.BlockTimeout),
+			Sizeof_priv:    privateOf(c.BlockSize),
 		})
 	})
 	if err != nil {
@@ -228,6 +230,15 @@ func (d *socket) setRing(c device.Config) error {
 	}
 	d.blocks = blocks
 	return nil
+}
+
+// privateOf returns how much of each block is for user space: nothing of small ones, of which it would be
+// a large part.
+func privateOf(blockSize int) uint32 {
+	if blockSize < 16*lead {
+		return 0
+	}
+	return private
 }
 
 // shrink halves the number of blocks until try succeeds, and returns that number.

@@ -76,6 +76,8 @@ type Position struct {
 	Block   uint64 // Batch.Block of the last block that was recorded whole, after all before it; 0: none
 	Frames  uint64 // sum of Batch.Len of these blocks
 	Corrupt uint64 // of these frames, those that Read did not return: see Batch.Err
+
+	Lent []uint64 // Batch.Block of blocks up to Block that are still needed: see Handle.Again
 }
 
 // Adopted says what Adopt found. It is the zero value for a device that was opened.

@@ -55,6 +55,19 @@ func (b *Batch) Block() uint64 { return b.contents.Block() }
 // malformed. It is 0 for a BPF device, where it is not known before they are read.
 func (b *Batch) Len() int { return b.contents.Len() }
 
+// A lender is what Contents are whose memory can be lent.
+type lender interface{ Memory() []byte }
+
+// Memory returns the memory in which the packets lie, from a page's begin on, if it is worth writing it to
+// the disk as it is: a full block of large frames. It may be changed until Release, and Data of what Read returns
+// next points into it, in ascending order. Otherwise Memory returns nil. It must be called before Read.
+func (b *Batch) Memory() []byte {
+	if l, ok := b.contents.(lender); ok {
+		return l.Memory()
+	}
+	return nil
+}
+
 // Err returns a CorruptError if Read returned 0 because the rest of the batch is malformed. Frames
 // lost by that are counted in Stats.Corrupt. The next batch is usually valid.
 func (b *Batch) Err() error { return b.contents.Err() }

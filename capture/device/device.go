@@ -192,6 +192,26 @@ func (h *Handle) Next(timeout time.Duration) (*Batch, error) {
 	return b, nil
 }
 
+// An againer is a Reader that can lend a block again.
+type againer interface{ Again(block uint64) *Batch }
+
+// Again returns one of the blocks of Position.Lent of an adopted device, which the process before had not
+// released: it has no packets to read, but Memory. It returns nil if the block is not there. Until Release the kernel does not
+// get the block, as if Next had returned it.
+func (h *Handle) Again(block uint64) *Batch {
+	a, ok := h.reader.(againer)
+	if !ok || !h.enter() {
+		return nil
+	}
+	b := a.Again(block)
+	if b == nil {
+		h.leave()
+		return nil
+	}
+	b.lend(h)
+	return b
+}
+
 // Stats returns the counters. They work on after Close, but do not move.
 // Those of NIC are as of the last Refresh.
 func (h *Handle) Stats() (Stats, error) { return h.dev.backend.Stats() }
