@@ -31,6 +31,9 @@ const everything = 1 << 32
 func tally(pkts []pcap.Packet, last time.Time, limit uint64, chosen int) Counts {
 	var bytes, truncated, oversized, unsummed, inversions uint64
 	lastSec, lastNsec := uint32(last.Unix()), uint32(last.Nanosecond())
+	if last.IsZero() { // the first packet of all is older than none
+		lastSec, lastNsec = 0, 0
+	}
 	n := 0
 	for i := range pkts {
 		p := &pkts[i]

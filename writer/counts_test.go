@@ -34,3 +34,16 @@ func TestCutBy(t *testing.T) {
 		}
 	}
 }
+
+// TestInversions: a packet is older than the one before, and the first one of all than none.
+func TestInversions(t *testing.T) {
+	at := func(sec uint32) pcap.Packet { return pcap.Packet{Sec: sec} }
+	for _, c := range []struct {
+		last time.Time
+		want uint64
+	}{{time.Time{}, 1}, {time.Unix(5, 0), 1}, {time.Unix(7, 0), 2}} {
+		if got := tally([]pcap.Packet{at(5), at(9), at(8)}, c.last, everything, 0).Inversions; got != c.want {
+			t.Errorf("after %v: %d, want %d", c.last, got, c.want)
+		}
+	}
+}
