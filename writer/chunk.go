@@ -25,6 +25,7 @@ type chunk struct {
 	flushed int    // of these, submitted to the disk by a flush; always at a record's end
 	busy    sync.WaitGroup
 	flush   atomic.Bool // a flush is queued or being written: a second one must not overtake it
+	loan    *loan       // it is no chunk of the pool, but memory that is lent; else nil
 }
 
 // A pool is a fixed number of chunks in one region. A chunk has memory from shortly before its first

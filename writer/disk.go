@@ -54,6 +54,7 @@ type work struct {
 	queue   chan operation
 	ending  chan *file
 	syncing chan *file
+	lent    sync.WaitGroup // blocks of the ring in the queue: see Writer.Lend
 	writing sync.WaitGroup
 	done    chan struct{} // closed when the goroutine that completes files has ended
 	epoch   time.Time
@@ -74,8 +75,8 @@ type results struct {
 }
 
 func (d *disk) start() {
-	// The queue has room for each chunk's last write and one flush, so submit never blocks.
-	d.queue = make(chan operation, 2*d.pool.count)
+	// The queue has room for each chunk's last write and one flush, and for what is lent, so submit never blocks.
+	d.queue = make(chan operation, 2*d.pool.count+mostLoans)
 	d.ending = make(chan *file, 256)
 	d.syncing = make(chan *file, 1)
 	d.done = make(chan struct{})
@@ -135,6 +136,11 @@ func (d *disk) do(op operation) {
 
 // release gives a chunk back, of which nothing is needed any more.
 func (d *disk) release(c *chunk) {
+	if c.loan != nil {
+		c.loan.giveBack()
+		d.lent.Done()
+		return
+	}
 	d.journal.free(c)
 	d.pool.put(c)
 }

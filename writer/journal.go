@@ -23,6 +23,7 @@ import (
 type Journal struct {
 	head   *journalHead
 	chunks []chunkRecord
+	loans  []loanRecord // none until the first, if the journal ends with the process
 }
 
 // journalFiles is how many files a journal has room for. More than the files that have not been
@@ -109,6 +110,7 @@ type chunkRecord struct {
 	off    int64         // of its first byte in the file
 	before mark          // the last end of a record up to there
 	after  mark          // the last end of a record in the chunk; valid once it was submitted whole
+	size   int64         // of what was submitted; 0: it was not submitted whole
 }
 
 // A stamp is a time in nanoseconds since 1970, or never.
@@ -155,7 +157,7 @@ func (c reasonCode) reason() ledger.Reason {
 
 // JournalSize returns the bytes of a journal for a number of chunks.
 func JournalSize(chunks int) int {
-	return int(unsafe.Sizeof(journalHead{})) + chunks*int(unsafe.Sizeof(chunkRecord{}))
+	return int(unsafe.Sizeof(journalHead{})) + chunks*int(unsafe.Sizeof(chunkRecord{})) + mostLoans*int(unsafe.Sizeof(loanRecord{}))
 }
 
 // NewJournal returns the journal in mem, which begins at a multiple of 8 and holds JournalSize
@@ -165,19 +167,20 @@ func NewJournal(mem []byte, chunks int) (*Journal, error) {
 		return nil, fmt.Errorf("a journal of %d chunks takes %d bytes, not %d", chunks, JournalSize(chunks), len(mem))
 	}
 	head := (*journalHead)(unsafe.Pointer(&mem[0]))
-	first := (*chunkRecord)(unsafe.Pointer(&mem[unsafe.Sizeof(journalHead{})]))
-	return &Journal{head, unsafe.Slice(first, chunks)}, nil
+	first := unsafe.Pointer(&mem[unsafe.Sizeof(journalHead{})])
+	loans := unsafe.Add(first, uintptr(chunks)*unsafe.Sizeof(chunkRecord{}))
+	return &Journal{head, unsafe.Slice((*chunkRecord)(first), chunks), unsafe.Slice((*loanRecord)(loans), mostLoans)}, nil
 }
 
 // newJournal returns one that ends with the process.
 func newJournal(chunks int) *Journal {
-	return &Journal{new(journalHead), make([]chunkRecord, chunks)}
+	return &Journal{head: new(journalHead), chunks: make([]chunkRecord, chunks)}
 }
 
 // JournalLayout identifies the layout of a journal: a program of another layout can't read it.
 func JournalLayout() uint64 {
 	h := fnv.New64a()
-	for _, t := range []reflect.Type{reflect.TypeFor[journalHead](), reflect.TypeFor[chunkRecord]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[journalHead](), reflect.TypeFor[chunkRecord](), reflect.TypeFor[loanRecord]()} {
 		describeLayout(func(s string) { _, _ = h.Write([]byte(s)) }, t)
 	}
 	return h.Sum64()
@@ -248,9 +251,16 @@ func (j *Journal) end(f *file, tail int64) {
 // before ends at before.
 func (j *Journal) hold(c *chunk, f *file, before mark) {
 	r := &j.chunks[c.number]
-	r.off, r.before, r.after = c.off, before, mark{}
+	r.off, r.before, r.after, r.size = c.off, before, mark{}, 0
 	r.file.Store(f.number)
 	step()
+}
+
+// whole records that a chunk is submitted for the last time, with that many bytes. The last record that ends in it ends at
+// after.
+func (j *Journal) whole(c *chunk, size int, after mark) {
+	r := &j.chunks[c.number]
+	r.after, r.size = after, int64(size)
 }
 
 // free records that a chunk holds nothing that is needed.

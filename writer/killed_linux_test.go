@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"capd/pcap"
 	"capd/store"
@@ -38,6 +41,79 @@ func sample(n uint64, began time.Time, buf []byte) pcap.Packet {
 	binary.BigEndian.PutUint64(buf, n)
 	now := began.Add(time.Duration(n) * 200 * time.Microsecond)
 	return pcap.Packet{Sec: uint32(now.Unix()), Nsec: uint32(now.Nanosecond()), Length: uint32(size), Data: buf[:size]}
+}
+
+// A ring that outlives the process, as the kernel's: blocks of samples at places that are fixed by their
+// numbers, and before each its number and its owner.
+const (
+	ringBlocks = 12
+	ringBlock  = 128 << 10
+	killedRing = ringBlocks * (ringBlock + align)
+)
+
+type testRing []byte
+
+func mapKilledRing(t *testing.T) testRing {
+	mem, err := unix.Mmap(5, 0, killedRing, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mem
+}
+
+// block returns the memory of the block with that number, the number of the block that is there, and who owns it: 1 is
+// the process, 0 the kernel.
+func (r testRing) block(n uint64) (mem []byte, is, owner *atomic.Uint64) {
+	b := r[int(n%ringBlocks)*(ringBlock+align):]
+	return b[align : align+ringBlock], (*atomic.Uint64)(unsafe.Pointer(&b[0])), (*atomic.Uint64)(unsafe.Pointer(&b[8]))
+}
+
+// next returns the block with that number and its packets. The one that was there must have been released, unless it is the
+// same: then nobody has changed it.
+func (r testRing) next(n uint64, epoch time.Time, pkts []pcap.Packet) []byte {
+	mem, is, owner := r.block(n)
+	for is.Load() != n && owner.Load() != 0 {
+		runtime.Gosched()
+	}
+	fill := owner.Load() == 0
+	at := 4
+	for i := range pkts {
+		at += 56
+		number := (n-1)*killedBlock + uint64(i)
+		var own [2048]byte
+		p := sample(number, epoch, own[:])
+		if fill {
+			copy(mem[at:], p.Data)
+		}
+		p.Data = mem[at:][:len(p.Data):len(p.Data)]
+		pkts[i] = p
+		at = (at + len(p.Data) + 3) &^ 3
+	}
+	is.Store(n)
+	owner.Store(1)
+	return mem
+}
+
+func (r testRing) release(n uint64) {
+	_, _, owner := r.block(n)
+	owner.Store(0)
+}
+
+// giveBack gives the blocks up to n to the kernel, but those that are lent.
+func (r testRing) giveBack(n uint64, lent []uint64) {
+	for i := range uint64(ringBlocks) {
+		if _, is, _ := r.block(i); is.Load() <= n && !slices.Contains(lent, is.Load()) {
+			r.release(i)
+		}
+	}
+}
+
+func (r testRing) again(n uint64) (memory []byte, release func()) {
+	mem, is, owner := r.block(n)
+	if is.Load() != n || owner.Load() == 0 {
+		return nil, nil
+	}
+	return mem, func() { r.release(n) }
 }
 
 // TestKilledWriterChild is the process that TestKilledWriter kills: a writer whose journal and chunks
@@ -69,6 +145,8 @@ func TestKilledWriterChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ring := mapKilledRing(t)
+	ring.giveBack(journal.Position().Block, journal.Lent())
 	report := func(f File) {
 		fmt.Fprintf(reports, "%s %d %d %v\n", f.Name, f.Packets, f.Inversions, f.Err)
 	}
@@ -83,24 +161,25 @@ func TestKilledWriterChild(t *testing.T) {
 	for _, f := range w.Completed() {
 		report(f)
 	}
-	w.From(1, Drops{})
+	w.From(1, Drops{}, ring.again)
 	at := w.Position()
 	begin := at
 	begun := time.Now()
 	w.Tick(begun, 0)
-	pkts, buf := make([]pcap.Packet, killedBlock), make([]byte, 2048*killedBlock)
+	pkts := make([]pcap.Packet, killedBlock)
 	for end := os.Getenv("CAPD_TEST_END") != ""; ; {
-		first := at.Block * killedBlock
-		for i := range pkts {
-			pkts[i] = sample(first+uint64(i), epoch, buf[2048*i:])
+		number := at.Block + 1
+		memory := ring.next(number, epoch, pkts)
+		release := func() { ring.release(number) }
+		if number%7 < 2 || !w.Lend(Block{number, killedBlock, memory, release}, pkts) {
+			for rest := pkts[at.Taken:]; len(rest) > 0; {
+				n := min(len(rest), 7)
+				w.Write(rest[:n])
+				rest = rest[n:]
+			}
+			w.Commit(number, killedBlock, 0)
+			release()
 		}
-		rest := pkts[at.Taken:]
-		for len(rest) > 0 {
-			n := min(len(rest), 7)
-			w.Write(rest[:n])
-			rest = rest[n:]
-		}
-		w.Commit(at.Block+1, killedBlock, 0)
 		if at = w.Position(); at.Block == begin.Block+1 {
 			fmt.Print(".")
 		}
@@ -138,7 +217,7 @@ func testKilled(t *testing.T, kills int, kill func(*exec.Cmd, io.Reader)) {
 	began := time.Now()
 	dir := t.TempDir()
 	var inherited []*os.File
-	for _, size := range []int{JournalSize(killedChunks), killedChunks * roundUp(killedChunk+1<<20, hugePage)} {
+	for _, size := range []int{JournalSize(killedChunks), killedChunks * roundUp(killedChunk+1<<20, hugePage), killedRing} {
 		fd, err := unix.MemfdCreate("capd-test", unix.MFD_CLOEXEC)
 		if err != nil {
 			t.Fatal(err)
@@ -203,7 +282,7 @@ func checkNumbers(t *testing.T, dir string) {
 	}
 	slices.SortFunc(names, func(a, b store.Name) int { return int(a.Sequence) - int(b.Sequence) })
 	reported := reportedPackets(t, dir)
-	next := uint64(0)
+	next, lent := uint64(0), 0
 	for _, name := range names {
 		first := next
 		h, err := os.Open(filepath.Join(dir, name.String()))
@@ -225,17 +304,36 @@ func checkNumbers(t *testing.T, dir string) {
 			if n := binary.BigEndian.Uint64(data); n != next {
 				t.Fatalf("%s: packet %d follows %d", name, n, int64(next)-1)
 			}
+			if want := sample(next, time.Unix(0, 0), make([]byte, 2048)); !bytes.Equal(data, want.Data) {
+				t.Fatalf("%s: packet %d is not as it was", name, next)
+			}
 			next++
 		}
 		h.Close()
+		lent += blocksOf(t, filepath.Join(dir, name.String()), 5) // interface statistics: the one at the end, and those that lead lent blocks
 		if n, ok := reported[name.String()]; !ok || n != next-first {
 			t.Errorf("%s: %d packets, reported as %d", name, next-first, n)
 		}
 	}
 	t.Logf("%d packets in %d files", next, len(names))
-	if next < killedBlock {
-		t.Error("nothing was recorded")
+	if next < killedBlock || lent < 2*len(names) {
+		t.Errorf("%d packets, %d statistics blocks: nothing was recorded, or lent", next, lent)
 	}
+}
+
+// blocksOf counts the blocks of a kind in a file of pcapng.
+func blocksOf(t *testing.T, path string, kind uint32) (n int) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(b) >= 12 {
+		if binary.LittleEndian.Uint32(b) == kind {
+			n++
+		}
+		b = b[min(len(b), max(12, int(binary.LittleEndian.Uint32(b[4:])))):]
+	}
+	return n
 }
 
 // reportedPackets returns how many packets each file has by its report.

@@ -18,8 +18,9 @@ import (
 
 // From says that the frames to come are of the ring with that number, which no other ring of the
 // system has; 0 for one that ends with the process. An earlier Writer may have read a part of it, up
-// to Position. The drops are those of the rings before, as in Options.Drops.
-func (w *Writer) From(ring uint64, before Drops) {
+// to Position. The drops are those of the rings before, as in Options.Drops. Blocks that were lent to the earlier Writer and that it
+// has not written are asked for by again: it returns no memory of one that is gone.
+func (w *Writer) From(ring uint64, before Drops, again func(block uint64) (memory []byte, release func())) {
 	same := w.at.ring == ring && ring != 0
 	if w.inherits {
 		w.inherits = false
@@ -29,7 +30,10 @@ func (w *Writer) From(ring uint64, before Drops) {
 		w.drops = before.minus(Drops{}.minus(w.drops))
 	}
 	w.before = before
-	if !same {
+	if same {
+		w.repay(again)
+	} else {
+		w.forsake()
 		w.at = place{ring: ring}
 	}
 	w.commitFile()
@@ -143,6 +147,7 @@ func (w *Writer) commit(counts Counts) {
 // Lapse says that nothing was recorded since the Writer before ended, up to now. It ends the current
 // file, if there is one, and returns when recording ended. It must be called before the first Tick.
 func (w *Writer) Lapse(now time.Time) time.Time {
+	w.forsake()
 	from := w.until()
 	if from.IsZero() {
 		return now
@@ -157,6 +162,7 @@ func (w *Writer) Lapse(now time.Time) time.Time {
 // recorded: it had read its ring to the end. It must be called before the first Tick, and only Close
 // may follow.
 func (w *Writer) Finish() {
+	w.forsake()
 	w.schedule.wall = w.until()
 	w.rotate(ledger.ReasonLink, w.schedule.wall)
 }
@@ -259,7 +265,9 @@ func (w *Writer) goOnWith(r *fileRecord, c *cursor, held []*chunk) {
 		w.goOn(f, &c.file, held)
 	case f.isComplete():
 		for _, one := range held {
-			w.disk.release(one)
+			if one.loan == nil { // the others are given back in From
+				w.disk.release(one)
+			}
 		}
 		r.phase.Store(fileDone)
 		w.completed = append(w.completed, f.report)
@@ -310,6 +318,7 @@ func (w *Writer) heldChunks(c *cursor) map[uint64][]*chunk {
 		one.off = h.off
 		held[n] = append(held[n], one)
 	}
+	w.heldLoans(c, held)
 	for _, all := range held {
 		slices.SortFunc(all, func(a, b *chunk) int { return cmp.Compare(a.off, b.off) })
 	}
@@ -339,7 +348,7 @@ func (w *Writer) fileOf(r *fileRecord) *file {
 func (f *file) known(j *Journal, held []*chunk) {
 	f.good = f.encoded
 	if len(held) > 0 {
-		f.good = j.chunks[held[0].number].before
+		f.good = j.before(held[0])
 	}
 	f.resumeEnd = f.encoded.bytes
 }
@@ -373,8 +382,9 @@ func (w *Writer) goOn(f *file, c *fileCursor, held []*chunk) {
 	f.before = w.total
 	w.total.add(c.counts)
 	w.disk.packets.Add(f.good.packets)
-	if n := len(held) - 1; n >= 0 && c.mark.bytes-held[n].off <= int64(w.disk.pool.size) {
+	if n := len(held) - 1; n >= 0 && w.reaches(held[n], c.mark) {
 		w.chunk, w.index = held[n], n
+		w.journal.chunks[w.chunk.number].size = 0 // it may have been submitted whole, but before the cursor said so
 		w.chunk.fill = int(c.mark.bytes - w.chunk.off)
 		w.submitHeld(f, held[:n], false)
 		return
@@ -390,16 +400,41 @@ func (w *Writer) goOn(f *file, c *fileCursor, held []*chunk) {
 	w.journal.hold(w.chunk, f, c.mark)
 }
 
+// reaches reports whether the chunk has the bytes before the mark, or begins there.
+func (w *Writer) reaches(c *chunk, m mark) bool {
+	if c.loan != nil {
+		return false
+	}
+	size := int64(w.disk.pool.size)
+	if s := w.journal.chunks[c.number].size; 0 < s && s < size {
+		size = s // a block of the ring follows it
+	}
+	return m.bytes-c.off <= size
+}
+
 // submitHeld submits whole chunks of a file. If they are all that is missing, the file is on the
 // disk up to its end when they are.
 func (w *Writer) submitHeld(f *file, held []*chunk, all bool) {
 	for i, c := range held {
+		end := all && i == len(held)-1
+		if c.loan != nil {
+			m := c.loan.record.after
+			if end {
+				m = f.encoded
+			}
+			w.owe(operation{file: f, chunk: c, index: i, whole: true, mark: m})
+			continue
+		}
+		r := &w.journal.chunks[c.number]
 		c.fill = w.disk.pool.size
-		m := w.journal.chunks[c.number].after
+		if 0 < r.size && r.size <= int64(len(c.buf)) {
+			c.fill = int(r.size)
+		}
+		m := r.after
 		if left := f.encoded.bytes - c.off; f.record.phase.Load() == fileEnded && c.off == f.record.outcome.tail {
 			c.fill = min(int(left), len(c.buf))
 		}
-		if all && i == len(held)-1 {
+		if end {
 			m = f.encoded
 		}
 		w.disk.submit(operation{file: f, chunk: c, index: i, to: c.fill, whole: true, mark: m})
@@ -412,6 +447,9 @@ func (w *Writer) readBack(f *file) error {
 	c.off = f.resumeEnd &^ (align - 1)
 	c.fill = int(f.resumeEnd - c.off)
 	c.flushed = c.fill
+	if c.fill == 0 {
+		return nil
+	}
 	h, err := os.Open(f.path())
 	if err != nil {
 		return err
@@ -464,4 +502,12 @@ func (f *file) removeEmpty() {
 	if info, err := os.Lstat(f.path()); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
 		_ = os.Remove(f.path())
 	}
+}
+
+// before returns up to where the file is whole before the piece.
+func (j *Journal) before(c *chunk) mark {
+	if c.loan != nil {
+		return c.loan.record.before
+	}
+	return j.chunks[c.number].before
 }

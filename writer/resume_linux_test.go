@@ -28,6 +28,7 @@ type line struct {
 	opt    Options
 	mem    []byte
 	memory *os.File
+	lent   []byte // memory of each block that a writer had lent
 	ended  chan File
 	mono   time.Duration
 }
@@ -61,7 +62,7 @@ func (l *line) next() *Writer {
 		}
 		l.t.Cleanup(func() { l.memory.Close() })
 	}
-	w.From(1, Drops{})
+	w.From(1, Drops{}, func(uint64) ([]byte, func()) { return l.lent, func() {} })
 	w.Tick(noon, l.mono)
 	return w
 }
@@ -248,17 +249,23 @@ func FuzzJournal(f *testing.F) {
 	f.Add([]byte{1}, uint32(0))
 	f.Add([]byte{255, 255, 255, 255, 255, 255, 255, 255}, uint32(1))
 	f.Fuzz(func(t *testing.T, damage []byte, at uint32) {
-		l := newLine(t, Options{RotateSize: 200 << 10})
+		l := newLine(t, Options{RotateSize: 200 << 10, Header: pcap.Header{Format: pcap.PCAPNG}})
 		w := l.next()
+		memory, pkts := lent(t, 30)
+		l.lent = memory
 		for n := range uint64(6) {
-			w.Write(some(100))
-			w.Commit(n+1, 100, 0)
+			if n != 4 || !w.Lend(Block{Number: 5, Frames: 30, Memory: memory, Release: func() {}}, pkts) {
+				w.Write(some(100))
+				w.Commit(n+1, 100, 0)
+			}
 		}
+		w.AwaitLoans()
 		l.kill(w)
+		w.journal.loans[0].file.Store(w.journal.cursor().file.number) // as if it had not been written
 		head := int(unsafe.Offsetof(journalHead{}.files)) + 8*int(unsafe.Sizeof(fileRecord{}))
 		parts := l.mem[:head]
 		if at%2 == 1 {
-			parts = l.mem[int(unsafe.Sizeof(journalHead{})):]
+			parts = l.mem[int(unsafe.Sizeof(journalHead{})) : JournalSize(lineChunks)-mostLoans*int(unsafe.Sizeof(loanRecord{}))+1000]
 		}
 		for i, b := range damage {
 			parts[(int(at/2)+i)%len(parts)] = b

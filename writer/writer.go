@@ -39,6 +39,7 @@ type Writer struct {
 	totals
 	latest
 	outage
+	owed []*chunk // see From
 
 	abort   chan struct{} // closed by Abort
 	aborted atomic.Bool
@@ -279,11 +280,11 @@ func (w *Writer) submitChunk(before, after position) bool {
 	if full.fill == size {
 		at = after
 	}
-	if !w.nextChunk(at.mark) {
+	if !w.nextChunk(full.off+int64(size), at.mark) {
 		return false
 	}
 	w.chunk.fill = copy(w.chunk.buf, full.buf[size:full.fill])
-	w.journal.chunks[full.number].after = at.mark
+	w.journal.whole(full, size, at.mark)
 	w.disk.submit(operation{
 		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: at.mark,
 		checkpoint: w.checkpoint(at),
@@ -308,9 +309,9 @@ func (w *Writer) checkpoint(at position) *ledger.Checkpoint {
 	}
 }
 
-// nextChunk takes a free chunk for the file, whose last record that begins before it ends at before.
+// nextChunk takes a free chunk for the file, from that offset on. The last record that begins before it ends at before.
 // It waits for one, and returns false if the writer is aborted meanwhile.
-func (w *Writer) nextChunk(before mark) bool {
+func (w *Writer) nextChunk(off int64, before mark) bool {
 	select {
 	case <-w.disk.pool.free:
 	default:
@@ -329,8 +330,8 @@ func (w *Writer) nextChunk(before mark) bool {
 	c := w.disk.pool.take()
 	if w.chunk != nil {
 		w.index++
-		c.off = w.chunk.off + int64(w.disk.pool.size)
 	}
+	c.off = off
 	w.chunk = c
 	w.journal.hold(c, w.file, before)
 	return true
@@ -377,7 +378,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	}
 	w.journal.begin(w.file)
 	w.index = 0
-	if w.chunk = nil; !w.nextChunk(mark{}) {
+	if w.chunk = nil; !w.nextChunk(0, mark{}) {
 		w.file = nil
 		return
 	}
@@ -504,6 +505,7 @@ type End struct {
 // End ends the current file, and notes in the ledger what belongs to no file. Only Close may be
 // called afterwards; it waits for the disk.
 func (w *Writer) End() End {
+	w.forsake()
 	if !w.ended && !w.freezes() {
 		w.final = w.endFile(ledger.ReasonShutdown, w.schedule.wall)
 		w.noteRest()

@@ -163,13 +163,18 @@ type load struct {
 	done chan uint64
 }
 
-func startLoad(t *testing.T, name string, perSecond int) *load {
+func startLoad(t *testing.T, name string, perSecond int, tagged bool) *load {
 	l := &load{stop: make(chan struct{}), done: make(chan uint64, 1)}
 	t.Logf("frames flow from %v on, %d a second", time.Now().UTC(), perSecond)
 	send := testnet.NewSender(t, name)
 	go func() {
 		frame := make([]byte, 1514)
-		frame[12], frame[13] = 0x88, 0xb5
+		at := 12
+		if tagged {
+			copy(frame[at:], []byte{0x81, 0x00, 0x00, 0x05})
+			at += 4
+		}
+		frame[at], frame[at+1] = 0x88, 0xb5
 		n := uint64(0)
 		for began := time.Now(); ; {
 			select {
@@ -179,7 +184,7 @@ func startLoad(t *testing.T, name string, perSecond int) *load {
 			default:
 			}
 			for due := uint64(time.Since(began).Seconds() * float64(perSecond)); n < due; n++ {
-				binary.BigEndian.PutUint64(frame[14:], n)
+				binary.BigEndian.PutUint64(frame[at+2:], n)
 				send.Send(frame[:60+n*7%1400])
 			}
 			time.Sleep(time.Millisecond)
@@ -219,6 +224,8 @@ func TestRestartLosesNothing(t *testing.T) {
 	for name, r := range map[string]restarts{
 		"plain":    {times: 30},
 		"lanes":    {times: 10, settings: []string{"fanout = 2\nfilter = 'ether proto 0x88b5 and len > 10'"}},
+		"lent":     {times: 20, settings: []string{lentBlocks}, lends: true},
+		"tagged":   {times: 10, settings: []string{lentBlocks}, tagged: true, lends: true},
 		"any":      {times: 10, iface: "any", settings: []string{"direction = 'in'"}},
 		"settings": {times: 10, settings: others},
 		"reload":   {times: 16, settings: others, meanwhile: reloadMeanwhile},
@@ -230,10 +237,15 @@ func TestRestartLosesNothing(t *testing.T) {
 	}
 }
 
+// lentBlocks makes blocks so small that they are full before their time is over: those are written from the ring.
+const lentBlocks = "block_size = '64KiB'\nring_size = '16MiB'\nsnaplen = 2000"
+
 // restarts say how capd is restarted.
 type restarts struct {
 	times     int
 	iface     string   // empty: v1
+	lends     bool     // blocks are written from the ring
+	tagged    bool     // frames have a VLAN tag
 	loses     bool     // frames are missing, and the ledger counts them
 	moves     bool     // it has several names, and none of them is always there
 	settings  []string // each process gets the next of them; none: the defaults
@@ -311,7 +323,7 @@ func testRestarts(t *testing.T, r restarts) {
 			t.Fatalf("not ready: %s", errs)
 		}
 		if frames == nil {
-			frames = startLoad(t, "v0", 20_000)
+			frames = startLoad(t, "v0", 20_000, r.tagged)
 		}
 		time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
 		var sent uint64
@@ -362,7 +374,7 @@ func checkFrames(t *testing.T, dir string, sent uint64, r restarts) {
 		t.Fatal(err)
 	}
 	seen := make([]uint8, sent)
-	names := 0
+	names, blocks := 0, 0
 	for _, e := range entries {
 		if _, err := store.ParseName(e.Name()); err != nil {
 			if strings.HasSuffix(e.Name(), store.Partial) || strings.HasSuffix(e.Name(), store.DamagedExt) {
@@ -372,6 +384,7 @@ func checkFrames(t *testing.T, dir string, sent uint64, r restarts) {
 		}
 		names++
 		n := readNumbers(t, filepath.Join(dir, e.Name()), seen)
+		blocks += statisticsBlocks(t, filepath.Join(dir, e.Name()))
 		if line := known[e.Name()]; line.Packets != n || line.Received != n+line.KernelDropped+line.CapdDropped || !line.Clean {
 			t.Errorf("%s has %d packets; the ledger says %+v", e.Name(), n, line)
 		}
@@ -396,7 +409,10 @@ func checkFrames(t *testing.T, dir string, sent uint64, r restarts) {
 			twice++
 		}
 	}
-	t.Logf("%d frames in %d files", sent, names)
+	t.Logf("%d frames in %d files, which have %d statistics blocks", sent, names, blocks)
+	if r.lends && blocks < 3*names {
+		t.Errorf("%d statistics blocks in %d files: few blocks of the ring were lent", blocks, names)
+	}
 	switch {
 	case r.loses && r.moves: // the kernel has dropped them before any socket
 		missing = 0
@@ -420,6 +436,23 @@ func checkFrames(t *testing.T, dir string, sent uint64, r restarts) {
 			t.Logf("%s", b)
 		}
 	}
+}
+
+// statisticsBlocks counts the interface statistics blocks of a pcapng file: one at its end, and one before each block of
+// the ring that was written as it is.
+func statisticsBlocks(t *testing.T, path string) (n int) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(b) >= 12 {
+		if binary.LittleEndian.Uint32(b) == 5 {
+			n++
+		}
+		b = b[min(len(b), max(12, int(binary.LittleEndian.Uint32(b[4:])))):]
+	}
+	return n
 }
 
 // readNumbers counts the packets of a file, and in seen the numbers in them.

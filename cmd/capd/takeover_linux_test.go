@@ -39,7 +39,7 @@ func newRelay(t *testing.T, settings string) *relay {
 	r.configure(settings)
 	r.run()
 	r.records()
-	r.frames = startLoad(t, "v0", 20_000)
+	r.frames = startLoad(t, "v0", 20_000, false)
 	t.Cleanup(func() {
 		if r.frames != nil {
 			r.frames.end()

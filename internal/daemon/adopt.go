@@ -87,7 +87,9 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 			at = writer.Position{} // it was opened, and not yet read
 		}
 		var err error
-		open[lane], err = system.Adopt(c, s.Ring, capture.Position{Block: at.Block, Frames: at.Frames, Corrupt: at.Unread})
+		open[lane], err = system.Adopt(c, s.Ring, capture.Position{
+			Block: at.Block, Frames: at.Frames, Corrupt: at.Unread, Lent: s.Journal().Lent(),
+		})
 		if err == nil && open[lane].Adopted().Missing > 0 {
 			err = fmt.Errorf("%d blocks of the ring are missing", open[lane].Adopted().Missing)
 			_ = open[lane].Close()

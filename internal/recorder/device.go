@@ -120,7 +120,17 @@ func (d *device) from() {
 		r.loop.skip = was.Taken
 	}
 	r.loop.resumed = true
-	r.writer.From(d.Ring, r.tally.drops())
+	r.writer.From(d.Ring, r.tally.drops(), d.again)
+}
+
+// again returns the memory of a block that a recorder of an earlier process had lent to its writer, and what releases
+// it; nothing if it is gone.
+func (d *device) again(block uint64) (memory []byte, release func()) {
+	b := d.handle.Again(block)
+	if b == nil {
+		return nil, nil
+	}
+	return b.Memory(), b.Release
 }
 
 // detach closes the handle and the device, and keeps the counters. If full is
@@ -128,6 +138,7 @@ func (d *device) from() {
 func (d *device) detach(full bool) {
 	h := d.handle
 	d.handle = nil
+	d.r.writer.AwaitLoans()
 	d.r.tally.end(d.taken, full)
 	_ = h.Close()
 	d.close()

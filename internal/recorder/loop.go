@@ -41,7 +41,8 @@ type loop struct {
 	over   bool      // it ends with the block
 	after  handoff   // the takeover by successors
 
-	pkts []pcap.Packet // a group, allocated once: Batch.Read lets it escape to the heap
+	pkts    []pcap.Packet // a group, allocated once: Batch.Read lets it escape to the heap
+	lending lending
 }
 
 // A resumption is where a recorder of an earlier process ended in the ring.
@@ -407,34 +408,28 @@ func (l *loop) leaveRing() {
 	l.to(finished)
 }
 
-// record gives the batch to the writer, one group of packets at a time.
+// record gives the batch to the writer: as a whole, or one group of packets at a time.
 func (l *loop) record(batch *capture.Batch) {
+	rest, lent := l.lend(batch)
+	if lent {
+		return
+	}
 	defer func() {
 		if !l.frozen {
 			batch.Release() // the packets point into the batch
 		}
 	}()
-	block, frames, read := batch.Block(), uint64(batch.Len()), uint64(0)
+	block, frames, read := batch.Block(), uint64(batch.Len()), uint64(len(rest))
+	for len(rest) > 0 {
+		n := min(group, len(rest))
+		if !l.give(rest[:n]) {
+			return
+		}
+		rest = rest[n:]
+	}
 	for n := batch.Read(l.pkts); n > 0; n = batch.Read(l.pkts) {
-		own := l.pkts[:n]
 		read += uint64(n)
-		if l.before != nil {
-			own = l.own(own)
-		}
-		if l.skip > 0 { // of the frames that are this recorder's
-			n := min(l.skip, uint64(len(own)))
-			l.skip -= n
-			own = own[n:]
-		}
-		if l.phase == down && len(own) > 0 && own[0].Time().After(l.gap.open.Begin) {
-			l.gap.over(own[0].Time()) // frames mean that the interface is up; the list of interfaces will follow
-		}
-		n = l.r.cfg.Shared.Quota.take(len(own))
-		l.after.remember(own[:n])
-		l.r.writer.Write(own[:n])
-		l.device.taken += uint64(n)
-		if n < len(own) {
-			l.full = true
+		if !l.give(l.pkts[:n]) {
 			return
 		}
 	}
@@ -447,6 +442,27 @@ func (l *loop) record(batch *capture.Batch) {
 	if l.over {
 		l.tookOver()
 	}
+}
+
+// give gives a group of packets to the writer. It returns false when the quota is used up.
+func (l *loop) give(own []pcap.Packet) bool {
+	if l.before != nil {
+		own = l.own(own)
+	}
+	if l.skip > 0 { // of the frames that are this recorder's
+		n := min(l.skip, uint64(len(own)))
+		l.skip -= n
+		own = own[n:]
+	}
+	if l.phase == down && len(own) > 0 && own[0].Time().After(l.gap.open.Begin) {
+		l.gap.over(own[0].Time()) // frames mean that the interface is up; the list of interfaces will follow
+	}
+	n := l.r.cfg.Shared.Quota.take(len(own))
+	l.after.remember(own[:n])
+	l.r.writer.Write(own[:n])
+	l.device.taken += uint64(n)
+	l.full = n < len(own)
+	return !l.full
 }
 
 // own returns the packets that no predecessor has recorded.
