@@ -52,12 +52,20 @@ type Lane struct {
 }
 
 // String returns the name of the finished file.
-func (n Name) String() string {
-	lane := ""
-	if n.Lane > 0 {
-		lane = "." + strconv.Itoa(n.Lane)
+func (n Name) String() string { return string(n.appendTo(make([]byte, 0, 80))) }
+
+// appendTo appends the name. Each file that ends takes some ten names, so it does without fmt.
+func (n Name) appendTo(b []byte) []byte {
+	b = append(appendEscaped(b, n.Interface), '-')
+	b = append(n.Start.UTC().AppendFormat(b, stamp), '-')
+	for least := uint64(100_000); least > max(n.Sequence, 1); least /= 10 {
+		b = append(b, '0')
 	}
-	return fmt.Sprintf("%s-%s-%06d%s%s", escape(n.Interface), n.Start.UTC().Format(stamp), n.Sequence, lane, n.Format.Ext())
+	b = strconv.AppendUint(b, n.Sequence, 10)
+	if n.Lane > 0 {
+		b = strconv.AppendInt(append(b, '.'), int64(n.Lane), 10)
+	}
+	return append(b, n.Format.Ext()...)
 }
 
 // ParseName is the inverse of Name.String. It accepts only what String produces, so that a foreign
@@ -111,19 +119,20 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// escape replaces bytes that a shell, a file system or another system's tools could misinterpret by
-// %XX. A name never starts with a dot, which hides a file, or a dash, which looks like an option.
-func escape(s string) string {
-	var b strings.Builder
+// appendEscaped appends s, with bytes that a shell, a file system or another system's tools could
+// misinterpret replaced by %XX. A name never starts with a dot, which hides a file, or a dash, which
+// looks like an option.
+func appendEscaped(b []byte, s string) []byte {
+	const digits = "0123456789ABCDEF"
 	for i := range len(s) {
 		c := s[i]
 		if plain(c) || (i > 0 && (c == '-' || c == '.')) {
-			b.WriteByte(c)
+			b = append(b, c)
 		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
+			b = append(b, '%', digits[c>>4], digits[c&15])
 		}
 	}
-	return b.String()
+	return b
 }
 
 func plain(c byte) bool {

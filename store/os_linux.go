@@ -10,7 +10,7 @@ import (
 
 // OpenDirect opens a file whose writes bypass the page cache.
 func OpenDirect(path string, flags int, mode fs.FileMode) (*os.File, error) {
-	return os.OpenFile(path, flags|unix.O_DIRECT, mode)
+	return OpenFile(path, flags|unix.O_DIRECT, mode)
 }
 
 // RefusesDirect reports whether an error of OpenDirect, or of a write of whole
@@ -56,11 +56,7 @@ func DropCache(f *os.File, off, n int64) { _ = unix.Fadvise(int(f.Fd()), off, n,
 
 // SyncData waits until the file's bytes and size are on the disk.
 func SyncData(f *os.File) error {
-	for {
-		if err := unix.Fdatasync(int(f.Fd())); err != unix.EINTR {
-			return err
-		}
-	}
+	return again(func() error { return unix.Fdatasync(int(f.Fd())) })
 }
 
 // Rename renames a file and never replaces another one. The error wraps fs.ErrExist if the name is

@@ -149,7 +149,7 @@ func (f *file) open(d *disk) error {
 }
 
 func (f *file) createNamed(d *disk) error {
-	if _, err := os.Lstat(filepath.Join(f.dir, f.report.Name.String())); err == nil {
+	if store.Taken(filepath.Join(f.dir, f.report.Name.String())) {
 		return fs.ErrExist
 	}
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
@@ -167,7 +167,7 @@ func (f *file) createNamed(d *disk) error {
 		// Linux creates the file before it refuses O_DIRECT, so remove it.
 		_ = os.Remove(f.path())
 	}
-	h, err := os.OpenFile(f.path(), flags, d.mode)
+	h, err := store.OpenFile(f.path(), flags, d.mode)
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (f *file) buffered() (*os.File, error) {
 	f.io.Lock()
 	defer f.io.Unlock()
 	if f.plain == nil {
-		h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
+		h, err := store.OpenFile(f.path(), os.O_WRONLY, 0)
 		if err != nil {
 			return nil, err
 		}
