@@ -52,10 +52,11 @@ type Lane struct {
 }
 
 // String returns the name of the finished file.
-func (n Name) String() string { return string(n.appendTo(make([]byte, 0, 80))) }
+func (n Name) String() string { return string(n.append(make([]byte, 0, 64))) }
 
-// appendTo appends the name. Each file that ends takes some ten names, so it does without fmt.
-func (n Name) appendTo(b []byte) []byte {
+// append appends the name of the finished file. A start parses a name for each file and each line of the ledger, so it
+// does not format by reflection.
+func (n Name) append(b []byte) []byte {
 	b = append(appendEscaped(b, n.Interface), '-')
 	b = append(n.Start.UTC().AppendFormat(b, stamp), '-')
 	for least := uint64(100_000); least > max(n.Sequence, 1); least /= 10 {
@@ -105,7 +106,7 @@ func ParseName(s string) (Name, error) {
 	if n.Interface, err = unescape(name); err != nil || n.Interface == "" {
 		return fail("has no interface")
 	}
-	if n.String() != s {
+	if string(n.append(make([]byte, 0, 64))) != s {
 		return fail("is not as capd writes it")
 	}
 	return n, nil
@@ -119,17 +120,15 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// appendEscaped appends s, with bytes that a shell, a file system or another system's tools could
-// misinterpret replaced by %XX. A name never starts with a dot, which hides a file, or a dash, which
-// looks like an option.
+// appendEscaped replaces bytes that a shell, a file system or another system's tools could misinterpret by
+// %XX. A name never starts with a dot, which hides a file, or a dash, which looks like an option.
 func appendEscaped(b []byte, s string) []byte {
-	const digits = "0123456789ABCDEF"
 	for i := range len(s) {
 		c := s[i]
 		if plain(c) || (i > 0 && (c == '-' || c == '.')) {
 			b = append(b, c)
 		} else {
-			b = append(b, '%', digits[c>>4], digits[c&15])
+			b = fmt.Appendf(b, "%%%02X", c)
 		}
 	}
 	return b
@@ -140,6 +139,9 @@ func plain(c byte) bool {
 }
 
 func unescape(s string) (string, error) {
+	if !strings.Contains(s, "%") {
+		return s, nil
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {
