@@ -59,6 +59,9 @@ const (
 	aloneFor     = time.Minute            // how long files are then synced one by one
 )
 
+// syncFileSystem is replaced in tests.
+var syncFileSystem = store.SyncFileSystem
+
 // A sharedSync syncs the files of a group by one sync of their file system. It saves the flush of the
 // disk's cache that each sync of a file ends with, and most of the processor time. But it waits for
 // what other programs have written too. So a group that has waited long enough goes on without it.
@@ -89,7 +92,7 @@ func (s *sharedSync) sync(group []*file, syncs *stopwatch) bool {
 	if i < 0 {
 		return true
 	}
-	wait, err := store.SyncFileSystem(group[i].handle())
+	wait, err := syncFileSystem(group[i].handle())
 	if err != nil {
 		return false
 	}
