@@ -234,7 +234,7 @@ func (d *disk) commit(group []*file) {
 		}
 		f.settle()
 	}
-	d.syncGroup(group, call)
+	d.shared.syncGroup(d, group, call)
 	for _, f := range group {
 		d.begin(call)
 		f.release(d.here)

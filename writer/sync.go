@@ -71,9 +71,9 @@ type sharedSync struct {
 }
 
 // syncGroup waits until the files of the group are on the disk.
-func (d *disk) syncGroup(group []*file, call *call) {
+func (s *sharedSync) syncGroup(d *disk, group []*file, call *call) {
 	d.begin(call)
-	if len(group) >= togetherFrom && d.shared.sync(group, &d.syncs) {
+	if len(group) >= togetherFrom && s.sync(group, &d.syncs) {
 		return
 	}
 	for _, f := range group {
