@@ -248,10 +248,13 @@ func (d *Directory) Look(name Name) {
 // LookAt updates the state that the base name expresses from the disk. It ignores names that are
 // not capture files'.
 func (d *Directory) LookAt(base string) {
-	name, state, err := Parse(base)
-	if err != nil || state == Foreign {
-		return
+	if name, state, err := Parse(base); err == nil && state != Foreign {
+		d.lookAt(base, name, name.String(), state)
 	}
+}
+
+// lookAt is LookAt for a base name that was parsed. The name of the finished file is given too.
+func (d *Directory) lookAt(base string, name Name, finished string, state State) {
 	var there bool
 	var size int64
 	if state == Hold {
@@ -267,9 +270,13 @@ func (d *Directory) LookAt(base string) {
 		d.unreadable++
 		return // the file may or may not exist
 	}
+	d.put(name, finished, state, there, size)
+}
+
+// put updates the state of a file: whether it is there, and its size.
+func (d *Directory) put(name Name, finished string, state State, there bool, size int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	finished := name.String()
 	f := d.files[finished]
 	if f == nil && !there {
 		return
@@ -323,15 +330,15 @@ func (d *Directory) Changed() <-chan struct{} {
 // Measure updates the sizes of the files that are being written.
 func (d *Directory) Measure() {
 	d.mu.Lock()
-	var growing []string
-	for s, f := range d.files {
+	growing := make(map[string]Name)
+	for finished, f := range d.files {
 		if f.Is(Recording) {
-			growing = append(growing, s+Partial)
+			growing[finished] = f.Name
 		}
 	}
 	d.mu.Unlock()
-	for _, s := range growing {
-		d.LookAt(s)
+	for finished, name := range growing {
+		d.lookAt(finished+Partial, name, finished, Recording)
 	}
 }
 

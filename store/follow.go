@@ -21,10 +21,10 @@ const watchPause = 100 * time.Millisecond
 
 // A watcher reports changes in a directory.
 type watcher interface {
-	// next waits for changes and returns the names that changed, in no order. If all is set, more
-	// names may have changed, and the directory has to be listed. After an error, no more changes
-	// will be reported.
-	next() (names []string, all bool, err error)
+	// next waits for changes and returns the names that changed, and whether they are gone since. If
+	// all is set, more names may have changed, and the directory has to be listed. After an error, no
+	// more changes will be reported.
+	next() (gone map[string]bool, all bool, err error)
 	close() error
 }
 
@@ -84,8 +84,8 @@ func (d *Directory) followWatcher(ctx context.Context, w watcher, most time.Dura
 		if err != nil || all {
 			return
 		}
-		for _, s := range names {
-			d.LookAt(s)
+		for s, gone := range names {
+			d.follow(s, gone)
 		}
 		wait(ctx, watchPause)
 	}
@@ -107,6 +107,8 @@ const (
 	eventLen    = 12
 	eventHeader = 16
 
+	inMovedFrom  = 0x40
+	inDelete     = 0x200
 	inUnmount    = 0x2000
 	inOverflow   = 0x4000
 	inIgnored    = 0x8000
@@ -114,16 +116,29 @@ const (
 	inMoveSelf   = 0x800
 )
 
-// parseEvents parses inotify(7) events. It returns the names in them without duplicates, whether
-// the kernel's queue overflowed, and whether the watch has ended.
-func parseEvents(b []byte) (names []string, overflow, ended bool) {
-	seen := make(map[string]bool)
+// follow takes over that a name has changed. The disk is asked only where the event does not say how: if a
+// name that is gone has come again, another event follows.
+func (d *Directory) follow(base string, gone bool) {
+	name, state, err := Parse(base)
+	switch {
+	case err != nil || state == Foreign:
+	case gone && state != Hold: // of several holds, one may remain
+		d.put(name, name.String(), state, false, 0)
+	default:
+		d.lookAt(base, name, name.String(), state)
+	}
+}
+
+// parseEvents parses inotify(7) events. It returns the names in them, and for each whether it was gone
+// after the last one, whether the kernel's queue overflowed, and whether the watch has ended.
+func parseEvents(b []byte) (gone map[string]bool, overflow, ended bool) {
+	gone = make(map[string]bool)
 	for len(b) >= eventHeader {
 		mask := binary.NativeEndian.Uint32(b[eventMask:])
 		n := binary.NativeEndian.Uint32(b[eventLen:])
 		b = b[eventHeader:]
 		if uint64(n) > uint64(len(b)) {
-			return names, true, ended // a truncated event, which the kernel never delivers
+			return gone, true, ended // a truncated event, which the kernel never delivers
 		}
 		overflow = overflow || mask&inOverflow != 0
 		ended = ended || mask&(inUnmount|inIgnored|inDeleteSelf|inMoveSelf) != 0
@@ -132,10 +147,9 @@ func parseEvents(b []byte) (names []string, overflow, ended bool) {
 		for len(name) > 0 && name[len(name)-1] == 0 {
 			name = name[:len(name)-1]
 		}
-		if s := string(name); s != "" && !seen[s] {
-			seen[s] = true
-			names = append(names, s)
+		if len(name) > 0 {
+			gone[string(name)] = mask&(inDelete|inMovedFrom) != 0
 		}
 	}
-	return names, overflow, ended
+	return gone, overflow, ended
 }

@@ -30,16 +30,16 @@ func watch(dir string) (watcher, error) {
 	return &inotify{file: os.NewFile(uintptr(fd), "inotify")}, nil
 }
 
-func (w *inotify) next() (names []string, all bool, err error) {
+func (w *inotify) next() (gone map[string]bool, all bool, err error) {
 	n, err := w.file.Read(w.buf[:])
 	if err != nil {
 		return nil, false, err
 	}
-	names, all, ended := parseEvents(w.buf[:n])
+	gone, all, ended := parseEvents(w.buf[:n])
 	if ended {
 		return nil, false, errWatchEnded
 	}
-	return names, all, nil
+	return gone, all, nil
 }
 
 func (w *inotify) close() error { return w.file.Close() }

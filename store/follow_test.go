@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,9 +28,10 @@ func event(mask uint32, name string) []byte {
 }
 
 func TestParseEvents(t *testing.T) {
-	names, overflow, ended := parseEvents(slices.Concat(event(0x100, "a"), event(0x200, "a"), event(0x80, "a name of 16 byte"), event(0, "")))
-	if !slices.Equal(names, []string{"a", "a name of 16 byte"}) || overflow || ended {
-		t.Errorf("%q, %v, %v", names, overflow, ended)
+	gone, overflow, ended := parseEvents(slices.Concat(
+		event(0x100, "a"), event(inDelete, "a"), event(inMovedFrom, "b"), event(0x80, "b"), event(0x80, "a name of 16 byte"), event(0, "")))
+	if !maps.Equal(gone, map[string]bool{"a": true, "b": false, "a name of 16 byte": false}) || overflow || ended {
+		t.Errorf("%v, %v, %v", gone, overflow, ended)
 	}
 	if _, overflow, ended := parseEvents(event(inOverflow, "")); !overflow || ended {
 		t.Errorf("overflow: %v, %v", overflow, ended)
@@ -45,8 +47,8 @@ func FuzzEvents(f *testing.F) {
 	f.Add(event(0x100, "eth0-20260102T030405Z-000001.pcapng"))
 	f.Add(event(inOverflow, "")[:eventHeader-1])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		names, _, _ := parseEvents(b)
-		for _, s := range names {
+		gone, _, _ := parseEvents(b)
+		for s := range gone {
 			if s == "" || !bytes.Contains(b, []byte(s)) {
 				t.Errorf("%q is not in the events", s)
 			}

@@ -32,7 +32,7 @@ const (
 // a crash.
 type Lock struct {
 	dir  string
-	at   fs.FileInfo // of the directory
+	at   unix.Stat_t // of the directory
 	file *os.File
 }
 
@@ -66,8 +66,8 @@ func LockDirectory(dir string) (*Lock, error) {
 		h.Close()
 		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
 	}
-	at, err := os.Stat(dir)
-	if err != nil {
+	var at unix.Stat_t
+	if err := again(func() error { return unix.Stat(dir, &at) }); err != nil {
 		h.Close()
 		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
 	}
@@ -82,11 +82,11 @@ var ErrReplaced = errors.New("the directory is not at its path any more")
 // or it was renamed or deleted. It asks the file system, and may take as long as that
 // does.
 func (l *Lock) Here() error {
-	now, err := os.Stat(l.dir)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrReplaced, err)
+	var now unix.Stat_t // and no fs.FileInfo, because each new file asks several times
+	if err := again(func() error { return unix.Stat(l.dir, &now) }); err != nil {
+		return fmt.Errorf("%w: %w", ErrReplaced, &fs.PathError{Op: "stat", Path: l.dir, Err: err})
 	}
-	if os.SameFile(now, l.at) {
+	if now.Dev == l.at.Dev && now.Ino == l.at.Ino {
 		return nil
 	}
 	// A file system in user space may number its directories anew.

@@ -16,6 +16,10 @@ func TestNameString(t *testing.T) {
 		want string
 	}{
 		{Name{"eth0", at, 17, 0, pcap.PCAP}, "eth0-20260102T030405Z-000017.pcap"},
+		{Name{"eth0", at, 0, 0, pcap.PCAP}, "eth0-20260102T030405Z-000000.pcap"},
+		{Name{"eth0", at, 10, 0, pcap.PCAP}, "eth0-20260102T030405Z-000010.pcap"},
+		{Name{"eth0", at, 99999, 0, pcap.PCAP}, "eth0-20260102T030405Z-099999.pcap"},
+		{Name{"eth0", at, 100000, 0, pcap.PCAP}, "eth0-20260102T030405Z-100000.pcap"},
 		{Name{"br-lan", at, 17, 0, pcap.PCAPNG}, "br-lan-20260102T030405Z-000017.pcapng"},
 		{Name{"eth0.100", at, 12345678, 0, pcap.PCAP}, "eth0.100-20260102T030405Z-12345678.pcap"},
 		{Name{"eth0.1", at, 17, 12, pcap.PCAP}, "eth0.1-20260102T030405Z-000017.12.pcap"},
@@ -70,4 +74,14 @@ func FuzzParseName(f *testing.F) {
 			t.Fatalf("%q -> %+v -> %q", s, n, n)
 		}
 	})
+}
+
+// BenchmarkParseName: a start parses a name for each file and each line of the ledger.
+func BenchmarkParseName(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseName("eth0-20260102T030405Z-000017.pcapng"); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -50,3 +50,12 @@ func SyncData(f *os.File) error { return f.Sync() }
 // Rename renames a file and never replaces another one. The error wraps fs.ErrExist if the name is
 // taken.
 func Rename(from, to string) error { return renameChecked(from, to) }
+
+// Buffer is not supported.
+func Buffer(*os.File) error { return errors.ErrUnsupported }
+
+// SyncPages does nothing: the system has no call for it.
+func SyncPages(*os.File) error { return nil }
+
+// SyncFileSystem is not supported: sync(2) of these systems need not wait.
+func SyncFileSystem(*os.File) (wait func() error, err error) { return nil, errors.ErrUnsupported }

@@ -17,6 +17,35 @@ func renameChecked(from, to string) error {
 	return os.Rename(from, to)
 }
 
+// OpenFile is os.OpenFile for regular files. It does not ask whether the system can tell when the file
+// is ready, which takes five system calls and is never so.
+func OpenFile(path string, flags int, mode fs.FileMode) (*os.File, error) {
+	var fd int
+	err := again(func() (err error) {
+		fd, err = unix.Open(path, flags|unix.O_CLOEXEC, uint32(mode.Perm()))
+		return err
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// again makes a system call until no signal interrupts it.
+func again(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// Taken reports whether anything has that path.
+func Taken(path string) bool {
+	var st unix.Stat_t
+	return again(func() error { return unix.Lstat(path, &st) }) == nil
+}
+
 // SyncDirectory writes the directory's entries to the disk, such as those of files that were
 // created, renamed or removed.
 func SyncDirectory(dir string) error {

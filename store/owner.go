@@ -13,12 +13,15 @@ import (
 // run by hand, would else keep the service from it. The opener must not have
 // followed a link.
 func GiveToOwner(h *os.File) {
-	var own unix.Stat_t
-	if os.Geteuid() != 0 || unix.Fstat(int(h.Fd()), &own) != nil {
+	if os.Geteuid() != 0 {
 		return
 	}
-	fresh := own.Size == 0 && own.Nlink == 1 && own.Mode&unix.S_IFMT == unix.S_IFREG
-	if uid, gid, ok := ownerAbove(h.Name()); ok && fresh && own.Uid == 0 {
+	uid, gid, ok := ownerAbove(h.Name())
+	var own unix.Stat_t
+	if !ok || unix.Fstat(int(h.Fd()), &own) != nil {
+		return
+	}
+	if own.Size == 0 && own.Nlink == 1 && own.Mode&unix.S_IFMT == unix.S_IFREG && own.Uid == 0 {
 		// Refused where the owner is none of this user namespace, as in a container.
 		_ = h.Chown(uid, gid)
 	}

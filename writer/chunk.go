@@ -34,11 +34,9 @@ type chunk struct {
 // together.
 type pool struct {
 	region *region
-	size   int // bytes of a chunk that are written to the disk at once
-	stride int // bytes from the begin of one chunk to that of the next
-	count  int
-	log    *slog.Logger
-	cold   []*chunk // without memory, the last is the next to get some; used by tend alone
+	dimensions
+	log  *slog.Logger
+	cold []*chunk // without memory, the last is the next to get some; used by tend alone
 
 	free  chan struct{} // holds one element for each idle chunk with memory
 	short chan struct{} // holds an element if tend is asked for more of them
@@ -50,6 +48,14 @@ type pool struct {
 	warm int      // number of chunks with memory, in use or not
 	high int      // largest number of chunks that were in use at the same time
 	peak int      // the same since the last giveBack
+}
+
+// dimensions are those of a pool.
+type dimensions struct {
+	size   int          // bytes of a chunk that are written to the disk at once
+	used   atomic.Int64 // of these, what a file can fill: only they get memory ahead
+	stride int          // bytes from the begin of one chunk to that of the next
+	count  int
 }
 
 // need returns how many of count chunks should have memory if used of them are in use: twice as many
@@ -77,10 +83,11 @@ const (
 // there is one from an earlier process. The chunks get none before begin.
 func newPool(count, size, slack int, memory *os.File, log *slog.Logger) (*pool, error) {
 	p := &pool{
-		size: size, stride: roundUp(size+slack, hugePage), count: count, log: log,
+		dimensions: dimensions{size: size, stride: roundUp(size+slack, hugePage), count: count}, log: log,
 		free: make(chan struct{}, count), short: make(chan struct{}, 1), stop: make(chan struct{}),
 		idle: make([]*chunk, 0, count),
 	}
+	p.serve(0)
 	var err error
 	if p.region, err = mapMemory(count*p.stride, memory); err != nil {
 		return nil, err
@@ -103,6 +110,16 @@ func (p *pool) claim(number int) *chunk {
 	p.warm++
 	p.high = max(p.high, p.warm)
 	return c
+}
+
+// serve says how large files become; 0: without a limit. If they become larger than before, the
+// chunks that have memory get the rest when it is first written to.
+func (p *pool) serve(largest int64) {
+	used := p.size
+	if largest > 0 && largest < int64(p.size) {
+		used = min(roundUp(int(largest), hugePage), p.size)
+	}
+	p.used.Store(int64(used))
 }
 
 // begin gives memory to chunks from now on.
@@ -212,7 +229,7 @@ func (p *pool) touch() error {
 		}
 		last := len(p.cold) - 1
 		c := p.cold[last]
-		if err := touchMemory(p.region, c.number*p.stride, p.size); err != nil {
+		if err := touchMemory(p.region, c.number*p.stride, int(p.used.Load())); err != nil {
 			return err
 		}
 		p.cold = p.cold[:last]

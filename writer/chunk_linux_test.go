@@ -109,6 +109,29 @@ func TestPoolIsTouched(t *testing.T) {
 	})
 }
 
+// TestPoolServesSmallFiles: chunks get no memory that their files can't fill.
+func TestPoolServesSmallFiles(t *testing.T) {
+	forEachKind(t, func(t *testing.T) {
+		p, err := newPool(1, 8<<20, 0, nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.close)
+		p.serve(1 << 20)
+		p.begin()
+		<-p.free
+		c := p.take()
+		if n, want := resident(t, c.buf[:p.size]), hugePage/os.Getpagesize(); n != want {
+			t.Errorf("%d pages are there, want %d", n, want)
+		}
+		for largest, want := range map[int64]int{0: p.size, 1 << 30: p.size, 3 << 20: 4 << 20} {
+			if p.serve(largest); p.used.Load() != int64(want) {
+				t.Errorf("files of %d bytes: %d bytes get memory", largest, p.used.Load())
+			}
+		}
+	})
+}
+
 // TestPoolFollowsNeed: chunks get memory before they are needed, keep it while bursts come again, and
 // lose it when they were idle for minutes.
 func TestPoolFollowsNeed(t *testing.T) {

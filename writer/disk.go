@@ -47,6 +47,7 @@ type disk struct {
 
 	work
 	results
+	shared sharedSync // used by finish alone
 }
 
 // work is what the disk's goroutines have to do, and the goroutines themselves.
@@ -178,7 +179,8 @@ func (d *disk) write(op operation) error {
 	if from == op.to {
 		return nil
 	}
-	h, err := f.buffered()
+	only := op.whole && c.off == 0 && op.to != d.pool.size // the file has ended, and nothing else of it is written
+	h, err := f.buffered(only && f.direct != nil)
 	if err != nil {
 		return err
 	}
@@ -227,8 +229,8 @@ func (d *disk) gather(f *file, pause time.Duration) []*file {
 	return group
 }
 
-// commit completes a group of files. They share one sync of the directory, and usually one commit
-// of the file system's journal.
+// commit completes a group of files. They share one sync of the directory, and one of their bytes
+// where that is possible.
 func (d *disk) commit(group []*file) {
 	call := &d.calls[writers]
 	for _, f := range group {
@@ -238,10 +240,7 @@ func (d *disk) commit(group []*file) {
 		}
 		f.settle()
 	}
-	for _, f := range group {
-		d.begin(call)
-		f.sync(&d.syncs)
-	}
+	d.shared.syncGroup(d, group, call)
 	for _, f := range group {
 		d.begin(call)
 		f.release(d.here)

@@ -149,7 +149,7 @@ func (f *file) open(d *disk) error {
 }
 
 func (f *file) createNamed(d *disk) error {
-	if _, err := os.Lstat(filepath.Join(f.dir, f.report.Name.String())); err == nil {
+	if store.Taken(filepath.Join(f.dir, f.report.Name.String())) {
 		return fs.ErrExist
 	}
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
@@ -167,7 +167,7 @@ func (f *file) createNamed(d *disk) error {
 		// Linux creates the file before it refuses O_DIRECT, so remove it.
 		_ = os.Remove(f.path())
 	}
-	h, err := os.OpenFile(f.path(), flags, d.mode)
+	h, err := store.OpenFile(f.path(), flags, d.mode)
 	if err != nil {
 		return err
 	}
@@ -190,14 +190,17 @@ func (f *file) failure() error {
 	return f.err
 }
 
-// buffered returns a second descriptor, for bytes that O_DIRECT can't write. Clearing O_DIRECT on
-// the first one (fcntl(2), F_SETFL) would not be visible to the server of a FUSE or network file
-// system.
-func (f *file) buffered() (*os.File, error) {
+// buffered returns a descriptor for bytes that O_DIRECT can't write. If nothing is written past the
+// page cache after them, the first descriptor will do, where the file system notices that O_DIRECT was
+// cleared: to open a small file a second time takes a tenth of what it costs.
+func (f *file) buffered(last bool) (*os.File, error) {
 	f.io.Lock()
 	defer f.io.Unlock()
+	if f.plain == nil && last && store.Buffer(f.direct) == nil {
+		f.plain, f.direct = f.direct, nil
+	}
 	if f.plain == nil {
-		h, err := os.OpenFile(f.path(), os.O_WRONLY, 0)
+		h, err := store.OpenFile(f.path(), os.O_WRONLY, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -322,17 +325,6 @@ func (f *file) settle() {
 		}
 	}
 	_ = store.StartWrite(h, 0, 0) // start all files of a commit before waiting for any; SyncData returns the errors
-}
-
-// sync waits until the file is on the disk.
-func (f *file) sync(syncs *stopwatch) {
-	h := f.handle()
-	if h == nil || f.syncFailed.Load() {
-		return
-	}
-	if err := syncs.time(func() error { return store.SyncData(h) }); err != nil {
-		f.fail(fmt.Errorf("sync: %w", err))
-	}
 }
 
 // release closes the file and gives it its final name, if nothing failed. A failed file keeps the

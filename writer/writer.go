@@ -115,6 +115,7 @@ func New(opt Options) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
+	pool.serve(opt.RotateSize)
 	w.sequence.Store(opt.Sequence)
 	if w.journal = opt.Journal; w.journal == nil {
 		w.journal = newJournal(pool.count)
@@ -526,6 +527,7 @@ func (w *Writer) Follow(e End) {
 
 // Adjust changes when files end, are flushed and are synced. The other options stay.
 func (w *Writer) Adjust(to Options) {
+	w.disk.pool.serve(to.RotateSize)
 	w.opt.RotateSize, w.opt.FlushInterval, w.opt.SyncInterval, w.opt.KeepEmpty = to.RotateSize, to.FlushInterval, to.SyncInterval, to.KeepEmpty
 	if w.schedule.interval != to.RotateInterval {
 		w.opt.RotateInterval, w.schedule.interval = to.RotateInterval, to.RotateInterval

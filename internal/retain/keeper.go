@@ -40,7 +40,7 @@ type Options struct {
 	Interval time.Duration // between checks of the clock and the file system
 	Retry    time.Duration // time until the deletion of a file is tried again after a failure
 	Step     int64         // bytes of a large file that are freed at once
-	Pause    time.Duration // between these steps, for the writer's disk operations
+	Pause    time.Duration // between these steps, for the writer's disk operations, and between checks that follow a change of the directory, of which there may be hundreds a second
 }
 
 // A Keeper keeps a directory within its limits. Files that are being written count with their size
@@ -133,6 +133,7 @@ func (k *Keeper) Wake() {
 func (k *Keeper) Run(ctx context.Context) {
 	look := time.NewTicker(k.opt.Interval)
 	defer look.Stop()
+	var last time.Time // when a change was followed
 	for ctx.Err() == nil {
 		changed := k.dir.Changed()
 		k.dir.Measure()
@@ -144,7 +145,23 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-look.C:
 		case <-k.wake:
 		case <-changed:
+			k.settle(ctx, time.Until(last.Add(k.opt.Pause)))
+			last = time.Now()
 		}
+	}
+}
+
+// settle waits for more changes of the directory.
+func (k *Keeper) settle(ctx context.Context, pause time.Duration) {
+	if pause <= 0 {
+		return
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-k.wake:
+	case <-timer.C:
 	}
 }
 
