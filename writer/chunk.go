@@ -57,14 +57,14 @@ type pool struct {
 // would be done exactly when the recorder is short of time.
 func need(used, count, atStart int) int { return min(atStart+2*used, count) }
 
-// A pool begins with memory for what comes while the first write is slow: a quarter of it within these
-// bounds, in bytes, and at least two chunks.
-const leastAtStart, mostAtStart = 8 << 20, 16 << 20
+// mostAtStart is the most memory in bytes that a pool begins with. It begins with a quarter of its chunks, for what
+// comes while the first write is slow, and with one at least: hundreds of interfaces have small pools, and most are idle.
+const mostAtStart = 16 << 20
 
 // need returns how many chunks should have memory if used of them are in use.
 func (p *pool) need(used int) int {
-	atStart := min(max(p.count*p.size/4, leastAtStart), mostAtStart)
-	return need(used, p.count, max(2, atStart/p.size))
+	atStart := min(p.count*p.size/4, mostAtStart)
+	return need(used, p.count, max(1, atStart/p.size))
 }
 
 const (

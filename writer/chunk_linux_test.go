@@ -262,7 +262,7 @@ func TestPoolsTouchInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		most, all, _ := slowMemory(t)
 		for range 10 {
-			testPool(t, 2, 8192, 0)
+			testPool(t, 8, 8192, 0)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -279,6 +279,15 @@ func TestPoolsTouchInTurn(t *testing.T) {
 			t.Errorf("a recorder waited for %v", took)
 		}
 	})
+}
+
+// TestPoolBegins: a pool begins with a quarter of itself, one chunk at least and 16 MiB at most.
+func TestPoolBegins(t *testing.T) {
+	for _, c := range []struct{ count, size, want int }{{2, 4 << 20, 1}, {8, 4 << 20, 2}, {32, 512 << 10, 8}, {384, 4 << 20, 4}, {2, 64 << 20, 1}} {
+		if n := (&pool{count: c.count, size: c.size}).need(0); n != c.want {
+			t.Errorf("%d chunks of %d bytes: begins with %d, want %d", c.count, c.size, n, c.want)
+		}
+	}
 }
 
 // TestPoolWithoutMemory: if the system has no memory for a chunk, it is asked again, and the log says
