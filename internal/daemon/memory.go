@@ -64,8 +64,8 @@ func rings(wanted map[string]*config.Interface) (n int64) {
 func Memory(cfg *config.Config, there []capture.Interface) (taken, total int64) {
 	total = memory()
 	all, _ := wanted(cfg, newLinks(there))
-	for _, c := range all {
-		taken += (int64(c.RingSize) + poolSize(c, poolLimit(total), 0, rings(all))) * int64(c.Fanout)
+	for name, c := range all {
+		taken += (int64(ringSize(underneath{}, name, c)) + poolSize(c, poolLimit(total), 0, rings(all))) * int64(c.Fanout)
 	}
 	return taken, total
 }
