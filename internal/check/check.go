@@ -46,6 +46,8 @@ type Finding struct {
 type Checker struct {
 	// Memory returns what the rings and pools of the interfaces take, and what there is; 0 is not known.
 	Memory func(cfg *config.Config, there []capture.Interface) (taken, total int64)
+	// Rings returns how many rings the interfaces have together; nil if the service does not record by the configuration.
+	Rings func(cfg *config.Config, there []capture.Interface) int
 	// Policy returns what limits a directory.
 	Policy func(*config.Config) retain.Policy
 
@@ -95,6 +97,9 @@ func (c *Checker) Check(cfg *config.Config) {
 		return
 	}
 	c.memory(c.Memory(cfg, all))
+	if c.Rings != nil {
+		c.outlives(unitProperties(), c.Rings(cfg, all))
+	}
 	for i := range cfg.Interfaces {
 		c.entry(cfg, &cfg.Interfaces[i], all)
 	}

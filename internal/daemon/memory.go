@@ -59,6 +59,12 @@ func rings(wanted map[string]*config.Interface) (n int64) {
 	return n
 }
 
+// Rings returns how many rings recording would have if it began now.
+func Rings(cfg *config.Config, there []capture.Interface) int {
+	all, _ := wanted(cfg, newLinks(there))
+	return int(rings(all))
+}
+
 // Memory returns how many bytes the rings and pools would take if recording
 // began now, and how many bytes capd may use; 0 if that is unknown.
 func Memory(cfg *config.Config, there []capture.Interface) (taken, total int64) {
