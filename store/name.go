@@ -52,12 +52,21 @@ type Lane struct {
 }
 
 // String returns the name of the finished file.
-func (n Name) String() string {
-	lane := ""
-	if n.Lane > 0 {
-		lane = "." + strconv.Itoa(n.Lane)
+func (n Name) String() string { return string(n.append(make([]byte, 0, 64))) }
+
+// append appends the name of the finished file. A start parses a name for each file and each line of the ledger, so it
+// does not format by reflection.
+func (n Name) append(b []byte) []byte {
+	b = append(appendEscaped(b, n.Interface), '-')
+	b = append(n.Start.UTC().AppendFormat(b, stamp), '-')
+	for least := uint64(100_000); least > max(n.Sequence, 1); least /= 10 {
+		b = append(b, '0')
 	}
-	return fmt.Sprintf("%s-%s-%06d%s%s", escape(n.Interface), n.Start.UTC().Format(stamp), n.Sequence, lane, n.Format.Ext())
+	b = strconv.AppendUint(b, n.Sequence, 10)
+	if n.Lane > 0 {
+		b = strconv.AppendInt(append(b, '.'), int64(n.Lane), 10)
+	}
+	return append(b, n.Format.Ext()...)
 }
 
 // ParseName is the inverse of Name.String. It accepts only what String produces, so that a foreign
@@ -97,7 +106,7 @@ func ParseName(s string) (Name, error) {
 	if n.Interface, err = unescape(name); err != nil || n.Interface == "" {
 		return fail("has no interface")
 	}
-	if n.String() != s {
+	if string(n.append(make([]byte, 0, 64))) != s {
 		return fail("is not as capd writes it")
 	}
 	return n, nil
@@ -111,19 +120,18 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// escape replaces bytes that a shell, a file system or another system's tools could misinterpret by
+// appendEscaped replaces bytes that a shell, a file system or another system's tools could misinterpret by
 // %XX. A name never starts with a dot, which hides a file, or a dash, which looks like an option.
-func escape(s string) string {
-	var b strings.Builder
+func appendEscaped(b []byte, s string) []byte {
 	for i := range len(s) {
 		c := s[i]
 		if plain(c) || (i > 0 && (c == '-' || c == '.')) {
-			b.WriteByte(c)
+			b = append(b, c)
 		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
+			b = fmt.Appendf(b, "%%%02X", c)
 		}
 	}
-	return b.String()
+	return b
 }
 
 func plain(c byte) bool {
@@ -131,6 +139,9 @@ func plain(c byte) bool {
 }
 
 func unescape(s string) (string, error) {
+	if !strings.Contains(s, "%") {
+		return s, nil
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {

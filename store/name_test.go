@@ -71,3 +71,13 @@ func FuzzParseName(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkParseName: a start parses a name for each file and each line of the ledger.
+func BenchmarkParseName(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseName("eth0-20260102T030405Z-000017.pcapng"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
