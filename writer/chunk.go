@@ -44,12 +44,17 @@ type pool struct {
 	stop  chan struct{} // closed by close
 	tends sync.WaitGroup
 
-	mu     sync.Mutex
-	idle   []*chunk // with memory, the last is the next to be used
-	warm   int      // number of chunks with memory, in use or not
-	high   int      // largest number of chunks that were in use at the same time
-	peak   int      // the same since the last giveBack
-	wanted bool     // a chunk was asked for since the last giveBack
+	mu   sync.Mutex
+	idle []*chunk // with memory, the last is the next to be used
+	warm int      // number of chunks with memory, in use or not
+	demand
+}
+
+// demand says how many chunks were asked for.
+type demand struct {
+	high   int  // largest number of chunks that were in use at the same time
+	peak   int  // the same since the last giveBack
+	wanted bool // a chunk was asked for since the last giveBack
 }
 
 // need returns how many of count chunks should have memory if used of them are in use: twice as many

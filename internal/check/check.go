@@ -98,7 +98,7 @@ func (c *Checker) Check(cfg *config.Config) {
 	}
 	c.memory(c.Memory(cfg, all))
 	if c.Rings != nil {
-		c.outlives(unitProperties(), c.Rings(cfg, all))
+		outlives(c, unitProperties(), c.Rings(cfg, all))
 	}
 	for i := range cfg.Interfaces {
 		c.entry(cfg, &cfg.Interfaces[i], all)

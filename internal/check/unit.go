@@ -69,7 +69,7 @@ const (
 
 // outlives says whether the service manager keeps what so many rings leave over a restart of the service, of which
 // properties are given. It says nothing where there is no such service, or no such property (before systemd 219).
-func (c *Checker) outlives(properties string, rings int) {
+func outlives(c *Checker, properties string, rings int) {
 	all := parseProperties(properties)
 	most, err := strconv.Atoi(all["FileDescriptorStoreMax"])
 	if err != nil || all["LoadState"] != "loaded" || rings == 0 {

@@ -44,7 +44,7 @@ func TestOutlives(t *testing.T) {
 		{"", 1, ""},
 	} {
 		k := &Checker{}
-		k.outlives(c.properties, c.rings)
+		outlives(k, c.properties, c.rings)
 		if out := printed(k); k.Failed() || !strings.Contains(out, c.want) || (c.want == "") != (out == "") {
 			t.Errorf("%q, %d rings: %q, want %q", c.properties, c.rings, out, c.want)
 		}
