@@ -116,7 +116,7 @@ func OpenGroup(c Config, n int, s Spread) ([]*Device, error) {
 
 // Adopt returns a device that continues with the ring that Device.File gave out, in this process or
 // in one that ended. It needs no privilege. The Config is that of the device. A ring that was made smaller than
-// configured stays as it is (see Device.RingSize), and so does the interface, whatever its name is now
+// configured stays as it is (see Device.RingSize), as does one of any size if the Config has none, and so does the interface, whatever its name is now
 // (see Device.Index, which is -1 if it is gone). Any other difference is an [UnfitError].
 //
 // Blocks up to the Position go back to the kernel unread: they were recorded by a process that ended

@@ -451,6 +451,19 @@ func checkUnfit(t *testing.T, r rig) {
 	defer in.Close()
 	defer out.Close()
 	wantUnfit(t, r, b.config, in, b.at, "descriptor")
+
+	conf = b.config
+	conf.RingSize = 0
+	d, err := r.adopt(conf, b.file, b.at)
+	if err != nil {
+		t.Fatalf("without a size: %v", err)
+	}
+	if n := d.RingSize(); n != b.config.RingSize {
+		t.Errorf("a ring of %d bytes, want %d", n, b.config.RingSize)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
 	b.resume()
 	r.send(sample(0, 3)...)
 	if left := finish(t, b.Handle); len(frames(left)) != 3 {

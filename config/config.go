@@ -82,7 +82,7 @@ type Recording struct {
 	Direction      string   `toml:"direction" reload:"re-open"`
 	LinkType       string   `toml:"link_type" reload:"re-open"`     // by name; empty: the interface's default
 	Filter         string   `toml:"filter" reload:"re-open"`        // pcap-filter(7); empty: every frame
-	RingSize       Size     `toml:"ring_size" reload:"re-open"`     // of the kernel's ring; a multiple of BlockSize
+	RingSize       AutoSize `toml:"ring_size" reload:"re-open"`     // of the kernel's ring; a multiple of BlockSize; 0: derived from the link's speed
 	BlockSize      Size     `toml:"block_size" reload:"re-open"`    // of one block of the ring; a multiple of 4096
 	BlockTimeout   Duration `toml:"block_timeout" reload:"re-open"` // whole milliseconds
 	Format         string   `toml:"format" reload:"re-open"`
@@ -176,7 +176,6 @@ func Default() *Config {
 			Snaplen:        maxSnaplen,
 			Promiscuous:    true,
 			Direction:      DirectionBoth,
-			RingSize:       128 * MiB,
 			BlockSize:      1 * MiB,
 			BlockTimeout:   Duration(100 * time.Millisecond),
 			Format:         FormatPcapng, // pcapng carries loss counts and directions

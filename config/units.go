@@ -23,7 +23,7 @@ const (
 	TiB Size = 1 << 40
 )
 
-// An AutoSize is a Size that capd may choose itself: 0 is "auto".
+// An AutoSize is a Size that capd may choose itself: 0 is "auto". It implements pflag.Value.
 type AutoSize Size
 
 // A Duration is a time.Duration. As text it is a sequence of numbers and units, from w (7 days) and
@@ -145,6 +145,12 @@ func (s *AutoSize) UnmarshalText(text []byte) error {
 	*s = AutoSize(n)
 	return nil
 }
+
+// Set is UnmarshalText for flags.
+func (s *AutoSize) Set(text string) error { return s.UnmarshalText([]byte(text)) }
+
+// Type names the type in the usage of flags.
+func (s *AutoSize) Type() string { return "size" }
 
 // String returns the duration without units that are zero: "1h30m". Weeks appear alone, as in "2w".
 func (d Duration) String() string {

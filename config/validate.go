@@ -26,9 +26,8 @@ const (
 	// statistics in a file.
 	overhead = 4 * KiB
 
-	maxBlock  = 1 * GiB // PACKET_RX_RING counts a block in a signed int
-	minBlocks = 4       // one to fill, one to read, and two for a burst
-	maxRing   = 64 * GiB
+	maxBlock = 1 * GiB // PACKET_RX_RING counts a block in a signed int
+	maxRing  = 64 * GiB
 
 	minChunk  = 512 * KiB // smaller writes are dominated by their fixed cost
 	minChunks = 2         // one to fill while one is written
@@ -38,6 +37,9 @@ const (
 	maxHooks  = 64   // hooks must leave most of the machine to the recording
 	maxCPU    = 1023 // CPU_SETSIZE - 1 in sched.h
 )
+
+// MinBlocks is the least number of blocks of a ring: one to fill, one to read, and two for a burst.
+const MinBlocks = 4
 
 // Validate returns Errors with all mistakes in the settings, or nil. Unlike Parse it requires an
 // interface: it runs after the command line was read, which may name one.
@@ -166,10 +168,11 @@ func (k *checker) ring(r *Recording) {
 		k.expect(r.BlockSize >= frame+overhead, "block_size", r.BlockSize,
 			fmt.Sprintf("is too small for a frame of snaplen %d bytes and its headers", frame),
 			fmt.Sprintf("at least %s, or a smaller snaplen", roundUp(frame+overhead, page)), "snaplen")
-		k.expect(r.RingSize%r.BlockSize == 0 && r.RingSize/r.BlockSize >= minBlocks && r.RingSize <= maxRing,
-			"ring_size", r.RingSize,
-			fmt.Sprintf("must be a multiple of block_size (%s), at least %d blocks and at most 64GiB", r.BlockSize, minBlocks),
-			nearestMultiple(min(r.RingSize, maxRing), r.BlockSize, minBlocks*r.BlockSize), "block_size")
+		ring := Size(r.RingSize)
+		k.expect(r.RingSize == 0 || ring%r.BlockSize == 0 && ring/r.BlockSize >= MinBlocks && ring <= maxRing,
+			"ring_size", ring,
+			fmt.Sprintf("must be a multiple of block_size (%s), at least %d blocks and at most 64GiB", r.BlockSize, MinBlocks),
+			nearestMultiple(min(ring, maxRing), r.BlockSize, MinBlocks*r.BlockSize), "block_size")
 	}
 	wait := time.Duration(r.BlockTimeout)
 	k.expect(time.Millisecond <= wait && wait <= time.Minute && wait%time.Millisecond == 0, "block_timeout", r.BlockTimeout,

@@ -56,7 +56,8 @@ func TestRanges(t *testing.T) {
 		{`block_size = "256KiB"`, `1: block_size = "256KiB": is too small for a frame of snaplen 262144 bytes and its headers; at least 260KiB, or a smaller snaplen`},
 		{"block_size = \"64KiB\"\nsnaplen = 61440", ``},
 		{"snaplen = 61441\nblock_size = \"64KiB\"", `2: block_size = "64KiB": is too small for a frame of snaplen 61441 bytes`},
-		{`block_size = "64MiB"`, `1: ring_size = "128MiB": must be a multiple of block_size (64MiB), at least 4 blocks and at most 64GiB; at least 256MiB`},
+		{`block_size = "64MiB"`, ``},
+		{"ring_size = \"128MiB\"\nblock_size = \"64MiB\"", `1: ring_size = "128MiB": must be a multiple of block_size (64MiB), at least 4 blocks and at most 64GiB; at least 256MiB`},
 		{`ring_size = "10000000"`, `1: ring_size = "10MB": must be a multiple of block_size (1MiB), at least 4 blocks and at most 64GiB; write "9MiB" or "10MiB"`},
 		{`ring_size = "3MiB"`, `1: ring_size = "3MiB": must be a multiple of block_size (1MiB), at least 4 blocks`},
 		{`ring_size = "4MiB"`, ``},
@@ -179,7 +180,7 @@ func TestValidateStandsAnything(t *testing.T) {
 		t.Errorf("an empty Config has %d mistakes", n)
 	}
 	for _, n := range []int64{math.MinInt64, -1, 0, 1, math.MaxInt64} {
-		r := Recording{RingSize: Size(n), BlockSize: Size(n), ChunkSize: Size(n), PoolSize: AutoSize(n), RotateSize: Size(n),
+		r := Recording{RingSize: AutoSize(n), BlockSize: Size(n), ChunkSize: Size(n), PoolSize: AutoSize(n), RotateSize: Size(n),
 			RotateInterval: Duration(n), FlushInterval: Duration(n), BlockTimeout: Duration(n), Snaplen: int(n), CPU: int(n)}
 		c := Config{Recording: r, StopTimeout: Duration(n), Interfaces: []Interface{{Name: "eth0", Recording: r}}}
 		if c.Validate() == nil {

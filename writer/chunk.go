@@ -46,8 +46,14 @@ type pool struct {
 	mu   sync.Mutex
 	idle []*chunk // with memory, the last is the next to be used
 	warm int      // number of chunks with memory, in use or not
-	high int      // largest number of chunks that were in use at the same time
-	peak int      // the same since the last giveBack
+	demand
+}
+
+// demand says how many chunks were asked for.
+type demand struct {
+	high   int  // largest number of chunks that were in use at the same time
+	peak   int  // the same since the last giveBack
+	wanted bool // a chunk was asked for since the last giveBack
 }
 
 // dimensions are those of a pool.
@@ -64,14 +70,18 @@ type dimensions struct {
 // would be done exactly when the recorder is short of time.
 func need(used, count, atStart int) int { return min(atStart+2*used, count) }
 
-// A pool begins with memory for what comes while the first write is slow: a quarter of it within these
-// bounds, in bytes, and at least two chunks.
-const leastAtStart, mostAtStart = 8 << 20, 16 << 20
+// mostAtStart is the most memory in bytes that a pool begins with. It begins with a quarter of its chunks, for what
+// comes while the first write is slow. A pool of fewer than four begins with none, and the first frame waits in the ring
+// for a millisecond or so: hundreds of interfaces have such pools, and most of them are idle.
+const mostAtStart = 16 << 20
 
-// need returns how many chunks should have memory if used of them are in use.
+// need returns how many chunks should have memory if used of them are in use. The caller holds mu.
 func (p *pool) need(used int) int {
-	atStart := min(max(p.count*p.size/4, leastAtStart), mostAtStart)
-	return need(used, p.count, max(2, atStart/p.size))
+	atStart := min(p.count*p.size/4, mostAtStart) / p.size
+	if p.wanted {
+		atStart = max(1, atStart)
+	}
+	return need(used, p.count, atStart)
 }
 
 const (
@@ -109,6 +119,7 @@ func (p *pool) claim(number int) *chunk {
 	p.cold = slices.Delete(p.cold, i, i+1)
 	p.warm++
 	p.high = max(p.high, p.warm)
+	p.wanted = true
 	return c
 }
 
@@ -147,14 +158,22 @@ func (p *pool) take() *chunk {
 	p.idle = p.idle[:last]
 	used := p.warm - last
 	p.high, p.peak = max(p.high, used), max(p.peak, used)
+	p.wanted = true
 	if p.warm < p.need(used) {
-		p.grow()
+		p.wake()
 	}
 	return c
 }
 
 // grow asks for chunks with memory, and does not wait for them.
 func (p *pool) grow() {
+	p.mu.Lock()
+	p.wanted = true
+	p.mu.Unlock()
+	p.wake()
+}
+
+func (p *pool) wake() {
 	select {
 	case p.short <- struct{}{}:
 	default:
@@ -251,6 +270,9 @@ func (p *pool) lacks() bool {
 // giveBack takes the memory from the chunks that were not needed since the last call.
 func (p *pool) giveBack() {
 	p.mu.Lock()
+	if p.peak == 0 && len(p.idle) > 0 { // with none idle, a recorder may wait for one
+		p.wanted = false
+	}
 	surplus := p.warm - p.need(p.peak)
 	p.peak = p.warm - len(p.idle)
 	p.mu.Unlock()

@@ -84,6 +84,7 @@ func testPool(t *testing.T, count, size, slack int) *pool {
 func TestPoolIsTouched(t *testing.T) {
 	forEachKind(t, func(t *testing.T) {
 		p := testPool(t, 3, 8<<20, 300<<10)
+		p.grow()
 		<-p.free
 		c := p.take()
 		if c.number != 0 {
@@ -285,7 +286,7 @@ func TestPoolsTouchInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		most, all, _ := slowMemory(t)
 		for range 10 {
-			testPool(t, 2, 8192, 0)
+			testPool(t, 8, 8192, 0)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -300,6 +301,40 @@ func TestPoolsTouchInTurn(t *testing.T) {
 		<-busy.free
 		if took := time.Since(begin); took != time.Millisecond {
 			t.Errorf("a recorder waited for %v", took)
+		}
+	})
+}
+
+// TestPoolBegins: a pool begins with a quarter of itself, and 16 MiB at most.
+func TestPoolBegins(t *testing.T) {
+	for _, c := range []struct{ count, size, want int }{{2, 4 << 20, 0}, {4, 4 << 20, 1}, {8, 4 << 20, 2}, {32, 512 << 10, 8}, {384, 4 << 20, 4}, {2, 64 << 20, 0}} {
+		if n := (&pool{dimensions: dimensions{count: c.count, size: c.size}}).need(0); n != c.want {
+			t.Errorf("%d chunks of %d bytes: begins with %d, want %d", c.count, c.size, n, c.want)
+		}
+	}
+}
+
+// TestSmallPoolFollowsNeed: a pool of few chunks takes memory when a frame comes, and has none after minutes without.
+func TestSmallPoolFollowsNeed(t *testing.T) {
+	forEachKind(t, func(t *testing.T) {
+		p := testPool(t, 2, 64<<10, 0)
+		for round := range 3 {
+			synctest.Wait()
+			if n := warm(p); n != 0 {
+				t.Errorf("round %d: %d chunks have memory and nobody asked", round, n)
+			}
+			if n := resident(t, p.region.mem); n != 0 {
+				t.Errorf("round %d: %d pages are there", round, n)
+			}
+			p.grow() // as the recorder does that finds none
+			<-p.free
+			c := p.take()
+			synctest.Wait()
+			if n := warm(p); n != 2 {
+				t.Errorf("round %d: %d chunks have memory while one is in use", round, n)
+			}
+			p.put(c)
+			time.Sleep(3 * idleFor)
 		}
 	})
 }
@@ -327,6 +362,25 @@ func TestPoolWithoutMemory(t *testing.T) {
 		if c := p.take(); c.number != 0 {
 			t.Errorf("chunk %d is the first to be used", c.number)
 		}
+	})
+}
+
+// TestSmallPoolWithoutMemory: a recorder that has waited for minutes for its first chunk gets it.
+func TestSmallPoolWithoutMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, failure := slowMemory(t)
+		none := errors.New("no memory")
+		failure.Store(&none)
+		p := testPool(t, 2, 8192, 0)
+		p.grow()
+		time.Sleep(3 * idleFor)
+		failure.Store(nil)
+		begin := time.Now()
+		<-p.free
+		if took := time.Since(begin); took > 2*retryAfter {
+			t.Errorf("after %v", took)
+		}
+		p.take()
 	})
 }
 

@@ -392,6 +392,7 @@ func (w *Writer) goOn(f *file, c *fileCursor, held []*chunk) {
 	// The bytes around the end are on the disk only: their chunk was written, and used again.
 	w.submitHeld(f, held, true)
 	w.index = len(held)
+	w.disk.pool.grow()
 	<-w.disk.pool.free
 	w.chunk = w.disk.pool.take()
 	if err := w.readBack(f); err != nil {

@@ -469,6 +469,7 @@ func TestFileFails(t *testing.T) {
 // TestAbort: Abort ends a Writer's wait for the disk.
 func TestAbort(t *testing.T) {
 	r := newRig(t, Options{ChunkSize: 8192, PoolSize: 2 * 8192})
+	r.disk.pool.grow()
 	<-r.disk.pool.free
 	held := r.disk.pool.take()
 	done := make(chan struct{})

@@ -230,7 +230,7 @@ func checkRing(d *socket) error {
 		device.Unfit("headroom", is.reserve, reserved),
 		device.Unfit("promiscuous mode", slices.Contains(is.promiscuous, uint32(d.index)), promiscuous),
 	)
-	if full := d.config.RingSize / d.config.BlockSize; !shrunk(full, int(is.ring.blocks)) {
+	if full := d.config.RingSize / d.config.BlockSize; full > 0 && !shrunk(full, int(is.ring.blocks)) {
 		err = errors.Join(err, device.Unfit("blocks in the ring", int(is.ring.blocks), full))
 	}
 	d.blocks = int(is.ring.blocks)

@@ -60,7 +60,7 @@ func newStation(t *testing.T, sim *bpf.Simulation, names ...string) *station {
 	s := &station{t: t, sim: sim, cfg: config.Default(), dir: t.TempDir(), done: make(chan error, 1)}
 	r := &s.cfg.Recording
 	r.Directory, r.FlushInterval, r.BlockTimeout = s.dir, config.Duration(50*time.Millisecond), config.Duration(20*time.Millisecond)
-	r.ChunkSize, r.PoolSize, r.RingSize, r.BlockSize = 512*config.KiB, config.AutoSize(4*config.MiB), 2*config.MiB, 512*config.KiB
+	r.ChunkSize, r.PoolSize, r.RingSize, r.BlockSize = 512*config.KiB, config.AutoSize(4*config.MiB), config.AutoSize(2*config.MiB), 512*config.KiB
 	for _, name := range names {
 		s.cfg.Interfaces = append(s.cfg.Interfaces, config.Interface{Name: name, Recording: *r})
 	}

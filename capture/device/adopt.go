@@ -104,12 +104,14 @@ func Unfit[T comparable](property string, is, want T) error {
 	return &UnfitError{property, fmt.Sprint(is), fmt.Sprint(want)}
 }
 
-// Adopt fills in defaults, checks the Config and adopts a device. Its errors name the interface.
+// Adopt fills in defaults, checks the Config and adopts a device. Without a RingSize, rings of all sizes fit. Its
+// errors name the interface.
 func Adopt(c Config, f *os.File, at Position, adopt func(Config, *os.File, Position) (*Device, error)) (*Device, error) {
 	full, err := c.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", c.Interface, err)
 	}
+	full.RingSize = c.RingSize // a ring has the size that its process chose
 	d, err := adopt(full, f, at)
 	if err != nil {
 		return nil, fmt.Errorf("adopt %s: %w", c.Interface, err)

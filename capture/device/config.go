@@ -46,7 +46,7 @@ type Config struct {
 	Snaplen      int    // number of bytes kept of each frame, at most; 0 means DefaultSnaplen
 	Promiscuous  bool   // receive frames for other hosts too; no effect on Any
 	Direction    Direction
-	RingSize     int  // bytes of the kernel's ring, a multiple of BlockSize; 0 means DefaultRingSize
+	RingSize     int  // bytes of the kernel's ring, a multiple of BlockSize; 0 means DefaultRingSize, and any to Adopt
 	BlockSize    int  // bytes of one block of the ring, a multiple of the page size; 0 means DefaultBlockSize
 	BlockTimeout int  // milliseconds until the kernel hands over a block that is not full; 0 means DefaultBlockTimeout
 	NoRing       bool // read frame by frame, which is also done where the kernel has no ring

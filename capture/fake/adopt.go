@@ -94,11 +94,13 @@ func (p *port) fits(c device.Config) error {
 	err := errors.Join(
 		device.Unfit("socket for all interfaces", p.link == nil, c.Interface == device.Any),
 		device.Unfit("block size", p.config.BlockSize, c.BlockSize),
-		device.Unfit("blocks in the ring", p.config.RingSize/p.config.BlockSize, c.RingSize/c.BlockSize),
 		device.Unfit("block timeout", p.config.BlockTimeout, c.BlockTimeout),
 		device.Unfit("promiscuous mode", p.config.Promiscuous, c.Promiscuous),
 		device.Unfit("ignoring sent frames", p.config.Direction, c.Direction),
 	)
+	if c.RingSize > 0 {
+		err = errors.Join(err, device.Unfit("blocks in the ring", p.config.RingSize/p.config.BlockSize, c.RingSize/c.BlockSize))
+	}
 	if !slices.Equal(p.config.Filter, c.Filter) || p.config.Snaplen != c.Snaplen {
 		err = errors.Join(err, &device.UnfitError{Property: "filter", Is: "another one", Want: "that of the configuration"})
 	}

@@ -37,6 +37,9 @@ every byte and the counters. This needs the same privilege as recording.`,
 				return usageError{errors.New("check: --self-test uses loopback only: it takes no -i, -c or EXPRESSION")}
 			}
 			c := &check.Checker{Memory: daemon.Memory, Policy: daemon.Policy, Timers: service.RelaxTimers}
+			if len(s.interfaces) == 0 {
+				c.Rings = daemon.Rings
+			}
 			if selfTest {
 				c.SelfTest(cmd.Context())
 			} else if cfg, err := s.load(cmd); err != nil {

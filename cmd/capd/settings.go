@@ -28,7 +28,7 @@ type settings struct {
 	directory  string
 	size       config.Size
 	interval   config.Duration
-	ring       config.Size
+	ring       config.AutoSize
 	format     string
 	snaplen    int
 	linkType   string
@@ -57,7 +57,7 @@ func (s *settings) bind(cmd *cobra.Command) {
 	f.StringVar(&s.format, "format", def.Format, "`FORMAT` of the files: pcapng, pcap, or pcap-us, which is pcap with microseconds")
 	f.IntVar(&s.snaplen, "snaplen", def.Snaplen, "keep at most `N` bytes of a frame")
 	f.StringVarP(&s.linkType, "link-type", "y", "", "record with the link type `NAME`, one that capd interfaces lists (default the interface's own)")
-	f.Var(&s.ring, "ring-size", "memory of `SIZE` in which the kernel keeps frames for capd")
+	f.Var(&s.ring, "ring-size", "memory of `SIZE` in which the kernel keeps frames for capd; auto: by the speed of the link")
 	f.BoolVar(&s.wait, "wait", false, "wait for an interface that is missing")
 	f.StringVar(&s.log.level, "log-level", def.Log.Level, "log from `LEVEL` on: debug, info, warn or error")
 	f.StringVar(&s.log.format, "log-format", def.Log.Format, "`FORMAT` of the log: text, json or auto, which is text on a terminal and entries in the journal")

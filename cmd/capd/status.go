@@ -115,7 +115,7 @@ func checkLine(s *control.Status, level control.Level, wrong []string) string {
 }
 
 func printStatus(w io.Writer, s *control.Status, wrong []string) error {
-	fmt.Fprintf(w, "%s, process %d, up %s\n\n", s.Software, s.PID, text.Duration(s.Time.Sub(s.Start)))
+	fmt.Fprintf(w, "%s, process %d, up %s%s\n\n", s.Software, s.PID, text.Duration(s.Time.Sub(s.Start)), restartText(&s.Restart))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "INTERFACE\tSTATE\tPACKETS/S\tBIT/S\tLOST\tRING\tPOOL\tWRITES\tREACH")
 	for i := range s.Interfaces {
@@ -148,6 +148,19 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 		fmt.Fprintln(w, "!", what)
 	}
 	return nil
+}
+
+// restartText says what a restart costs, in a line of its own; nothing if the capd that was asked does not say it.
+func restartText(r *control.Restart) string {
+	switch r.Loses {
+	case control.Nothing:
+		return "\na restart loses no frame"
+	case control.Frames:
+		return "\na restart loses frames: " + r.Why
+	case control.Unknown:
+		return "\nit is not known whether a restart loses frames: " + r.Why
+	}
+	return ""
 }
 
 func printInterface(w io.Writer, now time.Time, in *control.Interface) {

@@ -46,6 +46,8 @@ type Finding struct {
 type Checker struct {
 	// Memory returns what the rings and pools of the interfaces take, and what there is; 0 is not known.
 	Memory func(cfg *config.Config, there []capture.Interface) (taken, total int64)
+	// Rings returns how many rings the interfaces have together; nil if the service does not record by the configuration.
+	Rings func(cfg *config.Config, there []capture.Interface) int
 	// Policy returns what limits a directory.
 	Policy func(*config.Config) retain.Policy
 	// Timers lets the process's timers be late, and returns why it can't.
@@ -98,6 +100,9 @@ func (c *Checker) Check(cfg *config.Config) {
 	}
 	c.memory(c.Memory(cfg, all))
 	timers(c, c.Timers())
+	if c.Rings != nil {
+		outlives(c, unitProperties(), c.Rings(cfg, all))
+	}
 	for i := range cfg.Interfaces {
 		c.entry(cfg, &cfg.Interfaces[i], all)
 	}

@@ -79,6 +79,7 @@ func bringUp(name string) string {
 // open opens the devices that recording would open, attaches to them, and closes them. It reports success.
 func (c *Checker) open(link capture.Interface, i *config.Interface) bool {
 	wanted := setup.For(link.Name, i)
+	wanted.Config.RingSize = int(setup.RingSize(i, capture.Speed(link.Name)))
 	lanes := wanted.Lanes
 	devices, err := capture.OpenGroup(wanted.Config, lanes, wanted.Spread)
 	if errors.Is(err, capture.ErrDown) && !link.Up {
@@ -140,11 +141,12 @@ func (c *Checker) opened(link capture.Interface, i *config.Interface, devices []
 	for _, d := range devices {
 		got = min(got, d.RingSize())
 	}
+	asked := int64(setup.RingSize(i, capture.Speed(link.Name)))
 	switch {
 	case h.Mode() == capture.ModeSocket:
 		c.add(Warn, link.Name, "the kernel gives no ring: expect losses at high rates", "%s", s)
-	case h.Mode() == capture.ModeRing && got < int(i.RingSize):
-		c.add(Warn, link.Name, "memory is short: set ring_size lower, or free some", "%s; ring of %s%s instead of %s", s, text.Size(got), of, text.Size(int64(i.RingSize)))
+	case h.Mode() == capture.ModeRing && int64(got) < asked:
+		c.add(Warn, link.Name, "memory is short: set ring_size lower, or free some", "%s; ring of %s%s instead of %s", s, text.Size(got), of, text.Size(asked))
 	default:
 		c.add(OK, link.Name, "", "%s, buffer of %s%s", s, text.Size(got), of)
 	}

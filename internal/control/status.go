@@ -32,9 +32,23 @@ type Status struct {
 	Start       time.Time   `json:"start"`           // when capd was started
 	Looked      time.Time   `json:"looked,omitzero"` // when the same looker asked before; see Client.Status
 	Config      string      `json:"config"`          // digest of the configuration, as in the ledger
-	Interfaces  []Interface `json:"interfaces"`      // by name
-	Directories []Directory `json:"directories"`     // by path
+	Restart     Restart     `json:"restart"`
+	Interfaces  []Interface `json:"interfaces"`  // by name
+	Directories []Directory `json:"directories"` // by path
 }
+
+// A Restart says what it costs to stop capd and start it again now.
+type Restart struct {
+	Loses string `json:"loses"`         // Nothing, Frames or Unknown
+	Why   string `json:"why,omitempty"` // of frames and unknown
+}
+
+// What a restart loses.
+const (
+	Nothing = "nothing"
+	Frames  = "frames"
+	Unknown = "unknown"
+)
 
 // An Interface is the state of a recorded interface, summed up over its rings.
 type Interface struct {

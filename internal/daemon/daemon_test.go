@@ -135,7 +135,7 @@ func TestDuration(t *testing.T) {
 func TestOverrun(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
-		r := newRig(t, n, func(c *config.Config) { c.RingSize = 4 * config.MiB }, "v1")
+		r := newRig(t, n, func(c *config.Config) { c.RingSize = config.AutoSize(4 * config.MiB) }, "v1")
 		r.start(r.options())
 		release := r.hold("v1")
 		const flood = 20_000
@@ -295,7 +295,7 @@ func TestLedger(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
 		r := newRig(t, n, func(c *config.Config) {
-			c.RingSize = 4 * config.MiB
+			c.RingSize = config.AutoSize(4 * config.MiB)
 			c.RotateInterval = config.Duration(time.Second)
 		}, "v1")
 		var received, written uint64

@@ -97,7 +97,7 @@ func TestFanout(t *testing.T) {
 func TestFanoutReopens(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
-		r := newRig(t, n, func(c *config.Config) { c.Fanout, c.RingSize = 2, 8*config.MiB }, "v1")
+		r := newRig(t, n, func(c *config.Config) { c.Fanout, c.RingSize = 2, config.AutoSize(8*config.MiB) }, "v1")
 		r.start(r.options())
 		recording := func(want bool) func() bool {
 			return func() bool {
@@ -131,7 +131,7 @@ func TestFilter(t *testing.T) {
 			v1 := net.add("v1")
 			const expr = "udp dst port 2 and not net 192.0.2.3"
 			r := newRig(t, net, func(c *config.Config) {
-				c.Filter, c.Fanout, c.RingSize, c.Snaplen = expr, lanes, 8*config.MiB, 50
+				c.Filter, c.Fanout, c.RingSize, c.Snaplen = expr, lanes, config.AutoSize(8*config.MiB), 50
 			}, "v1")
 			r.start(r.options())
 			for n := range uint32(100) {

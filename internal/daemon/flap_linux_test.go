@@ -94,7 +94,7 @@ func TestFlapUpDown(t *testing.T) {
 	for _, lanes := range []int{1, 2} {
 		t.Run(fmt.Sprint(lanes, " lanes"), func(t *testing.T) {
 			testnet.Veth(t, "p0", "v1", 1500)
-			r := newRig(t, newVeths(t), func(c *config.Config) { c.Fanout, c.RingSize = lanes, 8*config.MiB }, "v*")
+			r := newRig(t, newVeths(t), func(c *config.Config) { c.Fanout, c.RingSize = lanes, config.AutoSize(8*config.MiB) }, "v*")
 			r.start(r.options())
 			r.await("start", func() bool { return r.states("v1", Recording) == lanes })
 			before, looks := r.footprint(), int(r.looks())

@@ -44,7 +44,7 @@ func TestRotateFast(t *testing.T) {
 		r := newRig(t, n, func(c *config.Config) {
 			c.RotateSize, c.RotateInterval = config.MiB, config.Duration(time.Second)
 			c.Direction = config.DirectionIn
-			c.RingSize = 16 * config.MiB
+			c.RingSize = config.AutoSize(16 * config.MiB)
 		}, names...)
 		r.cfg.Interfaces[1].Format = config.FormatPcap
 		r.start(r.options())

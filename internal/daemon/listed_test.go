@@ -14,7 +14,7 @@ import (
 func TestVerdictWhileRecording(t *testing.T) {
 	onBoth(t, func(t *testing.T, n network) {
 		v1 := n.add("v1")
-		r := newRig(t, n, func(c *config.Config) { c.RingSize = 4 * config.MiB }, "v1")
+		r := newRig(t, n, func(c *config.Config) { c.RingSize = config.AutoSize(4 * config.MiB) }, "v1")
 		r.start(r.options())
 		sent := uint64(0)
 		overrun := func() {

@@ -51,7 +51,10 @@ func TestStartIsLinear(t *testing.T) {
 				sys.Add(fmt.Sprint("v", i))
 			}
 			c := &counting{System: sys, slow: 20 * time.Millisecond}
-			r := newRig(t, &fakeNetwork{t, sys}, func(c *config.Config) { fine(c); c.RingSize, c.PoolSize = config.MiB, config.AutoSize(2*config.MiB) }, "v*")
+			r := newRig(t, &fakeNetwork{t: t, sys: sys}, func(c *config.Config) {
+				fine(c)
+				c.RingSize, c.PoolSize = config.AutoSize(config.MiB), config.AutoSize(2*config.MiB)
+			}, "v*")
 			opt := r.options()
 			opt.System = c
 			check := func(what string, began time.Time) {

@@ -7,11 +7,11 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// Bounds of a pool whose size is not configured. The largest holds 1.5 seconds
+// Bounds of pools whose size is not configured. The largest one holds 1.5 seconds
 // of 10 Gbit/s.
 const (
-	leastPool = int64(32 * config.MiB)
-	mostPool  = int64(2 * config.GiB)
+	leastLimit = int64(64 * config.MiB) // of all pools together, where memory is small or its size unknown
+	mostPool   = int64(2 * config.GiB)
 )
 
 // memory returns how many bytes capd may use: the memory of the machine, or the
@@ -31,23 +31,24 @@ func memory() int64 {
 // Pools of older recorders of the same interface do not count, since these
 // recorders end.
 func (m *manager) poolSize(name string, c *config.Interface) int64 {
-	if c.PoolSize != 0 {
-		return int64(c.PoolSize)
-	}
-	return poolSize(c, m.memory/8, m.set.pools(name), rings(m.interfaces.wanted))
+	return poolSize(c, poolLimit(m.memory), m.set.pools(name), rings(m.interfaces.wanted))
 }
+
+// poolLimit returns what all pools together may take of so much memory.
+func poolLimit(memory int64) int64 { return max(memory/8, leastLimit) }
 
 // poolSize returns the configured size of a pool, or else a size such that all
 // pools together stay within limit bytes, of which taken are in use. Interfaces
-// that exist at the start get equal shares, and no pool gets more than half of
-// the limit. A later interface gets its share of the rest. Each pool gets at
-// least leastPool and two chunks, even beyond the limit.
+// that exist at the start get equal shares, and one more share is left for those
+// that come later, each of which leaves as much as each of its rings gets. No
+// pool works with fewer than two chunks, so that is what it gets even beyond the
+// limit.
 func poolSize(c *config.Interface, limit, taken, rings int64) int64 {
 	if c.PoolSize != 0 {
 		return int64(c.PoolSize)
 	}
-	size := min(limit/max(rings, 2), (limit-taken)/int64(c.Fanout), mostPool)
-	return max(size, leastPool, 2*int64(c.ChunkSize))
+	size := min(limit/(rings+1), (limit-taken)/int64(c.Fanout+1), mostPool)
+	return max(size, 2*int64(c.ChunkSize))
 }
 
 // rings returns the number of rings of all interfaces.
@@ -58,13 +59,19 @@ func rings(wanted map[string]*config.Interface) (n int64) {
 	return n
 }
 
+// Rings returns how many rings recording would have if it began now.
+func Rings(cfg *config.Config, there []capture.Interface) int {
+	all, _ := wanted(cfg, newLinks(there))
+	return int(rings(all))
+}
+
 // Memory returns how many bytes the rings and pools would take if recording
 // began now, and how many bytes capd may use; 0 if that is unknown.
 func Memory(cfg *config.Config, there []capture.Interface) (taken, total int64) {
 	total = memory()
 	all, _ := wanted(cfg, newLinks(there))
-	for _, c := range all {
-		taken += (int64(c.RingSize) + poolSize(c, total/8, 0, rings(all))) * int64(c.Fanout)
+	for name, c := range all {
+		taken += (int64(ringSize(underneath{}, name, c)) + poolSize(c, poolLimit(total), 0, rings(all))) * int64(c.Fanout)
 	}
 	return taken, total
 }

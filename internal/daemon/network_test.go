@@ -3,6 +3,7 @@ package daemon
 import (
 	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +34,7 @@ type wire interface {
 
 // onFake runs a test in a synctest bubble with a fake system.
 func onFake(t *testing.T, test func(t *testing.T, n network)) {
-	synctest.Test(t, func(t *testing.T) { test(t, &fakeNetwork{t, fake.New()}) })
+	synctest.Test(t, func(t *testing.T) { test(t, &fakeNetwork{t: t, sys: fake.New()}) })
 }
 
 // onVeth runs a test with interfaces of the kernel.
@@ -46,12 +47,26 @@ func onBoth(t *testing.T, test func(t *testing.T, n network)) {
 }
 
 type fakeNetwork struct {
-	t   *testing.T
-	sys *fake.System
+	t    *testing.T
+	sys  *fake.System
+	mbps *atomic.Int32 // speed of all interfaces; nil: unknown
 }
 
+// A fastSystem is a fake System that knows how fast its interfaces are.
+type fastSystem struct {
+	*fake.System
+	mbps *atomic.Int32
+}
+
+func (s fastSystem) Speed(string) int { return int(s.mbps.Load()) }
+
 func (n *fakeNetwork) add(name string) wire { return fakeWire{n.sys.Add(name)} }
-func (n *fakeNetwork) system() System       { return n.sys }
+func (n *fakeNetwork) system() System {
+	if n.mbps != nil {
+		return fastSystem{n.sys, n.mbps}
+	}
+	return n.sys
+}
 
 // pace lets time pass: the clock of a bubble stops while any goroutine runs.
 func (n *fakeNetwork) pace() { time.Sleep(time.Millisecond) }

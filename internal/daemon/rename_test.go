@@ -263,7 +263,7 @@ func TestRenameDown(t *testing.T) {
 	onFake(t, func(t *testing.T, n network) {
 		for _, lanes := range []int{1, 2} {
 			v1 := n.add("v1")
-			r := newRig(t, n, func(c *config.Config) { c.Fanout, c.RingSize = lanes, 8*config.MiB }, "v*")
+			r := newRig(t, n, func(c *config.Config) { c.Fanout, c.RingSize = lanes, config.AutoSize(8*config.MiB) }, "v*")
 			r.start(r.options())
 			r.await("start", func() bool { return r.states("v1", Recording) == lanes })
 			v1.SetUp(false)

@@ -99,7 +99,7 @@ type restarted struct {
 }
 
 func newRestarted(t *testing.T, change func(*config.Config)) *restarted {
-	n := &fakeNetwork{t, fake.New()}
+	n := &fakeNetwork{t: t, sys: fake.New()}
 	r := &restarted{t: t, k: newKeeper(t), net: n, link: n.add("eth0")}
 	r.begin(newRig(t, n, change, "eth0"))
 	return r
@@ -203,7 +203,7 @@ func TestRestartGoesOn(t *testing.T) {
 func TestRestartWithOtherSettings(t *testing.T) {
 	for name, change := range map[string]func(*config.Config){
 		"in place":  func(c *config.Config) { c.RotateSize = 4 * config.MiB },
-		"new ring":  func(c *config.Config) { c.RingSize = 16 * config.MiB },
+		"new ring":  func(c *config.Config) { c.RingSize = config.AutoSize(16 * config.MiB) },
 		"new lanes": func(c *config.Config) { c.Fanout = 2 },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func newRig(t *testing.T, n network, change func(*config.Config), names ...strin
 	r := &rig{t: t, net: n, dir: t.TempDir(), log: &logBuffer{}, done: make(chan error, 1)}
 	cfg := config.Default()
 	cfg.Directory = r.dir
-	cfg.RingSize = 32 * config.MiB
+	cfg.RingSize = config.AutoSize(32 * config.MiB)
 	cfg.BlockTimeout = config.Duration(20 * time.Millisecond)
 	cfg.PoolSize, cfg.ChunkSize = config.AutoSize(8*config.MiB), config.MiB
 	cfg.FlushInterval = config.Duration(200 * time.Millisecond)

@@ -15,8 +15,9 @@ import (
 // together, since they share the frames: the first lane that needs a device
 // opens them all.
 type devices struct {
-	system System
-	wanted setup.Devices
+	system   System
+	settings *config.Interface
+	wanted   setup.Devices
 
 	known  map[*restart.State]uint64 // identities of the rings that an earlier process opened
 	states []*restart.State          // of the lanes; nil for those that leave nothing
@@ -30,7 +31,7 @@ type devices struct {
 }
 
 func newDevices(system System, name string, c *config.Interface) *devices {
-	return &devices{system: system, wanted: setup.For(name, c), states: make([]*restart.State, c.Fanout), known: make(map[*restart.State]uint64)}
+	return &devices{system: system, settings: c, wanted: setup.For(name, c), states: make([]*restart.State, c.Fanout), known: make(map[*restart.State]uint64)}
 }
 
 // A laneSource is the recorder.Source of one lane. Lanes count from 0 here.
@@ -83,6 +84,7 @@ func (s laneSource) Leave() {
 func (d *devices) openAll(gated bool) (err error) {
 	d.closeAll()
 	c := d.wanted.Config
+	c.RingSize = ringSize(d.system, c.Interface, d.settings) // by the link's speed now
 	c.Gated = gated
 	c.Accounts = accounts(d.states)
 	d.open, err = d.system.OpenGroup(c, d.wanted.Lanes, d.wanted.Spread)
@@ -104,6 +106,15 @@ func (d *devices) closeAll() {
 		}
 	}
 	d.open = nil
+}
+
+// ringSize returns the size of the interface's ring in bytes.
+func ringSize(s System, name string, c *config.Interface) int {
+	mbps := 0
+	if c.RingSize == 0 {
+		mbps = int(speed(s, name) / 1_000_000)
+	}
+	return int(setup.RingSize(c, mbps))
 }
 
 // speed returns the speed of an interface in bit/s; 0 if it is unknown.

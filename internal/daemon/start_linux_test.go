@@ -27,7 +27,7 @@ func TestDirectoryIsListedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	listed, read := disk.Count(testdisk.List), disk.Opened("ledger-000001.jsonl")
-	r := newRig(t, &fakeNetwork{t, fake.New()}, func(c *config.Config) {
+	r := newRig(t, &fakeNetwork{t: t, sys: fake.New()}, func(c *config.Config) {
 		c.Directory = disk.Dir
 		c.Finished.Compress, c.Finished.Hook = config.CompressGzip, []string{"/bin/true"}
 		c.Retain.Count = 1000

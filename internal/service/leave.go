@@ -48,7 +48,8 @@ type departure struct {
 type leaver struct {
 	options *Options
 	holder  *restart.Holder // nil: the service manager keeps the rings, or nobody
-	kept    bool            // the service manager does
+	outlast *outlast        // nil: the service manager keeps nothing
+	managed bool            // there is a service manager
 	reload  *reloader
 	sockets *sockets
 	end     context.CancelFunc // of the run
@@ -62,7 +63,7 @@ type leaver struct {
 // prepare checks the order, and returns what follows it.
 func (l *leaver) prepare(ctx context.Context, order string) (func(*net.UnixConn), error) {
 	switch {
-	case l.kept:
+	case l.outlast != nil:
 		return nil, control.Refused("%s: a service manager runs capd and keeps its rings: restart the service, as with systemctl restart capd, and no frame is lost", order)
 	case l.holder == nil:
 		return nil, control.Refused("%s: %s can't hand a recording to another process: stop capd and start it again", order, runtime.GOOS)

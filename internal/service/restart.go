@@ -2,12 +2,16 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"capd/internal/control"
 	"capd/internal/restart"
 )
 
@@ -24,8 +28,8 @@ type roomer interface {
 type outlast struct {
 	roomer
 	log     *slog.Logger
-	look    chan struct{} // wakes run
-	lacking atomic.Bool   // a restart costs frames
+	look    chan struct{}                   // wakes run
+	verdict atomic.Pointer[control.Restart] // by the last answer of the manager
 
 	mu     sync.Mutex // guards what follows; held for assignments only
 	stored map[string]int
@@ -33,6 +37,7 @@ type outlast struct {
 
 func newOutlast(m roomer, inherited []restart.File, log *slog.Logger) *outlast {
 	o := &outlast{roomer: m, log: log, look: make(chan struct{}, 1), stored: make(map[string]int)}
+	o.verdict.Store(&control.Restart{Loses: control.Unknown, Why: "the service manager was not asked yet"})
 	for _, f := range inherited {
 		o.stored[f.Name]++
 	}
@@ -77,7 +82,37 @@ func (o *outlast) check() {
 }
 
 // lacks reports whether a restart of capd is known to cost frames.
-func (o *outlast) lacks() bool { return o != nil && o.lacking.Load() }
+func (o *outlast) lacks() bool { return o != nil && o.verdict.Load().Loses == control.Frames }
+
+// survival returns what a restart of capd costs.
+func (l *leaver) survival() control.Restart {
+	switch {
+	case l.outlast != nil:
+		return *l.outlast.verdict.Load()
+	case l.holder == nil:
+		return control.Restart{Loses: control.Frames, Why: runtime.GOOS + " can't hand a recording to another process"}
+	case l.managed:
+		return control.Restart{Loses: control.Frames, Why: "the service manager keeps no descriptors: FileDescriptorStoreMax= in the unit; capd upgrade loses nothing"}
+	}
+	return control.Restart{Loses: control.Frames, Why: "no service manager keeps the rings; capd upgrade and capd run --take-over lose nothing"}
+}
+
+// survivalOf returns what a restart costs that records the interfaces: those without a ring have nothing to leave.
+func survivalOf(r control.Restart, all []control.Interface) control.Restart {
+	if r.Loses == control.Frames {
+		return r
+	}
+	var names []string
+	for i := range all {
+		if one := &all[i]; one.State == control.Recording && one.Ring.Size == 0 {
+			names = append(names, one.Name)
+		}
+	}
+	if len(names) == 0 {
+		return r
+	}
+	return control.Restart{Loses: control.Frames, Why: "no ring outlives capd for " + strings.Join(names, ", ")}
+}
 
 // The service manager may be busy, as at the start of the machine.
 const (
@@ -119,13 +154,19 @@ func (o *outlast) judge(ctx context.Context) {
 	switch {
 	case err != nil:
 		o.log.Info("it is not known whether a restart of capd costs frames", "error", err)
+		if !o.lacks() {
+			o.verdict.Store(&control.Restart{Loses: control.Unknown, Why: err.Error()})
+		}
 		return
 	case !room:
+		o.verdict.Store(&control.Restart{Loses: control.Frames, Why: fmt.Sprintf(
+			"the service manager keeps too few of capd's descriptors, or none: it needs %d, and %d for a reload: FileDescriptorStoreMax= in the unit", n, reload)})
 		o.log.Warn("a restart of capd will cost frames: the service manager keeps too few of its descriptors, or none",
 			"needed", n, "hint", "FileDescriptorStoreMax= in the unit; a reload needs twice as many")
+		return
 	case known && most < reload:
 		o.log.Warn("a restart of capd will cost frames after a reload: the service manager keeps too few of its descriptors",
 			"needed", reload, "kept", most, "hint", "FileDescriptorStoreMax= in the unit")
 	}
-	o.lacking.Store(!room)
+	o.verdict.Store(&control.Restart{Loses: control.Nothing})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"capd/config"
+	"capd/internal/control"
 	"capd/internal/restart"
 )
 
@@ -65,12 +66,58 @@ func TestRoom(t *testing.T) {
 				if o.lacks() != c.lacks {
 					t.Error(o.lacks())
 				}
+				r := (&leaver{outlast: o}).survival()
+				loses := control.Nothing
+				if c.lacks {
+					loses = control.Frames
+				} else if c.store.room == 1 {
+					loses = control.Unknown
+				}
+				if r.Loses != loses || (r.Why == "") != (loses == control.Nothing) {
+					t.Errorf("%+v, want %s", r, loses)
+				}
 			})
 		})
 	}
 	(*outlast)(nil).check()
 	if (*outlast)(nil).lacks() {
 		t.Error("without a service manager")
+	}
+}
+
+// TestSurvival: the status says what a restart costs, whoever runs capd and whatever it records.
+func TestSurvival(t *testing.T) {
+	asked := newOutlast(&fakeStore{room: 9}, nil, slog.New(slog.DiscardHandler))
+	if r := (&leaver{outlast: asked}).survival(); r.Loses != control.Unknown {
+		t.Errorf("before an answer: %+v", r)
+	}
+	asked.judge(t.Context())
+	for _, c := range []struct {
+		l           *leaver
+		loses, says string
+	}{
+		{&leaver{outlast: asked, managed: true}, control.Nothing, ""},
+		{&leaver{holder: new(restart.Holder), managed: true}, control.Frames, "FileDescriptorStoreMax"},
+		{&leaver{holder: new(restart.Holder)}, control.Frames, "no service manager"},
+		{&leaver{}, control.Frames, "can't hand"},
+	} {
+		if r := c.l.survival(); r.Loses != c.loses || !strings.Contains(r.Why, c.says) {
+			t.Errorf("%+v, want %s: %s", r, c.loses, c.says)
+		}
+	}
+	ring := control.Interface{Name: "eth0", State: control.Recording, Ring: control.Fill{Size: 1 << 20}}
+	none := control.Interface{Name: "nflog:5", State: control.Recording}
+	down := control.Interface{Name: "eth1", State: control.Down}
+	nothing := control.Restart{Loses: control.Nothing}
+	if r := survivalOf(nothing, []control.Interface{ring, down}); r != nothing {
+		t.Errorf("%+v", r)
+	}
+	if r := survivalOf(nothing, []control.Interface{ring, none, down}); r.Loses != control.Frames || !strings.Contains(r.Why, "for nflog:5") {
+		t.Errorf("%+v", r)
+	}
+	too := control.Restart{Loses: control.Frames, Why: "too few"}
+	if r := survivalOf(too, []control.Interface{none}); r != too {
+		t.Errorf("%+v", r)
 	}
 }
 

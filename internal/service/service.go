@@ -179,7 +179,7 @@ func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage
 	outer := ctx
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	l := &leaver{options: &p.options, holder: holder, kept: holder == nil && survivors.Keeper != nil, reload: r, ready: make(chan struct{}), sockets: sockets, end: end}
+	l := &leaver{options: &p.options, holder: holder, outlast: kept, managed: manager != nil, reload: r, ready: make(chan struct{}), sockets: sockets, end: end}
 	if holder != nil {
 		o.Daemon.Restart.Leave = &l.leave
 	}

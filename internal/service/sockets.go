@@ -27,6 +27,13 @@ type backend struct {
 	leaver *leaver
 }
 
+// Report returns the status, and what a restart costs.
+func (b backend) Report() control.Status {
+	s := b.Daemon.Report()
+	s.Restart = survivalOf(b.leaver.survival(), s.Interfaces)
+	return s
+}
+
 // Reload makes the daemon record by the configuration as it is now.
 func (b backend) Reload(ctx context.Context) error { return b.reload(ctx) }
 

@@ -14,8 +14,8 @@ import (
 
 // Devices says which devices one interface is recorded from.
 type Devices struct {
-	Format string // of the files
-	Config capture.Config
+	Format string         // of the files
+	Config capture.Config // without a RingSize if that follows the speed of the link: see RingSize
 	Filter string         // expression that Config compiles for the link type of the device; empty: all frames
 	Lanes  int            // devices that share the frames
 	Spread capture.Spread // how they share them

@@ -34,6 +34,9 @@ func testNewDisk(r *rig) {
 	if out := r.sh("capd check -c /etc/capd/disk.toml || true"); !strings.Contains(out, "/etc/fstab says that a file system is mounted at "+dir+", and none is") {
 		r.Errorf("check does not miss the disk:\n%s", out)
 	}
+	if out := r.sh("capd check -c /etc/capd/disk.toml || true"); !strings.Contains(out, "restart: a restart loses no frame: capd.service needs 3 ") {
+		r.Errorf("check does not say what a restart costs:\n%s", out)
+	}
 	r.sh("%s", mount)
 	r.restarted(unit, dir, 0, send)
 	if n := r.number(unit, "NRestarts"); n != 1 {

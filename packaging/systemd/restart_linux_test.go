@@ -174,13 +174,19 @@ func testRestartWithHook(r *rig) {
 	}
 }
 
-// testNoRoom: capd says so if systemd keeps too few of its descriptors.
+// testNoRoom: capd says so if systemd keeps too few of its descriptors, and that nothing will be lost if there is room.
 func testNoRoom(r *rig) {
-	unit, dir, send := r.restartable("room", "", "FileDescriptorStoreMax=2")
+	const socket = "/run/capd/room.sock"
+	r.sh("mkdir -p /run/capd && chown capd: /run/capd")
+	unit, dir, send := r.restartable("room", "[control]\nsocket = \""+socket+"\"", "FileDescriptorStoreMax=2")
+	status := func() string { return r.sh("capd status --socket %s || true", socket) }
 	const warning = "a restart of capd will cost frames"
 	log := func() string { return r.sh("journalctl -u %s --no-pager -o cat", unit) }
 	r.lab.Await(r.T, "a warning", func() bool { return strings.Contains(log(), warning) })
 	r.lab.Await(r.T, "status", func() bool { return strings.HasSuffix(r.property(unit, "StatusText"), "; a restart will cost frames") })
+	if s := status(); !strings.Contains(s, "\na restart loses frames: the service manager keeps too few") {
+		r.Error(s)
+	}
 	r.sh("systemctl restart %s", unit)
 	r.recorded(send, dir, "after")
 	r.sh("systemctl stop %s", unit)
@@ -192,6 +198,7 @@ func testNoRoom(r *rig) {
 	if status := r.property(unit, "StatusText"); strings.Contains(status, "restart") {
 		r.Error(status)
 	}
+	r.lab.Await(r.T, "the good news", func() bool { return strings.Contains(status(), "\na restart loses no frame\n") })
 	r.sh("systemctl stop %s", unit)
 }
 
