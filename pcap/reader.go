@@ -97,6 +97,11 @@ func (r *Reader) advance() (packet bool, err error) {
 			return true, nil
 		}
 		b := r.buf[r.start:r.end]
+		if size := r.dec.usual(b); size > 0 {
+			r.start += size
+			r.off += int64(size)
+			return true, nil
+		}
 		size, packet, reason := r.dec.step(b)
 		switch {
 		case reason == zeroTail:
