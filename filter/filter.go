@@ -137,7 +137,7 @@ type Program struct {
 	// Instructions can be given to a kernel that has the Target's Machine.
 	Instructions []bpf.RawInstruction
 
-	steps         []step // of the instructions; nil: Match makes them
+	first         *step // of the program; nil if Compile did not make it
 	never, always bool
 }
 
@@ -197,6 +197,6 @@ func compile(expr string, t Target, quirks bool) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.steps = decode(p.Instructions)
+	p.first = decode(p.Instructions)
 	return p, nil
 }
