@@ -8,36 +8,37 @@ import (
 )
 
 // A step is an instruction in the form in which Match executes it, together with those behind it that can be done at the
-// same time: a load, an AND with a constant, and a jump. Most programs need nothing else; the machine does the rest.
+// same time: a load, an AND with a constant, and a jump. Few programs need more than the actions below; a machine does
+// the rest of those. On a packet of TCP or UDP that takes less than half the time of a machine alone (BenchmarkMatch).
 type step struct {
-	yes, no *step // that follow
-	do      action
-	shift   uint8  // of the four bytes at k, to have those that are loaded
-	pc      uint16 // the instruction
-	k       uint32
+	yes, no *step  // that follow
+	k       uint64 // of the instruction, or where the four bytes begin that end with those to be loaded
 	keep    uint32 // bits of A that stay
 	test    uint32 // yes follows if these bits of A are those of v
 	v       uint32
+	pc      uint16 // the instruction
+	do      action
 }
 
-// An action is what a step does.
+// An action is what a step does before it tests A.
 type action uint8
 
 const (
-	actLoad  action = iota // as ABS, then as actTest
-	actLoadX               // as IND, then as actTest
-	actTest                // as AND, jeq and jset
+	actLoad  action = iota // of an absolute offset
+	actLoadX               // of an offset from X
+	actTest                // nothing
 	actReturn
-	actHeader  // as MSH
-	actGreater // as jgt
-	actLength
-	actOther // go on with the machine
+	actHeader  // loads the length of an IPv4 header into X
+	actGreater // no follows if A is not greater than k
+	actLength  // loads the packet's length
+	actFirst   // loads bytes before the packet's fifth: k says how many bits of the four are behind them
+	actOther   // goes on with a machine
 )
 
 // decode returns the first step of a program.
 func decode(code []bpf.RawInstruction) *step {
 	steps := make([]step, len(code)+1)
-	steps[len(code)].do = actReturn // without a return a program rejects the packet
+	steps[len(code)].do = actReturn // a program without a return rejects the packet
 	for pc := len(code) - 1; pc >= 0; pc-- {
 		steps[pc].decode(code[pc], steps[pc+1:])
 		steps[pc].pc = uint16(pc)
@@ -47,9 +48,10 @@ func decode(code []bpf.RawInstruction) *step {
 
 // decode makes the step of an instruction, given those that follow.
 func (s *step) decode(i bpf.RawInstruction, next []step) {
-	to := func(skip uint8) *step { return &next[min(int(skip), len(next)-1)] }
-	joins := false
-	*s = step{do: actOther, k: i.K, keep: math.MaxUint32, yes: &next[0], no: &next[0]}
+	to := func(skip uint32) *step { return &next[min(int(skip), len(next)-1)] }
+	*s = step{do: actOther, k: uint64(i.K), keep: math.MaxUint32, yes: to(0), no: to(0)}
+	yes, no := to(uint32(i.Jt)), to(uint32(i.Jf))
+	joins := false // what follows can be done at the same time
 	switch i.Op {
 	case classRET:
 		s.do = actReturn
@@ -57,40 +59,43 @@ func (s *step) decode(i bpf.RawInstruction, next []step) {
 		s.do = actLength
 	case classLDX | modeMSH | sizeB:
 		s.do = actHeader
-	case classLD | modeABS | sizeB, classLD | modeABS | sizeH, classLD | modeABS | sizeW:
-		s.do, s.shift, joins = actLoad, shiftOf(i.Op), true
-	case classLD | modeIND | sizeB, classLD | modeIND | sizeH, classLD | modeIND | sizeW:
-		s.do, s.shift, joins = actLoadX, shiftOf(i.Op), true
+	case classLD | modeABS | sizeB, classLD | modeABS | sizeH, classLD | modeABS | sizeW,
+		classLD | modeIND | sizeB, classLD | modeIND | sizeH, classLD | modeIND | sizeW:
+		s.load(i)
+		joins = true
 	case classALU | uint16(aluAnd):
 		s.do, s.keep, joins = actTest, i.K, true
 	case classJMP | opJA:
-		s.do, s.yes = actTest, &next[min(uint64(i.K), uint64(len(next)-1))]
+		s.do, s.yes = actTest, to(i.K)
 	case classJMP | jeq:
-		s.do, s.test, s.v, s.yes, s.no = actTest, math.MaxUint32, i.K, to(i.Jt), to(i.Jf)
+		s.do, s.test, s.v, s.yes, s.no = actTest, math.MaxUint32, i.K, yes, no
 	case classJMP | jset:
-		s.do, s.test, s.yes, s.no = actTest, i.K, to(i.Jf), to(i.Jt)
+		s.do, s.test, s.yes, s.no = actTest, i.K, no, yes
 	case classJMP | jgt:
-		s.do, s.yes, s.no = actGreater, to(i.Jt), to(i.Jf)
+		s.do, s.yes, s.no = actGreater, yes, no
 	case classJMP | jge:
-		s.do, s.k, s.yes, s.no = actGreater, i.K-1, to(i.Jt), to(i.Jf)
+		s.do, s.k, s.yes, s.no = actGreater, uint64(i.K)-1, yes, no
 		if i.K == 0 {
-			s.do, s.no = actTest, s.yes
+			s.do = actTest
 		}
 	}
-	if n := next[0]; joins && n.do == actTest {
+	if n := &next[0]; joins && n.do == actTest {
 		s.keep, s.test, s.v, s.yes, s.no = s.keep&n.keep, n.test, n.v, n.yes, n.no
 	}
 }
 
-// shiftOf returns what moves the bytes that an instruction loads to the end of the four that begin with them.
-func shiftOf(op uint16) uint8 {
-	switch op & (sizeB | sizeH) {
-	case sizeB:
-		return 24
-	case sizeH:
-		return 16
+// load makes the step of a load of packet bytes.
+func (s *step) load(i bpf.RawInstruction) {
+	size := map[uint16]uint64{sizeB: 1, sizeH: 2, sizeW: 4}[i.Op&(sizeB|sizeH)]
+	s.keep = 1<<(8*size) - 1
+	switch {
+	case i.Op&0xe0 == modeIND:
+		s.do, s.k = actLoadX, s.k+size-4
+	case s.k+size < 4:
+		s.do, s.k = actFirst, 8*(4-size-s.k)
+	default:
+		s.do, s.k = actLoad, s.k+size-4
 	}
-	return 0
 }
 
 // Match runs the program on a packet and returns how many of its bytes to keep, 0 for a rejected
@@ -98,38 +103,36 @@ func shiftOf(op uint16) uint8 {
 // for packets that the kernel does not filter. It does not allocate. A program for a live socket
 // needs meta; others ignore it.
 func (p *Program) Match(packet []byte, wirelen int, meta *Meta) int {
-	a, x, pc := uint32(0), uint32(0), 0
+	a, x, pc := uint32(0), uint32(0), uint16(0)
 	for s := p.first; s != nil; {
 		switch {
 		case s.do <= actLoadX:
-			at := uint64(s.k)
+			at := s.k
 			if s.do == actLoadX {
 				at += uint64(x)
 			}
-			if at+4 > uint64(len(packet)) {
-				pc, s = int(s.pc), nil
+			end := at + 4
+			if at > end || end > uint64(len(packet)) {
+				pc, s = s.pc, nil
 				continue
 			}
-			a = binary.BigEndian.Uint32(packet[at:at+4:at+4]) >> (s.shift & 31)
+			a = binary.BigEndian.Uint32(packet[at:end:end])
 		case s.do == actTest:
 		case s.do == actReturn:
 			return int(s.k)
-		case s.do == actHeader && uint64(s.k) < uint64(len(packet)):
+		case s.do == actHeader && s.k < uint64(len(packet)):
 			x = uint32(packet[s.k]) & 0xf << 2
-			s = s.yes
-			continue
 		case s.do == actGreater:
-			if a > s.k {
-				s = s.yes
-			} else {
+			if uint64(a) <= s.k {
 				s = s.no
+				continue
 			}
-			continue
 		case s.do == actLength:
-			a, s = uint32(wirelen), s.yes
-			continue
+			a = uint32(wirelen)
+		case s.do == actFirst && len(packet) >= 4:
+			a = binary.BigEndian.Uint32(packet) >> (s.k & 31)
 		default:
-			pc, s = int(s.pc), nil
+			pc, s = s.pc, nil
 			continue
 		}
 		a &= s.keep
@@ -141,5 +144,5 @@ func (p *Program) Match(packet []byte, wirelen int, meta *Meta) int {
 	}
 	var m machine
 	m.packet, m.wirelen, m.meta, m.a, m.x = packet, uint32(wirelen), meta, a, x
-	return int(m.run(p.Instructions, pc))
+	return int(m.run(p.Instructions, int(pc)))
 }

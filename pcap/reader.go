@@ -57,12 +57,12 @@ func newReader(src io.Reader, off int64, dec decoder, size int) (*Reader, error)
 // the file is damaged.
 func (r *Reader) Next() (Packet, error) {
 	for {
-		packet, err := r.advance()
+		_, p, err := r.NextRecord()
 		if err != nil {
 			return Packet{}, err
 		}
-		if packet {
-			return r.dec.packet, nil
+		if p != nil {
+			return *p, nil
 		}
 	}
 }
@@ -97,11 +97,6 @@ func (r *Reader) advance() (packet bool, err error) {
 			return true, nil
 		}
 		b := r.buf[r.start:r.end]
-		if size := r.dec.usual(b); size > 0 {
-			r.start += size
-			r.off += int64(size)
-			return true, nil
-		}
 		size, packet, reason := r.dec.step(b)
 		switch {
 		case reason == zeroTail:
