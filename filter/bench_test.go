@@ -46,7 +46,10 @@ func BenchmarkMatch(b *testing.B) {
 		}
 		packets[i] = p
 	}
-	for _, expr := range []string{"", "ip", "port 53", "host 10.0.0.1 and tcp port 443", "not net 192.168.0.0/16 and (tcp or udp) and len > 60", "tcp[tcpflags] & (tcp-syn|tcp-rst) != 0"} {
+	for _, expr := range []string{
+		"", "ip", "port 53", "host 10.0.0.1 and tcp port 443", "not net 192.168.0.0/16 and (tcp or udp) and len > 60",
+		"tcp[tcpflags] & (tcp-syn|tcp-rst) != 0", "tcp and ip[2:2] - ((ip[0] & 0xf) << 2) - ((tcp[12] & 0xf0) >> 2) != 0",
+	} {
 		b.Run(expr, func(b *testing.B) {
 			p, err := Compile(expr, Target{LinkType: LinkEthernet})
 			if err != nil {

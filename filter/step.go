@@ -18,6 +18,7 @@ type step struct {
 	v       uint32
 	pc      uint16 // the instruction
 	do      action
+	table   *[256]*step // what follows by the value of A
 }
 
 // An action is what a step does before it tests A.
@@ -27,6 +28,7 @@ const (
 	actLoad  action = iota // of an absolute offset
 	actLoadX               // of an offset from X
 	actTest                // nothing
+	actByte                // loads the byte at k; several tests of it follow, which table has made
 	actReturn
 	actHeader  // loads the length of an IPv4 header into X
 	actGreater // no follows if A is not greater than k
@@ -39,11 +41,44 @@ const (
 func decode(code []bpf.RawInstruction) *step {
 	steps := make([]step, len(code)+1)
 	steps[len(code)].do = actReturn // a program without a return rejects the packet
+	tables := 0
 	for pc := len(code) - 1; pc >= 0; pc-- {
-		steps[pc].decode(code[pc], steps[pc+1:])
-		steps[pc].pc = uint16(pc)
+		s := &steps[pc]
+		s.decode(code[pc], steps[pc+1:])
+		s.pc = uint16(pc)
+		if s.do == actLoad && s.keep == 0xff && (s.yes.onlyTests() || s.no.onlyTests()) && tables < maxTables {
+			s.tabulate()
+			tables++
+		}
 	}
 	return &steps[0]
+}
+
+// maxTables bounds the memory of a program, and the time to make it.
+const maxTables = 16
+
+// tabulate makes a table of a load of a byte and the tests that follow, as those for a protocol.
+func (s *step) tabulate() {
+	s.table = new([256]*step)
+	for a := range s.table {
+		to := s.next(uint32(a))
+		for to.onlyTests() {
+			to = to.next(uint32(a))
+		}
+		s.table[a] = to
+	}
+	s.do, s.k = actByte, s.k+3
+}
+
+// onlyTests reports whether the step leaves A as it is.
+func (s *step) onlyTests() bool { return s.do == actTest && s.keep == math.MaxUint32 }
+
+// next returns the step that follows for a value of A.
+func (s *step) next(a uint32) *step {
+	if a&s.test == s.v {
+		return s.yes
+	}
+	return s.no
 }
 
 // decode makes the step of an instruction, given those that follow.
@@ -118,6 +153,10 @@ func (p *Program) Match(packet []byte, wirelen int, meta *Meta) int {
 			}
 			a = binary.BigEndian.Uint32(packet[at:end:end])
 		case s.do == actTest:
+		case s.do == actByte && s.k < uint64(len(packet)):
+			a = uint32(packet[s.k])
+			s = s.table[a]
+			continue
 		case s.do == actReturn:
 			return int(s.k)
 		case s.do == actHeader && s.k < uint64(len(packet)):
@@ -136,11 +175,7 @@ func (p *Program) Match(packet []byte, wirelen int, meta *Meta) int {
 			continue
 		}
 		a &= s.keep
-		if a&s.test == s.v {
-			s = s.yes
-		} else {
-			s = s.no
-		}
+		s = s.next(a)
 	}
 	var m machine
 	m.packet, m.wirelen, m.meta, m.a, m.x = packet, uint32(wirelen), meta, a, x
