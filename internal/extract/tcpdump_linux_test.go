@@ -1,4 +1,4 @@
-package main
+package extract
 
 import (
 	"bufio"
@@ -25,7 +25,7 @@ func BenchmarkFilterBesideTcpdump(b *testing.B) {
 		b.Skip("needs tcpdump")
 	}
 	capd := filepath.Join(b.TempDir(), "capd")
-	build := exec.Command("go", "build", "-o", capd, ".")
+	build := exec.Command("go", "build", "-o", capd, "capd/cmd/capd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
