@@ -33,6 +33,7 @@ var largeTypes = map[string]string{
 	"internal/top/model":         "a message of the terminal each",
 	"ledger/Entry":               "the fields of a line, docs/ledger.md",
 	"store/Directory":            "questions about one listing, a few lines each",
+	"pcap/decoder":               "a step for each kind of record, and a quick one for what nearly all are",
 	"writer/file":                "a step of a file's life each; its fields are grouped",
 	"writer/Options":             "the settings of a recording",
 	"writer/Stats":               "the counters of a recording",

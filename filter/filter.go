@@ -137,6 +137,7 @@ type Program struct {
 	// Instructions can be given to a kernel that has the Target's Machine.
 	Instructions []bpf.RawInstruction
 
+	first         *step // of the program; nil if Compile did not make it
 	never, always bool
 }
 
@@ -196,5 +197,6 @@ func compile(expr string, t Target, quirks bool) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.first = decode(p.Instructions)
 	return p, nil
 }

@@ -42,7 +42,7 @@ func FuzzCompile(f *testing.F) {
 }
 
 // FuzzMatch compares the optimized and the unoptimized program on any packet, and those for other
-// systems' kernels.
+// systems' kernels, and Match with a machine that executes each instruction.
 func FuzzMatch(f *testing.F) {
 	m := corpus(LinkEthernet)
 	for i, s := range samples(f) {
@@ -63,6 +63,9 @@ func FuzzMatch(f *testing.F) {
 		got, want := p.Match(packet, len(packet)+int(more), meta), plain.Match(packet, len(packet)+int(more), meta)
 		if got != want {
 			t.Fatalf("%q, packet %x: got %d, want %d\n%s\n%s", expr, packet, got, want, p, plain)
+		}
+		if alone := p.alone(frame{packet, len(packet) + int(more), meta}); got != alone {
+			t.Fatalf("%q, packet %x: got %d, a machine alone %d\n%s", expr, packet, got, alone, p)
 		}
 		if !target.Live {
 			sameOn(t, bsds[int(more)%len(bsds)], expr, target.LinkType, []frame{{data: packet, wirelen: len(packet) + int(more)}})

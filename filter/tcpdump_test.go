@@ -237,7 +237,7 @@ func clashes(code []bpf.RawInstruction) bool {
 // passes reports whether the program accepts the packet.
 func (f frame) passes(code []bpf.RawInstruction) bool {
 	m := machine{packet: f.data, wirelen: uint32(f.wirelen), meta: f.meta}
-	return m.run(code) != 0
+	return m.run(code, 0) != 0
 }
 
 // fails reports whether the program ends before its return, because of missing bytes or a division

@@ -17,15 +17,6 @@ type Meta struct {
 	VLANTag    uint16 // the tag's priority, DEI and VLAN number
 }
 
-// Match runs the program on a packet and returns how many of its bytes to keep, 0 for a rejected
-// packet. wirelen is the length on the wire, at least len(packet). Match is meant for files, and
-// for packets that the kernel does not filter. It does not allocate. A program for a live socket
-// needs meta; others ignore it.
-func (p *Program) Match(packet []byte, wirelen int, meta *Meta) int {
-	m := machine{packet: packet, wirelen: uint32(wirelen), meta: meta}
-	return int(m.run(p.Instructions))
-}
-
 // A machine is the state of a running program.
 type machine struct {
 	packet  []byte
@@ -35,36 +26,11 @@ type machine struct {
 	mem     [maxCells]uint32
 }
 
-// run returns the program's result. An invalid operation, such as a load outside the packet, ends
-// the program with 0.
-func (m *machine) run(code []bpf.RawInstruction) uint32 {
-	for pc := 0; pc < len(code); pc++ {
-		i := code[pc]
-		switch i.Op { // most instructions are of few kinds, which would take longer below
-		case classLD | modeABS | sizeB:
-			if uint64(i.K) < uint64(len(m.packet)) {
-				m.a = uint32(m.packet[i.K])
-				continue
-			}
-		case classLD | modeABS | sizeH:
-			if at := uint64(i.K); at+2 <= uint64(len(m.packet)) {
-				m.a = uint32(binary.BigEndian.Uint16(m.packet[at:]))
-				continue
-			}
-		case classLD | modeABS | sizeW:
-			if at := uint64(i.K); at+4 <= uint64(len(m.packet)) {
-				m.a = binary.BigEndian.Uint32(m.packet[at:])
-				continue
-			}
-		case classJMP | jeq:
-			if m.a == i.K {
-				pc += int(i.Jt)
-			} else {
-				pc += int(i.Jf)
-			}
-			continue
-		}
-		ok := true
+// run returns the result of the program from an instruction on. An invalid operation, such as a load outside the packet,
+// ends the program with 0.
+func (m *machine) run(code []bpf.RawInstruction, pc int) uint32 {
+	for ; pc < len(code); pc++ {
+		i, ok := code[pc], true
 		switch i.Op & 7 {
 		case classLD:
 			m.a, ok = m.load(i, m.a)

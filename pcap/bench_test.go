@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/google/gopacket/layers"
@@ -83,23 +84,55 @@ func benchPcapgoNG(b *testing.B, pkts []Packet) {
 	}
 }
 
+// wholeFile returns a file of packets of one size.
+func wholeFile(f Format, size, packets int) []byte {
+	e := NewEncoder(Header{Format: f})
+	pkts := make([]Packet, packets)
+	for i := range pkts {
+		pkts[i] = Packet{Data: make([]byte, size), Length: uint32(size), Sec: 1}
+	}
+	buf := make([]byte, packets*(size+64))
+	n, _ := e.Encode(buf, pkts)
+	return append(e.Header(), buf[:n]...)
+}
+
+// BenchmarkReader measures one packet of a file in memory, beside a reader that takes none the quick way.
+func BenchmarkReader(b *testing.B) {
+	ways := map[string]func(r *Reader) error{
+		"quick": func(r *Reader) error { _, _, err := r.NextRecord(); return err },
+		"slow":  func(r *Reader) error { _, err := r.advance(); return err },
+	}
+	for _, f := range formats {
+		for _, size := range []int{64, 1514} {
+			whole := wholeFile(f, size, 10_000)
+			for way, next := range ways {
+				b.Run(fmt.Sprintf("%v/%d/%s", f, size, way), func(b *testing.B) {
+					b.SetBytes(int64(size))
+					for i := 0; i < b.N; i += 10_000 {
+						r, err := NewReader(bytes.NewReader(whole))
+						for err == nil {
+							err = next(r)
+						}
+						if err != io.EOF {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
 // BenchmarkScan measures one packet of a file in memory.
 func BenchmarkScan(b *testing.B) {
 	for _, f := range formats {
 		for _, size := range []int{64, 1514} {
 			b.Run(fmt.Sprintf("%v/%d", f, size), func(b *testing.B) {
-				e := NewEncoder(Header{Format: f})
-				p := Packet{Data: make([]byte, size), Length: uint32(size), Sec: 1}
-				pkts := make([]Packet, 10_000)
-				for i := range pkts {
-					pkts[i] = p
-				}
-				buf := make([]byte, len(pkts)*(size+64))
-				n, _ := e.Encode(buf, pkts)
-				whole := append(e.Header(), buf[:n]...)
+				const packets = 10_000
+				whole := wholeFile(f, size, packets)
 				b.SetBytes(int64(size))
 				b.ResetTimer()
-				for i := 0; i < b.N; i += len(pkts) {
+				for i := 0; i < b.N; i += packets {
 					if s, err := Scan(bytes.NewReader(whole), int64(len(whole))); err != nil || s.Tail != Clean {
 						b.Fatal(s, err)
 					}

@@ -177,13 +177,29 @@ func (d *decoder) record(b []byte) (size int, packet bool, reason string) {
 	}
 	size = d.head + int(h.captured)
 	if len(b) >= size {
-		d.iface, d.header = 0, h
-		d.packet = Packet{Data: b[d.head:size:size], Length: max(h.length, h.captured)}
-		if uint64(h.frac) < iface.units {
-			d.packet.Sec, d.packet.Nsec = h.sec, h.frac*(1e9/uint32(iface.units))
-		}
+		d.take(h, b[d.head:size:size])
 	}
 	return size, true, ""
+}
+
+// take takes over a packet of PCAP.
+func (d *decoder) take(h header, data []byte) {
+	d.iface, d.header = 0, h
+	var sec, nsec uint32
+	switch units := d.ifaces[0].units; {
+	case uint64(h.frac) >= units:
+	case units == 1e9:
+		sec, nsec = h.sec, h.frac
+	default:
+		sec, nsec = h.sec, h.frac*1000
+	}
+	d.setPacket(data, max(h.length, h.captured), sec, nsec)
+}
+
+// setPacket sets the packet field by field: to build it and copy it would make the processor wait for itself.
+func (d *decoder) setPacket(data []byte, length, sec, nsec uint32) {
+	p := &d.packet
+	p.Data, p.Length, p.Sec, p.Nsec, p.Flags = data, length, sec, nsec, 0
 }
 
 const beyondSnaplen = "capture length beyond the snaplen"
@@ -213,6 +229,54 @@ func (d *decoder) block(b []byte) (size int, packet bool, reason string) {
 	}
 	packet, reason = d.body(kind, b[8:size-4])
 	return size, packet, reason
+}
+
+// quick parses a packet at the beginning of b as nearly all are, little endian and whole, and returns the size of its
+// record. If it returns 0, it has done nothing, and step says what is there. It makes reading small packets a third
+// cheaper (BenchmarkReader).
+func (d *decoder) quick(b []byte) (size int) {
+	switch {
+	case d.big || len(b) < pcapRecordSize:
+		return 0
+	case d.format == PCAPNG:
+		return d.quickBlock(b)
+	case d.head != pcapRecordSize || d.lengths != capturedFirst: // or nothing was read yet
+		return 0
+	}
+	le := binary.LittleEndian
+	h := header{le.Uint32(b), le.Uint32(b[4:]), le.Uint32(b[8:]), le.Uint32(b[12:])}
+	size = pcapRecordSize + int(h.captured)
+	if size > len(b) || h.captured == 0 || h.captured > MaxSnaplen {
+		return 0
+	}
+	d.take(h, b[pcapRecordSize:size:size])
+	return size
+}
+
+// quickBlock is quick for an enhanced packet block.
+func (d *decoder) quickBlock(b []byte) (size int) {
+	const before, behind = 28, 4 // of a packet's bytes in its block
+	le := binary.LittleEndian
+	if len(b) < before+behind || le.Uint32(b) != blockEPB {
+		return 0
+	}
+	size = int(le.Uint32(b[4:]))
+	id, captured := le.Uint32(b[8:]), le.Uint32(b[20:])
+	if size > len(b) || size%4 != 0 || uint64(id) >= uint64(len(d.ifaces)) || captured > MaxSnaplen {
+		return 0
+	}
+	end := before + int(captured)
+	opts := pad4(end)
+	if opts > size-behind || le.Uint32(b[size-behind:]) != uint32(size) {
+		return 0
+	}
+	d.iface = int(id)
+	sec, nsec, _ := d.ifaces[d.iface].time(uint64(le.Uint32(b[12:]))<<32 | uint64(le.Uint32(b[16:])))
+	d.setPacket(b[before:end:end], max(le.Uint32(b[24:]), captured), sec, nsec)
+	if opts < size-behind {
+		d.packetOptions(b[opts : size-behind])
+	}
+	return size
 }
 
 // setOrder takes over the byte order of a section.
@@ -302,13 +366,18 @@ func (d *decoder) enhanced(id uint32, b []byte) (reason string) {
 	ts := uint64(d.u32(b[4:]))<<32 | uint64(d.u32(b[8:]))
 	sec, nsec, _ := iface.time(ts)
 	end := 20 + int(captured)
-	d.packet = Packet{Data: b[20:end:end], Length: max(length, captured), Sec: sec, Nsec: nsec}
-	d.options(b[min(pad4(end), len(b)):], func(code uint16, value []byte) {
+	d.setPacket(b[20:end:end], max(length, captured), sec, nsec)
+	d.packetOptions(b[min(pad4(end), len(b)):])
+	return ""
+}
+
+// packetOptions parses the options of an enhanced packet block.
+func (d *decoder) packetOptions(b []byte) {
+	d.options(b, func(code uint16, value []byte) {
 		if code == epbFlags && len(value) == 4 {
 			d.packet.Flags = Flags(d.u32(value))
 		}
 	})
-	return ""
 }
 
 // simple parses the body of a simple packet block: no time, and a capture
@@ -323,7 +392,7 @@ func (d *decoder) simple(b []byte) (reason string) {
 	if iface.Snaplen != 0 {
 		captured = min(captured, iface.Snaplen)
 	}
-	d.packet = Packet{Data: b[4 : 4+captured : 4+captured], Length: length}
+	d.setPacket(b[4:4+captured:4+captured], length, 0, 0)
 	return ""
 }
 
@@ -391,8 +460,14 @@ func (i *Interface) time(ts uint64) (sec, nsec uint32, ok bool) {
 	if i.units == 0 {
 		return 0, 0, false
 	}
-	whole, frac := ts/i.units, ts%i.units
-	if i.units != 1e9 {
+	var whole, frac uint64
+	switch i.units { // a division by a constant is a multiplication
+	case 1e9:
+		whole, frac = ts/1e9, ts%1e9
+	case 1e6:
+		whole, frac = ts/1e6, ts%1e6*1000
+	default:
+		whole, frac = ts/i.units, ts%i.units
 		hi, lo := bits.Mul64(frac, uint64(time.Second))
 		frac, _ = bits.Div64(hi, lo, i.units)
 	}

@@ -57,12 +57,12 @@ func newReader(src io.Reader, off int64, dec decoder, size int) (*Reader, error)
 // the file is damaged.
 func (r *Reader) Next() (Packet, error) {
 	for {
-		packet, err := r.advance()
+		_, p, err := r.NextRecord()
 		if err != nil {
 			return Packet{}, err
 		}
-		if packet {
-			return r.dec.packet, nil
+		if p != nil {
+			return *p, nil
 		}
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -248,6 +250,35 @@ func TestInterfaceTime(t *testing.T) {
 	}
 }
 
+// sameStep checks what Next returned against a reader that takes no packet the quick way.
+func sameStep(t *testing.T, slow, r *Reader, p Packet, err error) {
+	t.Helper()
+	is, failed := slow.advance()
+	for !is && failed == nil {
+		is, failed = slow.advance()
+	}
+	if fmt.Sprint(err) != fmt.Sprint(failed) || r.Offset() != slow.Offset() || r.InterfaceID() != slow.InterfaceID() || r.dec.header != slow.dec.header {
+		t.Fatalf("at byte %d: %v; slowly at %d: %v", r.Offset(), err, slow.Offset(), failed)
+	}
+	if err == nil && !samePacket(p, slow.dec.packet) {
+		t.Fatalf("at byte %d: %+v, slowly %+v", r.Offset(), p, slow.dec.packet)
+	}
+}
+
+// TestErrorStays: behind damage there is no packet, even if the bytes that were read to find that out look like one.
+func TestErrorStays(t *testing.T) {
+	zeros := make([]byte, 64<<10-24) // up to the end of what is read at a time
+	record := (&builder{order: binary.LittleEndian}).packet(1000, 7, 20, 20).b
+	b := slices.Concat(littleFile(magicMicro, 4, 1).b, zeros, bytes.Repeat(record, 5000))
+	r, err := NewReader(bytes.NewReader(b))
+	for err == nil {
+		_, err = r.Next()
+	}
+	if p, again := r.Next(); again != err || !isDamage(err) {
+		t.Errorf("%v, then %+v, %v", err, p, again)
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	pkts := randomPackets(rand.New(rand.NewPCG(3, 1)), 3, 50)
 	for _, format := range formats {
@@ -260,9 +291,12 @@ func FuzzReader(f *testing.F) {
 	f.Add(w.b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := NewReader(bytes.NewReader(b))
+		slow, _ := NewReader(bytes.NewReader(b))
 		for err == nil {
 			var p Packet
-			if p, err = r.Next(); err == nil && (p.Nsec > 999_999_999 || int(p.Length) < len(p.Data)) {
+			p, err = r.Next()
+			sameStep(t, slow, r, p, err)
+			if err == nil && (p.Nsec > 999_999_999 || int(p.Length) < len(p.Data)) {
 				t.Errorf("packet %+v", p)
 			}
 		}

@@ -7,6 +7,12 @@ func (r *Reader) Header() []byte { return r.buf[:r.start] }
 // NextRecord consumes the next record, whatever it is: of PCAP a packet, of PCAPNG any block. It returns the record's
 // bytes, as the file has them, and its packet, or nil if it has none. Both are valid until the next call. Errors are those of Next.
 func (r *Reader) NextRecord() (record []byte, packet *Packet, err error) {
+	if size := r.dec.quick(r.buf[r.start:r.end]); size > 0 && r.err == nil {
+		record = r.buf[r.start : r.start+size]
+		r.start += size
+		r.off += int64(size)
+		return record, &r.dec.packet, nil
+	}
 	before := r.off
 	is, err := r.advance()
 	if err != nil {

@@ -14,7 +14,8 @@ type Filter struct {
 	expr     string
 	programs map[filter.Target]*filter.Program
 
-	last    filter.Target // of program
+	src     *File // of the last packet
+	id      int   // its interface
 	program *filter.Program
 }
 
@@ -35,12 +36,12 @@ func (f *Filter) TakesAll() bool {
 
 // Match reports whether the packet, which Next or NextRecord gave last, passes.
 func (f *Filter) Match(src *File, p *pcap.Packet) (bool, error) {
-	if t := targetOf(src); f.program == nil || t != f.last {
-		program, err := f.compile(t)
+	if id := src.InterfaceID(); f.program == nil || id != f.id || src != f.src {
+		program, err := f.compile(targetOf(src))
 		if err != nil {
 			return false, err
 		}
-		f.last, f.program = t, program
+		f.src, f.id, f.program = src, id, program
 	}
 	return f.program.Match(p.Data, int(p.Length), nil) > 0, nil
 }

@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"sync/atomic"
 	"syscall"
 
 	"capd/internal/text"
@@ -34,7 +33,7 @@ type File struct {
 	h      *os.File // nil: the bytes are not of a file of ours
 	src    io.Reader
 	parser *pcap.Reader // nil: the beginning was not read yet
-	seen   atomic.Uint64
+	seen   uint64
 }
 
 // Open opens a file. Nothing is read before Next.
@@ -115,7 +114,7 @@ func (f *File) Next() (pcap.Packet, error) {
 	if err != nil {
 		return p, f.failed(err)
 	}
-	f.seen.Add(1)
+	f.seen++
 	return p, nil
 }
 
@@ -139,8 +138,8 @@ func (f *File) begin() error {
 	return err
 }
 
-// Seen returns how many packets Next has returned. Any goroutine may call it.
-func (f *File) Seen() uint64 { return f.seen.Load() }
+// Seen returns how many packets Next and NextRecord have returned.
+func (f *File) Seen() uint64 { return f.seen }
 
 // Interface returns the interface of the last packet. Before the first there is none but a pcap file's.
 func (f *File) Interface() pcap.Interface {

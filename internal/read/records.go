@@ -18,7 +18,7 @@ func (f *File) NextRecord() ([]byte, *pcap.Packet, error) {
 	case err != nil:
 		return nil, nil, f.failed(err)
 	case p != nil:
-		f.seen.Add(1)
+		f.seen++
 	}
 	return record, p, nil
 }
