@@ -162,7 +162,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 		w.flush()
 	}
 	if w.opt.SyncInterval > 0 && mono-w.synced >= w.opt.SyncInterval {
-		w.sync()
+		w.Sync(nil)
 	}
 	w.publish()
 }

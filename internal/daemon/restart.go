@@ -272,7 +272,7 @@ func (m *manager) newStates(name string, c *config.Interface, pool int64, old []
 
 // rest prepares the end of the recorders, if rings of them outlive the process:
 // no ring is read from then on until the next process has begun. It ends the
-// steps on finished files and waits until little is left for the disk to do, both
+// steps on finished files and waits until little is left for the disk to do, all
 // within the stop timeout.
 func (m *manager) rest() {
 	outlives := func(one *member) bool { return one.state != nil && one.state.HadRing() }
@@ -282,11 +282,35 @@ func (m *manager) rest() {
 	stop, cancel := m.stop.deadline()
 	defer cancel()
 	m.dirs.rest(stop)
+	until(stop, func() bool {
+		return !slices.ContainsFunc(m.set.members(), func(one *member) bool { return outlives(one) && one.busy() })
+	})
+	m.syncFiles(stop)
+}
+
+// syncFiles syncs the current files while frames are still recorded: little is left for the sync at the end.
+func (m *manager) syncFiles(stop context.Context) {
+	synced := make(map[*member]*atomic.Bool)
+	for _, one := range m.set.members() {
+		done := new(atomic.Bool)
+		synced[one] = done
+		one.Sync(func() { done.Store(true) })
+	}
+	until(stop, func() bool {
+		return !slices.ContainsFunc(m.set.members(), func(one *member) bool {
+			done := synced[one]
+			return done != nil && !done.Load() && one.Status().State == recorder.Recording
+		})
+	})
+}
+
+// until returns when the condition holds, or the context ends.
+func until(ctx context.Context, holds func() bool) {
 	tick := time.NewTicker(restLook)
 	defer tick.Stop()
-	for slices.ContainsFunc(m.set.members(), func(one *member) bool { return outlives(one) && one.busy() }) {
+	for !holds() {
 		select {
-		case <-stop.Done():
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}

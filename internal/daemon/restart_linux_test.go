@@ -356,3 +356,18 @@ func TestRestartWithoutDirectory(t *testing.T) {
 		}
 	})
 }
+
+// TestSyncBeforeLeaving: before recorders leave their rings they sync their files, so that little is left for the
+// sync during which nobody reads.
+func TestSyncBeforeLeaving(t *testing.T) {
+	inBubble(t, nil, func(r *restarted) {
+		r.frames(300)
+		time.Sleep(time.Second)
+		before := r.d.Status()[0].Writer.Syncs.Count
+		r.d.manager.rest()
+		if s := r.d.Status()[0]; s.Writer.Syncs.Count != before+1 || s.State != "recording" {
+			t.Errorf("%d syncs after %d, %s", s.Writer.Syncs.Count, before, s.State)
+		}
+		r.goesOn()
+	})
+}

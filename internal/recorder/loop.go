@@ -176,6 +176,9 @@ func (l *loop) tick() {
 			SyncInterval: time.Duration(c.SyncInterval), FlushInterval: time.Duration(c.FlushInterval), KeepEmpty: c.KeepEmpty,
 		})
 	}
+	if done := r.orders.sync.Swap(nil); done != nil {
+		r.writer.Sync(*done)
+	}
 	if r.orders.rotate.Swap(false) {
 		r.writer.Rotate(ledger.ReasonSignal)
 	}

@@ -104,6 +104,7 @@ type Recorder struct {
 // next turn.
 type orders struct {
 	rotate    atomic.Bool
+	sync      atomic.Pointer[func()]           // to be called when the present file is synced; nil for no order
 	settings  atomic.Pointer[config.Interface] // new settings; nil for none
 	giveUp    context.Context                  // done: files that the disk has not taken stay partial
 	giveUpNow context.CancelFunc
@@ -247,6 +248,10 @@ func (r *Recorder) Rotate() (store.Name, bool) {
 	r.orders.rotate.Store(true)
 	return name, err == nil
 }
+
+// Sync makes the recorder sync its present file in the background, and calls done when that is over. A
+// recorder that waits or ends may not come to it.
+func (r *Recorder) Sync(done func()) { r.orders.sync.Store(&done) }
 
 // EndedSequence returns the highest sequence number of the files that have ended
 // and that Config.Finished has been called for.
