@@ -71,6 +71,10 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 			refused[n] = errNeverOpen
 			continue
 		}
+		if s.Number() == 0 && s.Until().IsZero() {
+			refused[n] = errUnfinished
+			continue
+		}
 		if !able || s.Ring == nil || lane >= len(open) {
 			refused[n] = errNoRing
 			continue
@@ -82,7 +86,10 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 		if c.LinkType == "" {
 			c.LinkType = s.LinkType().String() // of an interface that is gone, nothing else may tell it
 		}
-		at := s.Journal().Position()
+		var at writer.Position
+		if j := journalOf(s); j != nil {
+			at = j.Position()
+		}
 		if at.Ring != id {
 			at = writer.Position{} // it was opened, and not yet read
 		}

@@ -221,6 +221,9 @@ func (i *inheritance) unfinished(path string) map[string]bool {
 			if s.Settings.Directory != path && !sameDirectory(s.Settings.Directory, path) {
 				continue
 			}
+			if s.Number() == 0 {
+				continue
+			}
 			for _, name := range s.Journal().Unfinished(nameIn(s)) {
 				all[name.String()] = true
 			}
@@ -254,12 +257,15 @@ func (m *manager) newStates(name string, c *config.Interface, pool int64, old []
 		return states, nil
 	}
 	own, follows := restart.NewGroup(), ""
-	if len(old) > 0 && old[0].state != nil {
+	number := max(int(pool/int64(c.ChunkSize)), 2)
+	if copies(m.interfaces.system) {
+		number = 0 // it goes on after an end in order only, when no takeover is in progress
+	} else if len(old) > 0 && old[0].state != nil {
 		follows = old[0].state.Group()
 	}
 	for i := range states {
 		var err error
-		states[i], err = restart.New(m.keeper, laneOf(name, i, c), c, max(int(pool/int64(c.ChunkSize)), 2), own, follows)
+		states[i], err = restart.New(m.keeper, laneOf(name, i, c), c, number, own, follows)
 		if err == nil && follows != "" && seen == nil {
 			seen, err = restart.NewSeen(m.keeper, own)
 		}
@@ -337,8 +343,14 @@ func isBusy(s *recorder.Status, unfinished bool) bool {
 	return s.State == recorder.Recording && (unfinished || s.Writer.Chunks-s.Writer.FreeChunks > some || s.RingFilled > s.RingBlocks/8)
 }
 
+// copies reports whether the system's frames are copied from the kernel: those that were read end with the process.
+func copies(s System) bool {
+	one, ok := s.(interface{ Copies() bool })
+	return ok && one.Copies()
+}
+
 func journalOf(s *restart.State) *writer.Journal {
-	if s == nil {
+	if s == nil || s.Number() == 0 {
 		return nil
 	}
 	return s.Journal()
@@ -349,10 +361,16 @@ func (m *member) keep(log *slog.Logger) {
 	if m.state == nil {
 		return
 	}
-	memory, err := m.Memory()
-	if err == nil && memory != nil {
+	var memory *os.File
+	var err error
+	if m.state.Number() > 0 {
+		memory, err = m.Memory()
+	}
+	if err == nil && (memory != nil || m.state.Number() == 0) {
 		err = m.state.Keep(memory)
-		_ = memory.Close()
+		if memory != nil {
+			_ = memory.Close()
+		}
 	}
 	if err != nil {
 		log.Warn("a restart of capd will cost frames of the interface", "interface", m.name(), "error", err)
@@ -409,6 +427,9 @@ func (m *manager) resumeGroup(g *group) error {
 		defer s.Close()
 		spent := s.Spent()
 		pool := int64(s.Number()) * int64(c.ChunkSize)
+		if pool == 0 {
+			pool = m.poolSize(g.name, c)
+		}
 		r, err := recorder.New(recorder.Config{
 			Lane: s.Lane, Settings: c, Source: laneSource{source, max(s.Lane.Number-1, 0)}, Shared: m.shared,
 			Takeover: g.takeover, TookOver: over,
@@ -417,7 +438,7 @@ func (m *manager) resumeGroup(g *group) error {
 			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
 			Finished: dir.finished,
 			Changes:  m.changes.Load,
-			Kept:     recorder.Kept{Journal: s.Journal(), Memory: s.Chunks, Lapsed: refused[n] != nil, Spent: spent},
+			Kept:     recorder.Kept{Journal: journalOf(s), Memory: s.Chunks, Until: s.Until(), Lapsed: refused[n] != nil, Spent: spent},
 			Log:      m.log,
 		})
 		if err != nil {
@@ -523,8 +544,9 @@ func (i *inheritance) noteRestart(dir *directory, r *recorder.Recorder, refused 
 
 // Reasons why a recorder does not go on.
 var (
-	errNoRing    = errors.New("its ring is missing")
-	errNeverOpen = errors.New("the interface was not open")
+	errNoRing     = errors.New("its ring is missing")
+	errNeverOpen  = errors.New("the interface was not open")
+	errUnfinished = errors.New("it did not end in order, and frames that it had read ended with it")
 )
 
 // catchUp brings the recorders that went on to the present configuration, as a

@@ -80,6 +80,7 @@ type Config struct {
 type Kept struct {
 	Journal *writer.Journal // nil: nothing outlives the process
 	Memory  *os.File        // of the chunks, from an earlier process; nil: the recorder makes its own
+	Until   time.Time       // up to when a recorder of an earlier process recorded that ended in order and left no journal; zero: none
 	Lapsed  bool            // the ring that a recorder of an earlier process read is lost
 	Spent   bool            // that ring was read to its end: only its files are to be finished
 }
@@ -154,7 +155,9 @@ func New(cfg Config) (*Recorder, error) {
 		r.loop.phase, r.loop.ready = ending, true
 		close(r.ready)
 	case cfg.Kept.Lapsed:
-		r.loop.lapse()
+		r.loop.lapse(cfg.Kept.Until)
+	case !cfg.Kept.Until.IsZero():
+		w.Follow(writer.End{Time: cfg.Kept.Until})
 	}
 	r.progress.r, r.progress.start = r, time.Now()
 	r.visible.set(Waiting)
@@ -227,7 +230,15 @@ func (r *Recorder) Lane() store.Lane { return r.cfg.Lane }
 
 // Until returns up to when a recorder of an earlier process recorded, as far as it is known; zero
 // without one. It must be called before Open.
-func (r *Recorder) Until() time.Time { return r.writer.Inherited().Until }
+func (r *Recorder) Until() time.Time {
+	if !r.cfg.Kept.Until.IsZero() {
+		return r.cfg.Kept.Until
+	}
+	return r.writer.Inherited().Until
+}
+
+// Ended returns up to when every frame was recorded. It must be called after Run.
+func (r *Recorder) Ended() time.Time { return r.loop.time() }
 
 // Left reports whether Leave was called.
 func (r *Recorder) Left() bool { return r.exit.get() != nil }

@@ -182,9 +182,6 @@ func inherit(ctx context.Context, o *Options, cfg *config.Config, log *slog.Logg
 	if o.TakeOver == nil {
 		return heritage{}, nil
 	}
-	if runtime.GOOS != "linux" {
-		return heritage{}, fmt.Errorf("take over: %s can't hand a recording to another process: stop the running capd and start this one", runtime.GOOS)
-	}
 	client, err := o.TakeOver(cfg)
 	if err != nil {
 		return heritage{}, fmt.Errorf("take over: %w", err)
@@ -291,7 +288,7 @@ func (p *process) survivors(files []restart.File) (r daemon.Restart, holder *res
 		}
 		kept = newOutlast(p.manager, files, p.log)
 		r.Keeper = kept
-	case runtime.GOOS == "linux":
+	default:
 		var err error
 		if holder, err = restart.NewHolder(files); err != nil {
 			p.log.Error("frames are lost", "error", err)
@@ -302,8 +299,6 @@ func (p *process) survivors(files []restart.File) (r daemon.Restart, holder *res
 			p.log.Warn("a restart of capd will cost frames: the service manager keeps no descriptors", "hint", "FileDescriptorStoreMax= in the unit")
 		}
 		r.Keeper = holder
-	default:
-		return r, nil, nil
 	}
 	r.States, r.Seen, r.Refused = restart.Inherit(r.Keeper, files, p.log)
 	return r, holder, kept
