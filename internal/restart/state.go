@@ -49,10 +49,13 @@ type header struct {
 	json     [maxSettings]byte
 }
 
+// edition makes layout another one: tests build a capd that does not know what this one leaves.
+var edition string
+
 // layout identifies the layout of the memory: the program that reads it must have the same.
 func layout() uint64 {
 	h := fnv.New64a()
-	fmt.Fprint(h, writer.JournalLayout(), unsafe.Sizeof(header{}), unsafe.Sizeof(device.Account{}), journalAt())
+	fmt.Fprint(h, edition, writer.JournalLayout(), unsafe.Sizeof(header{}), unsafe.Sizeof(device.Account{}), journalAt())
 	return h.Sum64()
 }
 
