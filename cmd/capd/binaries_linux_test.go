@@ -93,8 +93,8 @@ func TestRestartIntoUnknownVersion(t *testing.T) {
 				pauses++
 			}
 		}
-		if pauses != 2 {
-			t.Errorf("%d pauses of two restarts: %+v", pauses, v.Missing)
+		if pauses < 2 {
+			t.Errorf("%d times without capd, of two restarts: %+v", pauses, v.Missing)
 		}
 	}
 	if restarts != 2 || finished < 3 {
