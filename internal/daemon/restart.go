@@ -209,26 +209,41 @@ func (i *inheritance) openDirectories(open func(*config.Config) error) {
 	})
 }
 
+// journals calls do with the journal of each recorder that goes on in the directory, and with what the names of its
+// files have in common.
+func (i *inheritance) journals(path string, do func(j *writer.Journal, of store.Name)) {
+	if i == nil {
+		return
+	}
+	for _, g := range i.groups {
+		for _, s := range g.states {
+			if j := journalOf(s); j != nil && (s.Settings.Directory == path || sameDirectory(s.Settings.Directory, path)) {
+				do(j, nameIn(s))
+			}
+		}
+	}
+}
+
 // unfinished returns the names of the files in the directory with which
 // recorders go on.
 func (i *inheritance) unfinished(path string) map[string]bool {
 	all := make(map[string]bool)
-	if i == nil {
-		return all
-	}
-	for _, g := range i.groups {
-		for _, s := range g.states {
-			if s.Settings.Directory != path && !sameDirectory(s.Settings.Directory, path) {
-				continue
-			}
-			if s.Number() == 0 {
-				continue
-			}
-			for _, name := range s.Journal().Unfinished(nameIn(s)) {
-				all[name.String()] = true
-			}
+	i.journals(path, func(j *writer.Journal, of store.Name) {
+		for _, name := range j.Unfinished(of) {
+			all[name.String()] = true
 		}
-	}
+	})
+	return all
+}
+
+// failed returns the lines of files in the directory that failed shortly before the process before ended: the ledger may
+// lack them.
+func (i *inheritance) failed(path string) (all []ledger.Entry) {
+	i.journals(path, func(j *writer.Journal, of store.Name) {
+		for _, f := range j.Failed(of) {
+			all = append(all, f.Entry())
+		}
+	})
 	return all
 }
 
