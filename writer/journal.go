@@ -50,6 +50,7 @@ type cursor struct {
 	lost     uint64 // packets that could not be encoded and are in no line of the ledger
 	drops    Drops  // the kernel's counters at the last file's end
 	gap      gapCursor
+	recorded uint64 // packets that were given to Write, of all rings
 }
 
 // A gapCursor is the outage of the disk that lasts.

@@ -72,6 +72,9 @@ func (j *Journal) Position() Position {
 	return j.cursor().at.position()
 }
 
+// Recorded returns how many packets were given to Write.
+func (j *Journal) Recorded() uint64 { return j.cursor().recorded }
+
 func (p place) position() Position {
 	return Position{Ring: p.ring, Block: p.block, Frames: p.frames, Unread: p.unread, Taken: p.taken}
 }
@@ -94,6 +97,7 @@ func (w *Writer) Commit(block, frames, unread uint64) bool {
 // take moves the place in the ring behind the packets.
 func (w *Writer) take(pkts []pcap.Packet) {
 	w.at.taken += uint64(len(pkts))
+	w.recorded += uint64(len(pkts))
 	w.taken = pkts[len(pkts)-1].Time()
 }
 
@@ -134,7 +138,7 @@ func (w *Writer) commitFile() {
 func (w *Writer) commit(counts Counts) {
 	c := cursor{
 		at: w.at, begun: w.begun, sequence: w.sequence.Load(), since: stampOf(w.since), packet: stampOf(w.taken),
-		end: w.schedule.end, lost: w.lost - w.lostReported, drops: w.drops.minus(w.before), gap: w.gapCursor(),
+		end: w.schedule.end, lost: w.lost - w.lostReported, drops: w.drops.minus(w.before), gap: w.gapCursor(), recorded: w.recorded,
 	}
 	if w.since.IsZero() {
 		c.since = stampOf(w.after)
@@ -239,7 +243,7 @@ func (w *Writer) inherit() {
 	if c.begun == 0 && c.at.ring == 0 {
 		return
 	}
-	w.at = c.at
+	w.at, w.recorded = c.at, c.recorded
 	w.begun, w.since, w.last, w.schedule.end = c.begun, c.since.time(), c.packet.time(), c.end
 	w.taken = w.last
 	w.lost, w.drops, w.inherits = c.lost, c.drops, true

@@ -79,6 +79,7 @@ type totals struct {
 	drops        Drops  // the kernel's counters at the last file's end
 	before       Drops  // of the rings before the present one: see From
 	inherits     bool   // drops are relative to an earlier process, until From
+	recorded     uint64 // packets that are in at, and in the places of rings before; also those of earlier processes
 	lost         uint64 // packets that were never encoded, because no file could be created
 	lostReported uint64 // of these, already in a ledger entry
 	waits        uint64 // times that Write waited for a chunk or for the queue of ended files

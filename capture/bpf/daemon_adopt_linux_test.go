@@ -36,7 +36,7 @@ func (s *station) succeed(from *restart.Holder, abort bool) *restart.Holder {
 		s.t.Fatal(err)
 	}
 	opt := s.options()
-	opt.Restart.Keeper = next
+	opt.Restart.Keeper, opt.Restart.Counts, opt.Count = next, true, s.count
 	opt.Restart.States, opt.Restart.Seen, opt.Restart.Refused = restart.Inherit(next, duplicates(s.t, files), slog.New(slog.DiscardHandler))
 	if s.d, err = daemon.New(opt); err != nil {
 		s.t.Fatal(err)
@@ -167,6 +167,31 @@ func TestDaemonOverBPFDoesNotLeave(t *testing.T) {
 		verdicts, err := ledger.Judge(ledger.Read(s.dir, nil), ledger.Question{})
 		if err != nil || len(verdicts) != 1 || verdicts[0].Outcome() == ledger.Complete {
 			t.Errorf("%+v, %v", verdicts, err)
+		}
+	})
+}
+
+// TestDaemonOverBPFCounts: a count goes on over a restart.
+func TestDaemonOverBPFCounts(t *testing.T) {
+	bpf.EverySimulation(t, func(t *testing.T, sim *bpf.Simulation) {
+		s := newStation(t, sim, "en0")
+		s.count = 300
+		none, _ := restart.NewHolder(nil)
+		held := s.succeed(none, false)
+		stop := make(chan struct{})
+		sent := numberedFrames(sim, stop)
+		time.Sleep(200 * time.Millisecond)
+		held = s.succeed(held, false)
+		time.Sleep(100 * time.Millisecond)
+		held = s.succeed(held, false)
+		if err := <-s.done; err != nil {
+			t.Error(err)
+		}
+		close(stop)
+		<-sent
+		held.Close()
+		if _, got := s.frames("en0"); len(got) != 300 {
+			t.Errorf("%d frames", len(got))
 		}
 	})
 }

@@ -212,7 +212,7 @@ func (r *recording) Run(ctx context.Context) error {
 	defer r.manager.stop.enforce(ctx, r.GiveUp)()
 	err := r.Recorder.Run(ctx)
 	if r.state != nil && r.state.Number() == 0 && err == nil {
-		r.state.Ended(r.Ended())
+		r.state.Ended(r.Ended(), r.Status().Writer.Accepted)
 	}
 	r.retire()
 	// With an error, frames wait in memory for the disk: the next process may have better luck.

@@ -27,6 +27,7 @@ type Restart struct {
 	States  []*restart.State         // what those of the process before have left
 	Seen    map[string]*restart.Seen // by group of the recorders that took over
 	Refused []restart.Refusal        // what of it can't be used
+	Counts  bool                     // what they have recorded counts for Options.Count
 }
 
 // Directories returns those into which the recorders of the process before
@@ -234,6 +235,19 @@ func (i *inheritance) unfinished(path string) map[string]bool {
 		}
 	})
 	return all
+}
+
+// recorded returns how many frames the recorders have recorded that go on.
+func (i *inheritance) recorded() (n uint64) {
+	if i == nil {
+		return 0
+	}
+	for _, g := range i.groups {
+		for _, s := range g.states {
+			n += s.Recorded()
+		}
+	}
+	return n
 }
 
 // failed returns the lines of files in the directory that failed shortly before the process before ended: the ledger may

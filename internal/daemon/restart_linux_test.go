@@ -96,6 +96,8 @@ type restarted struct {
 	net  *fakeNetwork
 	link wire
 	sent uint64
+
+	count uint64 // Options.Count
 }
 
 func newRestarted(t *testing.T, change func(*config.Config)) *restarted {
@@ -108,7 +110,8 @@ func newRestarted(t *testing.T, change func(*config.Config)) *restarted {
 func (r *restarted) begin(next *rig) {
 	r.rig = next
 	opt := next.options()
-	opt.Restart = r.k.inherit()
+	opt.Restart, opt.Count = r.k.inherit(), r.count
+	opt.Restart.Counts = true
 	next.start(opt)
 	<-next.ready
 }
@@ -369,5 +372,30 @@ func TestSyncBeforeLeaving(t *testing.T) {
 			t.Errorf("%d syncs after %d, %s", s.Writer.Syncs.Count, before, s.State)
 		}
 		r.goesOn()
+	})
+}
+
+// TestCountOutlives: what was recorded before a restart counts.
+func TestCountOutlives(t *testing.T) {
+	onFake(t, func(t *testing.T, _ network) {
+		n := &fakeNetwork{t, fake.New()}
+		r := &restarted{t: t, k: newKeeper(t), net: n, link: n.add("eth0"), count: 1000}
+		r.begin(newRig(t, n, fine, "eth0"))
+		for i := range 3 {
+			r.frames(300)
+			time.Sleep(300 * time.Millisecond)
+			r.frames(20)
+			if i == 0 {
+				r.kill()
+			} else {
+				r.end()
+			}
+			r.again(fine)
+		}
+		r.frames(200)
+		if err := <-r.done; err != nil {
+			t.Error(err)
+		}
+		verify(t, r.files("eth0"), 1, 1000, 0)
 	})
 }

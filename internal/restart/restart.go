@@ -139,11 +139,20 @@ func (s *State) Began() {
 	}
 }
 
-// Ended says up to when a recorder without a journal has recorded, in order.
-func (s *State) Ended(until time.Time) {
+// Ended says up to when a recorder without a journal has recorded, in order, and how many frames.
+func (s *State) Ended(until time.Time, frames uint64) {
 	if s != nil {
+		s.memory.header().recorded.Add(frames)
 		s.memory.header().until.Store(until.UnixNano())
 	}
+}
+
+// Recorded returns how many frames were recorded, by the processes before too.
+func (s *State) Recorded() uint64 {
+	if j := s.Journal(); j != nil {
+		return j.Recorded()
+	}
+	return s.memory.header().recorded.Load()
 }
 
 // Until returns what Ended has said; zero without that.

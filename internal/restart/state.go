@@ -43,6 +43,7 @@ type header struct {
 	left     atomic.Uint64  // 1: others take over
 	ringed   atomic.Uint64  // 1: a ring was kept
 	until    atomic.Int64   // when a recorder without a journal ended, in nanoseconds since 1970; 0: it has not
+	recorded atomic.Uint64  // frames that recorders without one have recorded
 	chunks   int64          // 0: it has no journal
 	link     int64          // link type of the device whose ring it is
 	settings int64          // bytes

@@ -106,8 +106,8 @@ func (l *leaver) tryUpgrade(ctx context.Context) error {
 	if at < 1 {
 		return errors.New("the program that runs can't be found")
 	}
-	if o.Daemon.Count > 0 || o.Daemon.Duration > 0 {
-		return errors.New("capd was started with --count or --duration, and would count anew")
+	if o.Daemon.Duration > 0 {
+		return errors.New("capd was started with --duration, which would begin anew")
 	}
 	cfg, err := o.Load()
 	if err == nil {
