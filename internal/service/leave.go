@@ -41,6 +41,7 @@ const records = 'r'
 type departure struct {
 	order   string
 	conn    *net.UnixConn       // the client's
+	wait    time.Duration       // see recordTimeout
 	control *control.OpenSocket // the socket that the program in the place of this one listens on; nil: it makes its own
 }
 
@@ -86,7 +87,7 @@ func (l *leaver) prepare(ctx context.Context, order string) (func(*net.UnixConn)
 			l.busy.Store(false)
 			return
 		}
-		d := &departure{order: order, conn: conn}
+		d := &departure{order: order, conn: conn, wait: recordTimeout}
 		if order == control.Upgrade {
 			var err error
 			if d.control, err = l.sockets.control.Keep(); err != nil { // it is there: the order came over it
@@ -231,7 +232,7 @@ func (d *departure) pass(o *Options, files []restart.File, more passed) error {
 		_, _ = io.WriteString(d.conn, err.Error())
 		return err
 	}
-	_ = d.conn.SetDeadline(time.Now().Add(recordTimeout))
+	_ = d.conn.SetDeadline(time.Now().Add(d.wait))
 	if err := restart.Send(d.conn, files); err != nil {
 		return err
 	}
