@@ -98,7 +98,7 @@ func inherit(r *Restart) *inheritance {
 		if g.before == nil || g.ringed() {
 			return false
 		}
-		g.before.after = nil // it had not begun to record
+		g.before.stays() // the group had not begun to record
 		g.forget()
 		return true
 	})
@@ -134,6 +134,14 @@ func (g *group) follows() string {
 // leaves reports whether others take over from the group, or have done so.
 func (g *group) leaves() bool {
 	return g.after != nil || !slices.ContainsFunc(g.states, func(s *restart.State) bool { return !s.Spent() })
+}
+
+// stays says that no others take over from the group after all.
+func (g *group) stays() {
+	g.after = nil
+	for _, s := range g.states {
+		s.Stays()
+	}
 }
 
 // ringed reports whether all rings of the group are open: before, none of them
@@ -197,7 +205,7 @@ func (i *inheritance) openDirectories(open func(*config.Config) error) {
 			return false
 		}
 		if g.before != nil {
-			g.before.after = nil
+			g.before.stays()
 		}
 		if g.after != nil {
 			g.after.before = nil

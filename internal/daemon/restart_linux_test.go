@@ -399,3 +399,34 @@ func TestCountOutlives(t *testing.T) {
 		verify(t, r.files("eth0"), 1, 1000, 0)
 	})
 }
+
+// TestSuccessorWithoutRing: a recorder from which another one was to take over, and whose successor had no ring yet, is
+// an ordinary one again: it is not taken for one that others have followed once its ring is gone.
+func TestSuccessorWithoutRing(t *testing.T) {
+	inBubble(t, nil, func(r *restarted) {
+		r.frames(300)
+		r.kill()
+		before := r.k.inherit().States[0]
+		before.Leaves()
+		next, err := restart.New(r.k, before.Lane, before.Settings, before.Number(), restart.NewGroup(), before.Group())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := next.Keep(before.Chunks); err != nil {
+			t.Fatal(err)
+		}
+		r.frames(100)
+		r.again(nil)
+		r.frames(100)
+		time.Sleep(time.Second)
+		states := r.k.inherit().States
+		if len(states) != 1 {
+			t.Fatalf("%d states", len(states))
+		}
+		r.goesOn()
+		states[0].DropRing()
+		if states[0].Spent() {
+			t.Error("it is taken for one that others have followed")
+		}
+	})
+}

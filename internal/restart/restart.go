@@ -113,6 +113,13 @@ func (s *State) Leaves() {
 	}
 }
 
+// Stays takes back what Leaves has said, of a recorder that still has a ring.
+func (s *State) Stays() {
+	if s.HadRing() {
+		s.memory.header().left.Store(0)
+	}
+}
+
 // Spent reports whether others have taken over from the recorder, so that only its files are left to be
 // finished.
 func (s *State) Spent() bool { return s.memory.header().left.Load() != 0 && !s.HadRing() }
