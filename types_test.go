@@ -14,6 +14,7 @@ const mostMembers = 15
 var largeTypes = map[string]string{
 	"bench/race/Heat":            "a row of the race's table, as JSON",
 	"capture/bpf/abi":            "the numbers of a system's BPF device",
+	"capture/bpf/source":         "device.Backend, with what it may have besides",
 	"capture/bpf/node":           "the calls that a BPF device takes, each once",
 	"config/Recording":           "the keys of an [[interface]] table",
 	"config/checker":             "a rule each, of a few lines",

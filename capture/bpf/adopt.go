@@ -62,7 +62,7 @@ func adoptOn(s sys, a abi, c device.Config, f *os.File) (*source, error) {
 	d := newSource(node{abi: a, sys: s, fd: fd}, state.index, c)
 	d.record.tick = uint64(unit)
 	d.last = dropped
-	if err := d.recognise(c); err != nil {
+	if err := recognise(d, c); err != nil {
 		_ = s.close(fd)
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func adoptOn(s sys, a abi, c device.Config, f *os.File) (*source, error) {
 }
 
 // recognise finds out the buffer's length and the link type, and checks that the device is bound to the interface.
-func (d *source) recognise(c device.Config) error {
+func recognise(d *source, c device.Config) error {
 	length, err := d.get(biocGetLen)
 	if err == syscall.EBADF || gone(err) { // OpenBSD revokes the descriptor
 		return fmt.Errorf("%w any more", device.ErrNoInterface)
@@ -80,7 +80,7 @@ func (d *source) recognise(c device.Config) error {
 		return &device.UnfitError{Property: "descriptor", Is: fmt.Sprintf("no BPF device (%v)", err), Want: "a BPF device"}
 	}
 	d.length = int(length)
-	name, err := d.boundTo()
+	name, err := boundTo(d)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (d *source) recognise(c device.Config) error {
 }
 
 // boundTo returns the name of the device's interface.
-func (d *source) boundTo() (string, error) {
+func boundTo(d *source) (string, error) {
 	code := getIf(d.setIf)
 	ifreq := make([]byte, ioctlSize(code))
 	switch err := d.sys.ioctl(d.fd, code, ifreq); {

@@ -37,17 +37,27 @@ type header struct {
 	lane    int64
 	name    [256]byte // of the interface, zeros behind it
 
-	group    [groupLen]byte // of the recorders of one interface
-	follows  [groupLen]byte // group of those that it takes over from; zeros: none
-	over     atomic.Uint64  // 1: the recorder has ended for good
-	left     atomic.Uint64  // 1: others take over
-	ringed   atomic.Uint64  // 1: a ring was kept
-	until    atomic.Int64   // when a recorder without a journal ended, in nanoseconds since 1970; 0: it has not
-	recorded atomic.Uint64  // frames that recorders without one have recorded
-	chunks   int64          // 0: it has no journal
-	link     int64          // link type of the device whose ring it is
-	settings int64          // bytes
+	group   [groupLen]byte // of the recorders of one interface
+	follows [groupLen]byte // group of those that it takes over from; zeros: none
+	marks
+	ending
+	chunks   int64 // 0: it has no journal
+	link     int64 // link type of the device whose ring it is
+	settings int64 // bytes
 	json     [maxSettings]byte
+}
+
+// marks say where the recorder is in its life: 1 is yes.
+type marks struct {
+	over   atomic.Uint64 // it has ended for good
+	left   atomic.Uint64 // others take over
+	ringed atomic.Uint64 // a ring was kept
+}
+
+// An ending says how a recorder without a journal ended.
+type ending struct {
+	until    atomic.Int64  // when, in nanoseconds since 1970; 0: it has not
+	recorded atomic.Uint64 // frames that it and those before it have recorded
 }
 
 // edition makes layout another one: tests build a capd that does not know what this one leaves.
