@@ -34,6 +34,7 @@ var largeTypes = map[string]string{
 	"internal/top/model":         "a message of the terminal each",
 	"ledger/Entry":               "the fields of a line, docs/ledger.md",
 	"store/Directory":            "questions about one listing, a few lines each",
+	"writer/Journal":             "a store or a question each, of a few lines",
 	"writer/file":                "a step of a file's life each; its fields are grouped",
 	"writer/Options":             "the settings of a recording",
 	"writer/Stats":               "the counters of a recording",
