@@ -102,7 +102,7 @@ var testsMayImport = map[string][]string{
 	"internal/extract":   {"internal/hint"},  // the same
 	"internal/terminal":  {"ledger"},         // a long reading
 	"capture":            {"capture/fake", unix},
-	"capture/bpf":        {"capture", "filter", "config", "internal/daemon", "ledger", "store", "writer"}, // frames from a simulated device to files
+	"capture/bpf":        {"capture", "filter", "config", "internal/daemon", "internal/restart", "ledger", "store", "writer"}, // frames from a simulated device to files
 	"capture/fake":       {"capture"},
 }
 

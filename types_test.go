@@ -14,6 +14,7 @@ const mostMembers = 15
 var largeTypes = map[string]string{
 	"bench/race/Heat":            "a row of the race's table, as JSON",
 	"capture/bpf/abi":            "the numbers of a system's BPF device",
+	"capture/bpf/source":         "device.Backend, with what it may have besides",
 	"capture/bpf/node":           "the calls that a BPF device takes, each once",
 	"config/Recording":           "the keys of an [[interface]] table",
 	"config/checker":             "a rule each, of a few lines",
@@ -34,6 +35,7 @@ var largeTypes = map[string]string{
 	"ledger/Entry":               "the fields of a line, docs/ledger.md",
 	"store/Directory":            "questions about one listing, a few lines each",
 	"pcap/decoder":               "a step for each kind of record, and a quick one for what nearly all are",
+	"writer/Journal":             "a store or a question each, of a few lines",
 	"writer/file":                "a step of a file's life each; its fields are grouped",
 	"writer/Options":             "the settings of a recording",
 	"writer/Stats":               "the counters of a recording",

@@ -126,8 +126,13 @@ func OpenGroup(c Config, n int, s Spread) ([]*Device, error) {
 // Each device of a group is adopted by itself, all of them with the Config of the group. Config.Gated
 // says that the device may still be gated: see [Adopted]. The file stays the caller's.
 //
-// Linux alone has that; elsewhere the error wraps errors.ErrUnsupported.
+// A BPF device has no blocks, and so no Position: its frames are in the kernel only until they are
+// read. The earlier process must have recorded all that it read: see [Handle.Suspend]. The Config must
+// have the Account, and is taken to be that of the device as far as the kernel does not tell.
 func Adopt(c Config, f *os.File, at Position) (*Device, error) { return device.Adopt(c, f, at, adopt) }
+
+// Copies reports whether frames are copied from the kernel: those that a process has read end with it.
+func Copies() bool { return copies() }
 
 // Interfaces lists the interfaces, by index. It needs no privilege.
 func Interfaces() ([]Interface, error) { return interfaces() }

@@ -14,7 +14,9 @@ func open(c Config) (*Device, error) { return bpf.Open(c) }
 
 func openGroup(Config, int, Spread) ([]*Device, error) { return nil, errors.ErrUnsupported }
 
-func adopt(Config, *os.File, Position) (*Device, error) { return nil, errors.ErrUnsupported }
+func adopt(c Config, f *os.File, at Position) (*Device, error) { return bpf.Adopt(c, f, at) }
+
+func copies() bool { return true }
 
 func interfaces() ([]Interface, error) { return bpf.Interfaces() }
 

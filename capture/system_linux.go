@@ -27,6 +27,8 @@ func openGroup(c Config, n int, s Spread) ([]*Device, error) {
 
 func adopt(c Config, f *os.File, at Position) (*Device, error) { return afpacket.Adopt(c, f, at) }
 
+func copies() bool { return false }
+
 func interfaces() ([]Interface, error) { return afpacket.Interfaces() }
 
 func probeLinkTypes() (probe func(name string) ([]pcap.LinkType, error), end func()) {

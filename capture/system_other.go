@@ -16,6 +16,7 @@ func unsupported() error { return fmt.Errorf("capture: not supported on %s", run
 func open(Config) (*Device, error)                      { return nil, unsupported() }
 func openGroup(Config, int, Spread) ([]*Device, error)  { return nil, errors.ErrUnsupported }
 func adopt(Config, *os.File, Position) (*Device, error) { return nil, errors.ErrUnsupported }
+func copies() bool                                      { return true }
 func interfaces() ([]Interface, error)                  { return nil, unsupported() }
 func inspect(string) (Details, error)                   { return Details{}, unsupported() }
 func speed(string) int                                  { return 0 }

@@ -54,7 +54,7 @@ type disk struct {
 type work struct {
 	queue   chan operation
 	ending  chan *file
-	syncing chan *file
+	syncing chan syncing
 	lent    sync.WaitGroup // blocks of the ring in the queue: see Writer.Lend
 	writing sync.WaitGroup
 	done    chan struct{} // closed when the goroutine that completes files has ended
@@ -79,7 +79,7 @@ func (d *disk) start() {
 	// The queue has room for each chunk's last write and one flush, and for what is lent, so submit never blocks.
 	d.queue = make(chan operation, 2*d.pool.count+mostLoans)
 	d.ending = make(chan *file, 256)
-	d.syncing = make(chan *file, 1)
+	d.syncing = make(chan syncing, 1)
 	d.done = make(chan struct{})
 	d.epoch = time.Now()
 	for i := range writers {

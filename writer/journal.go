@@ -49,6 +49,14 @@ type cursor struct {
 	end      int64  // of the current interval, in seconds since 1970
 	lost     uint64 // packets that could not be encoded and are in no line of the ledger
 	drops    Drops  // the kernel's counters at the last file's end
+	gap      gapCursor
+	recorded uint64 // packets that were given to Write, of all rings
+}
+
+// A gapCursor is the outage of the disk that lasts.
+type gapCursor struct {
+	cause uint64 // index in diskCauses; 0: there is none
+	begin stamp
 }
 
 // A place is up to where the ring has been read.
@@ -75,6 +83,7 @@ const (
 	fileEnded         // the record has its report
 	fileDone          // it is complete, and has its final name
 	fileFailed        // chunks were dropped that are not on the disk
+	fileLost          // the same, of an earlier Writer: its loss was told by Failed
 )
 
 // A fileRecord describes a file that has chunks in memory, or had.

@@ -88,6 +88,7 @@ func (w *Writer) Lend(b Block, pkts []pcap.Packet) bool {
 	r.file.Store(f.number)
 	step()
 	w.at.block, w.at.frames = b.Number, w.at.frames+b.Frames
+	w.recorded += uint64(len(pkts))
 	w.commitFile() // from here on the packets are recorded, whenever the process dies
 	w.enc.FrameInPlace(b.Memory, r.placed[:r.count], size)
 	step()

@@ -2,6 +2,7 @@ package writer
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"capd/ledger"
@@ -16,6 +17,30 @@ const (
 	firstPause = time.Second
 	lastPause  = 30 * time.Second
 )
+
+// diskCauses are the causes of an outage, as journals number them.
+var diskCauses = []ledger.Cause{"", ledger.CauseDiskError, ledger.CauseDiskFull, ledger.CauseNoInodes, ledger.CauseReplaced}
+
+// gapCursor returns the present outage.
+func (w *Writer) gapCursor() gapCursor {
+	if w.resume == 0 {
+		return gapCursor{}
+	}
+	return gapCursor{cause: uint64(slices.Index(diskCauses, w.gap.Cause)), begin: stampOf(w.gap.Begin)}
+}
+
+// inheritOutage goes on with an outage in which an earlier Writer ended. The next try is made at once.
+func (w *Writer) inheritOutage(g gapCursor) {
+	if g.cause == 0 || g.cause >= uint64(len(diskCauses)) {
+		return
+	}
+	w.gap = ledger.GapOpened(w.opt.Header.Interface, g.begin.time(), diskCauses[g.cause])
+	w.pause, w.resume = firstPause, -1
+	w.assessed = w.begun
+	if w.file != nil {
+		w.assessed--
+	}
+}
 
 // checkDisk reacts to files that failed or succeeded on the disk since the last call: the current one,
 // and ended ones whose result was not known yet.
@@ -49,6 +74,8 @@ func (w *Writer) suspend(err error) {
 	if w.resume == 0 {
 		w.opt.Log.Error("disk failed: frames are counted and dropped until it works again", "error", err)
 		w.gap = ledger.GapOpened(w.opt.Header.Interface, w.schedule.wall, diskCause(err))
+		w.resume = w.schedule.mono + firstPause
+		w.commitFile() // before the line: whoever goes on closes the gap
 		w.opt.Note(w.gap)
 	}
 	w.assessed = w.begun

@@ -72,6 +72,9 @@ func (j *Journal) Position() Position {
 	return j.cursor().at.position()
 }
 
+// Recorded returns how many packets were given to Write.
+func (j *Journal) Recorded() uint64 { return j.cursor().recorded }
+
 func (p place) position() Position {
 	return Position{Ring: p.ring, Block: p.block, Frames: p.frames, Unread: p.unread, Taken: p.taken}
 }
@@ -94,11 +97,15 @@ func (w *Writer) Commit(block, frames, unread uint64) bool {
 // take moves the place in the ring behind the packets.
 func (w *Writer) take(pkts []pcap.Packet) {
 	w.at.taken += uint64(len(pkts))
+	w.recorded += uint64(len(pkts))
 	w.taken = pkts[len(pkts)-1].Time()
 }
 
 // errLeft says that files are left to another Writer.
 var errLeft = errors.New("what the disk has not taken is left to the next process")
+
+// errLost says that packets of a file are lost.
+var errLost = errors.New("the disk failed, and the process before ended")
 
 // freezes reports whether the Writer does nothing any more, because Abort was called and another
 // Writer can go on at the last commit.
@@ -131,7 +138,7 @@ func (w *Writer) commitFile() {
 func (w *Writer) commit(counts Counts) {
 	c := cursor{
 		at: w.at, begun: w.begun, sequence: w.sequence.Load(), since: stampOf(w.since), packet: stampOf(w.taken),
-		end: w.schedule.end, lost: w.lost - w.lostReported, drops: w.drops.minus(w.before),
+		end: w.schedule.end, lost: w.lost - w.lostReported, drops: w.drops.minus(w.before), gap: w.gapCursor(), recorded: w.recorded,
 	}
 	if w.since.IsZero() {
 		c.since = stampOf(w.after)
@@ -236,7 +243,7 @@ func (w *Writer) inherit() {
 	if c.begun == 0 && c.at.ring == 0 {
 		return
 	}
-	w.at = c.at
+	w.at, w.recorded = c.at, c.recorded
 	w.begun, w.since, w.last, w.schedule.end = c.begun, c.since.time(), c.packet.time(), c.end
 	w.taken = w.last
 	w.lost, w.drops, w.inherits = c.lost, c.drops, true
@@ -249,12 +256,43 @@ func (w *Writer) inherit() {
 			continue
 		}
 		w.sequence.Store(max(w.sequence.Load(), r.sequence.Load())) // it may have changed since the last commit
-		if r.phase.Load() == fileDone {
+		switch {
+		case r.phase.Load() == fileDone:
 			w.completed = append(w.completed, w.fileOf(r).report)
-		} else if w.journal.resumes(r) {
+		case r.phase.Load() == fileFailed:
+			r.phase.Store(fileLost)
+			if n == c.file.number && w.last.After(w.since) {
+				w.since = w.last // its line covers the time up to there
+			}
+		case w.journal.resumes(r):
 			w.goOnWith(r, &c, held[n])
 		}
 	}
+	w.inheritOutage(c.gap)
+}
+
+// Failed returns the reports of files of which the disk has not taken everything. The Writer may have died before it
+// could pass them to Options.Finished. How many of their packets are on the disk is not known: all count as lost.
+// Of the name, only the interface, the lane and the format are used.
+func (j *Journal) Failed(of store.Name) (all []File) {
+	c := j.cursor()
+	for i := range j.head.files {
+		r := &j.head.files[i]
+		if n := r.number.Load(); n == 0 || n > c.begun || j.file(n) != r || !c.valid() || !r.valid() || r.phase.Load() != fileFailed {
+			continue
+		}
+		o := r.outcome
+		if r.number.Load() == c.file.number { // it has not ended
+			o = fileOutcome{mark: c.file.mark, first: c.file.first, last: c.file.last, end: c.file.last, reason: codeOf(ledger.ReasonError), counts: c.file.counts}
+		}
+		f := File{
+			Name: r.name(of), LinkType: pcap.LinkType(r.link), Snaplen: r.snaplen, Begin: r.begin.time(), End: o.end.time(),
+			First: o.first.time(), Last: o.last.time(), Reason: o.reason.reason(), Err: errLost, Counts: o.counts,
+		}
+		f.Lost, f.Packets, f.Bytes = f.Lost+o.mark.packets, 0, 0
+		all = append(all, f)
+	}
+	return all
 }
 
 // goOnWith goes on with the file of a record.

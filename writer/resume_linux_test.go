@@ -288,3 +288,80 @@ func FuzzJournal(f *testing.F) {
 		}
 	})
 }
+
+// TestOutageOutlivesProcess: the next writer ends the gap of an outage in which the one before was killed, with the
+// packets that were lost in it.
+func TestOutageOutlivesProcess(t *testing.T) {
+	l := newLine(t, Options{})
+	var notes []ledger.Entry
+	l.opt.Note = func(e ledger.Entry) {
+		if e.Kind == ledger.KindGap {
+			notes = append(notes, e)
+		}
+	}
+	l.opt.Here = func() error { return store.ErrReplaced }
+	w := l.next()
+	w.Write(some(10))
+	w.Commit(1, 10, 0)
+	w.Rotate(ledger.ReasonSignal)
+	for !w.disk.failed.Load().isFailed() {
+		time.Sleep(time.Millisecond)
+	}
+	w.Tick(noon.Add(time.Second), time.Second)
+	w.Write(some(25))
+	w.Commit(2, 25, 0)
+	if len(notes) != 1 || notes[0].Cause != ledger.CauseReplaced || !notes[0].End.IsZero() {
+		t.Fatalf("%+v", notes)
+	}
+	l.kill(w)
+	for range 2 { // the first one dies before it has written anything
+		w = l.next()
+		l.kill(w)
+	}
+	l.opt.Here = nil
+	w = l.next()
+	w.Write(some(5))
+	w.Commit(3, 5, 0)
+	for w.Stats().Suspended {
+		w.Rotate(ledger.ReasonSignal)
+		time.Sleep(time.Millisecond)
+		l.mono += time.Second
+		w.Tick(noon.Add(2*time.Second), l.mono)
+	}
+	l.close(w)
+	if len(notes) != 2 || notes[1].Cause != ledger.CauseReplaced || !notes[1].Begin.Equal(notes[0].Begin) || notes[1].End.IsZero() || notes[1].Frames != 25 {
+		t.Errorf("%+v", notes)
+	}
+}
+
+// TestFailedIsTold: of a file that has failed when the writer is killed, the journal tells what is lost, until the next
+// writer has begun.
+func TestFailedIsTold(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		l := newLine(t, Options{})
+		l.opt.Here = func() error { return store.ErrReplaced }
+		w := l.next()
+		w.Write(some(200))
+		w.Commit(1, 200, 0)
+		for !w.disk.failed.Load().isFailed() {
+			time.Sleep(time.Millisecond)
+		}
+		if ended {
+			w.Rotate(ledger.ReasonSignal)
+		}
+		journal := l.opt.Journal
+		all := journal.Failed(store.Name{Interface: "eth0"})
+		if len(all) != 1 || all[0].Lost != 200 || all[0].Packets != 0 || all[0].Err == nil || all[0].Name.Interface != "eth0" {
+			t.Fatalf("%+v", all)
+		}
+		if e := all[0].Entry(); e.Received != 200 || e.CapdDropped != 200 || e.Clean || e.Reason == "" || e.End.IsZero() {
+			t.Errorf("%+v", e)
+		}
+		l.kill(w)
+		l.opt.Here = nil
+		l.close(l.next())
+		if all := journal.Failed(store.Name{}); len(all) > 0 {
+			t.Errorf("told again: %+v", all)
+		}
+	}
+}

@@ -9,29 +9,40 @@ import (
 	"capd/store"
 )
 
-// sync requests a sync of the current file, which protects what is on disk from a power cut. It is
-// skipped while the previous sync is still running.
-func (w *Writer) sync() {
+// A syncing is a request to sync a file.
+type syncing struct {
+	*file
+	done func() // nil: nobody waits for it
+}
+
+// Sync requests a sync of the current file, which protects what is on disk from a power cut. It is
+// skipped while another one waits. The function, which may be nil, is called when it is over.
+func (w *Writer) Sync(done func()) {
 	w.synced = w.schedule.mono
-	f := w.file
-	if f == nil {
-		return
+	if f := w.file; f != nil {
+		f.pending.Add(1)
+		select {
+		case w.disk.syncing <- syncing{f, done}:
+			return
+		default:
+			f.pending.Done()
+		}
 	}
-	f.pending.Add(1)
-	select {
-	case w.disk.syncing <- f:
-	default:
-		f.pending.Done()
+	if done != nil {
+		done()
 	}
 }
 
 // keepSyncing runs in its own goroutine, because a sync may take as long as many writes.
 func (d *disk) keepSyncing() {
 	call := &d.calls[writers+1]
-	for f := range d.syncing {
+	for one := range d.syncing {
 		d.begin(call)
-		d.syncNow(f)
+		d.syncNow(one.file)
 		d.end(call)
+		if one.done != nil {
+			one.done()
+		}
 	}
 }
 

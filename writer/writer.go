@@ -79,6 +79,7 @@ type totals struct {
 	drops        Drops  // the kernel's counters at the last file's end
 	before       Drops  // of the rings before the present one: see From
 	inherits     bool   // drops are relative to an earlier process, until From
+	recorded     uint64 // packets that are in at, and in the places of rings before; also those of earlier processes
 	lost         uint64 // packets that were never encoded, because no file could be created
 	lostReported uint64 // of these, already in a ledger entry
 	waits        uint64 // times that Write waited for a chunk or for the queue of ended files
@@ -163,7 +164,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 		w.flush()
 	}
 	if w.opt.SyncInterval > 0 && mono-w.synced >= w.opt.SyncInterval {
-		w.sync()
+		w.Sync(nil)
 	}
 	w.publish()
 }

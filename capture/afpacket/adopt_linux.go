@@ -324,12 +324,18 @@ func getFilter(fd int) ([]device.Instruction, error) {
 // resume gives back the blocks that were recorded and finds those that are missing, unless the socket
 // is not as the Config says. If the link type of an interface that was removed is not known, its frames
 // tell it. The filter that the socket should have depends on it.
-func resume(d *socket, b binding) error {
+func resume(d *socket, b binding) (err error) {
 	mem, err := mapRing(d)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Munmap(mem) }()
+	defer func() {
+		if err != nil {
+			_ = unix.Munmap(mem)
+		} else {
+			d.mapped = mem // to map a large ring takes milliseconds, in which nobody reads it
+		}
+	}()
 	r := newRing(mem, d.config.BlockSize, d.last, d.form, nil, nil)
 	if !r.ordered() {
 		return &device.UnfitError{Property: "order of blocks", Is: "unknown", Want: "that of their numbers"}

@@ -57,8 +57,12 @@ func newReader(d *socket) (*reader, error) {
 	return r, nil
 }
 
-// mapRing maps the memory of the ring.
+// mapRing maps the memory of the ring, unless Adopt has done so.
 func mapRing(d *socket) ([]byte, error) {
+	if mem := d.mapped; mem != nil {
+		d.mapped = nil
+		return mem, nil
+	}
 	mem, err := unix.Mmap(d.fd, 0, d.blocks*d.config.BlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map ring: %w", err)

@@ -38,9 +38,10 @@ type socket struct {
 
 // A resumption is what the next reader has to know.
 type resumption struct {
-	last uint64   // number of the block that the reader before returned last
-	lent []uint64 // numbers of blocks before it that were not given back
-	down bool     // the interface was down when the socket was adopted, and Next has not said so yet
+	mapped []byte   // the ring, of which the first reader has not yet taken over the mapping
+	last   uint64   // number of the block that the reader before returned last
+	lent   []uint64 // numbers of blocks before it that were not given back
+	down   bool     // the interface was down when the socket was adopted, and Next has not said so yet
 }
 
 // Open opens a device. The Config is complete.
@@ -405,6 +406,10 @@ func (d *socket) Close() error {
 	fd := d.fd
 	_ = d.readStats() // on an error the counters read before remain
 	d.fd = -1
+	if d.mapped != nil {
+		_ = unix.Munmap(d.mapped)
+		d.mapped = nil
+	}
 	return unix.Close(fd)
 }
 

@@ -98,6 +98,9 @@ const (
 	openbsdNewFilt = ioIn | sizeProgram<<ioSize | ioBPF | 127      // BIOCSETFNR, in later kernels
 )
 
+// getIf returns the code of BIOCGETIF, whose argument is that of BIOCSETIF.
+func getIf(setIf uint32) uint32 { return ioOut | setIf&(ioSizes<<ioSize) | ioBPF | 107 }
+
 // An abi holds the differences between the systems that have BPF devices.
 type abi struct {
 	os       string

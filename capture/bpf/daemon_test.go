@@ -35,6 +35,8 @@ type station struct {
 	stop context.CancelFunc
 	done chan error
 	log  lockedBuffer
+
+	count uint64 // Options.Count
 }
 
 type lockedBuffer struct {

@@ -24,6 +24,7 @@ type source struct {
 	users   int        // of the descriptor: the open device and the reading goroutine
 	reading bool       // the reading goroutine was started
 	closed  bool
+	account *device.Account
 	drops
 }
 
@@ -46,6 +47,7 @@ type queue struct {
 	end     error         // why reading ended; set before full is closed
 	quit    chan struct{} // closed by Close
 	stopped atomic.Bool
+	leaves  atomic.Bool   // Suspend was called
 	taken   atomic.Uint64 // frames in the batches returned so far
 	corrupt atomic.Uint64
 }
@@ -84,7 +86,7 @@ func openOn(s sys, a abi, c device.Config) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &source{node: n, index: state.index, users: 1}
+	d := newSource(n, state.index, c)
 	err = d.configure(c, state.loopback)
 	if err == nil && !c.Gated {
 		err = d.admit()
@@ -93,9 +95,18 @@ func openOn(s sys, a abi, c device.Config) (*source, error) {
 		_ = s.close(n.fd)
 		return nil, err
 	}
+	d.account.Counted(0, uint32(d.record.tick))
+	return d, nil
+}
+
+func newSource(n node, index int, c device.Config) *source {
+	d := &source{node: n, index: index, users: 1, account: c.Account}
+	if d.account == nil {
+		d.account = new(device.Account)
+	}
 	d.free, d.full = make(chan *buffer, buffers), make(chan filled, buffers+1)
 	d.quit = make(chan struct{})
-	return d, nil
+	return d
 }
 
 // device returns a device with the source as its backend.
@@ -294,6 +305,7 @@ func (d *source) sample() error {
 		d.dropped += uint64(uint32(now) - uint32(d.last))
 	}
 	d.last = now
+	d.account.Counted(now, uint32(d.record.tick))
 	return nil
 }
 

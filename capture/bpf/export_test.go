@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -80,7 +81,7 @@ func (s *Simulation) OpenGroup(c device.Config, n int, _ device.Spread) ([]*devi
 	if n != 1 {
 		return nil, fmt.Errorf("open group of %d: %w", n, errors.ErrUnsupported)
 	}
-	d, err := s.k.openDevice(c)
+	d, err := s.k.openDevice(c.Member(0))
 	if err != nil {
 		return nil, err
 	}
@@ -137,3 +138,17 @@ func ReadTshark(t *testing.T, path string) [][]byte {
 	}
 	return all
 }
+
+// Adopt simulates the package's function of that name.
+func (s *Simulation) Adopt(c device.Config, f *os.File, _ device.Position) (*device.Device, error) {
+	return device.Adopt(c, f, device.Position{}, func(c device.Config, f *os.File, _ device.Position) (*device.Device, error) {
+		d, err := adoptOn(s.k, s.k.abi, c, f)
+		if err != nil {
+			return nil, err
+		}
+		return d.device(), nil
+	})
+}
+
+// Copies simulates capture.Copies.
+func (s *Simulation) Copies() bool { return true }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"syscall"
 	"unsafe"
@@ -21,6 +22,15 @@ import (
 // Open opens a device. The Config is complete.
 func Open(c device.Config) (*device.Device, error) {
 	d, err := openOn(kernel{}, native(), c)
+	if err != nil {
+		return nil, err
+	}
+	return d.device(), nil
+}
+
+// Adopt takes over a device of another process. The Config is complete.
+func Adopt(c device.Config, f *os.File, _ device.Position) (*device.Device, error) {
+	d, err := adoptOn(kernel{}, native(), c, f)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +63,23 @@ func (kernel) ioctl(fd int, code uint32, arg []byte) error {
 func (kernel) read(fd int, buf []byte) (int, error) { return unix.Read(fd, buf) }
 
 func (kernel) close(fd int) error { return unix.Close(fd) }
+
+func (kernel) share(fd int) (*os.File, error) {
+	d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(d), "bpf"), nil
+}
+
+func (kernel) take(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	outer := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(outer, err)
+}
 
 func (kernel) link(name string) (linkState, error) {
 	i, err := net.InterfaceByName(name)

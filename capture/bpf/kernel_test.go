@@ -3,6 +3,7 @@ package bpf
 import (
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -48,7 +49,8 @@ type fakeKernel struct {
 	mu    sync.Mutex
 	links map[string]linkState
 	open_ map[int]*fakeNode
-	paths []string // paths that were opened or tried
+	held  []*fakeNode // those of which other processes may have descriptors
+	paths []string    // paths that were opened or tried
 	reads atomic.Int64
 }
 
@@ -72,6 +74,8 @@ type fakeNode struct {
 	readErr                 error
 	wake                    chan struct{}
 	log                     []string
+
+	elsewhere *os.File // the end for reading of a pipe, whose other end stands for descriptors of other processes; nil: there are none
 }
 
 func newKernel(t testing.TB, a abi) *fakeKernel {
@@ -112,6 +116,9 @@ func (k *fakeKernel) close(fd int) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := k.open_[fd]
+	if fd == noDevice {
+		return nil
+	}
 	if n == nil {
 		k.t.Errorf("close of %d, which is not open", fd)
 		return syscall.EBADF
@@ -151,7 +158,7 @@ func (k *fakeKernel) name(code uint32) string {
 		biocVersion: "version", biocGetLen: "get length", biocSetLen: "set length", biocSetFilter: "set filter",
 		biocPromisc: "promiscuous", biocGetDLT: "get dlt", biocImmediate: "immediate",
 		k.setIf: "set interface", k.timeout: "timeout", k.stats: "stats", k.setDLT: "set dlt", k.abi.dlts: "list dlts",
-		k.lock: "lock", k.stamp: "stamp", k.direction: "direction", k.seeSent: "see sent", k.newFilter: "change filter",
+		getIf(k.setIf): "get interface", k.lock: "lock", k.stamp: "stamp", k.direction: "direction", k.seeSent: "see sent", k.newFilter: "change filter",
 	}
 	delete(names, 0)
 	return names[code]
@@ -162,6 +169,9 @@ func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	n := k.open_[fd]
+	if fd == noDevice {
+		return syscall.ENOTTY
+	}
 	if n == nil {
 		k.t.Errorf("ioctl %#x of %d, which is not open", code, fd)
 		return syscall.EBADF
@@ -178,7 +188,7 @@ func (k *fakeKernel) ioctl(fd int, code uint32, arg []byte) error {
 	if name == k.failing {
 		return syscall.EPERM
 	}
-	if n.locked && !slices.Contains([]string{"get length", "get dlt", "list dlts", "stats", "version", "lock", "timeout", "immediate"}, name) {
+	if n.locked && !slices.Contains([]string{"get interface", "get length", "get dlt", "list dlts", "stats", "version", "lock", "timeout", "immediate"}, name) {
 		k.t.Errorf("%s: %s of a locked device", k.os, name)
 		return syscall.EPERM
 	}
@@ -279,13 +289,15 @@ func (k *fakeKernel) attach(n *fakeNode, arg []byte) error {
 
 // after handles the other ioctls. Most of them need an interface.
 func (k *fakeKernel) after(n *fakeNode, name string, arg []byte) error {
-	if (n.name == "" || n.gone) && slices.Contains([]string{"promiscuous", "get dlt", "set dlt", "list dlts"}, name) {
+	if (n.name == "" || n.gone) && slices.Contains([]string{"get interface", "promiscuous", "get dlt", "set dlt", "list dlts"}, name) {
 		return syscall.EINVAL
 	}
 	switch name {
 	case "version":
 		host.PutUint16(arg, 1)
 		host.PutUint16(arg[2:], k.version)
+	case "get interface":
+		copy(arg, n.name)
 	case "get length":
 		host.PutUint32(arg, uint32(n.length))
 	case "get dlt":
@@ -344,7 +356,12 @@ func (k *fakeKernel) only() *fakeNode {
 func (k *fakeKernel) opened() []*fakeNode {
 	var all []*fakeNode
 	for _, fd := range slices.Backward(slices.Sorted(maps.Keys(k.open_))) {
-		if n := k.open_[fd]; n != nil {
+		if n := k.open_[fd]; n != nil && !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	for _, n := range k.held {
+		if !slices.Contains(all, n) && n.isElsewhere() {
 			all = append(all, n)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -23,6 +24,8 @@ type sys interface {
 	read(fd int, buf []byte) (int, error)
 	close(fd int) error
 	link(name string) (linkState, error)
+	share(fd int) (*os.File, error) // a duplicate, for another process
+	take(f *os.File) (fd int, err error)
 }
 
 // A linkState is the state of an interface.

@@ -46,7 +46,8 @@ func (d *source) run() {
 	_ = d.sample()
 	// Drops after the last read of a stopped device happened after its end, and a device whose interface is
 	// gone may have no counters any more.
-	d.over = d.stopped.Load() || errors.Is(d.end, device.ErrGone)
+	// And so are those of a device that was left to another process: that one counts them.
+	d.over = d.stopped.Load() || d.leaves.Load() || errors.Is(d.end, device.ErrGone)
 	d.mu.Unlock()
 	close(d.full)
 	_ = d.drop()
@@ -83,6 +84,9 @@ func (r *pump) put(f filled) {
 // fill repeats reads that time out until one returns frames.
 func (r *pump) fill(buf []byte) (int, error) {
 	for !r.quitting() {
+		if r.leaves.Load() {
+			return 0, device.ErrClosed // what the kernel has is for the next process
+		}
 		if r.ending == nil && r.stopped.Load() {
 			r.finish(device.ErrClosed)
 		}

@@ -14,7 +14,7 @@ type Account struct {
 	opened  uint32 // 1: in use
 	reading uint32 // 1 while counts are taken from the kernel, which resets them by that
 	inexact uint32 // 1 after a process ended meanwhile: some counts may be in neither place
-	_       uint32
+	unit    uint32 // of the times of frames, in nanoseconds: see Counted
 
 	received, dropped, freezes uint64 // as in Stats
 
@@ -54,6 +54,17 @@ func (a *Account) Count(read func() (received, dropped, freezes uint64, err erro
 
 // Refresh updates what the interface has counted.
 func (a *Account) Refresh(now NIC) { a.nic = a.nic.AtLeast(now.Since(a.before)) }
+
+// Counted notes up to where a device has counted, if reading its counter does not reset it, and the
+// unit of its times, which can't be asked for.
+func (a *Account) Counted(dropped uint64, unit uint32) {
+	a.opened, a.dropped, a.unit = 1, dropped, unit
+}
+
+// LastCounted returns what Counted has noted last; ok is false if it was never called.
+func (a *Account) LastCounted() (dropped uint64, unit uint32, ok bool) {
+	return a.dropped, a.unit, a.opened != 0 && a.unit != 0
+}
 
 // Stats returns the counters of a device that has handed out that many frames. Of an inexact
 // account, this number and the dropped frames are what is known to be received.

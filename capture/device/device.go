@@ -243,6 +243,21 @@ func (h *Handle) Stop() error {
 	return nil
 }
 
+// A suspender is a Backend that copies frames from the kernel.
+type suspender interface{ Suspend() error }
+
+// Suspend ends reading, and not reception, for another process to go on: see File. Next returns the
+// frames that were taken from the kernel, and then ErrClosed. Nothing else may be done with the
+// handle then but to close it. A device with a ring in memory does not need it, and returns
+// an error that wraps errors.ErrUnsupported.
+func (h *Handle) Suspend() error {
+	b, ok := h.dev.backend.(suspender)
+	if !ok {
+		return fmt.Errorf("suspend: %w", errors.ErrUnsupported)
+	}
+	return b.Suspend()
+}
+
 // Close detaches from the device, which keeps filling unless it was stopped, and makes a running
 // Next return ErrClosed. Held batches stay valid, and must still be released. Repeated calls have
 // no effect.

@@ -32,6 +32,8 @@ type supervisor struct {
 	conn *net.UnixConn
 	path string
 
+	program string // that start starts; empty: this one
+
 	mu     sync.Mutex // guards what follows
 	store  map[string][]*os.File
 	ready  chan struct{} // closed by READY=1 of the present process
@@ -135,6 +137,9 @@ func (s *supervisor) sync() {
 func (s *supervisor) start(args ...string) (cmd *exec.Cmd, errs *bytes.Buffer, ready <-chan struct{}) {
 	s.t.Helper()
 	cmd, errs = process(s.t, args...)
+	if s.program != "" {
+		cmd.Path, cmd.Args[0] = s.program, s.program
+	}
 	s.sync()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,6 +168,18 @@ type load struct {
 	done chan uint64
 }
 
+// setting returns a number of the environment; without one, what is given.
+func setting(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// mostPerSecond is up to how many frames a second are of all lengths. Above that all are short: files of the others would
+// fill the disk in a long run.
+const mostPerSecond = 50_000
+
 func startLoad(t *testing.T, name string, perSecond int, tagged bool) *load {
 	l := &load{stop: make(chan struct{}), done: make(chan uint64, 1)}
 	t.Logf("frames flow from %v on, %d a second", time.Now().UTC(), perSecond)
@@ -175,7 +192,10 @@ func startLoad(t *testing.T, name string, perSecond int, tagged bool) *load {
 			at += 4
 		}
 		frame[at], frame[at+1] = 0x88, 0xb5
-		n := uint64(0)
+		n, lengths := uint64(0), uint64(1400)
+		if perSecond > mostPerSecond {
+			lengths = 60
+		}
 		for began := time.Now(); ; {
 			select {
 			case <-l.stop:
@@ -185,7 +205,7 @@ func startLoad(t *testing.T, name string, perSecond int, tagged bool) *load {
 			}
 			for due := uint64(time.Since(began).Seconds() * float64(perSecond)); n < due; n++ {
 				binary.BigEndian.PutUint64(frame[at+2:], n)
-				send.Send(frame[:60+n*7%1400])
+				send.Send(frame[:60+n*7%lengths])
 			}
 			time.Sleep(time.Millisecond)
 		}
@@ -218,7 +238,7 @@ name = %q
 
 // TestRestartLosesNothing kills capd at random moments, or ends it in order, while numbered frames
 // flow, under a supervisor that keeps its descriptors. Every frame is in the files once. CAPD_KILLS
-// says how often.
+// says how often, and CAPD_RATE how many frames flow a second.
 func TestRestartLosesNothing(t *testing.T) {
 	others := []string{"", "snaplen = 1000", "fanout = 2", "ring_size = '32MiB'\nfanout = 2", "rotate_size = '2MiB'", "filter = 'ether proto 0x88b5'"}
 	for name, r := range map[string]restarts{
@@ -230,6 +250,7 @@ func TestRestartLosesNothing(t *testing.T) {
 		"settings": {times: 10, settings: others},
 		"reload":   {times: 16, settings: others, meanwhile: reloadMeanwhile},
 		"rename":   {times: 10, settings: []string{"[[interface]]\nname = 'v2'"}, meanwhile: renameMeanwhile, moves: true},
+		"mixed":    {times: 9, settings: []string{"[[interface]]\nname = 'v2'"}, meanwhile: mixedMeanwhile(), moves: true},
 		"down":     {times: 6, meanwhile: downMeanwhile, moves: true, loses: true},
 		"full":     {times: 5, settings: []string{"ring_size = '4MiB'\nfilter = 'ether proto 0x88b5'"}, meanwhile: fullMeanwhile, loses: true},
 	} {
@@ -249,6 +270,7 @@ type restarts struct {
 	loses     bool     // frames are missing, and the ledger counts them
 	moves     bool     // it has several names, and none of them is always there
 	settings  []string // each process gets the next of them; none: the defaults
+	programs  []string // each process is the next of them; none: this one
 	meanwhile func(t *testing.T, i int, p *os.Process, configure func(settings string), settings []string)
 }
 
@@ -276,6 +298,25 @@ func renameMeanwhile(t *testing.T, i int, p *os.Process, _ func(string), _ []str
 	}
 }
 
+// mixedMeanwhile makes each third kill one during a reload, a rename or a file's end.
+func mixedMeanwhile() func(*testing.T, int, *os.Process, func(string), []string) {
+	more := []string{"snaplen = 1400\n", "ring_size = '32MiB'\n", "", "rotate_size = '2MiB'\n"}
+	return func(t *testing.T, i int, p *os.Process, configure func(string), settings []string) {
+		if i%3 > 0 {
+			return
+		}
+		switch i / 3 % 3 {
+		case 0:
+			reloadMeanwhile(t, rand.IntN(3), p, configure, []string{more[rand.IntN(len(more))] + settings[0]})
+		case 1:
+			renameMeanwhile(t, rand.IntN(3), p, configure, settings)
+		case 2:
+			_ = p.Signal(syscall.SIGUSR1)
+			time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+		}
+	}
+}
+
 // downMeanwhile sets the interface down and up again while capd is not there.
 func downMeanwhile(t *testing.T, _ int, p *os.Process, _ func(string), _ []string) {
 	_ = p.Kill()
@@ -292,10 +333,7 @@ func fullMeanwhile(_ *testing.T, _ int, p *os.Process, _ func(string), _ []strin
 // testRestarts restarts capd, each time with the next of the settings.
 func testRestarts(t *testing.T, r restarts) {
 	testnet.Veth(t, "v0", "v1", 1500)
-	restarts, settings, name := r.times, r.settings, r.iface
-	if n, err := strconv.Atoi(os.Getenv("CAPD_KILLS")); err == nil {
-		restarts = n
-	}
+	restarts, settings, name := setting("CAPD_KILLS", r.times), r.settings, r.iface
 	if len(settings) == 0 {
 		settings = []string{""}
 	}
@@ -306,6 +344,9 @@ func testRestarts(t *testing.T, r restarts) {
 	files := filepath.Join(dir, "files")
 	file := filepath.Join(dir, "capd.toml")
 	s := newSupervisor(t)
+	if len(r.programs) > 0 {
+		restarts = setting("CAPD_RESTARTS", r.times)
+	}
 	var frames *load
 	configure := func(settings string) {
 		text := fmt.Appendf(nil, restartConfig, files, filepath.Join(dir, "sock"), name, settings)
@@ -315,6 +356,9 @@ func testRestarts(t *testing.T, r restarts) {
 	}
 	for i := range restarts + 1 {
 		configure(settings[i%len(settings)])
+		if len(r.programs) > 0 {
+			s.program = r.programs[i%len(r.programs)]
+		}
 		began := time.Now()
 		cmd, errs, ready := s.start("run", "-c", file, "--log-format", "text")
 		select {
@@ -323,7 +367,7 @@ func testRestarts(t *testing.T, r restarts) {
 			t.Fatalf("not ready: %s", errs)
 		}
 		if frames == nil {
-			frames = startLoad(t, "v0", 20_000, r.tagged)
+			frames = startLoad(t, "v0", setting("CAPD_RATE", 20_000), r.tagged)
 		}
 		time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
 		var sent uint64

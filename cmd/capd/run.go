@@ -34,8 +34,8 @@ ends capd at once, and files stay NAME.partial. SIGUSR1 begins new files now.
 SIGHUP reads the configuration file again; with -i, which uses none, it ends capd.
 
 With --take-over another running capd leaves its rings, and this one goes on to
-record from them: no frame is lost. It needs Linux. capd upgrade does the same in
-the running process.
+record from them: no frame is lost. capd upgrade does the same in the running
+process.
 
 The EXPRESSION is a filter in the language of pcap-filter(7), as for tcpdump: only
 frames that match are recorded.`,

@@ -101,8 +101,8 @@ was replaced, or to restart. The new program reads the rings that the old one ha
 left, so that no frame is lost. First it must accept arguments and configuration;
 otherwise nothing changes.
 
-Only the user of that capd and root may do that. It needs Linux. A capd that systemd
-runs is upgraded by systemctl restart.`,
+Only the user of that capd and root may do that. A capd that systemd runs is upgraded
+by systemctl restart.`,
 		Example: `  install -m 755 capd.new /usr/local/bin/capd && capd upgrade`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

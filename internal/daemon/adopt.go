@@ -7,7 +7,6 @@ import (
 
 	"capd/capture"
 	"capd/internal/restart"
-	"capd/writer"
 )
 
 // keep stores the device's ring, unless an earlier process did, and returns its
@@ -71,6 +70,10 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 			refused[n] = errNeverOpen
 			continue
 		}
+		if s.Number() == 0 && s.Until().IsZero() {
+			refused[n] = errUnfinished
+			continue
+		}
 		if !able || s.Ring == nil || lane >= len(open) {
 			refused[n] = errNoRing
 			continue
@@ -82,14 +85,8 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 		if c.LinkType == "" {
 			c.LinkType = s.LinkType().String() // of an interface that is gone, nothing else may tell it
 		}
-		at := s.Journal().Position()
-		if at.Ring != id {
-			at = writer.Position{} // it was opened, and not yet read
-		}
 		var err error
-		open[lane], err = system.Adopt(c, s.Ring, capture.Position{
-			Block: at.Block, Frames: at.Frames, Corrupt: at.Unread, Lent: s.Journal().Lent(),
-		})
+		open[lane], err = system.Adopt(c, s.Ring, positionIn(s, id))
 		if err == nil && open[lane].Adopted().Missing > 0 {
 			err = fmt.Errorf("%d blocks of the ring are missing", open[lane].Adopted().Missing)
 			_ = open[lane].Close()
@@ -100,4 +97,17 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 		}
 	}
 	return refused
+}
+
+// positionIn returns up to where the ring of that identity is recorded.
+func positionIn(s *restart.State, id uint64) (at capture.Position) {
+	j := journalOf(s)
+	if j == nil {
+		return at
+	}
+	at.Lent = j.Lent()
+	if p := j.Position(); p.Ring == id { // else it was opened, and not yet read
+		at.Block, at.Frames, at.Corrupt = p.Block, p.Frames, p.Unread
+	}
+	return at
 }

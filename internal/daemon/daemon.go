@@ -97,6 +97,9 @@ func New(opt Options) (*Daemon, error) {
 			Leave: opt.Restart.Leave, Application: opt.Application, OS: system(), Boot: d.dirs.run.Boot,
 		},
 	}
+	if opt.Restart.Counts {
+		d.manager.shared.Quota.Use(d.opt.inherited.recorded())
+	}
 	if err := d.manager.prepare(); err != nil {
 		d.dirs.close(context.Background())
 		return nil, err

@@ -158,7 +158,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	// This comes before the salvage, so that a new hook runs for salvaged files
 	// too.
 	if err = d.openFinisher(c, all.self, all.log); err == nil {
-		err = d.fill(path, &all.listed, all.goOn.unfinished(path), all.log)
+		err = d.fill(path, &all.listed, all.goOn, all.log)
 	}
 	if err != nil {
 		d.finish.close(context.Background())
@@ -182,8 +182,8 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 }
 
 // fill reads the directory's ledgers and finishes the files that an earlier run
-// left, but the unfinished ones that this run goes on with.
-func (d *directory) fill(path string, listed *listed, unfinished map[string]bool, log *slog.Logger) error {
+// left, but the unfinished ones with which this run goes on.
+func (d *directory) fill(path string, listed *listed, goOn *inheritance, log *slog.Logger) error {
 	history, err := ledger.Recall(path, d.store.Others(), boot())
 	if err != nil {
 		return err
@@ -201,8 +201,14 @@ func (d *directory) fill(path string, listed *listed, unfinished map[string]bool
 		return err
 	}
 	d.ledger.note(lines...)
+	for _, e := range goOn.failed(path) {
+		if _, known := history.Failed[e.Name]; !known && !history.Files[e.Name] {
+			d.ledger.note(e)
+			history.Failed[e.Name] = e
+		}
+	}
 	d.history = history
-	return d.salvage(history, unfinished, log)
+	return d.salvage(history, goOn.unfinished(path), log)
 }
 
 // salvage finishes the files that an earlier run left unfinished, and notes the

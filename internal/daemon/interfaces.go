@@ -50,6 +50,8 @@ func (underneath) Adopt(c capture.Config, f *os.File, at capture.Position) (*cap
 	return capture.Adopt(c, f, at)
 }
 
+func (underneath) Copies() bool { return capture.Copies() }
+
 func (underneath) Speed(name string) int { return capture.Speed(name) }
 
 // links maps names to interfaces, alternative names too.

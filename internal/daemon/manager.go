@@ -194,6 +194,7 @@ func (m *manager) settled() {
 func (m *manager) launch(one *member) {
 	ctx, cancel := context.WithCancel(m.life)
 	one.cancel = cancel
+	one.state.Reads()
 	m.set.add(one)
 	m.tasks.start(ctx, &recording{one, m})
 }
@@ -210,6 +211,9 @@ func (r *recording) Run(ctx context.Context) error {
 	defer r.cancel()
 	defer r.manager.stop.enforce(ctx, r.GiveUp)()
 	err := r.Recorder.Run(ctx)
+	if r.state != nil && r.state.Number() == 0 && err == nil {
+		r.state.Ended(r.Ended(), r.Status().Writer.Accepted)
+	}
 	r.retire()
 	// With an error, frames wait in memory for the disk: the next process may have better luck.
 	if err == nil && (r.manager.life.Err() == nil || r.Left() || r.state != nil && r.state.Spent()) {

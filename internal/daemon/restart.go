@@ -15,7 +15,6 @@ import (
 	"capd/internal/recorder"
 	"capd/internal/restart"
 	"capd/ledger"
-	"capd/pcap"
 	"capd/store"
 	"capd/writer"
 )
@@ -27,6 +26,7 @@ type Restart struct {
 	States  []*restart.State         // what those of the process before have left
 	Seen    map[string]*restart.Seen // by group of the recorders that took over
 	Refused []restart.Refusal        // what of it can't be used
+	Counts  bool                     // what they have recorded counts for Options.Count
 }
 
 // Directories returns those into which the recorders of the process before
@@ -97,7 +97,7 @@ func inherit(r *Restart) *inheritance {
 		if g.before == nil || g.ringed() {
 			return false
 		}
-		g.before.after = nil // it had not begun to record
+		g.before.stays() // the group had not begun to record
 		g.forget()
 		return true
 	})
@@ -133,6 +133,14 @@ func (g *group) follows() string {
 // leaves reports whether others take over from the group, or have done so.
 func (g *group) leaves() bool {
 	return g.after != nil || !slices.ContainsFunc(g.states, func(s *restart.State) bool { return !s.Spent() })
+}
+
+// stays says that no others take over from the group after all.
+func (g *group) stays() {
+	g.after = nil
+	for _, s := range g.states {
+		s.Stays()
+	}
 }
 
 // ringed reports whether all rings of the group are open: before, none of them
@@ -196,7 +204,7 @@ func (i *inheritance) openDirectories(open func(*config.Config) error) {
 			return false
 		}
 		if g.before != nil {
-			g.before.after = nil
+			g.before.stays()
 		}
 		if g.after != nil {
 			g.after.before = nil
@@ -207,33 +215,6 @@ func (i *inheritance) openDirectories(open func(*config.Config) error) {
 		g.forget()
 		return true
 	})
-}
-
-// unfinished returns the names of the files in the directory with which
-// recorders go on.
-func (i *inheritance) unfinished(path string) map[string]bool {
-	all := make(map[string]bool)
-	if i == nil {
-		return all
-	}
-	for _, g := range i.groups {
-		for _, s := range g.states {
-			if s.Settings.Directory != path && !sameDirectory(s.Settings.Directory, path) {
-				continue
-			}
-			for _, name := range s.Journal().Unfinished(nameIn(s)) {
-				all[name.String()] = true
-			}
-		}
-	}
-	return all
-}
-
-// nameIn returns a name with what all files of the recorder have in common.
-func nameIn(s *restart.State) store.Name {
-	var f pcap.Format
-	_ = f.UnmarshalText([]byte(s.Settings.Format))
-	return store.Name{Interface: s.Lane.Interface, Lane: s.Lane.Number, Format: f}
 }
 
 // laneOf returns the lane with that index, from 0, of an interface.
@@ -254,12 +235,15 @@ func (m *manager) newStates(name string, c *config.Interface, pool int64, old []
 		return states, nil
 	}
 	own, follows := restart.NewGroup(), ""
-	if len(old) > 0 && old[0].state != nil {
+	number := max(int(pool/int64(c.ChunkSize)), 2)
+	if copies(m.interfaces.system) {
+		number = 0 // it goes on after an end in order only, when no takeover is in progress
+	} else if len(old) > 0 && old[0].state != nil {
 		follows = old[0].state.Group()
 	}
 	for i := range states {
 		var err error
-		states[i], err = restart.New(m.keeper, laneOf(name, i, c), c, max(int(pool/int64(c.ChunkSize)), 2), own, follows)
+		states[i], err = restart.New(m.keeper, laneOf(name, i, c), c, number, own, follows)
 		if err == nil && follows != "" && seen == nil {
 			seen, err = restart.NewSeen(m.keeper, own)
 		}
@@ -272,7 +256,7 @@ func (m *manager) newStates(name string, c *config.Interface, pool int64, old []
 
 // rest prepares the end of the recorders, if rings of them outlive the process:
 // no ring is read from then on until the next process has begun. It ends the
-// steps on finished files and waits until little is left for the disk to do, both
+// steps on finished files and waits until little is left for the disk to do, all
 // within the stop timeout.
 func (m *manager) rest() {
 	outlives := func(one *member) bool { return one.state != nil && one.state.HadRing() }
@@ -282,11 +266,35 @@ func (m *manager) rest() {
 	stop, cancel := m.stop.deadline()
 	defer cancel()
 	m.dirs.rest(stop)
+	until(stop, func() bool {
+		return !slices.ContainsFunc(m.set.members(), func(one *member) bool { return outlives(one) && one.busy() })
+	})
+	m.syncFiles(stop)
+}
+
+// syncFiles syncs the current files while frames are still recorded: little is left for the sync at the end.
+func (m *manager) syncFiles(stop context.Context) {
+	synced := make(map[*member]*atomic.Bool)
+	for _, one := range m.set.members() {
+		done := new(atomic.Bool)
+		synced[one] = done
+		one.Sync(func() { done.Store(true) })
+	}
+	until(stop, func() bool {
+		return !slices.ContainsFunc(m.set.members(), func(one *member) bool {
+			done := synced[one]
+			return done != nil && !done.Load() && one.Status().State == recorder.Recording
+		})
+	})
+}
+
+// until returns when the condition holds, or the context ends.
+func until(ctx context.Context, holds func() bool) {
 	tick := time.NewTicker(restLook)
 	defer tick.Stop()
-	for slices.ContainsFunc(m.set.members(), func(one *member) bool { return outlives(one) && one.busy() }) {
+	for !holds() {
 		select {
-		case <-stop.Done():
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
@@ -313,8 +321,14 @@ func isBusy(s *recorder.Status, unfinished bool) bool {
 	return s.State == recorder.Recording && (unfinished || s.Writer.Chunks-s.Writer.FreeChunks > some || s.RingFilled > s.RingBlocks/8)
 }
 
+// copies reports whether the system's frames are copied from the kernel: those that were read end with the process.
+func copies(s System) bool {
+	one, ok := s.(interface{ Copies() bool })
+	return ok && one.Copies()
+}
+
 func journalOf(s *restart.State) *writer.Journal {
-	if s == nil {
+	if s == nil || s.Number() == 0 {
 		return nil
 	}
 	return s.Journal()
@@ -325,10 +339,16 @@ func (m *member) keep(log *slog.Logger) {
 	if m.state == nil {
 		return
 	}
-	memory, err := m.Memory()
-	if err == nil && memory != nil {
+	var memory *os.File
+	var err error
+	if m.state.Number() > 0 {
+		memory, err = m.Memory()
+	}
+	if err == nil && (memory != nil || m.state.Number() == 0) {
 		err = m.state.Keep(memory)
-		_ = memory.Close()
+		if memory != nil {
+			_ = memory.Close()
+		}
 	}
 	if err != nil {
 		log.Warn("a restart of capd will cost frames of the interface", "interface", m.name(), "error", err)
@@ -385,6 +405,9 @@ func (m *manager) resumeGroup(g *group) error {
 		defer s.Close()
 		spent := s.Spent()
 		pool := int64(s.Number()) * int64(c.ChunkSize)
+		if pool == 0 {
+			pool = m.poolSize(g.name, c)
+		}
 		r, err := recorder.New(recorder.Config{
 			Lane: s.Lane, Settings: c, Source: laneSource{source, max(s.Lane.Number-1, 0)}, Shared: m.shared,
 			Takeover: g.takeover, TookOver: over,
@@ -393,7 +416,7 @@ func (m *manager) resumeGroup(g *group) error {
 			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
 			Finished: dir.finished,
 			Changes:  m.changes.Load,
-			Kept:     recorder.Kept{Journal: s.Journal(), Memory: s.Chunks, Lapsed: refused[n] != nil, Spent: spent},
+			Kept:     recorder.Kept{Journal: journalOf(s), Memory: s.Chunks, Until: s.Until(), Lapsed: refused[n] != nil, Spent: spent},
 			Log:      m.log,
 		})
 		if err != nil {
@@ -499,8 +522,9 @@ func (i *inheritance) noteRestart(dir *directory, r *recorder.Recorder, refused 
 
 // Reasons why a recorder does not go on.
 var (
-	errNoRing    = errors.New("its ring is missing")
-	errNeverOpen = errors.New("the interface was not open")
+	errNoRing     = errors.New("its ring is missing")
+	errNeverOpen  = errors.New("the interface was not open")
+	errUnfinished = errors.New("it did not end in order, and frames that it had read ended with it")
 )
 
 // catchUp brings the recorders that went on to the present configuration, as a

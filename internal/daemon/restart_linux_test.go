@@ -96,6 +96,8 @@ type restarted struct {
 	net  *fakeNetwork
 	link wire
 	sent uint64
+
+	count uint64 // Options.Count
 }
 
 func newRestarted(t *testing.T, change func(*config.Config)) *restarted {
@@ -108,7 +110,8 @@ func newRestarted(t *testing.T, change func(*config.Config)) *restarted {
 func (r *restarted) begin(next *rig) {
 	r.rig = next
 	opt := next.options()
-	opt.Restart = r.k.inherit()
+	opt.Restart, opt.Count = r.k.inherit(), r.count
+	opt.Restart.Counts = true
 	next.start(opt)
 	<-next.ready
 }
@@ -353,6 +356,77 @@ func TestRestartWithoutDirectory(t *testing.T) {
 		r.end()
 		if lines := r.lines(ledger.KindRestart); len(lines) != 1 || !strings.Contains(lines[0].Why, old) {
 			t.Errorf("%+v", lines)
+		}
+	})
+}
+
+// TestSyncBeforeLeaving: before recorders leave their rings they sync their files, so that little is left for the
+// sync during which nobody reads.
+func TestSyncBeforeLeaving(t *testing.T) {
+	inBubble(t, nil, func(r *restarted) {
+		r.frames(300)
+		time.Sleep(time.Second)
+		before := r.d.Status()[0].Writer.Syncs.Count
+		r.d.manager.rest()
+		if s := r.d.Status()[0]; s.Writer.Syncs.Count != before+1 || s.State != "recording" {
+			t.Errorf("%d syncs after %d, %s", s.Writer.Syncs.Count, before, s.State)
+		}
+		r.goesOn()
+	})
+}
+
+// TestCountOutlives: what was recorded before a restart counts.
+func TestCountOutlives(t *testing.T) {
+	onFake(t, func(t *testing.T, _ network) {
+		n := &fakeNetwork{t, fake.New()}
+		r := &restarted{t: t, k: newKeeper(t), net: n, link: n.add("eth0"), count: 1000}
+		r.begin(newRig(t, n, fine, "eth0"))
+		for i := range 3 {
+			r.frames(300)
+			time.Sleep(300 * time.Millisecond)
+			r.frames(20)
+			if i == 0 {
+				r.kill()
+			} else {
+				r.end()
+			}
+			r.again(fine)
+		}
+		r.frames(200)
+		if err := <-r.done; err != nil {
+			t.Error(err)
+		}
+		verify(t, r.files("eth0"), 1, 1000, 0)
+	})
+}
+
+// TestSuccessorWithoutRing: a recorder from which another one was to take over, and whose successor had no ring yet, is
+// an ordinary one again: it is not taken for one that others have followed once its ring is gone.
+func TestSuccessorWithoutRing(t *testing.T) {
+	inBubble(t, nil, func(r *restarted) {
+		r.frames(300)
+		r.kill()
+		before := r.k.inherit().States[0]
+		before.Leaves()
+		next, err := restart.New(r.k, before.Lane, before.Settings, before.Number(), restart.NewGroup(), before.Group())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := next.Keep(before.Chunks); err != nil {
+			t.Fatal(err)
+		}
+		r.frames(100)
+		r.again(nil)
+		r.frames(100)
+		time.Sleep(time.Second)
+		states := r.k.inherit().States
+		if len(states) != 1 {
+			t.Fatalf("%d states", len(states))
+		}
+		r.goesOn()
+		states[0].DropRing()
+		if states[0].Spent() {
+			t.Error("it is taken for one that others have followed")
 		}
 	})
 }

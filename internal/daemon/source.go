@@ -61,6 +61,7 @@ func (s laneSource) Open(gated bool) (*recorder.Device, error) {
 		d.Ring, d.Adopted = s.keep(state, one)
 		d.Closed = func() {
 			state.DropRing()
+			s.forget(state)
 			s.closed()
 		}
 	}
@@ -96,6 +97,13 @@ func (d *devices) closed() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.held--
+}
+
+// forget forgets the ring that an earlier process opened: another one may come to have its identity.
+func (d *devices) forget(state *restart.State) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.known, state)
 }
 
 // closeAll closes the devices that no lane has taken. The caller holds mu.

@@ -47,9 +47,10 @@ type loop struct {
 
 // A resumption is where a recorder of an earlier process ended in the ring.
 type resumption struct {
-	resumed bool   // a device was read: no recorder of an earlier process has read the next one
-	frozen  bool   // the writer was aborted, and the next process goes on where it committed last
-	skip    uint64 // frames of the next batch that a recorder of an earlier process has recorded
+	resumed   bool   // a device was read: no recorder of an earlier process has read the next one
+	frozen    bool   // the writer was aborted, and the next process goes on where it committed last
+	suspended bool   // nothing more is read of a device that copies its frames
+	skip      uint64 // frames of the next batch that a recorder of an earlier process has recorded
 }
 
 func newLoop(r *Recorder) *loop {
@@ -176,6 +177,9 @@ func (l *loop) tick() {
 			SyncInterval: time.Duration(c.SyncInterval), FlushInterval: time.Duration(c.FlushInterval), KeepEmpty: c.KeepEmpty,
 		})
 	}
+	if done := r.orders.sync.Swap(nil); done != nil {
+		r.writer.Sync(*done)
+	}
 	if r.orders.rotate.Swap(false) {
 		r.writer.Rotate(ledger.ReasonSignal)
 	}
@@ -252,7 +256,7 @@ func (l *loop) read(ctx context.Context) {
 		return
 	}
 	if l.cause != nil || ctx.Err() != nil && !l.changes() && l.after.ready() {
-		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil && l.leaves() {
+		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil && l.leaves() && l.suspend() {
 			l.ceased = time.Now()
 			l.to(stays)
 		} else {
@@ -365,12 +369,34 @@ func (l *loop) drained() {
 	l.ceased = time.Time{}
 }
 
-// lapse notes that nothing was recorded since a recorder of an earlier process ended.
-func (l *loop) lapse() {
+// lapse notes that nothing was recorded since a recorder of an earlier process ended: at the time, or when its
+// journal says.
+func (l *loop) lapse(until time.Time) {
 	now := time.Now()
-	if from := l.r.writer.Lapse(now); from.Before(now) {
+	from := l.r.writer.Lapse(now)
+	if !until.IsZero() {
+		from = until
+	}
+	if from.Before(now) {
 		l.gap.write(ledger.GapClosed(ledger.GapOpened(l.r.cfg.Lane.Interface, from, ledger.CauseStopped), now, 0))
 	}
+}
+
+// suspend ends the reading of a device that copies its frames. It returns false if what is still in the
+// kernel can't be left to the next process.
+func (l *loop) suspend() bool {
+	if l.r.cfg.Kept.Journal != nil { // a ring, in which frames are until they are recorded
+		return true
+	}
+	if l.before != nil { // some of the frames are those of predecessors, which the next process does not know
+		return false
+	}
+	err := l.device.handle.Suspend()
+	if err != nil {
+		l.r.log.Warn("the device can't be left to the next process", "error", err)
+	}
+	l.suspended = err == nil
+	return l.suspended
 }
 
 // leave reads one batch of a ring that the next process goes on to read. It ends when all frames are
@@ -383,12 +409,20 @@ func (l *loop) leave() {
 	switch {
 	case errors.Is(err, capture.ErrDown):
 		return
+	case l.suspended && errors.Is(err, capture.ErrClosed): // all is recorded that was read
+		l.ceased = time.Now()
+		l.tick()
+		l.leaveRing()
+		return
 	case err != nil:
 		l.r.log.Warn("the ring can't be left to the next process", "error", err)
 	case batch != nil:
 		l.record(batch)
 	}
 	last := l.r.writer.Last()
+	if err == nil && !l.full && !l.frozen && l.suspended {
+		return
+	}
 	if err == nil && !l.full && !l.frozen && !last.After(l.ceased) && time.Since(l.ceased) < wait {
 		return
 	}

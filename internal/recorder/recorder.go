@@ -80,6 +80,7 @@ type Config struct {
 type Kept struct {
 	Journal *writer.Journal // nil: nothing outlives the process
 	Memory  *os.File        // of the chunks, from an earlier process; nil: the recorder makes its own
+	Until   time.Time       // up to when a recorder of an earlier process recorded that ended in order and left no journal; zero: none
 	Lapsed  bool            // the ring that a recorder of an earlier process read is lost
 	Spent   bool            // that ring was read to its end: only its files are to be finished
 }
@@ -104,6 +105,7 @@ type Recorder struct {
 // next turn.
 type orders struct {
 	rotate    atomic.Bool
+	sync      atomic.Pointer[func()]           // to be called when the present file is synced; nil for no order
 	settings  atomic.Pointer[config.Interface] // new settings; nil for none
 	giveUp    context.Context                  // done: files that the disk has not taken stay partial
 	giveUpNow context.CancelFunc
@@ -153,7 +155,9 @@ func New(cfg Config) (*Recorder, error) {
 		r.loop.phase, r.loop.ready = ending, true
 		close(r.ready)
 	case cfg.Kept.Lapsed:
-		r.loop.lapse()
+		r.loop.lapse(cfg.Kept.Until)
+	case !cfg.Kept.Until.IsZero():
+		w.Follow(writer.End{Time: cfg.Kept.Until})
 	}
 	r.progress.r, r.progress.start = r, time.Now()
 	r.visible.set(Waiting)
@@ -226,7 +230,15 @@ func (r *Recorder) Lane() store.Lane { return r.cfg.Lane }
 
 // Until returns up to when a recorder of an earlier process recorded, as far as it is known; zero
 // without one. It must be called before Open.
-func (r *Recorder) Until() time.Time { return r.writer.Inherited().Until }
+func (r *Recorder) Until() time.Time {
+	if !r.cfg.Kept.Until.IsZero() {
+		return r.cfg.Kept.Until
+	}
+	return r.writer.Inherited().Until
+}
+
+// Ended returns up to when every frame was recorded. It must be called after Run.
+func (r *Recorder) Ended() time.Time { return r.loop.time() }
 
 // Left reports whether Leave was called.
 func (r *Recorder) Left() bool { return r.exit.get() != nil }
@@ -247,6 +259,10 @@ func (r *Recorder) Rotate() (store.Name, bool) {
 	r.orders.rotate.Store(true)
 	return name, err == nil
 }
+
+// Sync makes the recorder sync its present file in the background, and calls done when that is over. A
+// recorder that waits or ends may not come to it.
+func (r *Recorder) Sync(done func()) { r.orders.sync.Store(&done) }
 
 // EndedSequence returns the highest sequence number of the files that have ended
 // and that Config.Finished has been called for.

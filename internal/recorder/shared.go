@@ -205,6 +205,13 @@ func NewQuota(n uint64) *Quota {
 // Reached is closed when the quota is used up.
 func (q *Quota) Reached() <-chan struct{} { return q.reached }
 
+// Use says that n packets were recorded before.
+func (q *Quota) Use(n uint64) {
+	if n > 0 {
+		q.take(int(min(n, 1<<62)))
+	}
+}
+
 // take reserves up to n packets and returns how many may be recorded.
 func (q *Quota) take(n int) int {
 	if !q.limited {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"capd/capture"
 	"capd/config"
@@ -72,18 +73,22 @@ type State struct {
 	once sync.Once
 }
 
-// New makes the state of a recorder that begins, for a number of chunks. If it takes over from others,
+// New makes the state of a recorder that begins, for a number of chunks; 0 for one whose chunks end with the
+// process, and which leaves nothing unless it ends in order. If it takes over from others,
 // follows is the group of these; else empty.
 func New(k Keeper, lane store.Lane, c *config.Interface, number int, group, follows string) (*State, error) {
-	m, err := newMemory(lane, c, number, group, follows)
+	m, err := makeState(lane, c, number, group, follows)
 	if err != nil {
 		return nil, fmt.Errorf("state of the recorder of %s: %w", lane.Interface, err)
 	}
 	return &State{Lane: lane, Settings: c, id: rand.Text()[:groupLen], keeper: k, memory: m}, nil
 }
 
-// Keep stores the state, and the memory of its chunks.
+// Keep stores the state, and the memory of its chunks if it has any.
 func (s *State) Keep(memory *os.File) error {
+	if s.Number() == 0 {
+		return s.keeper.Store(prefix+s.id+state, s.memory.file)
+	}
 	return errors.Join(s.keeper.Store(prefix+s.id+state, s.memory.file), s.keeper.Store(prefix+s.id+chunks, memory))
 }
 
@@ -105,6 +110,13 @@ func (s *State) DropRing() {
 func (s *State) Leaves() {
 	if s != nil {
 		s.memory.header().left.Store(1)
+	}
+}
+
+// Stays takes back what Leaves has said, of a recorder that still has a ring.
+func (s *State) Stays() {
+	if s.HadRing() {
+		s.memory.header().left.Store(0)
 	}
 }
 
@@ -134,7 +146,38 @@ func (s *State) Began() {
 	}
 }
 
-// Journal returns the journal of the writer.
+// Ended says up to when a recorder without a journal has recorded, in order, and how many frames.
+func (s *State) Ended(until time.Time, frames uint64) {
+	if s != nil {
+		s.memory.header().recorded.Add(frames)
+		s.memory.header().until.Store(until.UnixNano())
+	}
+}
+
+// Recorded returns how many frames were recorded, by the processes before too.
+func (s *State) Recorded() uint64 {
+	if j := s.Journal(); j != nil {
+		return j.Recorded()
+	}
+	return s.memory.header().recorded.Load()
+}
+
+// Until returns what Ended has said; zero without that.
+func (s *State) Until() time.Time {
+	if n := s.memory.header().until.Load(); n != 0 {
+		return time.Unix(0, n)
+	}
+	return time.Time{}
+}
+
+// Reads says that the recorder is going to read: from then on it has yet to end in order.
+func (s *State) Reads() {
+	if s != nil {
+		s.memory.header().until.Store(0)
+	}
+}
+
+// Journal returns the journal of the writer; nil without chunks.
 func (s *State) Journal() *writer.Journal {
 	j, _ := s.memory.journal() // its size was checked
 	return j
@@ -266,7 +309,7 @@ func (s *State) check() error {
 	switch {
 	case s.memory == nil || !s.memory.isState():
 		return errors.New("its state is missing")
-	case s.Chunks == nil:
+	case s.Chunks == nil && s.memory.header().chunks != 0:
 		return errors.New("the memory of its chunks is missing")
 	}
 	s.Lane = s.memory.lane()

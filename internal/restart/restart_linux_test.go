@@ -91,7 +91,7 @@ func newState(t testing.TB, k keeper, c *config.Interface, group, follows string
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory, err := newMemfd("chunks", 4096)
+	memory, err := newMemory("chunks", 4096)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestSeen(t *testing.T) {
 
 // FuzzState: whatever the memory of a state begins with, it is either refused or makes sense.
 func FuzzState(f *testing.F) {
-	valid, err := newMemory(store.Lane{Interface: "eth0"}, settings(), 8, NewGroup(), "")
+	valid, err := makeState(store.Lane{Interface: "eth0"}, settings(), 8, NewGroup(), "")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 // Limits of a message with descriptors.
 const (
 	mostFiles   = 253 // SCM_MAX_FD of Linux
+	sentFiles   = 64  // of one message, as the other systems take fewer
 	mostMessage = 128 << 10
 )
 
@@ -28,7 +29,7 @@ type message struct {
 
 // Send sends the files over a connection.
 func Send(conn *net.UnixConn, files []File) error {
-	chunks := slices.Collect(slices.Chunk(files, mostFiles))
+	chunks := slices.Collect(slices.Chunk(files, sentFiles))
 	for i := 0; i <= len(chunks); i++ { // the last message has no file
 		m := message{Names: []string{}, Last: i == len(chunks)}
 		var fds []int

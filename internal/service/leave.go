@@ -41,6 +41,7 @@ const records = 'r'
 type departure struct {
 	order   string
 	conn    *net.UnixConn       // the client's
+	wait    time.Duration       // see recordTimeout
 	control *control.OpenSocket // the socket that the program in the place of this one listens on; nil: it makes its own
 }
 
@@ -87,7 +88,7 @@ func (l *leaver) prepare(ctx context.Context, order string) (func(*net.UnixConn)
 			l.busy.Store(false)
 			return
 		}
-		d := &departure{order: order, conn: conn}
+		d := &departure{order: order, conn: conn, wait: recordTimeout}
 		if order == control.Upgrade {
 			var err error
 			if d.control, err = l.sockets.control.Keep(); err != nil { // it is there: the order came over it
@@ -107,8 +108,8 @@ func (l *leaver) tryUpgrade(ctx context.Context) error {
 	if at < 1 {
 		return errors.New("the program that runs can't be found")
 	}
-	if o.Daemon.Count > 0 || o.Daemon.Duration > 0 {
-		return errors.New("capd was started with --count or --duration, and would count anew")
+	if o.Daemon.Duration > 0 {
+		return errors.New("capd was started with --duration, which would begin anew")
 	}
 	cfg, err := o.Load()
 	if err == nil {
@@ -183,9 +184,6 @@ func inherit(ctx context.Context, o *Options, cfg *config.Config, log *slog.Logg
 	if o.TakeOver == nil {
 		return heritage{}, nil
 	}
-	if runtime.GOOS != "linux" {
-		return heritage{}, fmt.Errorf("take over: %s can't hand a recording to another process: stop the running capd and start this one", runtime.GOOS)
-	}
 	client, err := o.TakeOver(cfg)
 	if err != nil {
 		return heritage{}, fmt.Errorf("take over: %w", err)
@@ -235,7 +233,7 @@ func (d *departure) pass(o *Options, files []restart.File, more passed) error {
 		_, _ = io.WriteString(d.conn, err.Error())
 		return err
 	}
-	_ = d.conn.SetDeadline(time.Now().Add(recordTimeout))
+	_ = d.conn.SetDeadline(time.Now().Add(d.wait))
 	if err := restart.Send(d.conn, files); err != nil {
 		return err
 	}
@@ -292,7 +290,7 @@ func (p *process) survivors(files []restart.File) (r daemon.Restart, holder *res
 		}
 		kept = newOutlast(p.manager, files, p.log)
 		r.Keeper = kept
-	case runtime.GOOS == "linux":
+	default:
 		var err error
 		if holder, err = restart.NewHolder(files); err != nil {
 			p.log.Error("frames are lost", "error", err)
@@ -303,8 +301,6 @@ func (p *process) survivors(files []restart.File) (r daemon.Restart, holder *res
 			p.log.Warn("a restart of capd will cost frames: the service manager keeps no descriptors", "hint", "FileDescriptorStoreMax= in the unit")
 		}
 		r.Keeper = holder
-	default:
-		return r, nil, nil
 	}
 	r.States, r.Seen, r.Refused = restart.Inherit(r.Keeper, files, p.log)
 	return r, holder, kept

@@ -168,6 +168,7 @@ func (p *process) record(ctx context.Context, cfg *config.Config, from *heritage
 		defer holder.Close()
 	}
 	o.Daemon.Restart = survivors
+	o.Daemon.Restart.Counts = from.announce == nil // another process has a count of its own
 	if o.Confine != nil && !from.confined {
 		var err error
 		if from.held, err = o.Confine(cfg, o.File, sockets.path(), survivors.Directories(), log); err != nil {

@@ -202,6 +202,54 @@ func testNoRoom(r *rig) {
 	r.sh("systemctl stop %s", unit)
 }
 
+// goesOn awaits the unit's start after a crash, and checks that no frame is lost or recorded twice over it.
+func (r *rig) goesOn(unit, dir string, send *os.File, c *count) {
+	r.Helper()
+	r.lab.Await(r.T, unit+" is started again", func() bool {
+		return r.number(unit, "NRestarts") >= 1 && r.property(unit, "ActiveState") == "active"
+	})
+	r.recorded(send, dir, "after")
+	sent := c.end()
+	r.sh("systemctl stop %s", unit)
+	r.nothingLost(dir, sent, 1)
+}
+
+// testWatchdog: the watchdog ends a capd whose loop hangs, and the next one goes on.
+func testWatchdog(r *rig) {
+	unit, dir, send := r.restartable("dog", "", "WatchdogSec=2s", "ExecStart=", "ExecStart=/usr/bin/capd-hang run -c /etc/capd/dog.toml", "Environment=CAPD_HANG=/etc/capd/hangs")
+	c := r.count(send)
+	r.lab.Write(r.T, "/etc/capd/hangs/vdog", "", 0o644)
+	r.lab.Await(r.T, "the watchdog", func() bool { return strings.Contains(r.sh("journalctl -u %s --no-pager", unit), "Watchdog timeout") })
+	r.sh("rm /etc/capd/hangs/vdog")
+	r.goesOn(unit, dir, send, c)
+}
+
+// testOutOfMemory: the kernel kills a capd for want of memory, and the next one goes on. The group of processes whose memory
+// is short is one of cgroups version 1, which a machine may not have.
+func testOutOfMemory(r *rig) {
+	const group = "/run/memory/capd-test"
+	if err := r.lab.Command("sh", "-ec", "mkdir -p /run/memory; mount -t cgroup -o memory none /run/memory; mkdir "+group+"; echo 8M >"+group+"/memory.limit_in_bytes").Run(); err != nil {
+		r.Skip("needs cgroups version 1 for memory")
+	}
+	unit, dir, send := r.restartable("oom", "")
+	c := r.count(send)
+	r.sh("echo %s >%s/cgroup.procs", r.property(unit, "MainPID"), group)
+	// Of the two, the kernel may kill capd only.
+	hog := r.lab.Command("sh", "-c", "echo $$ >/run/hog.pid; echo -1000 >/proc/self/oom_score_adj; echo $$ >"+group+"/cgroup.procs; exec tail /dev/zero")
+	if err := hog.Start(); err != nil {
+		r.Fatal(err)
+	}
+	r.lab.Await(r.T, "the kernel to kill", func() bool { return r.number(unit, "NRestarts") >= 1 })
+	_ = r.lab.Command("sh", "-c", "kill -9 $(cat /run/hog.pid)").Run() // it may have been killed, too, by then
+	_ = hog.Wait()
+	r.goesOn(unit, dir, send, c)
+	if killed := r.sh("grep -w oom_kill %s/memory.oom_control", group); strings.HasSuffix(killed, " 0") {
+		r.Errorf("not for want of memory: %s", killed)
+	}
+	r.lab.Await(r.T, "an empty group", func() bool { return r.lab.Command("rmdir", group).Run() == nil })
+	r.sh("umount /run/memory")
+}
+
 func testKill(r *rig) {
 	r.lab.Veth(r.T, "vkill-", "vkill")
 	unit, dir := r.instance("kill", "")

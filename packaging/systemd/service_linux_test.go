@@ -161,7 +161,8 @@ func TestService(t *testing.T) {
 			"kill": testKill, "late interface": testLateInterface, "interface comes and goes": testFlap,
 			"interface is renamed": testRenamed, "reload under load": testReloadUnderLoad,
 			"stop under load": testStopUnderLoad, "metrics": testMetrics, "sandbox": testSandbox, "user": testUser, "new disk": testNewDisk, "by hand": testByHand,
-			"restarts": testRestarts, "stop and start": testStopAndStart, "restart with a hook": testRestartWithHook, "no room": testNoRoom, "documented options": testDocumented,
+			"restarts": testRestarts, "stop and start": testStopAndStart, "restart with a hook": testRestartWithHook, "no room": testNoRoom,
+			"watchdog": testWatchdog, "out of memory": testOutOfMemory, "documented options": testDocumented,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -49,7 +49,7 @@ func Exec(program string, args []string, files []File, more any) error {
 	if err != nil {
 		return err
 	}
-	list, err := newMemfd("capd-passed", 0)
+	list, err := newMemory("capd-passed", 0)
 	if err != nil {
 		return err
 	}

@@ -37,21 +37,36 @@ type header struct {
 	lane    int64
 	name    [256]byte // of the interface, zeros behind it
 
-	group    [groupLen]byte // of the recorders of one interface
-	follows  [groupLen]byte // group of those that it takes over from; zeros: none
-	over     atomic.Uint64  // 1: the recorder has ended for good
-	left     atomic.Uint64  // 1: others take over
-	ringed   atomic.Uint64  // 1: a ring was kept
-	chunks   int64
+	group   [groupLen]byte // of the recorders of one interface
+	follows [groupLen]byte // group of those that it takes over from; zeros: none
+	marks
+	ending
+	chunks   int64 // 0: it has no journal
 	link     int64 // link type of the device whose ring it is
 	settings int64 // bytes
 	json     [maxSettings]byte
 }
 
+// marks say where the recorder is in its life: 1 is yes.
+type marks struct {
+	over   atomic.Uint64 // it has ended for good
+	left   atomic.Uint64 // others take over
+	ringed atomic.Uint64 // a ring was kept
+}
+
+// An ending says how a recorder without a journal ended.
+type ending struct {
+	until    atomic.Int64  // when, in nanoseconds since 1970; 0: it has not
+	recorded atomic.Uint64 // frames that it and those before it have recorded
+}
+
+// edition makes layout another one: tests build a capd that does not know what this one leaves.
+var edition string
+
 // layout identifies the layout of the memory: the program that reads it must have the same.
 func layout() uint64 {
 	h := fnv.New64a()
-	fmt.Fprint(h, writer.JournalLayout(), unsafe.Sizeof(header{}), unsafe.Sizeof(device.Account{}), journalAt())
+	fmt.Fprint(h, edition, writer.JournalLayout(), unsafe.Sizeof(header{}), unsafe.Sizeof(device.Account{}), journalAt())
 	return h.Sum64()
 }
 
@@ -78,8 +93,8 @@ func (m *memory) close() {
 	_ = m.file.Close()
 }
 
-// newMemory makes the memory of a state.
-func newMemory(lane store.Lane, c *config.Interface, chunks int, group, follows string) (*memory, error) {
+// makeState makes the memory of a state; without chunks, it has no journal.
+func makeState(lane store.Lane, c *config.Interface, chunks int, group, follows string) (*memory, error) {
 	settings, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
@@ -87,7 +102,11 @@ func newMemory(lane store.Lane, c *config.Interface, chunks int, group, follows 
 	if len(settings) > maxSettings || len(lane.Interface) > len(header{}.name) {
 		return nil, fmt.Errorf("the settings take %d bytes, and %d is the most that is kept", len(settings), maxSettings)
 	}
-	f, err := newMemfd("capd-state", journalAt()+writer.JournalSize(chunks))
+	size := journalAt()
+	if chunks > 0 {
+		size += writer.JournalSize(chunks)
+	}
+	f, err := newMemory("capd-state", size)
 	if err != nil {
 		return nil, err
 	}
@@ -103,23 +122,6 @@ func newMemory(lane store.Lane, c *config.Interface, chunks int, group, follows 
 	copy(h.json[:], settings)
 	h.magic = magic
 	return m, nil
-}
-
-// newMemfd makes a file in memory of that size.
-func newMemfd(name string, size int) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
-		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make a memfd: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if err := f.Truncate(int64(size)); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // mapState maps the memory of a state, or closes the file.
@@ -161,8 +163,8 @@ func (m *memory) check() (*config.Interface, error) {
 	switch {
 	case h.version != version || h.layout != layout():
 		return nil, fmt.Errorf("another version of capd has left it (state %d.%x, and this is %d.%x)", h.version, h.layout, version, layout())
-	case h.chunks < 2 || int64(len(m.mem)) < int64(journalAt()) || h.chunks > 1<<20 ||
-		len(m.mem) < journalAt()+writer.JournalSize(int(h.chunks)), h.settings < 0 || h.settings > maxSettings, h.lane < 0:
+	case h.chunks < 0 || h.chunks == 1 || int64(len(m.mem)) < int64(journalAt()) || h.chunks > 1<<20 ||
+		h.chunks > 0 && len(m.mem) < journalAt()+writer.JournalSize(int(h.chunks)), h.settings < 0 || h.settings > maxSettings, h.lane < 0:
 		return nil, errors.New("its header is damaged")
 	}
 	var c config.Interface
@@ -177,7 +179,7 @@ func (m *memory) check() (*config.Interface, error) {
 
 // newSeenMemory makes the memory of a Seen.
 func newSeenMemory() (*os.File, *seenMemory, error) {
-	f, err := newMemfd("capd-seen", int(unsafe.Sizeof(seenMemory{})))
+	f, err := newMemory("capd-seen", int(unsafe.Sizeof(seenMemory{})))
 	if err != nil {
 		return nil, nil, err
 	}
