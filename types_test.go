@@ -35,6 +35,7 @@ var largeTypes = map[string]string{
 	"ledger/Entry":               "the fields of a line, docs/ledger.md",
 	"store/Directory":            "questions about one listing, a few lines each",
 	"pcap/decoder":               "a step for each kind of record, and a quick one for what nearly all are",
+	"writer/pool":                "a step of a chunk's life each, of a few lines",
 	"writer/Journal":             "a store or a question each, of a few lines",
 	"writer/file":                "a step of a file's life each; its fields are grouped",
 	"writer/Options":             "the settings of a recording",

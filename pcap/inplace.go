@@ -22,9 +22,10 @@ type Placed struct {
 //
 // https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html, sections 3.5 and 4.3
 const (
-	epbHead      = 28 // bytes of an enhanced packet block before the packet
-	isbEmpty     = 24 // an interface statistics block without options
-	fillerOption = 8  // a custom option without data
+	epbHead      = 28   // bytes of an enhanced packet block before the packet
+	isbEmpty     = 24   // an interface statistics block without options
+	fillerOption = 8    // a custom option without data
+	mostFiller   = 1024 // bytes of a custom option: hcxpcapngtool takes no longer ones
 	// enterprise is the number for examples (RFC 5612): nobody else gives the option a meaning.
 	enterprise = 32473
 )
@@ -128,12 +129,16 @@ func putRest(b []byte, flags Flags, size uint32) {
 		le.PutUint32(b[len(b)-4:], optEnd)
 		b = b[:len(b)-4]
 	}
-	if len(b) == 0 {
-		return
+	for len(b) > 0 {
+		n := len(b)
+		if n > mostFiller {
+			n = mostFiller - fillerOption // so that the rest is an option too
+		}
+		le.PutUint32(b[0:], optCustomNotCopied|uint32(n-4)<<16)
+		le.PutUint32(b[4:], enterprise)
+		clear(b[fillerOption:n])
+		b = b[n:]
 	}
-	le.PutUint32(b[0:], optCustomNotCopied|uint32(len(b)-4)<<16)
-	le.PutUint32(b[4:], enterprise)
-	clear(b[fillerOption:])
 }
 
 // AppendFiller appends a statistics block without statistics, so that what is written to a file ends at a multiple of

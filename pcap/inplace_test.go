@@ -2,6 +2,7 @@ package pcap
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -127,8 +128,17 @@ func TestFitInPlace(t *testing.T) {
 			t.Errorf("%s: fits into %d bytes", name, n)
 		}
 	}
-	if n, ok := e.FitInPlace(mem, []Placed{one}); !ok || n != PlaceAlign {
-		t.Error(n, ok)
+	n, ok := e.FitInPlace(mem, []Placed{one})
+	if !ok || n != PlaceAlign {
+		t.Fatal(n, ok)
+	}
+	e.FrameInPlace(mem, []Placed{one}, n)
+	for at := 120; at < n-8; { // the options behind the packet
+		code, length := binary.LittleEndian.Uint16(mem[at:]), int(binary.LittleEndian.Uint16(mem[at+2:]))
+		if code != optCustomNotCopied || length > 1020 || length%4 != 0 {
+			t.Fatalf("option %d of %d bytes at %d", code, length, at)
+		}
+		at += 4 + length
 	}
 }
 

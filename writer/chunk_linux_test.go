@@ -120,6 +120,7 @@ func TestPoolServesSmallFiles(t *testing.T) {
 		t.Cleanup(p.close)
 		p.serve(1 << 20)
 		p.begin()
+		p.grow()
 		<-p.free
 		c := p.take()
 		if n, want := resident(t, c.buf[:p.size]), hugePage/os.Getpagesize(); n != want {

@@ -100,3 +100,10 @@ func (s *schedule) over() bool {
 	}
 	return !s.wall.Before(s.boundary().Add(s.grace+s.lag)) || s.mono-s.opened >= s.interval+s.grace
 }
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -593,10 +593,3 @@ func (w *Writer) newDrops() Drops {
 	w.drops = now
 	return now.minus(last)
 }
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}

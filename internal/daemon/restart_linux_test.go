@@ -378,7 +378,7 @@ func TestSyncBeforeLeaving(t *testing.T) {
 // TestCountOutlives: what was recorded before a restart counts.
 func TestCountOutlives(t *testing.T) {
 	onFake(t, func(t *testing.T, _ network) {
-		n := &fakeNetwork{t, fake.New()}
+		n := &fakeNetwork{t: t, sys: fake.New()}
 		r := &restarted{t: t, k: newKeeper(t), net: n, link: n.add("eth0"), count: 1000}
 		r.begin(newRig(t, n, fine, "eth0"))
 		for i := range 3 {
