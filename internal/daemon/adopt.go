@@ -105,9 +105,8 @@ func positionIn(s *restart.State, id uint64) (at capture.Position) {
 	if j == nil {
 		return at
 	}
-	at.Lent = j.Lent()
 	if p := j.Position(); p.Ring == id { // else it was opened, and not yet read
-		at.Block, at.Frames, at.Corrupt = p.Block, p.Frames, p.Unread
+		at = capture.Position{Block: p.Block, Frames: p.Frames, Corrupt: p.Unread, Lent: j.Lent()}
 	}
 	return at
 }
