@@ -104,8 +104,10 @@ func TestDaemonOverBPFLeaves(t *testing.T) {
 		const times = 6
 		for i := range times {
 			time.Sleep(time.Duration(50+37*i) * time.Millisecond)
-			s.cfg.Interfaces = slices.Clone(s.cfg.Interfaces)
-			s.cfg.Interfaces[0].Snaplen = []int{2000, 3000}[i/2%2]
+			next := *s.cfg // the daemon that ends still reads the present one
+			next.Interfaces = slices.Clone(next.Interfaces)
+			next.Interfaces[0].Snaplen = []int{2000, 3000}[i/2%2]
+			s.cfg = &next
 			if i == 4 {
 				// Left in the midst of a reload, it goes on too.
 				if err := s.reload(func(i *config.Interface) { i.RotateSize = 64 * config.KiB }); err != nil {

@@ -40,13 +40,14 @@ const (
 
 // run reads until nothing is left, and then closes full.
 func (d *source) run() {
-	r := pump{source: d, progress: progress{since: d.open, last: d.open}}
+	d.mu.Lock()
+	r := pump{source: d, progress: progress{since: d.open, last: d.open}} // Admit may change it
+	d.mu.Unlock()
 	d.end = r.read()
 	d.mu.Lock()
 	_ = d.sample()
-	// Drops after the last read of a stopped device happened after its end, and a device whose interface is
-	// gone may have no counters any more.
-	// And so are those of a device that was left to another process: that one counts them.
+	// Drops after the last read of a stopped device happened after its end, a device whose interface is
+	// gone may have no counters any more, and the drops of one that was left to another process are counted there.
 	d.over = d.stopped.Load() || d.leaves.Load() || errors.Is(d.end, device.ErrGone)
 	d.mu.Unlock()
 	close(d.full)
