@@ -255,6 +255,7 @@ func (d *disk) commit(group []*file) {
 		if d.finished != nil {
 			d.finished(f.report)
 		}
+		f.record.phase.CompareAndSwap(fileFailed, fileLost)
 	}
 	d.end(call)
 }

@@ -83,7 +83,7 @@ const (
 	fileEnded         // the record has its report
 	fileDone          // it is complete, and has its final name
 	fileFailed        // chunks were dropped that are not on the disk
-	fileLost          // the same, of an earlier Writer: its loss was told by Failed
+	fileLost          // the same, and its loss was told: by Options.Finished or Failed
 )
 
 // A fileRecord describes a file that has chunks in memory, or had.

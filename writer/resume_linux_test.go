@@ -340,6 +340,8 @@ func TestFailedIsTold(t *testing.T) {
 	for _, ended := range []bool{false, true} {
 		l := newLine(t, Options{})
 		l.opt.Here = func() error { return store.ErrReplaced }
+		hold := make(chan struct{}) // until then its line is not written
+		l.opt.Finished = func(File) { <-hold }
 		w := l.next()
 		w.Write(some(200))
 		w.Commit(1, 200, 0)
@@ -357,11 +359,27 @@ func TestFailedIsTold(t *testing.T) {
 		if e := all[0].Entry(); e.Received != 200 || e.CapdDropped != 200 || e.Clean || e.Reason == "" || e.End.IsZero() {
 			t.Errorf("%+v", e)
 		}
+		close(hold)
 		l.kill(w)
 		l.opt.Here = nil
 		l.close(l.next())
 		if all := journal.Failed(store.Name{}); len(all) > 0 {
 			t.Errorf("told again: %+v", all)
 		}
+	}
+}
+
+// TestFailedIsToldOnce: a file that failed and whose report was passed on is not told by the next process.
+func TestFailedIsToldOnce(t *testing.T) {
+	l := newLine(t, Options{})
+	l.opt.Here = func() error { return store.ErrReplaced }
+	w := l.next()
+	w.Write(some(200))
+	w.Commit(1, 200, 0)
+	if all := l.close(w); len(all) != 1 || all[0].Err == nil {
+		t.Fatalf("%+v", all)
+	}
+	if all := l.opt.Journal.Failed(store.Name{}); len(all) > 0 {
+		t.Errorf("told again: %+v", all)
 	}
 }
