@@ -259,7 +259,7 @@ func TestRestartLosesNothing(t *testing.T) {
 }
 
 // lentBlocks makes blocks so small that they are full before their time is over: those are written from the ring.
-const lentBlocks = "block_size = '64KiB'\nring_size = '16MiB'\nsnaplen = 2000"
+const lentBlocks = "block_size = '64KiB'\nsnaplen = 2000"
 
 // restarts say how capd is restarted.
 type restarts struct {
