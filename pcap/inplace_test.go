@@ -3,6 +3,7 @@ package pcap
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -175,4 +176,48 @@ func FuzzInPlace(f *testing.F) {
 			t.Fatal("more packets than there were")
 		}
 	})
+}
+
+// BenchmarkInPlace has what a packet costs that is framed where it lies, in memory that no cache has, beside its
+// copy from there.
+func BenchmarkInPlace(b *testing.B) {
+	const blocks, blockSize = 128, 1 << 20
+	e := NewEncoder(Header{Format: PCAPNG, LinkType: LinkTypeEthernet})
+	for _, size := range []int{64, 576, 1514} {
+		mem := make([]byte, blocks*blockSize)
+		for i := range mem {
+			mem[i] = byte(i)
+		}
+		var placed []Placed
+		for at := 60; at+size+2*PlaceAlign < blockSize; at += (size+7)&^7 + 84 {
+			placed = append(placed, Placed{At: uint32(at), Captured: uint32(size), Length: uint32(size), Sec: 1, Flags: FlagInbound})
+		}
+		report := func(b *testing.B) {
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(placed)), "ns/packet")
+		}
+		b.Run(fmt.Sprint(size, "/copied"), func(b *testing.B) {
+			pkts, out := make([]Packet, len(placed)), make([]byte, 2*blockSize)
+			for n := 0; b.Loop(); n++ {
+				block := mem[n%blocks*blockSize:][:blockSize]
+				for i, p := range placed {
+					pkts[i] = Packet{Data: block[p.At:][:p.Captured], Length: p.Length, Sec: p.Sec, Flags: p.Flags}
+				}
+				if _, k := e.Encode(out, pkts); k != len(pkts) {
+					b.Fatal(k)
+				}
+			}
+			report(b)
+		})
+		b.Run(fmt.Sprint(size, "/in place"), func(b *testing.B) {
+			for n := 0; b.Loop(); n++ {
+				block := mem[n%blocks*blockSize:][:blockSize]
+				whole, ok := e.FitInPlace(block, placed)
+				if !ok {
+					b.Fatal("does not fit")
+				}
+				e.FrameInPlace(block, placed, whole)
+			}
+			report(b)
+		})
+	}
 }
