@@ -17,6 +17,7 @@ import (
 // build builds a capd with flags for the linker.
 func build(t *testing.T, name, ldflags string) string {
 	t.Helper()
+	needTree(t)
 	path := filepath.Join(t.TempDir(), name)
 	if out, err := exec.Command("go", "build", "-ldflags", ldflags, "-o", path, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
