@@ -26,6 +26,7 @@ func TestSharedSyncIsLate(t *testing.T) {
 		calls, takes, result := 0, time.Duration(0), error(nil)
 		syncFileSystem = func(*os.File) (func() error, error) {
 			calls++
+			takes, result := takes, result // of this call, which may outlast the next one
 			return func() error { time.Sleep(takes); return result }, nil
 		}
 		var s sharedSync
