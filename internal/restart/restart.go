@@ -311,6 +311,8 @@ func (s *State) check() error {
 		return errors.New("its state is missing")
 	case s.Chunks == nil && s.memory.header().chunks != 0:
 		return errors.New("the memory of its chunks is missing")
+	case s.Chunks != nil && s.memory.header().chunks == 0:
+		return errors.New("its header is damaged: it has memory of chunks, and is said to have no chunks")
 	}
 	s.Lane = s.memory.lane()
 	if n := s.memory.header().tries.Add(1); n > mostTries {

@@ -249,6 +249,7 @@ func FuzzState(f *testing.F) {
 	}
 	f.Add(slices.Clone(valid.mem[:4096]), uint32(0))
 	f.Add([]byte{255, 255, 255, 255, 255, 255, 255, 255}, uint32(unsafe.Offsetof(header{}.chunks)))
+	f.Add(make([]byte, 8), uint32(unsafe.Offsetof(header{}.chunks)))
 	f.Fuzz(func(t *testing.T, damage []byte, at uint32) {
 		k := make(keeper)
 		s := newState(t, k, settings(), NewGroup(), "", true)
