@@ -454,7 +454,7 @@ func checkFrames(t *testing.T, dir string, sent uint64, r restarts) {
 		}
 	}
 	t.Logf("%d frames in %d files, which have %d statistics blocks", sent, names, blocks)
-	if r.lends && blocks < 3*names {
+	if r.lends && os.Getenv("CAPD_RATE") == "" && blocks < 3*names { // frames of a higher rate are short
 		t.Errorf("%d statistics blocks in %d files: few blocks of the ring were lent", blocks, names)
 	}
 	switch {
