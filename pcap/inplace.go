@@ -16,9 +16,9 @@ type Placed struct {
 	Flags     Flags
 }
 
-// An InPlace file part is memory that becomes whole blocks of pcapng without a copy of the packets: a statistics
-// block, which fills the room before the first packet, and an enhanced packet block around each packet. What
-// lies between two packets becomes filler: an option of the block before, that no program keeps.
+// Memory in which packets lie becomes a part of a file without a copy of them: a statistics block, which fills the
+// room before the first packet, and an enhanced packet block around each packet. What lies between two
+// packets becomes filler: an option of the block before, which is not copied to other files.
 //
 // https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html, sections 3.5 and 4.3
 const (

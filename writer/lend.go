@@ -17,12 +17,12 @@ type Block struct {
 	Release func() // gives the block back to the kernel
 }
 
-// Bounds of what may be lent at a time: what is read while the disk is slow goes into chunks, of which
-// there are more.
-const (
-	mostLoans  = 32
-	mostPlaced = 2048 // packets in one
-)
+// mostLoans is how many blocks may be lent at a time: what is read while the disk is slow goes into chunks, of
+// which there are more.
+const mostLoans = 32
+
+// MostInBlock is how many packets a block has at most that is lent.
+const MostInBlock = 2048
 
 // A loanRecord says in the journal which block is lent for which bytes of a file. The packets are framed where they lie,
 // which destroys what the kernel said of them: the record has that, so that it can be done over.
@@ -35,7 +35,7 @@ type loanRecord struct {
 	before mark // the last end of a record up to there
 	after  mark // of its last record
 	count  int64
-	placed [mostPlaced]pcap.Placed
+	placed [MostInBlock]pcap.Placed
 }
 
 // A loan is a block on its way to the disk.
@@ -60,7 +60,7 @@ func (l *loan) giveBack() {
 // nothing: then the packets are for Write.
 func (w *Writer) Lend(b Block, pkts []pcap.Packet) bool {
 	f := w.file
-	if f == nil || f.failed.Load() || w.resume != 0 || w.aborted.Load() || len(pkts) == 0 || len(pkts) > mostPlaced || w.at.taken != 0 {
+	if f == nil || f.failed.Load() || w.resume != 0 || w.aborted.Load() || len(pkts) == 0 || len(pkts) > MostInBlock || w.at.taken != 0 {
 		return false
 	}
 	r := w.journal.freeLoan()
@@ -193,7 +193,7 @@ func (j *Journal) Lent() []uint64 {
 // valid reports whether the record is of a piece of a file that ends there.
 func (r *loanRecord) valid(end mark) bool {
 	return r.off >= 0 && r.off%align == 0 && r.size > 0 && r.off <= end.bytes && r.size <= end.bytes-r.off &&
-		0 < r.count && r.count <= mostPlaced && r.before.valid() && r.after.valid()
+		0 < r.count && r.count <= MostInBlock && r.before.valid() && r.after.valid()
 }
 
 // heldLoans adds the blocks that hold committed bytes of files to go on with. Those that nobody needs any more are
