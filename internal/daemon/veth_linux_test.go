@@ -36,13 +36,13 @@ func (n veths) pace()          {}
 func (n veths) add(name string) wire {
 	n.t.Helper()
 	testnet.Veth(n.t, "to-"+name, name, 65535)
-	return &veth{Sender: testnet.NewSender(n.t, "to-"+name), t: n.t, name: name}
+	return &veth{Sender: testnet.NewSender(n.t, "to-"+name), t: n.t, name: name, peer: "to-" + name}
 }
 
 type veth struct {
 	*testnet.Sender
-	t    *testing.T
-	name string
+	t          *testing.T
+	name, peer string
 }
 
 func (w *veth) Rename(to string) {
@@ -56,7 +56,7 @@ func (w *veth) RemoveAltName(name string) { testnet.RemoveAltName(w.t, w.name, n
 func (w *veth) SetUp(up bool) {
 	testnet.SetUp(w.t, w.name, up)
 	if up {
-		testnet.Await(w.t, w.name)
+		testnet.Await(w.t, w.peer)
 	}
 }
 

@@ -137,8 +137,10 @@ func Veth(tb testing.TB, a, b string, mtu uint32) {
 	Await(tb, b)
 }
 
-// Await returns when the interface, which is up, can send. The kernel attaches its queue some time
-// after the interface is set up, and drops frames until then.
+// Await returns when the interface, which is up and whose peer is up, can send. The kernel attaches
+// its queue some time after the interface or its peer is set up, and drops frames until then. It
+// does so together with the change of the operational state (linkwatch_do_dev in the kernel's
+// net/core/link_watch.c): the queue's name alone is that of an earlier time up.
 func Await(tb testing.TB, name string) {
 	tb.Helper()
 	conn, index := dial(tb), uint32(Index(tb, name))
@@ -148,7 +150,7 @@ func Await(tb testing.TB, name string) {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if link.Attributes != nil && link.Attributes.QueueDisc != "noop" {
+		if a := link.Attributes; a != nil && a.OperationalState == rtnetlink.OperStateUp && a.QueueDisc != "noop" {
 			return
 		}
 		if time.Now().After(deadline) {
