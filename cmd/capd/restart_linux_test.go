@@ -250,12 +250,9 @@ func TestRestartLosesNothing(t *testing.T) {
 		"settings": {times: 10, settings: others},
 		"reload":   {times: 16, settings: others, meanwhile: reloadMeanwhile},
 		"rename":   {times: 10, settings: []string{"[[interface]]\nname = 'v2'"}, meanwhile: renameMeanwhile, moves: true},
+		"mixed":    {times: 36, settings: []string{"[[interface]]\nname = 'v2'"}, meanwhile: mixedMeanwhile(), moves: true},
 		"down":     {times: 6, meanwhile: downMeanwhile, moves: true, loses: true},
 		"full":     {times: 5, settings: []string{"ring_size = '4MiB'\nfilter = 'ether proto 0x88b5'"}, meanwhile: fullMeanwhile, loses: true},
-	}
-	if os.Getenv("CAPD_KILLS") != "" {
-		// A kill in the midst of a reload, of two names of an interface that is renamed, is not survived each time: docs/service.md.
-		all["mixed"] = restarts{settings: []string{"[[interface]]\nname = 'v2'"}, meanwhile: mixedMeanwhile(), moves: true}
 	}
 	for name, r := range all {
 		t.Run(name, func(t *testing.T) { testRestarts(t, r) })

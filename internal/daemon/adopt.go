@@ -55,7 +55,7 @@ func identity(f *os.File) uint64 {
 
 // adopt makes devices of the rings that the process before has left. For each
 // state it returns why it could not.
-func (d *devices) adopt(states []*restart.State, gated bool) []error {
+func (d *devices) adopt(states []*restart.State) []error {
 	refused := make([]error, len(states))
 	system, able := d.system.(interface {
 		Adopt(c capture.Config, f *os.File, at capture.Position) (*capture.Device, error)
@@ -81,7 +81,7 @@ func (d *devices) adopt(states []*restart.State, gated bool) []error {
 		id := identity(s.Ring)
 		d.known[s] = id
 		c := d.wanted.Config
-		c.Account, c.Gated = s.Account(), gated
+		c.Account, c.Gated = s.Account(), s.Follows() != ""
 		if c.LinkType == "" {
 			c.LinkType = s.LinkType().String() // of an interface that is gone, nothing else may tell it
 		}

@@ -151,7 +151,7 @@ func (x *replacement) open() (err error) {
 		err = x.successors[i].Open()
 	}
 	switch {
-	case errors.Is(err, capture.ErrDown), // the successors wait for the interface
+	case errors.Is(err, capture.ErrDown), errors.Is(err, recorder.ErrHeld), // the successors wait for the interface
 		!x.renamed && errors.Is(err, capture.ErrNoInterface),
 		x.renamed && errors.Is(err, errors.ErrUnsupported): // the successors open it when the old recorders have closed it
 		return nil
@@ -181,7 +181,11 @@ func (x *replacement) part(s *set) {
 			one.settings = x.next
 			one.Adjust(x.next)
 		case s.leave(one):
-			one.state.Leaves()
+			if x.next == nil {
+				one.state.Ends()
+			} else {
+				one.state.Leaves()
+			}
 			one.Leave(x.takeover)
 			one.cancel()
 		default: // it has ended already

@@ -106,17 +106,33 @@ func inherit(r *Restart) *inheritance {
 	slices.SortStableFunc(i.groups, func(a, b *group) int {
 		return cmp.Or(a.rank()-b.rank(), a.depth()-b.depth())
 	})
-	first := make(map[string]*group)
+	i.one()
+	return i
+}
+
+// one makes one group of each interface go on: of others, what they have left is to be
+// finished.
+func (i *inheritance) one() {
+	known, goesOn := make(map[string]bool), make(map[string]bool)
 	for _, g := range i.groups {
-		if first[g.name] == nil {
-			first[g.name] = g
-		} else if g.rank() > 0 { // an interface has one group: of others only the files are to be finished
+		if g.leaves() {
+			known[g.name] = true
+			continue
+		}
+		if goesOn[g.name] || known[g.name] && g.rank() > 0 {
 			for _, s := range g.states {
-				s.Leaves()
+				s.Ends()
 			}
 		}
+		known[g.name] = true
+		goesOn[g.name] = goesOn[g.name] || !g.leaves()
 	}
-	return i
+	for _, g := range i.groups {
+		if g.after == nil && g.leaves() && !goesOn[g.name] && g.rank() == 0 {
+			g.stays() // until the configuration is compared
+			goesOn[g.name] = !g.leaves()
+		}
+	}
 }
 
 // follows returns the group that this one takes over from; empty if that is
@@ -130,9 +146,10 @@ func (g *group) follows() string {
 	return ""
 }
 
-// leaves reports whether others take over from the group, or have done so.
+// leaves reports whether others take over from the group, or have done so, or the
+// group is to end.
 func (g *group) leaves() bool {
-	return g.after != nil || !slices.ContainsFunc(g.states, func(s *restart.State) bool { return !s.Spent() })
+	return g.after != nil || !slices.ContainsFunc(g.states, func(s *restart.State) bool { return !s.Spent() && !s.IsLast() })
 }
 
 // stays says that no others take over from the group after all.
@@ -400,7 +417,7 @@ func (m *manager) resumeGroup(g *group) error {
 		g.takeover = g.takesOver(m)
 	}
 	over := newOver(g.states, m.inherited.seen[g.states[0].Group()])
-	refused := source.adopt(g.states, g.before != nil)
+	refused := source.adopt(g.states)
 	for n, s := range g.states {
 		defer s.Close()
 		spent := s.Spent()
@@ -487,15 +504,17 @@ func (i *inheritance) part(m *manager) {
 		if !g.leaves() {
 			continue
 		}
+		to := recorder.NewTakeover(len(g.members), g.settings().Snaplen, false) // by nobody
+		if g.after != nil {
+			to = g.after.takeover
+		}
 		for _, one := range g.members {
 			ctx, cancel := context.WithCancel(m.life)
 			one.cancel = cancel
 			cancel()
 			one.state.Began()
 			m.set.leaves(one)
-			if g.after != nil {
-				one.Leave(g.after.takeover)
-			}
+			one.Leave(to)
 			m.tasks.start(ctx, &recording{one, m})
 		}
 	}
@@ -547,6 +566,10 @@ func (m *manager) catchUp() {
 		m.inherited = nil
 		return
 	}
+	if err := m.interfaces.look(m.config.Load()); err != nil {
+		m.log.Error("can't list the interfaces", "error", err)
+	}
+	m.follow() // plan looks recorders up by name
 	plan, err := m.plan(m.config.Load())
 	m.inherited = nil
 	if err != nil {

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"cmp"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
@@ -65,6 +67,8 @@ func (k *keeper) Remove(name string) error {
 
 // of returns the descriptors of a kind, by name.
 func (k *keeper) of(kind string) (all []*os.File) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(k.files)) {
 		if strings.HasSuffix(name, "-"+kind) {
 			all = append(all, k.files[name])
@@ -76,13 +80,15 @@ func (k *keeper) of(kind string) (all []*os.File) {
 // inherit returns what the next process gets.
 func (k *keeper) inherit() Restart {
 	var files []restart.File
+	k.mu.Lock()
 	for name, f := range k.files {
 		d, err := duplicate(f)
 		if err != nil {
-			k.t.Fatal(err)
+			k.t.Error(err)
 		}
 		files = append(files, restart.File{Name: name, File: d})
 	}
+	k.mu.Unlock()
 	r := Restart{Keeper: k}
 	r.States, r.Seen, r.Refused = restart.Inherit(k, files, slog.New(slog.DiscardHandler))
 	return r
@@ -271,6 +277,116 @@ func TestRestartRenamed(t *testing.T) {
 		r.end()
 		verify(t, append(r.files("eth0"), r.files("eth1")...), 1, r.sent, 0)
 	})
+}
+
+// TestRestartWaiting: a recorder that waited for its interface, and that a reload replaced then, records the interface
+// when that comes, though capd is killed before and after.
+func TestRestartWaiting(t *testing.T) {
+	for _, early := range []bool{false, true} { // the interface is there by the next start
+		t.Run(fmt.Sprint("early ", early), func(t *testing.T) {
+			onFake(t, func(t *testing.T, _ network) {
+				r := newUnbegun(t)
+				r.link.Remove()
+				r.beginAll(0, "eth0")
+				if err := r.d.Reload(r.change(func(c *config.Interface) { c.Snaplen = 100_000 })); err != nil {
+					t.Fatal(err)
+				}
+				r.await("the successor", func() bool { return r.d.set.quiet() && r.status("eth0").State == Waiting })
+				r.kill()
+				if early {
+					r.link = r.net.add("eth0")
+				}
+				r.beginAll(100_000, "eth0")
+				if !early {
+					r.link = r.net.add("eth0")
+				}
+				for range 2 {
+					r.await("a recorder", func() bool { return r.status("eth0").State == Recording })
+					r.frames(300)
+					r.kill()
+					r.frames(300)
+					r.beginAll(100_000, "eth0")
+				}
+				r.goesOn()
+			})
+		})
+	}
+}
+
+// TestRestartRenamedToWaiting: an interface that gets the name for which another recorder waits, while capd is not
+// there, is recorded once, whether the settings are others by then or not.
+func TestRestartRenamedToWaiting(t *testing.T) {
+	for _, snaplen := range []int{0, 100_000} {
+		t.Run(fmt.Sprint("snaplen ", snaplen), func(t *testing.T) {
+			onFake(t, func(t *testing.T, _ network) {
+				r := newUnbegun(t)
+				r.beginAll(0, "eth0", "eth1")
+				r.frames(300)
+				r.kill()
+				r.frames(300)
+				r.link.Rename("eth1")
+				r.beginAll(snaplen, "eth0", "eth1")
+				r.frames(100)
+				r.kill()
+				r.frames(100)
+				r.beginAll(snaplen, "eth0", "eth1")
+				r.await("the new name", func() bool { return r.status("eth1").State == Recording && r.d.set.quiet() })
+				r.frames(300)
+				r.end()
+				once(t, append(r.files("eth0"), r.files("eth1")...), 1, r.sent)
+			})
+		})
+	}
+}
+
+// newUnbegun returns one with an interface and no daemon yet.
+func newUnbegun(t *testing.T) *restarted {
+	n := &fakeNetwork{t: t, sys: fake.New()}
+	return &restarted{t: t, k: newKeeper(t), net: n, link: n.add("eth0")}
+}
+
+// beginAll starts the next daemon, which waits for interfaces of these names, with a snaplen other than the default if
+// that is not 0.
+func (r *restarted) beginAll(snaplen int, names ...string) {
+	next := newRig(r.t, r.net, nil, names...)
+	if r.rig != nil {
+		next.dir = r.dir
+	}
+	for i := range next.cfg.Interfaces {
+		c := &next.cfg.Interfaces[i]
+		c.Directory, c.Wait, c.Snaplen = next.dir, true, cmp.Or(snaplen, c.Snaplen)
+	}
+	r.begin(next)
+}
+
+// TestRestartOfLast: a recorder that was to end without a successor, when capd was killed, goes on if its interface is
+// recorded, unless another one records that.
+func TestRestartOfLast(t *testing.T) {
+	for _, also := range []bool{false, true} {
+		t.Run(fmt.Sprint("another ", also), func(t *testing.T) {
+			inBubble(t, nil, func(r *restarted) {
+				r.frames(300)
+				r.kill()
+				r.k.inherit().States[0].Ends()
+				if also {
+					other := newRig(r.t, r.net, nil, "eth0") // a directory and a ring of its own
+					opt := other.options()
+					opt.Restart = Restart{Keeper: r.k}
+					other.start(opt)
+					<-other.ready
+					other.d.Abort()
+					<-other.done
+				}
+				r.frames(300)
+				r.again(nil)
+				r.await("one recorder", func() bool { return r.d.set.quiet() && len(r.k.of("state")) == 1 })
+				if !also {
+					r.frames(300)
+					r.goesOn()
+				}
+			})
+		})
+	}
 }
 
 // TestRestartOfLanes: a lane whose ring is missing begins anew, with a gap. The other one goes on.

@@ -62,11 +62,16 @@ func (d *device) openGated(t *Takeover) error {
 	if err := d.take(true); err != nil {
 		return err
 	}
+	if t.renamed || d.Adopted {
+		d.r.cfg.Shared.Claims.share(d.r, d.Index())
+	} else if !d.r.cfg.Shared.Claims.claim(d.r, d.Index()) {
+		d.close() // renamed a moment ago: the recorder of the old name has it, and not the predecessors
+		return ErrHeld
+	}
 	if err := d.openHandle(); err != nil {
 		d.close()
 		return err
 	}
-	d.r.cfg.Shared.Claims.share(d.r, d.Index())
 	t.add(d.Device.Device, d.Adopted)
 	return nil
 }
@@ -80,6 +85,13 @@ func (d *device) take(gated bool) (err error) {
 		return err
 	}
 	d.link.opened(d.Index())
+	if gated || !d.Adopted || !d.Device.Device.Adopted().Gated {
+		return nil
+	}
+	if err := d.Admit(); err != nil { // the predecessors ended with a process before
+		d.close()
+		return err
+	}
 	return nil
 }
 

@@ -171,8 +171,8 @@ func New(cfg Config) (*Recorder, error) {
 // ready. The error is ErrHeld while other recorders hold the interface; Run
 // then waits for it.
 func (r *Recorder) Open() error {
-	if r.cfg.Takeover != nil {
-		return r.loop.device.openGated(r.cfg.Takeover)
+	if t := r.cfg.Takeover; t.expects() {
+		return r.loop.device.openGated(t)
 	}
 	err := r.loop.device.open()
 	if err == nil {

@@ -348,10 +348,34 @@ func TestClaims(t *testing.T) {
 		if next.Status().State != Waiting || link.Devices() != 1 {
 			t.Errorf("%+v, %d devices", next.Status(), link.Devices())
 		}
+		after := s.recorder(store.Lane{Interface: "eth1"}, func(c *Config) { c.Takeover = NewTakeover(1, 100, false) })
+		if err := after.Open(); !errors.Is(err, ErrHeld) || after.Index() != 0 || link.Devices() != 1 {
+			t.Errorf("the successor of one that waits: %v, index %d, %d devices", err, after.Index(), link.Devices())
+		}
+		after.Discard()
 		old.Leave(NewTakeover(1, 100, true))
 		next.state(Recording)
 		old.end()
 		next.end()
+	})
+}
+
+// TestTakeoverFromNobody: a recorder whose predecessors ended with an earlier process records what comes from Open on.
+func TestTakeoverFromNobody(t *testing.T) {
+	inBubble(t, func(s *stand) {
+		link := s.sys.Add("eth0")
+		s.look()
+		takeover := NewTakeover(0, 1000, false)
+		takeover.Survive(nil)
+		next := s.recorder(eth0, func(c *Config) { c.Takeover = takeover })
+		if err := next.Open(); err != nil {
+			t.Fatal(err)
+		}
+		send(link, 0, 100)
+		next.run()
+		next.accepted(100)
+		next.end()
+		s.hold(0, 100)
 	})
 }
 

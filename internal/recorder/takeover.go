@@ -77,6 +77,17 @@ func (t *Takeover) Survive(seen *restart.Seen) {
 	}
 }
 
+// expects reports whether there are predecessors that have not ended. With none of them, nobody would admit frames to
+// a device that admits none.
+func (t *Takeover) expects() bool {
+	if t == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.here > 0
+}
+
 // add adds a successor's device. It must be called before any predecessor
 // joins. A device that an earlier process has opened may admit frames already.
 func (t *Takeover) add(d *capture.Device, adopted bool) {

@@ -109,16 +109,26 @@ func (s *State) DropRing() {
 // Leaves says that others take over from the recorder.
 func (s *State) Leaves() {
 	if s != nil {
-		s.memory.header().left.Store(1)
+		s.memory.header().left.CompareAndSwap(0, leaves)
 	}
 }
 
-// Stays takes back what Leaves has said, of a recorder that still has a ring.
+// Ends says that the recorder ends, and nobody takes over from it.
+func (s *State) Ends() {
+	if s != nil {
+		s.memory.header().left.Store(ends)
+	}
+}
+
+// Stays takes back what Leaves or Ends has said, of a recorder that still has a ring.
 func (s *State) Stays() {
 	if s.HadRing() {
 		s.memory.header().left.Store(0)
 	}
 }
+
+// IsLast reports whether the recorder is to end, with nobody after it.
+func (s *State) IsLast() bool { return s.memory.header().left.Load() == ends }
 
 // Spent reports whether others have taken over from the recorder, so that only its files are left to be
 // finished.
@@ -257,7 +267,7 @@ func Inherit(k Keeper, files []File, log *slog.Logger) (all []*State, frames map
 	}
 	slices.SortFunc(all, func(a, b *State) int { return strings.Compare(a.id, b.id) })
 	all = slices.DeleteFunc(all, func(s *State) bool {
-		if s.memory != nil && s.memory.isState() && s.memory.header().over.Load() != 0 {
+		if s.memory != nil && s.memory.isState() && (s.memory.header().over.Load() != 0 || s.unborn()) {
 			s.refuse()
 			return true
 		}
@@ -272,6 +282,11 @@ func Inherit(k Keeper, files []File, log *slog.Logger) (all []*State, frames map
 		return true
 	})
 	return all, frames, refused
+}
+
+// unborn reports whether the process ended before it had kept all that the recorder needs, and so before it opened a ring.
+func (s *State) unborn() bool {
+	return s.memory.header().chunks != 0 && s.Chunks == nil && s.Ring == nil && !s.HadRing()
 }
 
 // split returns the id and the kind in the name of a descriptor; no kind if it is of something else.

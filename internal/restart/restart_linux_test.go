@@ -171,7 +171,11 @@ func TestRefused(t *testing.T) {
 		"state":    {func(k keeper, s *State) { _ = k.Remove(prefix + s.id + state) }, "its state is missing"},
 		"memory":   {func(k keeper, s *State) { _ = k.Remove(prefix + s.id + chunks) }, "the memory of its chunks is missing"},
 		"tries":    {func(_ keeper, s *State) { s.memory.header().tries.Store(mostTries) }, "3 starts tried it before and failed"},
-		"over":     {func(_ keeper, s *State) { s.memory.header().over.Store(1) }, ""},
+		"unborn": {func(k keeper, s *State) {
+			s.DropRing()
+			_ = k.Remove(prefix + s.id + chunks)
+		}, ""},
+		"over": {func(_ keeper, s *State) { s.memory.header().over.Store(1) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := make(keeper)
@@ -186,6 +190,31 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%v", refused)
 			}
 		})
+	}
+}
+
+// TestEnds: a recorder that ends with nobody after it is told from one that others follow, and can stay after all.
+func TestEnds(t *testing.T) {
+	k := make(keeper)
+	s := newState(t, k, settings(), NewGroup(), "", true)
+	s.Leaves()
+	if s.IsLast() {
+		t.Error("others follow")
+	}
+	s.Ends()
+	s.Leaves()
+	if !s.IsLast() || s.Spent() {
+		t.Error("nobody follows, and there is a ring")
+	}
+	s.Stays()
+	if s.IsLast() {
+		t.Error("it stays")
+	}
+	s.Ends()
+	s.DropRing()
+	s.Stays()
+	if !s.IsLast() || !s.Spent() {
+		t.Error("a recorder whose ring is gone can't stay")
 	}
 }
 

@@ -50,9 +50,15 @@ type header struct {
 // marks say where the recorder is in its life: 1 is yes.
 type marks struct {
 	over   atomic.Uint64 // it has ended for good
-	left   atomic.Uint64 // others take over
+	left   atomic.Uint64 // 0, or one of those below
 	ringed atomic.Uint64 // a ring was kept
 }
+
+// Why a recorder is going to end.
+const (
+	leaves = 1 + iota // others take over
+	ends              // nobody does
+)
 
 // An ending says how a recorder without a journal ended.
 type ending struct {
