@@ -1,13 +1,15 @@
 #!/bin/sh
 # boot.sh STATE SHARED creates a temporary copy of the machine's root and runs
 # systemd in it. It must be pid 1 in new pid, mount, network, uts, ipc and cgroup
-# namespaces. The directory SHARED has the same path inside and outside.
+# namespaces. The directory SHARED has the same path inside and outside. If CAPD_SYSTEMD is
+# set, the files of that directory are laid over the root: another version of systemd.
 set -eu
 state=$1 shared=$2
 mount --make-rprivate / # otherwise the mounts below would appear on the host
 mount -t tmpfs -o mode=755 lab "$state"
 mkdir "$state/up" "$state/work" "$state/root"
 root=$state/root
+[ -z "${CAPD_SYSTEMD:-}" ] || cp -a "$CAPD_SYSTEMD/." "$state/up"
 mount -t overlay lab -o "lowerdir=/,upperdir=$state/up,workdir=$state/work" "$root"
 # Hide the configuration and the captures of a capd on this machine.
 rm -rf "$root"/etc/capd "$root"/var/lib/capd "$root"/etc/systemd/system/capd*

@@ -132,9 +132,11 @@ func testReexec(r *rig) {
 }
 
 // testStopAndStart: what comes between a stop and a start is recorded if systemd keeps descriptors
-// meanwhile, and otherwise the ledger has the gap.
+// meanwhile, and otherwise the ledger has the gap. systemd forgets a unit, with its descriptors, that is neither active nor
+// enabled.
 func testStopAndStart(r *rig) {
 	unit, dir, send := r.restartable("pause", "")
+	r.sh("systemctl enable %s", unit)
 	keeps := r.property(unit, "FileDescriptorStorePreserve") == "yes" // empty before version 254
 	c := r.count(send)
 	r.sh("systemctl stop %s", unit)
