@@ -50,5 +50,8 @@ const noDevice = 7
 func (n *fakeNode) isElsewhere() bool {
 	fds := []unix.PollFd{{Fd: int32(n.elsewhere.Fd()), Events: unix.POLLIN}}
 	_, err := unix.Poll(fds, 0)
+	for err == unix.EINTR { // Go's scheduler sends signals
+		_, err = unix.Poll(fds, 0)
+	}
 	return err == nil && fds[0].Revents&unix.POLLHUP == 0
 }

@@ -50,8 +50,8 @@ func (d *source) run() {
 	// gone may have no counters any more, and the drops of one that was left to another process are counted there.
 	d.over = d.stopped.Load() || d.leaves.Load() || errors.Is(d.end, device.ErrGone)
 	d.mu.Unlock()
+	_ = d.drop() // before Next returns the end: who closes the device then has closed the descriptor, too
 	close(d.full)
-	_ = d.drop()
 }
 
 // read reads until the device is closed, or until it is stopped or gone and drained.

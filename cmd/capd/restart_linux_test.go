@@ -420,6 +420,7 @@ func checkFrames(t *testing.T, dir string, sent uint64, r restarts) {
 	}
 	seen := make([]uint8, sent)
 	names, blocks := 0, 0
+	var paths []string
 	for _, e := range entries {
 		if _, err := store.ParseName(e.Name()); err != nil {
 			if strings.HasSuffix(e.Name(), store.Partial) || strings.HasSuffix(e.Name(), store.DamagedExt) {
@@ -428,12 +429,15 @@ func checkFrames(t *testing.T, dir string, sent uint64, r restarts) {
 			continue
 		}
 		names++
-		n := readNumbers(t, filepath.Join(dir, e.Name()), seen)
-		blocks += statisticsBlocks(t, filepath.Join(dir, e.Name()))
+		path := filepath.Join(dir, e.Name())
+		paths = append(paths, path)
+		n := readNumbers(t, path, seen)
+		blocks += statisticsBlocks(t, path)
 		if line := known[e.Name()]; line.Packets != n || line.Received != n+line.KernelDropped+line.CapdDropped || !line.Clean {
 			t.Errorf("%s has %d packets; the ledger says %+v", e.Name(), n, line)
 		}
 	}
+	areWhole(t, paths)
 	for name, line := range known {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
 			t.Errorf("%v, of which the ledger says %+v", err, line)
@@ -480,6 +484,18 @@ func checkFrames(t *testing.T, dir string, sent uint64, r restarts) {
 			b, _ := os.ReadFile(filepath.Join(dir, ledger.FileName))
 			t.Logf("%s", b)
 		}
+	}
+}
+
+// areWhole checks that capinfos, if there is one, finds each file whole.
+func areWhole(t *testing.T, paths []string) {
+	t.Helper()
+	if _, err := exec.LookPath("capinfos"); err != nil {
+		return
+	}
+	if out, err := exec.Command("capinfos", append([]string{"-M", "-T", "-r", "-c"}, paths...)...).CombinedOutput(); err != nil ||
+		bytes.Count(out, []byte("\n")) != len(paths) || bytes.Contains(out, []byte("cut short")) {
+		t.Errorf("%d files: %v: %s", len(paths), err, out)
 	}
 }
 

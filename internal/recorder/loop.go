@@ -47,10 +47,11 @@ type loop struct {
 
 // A resumption is where a recorder of an earlier process ended in the ring.
 type resumption struct {
-	resumed   bool   // a device was read: no recorder of an earlier process has read the next one
-	frozen    bool   // the writer was aborted, and the next process goes on where it committed last
-	suspended bool   // nothing more is read of a device that copies its frames
-	skip      uint64 // frames of the next batch that a recorder of an earlier process has recorded
+	resumed   bool      // a device was read: no recorder of an earlier process has read the next one
+	frozen    bool      // the writer was aborted, and the next process goes on where it committed last
+	suspended bool      // nothing more is read of a device that copies its frames
+	told      time.Time // when it was to leave a device that it could not leave yet
+	skip      uint64    // frames of the next batch that a recorder of an earlier process has recorded
 }
 
 func newLoop(r *Recorder) *loop {
@@ -255,7 +256,7 @@ func (l *loop) read(ctx context.Context) {
 		l.to(stays)
 		return
 	}
-	if l.cause != nil || ctx.Err() != nil && !l.changes() && l.after.ready() {
+	if l.cause != nil || ctx.Err() != nil && !l.changes() && l.after.ready() && !l.mixed() {
 		if l.cause == nil && l.device.Ring != 0 && l.after.joined == nil && l.leaves() && l.suspend() {
 			l.ceased = time.Now()
 			l.to(stays)
@@ -380,6 +381,18 @@ func (l *loop) lapse(until time.Time) {
 	if from.Before(now) {
 		l.gap.write(ledger.GapClosed(ledger.GapOpened(l.r.cfg.Lane.Interface, from, ledger.CauseStopped), now, 0))
 	}
+}
+
+// mixed reports whether a device that copies its frames can't be left to the next process yet: some of them may be those
+// of predecessors, which that process would not know. That lasts as long as a frame is on its way.
+func (l *loop) mixed() bool {
+	if l.before == nil || l.r.cfg.Kept.Journal != nil || l.device.Ring == 0 || l.after.joined != nil || !l.leaves() {
+		return false
+	}
+	if l.told.IsZero() {
+		l.told = time.Now()
+	}
+	return time.Since(l.told) < 2*late
 }
 
 // suspend ends the reading of a device that copies its frames. It returns false if what is still in the
