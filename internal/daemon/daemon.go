@@ -136,10 +136,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.dirs.retain(keep)
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
+	d.manager.begin(life) // first: the watcher may find an interface renamed, whose recorder must be one that can end
 	for _, one := range []task{&sampling{&d.rates, d.set.sample}, newWatcher(d.manager)} {
 		d.tasks.start(life, one)
 	}
-	d.manager.begin(life)
 	d.tasks.ready(ctx)
 	d.manager.catchUp()
 	if d.opt.Ready != nil {

@@ -146,6 +146,12 @@ func (r *restarted) kill() {
 	}
 }
 
+// abort ends the daemon at once, whether something is to be finished or not.
+func (r *restarted) abort() {
+	r.d.Abort()
+	<-r.done
+}
+
 // lines returns the ledger's lines of a kind.
 func (r *restarted) lines(kind ledger.Kind) (all []ledger.Entry) {
 	r.t.Helper()
@@ -292,7 +298,7 @@ func TestRestartWaiting(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.await("the successor", func() bool { return r.d.set.quiet() && r.status("eth0").State == Waiting })
-				r.kill()
+				r.abort()
 				if early {
 					r.link = r.net.add("eth0")
 				}
