@@ -1,10 +1,11 @@
 #!/bin/sh
-# boot.sh STATE SHARED creates a temporary copy of the machine's root and runs
+# boot.sh STATE SHARED GROUP creates a temporary copy of the machine's root and runs
 # systemd in it. It must be pid 1 in new pid, mount, network, uts, ipc and cgroup
-# namespaces. The directory SHARED has the same path inside and outside. If CAPD_SYSTEMD is
-# set, the files of that directory are laid over the root: another version of systemd.
+# namespaces. The directory SHARED has the same path inside and outside. GROUP is the name
+# of its control group. If CAPD_SYSTEMD is set, the files of that directory are laid over
+# the root: another version of systemd.
 set -eu
-state=$1 shared=$2
+state=$1 shared=$2 group=$3
 mount --make-rprivate / # otherwise the mounts below would appear on the host
 mount -t tmpfs -o mode=755 lab "$state"
 mkdir "$state/up" "$state/work" "$state/root"
@@ -15,7 +16,11 @@ mount -t overlay lab -o "lowerdir=/,upperdir=$state/up,workdir=$state/work" "$ro
 rm -rf "$root"/etc/capd "$root"/var/lib/capd "$root"/etc/systemd/system/capd*
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
+# Two labs at once must not share a control group: the units have the same names.
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+mkdir "$root/sys/fs/cgroup/$group"
+echo 0 >"$root/sys/fs/cgroup/$group/cgroup.procs"
+umount "$root/sys/fs/cgroup"
 mount -t tmpfs -o mode=755 run "$root/run"
 mount -t tmpfs tmp "$root/tmp"
 mount --rbind /dev "$root/dev"
@@ -29,5 +34,5 @@ for unit in systemd-udevd systemd-udev-trigger systemd-networkd systemd-resolved
 done
 ln -sf /dev/null "$root/etc/systemd/system/getty.target"
 cd "$root"
-exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+exec unshare --cgroup sh -c 'mount -t cgroup2 cgroup2 sys/fs/cgroup && exec "$@"' sh env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin \
 	chroot . /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal --show-status=no

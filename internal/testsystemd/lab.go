@@ -49,13 +49,14 @@ func Boot(tb testing.TB) *Lab {
 	}
 	l := &Lab{Shared: tb.TempDir()}
 	state := tb.TempDir()
+	group := "capd-lab-" + strconv.Itoa(os.Getpid()) + "-" + filepath.Base(filepath.Dir(state))
 	script := filepath.Join(l.Shared, "boot.sh")
 	if err := os.WriteFile(script, []byte(boot), 0o700); err != nil {
 		tb.Fatal(err)
 	}
 	var output bytes.Buffer
 	l.holder = exec.Command("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child",
-		script, state, l.Shared)
+		script, state, l.Shared, group)
 	l.holder.Stdout, l.holder.Stderr = &output, &output
 	l.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := l.holder.Start(); err != nil {
@@ -66,6 +67,7 @@ func Boot(tb testing.TB) *Lab {
 	tb.Cleanup(func() {
 		_ = l.holder.Process.Kill()
 		<-ended
+		removeGroup(tb, group)
 	})
 	for deadline := time.Now().Add(patience); !l.up(); time.Sleep(20 * time.Millisecond) {
 		select {
@@ -78,6 +80,21 @@ func Boot(tb testing.TB) *Lab {
 		}
 	}
 	return l
+}
+
+// removeGroup removes the control groups of a lab that has ended.
+func removeGroup(tb testing.TB, group string) {
+	const script = `mount --make-rprivate / && mount -t cgroup2 cgroup2 "$1" && if [ -d "$1/$2" ]; then find "$1/$2" -depth -type d -exec rmdir {} +; fi`
+	tb.Helper()
+	var out []byte
+	for range 50 { // the last of its processes may still be ending
+		var err error
+		if out, err = exec.Command("unshare", "--mount", "sh", "-ec", script, "sh", tb.TempDir(), group).CombinedOutput(); err == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	tb.Logf("the control group %s is left: %s", group, out)
 }
 
 // up reports whether systemd is running, and finds its process.

@@ -18,15 +18,19 @@ func testNewDisk(r *rig) {
 	// What is mounted under a shared mount reaches the namespaces of services.
 	r.sh("mkdir -p %[1]s %[3]s && mount -t tmpfs top %[1]s && mount --make-shared %[1]s && mkdir %[2]s && %[4]s && mount --bind %[2]s %[3]s", top, dir, old, mount)
 	unit, _ := r.instance("disk", "", "ReadWritePaths="+dir)
-	text := fmt.Sprintf(settings, dir, "", "vdisk") + "[control]\nsocket = \"/run/capd/disk.sock\"\n"
-	r.lab.Write(r.T, "/etc/capd/disk.toml", text, 0o644)
-	r.sh("mkdir -p /run/capd && chown capd: /run/capd && systemctl start %s", unit)
+	r.lab.Write(r.T, "/etc/capd/disk.toml", fmt.Sprintf(settings, dir, "", "vdisk"), 0o644)
+	r.sh("systemctl start %s", unit)
 	send := r.lab.Sender(r.T, "vdisk-")
 	r.recorded(send, dir, "before")
 
 	r.sh("umount -l %s", dir)
-	status := func() string { return r.sh("capd status --socket /run/capd/disk.sock --check || true") }
-	r.lab.Await(r.T, "the problem in the status", func() bool { return strings.Contains(status(), store.ErrReplaced.Error()) })
+	status := func() string { return r.sh("capd status --socket /run/capd-disk/capd.sock --check || true") }
+	var last string
+	defer func() { r.Logf("the last status: %s", last) }()
+	r.lab.Await(r.T, "the problem in the status", func() bool {
+		last = status()
+		return strings.Contains(last, store.ErrReplaced.Error())
+	})
 	if n := r.number(unit, "NRestarts"); n != 0 {
 		r.Errorf("restarted %d times while nothing was mounted:\n%s", n, r.sh("journalctl -u %s --no-pager", unit))
 	}
@@ -50,15 +54,15 @@ func testNewDisk(r *rig) {
 	}
 	r.sh("systemctl stop %s", unit)
 	r.allFinished(r.lab.Path(dir))
-	var last ledger.Entry
+	var end ledger.Entry
 	for e, err := range ledger.Read(r.lab.Path(old), nil) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		last = e
+		end = e
 	}
-	if last.Kind != ledger.KindStop || !strings.Contains(last.Why, "the sandbox keeps capd out of it") {
-		r.Errorf("the last line in the ledger of the old disk: %+v", last)
+	if end.Kind != ledger.KindStop || !strings.Contains(end.Why, "the sandbox keeps capd out of it") {
+		r.Errorf("the last line in the ledger of the old disk: %+v", end)
 	}
 	r.sh("umount %s %s", dir, old)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"capd/ledger"
@@ -17,15 +18,19 @@ import (
 
 // A count sends numbered frames, starting from 0, until end.
 type count struct {
-	stop chan struct{}
-	sent chan uint64
+	end func() uint64 // returns the number of frames
 }
 
 // numberedType is the EtherType of these frames, which is experimental.
 const numberedType = 0x88b6
 
 func (r *rig) count(send *os.File) *count {
-	c := &count{stop: make(chan struct{}), sent: make(chan uint64, 1)}
+	stop, sent := make(chan struct{}), make(chan uint64, 1)
+	end := sync.OnceValue(func() uint64 {
+		close(stop)
+		return <-sent
+	})
+	r.Cleanup(func() { end() })
 	go func() {
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
@@ -33,8 +38,8 @@ func (r *rig) count(send *os.File) *count {
 		binary.BigEndian.PutUint16(f[12:], numberedType)
 		for n := uint64(0); ; n++ {
 			select {
-			case <-c.stop:
-				c.sent <- n
+			case <-stop:
+				sent <- n
 				return
 			case <-tick.C:
 			}
@@ -44,12 +49,7 @@ func (r *rig) count(send *os.File) *count {
 			}
 		}
 	}()
-	return c
-}
-
-func (c *count) end() uint64 {
-	close(c.stop)
-	return <-c.sent
+	return &count{end}
 }
 
 // once checks that each of the frames is in exactly one of the directory's files, all of which must

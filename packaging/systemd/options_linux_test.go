@@ -66,7 +66,7 @@ timeout = "1m"
 at_once = 2
 keep_until = ["compress", "hook"]
 [control]
-socket = "/run/capd/%[1]s.sock"
+socket = "/run/capd-%[1]s/control.sock"
 group = "capd-read"
 metrics = "127.0.0.1:9471"
 [log]

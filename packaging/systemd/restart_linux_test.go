@@ -178,9 +178,8 @@ func testRestartWithHook(r *rig) {
 
 // testNoRoom: capd says so if systemd keeps too few of its descriptors, and that nothing will be lost if there is room.
 func testNoRoom(r *rig) {
-	const socket = "/run/capd/room.sock"
-	r.sh("mkdir -p /run/capd && chown capd: /run/capd")
-	unit, dir, send := r.restartable("room", "[control]\nsocket = \""+socket+"\"", "FileDescriptorStoreMax=2")
+	const socket = "/run/capd-room/capd.sock"
+	unit, dir, send := r.restartable("room", "", "FileDescriptorStoreMax=2")
 	status := func() string { return r.sh("capd status --socket %s || true", socket) }
 	const warning = "a restart of capd will cost frames"
 	log := func() string { return r.sh("journalctl -u %s --no-pager -o cat", unit) }

@@ -86,6 +86,11 @@ func (r *rig) instance(name, extra string, dropins ...string) (unit, dir string)
 		r.lab.Write(r.T, "/run/systemd/system/"+unit+".d/test.conf", "[Service]\n"+strings.Join(dropins, "\n")+"\n", 0o644)
 		r.sh("systemctl daemon-reload")
 	}
+	r.Cleanup(func() {
+		if r.Failed() {
+			r.Log(r.sh("journalctl -u %s --no-pager -n 50; systemctl status --no-pager %s || true", unit, unit))
+		}
+	})
 	return unit, dir
 }
 
