@@ -49,7 +49,7 @@ func testByHand(r *rig) {
 	}
 
 	// Another configuration of the same directory, and the service is stopped.
-	r.sh("sed 's/4MiB/8MiB/' %s > /etc/capd/other.toml", file)
+	r.sh("sed 's/32MiB/8MiB/' %s > /etc/capd/other.toml", file)
 	other, err := r.lab.Command("capd", "check", "-c", "/etc/capd/other.toml").CombinedOutput()
 	if err != nil || !strings.Contains(string(other), "which records by another configuration") {
 		r.Errorf("%v\n%s", err, other)

@@ -65,7 +65,7 @@ func (r *rig) sh(line string, args ...any) string {
 
 const settings = `
 directory = %q
-ring_size = "4MiB"
+ring_size = "32MiB"
 pool_size = "2MiB"
 chunk_size = "512KiB"
 flush_interval = "20ms"
@@ -182,7 +182,7 @@ func TestService(t *testing.T) {
 // testStart tests the unit without drop-ins, and the output of systemctl.
 func testStart(r *rig) {
 	r.lab.Veth(r.T, "w0", "w1")
-	r.lab.Write(r.T, "/etc/capd/capd.toml", "ring_size = \"4MiB\"\n[[interface]]\nname = \"w1\"\n", 0o644)
+	r.lab.Write(r.T, "/etc/capd/capd.toml", "ring_size = \"32MiB\"\n[[interface]]\nname = \"w1\"\n", 0o644)
 	r.sh("systemctl start capd")
 	const dir = "/var/lib/capd"
 	r.recorded(r.lab.Sender(r.T, "w0"), dir, "hello")
@@ -216,7 +216,7 @@ func testStart(r *rig) {
 func (r *rig) reload(dir string) {
 	r.Helper()
 	before := r.partial(dir)
-	r.lab.Write(r.T, "/etc/capd/capd.toml", "ring_size = \"4MiB\"\nrotate_size = \"5MiB\"\n[[interface]]\nname = \"w1\"\n", 0o644)
+	r.lab.Write(r.T, "/etc/capd/capd.toml", "ring_size = \"32MiB\"\nrotate_size = \"5MiB\"\n[[interface]]\nname = \"w1\"\n", 0o644)
 	r.sh("systemctl reload capd")
 	if after := r.partial(dir); after != before {
 		r.Errorf("from %s to %s", before, after)
