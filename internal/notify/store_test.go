@@ -18,6 +18,7 @@ type store struct {
 	room int
 	all  map[string][]int
 	log  []string
+	end  func() // returns when nothing more is received: the fields may be read then
 }
 
 // keep makes a manager with a store that works until the test ends.
@@ -35,14 +36,17 @@ func keep(t *testing.T, room int) (*Manager, *store) {
 	}
 	s := &store{conn: conn, room: room, all: map[string][]int{}}
 	ended := make(chan struct{})
+	s.end = func() {
+		conn.Close()
+		<-ended
+	}
 	go func() {
 		defer close(ended)
 		for s.receive() {
 		}
 	}()
 	t.Cleanup(func() {
-		conn.Close()
-		<-ended
+		s.end()
 		for name := range s.all {
 			s.remove(name)
 		}
@@ -117,7 +121,7 @@ func TestStore(t *testing.T) {
 		t.Error(err)
 	}
 	m.conn.Close()
-	s.conn.Close()
+	s.end()
 	want := "FDSTORE=1 FDPOLL=0 FDNAME=ring eth0/3"
 	if len(s.all) != 2 || len(s.all["ring eth0/3"]) != 1 || len(s.all["chunks"]) != 298 || s.log[0] != want || len(s.log) != 12 {
 		t.Errorf("%d names, %d chunks, %d messages, the first: %q", len(s.all), len(s.all["chunks"]), len(s.log), s.log[0])
