@@ -17,6 +17,7 @@ type reader struct {
 	ring   *ring // nil without a ring
 	pool   *pool // nil with a ring
 	waiter
+	pace pace // without a ring it is never asked for a pause
 
 	interrupted atomic.Bool
 	starved     atomic.Bool // Next waits for a Release: see released
@@ -53,6 +54,7 @@ func newReader(d *socket) (*reader, error) {
 		r.waiter.close()
 		return nil, err
 	}
+	r.pace = newPace(d.blocks)
 	r.ring = newRing(mem, d.config.BlockSize, d.last, d.form, &d.corrupt, r.released)
 	return r, nil
 }
@@ -125,6 +127,7 @@ func (r *reader) take() (*device.Batch, error) {
 		if r.header == 0 {
 			r.header = s.header()
 		}
+		r.pace.took(s.timedOut())
 		b, frames = s.batch, s.count()
 	} else {
 		s, err := r.pool.next()
@@ -199,6 +202,9 @@ func (r *reader) wait(limit time.Duration) error {
 		if limit < 0 || limit > goneCheck {
 			limit = goneCheck
 		}
+	}
+	if d := r.pace.pause(time.Now()); d > 0 && (limit < 0 || d < limit) && r.end == nil && !r.wasDown && !r.full() {
+		return r.waiter.pause(d)
 	}
 	if r.full() {
 		r.starved.Store(true)

@@ -129,6 +129,15 @@ func (s *slot) Memory() []byte {
 	return h[lead:]
 }
 
+// More reports whether the next block of the ring can be lent.
+func (s *slot) More() bool {
+	r := s.ring
+	return !r.slots[r.cur].held.Load() && r.ours(r.cur)
+}
+
+// timedOut reports whether the timer closed the block before it was full.
+func (s *slot) timedOut() bool { return atomic.LoadUint32(s.ring.status(s.index))&timedOut != 0 }
+
 // full reports whether the next block is held. Blocks are lent in order, so all blocks are held
 // then.
 func (r *ring) full() bool { return r.slots[r.cur].held.Load() }

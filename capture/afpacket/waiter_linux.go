@@ -17,6 +17,7 @@ type waiter struct {
 	wake  int // eventfd that ends a wait
 
 	events [2]unix.EpollEvent // a field, so that a wait does not allocate
+	paused [1]unix.PollFd
 }
 
 func newWaiter(socket int) (w waiter, err error) {
@@ -58,6 +59,21 @@ func (w *waiter) wait(limit time.Duration) (failed bool, err error) {
 		}
 	}
 	return failed, nil
+}
+
+// pause returns after wakeUp, or after the time.
+func (w *waiter) pause(d time.Duration) error {
+	t := unix.NsecToTimespec(int64(d))
+	w.paused[0] = unix.PollFd{Fd: int32(w.wake), Events: unix.POLLIN}
+	n, err := unix.Ppoll(w.paused[:], &t, nil)
+	if err != nil && err != unix.EINTR {
+		return fmt.Errorf("wait for frames: %w", err)
+	}
+	if n > 0 {
+		var b [8]byte
+		_, _ = unix.Read(w.wake, b[:])
+	}
+	return nil
 }
 
 // wakeUp ends the present wait, or the next one. It may be called from any goroutine.

@@ -68,6 +68,12 @@ func (b *Batch) Memory() []byte {
 	return nil
 }
 
+// More reports whether the next batch is there already, as far as that is known without asking the system.
+func (b *Batch) More() bool {
+	l, ok := b.contents.(interface{ More() bool })
+	return ok && l.More()
+}
+
 // Err returns a CorruptError if Read returned 0 because the rest of the batch is malformed. Frames
 // lost by that are counted in Stats.Corrupt. The next batch is usually valid.
 func (b *Batch) Err() error { return b.contents.Err() }
