@@ -21,11 +21,12 @@ const writers = 3
 type operation struct {
 	file  *file
 	chunk *chunk
-	index int  // of the chunk in its file
-	from  int  // bytes of the chunk before this offset are already on disk
-	to    int  // end of the bytes to write
-	whole bool // no further write of this chunk follows: it goes back to the pool
-	mark  mark // the last end of a record at or before to
+	also  []*chunk // blocks that are lent, behind a block that is lent, to be written with it
+	index int      // of the chunk in its file
+	from  int      // bytes of the chunk before this offset are already on disk
+	to    int      // end of the bytes to write, of the last of the chunks
+	whole bool     // no further write of this chunk follows: it goes back to the pool
+	mark  mark     // the last end of a record at or before to
 
 	checkpoint *ledger.Checkpoint // what the file holds before the mark; nil: no checkpoint is due
 }
@@ -112,6 +113,9 @@ func (d *disk) do(op operation) {
 		// page's old content.
 		op.chunk.busy.Wait()
 		defer d.release(op.chunk)
+		for _, c := range op.also {
+			defer d.release(c)
+		}
 	} else {
 		defer op.chunk.busy.Done()
 		defer op.chunk.flush.Store(false)
@@ -160,6 +164,9 @@ func (d *disk) fail(f *file, err error) {
 // the rest through it.
 func (d *disk) write(op operation) error {
 	f, c := op.file, op.chunk
+	if len(op.also) > 0 {
+		return op.writeTogether(d)
+	}
 	from := op.from
 	if f.direct != nil && op.whole && !d.noDirect.Load() {
 		first, last := from&^(align-1), op.to&^(align-1)
@@ -189,6 +196,29 @@ func (d *disk) write(op operation) error {
 	}
 	if d.noDirect.Load() && op.to >= d.pool.size {
 		return writeBehind(h, c.off, int64(d.pool.size))
+	}
+	return nil
+}
+
+// writeTogether does what write does for several blocks that follow each other.
+func (op operation) writeTogether(d *disk) error {
+	f, all := op.file, append([]*chunk{op.chunk}, op.also...)
+	if f.direct != nil && !d.noDirect.Load() {
+		last := all[len(all)-1]
+		f.reserve(d, last.off+int64(last.fill))
+		bufs := make([][]byte, len(all))
+		for i, c := range all {
+			bufs[i] = c.buf[:c.fill]
+		}
+		err := store.WriteVector(f.direct, bufs, op.chunk.off)
+		if err == nil || !store.RefusesDirect(err) {
+			return err
+		}
+	}
+	for _, c := range all {
+		if err := d.write(operation{file: f, chunk: c, to: c.fill, whole: true}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

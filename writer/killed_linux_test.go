@@ -171,7 +171,7 @@ func TestKilledWriterChild(t *testing.T) {
 		number := at.Block + 1
 		memory := ring.next(number, epoch, pkts)
 		release := func() { ring.release(number) }
-		if number%7 < 2 || !w.Lend(Block{number, killedBlock, memory, release}, pkts) {
+		if number%7 < 2 || !w.Lend(Block{number, killedBlock, memory, number%5 < 3, release}, pkts) {
 			for rest := pkts[at.Taken:]; len(rest) > 0; {
 				n := min(len(rest), 7)
 				w.Write(rest[:n])

@@ -14,6 +14,7 @@ type Block struct {
 	Number  uint64 // in the ring: see Commit
 	Frames  uint64 // in the block, all of which are given to Lend
 	Memory  []byte // in which the packets lie; it begins at a page
+	More    bool   // the next block is there already, and is given to Lend, or committed, at once: they are written together
 	Release func() // gives the block back to the kernel
 }
 
@@ -95,13 +96,43 @@ func (w *Writer) Lend(b Block, pkts []pcap.Packet) bool {
 	w.chunk.off = f.encoded.bytes
 	w.journal.hold(w.chunk, f, f.encoded)
 	w.disk.lent.Add(1)
-	w.disk.submit(operation{
-		file: f, chunk: &chunk{buf: b.Memory[:size:size], off: r.off, fill: size, loan: &loan{record: r, release: b.Release}},
-		index: w.index, to: size, whole: true, mark: f.encoded,
-		checkpoint: w.checkpoint(position{f.encoded, w.last, nil}),
-	})
-	w.index++
+	w.join(&chunk{buf: b.Memory[:size:size], off: r.off, fill: size, loan: &loan{record: r, release: b.Release}})
+	if !b.More || len(w.joined.also) == mostAtOnce-1 {
+		w.submitLent()
+	}
 	return true
+}
+
+// mostAtOnce is how many blocks one write takes at most. What a write costs beside its bytes is saved where several are there.
+const mostAtOnce = 8
+
+// join adds a block to those that are written together, which follow each other in the current file.
+func (w *Writer) join(c *chunk) {
+	f, g := w.file, &w.joined
+	if g.file == nil {
+		*g = operation{file: f, chunk: c, index: w.index, whole: true}
+		w.index++
+	} else {
+		g.also = append(g.also, c)
+	}
+	g.to, g.mark = c.fill, f.encoded
+	if due := w.checkpoint(position{f.encoded, w.last, nil}); due != nil {
+		g.checkpoint = due
+	}
+}
+
+// submitLent submits the blocks that are to be written together.
+func (w *Writer) submitLent() {
+	if w.joined.file != nil {
+		w.disk.submit(w.joined)
+		w.joined = operation{}
+	}
+}
+
+// submit queues an operation behind the blocks before it.
+func (w *Writer) submit(op operation) {
+	w.submitLent()
+	w.disk.submit(op)
 }
 
 // place notes where in the memory the packets lie. It returns false if one does not.
@@ -146,7 +177,7 @@ func (w *Writer) fillUp() bool {
 		return false
 	}
 	w.journal.whole(c, c.fill, f.encoded)
-	w.disk.submit(operation{
+	w.submit(operation{
 		file: f, chunk: c, index: w.index - 1, from: c.flushed, to: c.fill, whole: true, mark: f.encoded,
 		checkpoint: w.checkpoint(position{f.encoded, f.report.Last, nil}),
 	})
@@ -159,6 +190,7 @@ const loanPatience = time.Second
 // AwaitLoans returns when no block is lent, after Abort, or after a second. Until then the ring should be left to the
 // next process: blocks that are lent are lost with it if the process is killed.
 func (w *Writer) AwaitLoans() {
+	w.submitLent()
 	back := make(chan struct{})
 	go func() {
 		w.disk.lent.Wait()

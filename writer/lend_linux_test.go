@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"capd/ledger"
 	"capd/pcap"
 
 	"golang.org/x/sys/unix"
@@ -80,6 +82,59 @@ func TestLend(t *testing.T) {
 		got := readAll(t, filepath.Join(l.opt.Directory, all[0].Name.String()))
 		if len(got) != 35 || got[2] != 2 || got[3] != 0 || got[32] != 29 {
 			t.Errorf("%d", got)
+		}
+	}
+}
+
+// TestLendTogether: blocks that follow each other are written when no further one is there, or when anything else happens.
+func TestLendTogether(t *testing.T) {
+	for name, then := range map[string]func(w *Writer, block Block, pkts []pcap.Packet){
+		"the last": func(w *Writer, block Block, pkts []pcap.Packet) { w.Lend(block, pkts) },
+		"copied":   func(w *Writer, block Block, pkts []pcap.Packet) { w.Write(pkts) },
+		"rotate":   func(w *Writer, _ Block, _ []pcap.Packet) { w.Rotate(ledger.ReasonSignal) },
+		"leave":    func(w *Writer, _ Block, _ []pcap.Packet) { w.AwaitLoans() },
+		"end":      func(w *Writer, _ Block, _ []pcap.Packet) { w.End() },
+	} {
+		for _, direct := range []bool{true, false} {
+			l := newLine(t, Options{NoDirect: !direct, Header: pcap.Header{Format: pcap.PCAPNG}})
+			w := l.next()
+			w.Write(some(1))
+			w.Commit(1, 1, 0)
+			released := make(chan uint64, 10)
+			want := []uint64{2, 3, 4}
+			for _, number := range want {
+				memory, pkts := lent(t, 30)
+				if !w.Lend(Block{Number: number, Frames: 30, Memory: memory, More: true, Release: func() { released <- number }}, pkts) {
+					t.Fatalf("%s: not lent", name)
+				}
+			}
+			if len(released) > 0 {
+				t.Errorf("%s: written one by one", name)
+			}
+			memory, pkts := lent(t, 30)
+			then(w, Block{Number: 5, Frames: 30, Memory: memory, Release: func() { released <- 5 }}, pkts)
+			if name == "the last" {
+				want = append(want, 5)
+			}
+			var got []uint64
+			for range want {
+				got = append(got, <-released)
+			}
+			slices.Sort(got)
+			packets := uint64(91)
+			if name == "the last" || name == "copied" {
+				packets += 30
+			}
+			all := l.close(w)
+			if !slices.Equal(got, want) || len(released) > 0 || len(all) != 1 || all[0].Packets != packets || all[0].Err != nil {
+				t.Fatalf("%s: %+v, %d, %d", name, all, got, len(released))
+			}
+			in := readAll(t, filepath.Join(l.opt.Directory, all[0].Name.String()))
+			for i, n := range in[1:] {
+				if n != uint64(i%30) {
+					t.Fatalf("%s: packet %d is %d", name, i, n)
+				}
+			}
 		}
 	}
 }

@@ -84,6 +84,7 @@ func (p place) position() Position {
 // the caller releases it next. If Commit returns false, the block is left to another Writer with the
 // same journal, and must not be released: Abort was called.
 func (w *Writer) Commit(block, frames, unread uint64) bool {
+	w.submitLent() // none of the block's frames may have been for Write
 	if w.freezes() {
 		return false
 	}

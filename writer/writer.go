@@ -49,9 +49,10 @@ type Writer struct {
 
 // current is the file that the recorder fills.
 type current struct {
-	file  *file // nil while there is nothing to write
-	chunk *chunk
-	index int // of chunk in file
+	file   *file // nil while there is nothing to write
+	chunk  *chunk
+	index  int       // of chunk in file
+	joined operation // blocks that are lent and not submitted yet, all in front of chunk; without a file, there are none
 }
 
 // series places the files of a Writer in time.
@@ -173,6 +174,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 // many ended files are queued; meanwhile the ring holds new frames. Write does not keep the
 // packets.
 func (w *Writer) Write(pkts []pcap.Packet) {
+	w.submitLent()
 	for len(pkts) > 0 && !w.freezes() {
 		if w.file == nil && w.schedule.agrees(&pkts[0]) {
 			w.schedule.begin(pkts[0].Time()) // which may be before the interval that Tick has begun
@@ -287,7 +289,7 @@ func (w *Writer) submitChunk(before, after position) bool {
 	}
 	w.chunk.fill = copy(w.chunk.buf, full.buf[size:full.fill])
 	w.journal.whole(full, size, at.mark)
-	w.disk.submit(operation{
+	w.submit(operation{
 		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: at.mark,
 		checkpoint: w.checkpoint(at),
 	})
@@ -401,7 +403,7 @@ func (w *Writer) flush() {
 		return // the previous flush is not done
 	}
 	w.flushed = w.schedule.mono
-	w.disk.submit(operation{
+	w.submit(operation{
 		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded,
 		checkpoint: w.checkpoint(position{w.file.encoded, w.file.report.Last, nil}),
 	})
@@ -464,7 +466,7 @@ func (w *Writer) endFile(reason ledger.Reason, end time.Time) *file {
 	w.journal.end(f, c.off)
 	w.file, w.chunk, w.since = nil, nil, end
 	w.commit(Counts{}) // from here on the file is not the current one, whenever the process dies
-	w.disk.submit(operation{
+	w.submit(operation{
 		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, mark: f.encoded,
 	})
 	w.publish()
@@ -507,6 +509,7 @@ type End struct {
 // End ends the current file, and notes in the ledger what belongs to no file. Only Close may be
 // called afterwards; it waits for the disk.
 func (w *Writer) End() End {
+	w.submitLent()
 	w.forsake()
 	if !w.ended && !w.freezes() {
 		w.final = w.endFile(ledger.ReasonShutdown, w.schedule.wall)

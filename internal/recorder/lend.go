@@ -27,7 +27,7 @@ func (l *loop) lend(batch *capture.Batch) (rest []pcap.Packet, lent bool) {
 		l.lending.pkts = make([]pcap.Packet, writer.MostInBlock)
 	}
 	pkts := l.lending.pkts[:batch.Read(l.lending.pkts)]
-	if len(pkts) < batch.Len() || !l.r.writer.Lend(writer.Block{Number: batch.Block(), Frames: uint64(len(pkts)), Memory: memory, Release: batch.Release}, pkts) {
+	if len(pkts) < batch.Len() || !l.r.writer.Lend(writer.Block{Number: batch.Block(), Frames: uint64(len(pkts)), Memory: memory, More: batch.More(), Release: batch.Release}, pkts) {
 		return pkts, false
 	}
 	l.device.taken += uint64(len(pkts))
