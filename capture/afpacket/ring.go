@@ -121,8 +121,8 @@ func (s *slot) Memory() []byte {
 	if s.again {
 		return h[lead:]
 	}
-	fill, full := host.Uint32(h[blockFill:]), atomic.LoadUint32(s.ring.status(s.index))&timedOut == 0
-	if !full || s.left == 0 || uint64(fill) < lead+largeFrame*s.count() || s.ring.lent.Load() > int64(s.ring.blocks/mostLent) {
+	fill := host.Uint32(h[blockFill:])
+	if s.timedOut() || s.left == 0 || uint64(fill) < lead+largeFrame*s.count() || s.ring.lent.Load() > int64(s.ring.blocks/mostLent) {
 		return nil
 	}
 	s.sparse = true
