@@ -68,6 +68,8 @@ type Config struct {
 	Sandbox      string      `toml:"sandbox" reload:"restart"`       // whether capd restricts its own access to the system
 	SandboxPaths []string    `toml:"sandbox_paths" reload:"restart"` // absolute directories outside the recordings that hooks may write to
 	Retain       Retain      `toml:"retain"`
+	Index        Index       `toml:"index"`
+	Encrypt      Encrypt     `toml:"encrypt"`
 	Finished     Finished    `toml:"finished"`
 	Control      Control     `toml:"control"`
 	Log          Log         `toml:"log"`
@@ -110,6 +112,7 @@ type Retain struct {
 	Age       Duration `toml:"age" reload:"in place"`        // since a file's begin
 	Count     int      `toml:"count" reload:"in place"`      // number of files
 	MinFree   Share    `toml:"min_free" reload:"in place"`   // of the file system
+	HoldWarn  Share    `toml:"hold_warn" reload:"in place"`  // of held files, from which on capd warns
 	KeepBytes Size     `toml:"keep_bytes" reload:"in place"` // the newest files are never deleted while they have at most this size,
 	KeepAge   Duration `toml:"keep_age" reload:"in place"`   // or are at most this old,
 	KeepCount int      `toml:"keep_count" reload:"in place"` // or are at most this many
@@ -124,6 +127,7 @@ const (
 
 // Steps that Finished.KeepUntil may name.
 const (
+	StepIndex    = "index"
 	StepCompress = "compress"
 	StepHook     = "hook"
 )
@@ -131,13 +135,28 @@ const (
 // Finished is what capd does with files once they are finished.
 type Finished struct {
 	Compress string   `toml:"compress" reload:"in place"`
-	Level    int      `toml:"level" reload:"in place"`   // of the compression: from 1, the fastest, to 22 for zstd or 9 for gzip
-	Hook     []string `toml:"hook" reload:"in place"`    // absolute path of a program, and its arguments; empty: no hook
-	Timeout  Duration `toml:"timeout" reload:"in place"` // after which a hook is killed
-	AtOnce   int      `toml:"at_once" reload:"in place"` // number of hooks that run at the same time, at most
+	Level    int      `toml:"level" reload:"in place"`    // of the compression: from 1, the fastest, to 22 for zstd or 9 for gzip
+	Seekable bool     `toml:"seekable" reload:"in place"` // zstd files are cut so that parts can be read, as gzip files always are
+	Hook     []string `toml:"hook" reload:"in place"`     // absolute path of a program, and its arguments; empty: no hook
+	Timeout  Duration `toml:"timeout" reload:"in place"`  // after which a hook is killed
+	AtOnce   int      `toml:"at_once" reload:"in place"`  // number of hooks that run at the same time, at most
 
-	KeepUntil []string `toml:"keep_until" reload:"in place"` // steps (StepCompress, StepHook) that must be done before a limit deletes a file
+	KeepUntil []string `toml:"keep_until" reload:"in place"` // steps (StepIndex, StepCompress, StepHook) that must be done before a limit deletes a file
 }
+
+// Index says whether capd makes the flow tables of finished files.
+type Index struct {
+	Enabled bool `toml:"enabled" reload:"in place"`
+}
+
+// Encrypt says for whom files are encrypted. Without recipients they are not.
+type Encrypt struct {
+	Recipients     []string `toml:"recipients" reload:"re-open"`      // public keys of age and ssh
+	RecipientsFile string   `toml:"recipients_file" reload:"re-open"` // absolute path of a file with more of them, one a line; empty: none
+}
+
+// Enabled reports whether files are encrypted.
+func (e *Encrypt) Enabled() bool { return len(e.Recipients) > 0 || e.RecipientsFile != "" }
 
 // ControlAuto is the value of Control.Socket that lets capd choose the path.
 const ControlAuto = "auto"
@@ -166,6 +185,10 @@ type Interface struct {
 	Name    string   `toml:"name" reload:"in place"`    // of an interface, a glob (path.Match), or Any
 	Exclude []string `toml:"exclude" reload:"in place"` // globs of interfaces that Name, if it is a glob, does not match
 	Recording
+
+	// Recipients are all public keys that files are encrypted for; none: they are not encrypted. No key of the file has them:
+	// Config.ReadRecipients sets them.
+	Recipients []string `toml:"-"`
 }
 
 // Default returns the settings of an empty capd.toml. It names no interface.
@@ -192,6 +215,7 @@ func Default() *Config {
 		},
 		StopTimeout: Duration(10 * time.Second),
 		Sandbox:     SandboxAuto,
+		Retain:      Retain{HoldWarn: Share{Percent: 50}},
 		Finished: Finished{
 			Compress: CompressNone,
 			Level:    1,

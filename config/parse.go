@@ -119,9 +119,10 @@ func (d *decoder) document(doc map[string]any) {
 	delete(top, "log")
 	delete(top, "retain")
 	delete(top, "finished")
+	delete(top, "encrypt")
 	delete(top, "interface")
 	d.table("", "", top, d.cfg)
-	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain, "finished": &d.cfg.Finished, "control": &d.cfg.Control} {
+	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain, "index": &d.cfg.Index, "encrypt": &d.cfg.Encrypt, "finished": &d.cfg.Finished, "control": &d.cfg.Control} {
 		if value, ok := doc[name]; ok {
 			if table, ok := value.(map[string]any); ok {
 				d.table(name, name+".", table, dst)
@@ -198,6 +199,8 @@ func homeOf(key string) string {
 		{&c, "at the top of the file, above all tables"},
 		{&c.Log, "in [log]"},
 		{&c.Retain, "in [retain]"},
+		{&c.Index, "in [index]"},
+		{&c.Encrypt, "in [encrypt]"},
 		{&c.Finished, "in [finished]"},
 		{&c.Control, "in [control]"},
 		{&in, "in [[interface]]"},
@@ -214,10 +217,12 @@ func homeOf(key string) string {
 func fields(v reflect.Value) map[string]any {
 	m := make(map[string]any)
 	for i := range v.NumField() {
-		if f := v.Type().Field(i); f.Anonymous {
+		f := v.Type().Field(i)
+		switch key := f.Tag.Get("toml"); {
+		case f.Anonymous:
 			maps.Copy(m, fields(v.Field(i)))
-		} else {
-			m[f.Tag.Get("toml")] = v.Field(i).Addr().Interface()
+		case key != "-":
+			m[key] = v.Field(i).Addr().Interface()
 		}
 	}
 	return m

@@ -34,7 +34,7 @@ func Keys() []Key {
 	for _, t := range []struct {
 		name  string
 		value any
-	}{{"", Config{}}, {"retain", Retain{}}, {"finished", Finished{}}, {"control", Control{}}, {"log", Log{}}, {"interface", in}} {
+	}{{"", Config{}}, {"retain", Retain{}}, {"index", Index{}}, {"encrypt", Encrypt{}}, {"finished", Finished{}}, {"control", Control{}}, {"log", Log{}}, {"interface", in}} {
 		effects := effectsOf(reflect.TypeOf(t.value))
 		for _, name := range slices.Sorted(maps.Keys(effects)) {
 			all = append(all, Key{t.name, name, effects[name]})
@@ -58,7 +58,13 @@ func effectsOf(t reflect.Type) map[string]Effect {
 }
 
 // Changes lists the keys of the interface that have another value in next.
-func (i *Interface) Changes(next *Interface) []Key { return changes("interface", i, next) }
+func (i *Interface) Changes(next *Interface) []Key {
+	all := changes("interface", i, next)
+	if !slices.Equal(i.Recipients, next.Recipients) {
+		all = append(all, Key{"encrypt", "recipients", Reopen})
+	}
+	return all
+}
 
 // Changes lists the keys outside of interfaces that have another value in next.
 func (c *Config) Changes(next *Config) []Key {
@@ -66,7 +72,7 @@ func (c *Config) Changes(next *Config) []Key {
 	shared := effectsOf(reflect.TypeFor[Recording]()) // compared for each interface instead
 	own = slices.DeleteFunc(own, func(k Key) bool { return shared[k.Name] != "" })
 	return slices.Concat(own, changes("retain", &c.Retain, &next.Retain),
-		changes("finished", &c.Finished, &next.Finished), changes("control", &c.Control, &next.Control), changes("log", &c.Log, &next.Log))
+		changes("index", &c.Index, &next.Index), changes("encrypt", &c.Encrypt, &next.Encrypt), changes("finished", &c.Finished, &next.Finished), changes("control", &c.Control, &next.Control), changes("log", &c.Log, &next.Log))
 }
 
 // changes compares two structs of one type.

@@ -49,6 +49,9 @@ func (c *Config) Validate() error {
 		errs = append(errs, &Error{Key: "interface", Reason: "no interface to record",
 			Hint: `add [[interface]] and name = "eth0"`})
 	}
+	if !c.encrypts() {
+		errs = append(errs, &Error{Key: "encrypt", Reason: "files were to be encrypted, and nobody is known for whom"}) // ReadRecipients was not called
+	}
 	if len(errs) == 0 {
 		return nil
 	}
@@ -67,8 +70,11 @@ func (c *Config) check() Errors {
 	retain.retain(&c.Retain)
 	top.errs = append(top.errs, retain.errs...)
 	finished := checker{table: "finished", prefix: "finished."}
-	finished.finished(&c.Finished)
+	finished.finished(c)
 	top.errs = append(top.errs, finished.errs...)
+	encrypt := checker{table: "encrypt", prefix: "encrypt."}
+	encrypt.encrypt(c)
+	top.errs = append(top.errs, encrypt.errs...)
 	control := checker{table: "control", prefix: "control."}
 	control.control(&c.Control)
 	top.errs = append(top.errs, control.errs...)
@@ -221,12 +227,15 @@ func (k *checker) retain(r *Retain) {
 	k.limit("keep_count", int64(r.KeepCount), r.KeepCount)
 	k.expect(0 <= r.MinFree.Bytes && 0 <= r.MinFree.Percent && r.MinFree.Percent < 100, "min_free", r.MinFree,
 		"must be 0% to below 100% of the file system, or a size", "")
+	k.expect(0 <= r.HoldWarn.Bytes && 0 <= r.HoldWarn.Percent && r.HoldWarn.Percent <= 100, "hold_warn", r.HoldWarn,
+		"must be 0% to 100%, or a size", "")
 	k.expect(r.Bytes == 0 || r.KeepBytes <= r.Bytes, "keep_bytes", r.KeepBytes, "must not exceed bytes", "", "bytes")
 	k.expect(r.Age == 0 || r.KeepAge <= r.Age, "keep_age", r.KeepAge, "must not exceed age", "", "age")
 	k.expect(r.Count == 0 || r.KeepCount <= r.Count, "keep_count", r.KeepCount, "must not exceed count", "", "count")
 }
 
-func (k *checker) finished(f *Finished) {
+func (k *checker) finished(c *Config) {
+	f := &c.Finished
 	k.oneOf("compress", f.Compress, CompressNone, CompressZstd, CompressGzip)
 	maxLevel := 22
 	if f.Compress == CompressGzip {
@@ -239,7 +248,9 @@ func (k *checker) finished(f *Finished) {
 	k.expect(f.Timeout >= Duration(time.Second), "timeout", f.Timeout, "must be at least 1s", "")
 	k.expect(1 <= f.AtOnce && f.AtOnce <= maxHooks, "at_once", f.AtOnce, "must be 1 to 64", "")
 	for _, step := range f.KeepUntil {
-		k.oneOf("keep_until", step, StepCompress, StepHook)
+		k.oneOf("keep_until", step, StepIndex, StepCompress, StepHook)
+		k.expect(step != StepIndex || c.Index.Enabled, "keep_until", step,
+			"no flow tables are made: all files would stay for ever", `set enabled in [index], or take "index" out`)
 		k.expect(step != StepCompress || f.Compress != CompressNone, "keep_until", step,
 			"no file is compressed: all would stay for ever", `set compress, or take "compress" out`, "compress")
 		k.expect(step != StepHook || len(f.Hook) > 0, "keep_until", step,
