@@ -39,51 +39,70 @@ func (g *generator) number(e idExpr) *cond {
 		return g.ports(q, portRange{n, n})
 	case addrProto:
 		return g.protoNumber(n, q.proto)
-	case addrNet: // 10 is 10.0.0.0/8
-		mask := uint32(math.MaxUint32)
-		for n != 0 && n>>24 == 0 {
-			n, mask = n<<8, mask<<8
-		}
-		return g.host(n, mask, q)
+	case addrNet:
+		addr, mask := shortNet(n)
+		return g.host(addr, mask, q)
 	}
 	return g.host(n, math.MaxUint32, e.qual)
 }
 
+// shortNet returns the network that a number without dots stands for: 10 is 10.0.0.0/8.
+func shortNet(n uint32) (addr, mask uint32) {
+	mask = math.MaxUint32
+	for n != 0 && n>>24 == 0 {
+		n, mask = n<<8, mask<<8
+	}
+	return n, mask
+}
+
 // ipv4 returns the condition that an IPv4 address or network stands for.
 func (g *generator) ipv4(e idExpr) *cond {
+	addr, mask := g.net4(e)
+	return g.host(addr, mask, e.qual)
+}
+
+// net4 returns the IPv4 address or network that an id stands for.
+func (g *generator) net4(e idExpr) (addr, mask uint32) {
 	if e.qual.addr > addrNet {
-		return g.fail("", "%s needs a number or a name, not an address", e.qual.addr)
+		g.fail("", "%s needs a number or a name, not an address", e.qual.addr)
+		return 0, 0
 	}
 	addr, mask, ok := parseIPv4(e.id.text)
 	if !ok {
-		return g.fail("each part is a decimal number up to 255", "%q is not an IPv4 address", clip(e.id.text))
+		g.fail("each part is a decimal number up to 255", "%q is not an IPv4 address", clip(e.id.text))
+		return 0, 0
 	}
 	switch {
 	case e.mask != nil:
 		m, known, ok := parseIPv4(e.mask.text)
 		if !ok {
 			g.at = e.mask.off
-			return g.fail("", "%q is not a network mask", clip(e.mask.text))
+			g.fail("", "%q is not a network mask", clip(e.mask.text))
 		}
 		mask = m & known
 	case e.bits != nil:
 		if e.bits.num > 32 {
 			g.at = e.bits.off
-			return g.fail("", "an IPv4 address has 32 bits, not %d", e.bits.num)
+			g.fail("", "an IPv4 address has 32 bits, not %d", e.bits.num)
 		}
-		mask = uint32(uint64(math.MaxUint32) << (32 - e.bits.num))
+		mask = uint32(uint64(math.MaxUint32) << (32 - min(e.bits.num, 32)))
 	default:
-		return g.host(addr, mask, e.qual)
+		return addr, mask
 	}
 	if addr&^mask != 0 {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], addr&mask)
-		return g.fail(fmt.Sprintf("the network is %s", netip.AddrFrom4(b)), "%s has bits outside of the network mask", e.id.text)
+		g.fail(fmt.Sprintf("the network is %s", addrOf(addr&mask)), "%s has bits outside of the network mask", e.id.text)
 	}
 	if e.qual.addr != addrNet {
-		return g.fail("write net before it", "a network mask needs net, not host")
+		g.fail("write net before it", "a network mask needs net, not host")
 	}
-	return g.host(addr, mask, e.qual)
+	return addr, mask
+}
+
+// addrOf returns the IPv4 address that a number stands for.
+func addrOf(n uint32) netip.Addr {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], n)
+	return netip.AddrFrom4(b)
 }
 
 // parseIPv4 parses one to four decimal numbers separated by dots. It returns the address, filled
@@ -139,38 +158,52 @@ func (g *generator) host(addr, mask uint32, q qual) *cond {
 
 // ipv6 returns the condition that an IPv6 address or network stands for.
 func (g *generator) ipv6(e idExpr) *cond {
-	addr, err := netip.ParseAddr(e.id.text)
-	if err != nil {
-		return g.fail("", "%q is not an IPv6 address", clip(e.id.text))
+	p, ok := g.net6(e)
+	if !ok {
+		return &cond{op: condFalse}
 	}
-	n := 128
-	if e.bits != nil {
-		if e.bits.num > 128 {
-			g.at = e.bits.off
-			return g.fail("", "an IPv6 address has 128 bits, not %d", e.bits.num)
-		}
-		n = int(e.bits.num)
-	}
-	if p := netip.PrefixFrom(addr, n); p.Masked() != p {
-		return g.fail(fmt.Sprintf("the network is %s", p.Masked()), "%s has bits outside of the network mask", e.id.text)
-	}
-	switch q := e.qual; {
-	case q.addr > addrNet:
-		return g.fail("", "%s needs a number or a name, not an address", q.addr)
-	case q.addr != addrNet && n != 128:
-		return g.fail("write net before it", "a network mask needs net, not host")
-	case q.proto != protoAny && q.proto != protoIPv6:
-		return g.fail("use host, net or ip6", "%s has no IPv6 addresses", q.proto)
-	}
+	addr := p.Addr()
 	one := func(off uint32) *cond {
 		c := g.linkProto(etherIPv6)
-		for i, left := uint32(0), n; i < 16 && (left > 0 || g.quirks); i, left = i+4, left-32 {
+		for i, left := uint32(0), p.Bits(); i < 16 && (left > 0 || g.quirks); i, left = i+4, left-32 {
 			word := binary.BigEndian.Uint32(addr.AsSlice()[i:])
 			c = and(c, g.masked(g.net(off+i, 4), uint32(uint64(math.MaxUint32)<<(32-min(max(left, 0), 32))), word))
 		}
 		return c
 	}
 	return directed(e.qual.dir, func() *cond { return one(8) }, func() *cond { return one(24) })
+}
+
+// net6 returns the IPv6 address or network that an id stands for.
+func (g *generator) net6(e idExpr) (p netip.Prefix, ok bool) {
+	addr, err := netip.ParseAddr(e.id.text)
+	if err != nil {
+		g.fail("", "%q is not an IPv6 address", clip(e.id.text))
+		return p, false
+	}
+	n := 128
+	if e.bits != nil {
+		if e.bits.num > 128 {
+			g.at = e.bits.off
+			g.fail("", "an IPv6 address has 128 bits, not %d", e.bits.num)
+			return p, false
+		}
+		n = int(e.bits.num)
+	}
+	p = netip.PrefixFrom(addr, n)
+	switch q := e.qual; {
+	case p.Masked() != p:
+		g.fail(fmt.Sprintf("the network is %s", p.Masked()), "%s has bits outside of the network mask", e.id.text)
+	case q.addr > addrNet:
+		g.fail("", "%s needs a number or a name, not an address", q.addr)
+	case q.addr != addrNet && n != 128:
+		g.fail("write net before it", "a network mask needs net, not host")
+	case q.proto != protoAny && q.proto != protoIPv6:
+		g.fail("use host, net or ip6", "%s has no IPv6 addresses", q.proto)
+	default:
+		return p, true
+	}
+	return p, false
 }
 
 // mac returns the condition that an Ethernet address stands for.
@@ -201,14 +234,12 @@ func parseMAC(s string) (addr [6]byte) {
 func (g *generator) name(e idExpr) *cond {
 	name, q := e.id.text, e.qual
 	switch q.addr {
-	case addrPort:
-		p, ok := g.service(name, q.proto)
+	case addrPort, addrPortRange:
+		r, ok := g.portNames(name, &q)
 		if !ok {
 			return &cond{op: condFalse}
 		}
-		return g.namedPorts(p, p, q)
-	case addrPortRange:
-		return g.portRangeName(name, q)
+		return g.ports(q, r)
 	case addrProto:
 		return g.protoName(name, q.proto)
 	case addrNet:

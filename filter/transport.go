@@ -168,7 +168,16 @@ func (g *generator) protoNumber(n uint32, in proto) *cond {
 
 // protoName returns the condition that the protocol in carries the protocol with that name.
 func (g *generator) protoName(name string, in proto) *cond {
-	n, ok, known := uint32(0), false, ipProtocols
+	n, ok := g.protocol(name, in)
+	if !ok {
+		return &cond{op: condFalse}
+	}
+	return g.protoNumber(n, in)
+}
+
+// protocol looks up the number of a protocol that the protocol in carries.
+func (g *generator) protocol(name string, in proto) (n uint32, ok bool) {
+	known := ipProtocols
 	switch in {
 	case protoAny, protoIP, protoIPv6:
 		n, ok = lookup(ipProtocols, name)
@@ -179,16 +188,16 @@ func (g *generator) protoName(name string, in proto) *cond {
 		known = map[string]uint32{"clnp": osiCLNP, "esis": osiESIS, "isis": osiISIS}
 		n, ok = lookup(known, name)
 	default:
-		return g.protoNumber(0, in)
+		return 0, true // protoNumber fails
 	}
 	if !ok {
 		hint := "write its number"
 		if w := nearest(name, keys(known)); w != "" {
 			hint = "did you mean " + strconv.Quote(w) + "?"
 		}
-		return g.fail(hint, "unknown protocol %q", clip(name))
+		g.fail(hint, "unknown protocol %q", clip(name))
 	}
-	return g.protoNumber(n, in)
+	return n, ok
 }
 
 // A portRange is the ports from lo to hi.
@@ -251,12 +260,25 @@ func (g *generator) firstFragment() *cond {
 	return not(g.compare(jset, g.net(6, 2), 0x1fff))
 }
 
-// namedPorts returns the condition that a port is between the ports of two services.
-func (g *generator) namedPorts(lo, hi service, q qual) *cond {
+// portNames returns the ports that a name, or two with a minus between, stand for. It sets the protocol of q if the services have
+// only one.
+func (g *generator) portNames(name string, q *qual) (r portRange, ok bool) {
+	first, last := name, name
+	if q.addr == addrPortRange {
+		if first, last, ok = strings.Cut(name, "-"); !ok {
+			g.fail("write the first and the last port with a minus between", "%q is not a range of ports", clip(name))
+			return r, false
+		}
+	}
+	lo, ok := g.service(first, q.proto)
+	if !ok {
+		return r, false
+	}
+	hi, ok := g.service(last, q.proto)
 	if q.proto == protoAny && lo.proto == hi.proto {
 		q.proto = lo.proto
 	}
-	return g.ports(q, portRange{lo.port, hi.port})
+	return portRange{lo.port, hi.port}, ok
 }
 
 // service looks up a service by name or number. Unless p is protoAny, the service must exist for p.
@@ -278,21 +300,4 @@ func (g *generator) service(name string, p proto) (service, bool) {
 		return s, false
 	}
 	return s, true
-}
-
-// portRangeName returns the condition for two ports separated by a minus.
-func (g *generator) portRangeName(name string, q qual) *cond {
-	first, last, ok := strings.Cut(name, "-")
-	if !ok {
-		return g.fail("write the first and the last port with a minus between", "%q is not a range of ports", clip(name))
-	}
-	lo, ok := g.service(first, q.proto)
-	if !ok {
-		return &cond{op: condFalse}
-	}
-	hi, ok := g.service(last, q.proto)
-	if !ok {
-		return &cond{op: condFalse}
-	}
-	return g.namedPorts(lo, hi, q)
 }

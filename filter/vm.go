@@ -24,6 +24,14 @@ type machine struct {
 	meta    *Meta
 	a, x    uint32
 	mem     [maxCells]uint32
+	short   bool // bytes were asked for that the packet had, and that were not captured
+}
+
+// Undecided reports whether the program, which rejects the packet, asks for bytes that were not captured: it might accept the
+// packet if it were whole.
+func (p *Program) Undecided(data []byte, length int) bool {
+	m := machine{packet: data, wirelen: uint32(length)}
+	return m.run(p.Instructions, 0) == 0 && m.short
 }
 
 // run returns the result of the program from an instruction on. An invalid operation, such as a load outside the packet,
@@ -101,6 +109,7 @@ func (m *machine) bytes(off uint64, size uint16) (uint32, bool) {
 		n = 2
 	}
 	if off+n > uint64(len(m.packet)) {
+		m.short = off+n <= uint64(m.wirelen)
 		return 0, false
 	}
 	b := m.packet[off:]

@@ -38,6 +38,7 @@ const (
 	KindYield      Kind = "yield"      // a limit leaves files that have to wait for a step
 	KindHold       Kind = "hold"       // limits may not delete a file from now on
 	KindRelease    Kind = "release"    // limits may delete the file again
+	KindExtract    Kind = "extract"    // somebody got packets out of the directory
 	KindClock      Kind = "clock"      // the system clock was set
 	KindCheckpoint Kind = "checkpoint" // an unfinished file is whole up to an offset
 	KindUnwritten  Kind = "unwritten"  // lines were lost because the disk failed for too long
@@ -76,20 +77,20 @@ const (
 // A Tally adds up what is known of frames over an interval of time. Received
 // is the sum of Packets, Filtered, KernelDropped and CapdDropped.
 type Tally struct {
-	Packets       uint64 `json:"packets,omitempty" in:"file salvaged checkpoint"`      // packets written
-	Bytes         uint64 `json:"bytes,omitempty" in:"file checkpoint"`                 // bytes of captured data in these packets
-	Size          uint64 `json:"size,omitempty" in:"file deleted salvaged compressed"` // bytes of the file
-	Received      uint64 `json:"received,omitempty" in:"file quiet gap"`               // frames that reached the kernel's filter
-	Filtered      uint64 `json:"filtered,omitempty" in:"file"`                         // received frames that did not pass the filter
-	KernelDropped uint64 `json:"kernel_dropped,omitempty" in:"file quiet"`             // received frames that the kernel dropped because the ring was full
-	CapdDropped   uint64 `json:"capd_dropped,omitempty" in:"file quiet gap"`           // received frames that capd did not write
-	Freezes       uint64 `json:"freezes,omitempty" in:"file quiet"`                    // times that the ring became full
-	NICDropped    uint64 `json:"nic_dropped,omitempty" in:"file quiet"`                // frames that were lost before the kernel met them; they were not received
-	NICDiscarded  uint64 `json:"nic_discarded,omitempty" in:"file quiet"`              // frames that the interface's statistics call dropped, recorded or not: no loss
-	Truncated     uint64 `json:"truncated,omitempty" in:"file"`                        // packets that were cut
-	Oversized     uint64 `json:"oversized,omitempty" in:"file"`                        // of these, cut though the snaplen did not ask for it
-	NotSummed     uint64 `json:"not_summed,omitempty" in:"file"`                       // packets whose checksum the interface was to fill in
-	Inversions    uint64 `json:"inversions,omitempty" in:"file"`                       // packets older than the one before
+	Packets       uint64 `json:"packets,omitempty" in:"file salvaged checkpoint extract"`           // packets written; or given
+	Bytes         uint64 `json:"bytes,omitempty" in:"file checkpoint extract"`                      // bytes of captured data in these packets
+	Size          uint64 `json:"size,omitempty" in:"file deleted salvaged compressed hold release"` // bytes of the file, or of files
+	Received      uint64 `json:"received,omitempty" in:"file quiet gap"`                            // frames that reached the kernel's filter
+	Filtered      uint64 `json:"filtered,omitempty" in:"file"`                                      // received frames that did not pass the filter
+	KernelDropped uint64 `json:"kernel_dropped,omitempty" in:"file quiet"`                          // received frames that the kernel dropped because the ring was full
+	CapdDropped   uint64 `json:"capd_dropped,omitempty" in:"file quiet gap"`                        // received frames that capd did not write
+	Freezes       uint64 `json:"freezes,omitempty" in:"file quiet"`                                 // times that the ring became full
+	NICDropped    uint64 `json:"nic_dropped,omitempty" in:"file quiet"`                             // frames that were lost before the kernel met them; they were not received
+	NICDiscarded  uint64 `json:"nic_discarded,omitempty" in:"file quiet"`                           // frames that the interface's statistics call dropped, recorded or not: no loss
+	Truncated     uint64 `json:"truncated,omitempty" in:"file"`                                     // packets that were cut
+	Oversized     uint64 `json:"oversized,omitempty" in:"file"`                                     // of these, cut though the snaplen did not ask for it
+	NotSummed     uint64 `json:"not_summed,omitempty" in:"file"`                                    // packets whose checksum the interface was to fill in
+	Inversions    uint64 `json:"inversions,omitempty" in:"file"`                                    // packets older than the one before
 }
 
 func (t *Tally) add(u *Tally) {
@@ -144,6 +145,14 @@ type Entry struct {
 	Exit    int    `json:"exit_code,omitempty" in:"hook"`                           // -1 for a hook that was killed or could not be started
 	Offset  int64  `json:"offset,omitempty" in:"checkpoint"`                        // bytes up to which the file is whole, at the end of a record
 	Lines   uint64 `json:"lines,omitempty" in:"unwritten"`                          // lines that were never written
+
+	UID      int    `json:"uid,omitempty" in:"extract hold release"`  // of the user who asked
+	User     string `json:"user,omitempty" in:"extract hold release"` // its name
+	Sudo     string `json:"sudo,omitempty" in:"extract hold release"` // who became that user by sudo
+	Question string `json:"question,omitempty" in:"extract hold"`     // what was asked
+	Case     string `json:"case,omitempty" in:"hold release"`         // for which files are held
+	Note     string `json:"note,omitempty" in:"hold"`                 // why they are
+	Files    uint64 `json:"files,omitempty" in:"hold release"`        // how many
 
 	Software string `json:"software,omitempty" in:"start stop"`        // version of capd
 	Boot     string `json:"boot,omitempty" in:"start stop checkpoint"` // id of the system's boot

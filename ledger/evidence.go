@@ -18,6 +18,7 @@ type evidence struct {
 	starts     []int64           // when runs began
 	files      map[string]fileIndex
 	deleted    map[string]string      // limit that deleted a file, by the file's name
+	mentioned  map[string]bool        // files that were deleted or compressed before they had a line
 	damage     []Missing              // of the ledger itself
 	present    map[string]store.State // of the files in the directory, by name of the finished file; nil: not asked for
 }
@@ -31,6 +32,7 @@ type interfaceEvidence struct {
 	hidden      []hidden            // times in which frames may not have reached capd
 	checkpoints map[string]interval // of unfinished files by name
 	unlisted    []store.Name        // finished files that no line is about
+	vanished    []store.Name        // files that are not there, and that no other line is about than that of their compression or deletion
 	unended     []store.Name        // unfinished files that no line says the end of, in order of their begin
 }
 
@@ -68,6 +70,7 @@ type hidden struct {
 func newEvidence(q Question) *evidence {
 	ev := &evidence{
 		question: q, interfaces: make(map[string]*interfaceEvidence), files: make(map[string]fileIndex), deleted: make(map[string]string),
+		mentioned: make(map[string]bool),
 	}
 	if q.Names == nil {
 		return ev
@@ -125,9 +128,19 @@ func (ev *evidence) note(e *Entry) {
 		ev.starts = append(ev.starts, nano(e.Time))
 	case KindDeleted:
 		ev.deleted[e.Name] = e.Limit
+		ev.mention(e.Name)
+	case KindCompressed:
+		ev.mention(e.Name)
 	case KindUnwritten:
 		at := interval{nano(e.Time), nano(e.Time)}
 		ev.damage = append(ev.damage, Missing{Begin: at.from(), End: at.to(), Cause: CauseLedger, Where: fmt.Sprintf("%d lines not written", e.Lines)})
+	}
+}
+
+// mention takes over that there was a file.
+func (ev *evidence) mention(name string) {
+	if _, listed := ev.files[name]; !listed {
+		ev.mentioned[name] = true
 	}
 }
 
@@ -181,7 +194,7 @@ func (ev *evidence) noteDamage(e *LineError) {
 	ev.damage = append(ev.damage, Missing{Cause: CauseLedger, Where: fmt.Sprintf("%s:%d", e.File, e.Line)})
 }
 
-// findUnlisted finds the files that no line is about. A file that was being
+// findUnlisted finds the files that no line is about, but perhaps those of their compression and deletion. A file that was being
 // written when the directory was first read may have ended since.
 func (ev *evidence) findUnlisted() {
 	for finished, state := range ev.present {
@@ -197,6 +210,14 @@ func (ev *evidence) findUnlisted() {
 			i.unended = append(i.unended, n)
 		} else {
 			i.unlisted = append(i.unlisted, n)
+		}
+	}
+	for finished := range ev.mentioned {
+		_, listed := ev.files[finished]
+		_, there := ev.present[finished]
+		if n, err := store.ParseName(finished); err == nil && !listed && !there {
+			i := ev.of(n.Interface)
+			i.vanished = append(i.vanished, n)
 		}
 	}
 	for _, i := range ev.interfaces {

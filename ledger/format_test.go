@@ -42,11 +42,14 @@ func constructed() []Entry {
 	}
 	point := Checkpoint{Name: name, End: minute(1), First: noon.Add(1), Last: noon.Add(2), Packets: 3, Bytes: 4, Offset: 5, Boot: "4b2b"}
 	gap := GapOpened("eth0", noon, CauseDiskFull)
+	held := Holding{Case: "c7", Note: "theft", UID: 1000, User: "alice", Sudo: "bob (uid 1001)", Question: "capd extract tcp", Files: 2, Size: 3}
+	released := held
+	released.Note, released.Question = "", ""
 	return []Entry{
 		file.Entry(), Quiet("eth0", noon, minute(1), drops), gap, GapClosed(gap, minute(1), 6), GapExplained("eth0", noon, CauseRefused, errors.New("no memory")), XDPDetached(XDPAttached("eth0", noon, "XDP program 7, native"), minute(1)), Start(run), Stop(run),
 		Restarted("eth0", noon, minute(1)), NotRestarted("eth0", errors.New("its ring is lost")),
 		Deleted(name, 7, "min_free"), Salvaged(name, 8, 9, 10, "torn record"), salvagedLedger(11), Compressed(name, name.String()+".zst", 12),
-		Hook(name, -1, errors.New("signal: killed")), Yield("hook", "bytes", noon, minute(1)), Hold(name), Release(name), ClockSet(noon, minute(1)), point.Entry(), unwritten(13),
+		Hook(name, -1, errors.New("signal: killed")), Yield("hook", "bytes", noon, minute(1)), Hold(name), held.OfFile(Hold(name)), held.Hold(), Release(name), released.OfFile(Release(name)), released.Release(), Extract(Extraction{UID: 1000, User: "alice", Sudo: "bob (uid 1001)", Question: "capd extract tcp", Packets: 3, Bytes: 4}), ClockSet(noon, minute(1)), point.Entry(), unwritten(13),
 	}
 }
 

@@ -169,6 +169,52 @@ func Hold(name store.Name) Entry { return ofFile(KindHold, name) }
 // Release says that limits may delete the file again.
 func Release(name store.Name) Entry { return ofFile(KindRelease, name) }
 
+// A Holding is what somebody held for a case, or released, at a time. Each of the files has a line of its own, by OfFile.
+type Holding struct {
+	Case     string
+	Note     string // why; of a hold
+	UID      int    // of who asked
+	User     string // its name
+	Sudo     string // name and number of who became that user by sudo; empty: nobody
+	Question string // of a hold: the files have its packets
+	Files    uint64
+	Size     uint64 // of these together, in bytes
+}
+
+// Hold says that files are held for the case.
+func (h *Holding) Hold() Entry { return h.entry(KindHold) }
+
+// Release says that files are not held for the case any more.
+func (h *Holding) Release() Entry { return h.entry(KindRelease) }
+
+func (h *Holding) entry(kind Kind) Entry {
+	e := Entry{Kind: kind, UID: h.UID, User: h.User, Sudo: h.Sudo, Question: h.Question, Case: h.Case, Note: h.Note, Files: h.Files}
+	e.Size = h.Size
+	return e
+}
+
+// OfFile returns Hold or Release of a file for a case.
+func (h *Holding) OfFile(line Entry) Entry {
+	line.Case = h.Case
+	return line
+}
+
+// An Extraction is an answer that somebody got out of the directory.
+type Extraction struct {
+	UID            int    // of who asked
+	User           string // its name
+	Sudo           string // name and number of who became that user by sudo; empty: nobody
+	Question       string
+	Packets, Bytes uint64 // given of this directory
+}
+
+// Extract says that somebody got the answer.
+func Extract(x Extraction) Entry {
+	e := Entry{Kind: KindExtract, UID: x.UID, User: x.User, Sudo: x.Sudo, Question: x.Question}
+	e.Packets, e.Bytes = x.Packets, x.Bytes
+	return e
+}
+
 // ClockSet says that the system clock was set from one time to another.
 func ClockSet(from, to time.Time) Entry { return Entry{Kind: KindClock, Begin: from, End: to} }
 

@@ -22,7 +22,7 @@ const (
 	CauseUnclean Cause = "not finished in order" // the frames after the file's last packet are lost, and so are its counters
 	CauseDamaged Cause = "file damaged"
 	CauseNoFile  Cause = "file missing"      // the file has a line, but it is gone and no limit deleted it
-	CauseNoLine  Cause = "not in the ledger" // the file exists, but it has no line: what it lacks is unknown
+	CauseNoLine  Cause = "not in the ledger" // the file exists or was deleted, but it has no line: what it lacks is unknown
 	CauseUnknown Cause = "unknown"           // no line is about the time
 	CauseLedger  Cause = "ledger damaged"    // lines can't be read, or were never written
 )
@@ -336,6 +336,12 @@ func (ev *evidence) addUnlisted(v *Verdict, window interval, i *interfaceEvidenc
 	for _, n := range i.unlisted {
 		at := interval{nano(n.Start), nano(n.Start)}
 		if at.overlaps(window) || ev.question.Since.IsZero() && ev.question.Until.IsZero() {
+			v.Missing = append(v.Missing, Missing{Begin: at.from(), End: at.to(), Cause: CauseNoLine, Where: n.String()})
+		}
+	}
+	for _, n := range i.vanished {
+		at := interval{nano(n.Start), nano(n.Start)}
+		if at.begin >= window.begin && (at.begin < window.end || ev.question.Until.IsZero()) { // lines of what is older may be gone too
 			v.Missing = append(v.Missing, Missing{Begin: at.from(), End: at.to(), Cause: CauseNoLine, Where: n.String()})
 		}
 	}

@@ -79,12 +79,43 @@ func (r *Reader) Interface() Interface {
 	return r.dec.ifaces[r.dec.iface]
 }
 
+// Interfaces returns the interfaces that the present section has described so far. They are the Reader's.
+func (r *Reader) Interfaces() []Interface { return r.dec.ifaces }
+
 // InterfaceID returns the number of that interface, counted from 0 over all
 // sections of the file.
 func (r *Reader) InterfaceID() int { return r.dec.earlier + r.dec.iface }
 
 // Offset returns where the last whole record ends, in bytes.
 func (r *Reader) Offset() int64 { return r.off }
+
+// Jump goes on with the record at an offset of the file, where the source stands now. The interfaces that were read stay known;
+// what was read ahead is forgotten, and the end that was met too.
+func (r *Reader) Jump(offset int64) { r.start, r.end, r.off, r.empty, r.err = 0, 0, offset, 0, nil }
+
+// BeginSize is how many bytes Begins needs to see.
+const BeginSize = pcapRecordSize + 8
+
+// Begins returns the size of the record that begins with b, by what the file has said so far, and false if none of at most so many
+// bytes can. A block of PCAPNG may be of another section, with another byte order.
+func (r *Reader) Begins(b []byte, most int64) (size int, ok bool) {
+	const block = 12 // bytes that the lengths of a block need
+	if len(b) < block {
+		return 0, false
+	}
+	d := r.dec
+	if d.format == PCAP {
+		size, _, reason := d.step(b)
+		return size, reason == "" && int64(size) <= most
+	}
+	for range 2 {
+		if size, _, reason := d.step(b[:block]); reason == "" && int64(size) <= most {
+			return size, true
+		}
+		d.big = !d.big
+	}
+	return 0, false
+}
 
 // advance consumes one record and says whether it was a packet.
 func (r *Reader) advance() (packet bool, err error) {
@@ -208,9 +239,9 @@ func (r *Reader) zeros() error {
 	}
 }
 
-// isDamage says that an error is about the file's bytes, not about reading
+// IsDamage reports whether an error is about the file's bytes, not about reading
 // them.
-func isDamage(err error) bool {
+func IsDamage(err error) bool {
 	var corrupt *CorruptError
 	return errors.As(err, &corrupt) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -274,7 +274,7 @@ func TestErrorStays(t *testing.T) {
 	for err == nil {
 		_, err = r.Next()
 	}
-	if p, again := r.Next(); again != err || !isDamage(err) {
+	if p, again := r.Next(); again != err || !IsDamage(err) {
 		t.Errorf("%v, then %+v, %v", err, p, again)
 	}
 }
@@ -300,11 +300,58 @@ func FuzzReader(f *testing.F) {
 				t.Errorf("packet %+v", p)
 			}
 		}
-		if err != io.EOF && !isDamage(err) {
+		if err != io.EOF && !IsDamage(err) {
 			t.Errorf("error %v", err)
 		}
 		if r.Offset() > int64(len(b)) || err == io.EOF && r.Offset() != int64(len(b)) {
 			t.Errorf("offset %d of %d, %v", r.Offset(), len(b), err)
 		}
 	})
+}
+
+// TestBegins: a record is told from what is none by its first bytes, whatever its byte order, and what is read for that changes
+// nothing for the packets.
+func TestBegins(t *testing.T) {
+	for _, f := range formats {
+		e := NewEncoder(fullHeader(f))
+		b := file(t, e, randomPackets(rand.New(rand.NewPCG(1, 9)), 20, 60))
+		r, err := NewReader(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; ; n++ {
+			at := r.Offset()
+			rest := b[at:]
+			size, ok := r.Begins(rest[:min(len(rest), BeginSize)], int64(len(rest)))
+			if _, bad := r.Begins(rest[:min(len(rest), 11)], 1000); bad {
+				t.Error("11 bytes were enough")
+			}
+			if _, _, err := r.NextRecord(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if !ok || at+int64(size) != r.Offset() {
+				t.Errorf("%v: a record of %d bytes at %d is taken for one of %d, %v", f, r.Offset()-at, at, size, ok)
+			}
+		}
+		if _, ok := r.Begins(b[len(b)-60:], 10); ok {
+			t.Errorf("%v: a record is taken for one that is too long", f)
+		}
+		if _, ok := r.Begins([]byte(strings.Repeat("\xee", BeginSize)), 1<<20); ok {
+			t.Errorf("%v: no record is taken for one", f)
+		}
+	}
+	w := &builder{order: binary.LittleEndian}
+	r, err := NewReader(bytes.NewReader(w.section().idb(1, 0).b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &builder{order: binary.BigEndian}
+	if size, ok := r.Begins(other.section().b, 28); !ok || size != 28 {
+		t.Errorf("a section of the other byte order: %d, %v", size, ok)
+	}
+	if size, ok := r.Begins(other.idb(1, 0).b[28:], 20); !ok || size != 20 {
+		t.Errorf("a block of the other byte order: %d, %v", size, ok)
+	}
 }

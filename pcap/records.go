@@ -40,9 +40,9 @@ const (
 // AppendChanged appends a block of PCAPNG that NextRecord returned, or Header, as a copy of the file has it that lacks
 // some of the packets: all of it, but no custom block or option that must not be copied. A section header names no
 // length, which would be wrong, and gets the comment, after those that it has.
-func (r *Reader) AppendChanged(dst, block []byte, comment string) []byte {
-	c := changer{&r.dec}
-	switch kind := r.dec.u32(block); {
+func (t Translator) AppendChanged(dst, block []byte, comment string) []byte {
+	c := changer{&t.r.dec}
+	switch kind := t.r.dec.u32(block); {
 	case kind == blockCustomNotCopied:
 		return dst
 	case kind == blockSHB:

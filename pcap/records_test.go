@@ -84,7 +84,7 @@ func TestAppendChanged(t *testing.T) {
 			if same = append(same, record...); p != nil {
 				packets++
 			}
-			got = r.AppendChanged(got, record, "what was done")
+			got = r.Translator().AppendChanged(got, record, "what was done")
 		})
 		if err != io.EOF || packets != 3 || !bytes.Equal(same, from) {
 			t.Errorf("%v: %d packets, %v", order, packets, err)
@@ -110,7 +110,7 @@ func TestAppendChangedSection(t *testing.T) {
 			b.u32(byteOrderMagic).u16(1).u16(0).u32(0, 0).b = append(b.b, opts...)
 		})
 		_ = records(w.b, func(r *Reader, record []byte, _ *Packet) {
-			got := r.AppendChanged(nil, record, "c")
+			got := r.Translator().AppendChanged(nil, record, "c")
 			if string(got[24:len(got)-4]) != want || binary.LittleEndian.Uint32(got[4:]) != uint32(len(got)) {
 				t.Errorf("%x: got %x, want %x", opts, got[24:len(got)-4], want)
 			}
@@ -139,7 +139,7 @@ func FuzzRecords(f *testing.F) {
 				pkts = append(pkts, q)
 			}
 			if r.Format() == PCAPNG {
-				changed = r.AppendChanged(changed, record, "comment")
+				changed = r.Translator().AppendChanged(changed, record, "comment")
 			}
 		})
 		if !bytes.HasPrefix(b, same) {

@@ -171,7 +171,7 @@ func (s *scanner) scan(r *Reader, err error) error {
 	switch {
 	case err == io.EOF:
 		err = nil
-	case isDamage(err):
+	case IsDamage(err):
 		err = (&ending{s, r}).classify()
 	}
 	if err != nil {

@@ -17,8 +17,8 @@ type File struct {
 	Name Name
 	Held bool // a Hold keeps it from being deleted
 
-	states uint16          // one bit per state
-	sizes  [Gzip + 1]int64 // bytes on disk by state; the states after Gzip are not counted
+	states uint16           // one bit per state
+	sizes  [Flows + 1]int64 // bytes on disk by state; the states after Flows are not counted
 }
 
 // Is reports whether the file exists in that state. It may exist in several: the compressed file
@@ -28,8 +28,10 @@ func (f *File) Is(s State) bool { return f.states&(1<<s) != 0 }
 // HasData reports whether the file is finished, compressed or not.
 func (f *File) HasData() bool { return f.Is(Finished) || f.Is(Zstd) || f.Is(Gzip) }
 
-// Size returns the bytes on disk of the finished file, compressed or not.
-func (f *File) Size() int64 { return f.sizes[Finished] + f.sizes[Zstd] + f.sizes[Gzip] }
+// Size returns the bytes on disk of the finished file, compressed or not, and of its companions.
+func (f *File) Size() int64 {
+	return f.sizes[Finished] + f.sizes[Zstd] + f.sizes[Gzip] + f.sizes[Flows]
+}
 
 // Unfinished reports whether the file is being written, was left by an interrupted recorder, or is
 // damaged. size is its size in these states.
@@ -58,6 +60,8 @@ type Directory struct {
 	path    string
 	watched bool    // Follow asks the system for changes
 	watcher watcher // created before the first listing; nil if changes can't be watched
+	leases  leases
+	holding sync.Mutex // held while a hold file is changed
 
 	// mu guards the fields below. It is never held during disk operations.
 	mu         sync.Mutex
@@ -238,7 +242,7 @@ func (d *Directory) Look(name Name) {
 	for s := Finished; s < Foreign; s++ {
 		d.LookAt(base + table[s].ext)
 	}
-	for _, above := range [...]State{Zstd, Gzip} {
+	for _, above := range [...]State{Zstd, Gzip, Flows} {
 		for _, s := range [...]State{Packing, Deleting} {
 			d.LookAt(base + table[above].ext + table[s].ext)
 		}

@@ -43,6 +43,8 @@ func TestParse(t *testing.T) {
 	for base, want := range map[string]State{
 		s: Finished, s + ".partial": Recording, s + ".damaged": Damaged, s + ".zst": Zstd, s + ".gz": Gzip,
 		s + ".zst.tmp": Packing, s + ".gz.tmp": Packing, s + ".deleting": Deleting, s + ".zst.deleting": Deleting,
+		s + ".flows.parquet": Flows, s + ".flows.parquet.tmp": Packing, s + ".flows.parquet.deleting": Deleting,
+		s + ".zst.flows.parquet": Foreign, s + ".parquet": Foreign, s + ".flows.parquet.hold": Foreign,
 		s + ".hold": Hold, s + ".gz.hold": Hold, s + ".partial.hold": Hold,
 		s + ".tmp": Foreign, s + ".zst.partial": Foreign, s + ".bak": Foreign, s + ".hold.hold": Foreign, s + ".a.b": Foreign,
 	} {

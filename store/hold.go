@@ -8,42 +8,34 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
 // Hold protects a file from being deleted until Release, over restarts too. It reports whether the
-// file was not held before. An unfinished file stays held after it is finished. The error wraps
-// fs.ErrNotExist if there is no such file.
+// file was not held without a case before. An unfinished file stays held after it is finished. The
+// error wraps fs.ErrNotExist if there is no such file.
 func (d *Directory) Hold(name Name) (changed bool, err error) {
-	path := filepath.Join(d.path, name.String())
-	h, err := os.OpenFile(path+Hold.Ext(), os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, DefaultFileMode)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return false, err
-	}
-	if changed = err == nil; changed {
-		GiveToOwner(h)
-		err = errors.Join(h.Close(), SyncDirectory(d.path))
-	} else {
-		err = nil
-	}
-	// Check after creating the hold: the file may have been deleted just before.
-	if err == nil && !d.Has(name) {
-		err = &fs.PathError{Op: "hold", Path: path, Err: fs.ErrNotExist}
-	}
-	if err != nil && changed {
-		_ = os.Remove(path + Hold.Ext())
-	}
-	d.LookAt(name.String() + Hold.Ext())
-	return changed && err == nil, err
+	return d.hold(name, func(h *Holds) bool {
+		changed := !h.Plain
+		h.Plain = true
+		return changed
+	})
 }
 
-// Release ends the protection of a file, and reports whether it was held.
+// Release ends the protection of a file by Hold, and reports whether there was one. What a file is
+// held for by HoldFor stays.
 func (d *Directory) Release(name Name) (changed bool, err error) {
 	base := name.String()
-	for _, above := range append(WithData(), Recording) {
-		s := base + above.Ext() + Hold.Ext()
-		switch err := os.Remove(filepath.Join(d.path, s)); {
+	changed, err = d.release(name, func(h *Holds) bool {
+		changed := h.Plain
+		h.Plain = false
+		return changed
+	})
+	if err != nil {
+		return changed, err
+	}
+	for _, above := range heldBeside {
+		switch err := os.Remove(filepath.Join(d.path, base+above.Ext()+Hold.Ext())); {
 		case err == nil:
 			changed = true
 		case !errors.Is(err, fs.ErrNotExist):

@@ -33,14 +33,19 @@ import (
 const stamp = "20060102T150405Z"
 
 // A Name is the name of a capture file, such as
-// eth0-20260102T030405Z-000017.pcap, or ...-000017.2.pcap of a second lane.
+// eth0-20260102T030405Z-000017.pcap, or ...-000017.2.pcap of a second lane, or ...-000017.pcap.age if it
+// is encrypted.
 type Name struct {
 	Interface string    // the system's name for it; escaped in the file's name
 	Start     time.Time // the file holds every frame from here on; whole seconds, UTC
 	Sequence  uint64    // increases by one with each file of this interface and lane, over restarts too
 	Lane      int       // from 1 if the interface is recorded into several files at once; else 0
 	Format    pcap.Format
+	Encrypted bool // the file is an age file: its name ends with .age
 }
+
+// encryptedExt ends the names of encrypted files.
+const encryptedExt = ".age"
 
 // Of returns the lane of the file.
 func (n Name) Of() Lane { return Lane{n.Interface, n.Lane} }
@@ -66,7 +71,11 @@ func (n Name) append(b []byte) []byte {
 	if n.Lane > 0 {
 		b = strconv.AppendInt(append(b, '.'), int64(n.Lane), 10)
 	}
-	return append(b, n.Format.Ext()...)
+	b = append(b, n.Format.Ext()...)
+	if n.Encrypted {
+		b = append(b, encryptedExt...)
+	}
+	return b
 }
 
 // ParseName is the inverse of Name.String. It accepts only what String produces, so that a foreign
@@ -74,16 +83,18 @@ func (n Name) append(b []byte) []byte {
 func ParseName(s string) (Name, error) {
 	fail := func(reason string) (Name, error) { return Name{}, fmt.Errorf("file name %q: %s", s, reason) }
 	var n Name
-	ext := filepath.Ext(s)
+	capture, encrypted := strings.CutSuffix(s, encryptedExt)
+	n.Encrypted = encrypted
+	ext := filepath.Ext(capture)
 	switch ext {
 	case pcap.PCAP.Ext():
 		n.Format = pcap.PCAP
 	case pcap.PCAPNG.Ext():
 		n.Format = pcap.PCAPNG
 	default:
-		return fail("not a capture file of capd: ends in neither .pcap nor .pcapng")
+		return fail("not a capture file of capd: ends in neither .pcap nor .pcapng, encrypted (.age) or not")
 	}
-	rest := strings.TrimSuffix(s, ext)
+	rest := strings.TrimSuffix(capture, ext)
 	head, sequence, ok := cutLast(rest, "-")
 	if !ok {
 		return fail("has no sequence number")

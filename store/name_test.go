@@ -15,17 +15,19 @@ func TestNameString(t *testing.T) {
 		name Name
 		want string
 	}{
-		{Name{"eth0", at, 17, 0, pcap.PCAP}, "eth0-20260102T030405Z-000017.pcap"},
-		{Name{"eth0", at, 0, 0, pcap.PCAP}, "eth0-20260102T030405Z-000000.pcap"},
-		{Name{"eth0", at, 10, 0, pcap.PCAP}, "eth0-20260102T030405Z-000010.pcap"},
-		{Name{"eth0", at, 99999, 0, pcap.PCAP}, "eth0-20260102T030405Z-099999.pcap"},
-		{Name{"eth0", at, 100000, 0, pcap.PCAP}, "eth0-20260102T030405Z-100000.pcap"},
-		{Name{"br-lan", at, 17, 0, pcap.PCAPNG}, "br-lan-20260102T030405Z-000017.pcapng"},
-		{Name{"eth0.100", at, 12345678, 0, pcap.PCAP}, "eth0.100-20260102T030405Z-12345678.pcap"},
-		{Name{"eth0.1", at, 17, 12, pcap.PCAP}, "eth0.1-20260102T030405Z-000017.12.pcap"},
-		{Name{"-rf", at, 1, 0, pcap.PCAP}, "%2Drf-20260102T030405Z-000001.pcap"},
-		{Name{"..", at, 1, 0, pcap.PCAP}, "%2E.-20260102T030405Z-000001.pcap"},
-		{Name{"a/b:%é", at, 1, 0, pcap.PCAP}, "a%2Fb%3A%25%C3%A9-20260102T030405Z-000001.pcap"},
+		{Name{"eth0", at, 17, 0, pcap.PCAP, false}, "eth0-20260102T030405Z-000017.pcap"},
+		{Name{"eth0", at, 17, 0, pcap.PCAPNG, true}, "eth0-20260102T030405Z-000017.pcapng.age"},
+		{Name{"eth0", at, 17, 2, pcap.PCAP, true}, "eth0-20260102T030405Z-000017.2.pcap.age"},
+		{Name{"eth0", at, 0, 0, pcap.PCAP, false}, "eth0-20260102T030405Z-000000.pcap"},
+		{Name{"eth0", at, 10, 0, pcap.PCAP, false}, "eth0-20260102T030405Z-000010.pcap"},
+		{Name{"eth0", at, 99999, 0, pcap.PCAP, false}, "eth0-20260102T030405Z-099999.pcap"},
+		{Name{"eth0", at, 100000, 0, pcap.PCAP, false}, "eth0-20260102T030405Z-100000.pcap"},
+		{Name{"br-lan", at, 17, 0, pcap.PCAPNG, false}, "br-lan-20260102T030405Z-000017.pcapng"},
+		{Name{"eth0.100", at, 12345678, 0, pcap.PCAP, false}, "eth0.100-20260102T030405Z-12345678.pcap"},
+		{Name{"eth0.1", at, 17, 12, pcap.PCAP, false}, "eth0.1-20260102T030405Z-000017.12.pcap"},
+		{Name{"-rf", at, 1, 0, pcap.PCAP, false}, "%2Drf-20260102T030405Z-000001.pcap"},
+		{Name{"..", at, 1, 0, pcap.PCAP, false}, "%2E.-20260102T030405Z-000001.pcap"},
+		{Name{"a/b:%é", at, 1, 0, pcap.PCAP, false}, "a%2Fb%3A%25%C3%A9-20260102T030405Z-000001.pcap"},
 	} {
 		if got := c.name.String(); got != c.want {
 			t.Errorf("%+v: %s, want %s", c.name, got, c.want)
@@ -40,7 +42,7 @@ func TestNameInverse(t *testing.T) {
 		for i := range iface {
 			iface[i] = byte(1 + r.IntN(255))
 		}
-		n := Name{string(iface), time.Unix(r.Int64N(1<<32), 0).UTC(), r.Uint64N(1 << r.UintN(64)), max(0, r.IntN(40)-20), pcap.Format(r.IntN(2))}
+		n := Name{string(iface), time.Unix(r.Int64N(1<<32), 0).UTC(), r.Uint64N(1 << r.UintN(64)), max(0, r.IntN(40)-20), pcap.Format(r.IntN(2)), r.IntN(2) == 0}
 		got, err := ParseName(n.String())
 		if err != nil || got != n {
 			t.Fatalf("%+v -> %s -> %+v, %v", n, n, got, err)

@@ -16,9 +16,10 @@ const (
 	Damaged                // NAME.damaged: corrupt in the middle, kept unchanged
 	Zstd                   // NAME.zst: finished and compressed
 	Gzip                   // NAME.gz: finished and compressed
-	Packing                // NAME.zst.tmp, NAME.gz.tmp: a compressed file that is not verified yet
+	Flows                  // NAME.flows.parquet: the table of the flows of a finished file, compressed or not
+	Packing                // NAME.zst.tmp, NAME.gz.tmp: a compressed file that is not verified yet; NAME.flows.parquet.tmp: a table that is not whole yet
 	Deleting               // NAME.deleting, NAME.zst.deleting: a large file that is deleted step by step
-	Hold                   // NAME.hold: an empty file that protects NAME, in any state, from being deleted
+	Hold                   // NAME.hold: protects NAME, in any state, from being deleted; see Case for what is in it
 	Foreign                // any other suffix to a capture file's name: occupies the sequence number, and is left alone
 	numStates
 )
@@ -40,8 +41,9 @@ var table = [numStates]struct {
 	Damaged:   {DamagedExt, false, nil},
 	Zstd:      {".zst", true, nil},
 	Gzip:      {".gz", true, nil},
-	Packing:   {".tmp", false, []State{Zstd, Gzip}},
-	Deleting:  {".deleting", false, []State{Zstd, Gzip}},
+	Flows:     {".flows.parquet", false, nil},
+	Packing:   {".tmp", false, []State{Zstd, Gzip, Flows}},
+	Deleting:  {".deleting", false, []State{Zstd, Gzip, Flows}},
 	Hold:      {".hold", false, []State{Zstd, Gzip, Recording, Damaged}},
 }
 
@@ -55,13 +57,15 @@ func (s State) HasData() bool { return table[s].data }
 // WithData returns the states of finished files, the uncompressed one first.
 func WithData() []State { return []State{Finished, Zstd, Gzip} }
 
+// Companions returns the states of files that belong to a finished file, compressed or not: they are deleted with it.
+func Companions() []State { return []State{Flows} }
+
 // Cut removes the last suffix of a state from a path, which need not be that of a capture file. It
 // returns the rest and the state.
 func Cut(path string) (finished string, s State) {
-	ext := filepath.Ext(path)
 	for s := Recording; s < Foreign; s++ {
-		if table[s].ext == ext {
-			return strings.TrimSuffix(path, ext), s
+		if finished, ok := strings.CutSuffix(path, table[s].ext); ok {
+			return finished, s
 		}
 	}
 	return path, Finished
@@ -73,12 +77,11 @@ func Parse(base string) (Name, State, error) {
 	if err == nil {
 		return n, Finished, nil
 	}
-	ext := filepath.Ext(base)
 	for s := Recording; s < Foreign; s++ {
-		if table[s].ext != ext {
+		rest, ok := strings.CutSuffix(base, table[s].ext)
+		if !ok {
 			continue
 		}
-		rest := strings.TrimSuffix(base, ext)
 		if n, err := ParseName(rest); err == nil && s != Packing {
 			return n, s, nil
 		}
@@ -90,12 +93,11 @@ func Parse(base string) (Name, State, error) {
 			}
 		}
 	}
-	for ext != "" && ext != "." {
+	for ext := filepath.Ext(base); ext != "" && ext != "."; ext = filepath.Ext(base) {
 		base = strings.TrimSuffix(base, ext)
 		if n, err := ParseName(base); err == nil {
 			return n, Foreign, nil
 		}
-		ext = filepath.Ext(base)
 	}
 	return Name{}, Foreign, err
 }

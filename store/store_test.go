@@ -163,7 +163,7 @@ func TestContentsOfAllStates(t *testing.T) {
 		files int
 	}{{"", 1}, {".zst", 1}, {".gz", 1}, {DamagedExt, 0}, {".zst" + Partial, 0}, {".deleting", 0}, {Partial, 0}} {
 		dir := t.TempDir()
-		s := Name{"eth0", time.Unix(0, 0), 1, 0, pcap.PCAP}.String() + c.state
+		s := Name{"eth0", time.Unix(0, 0), 1, 0, pcap.PCAP, false}.String() + c.state
 		if err := os.WriteFile(filepath.Join(dir, s), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

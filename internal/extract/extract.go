@@ -9,60 +9,45 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"sync/atomic"
 
+	"capd/crypt"
 	"capd/internal/read"
 	"capd/internal/text"
 	"capd/pcap"
-	"capd/store"
 )
 
 // A Copy copies packets of one or more files, each whole and in turn, into one.
 type Copy struct {
 	Filter      *read.Filter
-	Application string // that a comment names, in a pcapng file that lacks packets of the old
+	Application string           // that a comment names, in a pcapng file that lacks packets of the old
+	Identities  crypt.Identities // that decrypt the files
 
 	Packets uint64 // that were read
 	Passed  uint64 // of these
 
-	out     io.Writer // nil: only count
-	made    *os.File  // by Create; nil: out is not ours
+	sink
 	heads   heads
 	comment string // empty: every packet passes
-	buf     []byte
-	whole   int64 // bytes written, all of whole records
 	stopped atomic.Bool
 }
 
 // ErrStopped is returned by Add after Stop.
 var ErrStopped = errors.New("interrupted")
 
-// Make makes a file to write packets to, which must not exist.
-func Make(path string) (*os.File, error) {
-	h, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, store.DefaultFileMode)
-	if err != nil {
-		return nil, &createError{err}
-	}
-	return h, nil
-}
-
 // Create makes the file to copy to. Without it, or To, packets are counted.
 func (c *Copy) Create(path string) error {
-	h, err := Make(path)
-	if err != nil {
+	if err := c.create(path); err != nil {
 		return err
 	}
-	store.GiveToOwner(h)
-	c.made = h
-	c.To(h)
+	c.To(c.made)
 	return nil
 }
 
 // To sets where to copy to.
 func (c *Copy) To(w io.Writer) {
-	c.out, c.buf = w, make([]byte, 0, flushAt)
+	c.to(w)
 	if !c.Filter.TakesAll() {
 		c.comment = fmt.Sprintf("%s kept the packets that match %q; statistics are as they were before", c.Application, c.Filter)
 	}
@@ -83,7 +68,7 @@ func (c *Copy) Expect(paths []string) error {
 }
 
 func (c *Copy) expect(path string) error {
-	src, err := read.Open(path, read.Options{})
+	src, err := read.Open(path, read.Options{Identities: c.Identities})
 	if err != nil {
 		return err
 	}
@@ -171,9 +156,6 @@ func (c *Copy) Discard(why error) error {
 	return fmt.Errorf("%w: %s is removed, as it would lack packets", why, text.Name(c.made.Name()))
 }
 
-// flushAt is how many bytes are written at a time.
-const flushAt = 256 << 10
-
 // begin puts what a file begins with: a section of pcapng for each, and of pcap the header that all share.
 func (c *Copy) begin(src *read.File, header []byte) error {
 	first := !c.heads.begun
@@ -192,45 +174,13 @@ func (c *Copy) begin(src *read.File, header []byte) error {
 
 // put puts a record.
 func (c *Copy) put(src *read.File, record []byte) error {
-	if len(c.buf)+len(record) > flushAt {
-		if err := c.flush(); err != nil {
-			return err
-		}
+	if err := c.room(len(record)); err != nil {
+		return err
 	}
 	if c.comment == "" || src.Format() == pcap.PCAP {
 		c.buf = append(c.buf, record...)
 	} else {
-		c.buf = src.AppendChanged(c.buf, record, c.comment)
+		c.buf = src.Translator().AppendChanged(c.buf, record, c.comment)
 	}
 	return nil
-}
-
-func (c *Copy) flush() error {
-	if c.out == nil || len(c.buf) == 0 {
-		return nil
-	}
-	_, err := c.out.Write(c.buf)
-	if err == nil {
-		c.whole += int64(len(c.buf))
-	} else if c.made != nil {
-		err = errors.Join(err, c.made.Truncate(c.whole)) // it ends with a whole record
-	}
-	c.buf = c.buf[:0]
-	return err
-}
-
-// A createError says why the file could not be made.
-type createError struct{ error }
-
-func (e *createError) Unwrap() error { return e.error }
-
-// Hints says what to do about it.
-func (e *createError) Hints() []string {
-	switch {
-	case errors.Is(e, fs.ErrExist):
-		return []string{"no file is replaced: name another with -w, or move this one away first"}
-	case errors.Is(e, fs.ErrNotExist):
-		return []string{"create the directory of the file first"}
-	}
-	return (&store.UnfitError{Err: e.error}).Hints()
 }

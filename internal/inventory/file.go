@@ -32,6 +32,7 @@ type File struct {
 	Lane      int       `json:"lane,omitempty"` // see store.Name
 	State     State     `json:"state"`
 	Held      bool      `json:"held"`         // limits may not delete it
+	Encrypted bool      `json:"encrypted"`    // it is an age file
 	Begin     time.Time `json:"begin"`        // the file holds every frame from here on
 	End       time.Time `json:"end,omitzero"` // up to here, except lost frames; zero if unknown
 	Size      int64     `json:"size"`         // bytes on disk
@@ -39,6 +40,7 @@ type File struct {
 
 	sequence uint64
 	modified time.Time // zero if measure did not ask the disk
+	clocks   []clock   // steps of the system's clock
 }
 
 // Whole reports whether the file can be read to its end.
@@ -56,6 +58,9 @@ type Contents struct {
 	NICDropped    uint64        `json:"nic_dropped"`
 	Reason        ledger.Reason `json:"reason"` // why it ended
 	Clean         bool          `json:"clean"`  // finished in order: nothing but Lost is missing
+
+	Filter     string `json:"-"` // that the packets passed; empty: none
+	Inversions uint64 `json:"-"` // packets older than the one before
 }
 
 // states maps the state in a file's name to the state in the listing.
@@ -111,7 +116,7 @@ func see(files map[string]*File, base string, n store.Name, state store.State) {
 	if f := files[finished]; !ok || f != nil && (f.State == Finished || listed != Finished) {
 		return
 	}
-	files[finished] = &File{Name: base, Interface: n.Interface, Lane: n.Lane, State: listed, Begin: n.Start, sequence: n.Sequence}
+	files[finished] = &File{Name: base, Interface: n.Interface, Lane: n.Lane, State: listed, Encrypted: n.Encrypted, Begin: n.Start, sequence: n.Sequence}
 }
 
 // end adds what the ledger says in its line of a file that has ended.
@@ -123,7 +128,7 @@ func (f *File) end(e *ledger.Entry) {
 	f.Contents = &Contents{
 		First: e.First, Last: e.Last, Packets: e.Packets, Bytes: e.Bytes,
 		KernelDropped: e.KernelDropped, CapdDropped: e.CapdDropped, NICDropped: e.NICDropped,
-		Reason: e.Reason, Clean: e.Clean,
+		Reason: e.Reason, Clean: e.Clean, Filter: e.Filter, Inversions: e.Inversions,
 	}
 	if lost := e.KernelDropped + e.CapdDropped + e.NICDropped; e.Clean {
 		f.Lost = &lost

@@ -61,6 +61,7 @@ func read(dir string, q Query) (*Listing, error) {
 			continue
 		}
 		f.settle(base, busy)
+		f.clocks = r.clocks
 		if there := f.measure(dir); there && q.wants(f.Interface, f.Begin, f.reach()) {
 			l.Files = append(l.Files, f)
 		}
@@ -97,6 +98,7 @@ type reading struct {
 	files  map[string]*File // by name of the finished file
 	looked time.Time        // when the directory was read, at the earliest
 	gone   map[string]gone
+	clocks []clock
 	broken int
 }
 
@@ -126,6 +128,8 @@ func (r *reading) ledger(dir string, s ledger.ReadOptions) error {
 func (r *reading) add(e *ledger.Entry) {
 	f, since := r.files[e.Name], e.Time.After(r.looked)
 	switch {
+	case e.Kind == ledger.KindClock:
+		r.clocks = append(r.clocks, clock{e.Begin, e.End})
 	case e.Kind == ledger.KindDeleted:
 		delete(r.gone, e.Name)
 		if since {

@@ -1,23 +1,27 @@
 package read
 
 import (
-	"bufio"
-	"bytes"
 	"io"
+	"os"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
+	"capd/crypt"
+	"capd/internal/frames"
 )
 
-// maxWindow is how far back a zstd file may refer, and so its memory: as much as
-// the zstd tool allows by itself.
-const maxWindow = 128 << 20
-
-// isZstd says whether a file of these first bytes is one of zstd: it begins with
-// a frame (RFC 8878, 3.1.1), or with one to be skipped (3.1.2), as pzstd's do.
-func isZstd(magic []byte) bool {
-	return bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
-		len(magic) == 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
+// plain returns the bytes of a capture file, which may be encrypted, compressed, or both.
+func plain(name string, src io.Reader, keys crypt.Identities) (io.Reader, error) {
+	magic := make([]byte, 4)
+	n, err := io.ReadFull(src, magic)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	src = &headed{magic[:n], src}
+	if crypt.HasMagic(magic[:n]) {
+		if src, err = crypt.NewStream(src, keys); err != nil {
+			return nil, encryptedError(name, err)
+		}
+	}
+	return uncompressed(src)
 }
 
 // uncompressed returns the bytes of a capture file, which may have been
@@ -29,16 +33,48 @@ func uncompressed(src io.Reader) (io.Reader, error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, err
 	}
-	b := io.MultiReader(bytes.NewReader(magic), src) // no buffer: the readers behind it have their own
-	switch {
-	case isZstd(magic):
-		d, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, err
-		}
-		return d.IOReadCloser(), nil
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}): // RFC 1952, 2.3.1
-		return gzip.NewReader(bufio.NewReaderSize(b, 64<<10))
+	if r, err := frames.NewReader(magic, src); r != nil || err != nil {
+		return r, err
 	}
-	return b, nil
+	return &headed{magic, src}, nil // no buffer: the readers behind it have their own
+}
+
+// HasParts reports whether parts of a compressed file can be read, as of those that capd compresses.
+func HasParts(path string) bool {
+	h, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer h.Close()
+	_, ok := frames.Open(h)
+	return ok
+}
+
+// A throughAt reads parts of a file through what Options have for readers.
+type throughAt struct {
+	src  io.ReaderAt
+	open Options
+}
+
+func (t throughAt) ReadAt(b []byte, at int64) (int, error) {
+	n, err := io.ReadFull(through(io.NewSectionReader(t.src, at, int64(len(b))), t.open), b)
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// A headed gives what was read of a source before the rest. Unlike an io.MultiReader it goes on where the source does so after its end.
+type headed struct {
+	head []byte
+	src  io.Reader
+}
+
+func (h *headed) Read(b []byte) (n int, err error) {
+	if len(h.head) == 0 {
+		return h.src.Read(b)
+	}
+	n = copy(b, h.head)
+	h.head = h.head[n:]
+	return n, nil
 }

@@ -46,6 +46,9 @@ func (f *Filter) Match(src *File, p *pcap.Packet) (bool, error) {
 	return f.program.Match(p.Data, int(p.Length), nil) > 0, nil
 }
 
+// Undecided reports whether the packet, which Match has just refused, might pass if all of it were captured.
+func (f *Filter) Undecided(p *pcap.Packet) bool { return f.program.Undecided(p.Data, int(p.Length)) }
+
 func (f *Filter) compile(t filter.Target) (*filter.Program, error) {
 	if p := f.programs[t]; p != nil {
 		return p, nil

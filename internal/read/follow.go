@@ -21,14 +21,14 @@ const (
 // it is finished, or the context ends.
 type follower struct {
 	stopped  context.Context
-	h        *os.File
+	h        *content
 	off      int64
 	frontier frontier
 	damaged  time.Time // since when the frontier stands before damage; zero: it does not
 	last     bool      // nothing more is written
 }
 
-func newFollower(stopped context.Context, h *os.File) *follower {
+func newFollower(stopped context.Context, h *content) *follower {
 	return &follower{stopped: stopped, h: h}
 }
 
@@ -36,7 +36,7 @@ func (f *follower) Read(b []byte) (int, error) {
 	for f.stopped.Err() == nil {
 		// The name is looked at first: what was written before the file lost it can
 		// be read after that.
-		f.last = f.last || f.renamed()
+		f.last = f.last || lost(f.h.File)
 		if f.off >= f.frontier.End {
 			if err := f.frontier.advance(f.h); err != nil {
 				return 0, err
@@ -64,13 +64,13 @@ func (f *follower) Read(b []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// renamed reports whether the file has lost its name, to another file or for good.
-func (f *follower) renamed() bool {
-	there, err := os.Stat(f.h.Name())
+// lost reports whether a file has lost its name, to another file or for good.
+func lost(h *os.File) bool {
+	there, err := os.Stat(h.Name())
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	mine, err := f.h.Stat()
+	mine, err := h.Stat()
 	return err == nil && !os.SameFile(there, mine)
 }
 

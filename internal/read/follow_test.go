@@ -31,7 +31,7 @@ func followed(t *testing.T, behind []byte) (packets int, took time.Duration, err
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		begun := time.Now()
-		rd, err2 := pcap.NewReader(newFollower(ctx, h))
+		rd, err2 := pcap.NewReader(newFollower(ctx, &content{File: h}))
 		for ; err2 == nil; packets++ {
 			_, err2 = rd.Next()
 		}

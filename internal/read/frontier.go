@@ -2,10 +2,9 @@ package read
 
 import (
 	"fmt"
-	"os"
+	"io"
 
 	"capd/pcap"
-	"capd/store"
 )
 
 // frontierStep is how many bytes are looked at together: more than the longest
@@ -27,19 +26,18 @@ type frontier struct {
 // an earlier one not. Where the system knows of holes, nothing behind such a hole is
 // looked at, as its zeros would pass for a packet's; elsewhere Damaged may be
 // true for a while.
-func (f *frontier) advance(h *os.File) error {
-	info, err := h.Stat()
+func (f *frontier) advance(h *content) error {
+	size, err := h.size()
 	if err != nil {
 		return err
 	}
-	size := info.Size()
 	switch {
 	case size < f.End:
 		return fmt.Errorf("follow %s: cut to %d bytes, when it had been read up to byte %d", h.Name(), size, f.End)
 	case size == 0 || size == f.clean:
 		return nil
 	}
-	size = min(store.SeekHole(h, f.End, size), f.End+frontierStep)
+	size = min(h.hole(f.End, size), f.End+frontierStep)
 	s, err := pcap.Scan(h, size, f.before)
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", h.Name(), err)
@@ -52,4 +50,30 @@ func (f *frontier) advance(h *os.File) error {
 		f.clean = size
 	}
 	return nil
+}
+
+// grown reads a file up to its frontier, which it moves until it has passed the size that the file had.
+type grown struct {
+	h        *content
+	off      int64
+	limit    int64
+	frontier frontier
+}
+
+func (g *grown) Read(b []byte) (int, error) {
+	if g.off >= g.frontier.End && g.off < g.limit {
+		if err := g.frontier.advance(g.h); err != nil {
+			return 0, err
+		}
+	}
+	left := g.frontier.End - g.off
+	if left <= 0 {
+		return 0, io.EOF
+	}
+	n, err := g.h.ReadAt(b[:min(int64(len(b)), left)], g.off)
+	g.off += int64(n)
+	if n > 0 {
+		err = nil
+	}
+	return n, err
 }

@@ -2,6 +2,7 @@ package read
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,7 @@ func TestFrontierBytes(t *testing.T) {
 		var f frontier
 		for n := range int64(len(b)) {
 			put(t, h, b[n:n+1], n)
-			if err := f.advance(h); err != nil {
+			if err := f.advance(&content{File: h}); err != nil {
 				t.Fatal(err)
 			}
 			want := int64(0)
@@ -74,7 +75,7 @@ func TestFrontierBytes(t *testing.T) {
 		if err := h.Truncate(int64(len(b) - 1)); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.advance(h); err == nil || !strings.Contains(err.Error(), "cut to") {
+		if err := f.advance(&content{File: h}); err == nil || !strings.Contains(err.Error(), "cut to") {
 			t.Errorf("%v: cut: %v", format, err)
 		}
 	}
@@ -99,16 +100,16 @@ func TestFrontierHole(t *testing.T) {
 		}
 		var f frontier
 		for range 3 {
-			if err := f.advance(h); err != nil || f.End > chunk || f.End < chunk-2000 || f.Damaged {
+			if err := f.advance(&content{File: h}); err != nil || f.End > chunk || f.End < chunk-2000 || f.Damaged {
 				t.Fatalf("%v: before the hole: %+v, %v", format, f, err)
 			}
 		}
 		put(t, h, b[chunk:2*chunk], chunk)
-		if err := f.advance(h); err != nil || f.End > 3*chunk || f.End < 3*chunk-2000 || f.Damaged {
+		if err := f.advance(&content{File: h}); err != nil || f.End > 3*chunk || f.End < 3*chunk-2000 || f.Damaged {
 			t.Fatalf("%v: %+v, %v", format, f, err)
 		}
 		put(t, h, b[3*chunk:], 3*chunk)
-		if err := f.advance(h); err != nil || f.End != int64(len(b)) {
+		if err := f.advance(&content{File: h}); err != nil || f.End != int64(len(b)) {
 			t.Fatalf("%v: %+v, %v", format, f, err)
 		}
 	}
@@ -124,12 +125,12 @@ func TestFrontierZeros(t *testing.T) {
 		put(t, h, make([]byte, int64(len(b))-ends[2]), ends[2])
 		var f frontier
 		for range 2 {
-			if err := f.advance(h); err != nil || f.End != ends[2] || f.Damaged {
+			if err := f.advance(&content{File: h}); err != nil || f.End != ends[2] || f.Damaged {
 				t.Fatalf("%v: %+v, %v", format, f, err)
 			}
 		}
 		put(t, h, b[ends[2]:], ends[2]) // its size stays
-		if err := f.advance(h); err != nil || f.End != int64(len(b)) {
+		if err := f.advance(&content{File: h}); err != nil || f.End != int64(len(b)) {
 			t.Fatalf("%v: %+v, %v", format, f, err)
 		}
 	}
@@ -147,7 +148,7 @@ func TestFrontierCarriedCapture(t *testing.T) {
 			h := growing(t, format.Ext())
 			put(t, h, b[:n], 0)
 			var f frontier
-			if err := f.advance(h); err != nil || f.End != ends[1] || f.Damaged {
+			if err := f.advance(&content{File: h}); err != nil || f.End != ends[1] || f.Damaged {
 				t.Fatalf("%v: %d bytes: %+v, %v", format, n, f, err)
 			}
 		}
@@ -162,7 +163,7 @@ func TestFrontierDamage(t *testing.T) {
 		put(t, h, b[:ends[2]], 0)
 		put(t, h, bytes.Repeat([]byte{0xee}, 5000), ends[2])
 		var f frontier
-		if err := f.advance(h); err != nil || f.End != ends[2] || !f.Damaged {
+		if err := f.advance(&content{File: h}); err != nil || f.End != ends[2] || !f.Damaged {
 			t.Errorf("%v: %+v, %v", format, f, err)
 		}
 	}
@@ -182,11 +183,54 @@ func TestFrontierSteps(t *testing.T) {
 	var f frontier
 	for i := range 3 {
 		before := f.End
-		if err := f.advance(h); err != nil || f.End <= before || f.End > before+frontierStep {
+		if err := f.advance(&content{File: h}); err != nil || f.End <= before || f.End > before+frontierStep {
 			t.Fatalf("step %d: %+v, %v", i, f, err)
 		}
 	}
 	if f.End != int64(len(b)) {
 		t.Errorf("%+v of %d", f, len(b))
+	}
+}
+
+// TestGrown: a file that is being written is read up to its last whole record.
+func TestGrown(t *testing.T) {
+	t.Parallel()
+	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
+		b, ends := recordFile(format, 60, 61, 1500)
+		h := growing(t, format.Ext())
+		open := func() *File {
+			f, err := Open(h.Name(), Options{Growing: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			return f
+		}
+		count := func(f *File) (n int) {
+			for {
+				if _, err := f.Next(); err == io.EOF {
+					return n
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				n++
+			}
+		}
+		if f := open(); count(f) != 0 {
+			t.Error("there are packets in a file without bytes")
+		}
+		for n := range len(b) {
+			put(t, h, b[n:n+1], int64(n))
+			f := open()
+			want := 0
+			for _, end := range ends[1:] {
+				if end <= int64(n+1) {
+					want++
+				}
+			}
+			if got := count(f); got != want {
+				t.Errorf("%v: %d packets in %d bytes, want %d", format, got, n+1, want)
+			}
+		}
 	}
 }

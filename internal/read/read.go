@@ -13,6 +13,7 @@ import (
 	"os"
 	"syscall"
 
+	"capd/crypt"
 	"capd/internal/text"
 	"capd/pcap"
 	"capd/store"
@@ -23,6 +24,15 @@ type Options struct {
 	// Follow waits at the file's end for what is written to it, until the file loses its name or the context ends; nil does
 	// not wait.
 	Follow context.Context
+	// Growing reads what is whole of a file that a recorder is writing, or has left behind. It ends once it has come as far as
+	// the file was when it was opened, even if more has been written.
+	Growing bool
+	// Parts are all that is read of a regular file, in their order, besides what is before its first packet; nil: all of it. Only
+	// NextRecord gives what is in them, and Whole reads all of the file after all. Of a file that another program has compressed, all is
+	// read.
+	Parts []Part
+	// Identities decrypt files that are encrypted; none: they are not read.
+	Identities crypt.Identities
 	// Through wraps the reader of the file's bytes, as to count them; nil does not.
 	Through func(io.Reader) io.Reader
 }
@@ -32,6 +42,9 @@ type File struct {
 	path   string
 	h      *os.File // nil: the bytes are not of a file of ours
 	src    io.Reader
+	grown  *grown  // nil: the file does not grow, or is followed
+	parts  *parted // nil: all of the file is read
+	open   Options
 	parser *pcap.Reader // nil: the beginning was not read yet
 	seen   uint64
 }
@@ -44,14 +57,34 @@ func Open(path string, o Options) (*File, error) {
 	}
 	f := New(path, h, o)
 	f.h = h
-	if o.Follow != nil && regular(h) {
-		f.src = through(newFollower(o.Follow, h), o)
+	if !regular(h) {
+		return f, nil
+	}
+	c := &content{File: h, keys: o.Identities}
+	if err := c.decrypt(); err != nil && (o.Follow == nil && !o.Growing || !errors.Is(err, crypt.ErrNoHeader)) {
+		h.Close()
+		return nil, err
+	}
+	switch {
+	case o.Follow != nil:
+		f.src = through(newFollower(o.Follow, c), o)
+	case o.Parts != nil && c.r == nil:
+		if f.parts, f.src = newParted(h, o); f.parts == nil {
+			f.src = through(h, o)
+		}
+	case o.Growing:
+		f.grown = &grown{h: c, limit: c.most()}
+		f.src = through(f.grown, o)
+	default:
+		f.src = through(c.all(), o)
 	}
 	return f, nil
 }
 
 // New reads packets from bytes. The name is for errors.
-func New(name string, src io.Reader, o Options) *File { return &File{path: name, src: through(src, o)} }
+func New(name string, src io.Reader, o Options) *File {
+	return &File{path: name, src: through(src, o), open: o}
+}
 
 func through(src io.Reader, o Options) io.Reader {
 	if o.Through == nil {
@@ -93,6 +126,41 @@ func (f *File) Size() int64 {
 	return 0
 }
 
+// Stat returns the size of the file as it is now, and when it was changed, in nanoseconds since 1970.
+func (f *File) Stat() (size, modified int64) {
+	if info, err := f.h.Stat(); err == nil {
+		return info.Size(), info.ModTime().UnixNano()
+	}
+	return 0, 0
+}
+
+// More goes on behind the end that was met of a file that was opened as growing, up to where the file is now. It returns true if
+// nothing can come behind that, because the file had lost its name before. Of other files the end is the end.
+func (f *File) More() (last bool) {
+	if f.grown == nil {
+		return true
+	}
+	last = lost(f.h) // first: what was written before is there then
+	f.grown.limit = f.Size()
+	if f.parser != nil {
+		f.parser.Jump(f.parser.Offset())
+	}
+	return last
+}
+
+// AtEnd reports whether an error of NextRecord says that a growing file has no more whole records yet.
+func (f *File) AtEnd(err error) bool { return err == io.EOF && f.parser != nil }
+
+// Is reports whether a path leads to the file that was opened.
+func (f *File) Is(path string) bool {
+	there, err := os.Stat(path)
+	if err != nil || f.h == nil {
+		return false
+	}
+	mine, err := f.h.Stat()
+	return err == nil && os.SameFile(there, mine)
+}
+
 // Path returns the name that the file was opened by.
 func (f *File) Path() string { return f.path }
 
@@ -130,11 +198,20 @@ func (f *File) begin() error {
 	if f.parser != nil {
 		return nil
 	}
-	src, err := uncompressed(f.src)
+	src, err := f.src, error(nil)
+	if f.parts == nil {
+		src, err = plain(f.path, f.src, f.open.Identities)
+	}
 	if err != nil {
 		return err
 	}
 	f.parser, err = pcap.NewReader(src)
+	if err != nil {
+		f.parser = nil
+		if f.grown != nil && f.grown.off == 0 && errors.Is(err, io.ErrUnexpectedEOF) {
+			return io.EOF // its first bytes are not on the disk yet
+		}
+	}
 	return err
 }
 

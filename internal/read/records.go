@@ -13,7 +13,7 @@ func (f *File) Header() ([]byte, error) {
 // NextRecord returns the next record behind the header as the file has it, and the packet in it, if there is one, as
 // pcap.Reader does. Errors are as those of Next.
 func (f *File) NextRecord() ([]byte, *pcap.Packet, error) {
-	record, p, err := f.parser.NextRecord()
+	record, p, err := f.nextRecord()
 	switch {
 	case err != nil:
 		return nil, nil, f.failed(err)
@@ -23,10 +23,15 @@ func (f *File) NextRecord() ([]byte, *pcap.Packet, error) {
 	return record, p, nil
 }
 
-// AppendChanged appends what was returned by Header or NextRecord last, as pcap.Reader does.
-func (f *File) AppendChanged(dst, record []byte, comment string) []byte {
-	return f.parser.AppendChanged(dst, record, comment)
+func (f *File) nextRecord() ([]byte, *pcap.Packet, error) {
+	if f.parts != nil {
+		return f.parts.next(f.parser)
+	}
+	return f.parser.NextRecord()
 }
+
+// Translator makes blocks for another file of what was returned by Header or NextRecord last.
+func (f *File) Translator() pcap.Translator { return f.parser.Translator() }
 
 // BigEndian reports whether the numbers of the file, or of its section read last, are big endian.
 func (f *File) BigEndian() bool { return f.parser.BigEndian() }

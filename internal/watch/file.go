@@ -41,10 +41,10 @@ func (w *watcher) files(ctx context.Context, stdin io.Reader) error {
 	}
 	w.screen.Clear() // of a bar
 	if w.interrupted {
-		w.say(text.Count(w.printer.shown.Load(), "packet") + " shown\n")
+		w.summarize(text.Count(w.printer.shown.Load(), "packet") + " shown\n")
 	}
 	if s := w.printer.oddities(); s != "" {
-		w.say(s)
+		w.summarize(s)
 	}
 	return errors.Join(err, why, saved)
 }
@@ -68,7 +68,7 @@ func (f *fileFeed) stop() { f.cancel() }
 // open opens a file. Packets are printed before more of it is read, as that
 // may take long.
 func (f *fileFeed) open(path string) error {
-	o := read.Options{Through: func(src io.Reader) io.Reader { return flushReader{src, f.printer, f.progress} }}
+	o := read.Options{Identities: f.Identities, Through: func(src io.Reader) io.Reader { return flushReader{src, f.printer, f.progress} }}
 	if path == "-" {
 		f.src = read.New("-", f.stdin, o)
 		return nil
@@ -293,7 +293,7 @@ func (f *fileFeed) changed(record []byte) []byte {
 	if f.comment == "" {
 		return record
 	}
-	return f.src.AppendChanged(nil, record, f.comment)
+	return f.src.Translator().AppendChanged(nil, record, f.comment)
 }
 
 // origins are those of a file's packets, by the number of the interface in the

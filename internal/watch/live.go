@@ -32,6 +32,9 @@ func (w *watcher) live(ctx context.Context) error {
 		live = append(live, f)
 		feeds = append(feeds, f)
 	}
+	if err := w.Serve.fits(live); err != nil {
+		return err
+	}
 	if err := w.begin(); err != nil {
 		return err
 	}
@@ -43,6 +46,7 @@ func (w *watcher) live(ctx context.Context) error {
 			}
 		}
 	})
+	endServe := w.serve(ctx)
 	counting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var reporter sync.WaitGroup
 	reporter.Go(func() { w.reportDrops(counting, live) })
@@ -52,6 +56,7 @@ func (w *watcher) live(ctx context.Context) error {
 	w.printer.leave()
 	why := w.printer.why()
 	saved := w.printer.finish(err, func(s *saver) { live.save(s, begun) })
+	saved = errors.Join(saved, endServe())
 	if !errors.Is(why, errReaderGone) {
 		w.summary(live)
 		err = errors.Join(err, why)
@@ -223,8 +228,11 @@ func (w *watcher) summary(live liveFeeds) {
 	}
 	shown, captured := w.printer.shown.Load(), t.Received-t.Dropped
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s shown\n%s captured\n%s dropped by the kernel\n", text.Count(shown, "packet"), text.Count(captured, "packet"), text.Count(t.Dropped, "packet"))
-	if captured > shown {
+	if w.Serve == nil {
+		b.WriteString(text.Count(shown, "packet") + " shown\n")
+	}
+	fmt.Fprintf(&b, "%s captured\n%s dropped by the kernel\n", text.Count(captured, "packet"), text.Count(t.Dropped, "packet"))
+	if captured > shown && w.Serve == nil {
 		fmt.Fprintf(&b, "%s captured and not shown before the end\n", text.Count(captured-shown, "packet"))
 	}
 	if t.NICDropped > 0 {
@@ -236,5 +244,5 @@ func (w *watcher) summary(live liveFeeds) {
 			fmt.Fprintf(&b, "%s: %d captured, %d dropped by the kernel\n", live[i].origin.label, s.Received-s.Dropped, s.Dropped)
 		}
 	}
-	w.say(b.String())
+	w.summarize(b.String())
 }

@@ -62,7 +62,7 @@ var (
 func newPrinter(out io.Writer, o *Options, notice func(string, ...any)) *printer {
 	_, isTerminal := terminal.Is(out)
 	return &printer{
-		out: out, limit: o.Count, silent: o.Write == "-", done: make(chan struct{}),
+		out: out, limit: o.Count, silent: o.Write == "-" || o.Serve != nil, done: make(chan struct{}),
 		formatter: newFormatter(o, isTerminal && os.Getenv("NO_COLOR") == "", notice),
 	}
 }
@@ -121,8 +121,11 @@ func (p *printer) write() {
 	}
 }
 
+// gone reports whether an error says that nobody reads any more.
+func gone(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) }
+
 func ended(err error, what string) error {
-	if errors.Is(err, syscall.EPIPE) {
+	if gone(err) {
 		return errReaderGone
 	}
 	return fmt.Errorf("%s: %w", what, err)

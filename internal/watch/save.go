@@ -28,6 +28,7 @@ type saver struct {
 	whole   int64 // bytes written, all of whole records
 	packets uint64
 	blocks  map[savedInterface]savedBlock // of the section that was begun
+	head    []byte                        // what describes it and them
 	first   savedInterface                // of them
 }
 
@@ -92,13 +93,16 @@ func (s *saver) block(record []byte) { s.buf = append(s.buf, record...) }
 // packet writes a packet of an interface.
 func (s *saver) packet(o *origin, p *pcap.Packet) {
 	b := s.on(o)
-	if !p.HasTime() && s.simple(b, p) {
+	if s.section.Format == pcap.PCAPNG && !p.HasTime() && s.simple(b, p) {
 		return
 	}
 	at := len(s.buf)
 	s.buf = append(s.buf, make([]byte, len(p.Data)+64)...) // a block has less besides the data
 	n, _ := b.encoder.Encode(s.buf[at:], []pcap.Packet{*p})
 	s.buf = s.buf[:at+n]
+	if s.section.Format == pcap.PCAP {
+		return
+	}
 	binary.LittleEndian.PutUint32(s.buf[at+8:], b.number)
 	if !p.HasTime() && p.Flags == 0 { // no options yet
 		s.comment(at, "the capture time is unknown")
@@ -146,19 +150,25 @@ func (s *saver) on(o *origin) savedBlock {
 	h.Interface, h.LinkType = key.name, key.link
 	b := savedBlock{uint32(len(s.blocks)), pcap.NewEncoder(h)}
 	header := b.encoder.Header()
-	if s.blocks == nil {
-		s.blocks, s.first = make(map[savedInterface]savedBlock), key
-	} else {
+	switch {
+	case s.blocks == nil:
+		s.blocks, s.first, s.head = make(map[savedInterface]savedBlock), key, nil
+	case s.section.Format == pcap.PCAP: // which has no more than one header
+		header = nil
+	default:
 		header = header[pcap.SectionSize(header):]
 	}
 	s.blocks[key] = b
-	s.buf = append(s.buf, header...)
+	s.buf, s.head = append(s.buf, header...), append(s.head, header...)
 	return b
 }
 
 // statistics writes the counts of an interface, or of all together: these stand
 // for the first one.
 func (s *saver) statistics(o *origin, counts pcap.Statistics) {
+	if s.section.Format == pcap.PCAP {
+		return
+	}
 	if o.name == capture.Any {
 		counts.Comment = "counts of all interfaces together"
 		o = &origin{saved: s.first.name, link: s.first.link}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"capd/config"
+	"capd/crypt"
 	"capd/internal/sandbox"
 	"capd/internal/terminal"
 	"capd/pcap"
@@ -21,17 +22,20 @@ import (
 
 // Options say what to show, and how.
 type Options struct {
-	Interfaces    []string // to show packets of
-	Files         []string // or these, in turn; "-" is the standard input
-	Follow        bool     // wait for what is written to the last file, and go on with those after it
-	Filter        string   // expression; empty: all
-	Count         uint64   // packets to show; 0: all
-	Snaplen       int      // bytes to look at of a packet
+	Interfaces    []string         // to show packets of
+	Files         []string         // or these, in turn; "-" is the standard input
+	Identities    crypt.Identities // that decrypt the files
+	Follow        bool             // wait for what is written to the last file, and go on with those after it
+	Filter        string           // expression; empty: all
+	Count         uint64           // packets to show; 0: all
+	Snaplen       int              // bytes to look at of a packet
 	Ring          config.Size
 	NoPromiscuous bool
+	Quiet         bool // print no counts at the end
 	Style         Style
 
 	Write       string           // pcapng file to save what is shown to; "-" is the standard output, which has no lines then
+	Serve       *Serving         // to give packets to readers instead; nil: they are shown
 	Application string           // that the file names
 	User        *sandbox.Account // to become once interfaces are open; nil: none
 	MustBecome  bool             // that it fails is an error
@@ -86,16 +90,17 @@ func (w *watcher) run(ctx context.Context, stdin io.Reader) error {
 
 // begin makes the file to save to, and gives up the privileges that only opening needs.
 func (w *watcher) begin() error {
-	if w.Write != "" {
+	if w.Write != "" || w.Serve != nil {
 		h := pcap.Header{Filter: w.Filter, Application: w.Application}
 		if len(w.Files) == 0 {
 			h.Snaplen = uint32(w.Snaplen)
 		}
-		s, err := newSaver(w.Write, w.stdout, h)
-		if err != nil {
+		var err error
+		if w.Serve != nil {
+			w.printer.saver, w.hub = newServed(w.Serve, h)
+		} else if w.printer.saver, err = newSaver(w.Write, w.stdout, h); err != nil {
 			return err
 		}
-		w.printer.saver = s
 	}
 	if w.User == nil || len(w.Files) > 0 { // files that follow may need privileges
 		return nil
@@ -121,6 +126,7 @@ type watcher struct {
 	stdout  io.Writer
 	screen  *terminal.Screen
 	printer *printer
+	hub     *hub // nil: packets are shown
 
 	restore     func() // lets signals kill again
 	interrupted bool   // by one
@@ -182,6 +188,13 @@ func (w *watcher) notice(format string, args ...any) {
 		line = "capd: " + line
 	}
 	w.say(line + "\n")
+}
+
+// summarize prints lines at the end.
+func (w *watcher) summarize(lines string) {
+	if !w.Quiet {
+		w.say(lines)
+	}
 }
 
 // say prints lines on standard error; for programs, an object for each.
