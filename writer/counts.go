@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"capd/ledger"
 	"capd/pcap"
 )
 
@@ -92,4 +93,34 @@ func (w *Writer) chosen() int {
 		return int(s)
 	}
 	return math.MaxInt
+}
+
+// noteRest notes in the ledger the time and the losses since the last file.
+func (w *Writer) noteRest() {
+	end := w.schedule.wall
+	if w.resume != 0 {
+		w.recovered(end)
+	}
+	d := w.newDrops()
+	drops := ledger.Drops{Kernel: d.Kernel, Capd: d.Unread + w.takeLost(), Freezes: d.Freezes, NIC: d.NIC, Discarded: d.Discarded}
+	if drops != (ledger.Drops{}) || end.After(w.since) && !w.since.IsZero() {
+		w.opt.Note(ledger.Quiet(w.opt.Header.Interface, w.since, end, drops))
+	}
+}
+
+// takeLost returns how many packets were lost that are in no ledger entry yet. The caller enters them.
+func (w *Writer) takeLost() uint64 {
+	n := w.lost - w.lostReported
+	w.lostReported = w.lost
+	return n
+}
+
+// newDrops returns what was lost since the last call.
+func (w *Writer) newDrops() Drops {
+	if w.opt.Drops == nil || w.inherits {
+		return Drops{}
+	}
+	now, last := w.opt.Drops(), w.drops
+	w.drops = now
+	return now.minus(last)
 }

@@ -21,12 +21,14 @@ const writers = 3
 type operation struct {
 	file  *file
 	chunk *chunk
-	also  []*chunk // blocks that are lent, behind a block that is lent, to be written with it
-	index int      // of the chunk in its file
-	from  int      // bytes of the chunk before this offset are already on disk
-	to    int      // end of the bytes to write, of the last of the chunks
-	whole bool     // no further write of this chunk follows: it goes back to the pool
-	mark  mark     // the last end of a record at or before to
+	also  []*chunk        // blocks that are lent, behind a block that is lent, to be written with it
+	index int             // of the chunk in its file
+	from  int             // bytes of the chunk before this offset are already on disk
+	to    int             // end of the bytes to write, of the last of the chunks
+	whole bool            // no further write of this chunk follows: it goes back to the pool
+	last  bool            // the file ends with it
+	mark  mark            // the last end of a record at or before to
+	batch *sync.WaitGroup // see flushes
 
 	checkpoint *ledger.Checkpoint // what the file holds before the mark; nil: no checkpoint is due
 }
@@ -57,6 +59,7 @@ type work struct {
 	ending  chan *file
 	syncing chan syncing
 	lent    sync.WaitGroup // blocks of the ring in the queue: see Writer.Lend
+	flushes flushes
 	writing sync.WaitGroup
 	done    chan struct{} // closed when the goroutine that completes files has ended
 	epoch   time.Time
@@ -81,6 +84,7 @@ func (d *disk) start() {
 	d.queue = make(chan operation, 2*d.pool.count+mostLoans)
 	d.ending = make(chan *file, 256)
 	d.syncing = make(chan syncing, 1)
+	d.flushes.batch = new(sync.WaitGroup)
 	d.done = make(chan struct{})
 	d.epoch = time.Now()
 	for i := range writers {
@@ -99,6 +103,8 @@ func (d *disk) start() {
 // submit queues an operation. It never blocks.
 func (d *disk) submit(op operation) {
 	op.file.pending.Add(1)
+	op.batch = d.flushes.batch
+	op.batch.Add(1)
 	if !op.whole {
 		op.chunk.busy.Add(1)
 		op.chunk.flush.Store(true)
@@ -107,6 +113,7 @@ func (d *disk) submit(op operation) {
 }
 
 func (d *disk) do(op operation) {
+	defer op.batch.Done()
 	defer op.file.pending.Done()
 	if op.whole {
 		// Wait for a flush of the same page: a buffered write beside a direct one could restore the
@@ -164,22 +171,22 @@ func (d *disk) fail(f *file, err error) {
 // the rest through it.
 func (d *disk) write(op operation) error {
 	f, c := op.file, op.chunk
-	if len(op.also) > 0 {
+	switch {
+	case f.sealing != nil:
+		return op.writeSealed(d)
+	case len(op.also) > 0:
 		return op.writeTogether(d)
 	}
 	from := op.from
 	if f.direct != nil && op.whole && !d.noDirect.Load() {
 		first, last := from&^(align-1), op.to&^(align-1)
 		if last > first {
-			f.reserve(d, c.off+int64(last))
-			_, err := f.direct.WriteAt(c.buf[first:last], c.off+int64(first))
-			switch {
-			case err == nil:
-				from = max(from, last)
-			case !store.RefusesDirect(err):
+			done, err := op.writeDirect(d, c.buf[first:last], c.off+int64(first))
+			if err != nil {
 				return err
-			case d.noDirect.CompareAndSwap(false, true):
-				d.log.Warn("the file system opens files for direct writes and refuses these: writing through the page cache", "error", err)
+			}
+			if done {
+				from = max(from, last)
 			}
 		}
 	}
@@ -198,6 +205,21 @@ func (d *disk) write(op operation) error {
 		return writeBehind(h, c.off, int64(d.pool.size))
 	}
 	return nil
+}
+
+// writeDirect writes whole pages past the page cache. It returns false if the file system refuses that.
+func (op operation) writeDirect(d *disk, b []byte, off int64) (done bool, err error) {
+	f := op.file
+	f.reserve(d, off+int64(len(b)))
+	switch _, err := f.direct.WriteAt(b, off); {
+	case err == nil:
+		return true, nil
+	case !store.RefusesDirect(err):
+		return false, err
+	case d.noDirect.CompareAndSwap(false, true):
+		d.log.Warn("the file system opens files for direct writes and refuses these: writing through the page cache", "error", err)
+	}
+	return false, nil
 }
 
 // writeTogether does what write does for several blocks that follow each other.
@@ -286,6 +308,7 @@ func (d *disk) commit(group []*file) {
 			d.finished(f.report)
 		}
 		f.record.phase.CompareAndSwap(fileFailed, fileLost)
+		f.record.forgetKey()
 	}
 	d.end(call)
 }

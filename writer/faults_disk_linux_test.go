@@ -143,6 +143,49 @@ func TestDiskErrorsAtRandom(t *testing.T) {
 	}
 }
 
+// TestDiskErrorsSealed is TestDiskErrorsAtRandom with encrypted files: one that fails ends with its last whole piece, and has
+// the packets that its report says.
+func TestDiskErrorsSealed(t *testing.T) {
+	ops := []testdisk.Op{
+		testdisk.Create, testdisk.Open, testdisk.Write, testdisk.Write, testdisk.Write, testdisk.Sync,
+		testdisk.SyncDir, testdisk.Rename, testdisk.Allocate,
+	}
+	errs := []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EINVAL}
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 2))
+			b := newBench(t, writer.Options{
+				Header:     pcap.Header{Format: pcap.Format(seed % 2)},
+				RotateSize: []int64{0, 100_000, 1_000_000}[r.IntN(3)],
+				NoDirect:   r.IntN(4) == 0,
+				ChunkSize:  128 << 10, PoolSize: 1 << 20, Recipients: rigRecipients(t),
+			})
+			b.promptly("recording", func() {
+				for range 100 {
+					switch r.IntN(6) {
+					case 0:
+						f := testdisk.Fault{After: r.IntN(4), Times: r.IntN(4), Err: errs[r.IntN(len(errs))]}
+						if r.IntN(3) == 0 {
+							f.Err, f.Short = 0, 1+r.IntN(9000)
+						}
+						b.disk.Set(ops[r.IntN(len(ops))], f)
+					case 1:
+						b.disk.Heal()
+					case 2:
+						b.Rotate(ledger.ReasonSignal)
+					default:
+						b.write(1+r.IntN(64), 4+r.IntN(2000))
+					}
+					b.pass(time.Duration(r.IntN(3000)) * time.Millisecond)
+				}
+			})
+			b.disk.Heal()
+			b.recover()
+			b.account(b.close())
+		})
+	}
+}
+
 // TestSmallFilesPause: the pause after a disk failure is kept even if files are shorter than the
 // time between two ticks.
 func TestSmallFilesPause(t *testing.T) {

@@ -9,13 +9,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"capd/crypt"
 	"capd/internal/testdisk"
 	"capd/ledger"
 	"capd/pcap"
+	"capd/store"
 	"capd/writer"
+
+	"filippo.io/age"
 )
 
 // noon is the start time of the tests' clocks.
@@ -202,6 +207,25 @@ func (b *bench) account(files []writer.File) {
 	}
 }
 
+// rigKey decrypts the encrypted files of these tests.
+var rigKey = sync.OnceValue(func() *age.X25519Identity {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		panic(err)
+	}
+	return id
+})
+
+// rigRecipients has what encrypts for rigKey.
+func rigRecipients(t *testing.T) *crypt.Recipients {
+	t.Helper()
+	r, err := crypt.ParseRecipients([]string{rigKey().Recipient().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // entries lists a directory without what mkfs put into it.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
@@ -223,7 +247,7 @@ func entries(t *testing.T, dir string) []string {
 func numbers(t *testing.T, path string) []uint32 {
 	t.Helper()
 	all, err := readable(path)
-	if err != io.EOF {
+	if err != io.EOF && !(errors.Is(err, crypt.ErrCut) && strings.HasSuffix(path, store.Partial)) { // an encrypted file that failed ends with a whole piece
 		t.Errorf("%s: after %d packets: %v", path, len(all), err)
 	}
 	return all
@@ -236,7 +260,19 @@ func readable(path string) ([]uint32, error) {
 		return nil, err
 	}
 	defer h.Close()
-	r, err := pcap.NewReader(h)
+	var src io.Reader = h
+	if strings.Contains(path, ".age") {
+		info, err := h.Stat()
+		if err != nil {
+			return nil, err
+		}
+		plain, err := crypt.NewReader(h, info.Size(), crypt.Identities{rigKey()})
+		if err != nil {
+			return nil, err
+		}
+		src = io.NewSectionReader(plain, 0, 1<<40)
+	}
+	r, err := pcap.NewReader(src)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type File struct {
 	Last     time.Time // time of the last packet
 	Size     int64     // bytes
 	Err      error     // the first write, sync or rename that failed
+	Observer Observer  // who was told of all of its records; nil: nobody
 	Counts
 }
 
@@ -37,6 +38,11 @@ type File struct {
 type mark struct {
 	bytes   int64  // offset
 	packets uint64 // whole packets before it
+}
+
+func (m *mark) add(bytes, packets int) {
+	m.bytes += int64(bytes)
+	m.packets += uint64(packets)
 }
 
 // A tail is what the last flush wrote of a chunk that is not full yet.
@@ -64,6 +70,7 @@ type file struct {
 	recorded
 	descriptors
 	progress
+	sealing *sealing // nil: it is not encrypted
 }
 
 // recorded is what the journal says of a file.
@@ -143,9 +150,12 @@ func (f *file) open(d *disk) error {
 		return err
 	}
 	step()
+	if err := f.newKey(); err != nil {
+		return err
+	}
 	f.record.created.Store(1)
 	step()
-	return nil
+	return f.writeBegin()
 }
 
 func (f *file) createNamed(d *disk) error {
@@ -199,12 +209,8 @@ func (f *file) buffered(last bool) (*os.File, error) {
 	if f.plain == nil && last && store.Buffer(f.direct) == nil {
 		f.plain, f.direct = f.direct, nil
 	}
-	if f.plain == nil {
-		h, err := store.OpenFile(f.path(), os.O_WRONLY, 0)
-		if err != nil {
-			return nil, err
-		}
-		f.plain = h
+	if err := f.openPlain(); err != nil {
+		return nil, err
 	}
 	return f.plain, nil
 }
@@ -311,7 +317,7 @@ func (f *file) handle() *os.File {
 // settle truncates the file to the part without holes, and starts writing its dirty pages.
 func (f *file) settle() {
 	f.pending.Wait() // no other goroutine uses the file after this
-	f.report.Size = f.good.bytes
+	f.report.Size = f.onDisk()
 	f.report.Lost = f.dropped + f.encoded.packets - f.good.packets
 	f.report.Packets = f.good.packets
 	h := f.handle()
@@ -319,8 +325,8 @@ func (f *file) settle() {
 		return // never created: err has the reason
 	}
 	// A preallocation that failed may still have reserved a part (fallocate(2)).
-	if f.err != nil || f.cramped || f.resumed || f.allocated > f.good.bytes {
-		if err := h.Truncate(f.good.bytes); err != nil {
+	if f.err != nil || f.cramped || f.resumed || f.allocated > f.report.Size {
+		if err := h.Truncate(f.report.Size); err != nil {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"capd/crypt"
 	"capd/ledger"
 )
 
@@ -99,6 +100,10 @@ type fileRecord struct {
 	header   int64  // bytes
 	heading  uint64 // see heading
 	dropped  uint64 // see file
+
+	sealed    uint64    // 1: it is encrypted
+	sealBegin int64     // bytes before what is encrypted; 0: the file was not created
+	key       crypt.Key // that encrypts it; zeros once it is complete
 
 	outcome fileOutcome // valid once it has ended
 }
@@ -237,6 +242,10 @@ func (j *Journal) begin(f *file) {
 	r.created.Store(0)
 	r.sequence.Store(f.report.Name.Sequence)
 	r.start, r.begin = f.report.Name.Start.Unix(), stampOf(f.report.Begin)
+	r.sealed, r.sealBegin, r.key = 0, 0, crypt.Key{}
+	if f.sealing != nil {
+		r.sealed = 1
+	}
 	r.heading = f.heading
 	r.link, r.snaplen, r.header, r.dropped = uint32(f.report.LinkType), f.report.Snaplen, int64(len(f.header)), f.dropped
 	r.number.Store(f.number)

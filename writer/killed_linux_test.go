@@ -22,6 +22,7 @@ import (
 	"capd/pcap"
 	"capd/store"
 
+	"filippo.io/age"
 	"github.com/google/gopacket/pcapgo"
 	"golang.org/x/sys/unix"
 )
@@ -145,6 +146,7 @@ func TestKilledWriterChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	recipients := killedRecipients(t, dir)
 	ring := mapKilledRing(t)
 	ring.giveBack(journal.Position().Block, journal.Lent())
 	report := func(f File) {
@@ -153,7 +155,7 @@ func TestKilledWriterChild(t *testing.T) {
 	w, err := New(Options{
 		Directory: dir, Header: pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Interface: "eth0"},
 		RotateSize: 5*killedChunk - 1000, RotateInterval: time.Second, FlushInterval: time.Millisecond, PoolSize: killedChunks * killedChunk, ChunkSize: killedChunk,
-		Journal: journal, Memory: os.NewFile(4, "chunks"), Finished: report,
+		Journal: journal, Memory: os.NewFile(4, "chunks"), Finished: report, Recipients: recipients,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -196,21 +198,22 @@ func TestKilledWriterChild(t *testing.T) {
 // TestKilledWriter: however often a process is killed, the files that its successors end have every
 // packet once, in order.
 func TestKilledWriter(t *testing.T) {
-	t.Run("any moment", func(t *testing.T) {
-		testKilled(t, 60, func(cmd *exec.Cmd, out io.Reader) {
-			if rand.IntN(3) > 0 {
-				_, _ = out.Read(make([]byte, 1)) // it has committed
-			}
-			time.Sleep(time.Duration(rand.IntN(30_000)) * time.Microsecond)
-			_ = cmd.Process.Kill()
-		})
-	})
+	t.Run("any moment", func(t *testing.T) { testKilled(t, 60, nil, anyMoment) })
 	// Most moments are alike: these are the ones between a store and what follows from it.
-	t.Run("any step", func(t *testing.T) { testKilled(t, 150, nil) })
+	t.Run("any step", func(t *testing.T) { testKilled(t, 150, nil, nil) })
 }
 
-// testKilled kills that many writers, by the function or at a random step.
-func testKilled(t *testing.T, kills int, kill func(*exec.Cmd, io.Reader)) {
+// anyMoment kills a writer that may have committed something.
+func anyMoment(cmd *exec.Cmd, out io.Reader) {
+	if rand.IntN(3) > 0 {
+		_, _ = out.Read(make([]byte, 1)) // it has committed
+	}
+	time.Sleep(time.Duration(rand.IntN(30_000)) * time.Microsecond)
+	_ = cmd.Process.Kill()
+}
+
+// testKilled kills that many writers, by the function or at a random step. If there is a key, files are encrypted.
+func testKilled(t *testing.T, kills int, key *age.X25519Identity, kill func(*exec.Cmd, io.Reader)) {
 	if testing.Short() {
 		kills /= 6
 	}
@@ -238,6 +241,9 @@ func testKilled(t *testing.T, kills int, kill func(*exec.Cmd, io.Reader)) {
 		case kill == nil:
 			cmd.Env = append(cmd.Env, fmt.Sprint("CAPD_TEST_STEP=", 1+rand.IntN(150)))
 		}
+		if key != nil {
+			cmd.Env = append(cmd.Env, "CAPD_TEST_RECIPIENT="+key.Recipient().String())
+		}
 		cmd.ExtraFiles = inherited
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -261,11 +267,14 @@ func testKilled(t *testing.T, kills int, kill func(*exec.Cmd, io.Reader)) {
 	if b, _ := os.ReadFile(filepath.Join(dir, "reports")); testing.Verbose() {
 		t.Logf("%s", b)
 	}
-	checkNumbers(t, dir)
+	checkNumbers(t, dir, key)
+	if key != nil {
+		checkPieces(t, dir)
+	}
 }
 
 // checkNumbers reads all files of the directory in their order, and the reports of the writers.
-func checkNumbers(t *testing.T, dir string) {
+func checkNumbers(t *testing.T, dir string, key *age.X25519Identity) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -289,7 +298,13 @@ func checkNumbers(t *testing.T, dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := pcapgo.NewNgReader(h, pcapgo.DefaultNgReaderOptions)
+		var src io.Reader = h
+		if key != nil {
+			if src, err = age.Decrypt(h, key); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		r, err := pcapgo.NewNgReader(src, pcapgo.DefaultNgReaderOptions)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -310,13 +325,15 @@ func checkNumbers(t *testing.T, dir string) {
 			next++
 		}
 		h.Close()
-		lent += blocksOf(t, filepath.Join(dir, name.String()), 5) // interface statistics: the one at the end, and those that lead lent blocks
+		if key == nil {
+			lent += blocksOf(t, filepath.Join(dir, name.String()), 5) // interface statistics: the one at the end, and those that lead lent blocks
+		}
 		if n, ok := reported[name.String()]; !ok || n != next-first {
 			t.Errorf("%s: %d packets, reported as %d", name, next-first, n)
 		}
 	}
 	t.Logf("%d packets in %d files", next, len(names))
-	if next < killedBlock || lent < 2*len(names) {
+	if next < killedBlock || key == nil && lent < 2*len(names) {
 		t.Errorf("%d packets, %d statistics blocks: nothing was recorded, or lent", next, lent)
 	}
 }

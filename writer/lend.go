@@ -58,10 +58,10 @@ func (l *loan) giveBack() {
 
 // Lend records all packets of a block, in their order, without a copy, and commits them, as Write and Commit
 // do. The block is released when it is on the disk, or given up. Lend returns false if it has done
-// nothing: then the packets are for Write.
+// nothing: then the packets are for Write. It does nothing in an encrypted file, of which no byte is written as it is.
 func (w *Writer) Lend(b Block, pkts []pcap.Packet) bool {
 	f := w.file
-	if f == nil || f.failed.Load() || w.resume != 0 || w.aborted.Load() || len(pkts) == 0 || len(pkts) > MostInBlock || w.at.taken != 0 {
+	if f == nil || f.sealing != nil || f.failed.Load() || w.resume != 0 || w.aborted.Load() || len(pkts) == 0 || len(pkts) > MostInBlock || w.at.taken != 0 {
 		return false
 	}
 	r := w.journal.freeLoan()
@@ -82,8 +82,7 @@ func (w *Writer) Lend(b Block, pkts []pcap.Packet) bool {
 	w.total.add(counts)
 	f.report.observe(pkts)
 	r.ring, r.block, r.off, r.size, r.before = w.at.ring, b.Number, f.encoded.bytes, int64(size), f.encoded
-	f.encoded.bytes += int64(size)
-	f.encoded.packets += uint64(len(pkts))
+	f.encoded.add(size, len(pkts))
 	r.after = f.encoded
 	w.journal.free(w.chunk) // it is empty
 	r.file.Store(f.number)
@@ -93,6 +92,7 @@ func (w *Writer) Lend(b Block, pkts []pcap.Packet) bool {
 	w.commitFile() // from here on the packets are recorded, whenever the process dies
 	w.enc.FrameInPlace(b.Memory, r.placed[:r.count], size)
 	step()
+	w.observeAt(r.off, b.Memory[:size])
 	w.chunk.off = f.encoded.bytes
 	w.journal.hold(w.chunk, f, f.encoded)
 	w.disk.lent.Add(1)

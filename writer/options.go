@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"capd/crypt"
 	"capd/ledger"
 	"capd/pcap"
 	"capd/store"
@@ -23,28 +24,30 @@ const (
 // Options say how to record. Zero values select the defaults.
 type Options struct {
 	Directory       string
-	Header          pcap.Header        // of every file; Header.Interface is also part of the file names
-	RotateSize      int64              // largest size of a file in bytes; 0: no limit
-	RotateInterval  time.Duration      // files end at UTC multiples of this, whole seconds; 0: never
-	SyncInterval    time.Duration      // time between two syncs of an unfinished file; 0: sync only at its end
-	FlushInterval   time.Duration      // longest time that a packet waits before it is written; 0: until its chunk is full
-	Grace           time.Duration      // how long after its time a packet may still come out of the ring
-	KeepEmpty       bool               // an interval without packets produces a file too
-	FileMode        fs.FileMode        // 0: DefaultFileMode
-	PoolSize        int                // bytes of all chunks together
-	ChunkSize       int                // bytes of a chunk, a multiple of 4096
-	NoDirect        bool               // do not try O_DIRECT
-	Lane            int                // see Name
-	Sequence        uint64             // the highest sequence number in use; see ReadContents
-	CheckpointEvery int64              // bytes of a file between two checkpoints in the ledger
-	Journal         *Journal           // where the Writer notes what it has recorded, and finds what one before it has; nil: nowhere that outlives it
-	Memory          *os.File           // of the chunks; nil: the Writer makes its own
-	Boot            string             // id of the system's boot, for checkpoints
-	Here            func() error       // returns an error while another directory, or none, is at the path: no file is made there; may take as long as the disk does; may be nil
-	Drops           func() Drops       // returns the kernel's counters; called at each file's end; may be nil
-	Note            func(ledger.Entry) // receives ledger entries that belong to no file; must not block; may be nil
-	Finished        func(File)         // receives the report of each file at its end, in order, from a background goroutine; may be nil
-	Log             *slog.Logger       // may be nil
+	Header          pcap.Header                        // of every file; Header.Interface is also part of the file names
+	RotateSize      int64                              // largest size of a file in bytes; 0: no limit
+	RotateInterval  time.Duration                      // files end at UTC multiples of this, whole seconds; 0: never
+	SyncInterval    time.Duration                      // time between two syncs of an unfinished file; 0: sync only at its end
+	FlushInterval   time.Duration                      // longest time that a packet waits before it is written; 0: until its chunk is full
+	Grace           time.Duration                      // how long after its time a packet may still come out of the ring
+	KeepEmpty       bool                               // an interval without packets produces a file too
+	FileMode        fs.FileMode                        // 0: DefaultFileMode
+	PoolSize        int                                // bytes of all chunks together
+	ChunkSize       int                                // bytes of a chunk, a multiple of 4096
+	NoDirect        bool                               // do not try O_DIRECT
+	Recipients      *crypt.Recipients                  // files are encrypted for them, and ChunkSize is a multiple of crypt.PieceSize; nil: files are not encrypted
+	Lane            int                                // see Name
+	Sequence        uint64                             // the highest sequence number in use; see ReadContents
+	CheckpointEvery int64                              // bytes of a file between two checkpoints in the ledger
+	Journal         *Journal                           // where the Writer notes what it has recorded, and finds what one before it has; nil: nowhere that outlives it
+	Memory          *os.File                           // of the chunks; nil: the Writer makes its own
+	Boot            string                             // id of the system's boot, for checkpoints
+	Here            func() error                       // returns an error while another directory, or none, is at the path: no file is made there; may take as long as the disk does; may be nil
+	Drops           func() Drops                       // returns the kernel's counters; called at each file's end; may be nil
+	Note            func(ledger.Entry)                 // receives ledger entries that belong to no file; must not block; may be nil
+	Observe         func(pcap.Header, []byte) Observer // returns who is told of the records of a new file, which begins with these bytes; nil: nobody; may be nil
+	Finished        func(File)                         // receives the report of each file at its end, in order, from a background goroutine; may be nil
+	Log             *slog.Logger                       // may be nil
 }
 
 // Drops count frames that were lost before they reached Write, since the start.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"capd/crypt"
 	"capd/ledger"
 	"capd/pcap"
 	"capd/store"
@@ -194,25 +195,42 @@ func (w *Writer) Memory() (*os.File, error) { return w.disk.pool.region.file() }
 // will go on, and so which nobody else may touch. Of the name, only the interface, the lane and the
 // format are used.
 func (j *Journal) Unfinished(of store.Name) []store.Name {
-	var all []store.Name
+	return j.names(of, j.resumes)
+}
+
+// Ended returns the names of files that have ended and did not fail. A Writer that goes on has their reports in Completed, or
+// passes them to Options.Finished. Of the name, only the interface, the lane and the format are used.
+func (j *Journal) Ended(of store.Name) []store.Name {
+	return j.names(of, func(r *fileRecord) bool {
+		phase := r.phase.Load()
+		return j.has(r) && (phase == fileEnded || phase == fileDone)
+	})
+}
+
+func (j *Journal) names(of store.Name, keep func(*fileRecord) bool) (all []store.Name) {
 	for i := range j.head.files {
-		if r := &j.head.files[i]; j.resumes(r) {
+		if r := &j.head.files[i]; keep(r) {
 			all = append(all, r.name(of))
 		}
 	}
 	return all
 }
 
+// has reports whether the record is of a file that a Writer has begun.
+func (j *Journal) has(r *fileRecord) bool {
+	n, c := r.number.Load(), j.cursor()
+	return n != 0 && n <= c.begun && j.file(n) == r && c.valid() && r.valid()
+}
+
 // resumes reports whether a Writer goes on with the file of that record: the current one, and those
 // that have ended and are not complete.
 func (j *Journal) resumes(r *fileRecord) bool {
-	n := r.number.Load()
-	if c := j.cursor(); n == 0 || n > c.begun || j.file(n) != r || !c.valid() || !r.valid() {
+	if !j.has(r) {
 		return false
 	}
 	switch r.phase.Load() {
 	case fileBegun:
-		return j.cursor().file.number == n
+		return j.cursor().file.number == r.number.Load()
 	case fileEnded:
 		return true
 	}
@@ -228,7 +246,7 @@ func (r *fileRecord) encoded(c *cursor) mark {
 }
 
 func (r *fileRecord) name(of store.Name) store.Name {
-	of.Start, of.Sequence = time.Unix(r.start, 0).UTC(), r.sequence.Load()
+	of.Start, of.Sequence, of.Encrypted = time.Unix(r.start, 0).UTC(), r.sequence.Load(), r.sealed == 1
 	return of
 }
 
@@ -259,9 +277,11 @@ func (w *Writer) inherit() {
 		w.sequence.Store(max(w.sequence.Load(), r.sequence.Load())) // it may have changed since the last commit
 		switch {
 		case r.phase.Load() == fileDone:
+			r.forgetKey()
 			w.completed = append(w.completed, w.fileOf(r).report)
 		case r.phase.Load() == fileFailed:
 			r.phase.Store(fileLost)
+			r.forgetKey()
 			if n == c.file.number && w.last.After(w.since) {
 				w.since = w.last // its line covers the time up to there
 			}
@@ -279,7 +299,7 @@ func (j *Journal) Failed(of store.Name) (all []File) {
 	c := j.cursor()
 	for i := range j.head.files {
 		r := &j.head.files[i]
-		if n := r.number.Load(); n == 0 || n > c.begun || j.file(n) != r || !c.valid() || !r.valid() || r.phase.Load() != fileFailed {
+		if !j.has(r) || r.phase.Load() != fileFailed {
 			continue
 		}
 		o := r.outcome
@@ -309,6 +329,7 @@ func (w *Writer) goOnWith(r *fileRecord, c *cursor, held []*chunk) {
 			}
 		}
 		r.phase.Store(fileDone)
+		r.forgetKey()
 		w.completed = append(w.completed, f.report)
 	default:
 		w.complete(f, held)
@@ -378,6 +399,10 @@ func (w *Writer) fileOf(r *fileRecord) *file {
 		},
 	}
 	f.report.Path = filepath.Join(f.dir, f.report.Name.String())
+	if r.sealed == 1 {
+		f.sealing = &sealing{recipients: w.opt.Recipients}
+		f.report.Size = crypt.Size(r.sealBegin, o.mark.bytes)
+	}
 	f.described.Anew() // which interfaces it describes is not in the journal
 	return f
 }
@@ -422,7 +447,7 @@ func (w *Writer) goOn(f *file, c *fileCursor, held []*chunk) {
 	w.total.add(c.counts)
 	w.disk.packets.Add(f.good.packets)
 	if n := len(held) - 1; n >= 0 && w.reaches(held[n], c.mark) {
-		w.chunk, w.index = held[n], n
+		w.chunk, w.index, w.pieces = held[n], n, w.journal.before(held[n])
 		w.journal.chunks[w.chunk.number].size = 0 // it may have been submitted whole, but before the cursor said so
 		w.chunk.fill = int(c.mark.bytes - w.chunk.off)
 		w.submitHeld(f, held[:n], false)
@@ -470,20 +495,23 @@ func (w *Writer) submitHeld(f *file, held []*chunk, all bool) {
 		if 0 < r.size && r.size <= int64(len(c.buf)) {
 			c.fill = int(r.size)
 		}
-		m := r.after
+		m, last := r.after, false
 		if left := f.encoded.bytes - c.off; f.record.phase.Load() == fileEnded && c.off == f.record.outcome.tail {
-			c.fill = min(int(left), len(c.buf))
+			c.fill, last = min(int(left), len(c.buf)), true
 		}
 		if end {
 			m = f.encoded
 		}
-		w.disk.submit(operation{file: f, chunk: c, index: i, to: c.fill, whole: true, mark: m})
+		w.disk.submit(operation{file: f, chunk: c, index: i, to: c.fill, whole: true, last: last, mark: m})
 	}
 }
 
 // readBack fills the chunk with the file's last bytes, from a page's begin.
 func (w *Writer) readBack(f *file) error {
 	c := w.chunk
+	if f.sealing != nil {
+		return errBlockGone
+	}
 	c.off = f.resumeEnd &^ (align - 1)
 	c.fill = int(f.resumeEnd - c.off)
 	c.flushed = c.fill
@@ -522,10 +550,19 @@ func (f *file) reopen(d *disk) error {
 		f.plain = h
 	}
 	info, err := f.handle().Stat()
-	if err == nil && info.Size() > f.resumeEnd {
-		err = f.handle().Truncate(f.resumeEnd)
+	if err != nil {
+		return err
 	}
-	f.allocated = max(f.allocated, f.resumeEnd)
+	end := f.resumeEnd
+	if f.sealing != nil {
+		if end, err = f.resumeSealed(info.Size()); err != nil {
+			return err
+		}
+	}
+	if info.Size() > end {
+		err = f.handle().Truncate(end)
+	}
+	f.allocated = max(f.allocated, end)
 	return err
 }
 

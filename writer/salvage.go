@@ -58,6 +58,14 @@ func (r *Recovered) Entries(failed ledger.Entry) []ledger.Entry {
 	return []ledger.Entry{e, f}
 }
 
+// Until returns up to when the file is known to have what was recorded. Of an encrypted one only its checkpoints say that.
+func (r *Recovered) Until() time.Time {
+	if r.Name.Encrypted && r.Last.IsZero() {
+		return r.Name.Start
+	}
+	return r.Last
+}
+
 // longestFile is how long after a file's begin its last packet is believed.
 const longestFile = 366 * 24 * time.Hour
 
@@ -99,6 +107,9 @@ func (r *Recovered) recover(path string, checkpoint ledger.Entry) error {
 		return err
 	}
 	defer h.Close()
+	if r.Name.Encrypted {
+		return r.recoverSealed(h, path, checkpoint)
+	}
 	found, err := scanRecorded(h, checkpoint.Offset)
 	if err != nil {
 		return err
@@ -113,7 +124,12 @@ func (r *Recovered) recover(path string, checkpoint ledger.Entry) error {
 		r.Why = cmp.Or(r.Why, "no packets")
 		return os.Remove(path + store.Partial)
 	}
-	if err := h.Truncate(found.End); err != nil {
+	return r.cutAt(h, found.End, path)
+}
+
+// cutAt cuts the file and gives it its final name.
+func (r *Recovered) cutAt(h *os.File, end int64, path string) error {
+	if err := h.Truncate(end); err != nil {
 		return err
 	}
 	if err := store.SyncData(h); err != nil {
@@ -133,6 +149,11 @@ func (r *Recovered) note(f *foundEnd, checkpoint ledger.Entry) {
 	if f.From == 0 || f.From != checkpoint.Offset {
 		return // it was not used
 	}
+	r.addCheckpoint(checkpoint)
+}
+
+// addCheckpoint adds what a checkpoint says of the file up to it.
+func (r *Recovered) addCheckpoint(checkpoint ledger.Entry) {
 	r.Packets += checkpoint.Packets
 	r.Bytes += checkpoint.Bytes
 	if t := checkpoint.First; !t.IsZero() && (r.First.IsZero() || t.Before(r.First)) {

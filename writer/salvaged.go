@@ -51,7 +51,11 @@ func (e *SalvageError) Hints() []string {
 	case errors.Is(e, fs.ErrNotExist), errors.Is(e, syscall.ENOSPC), errors.Is(e, syscall.EDQUOT):
 		return (&store.UnfitError{Err: e.Err}).Hints()
 	}
-	if _, s := store.Cut(e.Path); s == store.Gzip || s == store.Zstd {
+	finished, s := store.Cut(e.Path)
+	if n, err := store.ParseName(filepath.Base(finished)); err == nil && n.Encrypted || strings.HasSuffix(finished, ".age") {
+		return []string{"it is encrypted: capd filter -r " + text.Name(e.Path) + " --identity KEY -w OUT copies the whole packets that it has"}
+	}
+	if s == store.Gzip || s == store.Zstd {
 		return []string{"it seems to be compressed: decompress it first, as with gzip -d or zstd -d"}
 	}
 	return nil

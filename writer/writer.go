@@ -52,6 +52,7 @@ type current struct {
 	file   *file // nil while there is nothing to write
 	chunk  *chunk
 	index  int       // of chunk in file
+	pieces mark      // of an encrypted file: the last end of a record before those of chunk that are no whole piece yet; see flushable
 	joined operation // blocks that are lent and not submitted yet, all in front of chunk; without a file, there are none
 }
 
@@ -167,6 +168,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 	if w.opt.SyncInterval > 0 && mono-w.synced >= w.opt.SyncInterval {
 		w.Sync(nil)
 	}
+	w.flushAsked()
 	w.publish()
 }
 
@@ -223,36 +225,42 @@ func (w *Writer) record(pkts []pcap.Packet) {
 			w.ahead = Counts{}
 			continue
 		}
-		w.take(pkts[:n])
 		pkts = pkts[n:]
 	}
 }
 
-// encode appends packets to the current chunk and submits it when it is full. It returns how many
+// encode appends packets to the current chunk, takes them, and submits the chunk when it is full. It returns how many
 // packets it encoded: 0 when the file is full.
 func (w *Writer) encode(pkts []pcap.Packet) int {
-	c, d, size := w.chunk, &w.file.described, w.disk.pool.size
+	c, d := w.chunk, &w.file.described
 	room := len(c.buf) - c.fill
-	if w.opt.RotateSize > 0 {
-		left := w.opt.RotateSize - w.file.encoded.bytes - int64(w.enc.TrailerSize())
+	if limit := w.mostBytes(); limit > 0 {
+		left := limit - w.file.encoded.bytes - int64(w.enc.TrailerSize())
 		room = int(min(int64(room), max(left, 0)))
 	}
 	// Encode as many records as fit, then one that crosses the end of the chunk; its rest moves to
 	// the next chunk.
-	n, count := w.enc.EncodeMixed(c.buf[c.fill:c.fill+max(0, min(room, size-c.fill))], pkts, d)
+	n, count := w.enc.EncodeMixed(c.buf[c.fill:c.fill+max(0, min(room, w.atOnceUpTo()-c.fill))], w.atOnce(pkts), d)
 	if count == 0 {
 		n, count = w.enc.EncodeMixed(c.buf[c.fill:c.fill+room], pkts[:1], d)
 	}
 	if count == 0 && w.file.encoded.packets == 0 {
 		n, count = w.enc.EncodeMixed(c.buf[c.fill:], pkts[:1], d) // a frame larger than RotateSize
 	}
+	if count == 0 {
+		return 0
+	}
 	before := position{w.file.encoded, w.file.report.Last, pkts}
+	w.observe(c.buf[c.fill : c.fill+n])
+	if wholePieces(c.fill+n) > wholePieces(c.fill) {
+		w.pieces = before.mark
+	}
 	c.fill += n
-	w.file.encoded.bytes += int64(n)
-	w.file.encoded.packets += uint64(count)
+	w.file.encoded.add(n, count)
 	w.file.report.observe(pkts[:count])
+	w.take(pkts[:count])
 	after := position{w.file.encoded, w.file.report.Last, pkts[count:]}
-	for w.chunk.fill >= size && w.submitChunk(before, after) {
+	for w.isFull() && w.submitChunk(before, after) {
 	}
 	return count
 }
@@ -289,6 +297,7 @@ func (w *Writer) submitChunk(before, after position) bool {
 	}
 	w.chunk.fill = copy(w.chunk.buf, full.buf[size:full.fill])
 	w.journal.whole(full, size, at.mark)
+	w.commitSealed(after)
 	w.submit(operation{
 		file: w.file, chunk: full, index: w.index - 1, from: full.flushed, to: size, whole: true, mark: at.mark,
 		checkpoint: w.checkpoint(at),
@@ -366,14 +375,15 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	w.begun++
 	w.file = &file{
 		number: w.begun,
-		dir:    w.opt.Directory,
+		dir:    w.opt.Directory, sealing: w.newSealing(),
 		header: w.enc.Header(), recorded: recorded{heading: heading(w.opt.Header)},
-		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Snaplen: w.snaplen(), Begin: start, Name: store.Name{
+		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Snaplen: w.snaplen(), Begin: start, Observer: w.observer(), Name: store.Name{
 			Interface: w.opt.Header.Interface,
 			Start:     start.Truncate(time.Second),
 			Sequence:  w.sequence.Add(1),
 			Lane:      w.opt.Lane,
 			Format:    w.opt.Header.Format,
+			Encrypted: w.opt.Recipients != nil,
 		}},
 	}
 	w.file.before = w.total
@@ -381,7 +391,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 		w.file.before.subtract(tally(pkts, pkts[0].Time(), everything, w.chosen()))
 	}
 	w.journal.begin(w.file)
-	w.index = 0
+	w.index, w.pieces = 0, mark{}
 	if w.chunk = nil; !w.nextChunk(0, mark{}) {
 		w.file = nil
 		return
@@ -395,7 +405,8 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 // flush submits the records of the current chunk that were not submitted yet.
 func (w *Writer) flush() {
 	c := w.chunk
-	if w.file == nil || c.fill == c.flushed {
+	to, end := w.flushable()
+	if w.file == nil || to == c.flushed {
 		w.flushed = w.schedule.mono
 		return
 	}
@@ -403,11 +414,12 @@ func (w *Writer) flush() {
 		return // the previous flush is not done
 	}
 	w.flushed = w.schedule.mono
+	at := position{w.file.encoded, w.file.report.Last, nil}
+	w.commitSealed(at)
 	w.submit(operation{
-		file: w.file, chunk: c, index: w.index, from: c.flushed, to: c.fill, mark: w.file.encoded,
-		checkpoint: w.checkpoint(position{w.file.encoded, w.file.report.Last, nil}),
+		file: w.file, chunk: c, index: w.index, from: c.flushed, to: to, mark: end, checkpoint: w.checkpoint(at),
 	})
-	c.flushed = c.fill
+	c.flushed = to
 }
 
 // Describe changes the description of the interface for further files. The current file ends if its
@@ -463,11 +475,12 @@ func (w *Writer) endFile(reason ledger.Reason, end time.Time) *file {
 	trailer := w.enc.TrailerMixed(c.buf[c.fill:c.fill], f.report.statistics(), &f.described)
 	c.fill += len(trailer)
 	f.encoded.bytes += int64(len(trailer))
+	f.report.observeEnd(f.encoded.bytes)
 	w.journal.end(f, c.off)
 	w.file, w.chunk, w.since = nil, nil, end
 	w.commit(Counts{}) // from here on the file is not the current one, whenever the process dies
 	w.submit(operation{
-		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, mark: f.encoded,
+		file: f, chunk: c, index: w.index, from: c.flushed, to: c.fill, whole: true, last: true, mark: f.encoded,
 	})
 	w.publish()
 	return f
@@ -565,34 +578,4 @@ func (w *Writer) Close(ctx context.Context) error {
 		w.publish()
 		return fmt.Errorf("finish files in %s: %w", w.opt.Directory, ctx.Err())
 	}
-}
-
-// noteRest notes in the ledger the time and the losses since the last file.
-func (w *Writer) noteRest() {
-	end := w.schedule.wall
-	if w.resume != 0 {
-		w.recovered(end)
-	}
-	d := w.newDrops()
-	drops := ledger.Drops{Kernel: d.Kernel, Capd: d.Unread + w.takeLost(), Freezes: d.Freezes, NIC: d.NIC, Discarded: d.Discarded}
-	if drops != (ledger.Drops{}) || end.After(w.since) && !w.since.IsZero() {
-		w.opt.Note(ledger.Quiet(w.opt.Header.Interface, w.since, end, drops))
-	}
-}
-
-// takeLost returns how many packets were lost that are in no ledger entry yet. The caller enters them.
-func (w *Writer) takeLost() uint64 {
-	n := w.lost - w.lostReported
-	w.lostReported = w.lost
-	return n
-}
-
-// newDrops returns what was lost since the last call.
-func (w *Writer) newDrops() Drops {
-	if w.opt.Drops == nil || w.inherits {
-		return Drops{}
-	}
-	now, last := w.opt.Drops(), w.drops
-	w.drops = now
-	return now.minus(last)
 }

@@ -83,6 +83,9 @@ func (c *Checker) Check(cfg *config.Config) {
 		return
 	}
 	c.add(OK, "configuration", "", "interfaces by %s, digest %.12s", text.Count(len(cfg.Interfaces), "name"), cfg.Digest())
+	if n := len(cfg.Interfaces[0].Recipients); n > 0 {
+		c.add(OK, "encryption", "", "files are encrypted for %s, one of whose private keys is needed to read them", text.Count(n, "recipient"))
+	}
 	c.names(cfg)
 	metrics(c, cfg)
 	readers(c, cfg)

@@ -41,6 +41,8 @@ type loop struct {
 	over   bool      // it ends with the block
 	after  handoff   // the takeover by successors
 
+	flushing []flushOrder // that are not followed yet
+
 	pkts    []pcap.Packet // a group, allocated once: Batch.Read lets it escape to the heap
 	lending lending
 }
@@ -243,6 +245,7 @@ func (l *loop) pause(ctx context.Context) {
 		case <-timer.C:
 			timer.Reset(patience(l.r))
 			l.tick()
+			l.flush(true)
 		}
 		if l.device.link.back() {
 			return
@@ -283,6 +286,7 @@ func (l *loop) read(ctx context.Context) {
 	case batch != nil:
 		l.record(batch)
 	}
+	l.flush(batch == nil)
 	if l.full {
 		l.device.detach(true)
 		l.to(finished)
@@ -335,6 +339,7 @@ func (l *loop) drain() {
 	case batch != nil:
 		l.record(batch)
 	}
+	l.flush(batch == nil)
 	switch {
 	case l.frozen:
 		l.leaveRing()

@@ -18,7 +18,9 @@ import (
 
 	"capd/capture"
 	"capd/config"
+	"capd/crypt"
 	"capd/ledger"
+	"capd/pcap"
 	"capd/store"
 	"capd/writer"
 )
@@ -70,8 +72,9 @@ type Config struct {
 	Sequence uint64       // the last sequence number in use
 	Here     func() error // see writer.Options; may be nil
 	Note     func(ledger.Entry)
-	Finished func(writer.File) // called in the background for each file that has ended
-	Changes  func() bool       // reports whether Leave may be called although the context of Run has ended; may be nil
+	Observe  func(pcap.Header, []byte) writer.Observer // see writer.Options; may be nil
+	Finished func(writer.File)                         // called in the background for each file that has ended
+	Changes  func() bool                               // reports whether Leave may be called although the context of Run has ended; may be nil
 	Log      *slog.Logger
 }
 
@@ -105,7 +108,8 @@ type Recorder struct {
 // next turn.
 type orders struct {
 	rotate    atomic.Bool
-	sync      atomic.Pointer[func()]           // to be called when the present file is synced; nil for no order
+	sync      atomic.Pointer[func()] // to be called when the present file is synced; nil for no order
+	flush     chan flushOrder
 	settings  atomic.Pointer[config.Interface] // new settings; nil for none
 	giveUp    context.Context                  // done: files that the disk has not taken stay partial
 	giveUpNow context.CancelFunc
@@ -118,6 +122,10 @@ func New(cfg Config) (*Recorder, error) {
 	r := &Recorder{cfg: cfg, log: cfg.Log.With("interface", cfg.Lane.Interface), ready: make(chan struct{})}
 	if cfg.Lane.Number > 0 {
 		r.log = r.log.With("lane", cfg.Lane.Number)
+	}
+	recipients, err := recipientsOf(c)
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", cfg.Lane.Interface, err)
 	}
 	r.loop = newLoop(r)
 	w, err := writer.New(writer.Options{
@@ -133,6 +141,7 @@ func New(cfg Config) (*Recorder, error) {
 		PoolSize:       int(cfg.Pool),
 		ChunkSize:      int(c.ChunkSize),
 		NoDirect:       c.Direct == config.DirectOff,
+		Recipients:     recipients,
 		Lane:           cfg.Lane.Number,
 		Sequence:       cfg.Sequence,
 		Journal:        cfg.Kept.Journal,
@@ -141,6 +150,7 @@ func New(cfg Config) (*Recorder, error) {
 		Here:           cfg.Here,
 		Drops:          r.tally.drops,
 		Note:           cfg.Note,
+		Observe:        cfg.Observe,
 		Finished:       func(f writer.File) { r.endedFiles.add(f, r.log, cfg.Finished) },
 		Log:            r.log,
 	})
@@ -162,8 +172,17 @@ func New(cfg Config) (*Recorder, error) {
 	r.progress.r, r.progress.start = r, time.Now()
 	r.visible.set(Waiting)
 	cfg.Shared.Claims.add(r)
+	r.orders.flush = make(chan flushOrder, mostFlushes)
 	r.orders.giveUp, r.orders.giveUpNow = context.WithCancel(context.Background())
 	return r, nil
+}
+
+// recipientsOf returns whom files are encrypted for; nil: they are not.
+func recipientsOf(c *config.Interface) (*crypt.Recipients, error) {
+	if len(c.Recipients) == 0 {
+		return nil, nil
+	}
+	return crypt.ParseRecipients(c.Recipients)
 }
 
 // Open opens the device before Run, so that its frames are collected from now

@@ -126,7 +126,7 @@ func (t *Takeover) remembered() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.frames.since.IsZero() {
-		t.frames.since = time.Now().Add(-late)
+		t.frames.since = t.seen.Since(time.Now().Add(-late))
 	}
 	t.absent--
 	return t.absent == 0

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"capd/capture/device"
@@ -253,9 +254,16 @@ func TestSeen(t *testing.T) {
 	for _, id := range want {
 		s.Add(id)
 	}
+	since := time.Unix(7, 8)
+	if got := s.Since(since); !got.Equal(since) {
+		t.Errorf("since %v", got)
+	}
 	_, frames, _ := k.inherit(t)
 	if got := frames[group].All(); !slices.Equal(got, want) {
 		t.Errorf("%v", got)
+	}
+	if got := frames[group].Since(time.Unix(9, 0)); !got.Equal(since) {
+		t.Errorf("since %v in the next process", got)
 	}
 	frames[group].Forget()
 	frames[group].Forget()
@@ -265,7 +273,7 @@ func TestSeen(t *testing.T) {
 	var none *Seen
 	none.Add(want[0])
 	none.Forget()
-	if none.All() != nil {
+	if none.All() != nil || !none.Since(since).Equal(since) {
 		t.Error("nothing has frames")
 	}
 }

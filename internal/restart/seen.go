@@ -4,6 +4,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A FrameID identifies a frame in two rings of one interface.
@@ -18,6 +19,7 @@ const mostSeen = 4 << 20
 
 // seenMemory is the memory of a Seen. It takes memory only as far as it is used.
 type seenMemory struct {
+	since atomic.Int64 // see Seen.Since, in nanoseconds since 1970; 0: not said yet
 	used  atomic.Uint64
 	added [mostSeen]FrameID
 }
@@ -41,6 +43,22 @@ func NewSeen(k Keeper, group string) (*Seen, error) {
 	defer f.Close()
 	s := &Seen{group: group, keeper: k, memory: m}
 	return s, k.Store(prefix+group+seen, f)
+}
+
+// Since returns the time from which on frames are remembered: t in the first process that asks, and the same in all that
+// follow. New recorders may have frames from then on, and old ones may read them only in a later process. Without a Seen it
+// returns t.
+func (s *Seen) Since(t time.Time) time.Time {
+	if s == nil {
+		return t
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.memory == nil {
+		return t
+	}
+	s.memory.since.CompareAndSwap(0, t.UnixNano())
+	return time.Unix(0, s.memory.since.Load())
 }
 
 // Add remembers a frame. Without a Seen it does nothing.
