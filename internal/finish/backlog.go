@@ -27,6 +27,7 @@ type backlog struct {
 
 // An attempt is the last failed try of a file.
 type attempt struct {
+	step  string
 	pause time.Duration
 	next  time.Time
 }
@@ -77,7 +78,7 @@ func (b *backlog) take(step int) (name string, more, ok bool) {
 }
 
 // end notes the outcome of a step for a file, and puts the file into the line
-// of the next step, unless that is -1. If the step failed, end returns the time
+// of the step that is next, unless that is -1. If the step failed, end returns the time
 // until the next try; else 0.
 func (b *backlog) end(name string, out *Outcome, next int) (pause time.Duration) {
 	b.mu.Lock()
@@ -86,15 +87,22 @@ func (b *backlog) end(name string, out *Outcome, next int) (pause time.Duration)
 	if out.Err != nil && !errors.Is(out.Err, errNothing) {
 		b.stats.Failed[out.Step]++
 		pause = min(max(2*b.failed[name].pause, firstPause), lastPause)
-		b.failed[name] = attempt{pause, time.Now().Add(pause)}
+		b.failed[name] = attempt{out.Step, pause, time.Now().Add(pause)}
+		if next >= 0 {
+			b.enqueue(next, name)
+		}
 		return pause
 	}
 	if out.Err == nil {
 		b.stats.Done[out.Step]++
-		b.stats.BytesBefore += uint64(out.Size)
-		b.stats.BytesAfter += uint64(out.Packed)
+		if out.Step == Compress {
+			b.stats.BytesBefore += uint64(out.Size)
+			b.stats.BytesAfter += uint64(out.Packed)
+		}
 	}
-	delete(b.failed, name)
+	if b.failed[name].step == out.Step { // the step before may have failed, and be tried again
+		delete(b.failed, name)
+	}
 	if next >= 0 {
 		b.enqueue(next, name)
 	}

@@ -2,7 +2,6 @@ package finish
 
 import (
 	"bufio"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"capd/internal/frames"
 	"capd/store"
 
 	"github.com/klauspost/compress/gzip"
@@ -29,8 +29,9 @@ type compressor struct {
 	stage func(stage string) // called at each stage; for tests
 }
 
-// Stages of a compression, for tests.
+// Stages of a compression, and the first of a table, for tests.
 const (
+	stageIdle     = "idle"    // the process has its priority
 	stageWriting  = "writing" // after each chunk of input
 	stageWritten  = "written" // after the sync
 	stageVerified = "verified"
@@ -47,16 +48,13 @@ type digest struct {
 // interrupted.
 type compressStep struct {
 	pack *compressor
-	dir  *store.Directory
-	self []string        // see Options
-	stop context.Context // done: begin nothing, and give up what runs
-	kill context.Context // done: kill the process that compresses
+	helper
 }
 
 func (*compressStep) name() string { return Compress }
 
 func (s *compressStep) needs(f *store.File) bool {
-	return f.Is(store.Finished) && (s.pack.opt.Compression.Ext() != "" || f.Is(store.Zstd) || f.Is(store.Gzip))
+	return f.Is(store.Finished) && !f.Name.Encrypted && (s.pack.opt.Compression.Ext() != "" || f.Is(store.Zstd) || f.Is(store.Gzip))
 }
 
 func (s *compressStep) do(name string) (Outcome, error) {
@@ -72,6 +70,16 @@ func (s *compressStep) do(name string) (Outcome, error) {
 		return out, errNothing // retention has deleted the file
 	}
 	return out, fmt.Errorf("compress: %w", err)
+}
+
+// delegate makes another process compress the file.
+func (s *compressStep) delegate(name string) (Outcome, error) {
+	opt := &s.pack.opt
+	var leftovers []string
+	if ext := opt.Compression.Ext(); ext != "" {
+		leftovers = append(leftovers, filepath.Join(s.dir.Path(), name)+ext+store.Packing.Ext())
+	}
+	return s.helper.do(request{Step: Compress, Name: name, Compression: opt.Compression, Level: opt.Level, Seekable: opt.Seekable, KeepFree: opt.KeepFree}, leftovers...)
 }
 
 // run replaces the file by a compressed one. At every moment the directory has
@@ -178,13 +186,17 @@ func (c *compressor) create(src *os.File, info fs.FileInfo, target string) (dige
 // room checks that the compressed file fits beside its original, even if the
 // data can't be compressed: both formats then add less than 1/128 and a header.
 func (c *compressor) room(size int64) error {
-	space, err := store.FreeSpace(c.dir)
+	return room(c.dir, uint64(size)+uint64(size)/128+4096+c.opt.KeepFree, errNoSpace)
+}
+
+// room checks that so many bytes are free in a directory; if not, it returns an error that wraps small.
+func room(dir string, need uint64, small error) error {
+	space, err := store.FreeSpace(dir)
 	if err != nil {
 		return err
 	}
-	need := uint64(size) + uint64(size)/128 + 4096 + c.opt.KeepFree
 	if space.Free < need {
-		return fmt.Errorf("%s: %w: %d bytes free, %d needed", c.dir, errNoSpace, space.Free, need)
+		return fmt.Errorf("%s: %w: %d bytes free, %d needed", dir, small, space.Free, need)
 	}
 	return nil
 }
@@ -229,8 +241,11 @@ const copySize = 1 << 20
 type onlyWriter struct{ io.Writer }
 
 func (c *compressor) encoder(w io.Writer, size int64) (io.WriteCloser, error) {
-	if c.opt.Compression == Gzip {
-		return gzip.NewWriterLevel(w, c.opt.Level)
+	switch {
+	case c.opt.Compression == Gzip:
+		return frames.NewGzip(w, c.opt.Level)
+	case c.opt.Seekable:
+		return frames.NewZstd(w, c.opt.Level)
 	}
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true),
 		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(c.opt.Level)), zstd.WithZeroFrames(true))

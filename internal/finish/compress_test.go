@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"capd/internal/frames"
 	"capd/pcap"
 	"capd/store"
 )
@@ -398,5 +399,28 @@ func TestKilledCompressionIsCompleted(t *testing.T) {
 			want(t, dir, base+".zst")
 			tool(t, Zstd, f.Path+".zst", original)
 		})
+	}
+}
+
+// TestSeekable: parts of gzip files can be read, and of zstd files if that is asked for.
+func TestSeekable(t *testing.T) {
+	for _, kind := range compressions {
+		for _, seekable := range []bool{false, true} {
+			dir := t.TempDir()
+			f := capture(t, dir, 1, 12_000, pcap.PCAPNG) // more than a frame may have
+			original := content(t, f.Path)
+			r := newRig(t, Options{Directory: opened(t, dir), Compression: kind, Seekable: seekable, Self: []string{os.Args[0], "compress"}})
+			r.Add(f)
+			r.run()
+			o := r.outcome()
+			if o.Err != nil || o.SHA256 != sha(original) {
+				t.Errorf("%v, %v: %+v", kind, seekable, o)
+			}
+			_, got := frames.Open(bytes.NewReader(content(t, o.Path)))
+			if want := seekable || kind == Gzip; got != want {
+				t.Errorf("%v, %v: in frames: %v", kind, seekable, got)
+			}
+			tool(t, kind, o.Path, original)
+		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package finish processes finished files in steps: first it compresses a file,
-// then it runs the hook on it. The steps run in processes of their own at the
+// Package finish processes finished files in steps: first it makes the flow table
+// of a file, then it compresses the file, then it runs the hook on it. The steps run in processes of their own at the
 // lowest priority, and are resumed after a crash.
 //
 // Threads of the recorder's process would not do: every stop-the-world pause of
@@ -7,7 +7,8 @@
 // for a thread of low priority that gets no processor.
 //
 // The queue in memory is bounded; the directory is the durable state. The name
-// of a file says whether it is compressed. The directory's journal of marks,
+// of a file says whether it is compressed, and a table beside it that it has one.
+// The directory's journal of marks,
 // which package store describes, says for which files the hook is done.
 //
 // A hook runs at least once for a file. It is done when it has exited with 0
@@ -68,10 +69,12 @@ const (
 // Options configure a Queue. Zero values select the defaults.
 type Options struct {
 	Directory   *store.Directory
+	Index       bool          // make flow tables
 	Compression Compression   // "": None
 	Level       int           // of the compression: 1, the fastest, to 22 for Zstd or 9 for Gzip; 0: 1
-	KeepFree    uint64        // bytes of the file system that compressions must leave free
-	Self        []string      // command of a process that calls Main; empty: compress in this process, at its priority
+	Seekable    bool          // Zstd: in frames that can be read by themselves, as Gzip always is
+	KeepFree    uint64        // bytes of the file system that compressions and tables must leave free
+	Self        []string      // command of a process that calls Main; empty: work in this process, at its priority
 	Hook        []string      // absolute path of a program, and its arguments; empty: none
 	HookTimeout time.Duration // after which a hook is killed; 0: DefaultHookTimeout
 	HookAtOnce  int           // most hooks that run at once; 0: 1
@@ -87,9 +90,11 @@ type Outcome struct {
 	Path     string        // the file's present path
 	Took     time.Duration // how long the step took
 	Err      error         // nil if the step is done; otherwise it is tried again
-	Size     int64         // Compress: bytes of the original
+	Size     int64         // Index, Compress: bytes of the original
 	Packed   int64         // Compress: bytes of the compressed file
 	SHA256   string        // Compress: of the original, in hexadecimal
+	Table    int64         // Index: bytes of the table
+	Recorded bool          // Index: its rows are those of the recorder, and the file was not read
 	ExitCode int           // Hook: exit code; -1 if it was killed or could not be started
 }
 
@@ -116,6 +121,7 @@ type Queue struct {
 	wake    chan struct{} // wakes keep
 	ended   chan struct{} // closed: Run has returned
 	orders
+	recorded recorded
 
 	mu      sync.Mutex    // guards what follows
 	started bool          // Run was called
@@ -190,9 +196,15 @@ func (o *Options) complete() error {
 // Add gives the Queue a finished file of its directory. It never blocks and
 // never touches the disk. A file that finds no room is found by a later scan.
 func (q *Queue) Add(f writer.File) {
+	if f.Err == nil && q.opt.Index {
+		q.recorded.add(&f)
+	} else {
+		Drop(&f)
+	}
 	if f.Err != nil {
 		return // it is not finished
 	}
+	f.Observer = nil
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.fresh) == q.opt.Limit {
@@ -213,8 +225,8 @@ func (q *Queue) Stats() Stats {
 	return s
 }
 
-// Close stops the Queue. A running compression is given up and begins again at
-// the next start. Running hooks may end until ctx is done; then they and their
+// Close stops the Queue. A table or compression that is being made is given up and
+// begins again at the next start. Running hooks may end until ctx is done; then they and their
 // children are killed, and Close returns the cause of ctx. When Close returns,
 // the journal has the files that were added before.
 func (q *Queue) Close(ctx context.Context) error {
@@ -224,6 +236,7 @@ func (q *Queue) Close(ctx context.Context) error {
 		err = q.await(ctx)
 	}
 	q.killAll()
+	q.recorded.drop()
 	if q.marks == nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +57,7 @@ func (h *hookStep) needs(f *store.File) bool { return !h.marks.Done(f.Name, Hook
 
 func (h *hookStep) do(name string) (Outcome, error) {
 	n, _ := store.ParseName(name)
-	out := Outcome{Path: h.find(name), ExitCode: -1}
+	out := Outcome{Path: present(h.opt.Directory.Path(), name), ExitCode: -1}
 	if out.Path == "" || h.marks.Done(n, Hook) {
 		return out, errNothing
 	}
@@ -81,18 +80,6 @@ func (h *hookStep) do(name string) (Outcome, error) {
 		h.opt.Log.Warn("a restart will run a hook again", "file", out.Path, "error", err)
 	}
 	return out, nil
-}
-
-// find returns the present path of the file, compressed or not; empty if the
-// file is gone.
-func (h *hookStep) find(name string) string {
-	for _, state := range store.WithData() {
-		path := filepath.Join(h.opt.Directory.Path(), name+state.Ext())
-		if _, err := os.Lstat(path); err == nil {
-			return path
-		}
-	}
-	return ""
 }
 
 func hookEnvironment(name, path string, f *store.Facts) (env []string, mark string) {

@@ -9,6 +9,8 @@ import (
 
 func idleDisk(int) error { return nil }
 
+func idle() {}
+
 func dropPrivilege() error { return nil }
 
 func separate() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,34 @@ func idleDisk(group int) error {
 		return fmt.Errorf("set idle I/O class: %w", e)
 	}
 	return nil
+}
+
+// idle lets the process use a processor only while nobody else wants it, as far as
+// the system allows that: unlike a process of the lowest priority it delays no
+// thread that becomes runnable.
+func idle() {
+	// A thread that is made meanwhile has what the one had that makes it, and may be missing in the list: it is in the next.
+	for changed := true; changed; {
+		changed = false
+		threads, _ := os.ReadDir("/proc/self/task")
+		for _, t := range threads {
+			if id, err := strconv.Atoi(t.Name()); err == nil && idleThread(id) {
+				changed = true
+			}
+		}
+	}
+}
+
+// idleThread gives a thread the policy SCHED_IDLE, and reports whether it had
+// another.
+func idleThread(id int) bool {
+	const schedIdle = 5 // linux/sched.h
+	if policy, _, e := unix.Syscall(unix.SYS_SCHED_GETSCHEDULER, uintptr(id), 0, 0); e != 0 || policy == schedIdle {
+		return false
+	}
+	var priority int32
+	_, _, e := unix.Syscall(unix.SYS_SCHED_SETSCHEDULER, uintptr(id), schedIdle, uintptr(unsafe.Pointer(&priority)))
+	return e == 0
 }
 
 // dropPrivilege keeps processes that the calling thread starts from inheriting

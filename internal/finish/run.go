@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"capd/internal/index"
 	"capd/ledger"
 	"capd/store"
 	"capd/writer"
@@ -112,7 +113,7 @@ func (q *Queue) bloated() bool { return q.marks != nil && q.marks.Bloated() }
 // scanPause is the least time between two scans for failed files.
 const scanPause = time.Second
 
-// clean removes temporary files of interrupted compressions.
+// clean removes temporary files of interrupted compressions, and of tables.
 func (q *Queue) clean() {
 	for _, f := range q.dir.Files() {
 		if !f.Is(store.Packing) {
@@ -122,6 +123,12 @@ func (q *Queue) clean() {
 			path := filepath.Join(q.dir.Path(), f.Name.String()+c.Ext()+store.Packing.Ext())
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				q.opt.Log.Warn("remove an unfinished compression", "file", path, "error", err)
+			}
+		}
+		table := index.TablePath(filepath.Join(q.dir.Path(), f.Name.String()))
+		if _, err := os.Lstat(table + store.Packing.Ext()); err == nil {
+			if draft, err := store.NewDraft(table, store.DefaultFileMode); err == nil { // nobody makes it now
+				draft.Discard()
 			}
 		}
 		q.dir.Look(f.Name)
@@ -210,7 +217,11 @@ func (q *Queue) process(i int, name string) {
 	out.Name, _ = store.ParseName(name)
 	q.dir.Look(out.Name) // the step may have changed the file, and a hook may have removed it
 	file, _ := q.dir.File(out.Name)
-	if pause := q.backlog.end(name, &out, q.steps.next(&file, i+1)); pause > 0 {
+	next := -1
+	if err == nil || errors.Is(err, errNothing) || q.steps[i].optional {
+		next = q.steps.next(&file, i+1)
+	}
+	if pause := q.backlog.end(name, &out, next); pause > 0 {
 		q.opt.Log.Warn("a step failed and will be tried again", "step", out.Step, "file", out.Path, "in", pause, "error", err)
 		q.nudge()
 	}

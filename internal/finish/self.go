@@ -11,30 +11,38 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"capd/flow"
 	"capd/store"
 )
 
-// A request is the input of the process that compresses; a reply is its output.
+// A request is the input of the process that does a step; a reply is its
+// output.
 type request struct {
+	Step        string
 	Directory   string
 	Name        string
 	Compression Compression
 	Level       int
+	Seekable    bool
 	KeepFree    uint64
+	Rows        *flow.Rows // Index: of the file; nil: they are not known. Their data follows the request
+	Data        int        // bytes of it
 }
 
 type reply struct {
 	Path         string
 	Size, Packed int64
 	SHA256       string
-	Error        string // empty if the compression is done
+	Table        int64
+	Recorded     bool
+	Error        string // empty if the step is done
 	Nothing      bool   // the error is errNothing
 }
 
-// Main compresses one file; the process that calls it is the one of
-// Options.Self. It gives up when stdin ends, which happens when the Queue stops
-// or its process is killed. The process must do nothing else, since its group
-// gets the lowest priority.
+// Main does a step, Index or Compress, for one file; the process that calls it
+// is the one of Options.Self. It gives up when stdin ends, which happens when
+// the Queue stops or its process is killed. The process must do nothing else,
+// since its group gets the lowest priority.
 func Main(stdin io.Reader, stdout io.Writer) error {
 	return serve(stdin, stdout, func(string) {})
 }
@@ -44,50 +52,75 @@ func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
 	in := json.NewDecoder(stdin)
 	var r request
 	if err := in.Decode(&r); err != nil {
-		return fmt.Errorf("read what to compress: %w", err)
+		return fmt.Errorf("read what to do: %w", err)
 	}
-	opt := Options{Compression: r.Compression, Level: r.Level, KeepFree: r.KeepFree}
+	opt := Options{Compression: r.Compression, Level: r.Level, Seekable: r.Seekable, KeepFree: r.KeepFree}
 	if err := opt.complete(); err != nil {
 		return err
+	}
+	if r.Rows != nil {
+		r.Rows.Data = make([]byte, r.Data)
+		if _, err := io.ReadFull(io.MultiReader(in.Buffered(), stdin), r.Rows.Data); err != nil {
+			return fmt.Errorf("read rows: %w", err)
+		}
 	}
 	stop := make(chan struct{})
 	go func() { // ends with stdin, at the latest with the process
 		_, _ = io.Copy(io.Discard, stdin)
 		close(stop)
 	}()
-	c := &compressor{dir: r.Directory, opt: opt, stop: stop, stage: stage}
-	out, err := c.run(r.Name)
-	answer := reply{Path: out.Path, Size: out.Size, Packed: out.Packed, SHA256: out.SHA256, Nothing: errors.Is(err, errNothing)}
+	run := (&compressor{dir: r.Directory, opt: opt, stop: stop, stage: stage}).run
+	if r.Step == Index {
+		idle()
+		stage(stageIdle)
+		run = (&indexer{dir: r.Directory, keepFree: r.KeepFree, rows: r.Rows, stop: stop}).run
+	}
+	out, err := run(r.Name)
+	answer := reply{
+		Path: out.Path, Size: out.Size, Packed: out.Packed, SHA256: out.SHA256, Table: out.Table, Recorded: out.Recorded, Nothing: errors.Is(err, errNothing),
+	}
 	if err != nil {
 		answer.Error = err.Error()
 	}
 	return json.NewEncoder(stdout).Encode(answer)
 }
 
-// delegate makes another process compress the file.
-func (s *compressStep) delegate(name string) (Outcome, error) {
-	path := filepath.Join(s.dir.Path(), name)
-	out := Outcome{Path: path}
-	dir, err := filepath.Abs(s.dir.Path())
+// A helper does steps in another process.
+type helper struct {
+	dir  *store.Directory
+	self []string        // see Options
+	stop context.Context // done: begin nothing, and give up what runs
+	kill context.Context // done: kill the process
+}
+
+// do makes another process do a step for a file. leftovers are what a process
+// may leave that is killed.
+func (p *helper) do(r request, leftovers ...string) (Outcome, error) {
+	out := Outcome{Path: filepath.Join(p.dir.Path(), r.Name)}
+	var err error
+	if r.Directory, err = filepath.Abs(p.dir.Path()); err != nil {
+		return out, err
+	}
+	var data []byte
+	if r.Rows != nil {
+		data = r.Rows.Data
+		r.Data = len(data)
+	}
+	question, err := json.Marshal(r)
 	if err != nil {
 		return out, err
 	}
-	opt := &s.pack.opt
-	question, err := json.Marshal(request{dir, name, opt.Compression, opt.Level, opt.KeepFree})
+	answer, err := p.ask(question, data)
 	if err != nil {
-		return out, err
-	}
-	answer, err := s.ask(question)
-	if err != nil {
-		if ext := opt.Compression.Ext(); ext != "" {
-			_ = os.Remove(path + ext + store.Packing.Ext()) // the process is dead and can't remove it
+		for _, path := range leftovers {
+			_ = os.Remove(path) // the process is dead and can't remove it
 		}
-		if s.stop.Err() != nil {
+		if p.stop.Err() != nil {
 			return out, errNothing
 		}
 		return out, err
 	}
-	out = Outcome{Path: answer.Path, Size: answer.Size, Packed: answer.Packed, SHA256: answer.SHA256}
+	out = Outcome{Path: answer.Path, Size: answer.Size, Packed: answer.Packed, SHA256: answer.SHA256, Table: answer.Table, Recorded: answer.Recorded}
 	switch {
 	case answer.Nothing:
 		return out, errNothing
@@ -97,12 +130,12 @@ func (s *compressStep) delegate(name string) (Outcome, error) {
 	return out, nil
 }
 
-// ask runs Self with one processor, since compression is never urgent.
-func (s *compressStep) ask(question []byte) (reply, error) {
+// ask runs Self with one processor, since no step is urgent.
+func (p *helper) ask(question, data []byte) (reply, error) {
 	var answer reply
 	var stdout bytes.Buffer
 	var stderr tail
-	cmd := exec.CommandContext(s.kill, s.self[0], s.self[1:]...)
+	cmd := exec.CommandContext(p.kill, p.self[0], p.self[1:]...)
 	cmd.Env, cmd.Dir, cmd.SysProcAttr = []string{"GOMAXPROCS=1"}, "/", separate()
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	stdin, stop, err := os.Pipe()
@@ -116,17 +149,20 @@ func (s *compressStep) ask(question []byte) (reply, error) {
 		stop.Close()
 		return answer, err
 	}
-	detach := context.AfterFunc(s.stop, func() { stop.Close() })
+	detach := context.AfterFunc(p.stop, func() { stop.Close() })
 	_, wrote := stop.Write(question)
+	if wrote == nil {
+		_, wrote = stop.Write(data)
+	}
 	err = cmd.Wait()
 	if detach() {
 		stop.Close()
 	}
 	if err != nil || wrote != nil {
-		return answer, fmt.Errorf("%s: %w: %s", s.self[0], errors.Join(err, wrote), bytes.TrimSpace(stderr.kept))
+		return answer, fmt.Errorf("%s: %w: %s", p.self[0], errors.Join(err, wrote), bytes.TrimSpace(stderr.kept))
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
-		return answer, fmt.Errorf("%s: read answer: %w", s.self[0], err)
+		return answer, fmt.Errorf("%s: read answer: %w", p.self[0], err)
 	}
 	return answer, nil
 }

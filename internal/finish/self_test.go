@@ -15,13 +15,16 @@ import (
 	"capd/pcap"
 )
 
-// compressChild is the process that compresses. At the stage in its first
+// compressChild is the process that does a step. At the stage in its first
 // argument it writes its pid into the directory in the second, and waits there
 // for the file "go".
 func compressChild(args []string) int {
 	err := serve(os.Stdin, os.Stdout, func(stage string) {
 		if stage == stageWritten && runtime.GOOS == "linux" {
 			mustBeNice()
+		}
+		if stage == stageIdle && runtime.GOOS == "linux" {
+			mustBeIdle()
 		}
 		if len(args) == 0 || stage != args[0] {
 			return
@@ -43,7 +46,14 @@ func compressChild(args []string) int {
 
 // mustBeNice panics if any thread does not have the lowest priority: field 19
 // of proc_pid_stat(5).
-func mustBeNice() {
+func mustBeNice() { eachThread(19, "19") }
+
+// mustBeIdle panics if any thread does not have the scheduling policy
+// SCHED_IDLE: field 41.
+func mustBeIdle() { eachThread(41, "5") }
+
+// eachThread panics if a field of any thread has another value.
+func eachThread(field int, want string) {
 	threads, err := filepath.Glob("/proc/self/task/*/stat")
 	if err != nil || len(threads) < 2 {
 		panic(fmt.Sprint(threads, err))
@@ -54,8 +64,8 @@ func mustBeNice() {
 			continue // it has ended
 		}
 		_, rest, _ := bytes.Cut(stat, []byte(") "))
-		if nice := strings.Fields(string(rest))[16]; nice != "19" {
-			panic("nice value " + nice)
+		if got := strings.Fields(string(rest))[field-3]; got != want {
+			panic(fmt.Sprintf("field %d is %s", field, got))
 		}
 	}
 }

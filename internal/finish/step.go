@@ -8,6 +8,7 @@ import (
 
 // Names of the steps, in marks, in the configuration and in reports.
 const (
+	Index    = "index"
 	Compress = "compress"
 	Hook     = "hook"
 )
@@ -34,7 +35,8 @@ type steps []staffed
 // time.
 type staffed struct {
 	step
-	workers int
+	workers  int
+	optional bool // the next steps are done even if this one fails
 }
 
 // next returns the number of the first step, beginning at from, that the file
@@ -72,7 +74,11 @@ func (all steps) pending(f *store.File, of []string) string {
 // Without such a step it removes the marks: a hook that is configured again
 // later is for files that come after that.
 func (q *Queue) makeSteps() error {
-	q.steps = steps{{&compressStep{pack: q.pack, dir: q.dir, self: q.opt.Self, stop: q.stop, kill: q.kill}, 1}}
+	process := helper{dir: q.dir, self: q.opt.Self, stop: q.stop, kill: q.kill}
+	if q.opt.Index {
+		q.steps = append(q.steps, staffed{step: &indexStep{process, q.opt.KeepFree, &q.recorded}, workers: 1, optional: true})
+	}
+	q.steps = append(q.steps, staffed{step: &compressStep{q.pack, process}, workers: 1})
 	if len(q.opt.Hook) == 0 {
 		return store.RemoveMarks(q.dir.Path())
 	}
@@ -86,7 +92,8 @@ func (q *Queue) makeSteps() error {
 	if q.marks, err = store.OpenMarks(q.dir.Path(), []string{Hook}, present); err != nil {
 		return err
 	}
-	q.steps = append(q.steps, staffed{&hookStep{opt: &q.opt, marks: q.marks, kill: q.kill, settle: q.record}, q.opt.HookAtOnce})
+	hook := &hookStep{opt: &q.opt, marks: q.marks, kill: q.kill, settle: q.record}
+	q.steps = append(q.steps, staffed{step: hook, workers: q.opt.HookAtOnce})
 	return nil
 }
 

@@ -29,27 +29,32 @@ func Files(dir string) ([]File, error) {
 // nil, returns a finished file's Pending and KeepUntil.
 func filesOf(d *store.Directory, steps func(*store.File) (pending, keepUntil string)) []File {
 	all := make([]File, 0, d.Len())
+	leased := d.Leased()
 	for f := range d.All() {
 		if f.HasData() {
-			file := File{Name: f.Name, Size: f.Size(), Held: f.Held}
+			file := File{Name: f.Name, Size: f.Size(), Held: f.Held || leased[f.Name], ByHold: f.Held}
 			if steps != nil {
 				file.Pending, file.KeepUntil = steps(f)
 			}
 			all = append(all, file)
 		}
 		if size, ok := f.Unfinished(); ok {
-			all = append(all, File{Name: f.Name, Size: size, Partial: true, Held: f.Held})
+			all = append(all, File{Name: f.Name, Size: size, Partial: true, Held: f.Held, ByHold: f.Held})
 		}
 	}
 	return all
 }
 
-// unlink deletes a finished file in all its forms, compressed or not. It returns how many bytes
-// that freed.
+// unlink deletes a finished file in all its forms, compressed or not, after its companions, which
+// are worth nothing without it. It returns how many bytes that freed.
 func (k *Keeper) unlink(ctx context.Context, name store.Name) (freed int64, err error) {
 	path := filepath.Join(k.dir.Path(), name.String())
-	if k.dir.IsHeld(name) {
+	if k.dir.IsHeld(name) || k.dir.Leased()[name] {
 		return 0, errHeld // held, or unknown whether it is: keep the file
+	}
+	freed, err = k.removeCompanions(ctx, path)
+	if err != nil {
+		return freed, err
 	}
 	missing, states := 0, store.WithData()
 	for _, state := range states {
@@ -64,6 +69,19 @@ func (k *Keeper) unlink(ctx context.Context, name store.Name) (freed int64, err 
 	}
 	if missing == len(states) {
 		return 0, fs.ErrNotExist
+	}
+	n, err := k.removeCompanions(ctx, path) // one may have been made meanwhile
+	return freed + n, err
+}
+
+// removeCompanions deletes what belongs to a file.
+func (k *Keeper) removeCompanions(ctx context.Context, path string) (freed int64, err error) {
+	for _, state := range store.Companions() {
+		n, err := k.remove(ctx, path+state.Ext())
+		freed += n
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return freed, err
+		}
 	}
 	return freed, nil
 }
@@ -127,7 +145,7 @@ func links(info fs.FileInfo) uint64 {
 // finishDeletions continues deletions that an earlier run has begun.
 func (k *Keeper) finishDeletions(ctx context.Context) {
 	for _, name := range k.interrupted() {
-		for _, state := range store.WithData() {
+		for _, state := range append(store.WithData(), store.Companions()...) {
 			path := filepath.Join(k.dir.Path(), name.String()+state.Ext()+store.Deleting.Ext())
 			info, err := os.Lstat(path)
 			if err != nil || !info.Mode().IsRegular() {

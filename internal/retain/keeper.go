@@ -58,6 +58,7 @@ type Keeper struct {
 	failed   map[store.Name]time.Time // files that could not be deleted, and when to try again
 	spaceErr bool
 	yields   map[string]yielding // by step
+	burden   Burden
 
 	mu    sync.Mutex // guards the fields below
 	stats Stats      // without the fields that the directory provides
@@ -75,6 +76,7 @@ type Stats struct {
 	Floor        bool           // the floor protects files that limits would delete
 	Pending      map[string]int // number of files by their first step without success
 	Yields       []Yield
+	Burden       Burden
 }
 
 // A yielding is a Yield and the time of its begin.
@@ -195,12 +197,15 @@ func (k *Keeper) pass(ctx context.Context) (done bool) {
 	k.measure(all)
 	space := k.space(begun)
 	planned := time.Now()
-	p := newPlan(k.clock.trusted(begun), all, k.policy(), space)
+	policy := k.policy()
+	p := newPlan(k.clock.trusted(begun), all, policy, space)
+	burden := p.burden(&policy)
 	k.planning = time.Since(planned)
 	k.mu.Lock()
-	k.stats.Floor, k.stats.Yields = p.floor, p.yields
+	k.stats.Floor, k.stats.Yields, k.stats.Burden = p.floor, p.yields, burden
 	k.mu.Unlock()
 	k.noteYields(begun, p.yields)
+	k.noteBurden(burden)
 	for _, d := range p.plan {
 		if !k.delete(ctx, d) {
 			done = false // another file has to be deleted instead

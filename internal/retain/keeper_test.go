@@ -173,6 +173,55 @@ func TestKeeperLeavesAlone(t *testing.T) {
 	}
 }
 
+// TestKeeperLateCompanion: a table that is made while its file is deleted does not stay.
+func TestKeeperLateCompanion(t *testing.T) {
+	dir := t.TempDir()
+	name := nameOf("eth0", 1, noon).String()
+	put(t, dir, name, 1000)
+	keep(t, dir, Options{Policy: directory(Limits{Bytes: 10}), Step: 50}, func(_ *Keeper, _ *reports) {
+		synctest.Wait()
+		if _, err := os.Lstat(filepath.Join(dir, name+".deleting")); err != nil {
+			t.Fatal(err)
+		}
+		put(t, dir, name+store.Flows.Ext(), 10)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := listNames(t, dir); len(got) != 0 {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// TestKeeperCompanions: the table of a file goes with it, counts with it, and stays with it; those of others stay.
+func TestKeeperCompanions(t *testing.T) {
+	dir := t.TempDir()
+	n := func(seq int) string { return nameOf("eth0", seq, noon).String() }
+	table := store.Flows.Ext()
+	for _, name := range []string{
+		n(1), n(1) + table, n(2) + ".zst", n(2) + table, n(3) + ".gz", n(3) + ".gz.hold", n(3) + table, n(4), n(4) + table,
+		"foreign.pcap", "foreign.pcap" + table,
+	} {
+		put(t, dir, name, 100)
+	}
+	put(t, dir, n(5)+table+".deleting", 100) // an earlier run was interrupted
+	keep(t, dir, Options{Policy: directory(Limits{Bytes: 450}), Step: 50}, func(_ *Keeper, l *reports) {
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		want := []string{n(3) + ".gz", n(3) + table, n(3) + ".gz.hold", n(4), n(4) + table, "foreign.pcap", "foreign.pcap" + table}
+		slices.Sort(want)
+		if got := listNames(t, dir); !slices.Equal(got, want) {
+			t.Errorf("left:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		var freed int64
+		for _, d := range l.all {
+			freed += d.Size
+		}
+		if freed != 500 || len(l.errs) != 0 {
+			t.Errorf("%d bytes freed, %v, %v", freed, l, l.errs)
+		}
+	})
+}
+
 // TestKeeperSlices: a large file is renamed at once and then freed in steps.
 func TestKeeperSlices(t *testing.T) {
 	dir := t.TempDir()

@@ -37,6 +37,9 @@ type Policy struct {
 	Directory Limits
 	Interface func(name string) Limits // further limits for one interface; may be nil
 
+	// HoldWarn is when held files are worth a warning.
+	HoldWarn Warning
+
 	// Rotation says when files of an interface end, for forecasts. nil: that is not known.
 	Rotation func(name string) Rotation
 }
@@ -54,6 +57,7 @@ type File struct {
 	Size    int64 // bytes on disk
 	Partial bool  // not finished: it counts, but is not deleted
 	Held    bool  // protected: it counts, but is not deleted
+	ByHold  bool  // of Held, until somebody releases it: not by a lease, or because it could not be deleted
 
 	// Pending is the first step that has not succeeded for the file; empty if there is none. A limit
 	// deletes files with a pending step last.
@@ -223,6 +227,9 @@ type scope struct {
 	finished int64 // bytes of finished ones
 	files    int   // number of finished files
 
+	held      int64 // bytes of held files, in any state
+	heldFiles int   // number of finished ones
+
 	// Files older than the present one of a pass that are kept because of a step. They do not count
 	// for the floor, which consists of the newest files.
 	olderFiles int
@@ -251,9 +258,15 @@ func newScope(l Limits) *scope { return &scope{limits: l} }
 
 func (s *scope) count(q *queued) {
 	s.used += q.Size
+	if q.ByHold {
+		s.held += q.Size
+	}
 	if !q.Partial {
 		s.finished += q.Size
 		s.files++
+		if q.ByHold {
+			s.heldFiles++
+		}
 	}
 }
 
