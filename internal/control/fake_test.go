@@ -55,6 +55,16 @@ func (f *fake) RotateFiles(ctx context.Context, iface string) ([]string, error) 
 
 func (f *fake) Reload(context.Context) error { return errors.New("capd.toml:3: no") }
 
+func (f *fake) Flush(context.Context) error {
+	f.record("flush")
+	return nil
+}
+
+func (f *fake) Extracted(_ context.Context, e Extraction) error {
+	f.record(e)
+	return nil
+}
+
 func (f *fake) Hold(_ context.Context, s Selection) ([]string, error) {
 	f.record(s)
 	return s.Files, nil

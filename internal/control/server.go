@@ -28,6 +28,8 @@ type Backend interface {
 	Report() Status
 	RotateFiles(ctx context.Context, iface string) ([]string, error)
 	Reload(ctx context.Context) error
+	Flush(ctx context.Context) error
+	Extracted(ctx context.Context, e Extraction) error
 	Hold(ctx context.Context, s Selection) ([]string, error)
 	Release(ctx context.Context, s Selection) ([]string, error)
 
@@ -63,8 +65,10 @@ func NewServer(b Backend, metrics http.Handler) *Server {
 		return b.RotateFiles(ctx, o.Interface)
 	}))
 	mux.HandleFunc("POST /v1/reload", order(func(ctx context.Context, _ struct{}) ([]string, error) { return nil, b.Reload(ctx) }))
-	mux.HandleFunc("POST /v1/hold", order(b.Hold))
-	mux.HandleFunc("POST /v1/release", order(b.Release))
+	mux.HandleFunc("POST /v1/flush", order(func(ctx context.Context, _ struct{}) ([]string, error) { return nil, b.Flush(ctx) }))
+	mux.HandleFunc("POST /v1/extracted", order(s.extracted))
+	mux.HandleFunc("POST /v1/hold", order(byClient(b.Hold)))
+	mux.HandleFunc("POST /v1/release", order(byClient(b.Release)))
 	for _, order := range []string{TakeOver, Upgrade} {
 		mux.HandleFunc("POST /v1/"+order, s.leave(order))
 	}

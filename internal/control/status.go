@@ -213,9 +213,32 @@ type Directory struct {
 	Inodes       uint64 `json:"inodes"` // of the file system; 0: it has no such limit, or it is unknown
 	Floor        bool   `json:"floor"`  // keep_bytes, keep_age or keep_count protects files that other limits would delete
 
+	Holds   Holds      `json:"holds"`
 	Problem string     `json:"problem,omitempty"` // why new files can't be made in it: it is not at its path any more
 	Pause   Pause      `json:"pause,omitzero"`    // before this run: what came then is in no file; absent where no run was before
 	Waiting []StepWait `json:"waiting"`           // by step; those that no file waits for are left out
+}
+
+// Holds are what held files take in a directory. Leases do not count.
+type Holds struct {
+	Bytes     int64  `json:"bytes"`
+	Warn      int64  `json:"warn,omitempty"`      // bytes above which retain.hold_warn warns; 0: never
+	Over      bool   `json:"over"`                // they are too many: of the directory, or of Interface by its own limit
+	Interface string `json:"interface,omitempty"` // see Over
+	Limit     string `json:"limit,omitempty"`     // a limit that can't be met because of them: it deletes all else that it may
+}
+
+// Warning spells what is wrong with them; empty: nothing.
+func (h *Holds) Warning() string {
+	switch {
+	case h.Limit != "":
+		return "held files, " + text.Size(h.Bytes) + ", keep the limit " + text.Line(h.Limit) + " from being met: it deletes all other files that it may"
+	case h.Over && h.Interface != "":
+		return "held files of " + text.Name(h.Interface) + " take more than hold_warn of its limit"
+	case h.Over:
+		return "held files take " + text.Size(h.Bytes) + ", more than hold_warn: " + text.Size(h.Warn)
+	}
+	return ""
 }
 
 // A StepWait counts the files for which a step has not succeeded yet.
@@ -240,7 +263,31 @@ type Selection struct {
 	Until     time.Time `json:"until,omitzero"`      // and before then
 	Interface string    `json:"interface,omitempty"` // with a time or All: only this interface
 	All       bool      `json:"all,omitempty"`       // only for release: all held files
+
+	// With Holder, a hold is a lease: of all files with frames from Since on, those included that come later, in memory only. It
+	// ends after the time For, or with a release by the same holder; another hold of his replaces it.
+	Holder string `json:"holder,omitempty"`
+	For    string `json:"for,omitempty"` // a duration, at most MaxLease
+
+	// With Case, Files of a Directory are held for a case, or all files of the case are released: in the Directory, or without
+	// one in all.
+	Case      *Case  `json:"case,omitempty"`
+	Directory string `json:"directory,omitempty"`
 }
+
+// A Case says for what files are held or released, and who asks.
+type Case struct {
+	Name     string `json:"name"`
+	Note     string `json:"note,omitempty"`
+	Question string `json:"question,omitempty"` // a command that gives the packets for which files are held
+	User     string `json:"user,omitempty"`     // name of the user, by the client's own word
+	Sudo     string `json:"sudo,omitempty"`     // who became that user, by the client's own word
+
+	UID int `json:"-"` // of the client, as the system says it
+}
+
+// MaxLease is the longest time for which a lease holds files without being renewed.
+const MaxLease = 10 * time.Minute
 
 // Bounded reports whether the selection has Since or Until.
 func (s *Selection) Bounded() bool { return !s.Since.IsZero() || !s.Until.IsZero() }

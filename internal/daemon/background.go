@@ -56,8 +56,10 @@ func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) 
 	}
 	q, err := finish.New(finish.Options{
 		Directory:   d.store,
+		Index:       c.Index.Enabled,
 		Compression: finish.Compression(f.Compress),
 		Level:       f.Level,
+		Seekable:    f.Seekable,
 		KeepFree:    keepFree,
 		Self:        self,
 		Hook:        f.Hook,
@@ -69,7 +71,7 @@ func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) 
 	if err != nil {
 		return nil, fmt.Errorf("directory %s: %w", d.path, err)
 	}
-	if f.Compress == config.CompressNone && len(f.Hook) == 0 {
+	if !c.Index.Enabled && f.Compress == config.CompressNone && len(f.Hook) == 0 {
 		return nil, q.Close(context.Background()) // New has removed the marks of an earlier hook
 	}
 	return q, nil
@@ -92,6 +94,8 @@ func (w *finisher) add(f writer.File) {
 		w.waiting = append(w.waiting, f)
 	case w.queue != nil:
 		w.queue.Add(f)
+	default:
+		finish.Drop(&f)
 	}
 }
 
@@ -100,7 +104,7 @@ func (w *finisher) add(f writer.File) {
 func (w *finisher) change(c *config.Config) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.wanted.Retain.MinFree == c.Retain.MinFree && reflect.DeepEqual(w.wanted.Finished, c.Finished) {
+	if w.wanted.Retain.MinFree == c.Retain.MinFree && w.wanted.Index == c.Index && reflect.DeepEqual(w.wanted.Finished, c.Finished) {
 		return
 	}
 	w.wanted, w.next = c, c
@@ -136,9 +140,11 @@ func (w *finisher) turn() bool {
 		return true
 	}
 	for _, f := range w.waiting {
-		if q != nil {
-			q.Add(f)
+		if q == nil {
+			finish.Drop(&f)
+			continue
 		}
+		q.Add(f)
 	}
 	w.waiting, w.changing = nil, false
 	return false
@@ -218,6 +224,8 @@ func (d *directory) report(o finish.Outcome, log *slog.Logger) {
 	switch o.Step {
 	case finish.Compress:
 		d.ledger.note(ledger.Compressed(o.Name, o.Path, o.Packed))
+	case finish.Index:
+		log.Debug("flow table made", "file", o.Path, "bytes", o.Size, "table_bytes", o.Table, "read", !o.Recorded, "took", o.Took)
 	case finish.Hook:
 		log.Debug("hook has run", "file", o.Path, "took", o.Took)
 	}

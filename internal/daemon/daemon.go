@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"capd/config"
+	"capd/internal/live"
 	"capd/internal/recorder"
 	"capd/internal/setup"
 )
@@ -88,9 +89,10 @@ func New(opt Options) (*Daemon, error) {
 	if d.dirs, err = openDirectories(opt.Config, &d.opt, d.log); err != nil {
 		return nil, err
 	}
+	total := memory()
 	d.manager = &manager{
 		log: d.log, config: &d.config, interfaces: there, dirs: d.dirs, set: d.set, tasks: &d.tasks, stop: &d.stop,
-		rates: &d.rates, memory: memory(), restarts: opt.Restarts, start: d.start,
+		rates: &d.rates, memory: total, rows: live.NewMemory(rowsLimit(total)), restarts: opt.Restarts, start: d.start,
 		outliving: outliving{opt.Restart.Keeper, d.opt.inherited},
 		shared: &recorder.Shared{
 			Links: there.news, Claims: recorder.NewClaims(), Quota: recorder.NewQuota(opt.Count), Ask: there.ask,

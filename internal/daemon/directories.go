@@ -196,7 +196,7 @@ func (d *directory) fill(path string, listed *listed, goOn *inheritance, log *sl
 		d.pause = control.Pause{Begin: history.Until, End: now}
 	}
 	d.ledger = newLedgerWriter(l, listed, log.With("directory", path))
-	lines, err := unlisted(d.store, history) // before salvage adds finished files
+	lines, err := unlisted(d.store, history, goOn.ended(path)) // before salvage adds finished files
 	if err != nil {
 		return err
 	}
@@ -230,10 +230,10 @@ func (d *directory) salvage(history *ledger.History, unfinished map[string]bool,
 		default:
 			log.Warn("unfinished file of an earlier run is finished now", "file", r.Path, "packets", r.Packets, "cut", r.Cut, "why", r.Why)
 			// A file that failed ended before the run did.
-			if iface := r.Name.Interface; !known && r.Last.After(last[iface]) {
-				last[iface] = r.Last
-				if r.Last.After(d.pause.Begin) && r.Last.Before(d.pause.End) {
-					d.pause.Begin = r.Last
+			if iface, until := r.Name.Interface, r.Until(); !known && until.After(last[iface]) {
+				last[iface] = until
+				if until.After(d.pause.Begin) && until.Before(d.pause.End) {
+					d.pause.Begin = until
 				}
 			}
 		}

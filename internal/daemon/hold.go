@@ -31,6 +31,12 @@ func (c chosen) path() string {
 // Hold keeps limits from deleting the selected files, across restarts, notes
 // that in the ledgers, and returns the paths of the files.
 func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error) {
+	if s.Holder != "" || s.For != "" {
+		return nil, d.lease(s)
+	}
+	if s.Case != nil {
+		return d.holdFor(ctx, s)
+	}
 	if s.All {
 		return nil, control.Refused("hold: all files? Name them, or the time of what they hold")
 	}
@@ -42,8 +48,14 @@ func (d *Daemon) Hold(ctx context.Context, s control.Selection) ([]string, error
 	return each(ctx, files, ledger.KindHold, ledger.Hold, (*store.Directory).Hold)
 }
 
-// Release undoes Hold.
+// Release undoes Hold. What is held for a case stays, unless the case is released.
 func (d *Daemon) Release(ctx context.Context, s control.Selection) ([]string, error) {
+	if s.Holder != "" {
+		return nil, d.lease(control.Selection{Holder: s.Holder})
+	}
+	if s.Case != nil {
+		return d.releaseCase(ctx, s)
+	}
 	choose := d.choose
 	if s.All {
 		choose = d.held
@@ -52,8 +64,29 @@ func (d *Daemon) Release(ctx context.Context, s control.Selection) ([]string, er
 	if err != nil {
 		return nil, fmt.Errorf("release: %w", err)
 	}
+	if files, err = withoutCase(files, s.All); err != nil {
+		return nil, fmt.Errorf("release: %w", err)
+	}
 	defer d.kept.forget()
 	return each(ctx, files, ledger.KindRelease, ledger.Release, (*store.Directory).Release)
+}
+
+// lease holds files for a while, for one who renews that; without a time, no more.
+func (d *Daemon) lease(s control.Selection) error {
+	var lasts config.Duration
+	switch {
+	case s.Holder == "" || len(s.Holder) > 256 || len(s.Files) > 0 || s.Last != "" || !s.Until.IsZero() || s.Interface != "" || s.All:
+		return control.Refused("hold: a lease has a holder, and since when and for how long")
+	case s.For == "" && s.Since.IsZero():
+	case lasts.Set(s.For) != nil || lasts <= 0 || time.Duration(lasts) > control.MaxLease || s.Since.IsZero():
+		return control.Refused("hold: a lease has since when, and for %s at most", control.MaxLease)
+	}
+	defer d.kept.forget()
+	var failed error
+	for _, dir := range d.dirs.unique() {
+		failed = errors.Join(failed, dir.store.Lease(s.Holder, s.Since, time.Duration(lasts)))
+	}
+	return failed
 }
 
 // each calls do for the files, and notes in the ledgers which of them it

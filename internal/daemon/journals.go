@@ -26,9 +26,19 @@ func (i *inheritance) journals(path string, do func(j *writer.Journal, of store.
 // unfinished returns the names of the files in the directory with which
 // recorders go on.
 func (i *inheritance) unfinished(path string) map[string]bool {
+	return i.filesIn(path, (*writer.Journal).Unfinished)
+}
+
+// ended returns the names of the files in the directory that recorders which go
+// on have finished, or finish yet.
+func (i *inheritance) ended(path string) map[string]bool {
+	return i.filesIn(path, (*writer.Journal).Ended)
+}
+
+func (i *inheritance) filesIn(path string, names func(*writer.Journal, store.Name) []store.Name) map[string]bool {
 	all := make(map[string]bool)
 	i.journals(path, func(j *writer.Journal, of store.Name) {
-		for _, name := range j.Unfinished(of) {
+		for _, name := range names(j, of) {
 			all[name.String()] = true
 		}
 	})

@@ -13,8 +13,11 @@ import (
 
 	"capd/capture"
 	"capd/config"
+	"capd/internal/finish"
+	"capd/internal/live"
 	"capd/internal/recorder"
 	"capd/internal/restart"
+	"capd/pcap"
 	"capd/writer"
 )
 
@@ -37,7 +40,8 @@ type manager struct {
 	tasks      *tasks
 	stop       *stop
 	rates      *sampler
-	memory     int64     // bytes that capd may use
+	memory     int64 // bytes that capd may use
+	rows       *live.Memory
 	restarts   bool      // see Options
 	start      time.Time // of the daemon
 
@@ -73,6 +77,7 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 			Sequence: sequence,
 			Here:     dir.lock.Here,
 			Note:     dir.ledger.record,
+			Observe:  m.observe(),
 			Finished: dir.finished,
 			Kept:     recorder.Kept{Journal: journalOf(states[i])},
 			Changes:  m.changes.Load,
@@ -88,11 +93,23 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 	return lanes, nil
 }
 
+// observe returns what makes the rows of flow tables while one recorder records.
+func (m *manager) observe() func(pcap.Header, []byte) writer.Observer {
+	lane := live.NewLane(m.rows)
+	return func(h pcap.Header, begin []byte) writer.Observer {
+		if !m.config.Load().Index.Enabled {
+			return nil
+		}
+		return lane.Observe(h, begin)
+	}
+}
+
 // finished passes a file that has ended to the ledger, to retention and to the
 // steps.
 func (d *directory) finished(f writer.File) {
 	d.ledger.record(f.Entry())
 	if f.Err != nil {
+		finish.Drop(&f)
 		d.keeper.Wake() // the disk may be full, and limits may free space
 		return
 	}

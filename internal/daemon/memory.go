@@ -12,7 +12,12 @@ import (
 const (
 	leastLimit = int64(64 * config.MiB) // of all pools together, where memory is small or its size unknown
 	mostPool   = int64(2 * config.GiB)
+	leastRows  = int64(32 * config.MiB)
+	mostRows   = int64(512 * config.MiB)
 )
+
+// rowsLimit returns what rows of flow tables, and what they are made of, may take of so much memory.
+func rowsLimit(memory int64) int64 { return min(max(memory/16, leastRows), mostRows) }
 
 // memory returns how many bytes capd may use: the memory of the machine, or the
 // limit of the control group if that is lower.

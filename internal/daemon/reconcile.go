@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -11,16 +12,17 @@ import (
 )
 
 // unlisted returns lines for files that the last run finished just before it
-// crashed, and that the ledger therefore lacks. Losses in them are unknown, so
-// the lines are not clean.
-func unlisted(d *store.Directory, history *ledger.History) ([]ledger.Entry, error) {
+// crashed, and that the ledger therefore lacks, but those of which a recorder
+// that goes on has the report. Losses in them are unknown, so the lines are not
+// clean.
+func unlisted(d *store.Directory, history *ledger.History, reported map[string]bool) ([]ledger.Entry, error) {
 	if history.Started.IsZero() {
 		return nil, nil // there was no ledger
 	}
 	var lines []ledger.Entry
 	for _, f := range d.Files() {
 		name := f.Name.String()
-		if !f.Is(store.Finished) || history.Files[name] {
+		if !f.Is(store.Finished) || history.Files[name] || reported[name] {
 			continue
 		}
 		path := filepath.Join(d.Path(), name)
@@ -37,6 +39,9 @@ func unlisted(d *store.Directory, history *ledger.History) ([]ledger.Entry, erro
 
 // describe makes a line from the contents of a file.
 func describe(path string, name store.Name, size int64) (ledger.Entry, error) {
+	if name.Encrypted {
+		return ledger.Entry{}, errors.New("what an encrypted file holds can't be counted without a key")
+	}
 	h, err := os.Open(path)
 	if err != nil {
 		return ledger.Entry{}, err

@@ -183,6 +183,9 @@ func keptIn(d *directory) *kept {
 			Deleted: stats.Deleted, DeletedBytes: stats.DeletedBytes, Free: stats.Space.Free, Total: stats.Space.Total,
 			FreeInodes: stats.Space.FreeFiles, Inodes: stats.Space.Files,
 			Floor: stats.Floor, Pause: d.pause, Waiting: waiting(&stats),
+			Holds: control.Holds{
+				Bytes: stats.Burden.Bytes, Warn: stats.Burden.Warn, Over: stats.Burden.Over, Interface: stats.Burden.Interface, Limit: string(stats.Burden.Limit),
+			},
 		},
 		of:         d,
 		interfaces: make(map[string]control.Kept),

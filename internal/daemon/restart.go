@@ -431,6 +431,7 @@ func (m *manager) resumeGroup(g *group) error {
 			Pool:     pool,
 			Sequence: dir.store.Sequence(s.Lane),
 			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
+			Observe:  m.observe(),
 			Finished: dir.finished,
 			Changes:  m.changes.Load,
 			Kept:     recorder.Kept{Journal: journalOf(s), Memory: s.Chunks, Until: s.Until(), Lapsed: refused[n] != nil, Spent: spent},

@@ -265,6 +265,31 @@ func TestRestartWithoutInterface(t *testing.T) {
 	})
 }
 
+// TestRestartAmidReload: a kill while the rings before and after a reload both get frames makes no frame come twice, however
+// late the next process begins.
+func TestRestartAmidReload(t *testing.T) {
+	onFake(t, func(t *testing.T, _ network) {
+		r := newUnbegun(t)
+		r.beginAll(0, "eth0")
+		if err := r.d.Reload(r.change(func(c *config.Interface) { c.Snaplen = 100_000 })); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(110 * time.Millisecond) // the old recorder looks up after 100 ms, and reads for 20 ms more
+		r.frames(100)
+		if n := len(r.k.of("ring")); n != 2 {
+			t.Fatalf("%d rings", n)
+		}
+		r.abort()
+		r.frames(100)
+		time.Sleep(3 * time.Second)
+		r.frames(100)
+		r.beginAll(100_000, "eth0")
+		r.await("the successor", func() bool { return r.d.set.quiet() && r.status("eth0").State == Recording })
+		r.frames(300)
+		r.goesOn()
+	})
+}
+
 // TestRestartRenamed: an interface that has another name by the next start is recorded on under that.
 func TestRestartRenamed(t *testing.T) {
 	inBubble(t, nil, func(r *restarted) {

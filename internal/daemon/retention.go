@@ -26,6 +26,7 @@ func Policy(c *config.Config) retain.Policy {
 			MinFree: uint64(r.MinFree.Bytes), MinFreePart: r.MinFree.Percent / 100,
 			KeepAtLeast: retain.Floor{Bytes: int64(r.KeepBytes), Age: time.Duration(r.KeepAge), Count: r.KeepCount},
 		},
+		HoldWarn: retain.Warning{Bytes: int64(r.HoldWarn.Bytes), Part: r.HoldWarn.Percent / 100},
 		Interface: func(name string) retain.Limits {
 			i := c.Lookup(name)
 			if i == nil {

@@ -21,6 +21,7 @@ type families struct {
 	keptRate, reach                              *prometheus.Desc
 	dirFiles, dirBytes, dirHeld, dirFree, dirAll *prometheus.Desc
 	dirFreeInodes, dirInodes                     *prometheus.Desc
+	dirHeldBytes, dirHeldWarning                 *prometheus.Desc
 	floor, yielding                              *prometheus.Desc
 	deleted, deletedBytes                        *prometheus.Desc
 }
@@ -68,17 +69,19 @@ func newFamilies(desc func(name, help string, labels ...string) *prometheus.Desc
 		keptRate:  iface("kept_bytes_per_second", "How fast the interface has recently filled the disk; absent while that is not known."),
 		reach:     iface("retention_reach_seconds", "How far back the files will reach at that rate; absent without a limit, and while no rate is known.", "limit"),
 
-		dirFiles:      dir("directory_files", "Finished files in the directory."),
-		dirBytes:      dir("directory_bytes", "Bytes on disk of all files in the directory."),
-		dirHeld:       dir("directory_held_files", "Files in the directory that limits may not delete."),
-		dirFree:       dir("filesystem_free_bytes", "Bytes that are free on the directory's file system."),
-		dirAll:        dir("filesystem_size_bytes", "Bytes of the directory's file system."),
-		dirFreeInodes: dir("filesystem_free_inodes", "Inodes that are free on the directory's file system."),
-		dirInodes:     dir("filesystem_inodes", "Inodes of the directory's file system; absent where it has no such limit."),
-		floor:         dir("retention_floor_reached", "1 while keep_bytes, keep_age or keep_count protects files that other limits would delete, else 0."),
-		yielding:      dir("retention_yielding_files", "Files that limits would delete, but keep_until protects until a step has succeeded."),
-		deleted:       dir("deleted_files_total", "Files that limits deleted."),
-		deletedBytes:  dir("deleted_bytes_total", "Bytes of the files that limits deleted."),
+		dirFiles:       dir("directory_files", "Finished files in the directory."),
+		dirBytes:       dir("directory_bytes", "Bytes on disk of all files in the directory."),
+		dirHeld:        dir("directory_held_files", "Files in the directory that limits may not delete."),
+		dirHeldBytes:   dir("directory_held_bytes", "Bytes of the files in the directory that limits may not delete; without those that are leased."),
+		dirHeldWarning: dir("directory_held_warning", "1 while held files take more than hold_warn, or keep a limit from being met, else 0."),
+		dirFree:        dir("filesystem_free_bytes", "Bytes that are free on the directory's file system."),
+		dirAll:         dir("filesystem_size_bytes", "Bytes of the directory's file system."),
+		dirFreeInodes:  dir("filesystem_free_inodes", "Inodes that are free on the directory's file system."),
+		dirInodes:      dir("filesystem_inodes", "Inodes of the directory's file system; absent where it has no such limit."),
+		floor:          dir("retention_floor_reached", "1 while keep_bytes, keep_age or keep_count protects files that other limits would delete, else 0."),
+		yielding:       dir("retention_yielding_files", "Files that limits would delete, but keep_until protects until a step has succeeded."),
+		deleted:        dir("deleted_files_total", "Files that limits deleted."),
+		deletedBytes:   dir("deleted_bytes_total", "Bytes of the files that limits deleted."),
 	}
 }
 
@@ -135,6 +138,8 @@ func (f *families) directory(out sink, d *control.Directory) {
 	out.gauge(f.dirFiles, float64(d.Files), d.Path)
 	out.gauge(f.dirBytes, float64(d.Bytes), d.Path)
 	out.gauge(f.dirHeld, float64(d.Held), d.Path)
+	out.gauge(f.dirHeldBytes, float64(d.Holds.Bytes), d.Path)
+	out.gauge(f.dirHeldWarning, one(d.Holds.Over || d.Holds.Limit != ""), d.Path)
 	out.gauge(f.floor, one(d.Floor), d.Path)
 	kept := 0
 	for _, w := range d.Waiting {

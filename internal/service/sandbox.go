@@ -116,6 +116,9 @@ func policy(cfg *config.Config, file, socket string) sandbox.Policy {
 	if path, err := filepath.Abs(file); err == nil && file != "" {
 		p.Read = append(p.Read, filepath.Dir(path)) // editors make a new file
 	}
+	if list := cfg.Encrypt.RecipientsFile; list != "" {
+		p.Read = append(p.Read, filepath.Dir(list))
+	}
 	if socket != "" {
 		p.Write = append(p.Write, filepath.Dir(socket))
 	}
