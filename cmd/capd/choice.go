@@ -67,12 +67,15 @@ func (c *choice) bind(cmd *cobra.Command) {
 // names returns the names that the interface may be recorded by, on this
 // system: what was asked for, and then its other names. Without an interface it
 // is one empty name.
-func (c *choice) names() []string {
-	names := []string{c.iface}
+func (c *choice) names() []string { return otherNames(c.iface) }
+
+// otherNames returns the name of an interface, and then its other ones.
+func otherNames(name string) []string {
+	names := []string{name}
 	all, _ := capture.Interfaces() // without a list the name stands alone
 	for i := range all {
-		if all[i].Named(c.iface) {
-			names = append(names, slices.DeleteFunc(all[i].Names(), func(name string) bool { return name == c.iface })...)
+		if all[i].Named(name) {
+			names = append(names, slices.DeleteFunc(all[i].Names(), func(other string) bool { return other == name })...)
 		}
 	}
 	return names

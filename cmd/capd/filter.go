@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"capd/crypt"
 	"capd/filter"
 	"capd/internal/extract"
 	"capd/internal/read"
@@ -30,6 +31,8 @@ type filterCommand struct {
 	read     []string
 	write    string
 	asJSON   bool
+	identityFlag
+	keys crypt.Identities
 }
 
 func newFilter() *cobra.Command {
@@ -60,13 +63,19 @@ makes no sense stays as it is in the old file. If there is an error and no packe
 matched before it, capd removes the new file. Ctrl-C removes it in any case, unless it
 is whole; capd says which.
 
---json prints an object with the counts of -r: packets, and passed.`,
+--json prints an object with the counts of -r: packets, and passed.
+
+` + identityHelp,
 		Example: `  capd filter -d 'tcp port 80'
   capd filter -ddd -y RAW 'ip6'
   capd filter -r eth0.pcapng -w web.pcapng 'tcp port 80 or 443'
   ssh host cat eth0.pcapng.zst | capd filter -r - -w - arp | capd watch -r -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			expr := strings.Join(args, " ")
+			var err error
+			if f.keys, err = f.identityFlag.read(); err != nil {
+				return err
+			}
 			switch {
 			case f.dumps > 3:
 				return usageError{errors.New("filter: -d may be given three times at the most")}
@@ -90,6 +99,7 @@ is whole; capd says which.
 	fl.BoolVar(&f.live, "live", false, "compile for a Linux interface, where the kernel keeps the VLAN tag beside the frame")
 	fl.StringArrayVarP(&f.read, "read", "r", nil, "read packets from `FILE`, - for standard input; may repeat")
 	fl.StringVarP(&f.write, "write", "w", "", "write the packets that match to `FILE`, which must not exist, or - for standard output")
+	f.identityFlag.bind(cmd)
 	fl.BoolVar(&f.asJSON, "json", false, "with -r: print a JSON object")
 	return cmd
 }
@@ -101,7 +111,7 @@ func (f *filterCommand) dump(stdin io.Reader, w io.Writer, expr string) error {
 	}
 	t := filter.Target{LinkType: filter.LinkType(link)}
 	if len(f.read) > 0 {
-		src, err := open(f.read[0], stdin, read.Options{})
+		src, err := open(f.read[0], stdin, read.Options{Identities: f.keys})
 		if err != nil {
 			return err
 		}
@@ -137,7 +147,7 @@ func open(path string, stdin io.Reader, o read.Options) (*read.File, error) {
 // apply counts the packets of the files that pass, and writes them to another.
 func (f *filterCommand) apply(cmd *cobra.Command, expr string) error {
 	w := cmd.OutOrStdout()
-	c := extract.Copy{Filter: read.NewFilter(expr), Application: "capd " + version()}
+	c := extract.Copy{Filter: read.NewFilter(expr), Identities: f.keys, Application: "capd " + version()}
 	switch f.write {
 	case "":
 	case "-":
@@ -198,7 +208,11 @@ func (f *filterCommand) add(cmd *cobra.Command, c *extract.Copy) error {
 	screen := terminal.NewScreen(cmd.ErrOrStderr())
 	for _, path := range f.read {
 		bar := terminal.NewProgress(screen, filepath.Base(path), 0)
-		src, err := open(path, cmd.InOrStdin(), read.Options{Through: bar.Reader})
+		through := bar.Reader
+		if f.write == "-" {
+			through = func(src io.Reader) io.Reader { return c.Promptly(bar.Reader(src)) }
+		}
+		src, err := open(path, cmd.InOrStdin(), read.Options{Identities: f.keys, Through: through})
 		if err != nil {
 			return err
 		}

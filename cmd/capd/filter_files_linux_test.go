@@ -164,3 +164,33 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestFilterPrompt: what passes comes out before more is read, which may take any time.
+func TestFilterPrompt(t *testing.T) {
+	b := encodeFrames(pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet}, arpFrame(), udpFrame(1, 2, "x"))
+	rd, wr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd, errs := process(t, "filter", "-r", "-", "-w", "-", "udp or arp")
+	cmd.Stdin = rd
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	rd.Close()
+	if _, err := wr.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	r, err := pcap.NewReader(out)
+	for n := 0; n < 2 && err == nil; n++ { // waits for ever if they are kept back
+		_, err = r.Next()
+	}
+	wr.Close()
+	if err != nil || cmd.Wait() != nil {
+		t.Errorf("%v: %s", err, errs)
+	}
+}

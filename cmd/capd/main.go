@@ -25,7 +25,8 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 
-	exitUnknown = 3 // of ledger: nothing is known of what was asked for
+	exitUnknown    = 3 // of ledger: nothing is known of what was asked for
+	exitIncomplete = 3 // of extract: packets may be missing
 )
 
 func main() {
@@ -135,7 +136,7 @@ rotates them by size and time, and counts every loss.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newFilter(), newInterfaces(), newLedger(), newList(), newVersion(),
+	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newExtcap(confine), newExtract(), newFilter(), newFlows(), newIndex(confine != nil), newInterfaces(), newLedger(), newList(), newVersion(),
 		newStatus(), newTop(), newRotate(), newReload(), newUpgrade(), newHold(), newRelease(), newWatch(confine != nil))
 	root.SetHelpCommand(newHelp(root))
 	addVersionFlag(root)

@@ -19,6 +19,7 @@ import (
 	"capd/internal/check"
 	"capd/internal/setup"
 	"capd/internal/terminal"
+	"capd/internal/testdisk"
 	"capd/internal/testnet"
 	"capd/store"
 )
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCapd) != "" || len(os.Args) > 1 && os.Args[1] == compressVerb {
 		main()
 	}
-	os.Exit(testnet.Main(m))
+	os.Exit(testdisk.Main(m))
 }
 
 // capd runs the program in-process.

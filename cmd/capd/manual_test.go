@@ -38,6 +38,7 @@ func pages(t *testing.T) map[string]string {
 		{Word: string(rune('0' + exitFine)), Meaning: "All went well."},
 		{Word: string(rune('0' + exitFailed)), Meaning: "It failed, check found a fault, or ledger found something missing."},
 		{Word: string(rune('0' + exitUsage)), Meaning: "The command line makes no sense. capd status has codes of its own: see there."},
+		{Word: string(rune('0' + exitIncomplete)), Meaning: "Packets may be missing from the answer of extract, or ledger knows nothing of what was asked for."},
 	}
 	files := []manual.Term{
 		{Word: defaultConfig, Meaning: "The configuration, where neither -c nor -i is given; see capd.toml(5)."},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"capd/config"
 	"capd/internal/control"
@@ -133,106 +132,4 @@ func newReload() *cobra.Command {
 	}
 	o.target.bind(cmd)
 	return cmd
-}
-
-func newHold() *cobra.Command {
-	o := order{nothing: "no file has such frames: nothing is held"}
-	var last config.Duration
-	var when bounds
-	var iface string
-	cmd := &cobra.Command{
-		Use:   "hold FILE... | --last TIME | [--since TIME] [--until TIME]",
-		Short: "Keep files from being deleted by limits",
-		Long: `Forbid the limits of a running capd to delete files, until capd release. A hold
-is a file NAME.hold beside the file, so it survives restarts. The ledger says when
-it began and ended. Held files count for the limits, so other files are deleted
-sooner.
-
---last holds all files with frames of the last TIME, also those that are being
-written; --since and --until hold those with frames between two times. hold prints
-the paths that the files have now, one on each line. --json prints an object with
-the array files instead, as capd rotate and capd release do. FILE is a path, or
-the name of a file in any directory that capd records into.
-
-` + timesHelp,
-		Example: `  capd hold --last 10m
-  capd hold --since 'yesterday 14:00' --until 'yesterday 15:30'
-  capd hold --last 1h --interface eth0
-  capd hold eth0-20260102T030405Z-000017.pcapng`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := when.check(cmd); err != nil {
-				return err
-			}
-			s := control.Selection{Files: absolute(args), Interface: iface, Since: when.since.Time, Until: when.until.Time}
-			if cmd.Flags().Changed("last") {
-				s.Last = last.String()
-			}
-			if err := checkSelection(cmd, args, s); err != nil {
-				return err
-			}
-			if asked := when.String(); asked != "" && !o.asJSON {
-				fmt.Fprintf(cmd.ErrOrStderr(), "capd: %s\n", asked)
-			}
-			return o.give(cmd, func(ctx context.Context, c *control.Client) ([]string, error) { return c.Hold(ctx, s) })
-		},
-	}
-	o.bind(cmd)
-	cmd.Flags().Var(&last, "last", "hold the files with frames of the last `TIME`, as 10m")
-	when.bind(cmd, "hold the files with frames from `TIME` on")
-	cmd.Flags().StringVar(&iface, "interface", "", "with a time: only files of `NAME`")
-	return cmd
-}
-
-func newRelease() *cobra.Command {
-	o := order{nothing: "no such file was held"}
-	var all bool
-	var iface string
-	cmd := &cobra.Command{
-		Use:   "release FILE... | --all",
-		Short: "Let limits delete held files again",
-		Example: `  capd release eth0-20260102T030405Z-000017.pcapng
-  capd release --all --interface eth0`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s := control.Selection{Files: absolute(args), All: all, Interface: iface}
-			if err := checkSelection(cmd, args, s); err != nil {
-				return err
-			}
-			return o.give(cmd, func(ctx context.Context, c *control.Client) ([]string, error) { return c.Release(ctx, s) })
-		},
-	}
-	o.bind(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "release all held files")
-	cmd.Flags().StringVar(&iface, "interface", "", "with --all: only files of `NAME`")
-	return cmd
-}
-
-// checkSelection refuses what would not be clear.
-func checkSelection(cmd *cobra.Command, args []string, s control.Selection) error {
-	wide := s.Last != "" || s.All || s.Bounded()
-	switch {
-	case s.Last != "" && s.Bounded():
-		return usageError{fmt.Errorf("%s: --last and --since or --until are two ways to say when", cmd.Name())}
-	case len(args) == 0 && !wide:
-		return usageError{fmt.Errorf("%s: which files? None is named", cmd.Name())}
-	case len(args) > 0 && wide:
-		return usageError{fmt.Errorf("%s: files are named, and a time or --all says others", cmd.Name())}
-	case len(args) > 0 && s.Interface != "":
-		return usageError{fmt.Errorf("%s: --interface does not go with files", cmd.Name())}
-	}
-	return nil
-}
-
-// absolute spells paths as the daemon understands them, which is in another
-// directory. A bare name may be of any directory that it records into.
-func absolute(paths []string) []string {
-	var all []string
-	for _, p := range paths {
-		if filepath.Base(p) != p {
-			if abs, err := filepath.Abs(p); err == nil {
-				p = abs
-			}
-		}
-		all = append(all, p)
-	}
-	return all
 }

@@ -94,8 +94,8 @@ frames that match are recorded.`,
 	return cmd
 }
 
-// compressVerb is the hidden command that compresses one file, in a process of
-// its own.
+// compressVerb is the hidden command that compresses a file or makes its flow table, in a
+// process of its own. The name stays: after an upgrade, a process of an older version may call it.
 const compressVerb = "compress-one"
 
 // self returns the command that runs compressVerb; none where the program can't

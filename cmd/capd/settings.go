@@ -84,6 +84,9 @@ func (s *settings) load(cmd *cobra.Command) (*config.Config, error) {
 	if err := s.override(cmd, cfg); err != nil {
 		return nil, err
 	}
+	if err := cfg.ReadRecipients(); err != nil {
+		return nil, err
+	}
 	if len(cfg.Interfaces) == 0 {
 		return cfg, nil // what needs one says so
 	}

@@ -144,6 +144,11 @@ func printStatus(w io.Writer, s *control.Status, wrong []string) error {
 		}
 	}
 	fmt.Fprintln(w)
+	for i := range s.Directories {
+		if d := &s.Directories[i]; d.Holds.Warning() != "" {
+			fmt.Fprintf(w, "%s: %s\n", text.Name(d.Path), d.Holds.Warning())
+		}
+	}
 	for _, what := range wrong {
 		fmt.Fprintln(w, "!", what)
 	}

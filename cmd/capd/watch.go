@@ -26,6 +26,10 @@ type watchCommand struct {
 	utc     bool
 	stamp   int // how often -t was given
 	user    string
+	listen  listening
+	format  string // with listen
+
+	identity identityFlag
 }
 
 // newWatch makes the command. It gives up privileges if that is asked for.
@@ -58,6 +62,11 @@ time, -tt seconds since 1970, -ttt the time since the packet before, -tttt the d
 too, and -ttttt the time since the first packet. Sequence numbers of TCP are relative
 to the first ones that watch saw of a connection; -S shows them as they are.
 
+--listen gives the packets to each reader that connects instead of showing them: Wireshark's
+TCP@127.0.0.1:57012, Zeek, Arkime, NetworkMiner; eight at a time, until Ctrl-C. A reader that
+is too slow loses packets, and one that takes nothing for 30 seconds is dropped; neither costs
+others a packet. The format is pcap without --format.
+
 -v adds a line for each header with all its fields, -e shows the header of the link
 layer in the line, -x adds all bytes, and -A the bytes as text. --json prints an object
 for each packet instead, one on each line: time (RFC 3339, in UTC with nanoseconds),
@@ -80,6 +89,10 @@ escaped. Lines have colours on a terminal only; NO_COLOR=1 turns them off.`,
   capd watch -r web.pcapng --json | jq -r 'select(.dns) | .info'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w.Filter = strings.Join(args, " ")
+			var err error
+			if w.Identities, err = w.identity.read(); err != nil {
+				return err
+			}
 			if err := w.validate(); err != nil {
 				return err
 			}
@@ -87,12 +100,15 @@ escaped. Lines have colours on a terminal only; NO_COLOR=1 turns them off.`,
 			if _, is := terminal.Is(out); is && w.Write == "-" {
 				return usageError{errors.New("watch: -w - writes packets to standard output, which is a terminal: redirect it")}
 			}
+			if err := w.serve(cmd); err != nil {
+				return err
+			}
 			if confined {
 				if err := w.become(os.Geteuid(), os.Getenv("SUDO_UID")); err != nil {
 					return err
 				}
 			}
-			err := watch.Run(cmd.Context(), w.Options, cmd.InOrStdin(), out, terminal.NewScreen(cmd.ErrOrStderr()))
+			err = watch.Run(cmd.Context(), w.Options, cmd.InOrStdin(), out, terminal.NewScreen(cmd.ErrOrStderr()))
 			if errors.Is(err, watch.ErrReported) {
 				return errReported
 			}
@@ -122,7 +138,11 @@ escaped. Lines have colours on a terminal only; NO_COLOR=1 turns them off.`,
 	f.BoolVar(&w.Style.Date, "date", false, "show the date and the time zone too")
 	f.BoolVarP(&w.utc, "utc", "u", false, "show times in UTC")
 	f.BoolVar(&w.Style.JSON, "json", false, "print a JSON object for each packet")
+	f.BoolVar(&w.Quiet, "no-summary", false, "print no counts at the end")
+	w.identity.bind(cmd)
 	f.Var(&w.Ring, "ring-size", "memory of `SIZE` in which the kernel keeps packets of an interface until they are shown")
+	w.listen.bindAddress(cmd)
+	f.StringVar(&w.format, "format", config.FormatPcap, "with --listen: give `FORMAT`: pcap (nanoseconds), pcap-us (microseconds) or pcapng")
 	f.StringVarP(&w.user, "user", "Z", "", "become `USER` once the interfaces are open (default: who called sudo, or nobody)")
 	return cmd
 }
@@ -142,8 +162,14 @@ func (w *watchCommand) validate() error {
 		err = errors.New("-f needs -r: the file to follow")
 	case w.Follow && slices.Contains(w.Files, "-"):
 		err = errors.New("-f: standard input can't be followed; it is read to its end without")
+	case live && len(w.identity.paths) > 0:
+		err = errors.New("--identity is for files: -r names them")
 	case w.user != "" && !live:
 		err = errors.New("-Z is for interfaces: with -r the user stays the same")
+	case w.listen.address != "" && (!live || w.Write != "" || w.Style.Verbose || w.Style.Hex || w.Style.ASCII || w.Style.Link || w.stamp > 0):
+		err = errors.New("--listen gives packets of interfaces to readers, and shows none: -r, -w and flags for lines do not go with it")
+	case w.listen.address == "" && w.listen.anywhere:
+		err = errors.New("--listen-anywhere is for --listen")
 	case w.numbers && w.Style.Names:
 		err = errors.New("-n and -N exclude each other")
 	case !w.Style.Stamp.Valid():
@@ -171,6 +197,26 @@ func (w *watchCommand) validate() error {
 	if live && len(w.Interfaces) == 0 {
 		w.Interfaces = []string{capture.Any}
 	}
+	return nil
+}
+
+// serve opens the address of --listen.
+func (w *watchCommand) serve(cmd *cobra.Command) error {
+	if w.listen.address == "" {
+		if cmd.Flags().Changed("format") {
+			return usageError{errors.New("watch: --format is for --listen: -w writes pcapng")}
+		}
+		return nil
+	}
+	format, micro, err := parseFormat(cmd, w.format)
+	if err != nil {
+		return err
+	}
+	l, err := w.listen.listen()
+	if err != nil {
+		return err
+	}
+	w.Serve = &watch.Serving{Listener: l, Format: format, Micro: micro}
 	return nil
 }
 

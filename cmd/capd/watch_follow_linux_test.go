@@ -56,6 +56,15 @@ func TestWatchFollow(t *testing.T) {
 			if err := recorder.Process.Signal(syscall.SIGUSR1); err != nil {
 				t.Fatal(err)
 			}
+			first := filepath.Join(dir, strings.TrimSuffix(c.Partials[0], store.Partial))
+			for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // what is sent before may come into the first file
+				if _, err := os.Stat(first); err == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("the file does not end")
+				}
+			}
 			rest := await(t, s, w, ":1002,")
 			w.interrupt()
 			all := finished(t, dir)
