@@ -25,6 +25,8 @@ const maxLines = 600
 // import, and whether it may talk to the system itself. Tests may import
 // internal/test* and their own package besides.
 var mayImport = map[string][]string{
+	"bench/alerts":     {unix},
+	"bench/find":       {unix},
 	"bench/inject":     {unix},
 	"bench/race":       {"bench/inject", unix},
 	"capture":          {"capture/afpacket", "capture/bpf", "capture/device", "capture/nflog", "pcap"},
@@ -33,14 +35,18 @@ var mayImport = map[string][]string{
 	"capture/device":   {"pcap", "internal/hint"},
 	"capture/nflog":    {"capture/device", "pcap", "internal/hint", unix},
 	"capture/fake":     {"capture/device", "filter", "pcap"}, // for tests only
-	"cmd/capd":         {"capture", "config", "filter", "ledger", "pcap", "store", "writer", "internal/*"},
-	"config":           {},
+	"cmd/capd":         {"capture", "config", "crypt", "filter", "ledger", "pcap", "store", "writer", "internal/*"},
+	"config":           {"crypt"},
+	"crypt":            {},
 	"filter":           {},
-	"internal/finish":  {"ledger", "store", "writer", unix},
+	"flow":             {"filter", "pcap"},
+	"internal/alert":   {"flow", "pcap", "store", "internal/extract", "internal/text"},
+	"internal/finish":  {"flow", "ledger", "store", "writer", "internal/frames", "internal/index", unix},
+	"internal/frames":  {},
 	"internal/control": {"internal/hint", "internal/text", unix},
 	"internal/daemon": {
 		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
-		"internal/control", "internal/finish", "internal/hint", "internal/setup", "internal/linkwatch", "internal/metrics", "internal/recorder", "internal/restart", "internal/retain",
+		"internal/control", "internal/finish", "internal/hint", "internal/holds", "internal/setup", "internal/linkwatch", "internal/live", "internal/metrics", "internal/recorder", "internal/restart", "internal/retain",
 		"internal/text",
 	},
 	"internal/check": {
@@ -48,9 +54,14 @@ var mayImport = map[string][]string{
 		"internal/control", "internal/setup", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
 	},
 	"internal/setup":   {"capture", "config", "filter", "pcap", "internal/hint"},
-	"internal/extract": {"pcap", "store", "internal/read", "internal/text"},
+	"internal/extcap":  {},
+	"internal/extract": {"crypt", "filter", "flow", "ledger", "pcap", "store", "internal/index", "internal/inventory", "internal/read", "internal/text"},
 	"internal/hint":    {},
-	"internal/read":    {"filter", "pcap", "store", "internal/text"},
+	"internal/live":    {"flow", "pcap", "writer"},
+	"internal/remote":  {"internal/hint", "internal/text"},
+	"internal/holds":   {"ledger", "store"},
+	"internal/read":    {"crypt", "filter", "pcap", "store", "internal/frames", "internal/text", unix},
+	"internal/serve":   {},
 	"internal/service": {
 		"config", "store", "internal/control", "internal/daemon", "internal/hint", "internal/journal", "internal/metrics", "internal/notify", "internal/restart",
 		"internal/sandbox", "internal/terminal", "internal/text",
@@ -58,17 +69,18 @@ var mayImport = map[string][]string{
 	"internal/terminal": {"internal/text"},
 	"internal/text":     {"config"},
 	"internal/watch": {
-		"capture", "config", "pcap", "store",
-		"internal/decode", "internal/extract", "internal/setup", "internal/read", "internal/sandbox", "internal/terminal", "internal/text",
+		"capture", "config", "crypt", "pcap", "store",
+		"internal/decode", "internal/extract", "internal/hint", "internal/setup", "internal/read", "internal/sandbox", "internal/serve", "internal/terminal", "internal/text",
 	},
 	"internal/decode":      {"pcap"},
+	"internal/index":       {"crypt", "filter", "flow", "pcap", "store", "internal/read", "internal/text", unix},
 	"internal/inventory":   {"ledger", "store"},
 	"internal/journal":     {},
 	"internal/linkwatch":   {unix},
 	"internal/manual":      {},
 	"internal/metrics":     {"internal/control"},
 	"internal/notify":      {unix},
-	"internal/recorder":    {"capture", "config", "ledger", "pcap", "store", "writer", "internal/restart", "internal/text"},
+	"internal/recorder":    {"capture", "config", "crypt", "ledger", "pcap", "store", "writer", "internal/restart", "internal/text"},
 	"internal/restart":     {"capture", "capture/device", "config", "pcap", "store", "writer", unix},
 	"internal/retain":      {"ledger", "store", unix},
 	"internal/sandbox":     {"internal/hint", unix},
@@ -78,29 +90,34 @@ var mayImport = map[string][]string{
 	"internal/testterm":    {},
 	"internal/top":         {"internal/control", "internal/hint", "internal/text"},
 	"packaging":            {"config", "ledger", "pcap", "store"},    // tests only
+	"packaging/flows":      {"internal/index", "pcap"},               // tests only
 	"packaging/prometheus": {"internal/control", "internal/metrics"}, // tests only
 	"packaging/systemd":    {"ledger", "pcap", "store"},              // tests only
 	"pcap":                 {},
 	"ledger":               {"store", unix},
 	"store":                {"pcap", "internal/hint", unix},
-	"writer":               {"ledger", "pcap", "store", "internal/text", unix},
+	"writer":               {"crypt", "ledger", "pcap", "store", "internal/text", unix},
 	"internal/selftest":    {"capture", "pcap", "internal/hint"},
 }
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":             {unix},                 // the kernel is the judge of its programs
-	"ledger":             {"pcap"},               // for the formats in names
-	"internal/finish":    {"pcap"},               // for the formats in names
-	"internal/daemon":    {"capture/fake", unix}, // watches which files a start reads
-	"internal/service":   {unix},                 // takes a capability from itself
-	"internal/journal":   {unix},                 // asks the system what a file is
+	"filter":             {"flow", "pcap", unix},       // rows, and the kernel, are the judges of conditions and programs
+	"ledger":             {"pcap"},                     // for the formats in names
+	"internal/alert":     {"ledger", "internal/index"}, // make recordings
+	"internal/finish":    {"pcap"},                     // for the formats in names
+	"internal/daemon":    {"capture/fake", unix},       // watches which files a start reads
+	"internal/service":   {unix},                       // takes a capability from itself
+	"internal/live":      {"internal/index", "ledger"}, // tables that are made from files are the judge
+	"internal/journal":   {unix},                       // asks the system what a file is
+	"cmd/capd":           {unix},                       // asks a pipe how full it is
 	"internal/recorder":  {"capture/fake"},
-	"internal/retain":    {"pcap"},           // for the same
-	"internal/inventory": {"pcap", "writer"}, // for files
-	"internal/read":      {"internal/hint"},  // as commands print errors
-	"internal/extract":   {"internal/hint"},  // the same
-	"internal/terminal":  {"ledger"},         // a long reading
+	"internal/retain":    {"pcap"},                             // for the same
+	"internal/inventory": {"pcap", "writer"},                   // for files
+	"internal/read":      {"internal/hint"},                    // as commands print errors
+	"internal/extract":   {"internal/hint", "internal/frames"}, // the same; makes recordings
+	"internal/remote":    {"pcap"},                             // for recordings
+	"internal/terminal":  {"ledger"},                           // a long reading
 	"capture":            {"capture/fake", unix},
 	"capture/bpf":        {"capture", "filter", "config", "internal/daemon", "internal/restart", "ledger", "store", "writer"}, // frames from a simulated device to files
 	"capture/fake":       {"capture"},

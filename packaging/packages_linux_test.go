@@ -119,7 +119,7 @@ func TestPackages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		holds(t, unpack(t, r), "/usr/bin/capd", "/etc/capd/capd.toml", "/usr/share/zsh/site-functions/_capd")
+		holds(t, unpack(t, r), "/usr/bin/capd", "/etc/capd/capd.toml", "/usr/share/zsh/site-functions/_capd", "/usr/lib/wireshark/extcap/capd")
 	})
 	t.Run("archlinux", func(t *testing.T) {
 		r, err := zstd.NewReader(bytes.NewReader(read(t, packages["archlinux"])))
@@ -128,7 +128,7 @@ func TestPackages(t *testing.T) {
 		}
 		defer r.Close()
 		all := unpack(t, r)
-		holds(t, all, "/usr/bin/capd", "/usr/share/licenses/capd/LICENSE")
+		holds(t, all, "/usr/bin/capd", "/usr/share/licenses/capd/LICENSE", "/usr/lib/wireshark/extcap/capd")
 		if !bytes.Contains(all["/.INSTALL"].data, []byte("post_upgrade")) || !bytes.Contains(all["/.PKGINFO"].data, []byte("backup = etc/capd/capd.toml")) {
 			t.Errorf("no post_upgrade, or a configuration that is overwritten: %s", all["/.PKGINFO"].data)
 		}
@@ -152,9 +152,13 @@ func testReproducible(t *testing.T, first made) {
 	}
 }
 
+// debLibraries are where Wireshark looks, by Go's name of the architecture.
+var debLibraries = map[string]string{"amd64": "/usr/lib/x86_64-linux-gnu", "arm64": "/usr/lib/aarch64-linux-gnu"}
+
 func testDeb(t *testing.T, deb string) {
 	all := unpack(t, bytes.NewReader(command(t, "dpkg-deb", "--fsys-tarfile", deb)))
-	holds(t, all, "/usr/bin/capd", "/etc/capd/capd.toml",
+	extcap := debLibraries[runtime.GOARCH] + "/wireshark/extcap/capd"
+	holds(t, all, "/usr/bin/capd", "/etc/capd/capd.toml", extcap,
 		"/usr/lib/systemd/system/capd.service", "/usr/lib/systemd/system/capd@.service", "/usr/lib/systemd/system/capd-metrics.socket",
 		"/usr/lib/sysusers.d/capd.conf", "/usr/lib/tmpfiles.d/capd.conf",
 		"/usr/share/man/man8/capd.8.gz", "/usr/share/man/man5/capd.toml.5.gz", "/usr/share/man/man5/capd-ledger.5.gz",
@@ -163,7 +167,7 @@ func testDeb(t *testing.T, deb string) {
 		"/usr/share/doc/capd/copyright", "/usr/share/doc/capd/modules.txt", "/usr/share/doc/capd/capd.toml.example", "/usr/share/doc/capd/docs/ledger.md")
 	for name, e := range all {
 		want := int64(0o644)
-		if e.Typeflag == tar.TypeDir || name == "/usr/bin/capd" {
+		if e.Typeflag == tar.TypeDir || name == "/usr/bin/capd" || name == extcap {
 			want = 0o755
 		}
 		if e.Uname != "root" || e.Gname != "root" || e.Mode&0o7777 != want {
@@ -257,6 +261,7 @@ func testRPM(t *testing.T, path string) {
 	for _, want := range []string{
 		"/usr/bin/capd", "/etc/capd/capd.toml", "/usr/lib/systemd/system/capd.service",
 		"/usr/share/man/man8/capd.8.gz", "/usr/share/zsh/site-functions/_capd", "/usr/share/capd/capd.rules.yml",
+		"/usr/lib64/wireshark/extcap/capd",
 	} {
 		if !slices.Contains(list, want) {
 			t.Errorf("rpm -qlp has no %s: %q", want, list)

@@ -3,6 +3,7 @@ package systemd_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -58,9 +59,13 @@ min_free = "1MiB"
 keep_bytes = "1MiB"
 keep_age = "1h"
 keep_count = 1
+hold_warn = "10%%"
+[index]
+enabled = true
 [finished]
 compress = "zstd"
 level = 3
+seekable = true
 hook = ["/bin/true"]
 timeout = "1m"
 at_once = 2
@@ -91,6 +96,16 @@ sandbox = "off"
 name = "v%[1]s"
 link_type = "LINUX_SLL"
 `,
+	"encrypted": `
+directory = "/var/lib/capd/%[1]s"
+flush_interval = "20ms"
+ring_size = "4MiB"
+[encrypt]
+recipients = ["age1rxwr232d77u55etncnc6vsgmutcgyj47n6k5885xgrmmv3e9pyxsv4lm5e"]
+recipients_file = "/etc/capd/%[1]s.recipients"
+[[interface]]
+name = "v%[1]s"
+`,
 	"all": `
 directory = "/var/lib/capd/%[1]s"
 flush_interval = "20ms"
@@ -107,7 +122,7 @@ func testDocumented(r *rig) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	all := strings.Join([]string{documented["capture"], documented["files"], documented["cooked"], documented["all"]}, "")
+	all := strings.Join([]string{documented["capture"], documented["files"], documented["cooked"], documented["encrypted"], documented["all"]}, "")
 	for _, key := range regexp.MustCompile(`(?m)^([a-z_]+) = `).FindAllStringSubmatch(string(example), -1) {
 		if !strings.Contains(all, "\n"+key[1]+" = ") {
 			r.Errorf("%s is not tried", key[1])
@@ -118,8 +133,20 @@ func testDocumented(r *rig) {
 		send := r.lab.Sender(r.T, "w"+name)
 		unit, dir := "capd@"+name+".service", "/var/lib/capd/"+name
 		r.lab.Write(r.T, "/etc/capd/"+name+".toml", fmt.Sprintf(text, name), 0o644)
+		r.lab.Write(r.T, "/etc/capd/"+name+".recipients", "# another one\nage17ky7t5uqejkpm06ykq2vzj2mp9cs7ym20pgsd0n3jh5wq23jz32sksgeqt\n", 0o644)
 		r.sh("systemctl start %s", unit)
-		r.recorded(send, dir, "by "+name)
+		if strings.Contains(text, "[encrypt]") {
+			r.encrypted(send, dir, unit)
+		} else {
+			r.recorded(send, dir, "by "+name)
+		}
+		if strings.Contains(text, "[index]") {
+			r.sh("kill -USR1 %d", r.number(unit, "MainPID"))
+			r.lab.Await(r.T, "a flow table", func() bool {
+				tables, _ := filepath.Glob(r.lab.Path(dir) + "/*.flows.parquet")
+				return len(tables) > 0
+			})
+		}
 		if n := r.number(unit, "NRestarts"); n != 0 {
 			r.Errorf("%s: restarted %d times", name, n)
 		}
@@ -127,5 +154,34 @@ func testDocumented(r *rig) {
 		if result := r.property(unit, "Result"); result != "success" {
 			r.Errorf("%s: %s", name, result)
 		}
+	}
+}
+
+// encrypted: frames are in files that are encrypted, also after a reload, for which the list of recipients is read again. Nothing of them is
+// there in plaintext.
+func (r *rig) encrypted(send *os.File, dir, unit string) {
+	r.Helper()
+	const text = "never in plaintext"
+	grown := func(files int) func() bool {
+		return func() bool {
+			for range 200 {
+				_, _ = send.Write(frame(text, 1000))
+			}
+			all, _ := filepath.Glob(r.lab.Path(dir) + "/*.pcapng.age*")
+			grown := 0
+			for _, path := range all {
+				if info, err := os.Stat(path); err == nil && info.Size() > 64<<10 {
+					grown++
+				}
+			}
+			return grown >= files
+		}
+	}
+	r.lab.Await(r.T, "an encrypted file", grown(1))
+	r.lab.Write(r.T, "/etc/capd/encrypted.recipients", "# nobody else any more\n", 0o644)
+	r.sh("systemctl reload %s", unit)
+	r.lab.Await(r.T, "a file for other recipients", grown(2))
+	if r.holds(dir, text) {
+		r.Errorf("a file has plaintext")
 	}
 }
