@@ -3,9 +3,7 @@ package capture_test
 import (
 	"os"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"capd/capture"
 	"capd/internal/testnet"
@@ -52,31 +50,9 @@ func (r *vethRig) send(frames ...[]byte) {
 	}
 }
 
-// arrive waits until what was sent has come to the interface: on a busy machine the kernel leaves that to a thread of its own, and what
-// waits for it when the interface goes down comes to nobody. The 12th number of a processor's line is how many frames wait for it.
-func (r *vethRig) arrive() {
-	for deadline := time.Now().Add(waits); ; time.Sleep(time.Millisecond) {
-		b, err := os.ReadFile("/proc/net/softnet_stat")
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		waiting := false
-		for line := range strings.Lines(string(b)) {
-			f := strings.Fields(line)
-			waiting = waiting || len(f) > 11 && strings.Trim(f[11], "0") != ""
-		}
-		if !waiting {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatal("frames wait for their processor")
-		}
-	}
-}
-
 func (r *vethRig) setUp(up bool) {
 	if !up {
-		r.arrive()
+		testnet.Arrive(r.t)
 	}
 	testnet.SetUp(r.t, r.name, up)
 	if up {
@@ -90,7 +66,7 @@ func (r *vethRig) rename(name string) {
 }
 
 func (r *vethRig) remove() {
-	r.arrive()
+	testnet.Arrive(r.t)
 	testnet.Remove(r.t, r.name)
 }
 

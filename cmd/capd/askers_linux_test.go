@@ -82,7 +82,6 @@ func TestAskersLoseNothing(t *testing.T) {
 	r.askAtOnce(1)()
 	stuck()
 	sent := frames.end()
-	time.Sleep(100 * time.Millisecond) // the last block of the ring
 	_ = daemon.Process.Signal(syscall.SIGTERM)
 	ran = true
 	if err := daemon.Wait(); err != nil {

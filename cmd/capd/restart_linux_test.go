@@ -164,6 +164,7 @@ func (s *supervisor) start(args ...string) (cmd *exec.Cmd, errs *bytes.Buffer, r
 
 // A load sends numbered frames, as many a second as it can up to a limit.
 type load struct {
+	t    *testing.T
 	stop chan struct{}
 	done chan uint64
 }
@@ -181,7 +182,7 @@ func setting(name string, otherwise int) int {
 const mostPerSecond = 50_000
 
 func startLoad(t *testing.T, name string, perSecond int, tagged bool) *load {
-	l := &load{stop: make(chan struct{}), done: make(chan uint64, 1)}
+	l := &load{t: t, stop: make(chan struct{}), done: make(chan uint64, 1)}
 	t.Logf("frames flow from %v on, %d a second", time.Now().UTC(), perSecond)
 	send := testnet.NewSender(t, name)
 	go func() {
@@ -213,10 +214,12 @@ func startLoad(t *testing.T, name string, perSecond int, tagged bool) *load {
 	return l
 }
 
-// end stops the load and returns how many frames were sent.
+// end stops the load and returns how many frames were sent, and have arrived.
 func (l *load) end() uint64 {
 	close(l.stop)
-	return <-l.done
+	sent := <-l.done
+	testnet.Arrive(l.t)
+	return sent
 }
 
 const restartConfig = `
@@ -389,7 +392,6 @@ func testRestarts(t *testing.T, r restarts) {
 		var sent uint64
 		if i == restarts {
 			sent = frames.end()
-			time.Sleep(100 * time.Millisecond)
 		}
 		end := syscall.SIGKILL
 		if i%4 == 3 || i == restarts {

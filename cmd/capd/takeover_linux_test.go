@@ -116,7 +116,6 @@ func (r *relay) end() {
 	r.t.Helper()
 	sent := r.frames.end()
 	r.frames = nil
-	time.Sleep(100 * time.Millisecond) // for the last frames to cross the link
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
 	if err := r.cmd.Wait(); err != nil {
 		r.t.Errorf("%v: %s", err, r.errs)
@@ -193,7 +192,6 @@ func TestTakeOverFails(t *testing.T) {
 			}
 			sent := r.frames.end()
 			r.frames = nil
-			time.Sleep(100 * time.Millisecond) // for the last frames to cross the link
 			_ = before.Process.Signal(syscall.SIGTERM)
 			if err := <-ended; err != nil {
 				t.Errorf("%v: %s", err, errs)

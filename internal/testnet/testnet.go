@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -253,12 +255,45 @@ func dial(tb testing.TB) *rtnetlink.Conn {
 	return conn
 }
 
+// Arrive returns when what was sent over links has come to their other ends. On a busy machine the kernel leaves that to a thread of its
+// own: until then frames wait in a queue of their processor, the backlog, which is lost to an interface that goes down and to a process
+// that ends.
+func Arrive(tb testing.TB) {
+	tb.Helper()
+	for deadline := time.Now().Add(20 * time.Second); backlog(tb) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatal("frames wait for their processor")
+		}
+	}
+}
+
+// backlog returns how many frames wait for a processor: the 12th number of its line (softnet_seq_show in the kernel's
+// net/core/net-procfs.c).
+func backlog(tb testing.TB) (n uint64) {
+	b, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 11 {
+			waiting, _ := strconv.ParseUint(f[11], 16, 32)
+			n += waiting
+		}
+	}
+	return n
+}
+
 // A Sender sends frames on an interface, until Close or the end of the test.
 type Sender struct {
 	tb     testing.TB
 	fd     int
+	sent   uint64
 	closed bool
 }
+
+// atOnce is after how many frames a Sender waits until they have arrived: the kernel drops what is above 1,000
+// (net.core.netdev_max_backlog), and tests that run beside this one use the same queue.
+const atOnce = 256
 
 // NewSender opens a packet socket that sends on the interface.
 func NewSender(tb testing.TB, name string) *Sender {
@@ -285,13 +320,16 @@ func (s *Sender) Close() {
 	}
 }
 
-// Send sends one frame, including its Ethernet header.
+// Send sends one frame, including its Ethernet header. However many are sent, none is lost on its way.
 func (s *Sender) Send(frame []byte) {
 	s.tb.Helper()
 	for {
 		_, err := unix.Write(s.fd, frame)
 		switch err {
 		case nil:
+			if s.sent++; s.sent%atOnce == 0 {
+				Arrive(s.tb)
+			}
 			return
 		case unix.ENOBUFS, unix.EINTR, unix.EAGAIN:
 		default:
