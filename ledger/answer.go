@@ -2,8 +2,6 @@ package ledger
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"slices"
 
 	"capd/store"
@@ -28,7 +26,7 @@ func Ask(dir string, q Question, o ReadOptions) (*Answer, error) {
 
 func ask(dir string, q Question, o ReadOptions) (*Answer, error) {
 	var err error
-	if q.Names, err = fileNames(dir); err != nil {
+	if q.Names, err = listNames(dir); err != nil {
 		return nil, err
 	}
 	busy, err := store.InUse(dir)
@@ -49,7 +47,7 @@ func ask(dir string, q Question, o ReadOptions) (*Answer, error) {
 			a.Lines = append(a.Lines, e)
 		}
 	}
-	finished, err := fileNames(dir) // since the reading began
+	finished, err := listNames(dir) // since the reading began
 	if err != nil {
 		return nil, err
 	}
@@ -97,17 +95,4 @@ func whole(all []Verdict) *bool {
 // nor the directory knows, or on a time before its first line.
 func ofNothing(v Verdict) bool {
 	return v.Files == 0 && len(v.Missing) == 0 && len(v.Recording) == 0 && !v.Since.Before(v.Until)
-}
-
-func fileNames(dir string) ([]string, error) {
-	h, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer h.Close()
-	names, err := h.Readdirnames(-1)
-	if err != nil {
-		return nil, fmt.Errorf("read directory %s: %w", dir, err)
-	}
-	return append([]string{}, names...), nil // nil would ask nothing of the files
 }

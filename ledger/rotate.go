@@ -144,10 +144,10 @@ func oldNames(names []string) []string {
 }
 
 func listNames(dir string) ([]string, error) {
-	h, err := os.Open(dir)
-	if err != nil {
-		return nil, err
+	entries, err := store.Entries(dir)
+	names := make([]string, len(entries)) // not nil: nil would ask nothing of the files
+	for i, e := range entries {
+		names[i] = e.Name()
 	}
-	defer h.Close()
-	return h.Readdirnames(-1)
+	return names, err
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -155,23 +154,11 @@ type listing struct {
 }
 
 func (l *listing) read(dir string) error {
-	h, err := os.Open(dir)
-	if err != nil {
-		return err
+	entries, err := Entries(dir)
+	for _, e := range entries {
+		l.add(e)
 	}
-	defer h.Close()
-	for {
-		entries, err := h.ReadDir(4096)
-		for _, e := range entries {
-			l.add(e)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return err
 }
 
 // add adds an entry. A link, directory or device occupies its sequence number but is not a capture file,

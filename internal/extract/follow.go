@@ -130,19 +130,14 @@ func (f *following) look(dir string) error {
 	if changed.Equal(f.looked[dir]) && time.Since(changed) > time.Second { // a clock may not tell two changes apart
 		return nil
 	}
-	h, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	names, err := h.Readdirnames(-1)
+	entries, err := store.Entries(dir)
 	if err != nil {
 		return err
 	}
 	f.looked[dir] = changed
 	found := make(map[store.Name]store.State)
-	for _, base := range names {
-		n, state, err := store.Parse(base)
+	for _, e := range entries {
+		n, state, err := store.Parse(e.Name())
 		if err != nil || rank(state) == 0 || n.Sequence <= f.plan.last[lane{dir, n.Of()}] || !f.plan.wants(dir, n.Interface) {
 			continue
 		}

@@ -57,7 +57,7 @@ func encrypted(path string) bool {
 var ErrEncrypted = errors.New("encrypted files have no flow tables, which would say who talks to whom")
 
 func files(dir string, states []store.State) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := store.Entries(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,7 @@ package inventory
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -72,29 +69,19 @@ var states = map[store.State]State{
 // the file. A store.Directory would ask the disk for every size; the ledger
 // knows most of them.
 func scan(dir string) (map[string]*File, error) {
-	h, err := os.Open(dir)
+	entries, err := store.Entries(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer h.Close()
 	files, holds := make(map[string]*File), []string(nil)
-	for {
-		entries, err := h.ReadDir(4096)
-		for _, e := range entries {
-			name, state, err := store.Parse(e.Name())
-			switch {
-			case err != nil:
-			case state == store.Hold:
-				holds = append(holds, name.String())
-			case e.Type().IsRegular():
-				see(files, e.Name(), name, state)
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read directory %s: %w", dir, err)
+	for _, e := range entries {
+		name, state, err := store.Parse(e.Name())
+		switch {
+		case err != nil:
+		case state == store.Hold:
+			holds = append(holds, name.String())
+		case e.Type().IsRegular():
+			see(files, e.Name(), name, state)
 		}
 	}
 	for _, base := range holds {
@@ -164,14 +151,19 @@ func (f *File) settle(base string, busy bool) {
 }
 
 // measure asks the disk for what the ledger does not say. It reports whether
-// the file exists.
+// the file exists, under a later name too: the listing is of the moment in which
+// the directory was read, and readers look for the name of now.
 func (f *File) measure(dir string) bool {
 	if f.Size > 0 && f.Whole() {
 		return true
 	}
-	info, err := os.Lstat(filepath.Join(dir, f.Name))
+	path, info, err := store.Present(filepath.Join(dir, f.Name))
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
+	}
+	if f.Whole() {
+		_, state := store.Cut(path)
+		f.Name, f.State = filepath.Base(path), states[state]
 	}
 	f.Size, f.modified = info.Size(), info.ModTime()
 	return info.Mode().IsRegular()

@@ -190,3 +190,37 @@ func TestReadLinks(t *testing.T) {
 		t.Errorf("%q, %v", spell(l), err)
 	}
 }
+
+// TestReadRenamed: a file that goes on to another state while its directory is read is in the listing, with its size.
+func TestReadRenamed(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{store.Partial, "", "1 recording 3"},
+		{store.Partial, ".zst", "1 recording 3"},
+		{store.Partial, store.DamagedExt, "1 recording 3"},
+		{"", ".gz", "1 compressed 3"},
+		{store.Partial, ".deleting", ""},
+	} {
+		dir, name := directory(t, nil), nth(1).String()
+		lock, err := store.LockDirectory(dir) // a recorder's
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := filepath.Join(dir, name+c.from)
+		if err := os.WriteFile(before, []byte("abc"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		rename := func(int64) {
+			if err := os.Rename(before, filepath.Join(dir, name+c.to)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := Read(dir, Query{Ledger: ledger.ReadOptions{Begin: rename}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := spell(l); got != c.want {
+			t.Errorf("%s to %s: %q, want %q", c.from, c.to, got, c.want)
+		}
+		_ = lock.Release()
+	}
+}

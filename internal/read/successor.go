@@ -1,11 +1,9 @@
 package read
 
 import (
-	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 
-	"capd/internal/text"
 	"capd/store"
 )
 
@@ -25,16 +23,11 @@ func Next(path string) (Successor, error) {
 		return Successor{}, err
 	}
 	dir := filepath.Dir(path)
-	d, err := os.Open(dir)
+	entries, err := store.Entries(dir)
 	if err != nil {
 		return Successor{}, err
 	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return Successor{}, fmt.Errorf("list %s: %w", text.Name(dir), err)
-	}
-	name, missing := successor(names, after)
+	name, missing := successor(entries, after)
 	if name != "" {
 		name = filepath.Join(dir, name)
 	}
@@ -46,10 +39,11 @@ func Next(path string) (Successor, error) {
 var preference = map[store.State]int{store.Finished: 5, store.Zstd: 4, store.Gzip: 3, store.Recording: 2, store.Damaged: 1}
 
 // successor chooses among the names in a directory.
-func successor(names []string, after store.Name) (next string, missing uint64) {
+func successor(entries []fs.DirEntry, after store.Name) (next string, missing uint64) {
 	var sequence uint64
 	var best int
-	for _, s := range names {
+	for _, e := range entries {
+		s := e.Name()
 		n, state, err := store.Parse(s)
 		rank := preference[state]
 		if err != nil || rank == 0 || n.Of() != after.Of() || n.Sequence <= after.Sequence {
