@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -92,9 +93,15 @@ func (p *Plan) look(ctx context.Context, by Recorders, dir string) error {
 	tables := p.openTables(dir)
 	defer func() { _ = tables().Close() }()
 	flushed, why := by.Flush(ctx, dir)
-	listing, err := inventory.Read(dir, inventory.Query{})
-	if err != nil {
-		return err
+	var listing *inventory.Listing
+	for end := time.Now().Add(lineTime); ; time.Sleep(linePause) {
+		var err error
+		if listing, err = inventory.Read(dir, inventory.Query{}); err != nil {
+			return err
+		}
+		if !flushed || !slices.ContainsFunc(listing.Files, lacksLine(dir)) || time.Now().After(end) || ctx.Err() != nil {
+			break
+		}
 	}
 	until := q.Until
 	if flushed && why == nil && (until.IsZero() || until.After(begun)) {
@@ -120,6 +127,23 @@ func (p *Plan) look(ctx context.Context, by Recorders, dir string) error {
 		}
 	}
 	return nil
+}
+
+const (
+	lineTime  = time.Second           // how long a recorder has to add the line of a file that it has finished
+	linePause = 10 * time.Millisecond // until the next look for it
+	lineAge   = 10 * time.Second      // since the last change of a file of which no line will come
+)
+
+// lacksLine reports whether a recorder has just finished a file: its line is added to the ledger after the file got its name.
+func lacksLine(dir string) func(*inventory.File) bool {
+	return func(f *inventory.File) bool {
+		if !f.Whole() || f.Contents != nil {
+			return false
+		}
+		info, err := os.Lstat(filepath.Join(dir, f.Name))
+		return err == nil && time.Since(info.ModTime()) < lineAge
+	}
 }
 
 // reaches reports whether the question is about what a recorder may still have in memory.
