@@ -23,12 +23,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// askersConfig leaves room in memory for the frames that come while the disk hangs.
+// askersConfig leaves room in memory for the frames that come while the disk hangs, and for those that come while ten questions, with the
+// race detector in each, take the processors.
 const askersConfig = `
 directory = %q
 flush_interval = "200ms"
 block_timeout = "20ms"
-ring_size = "64MiB"
+ring_size = "256MiB"
 chunk_size = "1MiB"
 pool_size = "256MiB"
 rotate_interval = "1s"
