@@ -110,9 +110,10 @@ func (m *Memory) forget(key string, f *remembered) {
 // keyCost is about what a key takes in memory.
 const keyCost = 16
 
-// update reads what was added to a file. It returns nil if nothing can be said about it.
+// update reads what was added to a file. It returns nil if nothing can be said about it. The key is the name that a file gets which
+// ends while the question is asked.
 func (m *Memory) update(key string, f *remembered, s *Source) *remembered {
-	if f != nil && !f.file.Is(s.Path()) {
+	if f != nil && !f.file.Is(s.Path()) && !f.file.Is(key) {
 		m.forget(key, f)
 		f = nil
 	}
@@ -155,7 +156,7 @@ func (m *Memory) scan(f *remembered) error {
 		offset := f.end - int64(len(record))
 		r := f.region(offset)
 		if p == nil {
-			r.Describes = r.Describes || f.packets > 0
+			r.Describes = r.Describes || f.packets > 0 && f.file.Translator().Informs(record)
 			continue
 		}
 		f.packets++
@@ -229,7 +230,7 @@ func (r *Reading) remember(f *remembered, p *Plan, wanted map[uint32]struct{}) {
 		r.Index = "all of its regions may have such packets, as was seen when they were read before"
 		return
 	}
-	r.grows = true
+	r.seen = f.file
 	r.Index = fmt.Sprintf("%d of its %s may have such packets, as was seen when they were read before", r.Regions, text.Count(len(regions), "region"))
 }
 

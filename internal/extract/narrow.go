@@ -32,8 +32,8 @@ type Reading struct {
 	parts []read.Part
 	from  flow.Source // of the table
 
-	untabled bool // it has no flow table
-	grows    bool // route and parts are a Memory's
+	untabled bool       // it has no flow table
+	seen     *read.File // that a Memory has read, whose route and parts these are; nil: they are a flow table's
 }
 
 // A region is a part of a file by its flow table.
@@ -292,14 +292,10 @@ func (s *stream) follow() error {
 	if r.route == nil {
 		return nil
 	}
-	size, modified := s.file.Stat()
-	if s.file.Path() != s.Path() {
-		return nil // it was opened without parts
-	}
 	if !s.file.Parted() {
-		return nil
+		return nil // it was opened without parts, or has none
 	}
-	if !r.grows && (size != r.from.Size || modified != r.from.Modified) {
+	if !r.isOf(s.file) {
 		return s.file.Whole()
 	}
 	read, err := s.file.Check(r.parts)
@@ -310,6 +306,15 @@ func (s *stream) follow() error {
 	}
 	s.route = &route{regions: r.route.regions, last: r.route.last}
 	return nil
+}
+
+// isOf reports whether the route is one of the file.
+func (r *Reading) isOf(f *read.File) bool {
+	if r.seen != nil {
+		return r.seen.Same(f)
+	}
+	size, modified := f.Stat()
+	return size == r.from.Size && modified == r.from.Modified
 }
 
 // skip goes on to the next part of the file that is read. It returns false if something else is to be done before its first

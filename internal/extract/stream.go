@@ -90,7 +90,11 @@ func (s *stream) open() error {
 	if name, _, parsed := store.Parse(s.Name); errors.Is(err, fs.ErrNotExist) && parsed == nil {
 		finished := filepath.Join(s.Directory, name.String())
 		for _, state := range store.WithData() {
-			if f, err = s.openAs(finished+state.Ext(), inventory.Finished, nil); !errors.Is(err, fs.ErrNotExist) {
+			parts := []read.Part(nil)
+			if state == store.Finished && s.Reading.seen != nil { // the same file, if it has only lost its old name
+				parts = s.Reading.parts
+			}
+			if f, err = s.openAs(finished+state.Ext(), inventory.Finished, parts); !errors.Is(err, fs.ErrNotExist) {
 				break
 			}
 		}

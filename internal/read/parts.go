@@ -187,9 +187,14 @@ func (p *parted) check(parser *pcap.Reader, part Part) (read int64, err error) {
 // packed reports whether the file is compressed.
 func (p *parted) packed() bool { return p.h == nil }
 
-// Whole reads all of the file from its begin on, of which only parts were read so far.
+// Whole reads all of the file from its begin on, of which only parts were read so far. Of one that grows it is what is whole.
 func (f *File) Whole() error {
 	f.parser, f.parts, f.seen = nil, nil, 0
+	if f.open.Growing {
+		f.grown = &grown{h: &content{File: f.h}, limit: f.Size()}
+		f.src = through(f.grown, f.open)
+		return nil
+	}
 	f.src = through(f.h, f.open)
 	_, err := f.h.Seek(0, io.SeekStart)
 	return err

@@ -161,6 +161,19 @@ func (f *File) Is(path string) bool {
 	return err == nil && os.SameFile(there, mine)
 }
 
+// Same reports whether another File was opened of the same file, by whatever name.
+func (f *File) Same(other *File) bool {
+	if f.h == nil || other.h == nil {
+		return false
+	}
+	mine, err := f.h.Stat()
+	if err != nil {
+		return false
+	}
+	its, err := other.h.Stat()
+	return err == nil && os.SameFile(mine, its)
+}
+
 // Path returns the name that the file was opened by.
 func (f *File) Path() string { return f.path }
 
