@@ -1,8 +1,8 @@
 //go:build linux
 
 // Alerts measures how long it takes from the line of an alert to its packets, while capd records: it sends frames over a pair of
-// interfaces that it makes, prints alerts about flows of five packets that have just been sent, and awaits their answers. Run it in
-// a network namespace of its own:
+// interfaces that it makes, prints alerts about flows of five packets that have just been sent, and awaits their answers. At the end it
+// compares them with a scan of all files that limits have left. Run it in a network namespace of its own:
 //
 //	go build -o /tmp/capd ./cmd/capd && go build -C bench -o /tmp/alerts ./alerts && unshare -n /tmp/alerts -capd /tmp/capd -dir /tmp/recordings
 package main
@@ -35,18 +35,22 @@ func main() {
 	}
 }
 
-// packets is how many each alert's flow has.
-const packets = 5
+const (
+	packets   = 5   // of each alert's flow
+	alertSize = 200 // bytes of each
+)
 
 type measurement struct {
 	fd   int
 	to   unix.SockaddrLinklayer
 	sent atomic.Uint64
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex        // guards what follows
+	begun    map[int]time.Time // when the flows began
 	asked    map[int]time.Time
 	took     []time.Duration
 	wrong    []string
+	answers  map[int]answer
 	answered chan struct{}
 }
 
@@ -71,7 +75,7 @@ func run() (err error) {
 			return fmt.Errorf("ip %s: %s", line, out)
 		}
 	}
-	m := &measurement{asked: make(map[int]time.Time), answered: make(chan struct{}, 1)}
+	m := &measurement{begun: make(map[int]time.Time), asked: make(map[int]time.Time), answers: make(map[int]answer), answered: make(chan struct{}, 1)}
 	if err := m.open("v0"); err != nil {
 		return err
 	}
@@ -88,15 +92,17 @@ func run() (err error) {
 	if err := recorder.Start(); err != nil {
 		return err
 	}
-	defer func() {
+	end := sync.OnceValue(func() error {
 		_ = recorder.Process.Signal(os.Interrupt)
-		err = errors.Join(err, recorder.Wait())
+		err := recorder.Wait()
 		for line := range strings.Lines(said.String()) {
 			if strings.Contains(line, " dropped by ") {
 				fmt.Print(line)
 			}
 		}
-	}()
+		return err
+	})
+	defer func() { err = errors.Join(err, end()) }()
 	time.Sleep(2 * time.Second) // it records then
 	asker := exec.Command(*capd, "extract", "-c", config, "--follow", "--alert", "-", "--after", "0s", "--json", "-w", filepath.Join(*dir, "found")+"/")
 	asker.Stderr = os.Stderr
@@ -129,7 +135,10 @@ func run() (err error) {
 	_ = asker.Wait() // what it lacks is in its answers
 	m.report(n, time.Since(begun))
 	fmt.Printf("capd extract took %v of a processor, %v of it in the system\n", (asker.ProcessState.UserTime() + asker.ProcessState.SystemTime()).Round(time.Millisecond), asker.ProcessState.SystemTime().Round(time.Millisecond))
-	return err
+	if err := errors.Join(err, end()); err != nil {
+		return err
+	}
+	return m.check(recordings)
 }
 
 func (m *measurement) open(name string) error {
@@ -183,14 +192,15 @@ func (m *measurement) load(mbit int, stop chan struct{}) {
 
 // alert sends the packets of a flow, and prints the line of the alert about it.
 func (m *measurement) alert(to io.Writer, i int) error {
-	b := frame(200, uint32(i+1))
+	b := frame(alertSize, uint32(i+1))
 	start := time.Now()
-	for range packets {
+	for n := range packets {
+		b[42] = byte(n)
 		m.send(b)
 	}
 	at := time.Now()
 	m.mu.Lock()
-	m.asked[i+1] = at
+	m.begun[i+1], m.asked[i+1] = start, at
 	m.mu.Unlock()
 	host := net.IP(b[26:30]).String()
 	const form = "2006-01-02T15:04:05.000000-0700"
@@ -209,8 +219,11 @@ func (m *measurement) read(src io.Reader) error {
 			Alerts []struct {
 				ID string `json:"id"`
 			} `json:"alerts"`
-			Packets int `json:"packets"`
-			Missing []struct {
+			File       string    `json:"file"`
+			AskedSince time.Time `json:"asked_since"`
+			AskedUntil time.Time `json:"asked_until"`
+			Packets    int       `json:"packets"`
+			Missing    []struct {
 				Cause string `json:"cause"`
 			} `json:"missing"`
 		}
@@ -222,9 +235,10 @@ func (m *measurement) read(src io.Reader) error {
 			var id int
 			_, _ = fmt.Sscan(one.ID, &id)
 			m.took = append(m.took, now.Sub(m.asked[id]))
+			m.answers[id] = answer{a.File, m.begun[id], a.AskedSince, a.AskedUntil}
 		}
 		if a.Packets != packets {
-			m.wrong = append(m.wrong, fmt.Sprintf("%d packets: %.300s", a.Packets, s.Text()))
+			m.wrong = append(m.wrong, fmt.Sprintf("%d packets: %s", a.Packets, s.Text()))
 		}
 		m.mu.Unlock()
 	}
@@ -237,11 +251,30 @@ func (m *measurement) report(n int, took time.Duration) {
 	at := func(share float64) time.Duration {
 		return m.took[min(len(m.took)-1, int(share*float64(len(m.took))))].Round(time.Millisecond)
 	}
-	fmt.Printf("%d alerts, %d answers, %d wrong; %d frames in %v\n", n, len(m.took), len(m.wrong), m.sent.Load(), took.Round(time.Second))
+	fmt.Printf("%d alerts, %d answers, %d without all packets; %d frames in %v\n", n, len(m.took), len(m.wrong), m.sent.Load(), took.Round(time.Second))
 	if len(m.took) > 0 {
 		fmt.Printf("from line to packets: p50 %v, p90 %v, p99 %v, max %v; load %s", at(0.5), at(0.9), at(0.99), at(1), load)
 	}
 	for _, w := range m.wrong[:min(len(m.wrong), 3)] {
 		fmt.Println(w)
 	}
+}
+
+// check compares the answers with a scan, and fails if one differs.
+func (m *measurement) check(recordings string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, err := compare(recordings, m.answers)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d flows compared with a scan of all files that are left, %d differ; of %d files are deleted; %d have packets later than what was asked for\n",
+		c.compared, len(c.differ), c.gone, c.late)
+	for _, d := range c.differ[:min(len(c.differ), 3)] {
+		fmt.Println(d)
+	}
+	if len(c.differ) > 0 {
+		return errors.New("answers differ from a scan")
+	}
+	return nil
 }
