@@ -102,7 +102,7 @@ type alerting struct {
 	cmd    *cobra.Command
 	q      extract.Question
 	asker  alert.Asker
-	by     *flushed
+	by     *sharedFlush
 	holder alert.Holder
 
 	mu         sync.Mutex     // guards what follows, and what is printed
@@ -118,7 +118,7 @@ func (x *extractCommand) runAlerts(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	r := &alerting{
-		extractCommand: x, cmd: cmd, q: q, skipped: make(map[string]int), by: &flushed{recorders: recorders{x.socket()}, last: make(map[string]flush)},
+		extractCommand: x, cmd: cmd, q: q, skipped: make(map[string]int), by: newSharedFlush(recorders{x.socket()}),
 		total: &extract.Answer{Complete: true, Interfaces: []*extract.Part{}, Missing: []extract.Missing{}},
 	}
 	r.asker = alert.Asker{
@@ -394,35 +394,4 @@ func (r *alerting) end(err error) error {
 		return &codedError{exitIncomplete, nil}
 	}
 	return nil
-}
-
-// A flushed makes recorders flush what has come, for many questions: one that is about a time before the last flush needs no other.
-type flushed struct {
-	recorders
-	last map[string]flush // by directory
-}
-
-// A flush is what came of the last one.
-type flush struct {
-	begun time.Time
-	ok    bool
-	err   error
-}
-
-func (f *flushed) upTo(until time.Time) extract.Recorders { return flushedUpTo{f, until} }
-
-type flushedUpTo struct {
-	*flushed
-	until time.Time
-}
-
-// Flush flushes, unless that was done after the time that the question is about.
-func (f flushedUpTo) Flush(ctx context.Context, dir string) (bool, error) {
-	last, known := f.last[dir]
-	if !known || !f.until.Before(last.begun) || last.err != nil {
-		last.begun = time.Now()
-		last.ok, last.err = f.flushed.Flush(ctx, dir)
-		f.last[dir] = last
-	}
-	return last.ok, last.err
 }

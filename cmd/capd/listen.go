@@ -98,7 +98,7 @@ func (x *extractCommand) serve(ctx context.Context, cmd *cobra.Command, q extrac
 		q.Until = time.Time{}
 		q.Text = x.text(&q) + " --follow"
 	}
-	s := extractServer{extractCommand: x, cmd: cmd, question: q, by: &sharedFlush{recorders: by, last: make(map[string]flush)}, out: out}
+	s := extractServer{extractCommand: x, cmd: cmd, question: q, by: newSharedFlush(by), out: out}
 	fmt.Fprintf(cmd.ErrOrStderr(), "capd: waiting for readers on %s\n", l.Addr())
 	if err := (&serve.Server{Stream: s.stream, Once: x.listen.once, Endless: x.alerts.follow}).Serve(ctx, l); err != nil {
 		return err
@@ -134,27 +134,6 @@ func (s *extractServer) stream(ctx context.Context, client net.Addr, w io.Writer
 	s.printing.Lock()
 	defer s.printing.Unlock()
 	s.last = s.print(client, a, err)
-}
-
-// A sharedFlush lets questions that are asked at the same time share what they ask of recorders.
-type sharedFlush struct {
-	recorders
-	mu   sync.Mutex       // guards last, and is held while a flush goes on
-	last map[string]flush // by directory
-}
-
-// Flush flushes, unless that was begun after this call.
-func (f *sharedFlush) Flush(ctx context.Context, dir string) (bool, error) {
-	asked := time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	last := f.last[dir]
-	if !last.begun.After(asked) {
-		last.begun = time.Now()
-		last.ok, last.err = f.recorders.Flush(context.WithoutCancel(ctx), dir)
-		f.last[dir] = last
-	}
-	return last.ok, last.err
 }
 
 // servedJSON is the object that --listen --json prints for each client.

@@ -17,9 +17,6 @@ import (
 	"capd/store"
 )
 
-// flushPatience is for a running capd that is to write what has come.
-const flushPatience = 3 * time.Second
-
 // recorders are the capds that run here, for package extract.
 type recorders struct{ configured string } // socket that the configuration names
 
@@ -58,15 +55,6 @@ func lastingly(ctx context.Context, dir string) bool {
 			return true
 		}
 	}
-}
-
-// Flush makes the capd that records into the directory write what has come.
-func (r recorders) Flush(ctx context.Context, dir string) (bool, error) {
-	return r.at(ctx, dir, func(c *control.Client) error {
-		ctx, cancel := context.WithTimeout(ctx, flushPatience)
-		defer cancel()
-		return c.Flush(ctx)
-	})
 }
 
 // Ask asks the directory's ledger.

@@ -49,9 +49,12 @@ func byClient(do func(context.Context, Selection) ([]string, error)) func(contex
 	}
 }
 
-// Flush makes capd write to its files what has come up to now. It returns when all of it can be read there.
-func (c *Client) Flush(ctx context.Context) error {
-	return c.ask(ctx, http.MethodPost, "flush", struct{}{}, new(Answer))
+// Flush makes capd write to its files what has come up to now. It returns when all of it can be read there, with up to where that is in
+// files that are being recorded, unless an older capd does not say it.
+func (c *Client) Flush(ctx context.Context) ([]Whole, error) {
+	var a Answer
+	err := c.ask(ctx, http.MethodPost, "flush", struct{}{}, &a)
+	return a.Whole, err
 }
 
 // Extracted gives capd a line for the ledger of a directory that it records into.

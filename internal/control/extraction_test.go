@@ -49,8 +49,8 @@ func TestHoldsWarning(t *testing.T) {
 func TestFlushAndExtracted(t *testing.T) {
 	f := &fake{}
 	c := client(t, start(t, f))
-	if err := c.Flush(t.Context()); err != nil {
-		t.Error(err)
+	if whole, err := c.Flush(t.Context()); err != nil || !slices.Equal(whole, []Whole{{"/d/eth0.pcapng.partial", 7}}) {
+		t.Error(whole, err)
 	}
 	e := Extraction{Directory: "/d", User: "alice", Question: "capd extract", Packets: 1, Bytes: 2, UID: 12345}
 	if err := c.Extracted(t.Context(), e); err != nil {

@@ -55,9 +55,9 @@ func (f *fake) RotateFiles(ctx context.Context, iface string) ([]string, error) 
 
 func (f *fake) Reload(context.Context) error { return errors.New("capd.toml:3: no") }
 
-func (f *fake) Flush(context.Context) error {
+func (f *fake) Flush(context.Context) ([]Whole, error) {
 	f.record("flush")
-	return nil
+	return []Whole{{"/d/eth0.pcapng.partial", 7}}, nil
 }
 
 func (f *fake) Extracted(_ context.Context, e Extraction) error {

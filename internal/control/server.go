@@ -28,7 +28,7 @@ type Backend interface {
 	Report() Status
 	RotateFiles(ctx context.Context, iface string) ([]string, error)
 	Reload(ctx context.Context) error
-	Flush(ctx context.Context) error
+	Flush(ctx context.Context) ([]Whole, error)
 	Extracted(ctx context.Context, e Extraction) error
 	Hold(ctx context.Context, s Selection) ([]string, error)
 	Release(ctx context.Context, s Selection) ([]string, error)
@@ -65,7 +65,10 @@ func NewServer(b Backend, metrics http.Handler) *Server {
 		return b.RotateFiles(ctx, o.Interface)
 	}))
 	mux.HandleFunc("POST /v1/reload", order(func(ctx context.Context, _ struct{}) ([]string, error) { return nil, b.Reload(ctx) }))
-	mux.HandleFunc("POST /v1/flush", order(func(ctx context.Context, _ struct{}) ([]string, error) { return nil, b.Flush(ctx) }))
+	mux.HandleFunc("POST /v1/flush", request(func(ctx context.Context, _ struct{}) (Answer, error) {
+		whole, err := b.Flush(ctx)
+		return Answer{Whole: whole}, err
+	}))
 	mux.HandleFunc("POST /v1/extracted", order(s.extracted))
 	mux.HandleFunc("POST /v1/hold", order(byClient(b.Hold)))
 	mux.HandleFunc("POST /v1/release", order(byClient(b.Release)))
@@ -195,8 +198,16 @@ func (s *Server) look(name string, now time.Time) time.Time {
 	return before
 }
 
-// order returns a handler that calls do with the request's body, decoded as JSON.
+// order returns a handler of requests that are answered with files.
 func order[T any](do func(context.Context, T) ([]string, error)) http.HandlerFunc {
+	return request(func(ctx context.Context, in T) (Answer, error) {
+		files, err := do(ctx, in)
+		return Answer{Files: files}, err
+	})
+}
+
+// request returns a handler that calls do with the request's body, decoded as JSON.
+func request[T any](do func(context.Context, T) (Answer, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var in T
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
@@ -207,12 +218,13 @@ func order[T any](do func(context.Context, T) ([]string, error)) http.HandlerFun
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
 		defer cancel()
-		files, err := do(ctx, in)
+		a, err := do(ctx, in)
 		if err != nil {
 			fail(w, err)
 			return
 		}
-		answer(w, http.StatusOK, Answer{append([]string{}, files...)})
+		a.Files = append([]string{}, a.Files...) // never null
+		answer(w, http.StatusOK, a)
 	}
 }
 

@@ -299,5 +299,12 @@ type RotateOrder struct {
 
 // An Answer is the result of a request.
 type Answer struct {
-	Files []string `json:"files"` // paths of the files concerned
+	Files []string `json:"files"`           // paths of the files concerned
+	Whole []Whole  `json:"whole,omitempty"` // after a flush, files that are being recorded
+}
+
+// A Whole says how much of a file that is being recorded can be read.
+type Whole struct {
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"` // a record ends here, and all before it is there
 }

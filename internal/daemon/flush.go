@@ -9,25 +9,27 @@ import (
 
 	"capd/internal/control"
 	"capd/ledger"
+	"capd/writer"
 )
 
 // errNotFlushed is the answer where the disk or the recorders do not keep up.
 var errNotFlushed = errors.New("flush: not all that has come is on the disk yet")
 
-// Flush writes to the files what has come up to now, and returns when it can be read there. Nothing is synced, and no file ends.
-func (d *Daemon) Flush(ctx context.Context) error {
-	written := make(map[*member]*atomic.Bool)
+// Flush writes to the files what has come up to now, and returns when it can be read there, with up to where that is in files that are
+// being recorded. Nothing is synced, and no file ends.
+func (d *Daemon) Flush(ctx context.Context) ([]control.Whole, error) {
+	written := make(map[*member]*atomic.Pointer[writer.Whole])
 	for _, m := range d.set.members() {
-		done := new(atomic.Bool)
+		done := new(atomic.Pointer[writer.Whole])
 		written[m] = done
-		if !m.Recorder.Flush(func() { done.Store(true) }) {
-			return errNotFlushed
+		if !m.Recorder.Flush(func(w writer.Whole) { done.Store(&w) }) {
+			return nil, errNotFlushed
 		}
 	}
 	over := func() bool {
 		present := d.set.members()
 		for m, done := range written {
-			if !done.Load() && slices.Contains(present, m) {
+			if done.Load() == nil && slices.Contains(present, m) {
 				return false
 			}
 		}
@@ -35,9 +37,15 @@ func (d *Daemon) Flush(ctx context.Context) error {
 	}
 	until(ctx, over)
 	if !over() {
-		return errNotFlushed
+		return nil, errNotFlushed
 	}
-	return nil
+	var all []control.Whole
+	for _, done := range written {
+		if w := done.Load(); w != nil && w.Path != "" {
+			all = append(all, control.Whole{Path: w.Path, Bytes: w.Bytes})
+		}
+	}
+	return all, nil
 }
 
 // Extracted notes in the ledger of a directory that somebody got packets out of it.

@@ -16,26 +16,25 @@ import (
 	"capd/pcap"
 )
 
-// packetsOf returns how many packets the unfinished files of the directory hold up to the end of what is whole.
-func packetsOf(t *testing.T, dir string) (n uint64) {
+// packetsOf returns how many packets the unfinished files of the directory hold up to the end of what is said to be whole.
+func packetsOf(t *testing.T, dir string, whole []control.Whole) (n uint64) {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(dir, "*.partial"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range paths {
-		h, err := os.Open(path)
+	if len(whole) != len(paths) {
+		t.Errorf("%v are said to be whole, and there are %v", whole, paths)
+	}
+	for _, w := range whole {
+		h, err := os.Open(w.Path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		info, err := h.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := pcap.Scan(h, info.Size(), 0)
+		s, err := pcap.Scan(h, w.Bytes, 0)
 		h.Close()
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || s.Tail != pcap.Clean || s.End != w.Bytes {
+			t.Fatalf("%v: %+v, %v", w, s, err)
 		}
 		n += s.Packets
 	}
@@ -50,24 +49,25 @@ func TestFlush(t *testing.T) {
 		r := newRig(t, n, func(c *config.Config) { c.FlushInterval = config.Duration(time.Hour) }, "v1", "v2")
 		r.start(r.options())
 		r.await("recording", func() bool { return r.status("v1").State == Recording && r.status("v2").State == Recording })
-		if err := r.d.Flush(t.Context()); err != nil {
-			t.Errorf("without a frame: %v", err)
+		if whole, err := r.d.Flush(t.Context()); err != nil || len(whole) > 0 {
+			t.Errorf("without a frame: %v, %v", whole, err)
 		}
 		sent := uint64(0)
 		for _, count := range []uint64{1, 100, 5000, 1} {
 			r.send(v1, 1, sent, sent+count, "v1")
 			sent += count
-			if err := r.d.Flush(t.Context()); err != nil {
+			whole, err := r.d.Flush(t.Context())
+			if err != nil {
 				t.Fatal(err)
 			}
-			if got := packetsOf(t, r.dir); got != sent {
+			if got := packetsOf(t, r.dir, whole); got != sent {
 				t.Errorf("%d packets can be read after a flush, and %d were sent", got, sent)
 			}
 		}
 		done, cancel := context.WithCancel(t.Context())
 		cancel()
 		r.send(v1, 1, sent, sent+1, "v1")
-		if err := r.d.Flush(done); !errors.Is(err, errNotFlushed) {
+		if _, err := r.d.Flush(done); !errors.Is(err, errNotFlushed) {
 			t.Errorf("a flush that nobody waits for: %v", err)
 		}
 		r.end()
@@ -101,13 +101,14 @@ func TestFlushUnderLoad(t *testing.T) {
 		for range 5 {
 			time.Sleep(77 * time.Millisecond)
 			began, before := time.Now(), sent.Load()
-			if err := r.d.Flush(t.Context()); err != nil {
+			whole, err := r.d.Flush(t.Context())
+			if err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(began); took > 5*time.Second { // a block is full before
 				t.Errorf("it took %v", took)
 			}
-			if got := packetsOf(t, r.dir); got < before {
+			if got := packetsOf(t, r.dir, whole); got < before {
 				t.Errorf("%d packets can be read after a flush, and %d were sent before", got, before)
 			}
 		}

@@ -101,20 +101,22 @@ func (f *following) wait(ctx context.Context) bool {
 // next makes what has come up to now readable, and returns when that was: later packets may be in some files and in others not yet.
 func (f *following) next(ctx context.Context) time.Time {
 	now := time.Now()
+	whole := make(map[string]map[string]int64)
 	for _, dir := range f.plan.Question.Directories {
-		_, _ = f.by.Flush(ctx, dir) // without, packets come when their recorder writes them
+		flushed, _ := f.by.Flush(ctx, dir) // without, packets come when their recorder writes them
+		whole[dir] = flushed.Whole
 		if err := f.look(dir); err != nil {
 			f.x.answer.miss(Missing{Directory: dir, Cause: CauseUnreadable, Why: err.Error()})
 		}
 	}
 	x := f.x
 	for _, s := range x.streams {
-		s.more()
+		s.more(whole[s.Directory][s.Name])
 	}
 	resting := x.resting
 	x.resting = nil
 	for _, s := range resting {
-		s.more()
+		s.more(whole[s.Directory][s.Name])
 		heap.Push(&x.streams, s)
 	}
 	return now
@@ -208,7 +210,7 @@ func (f *following) judge(ctx context.Context, until time.Time) {
 	p := q.plan()
 	for _, dir := range q.Directories {
 		end := time.Time{} // what the ledger knows
-		if recorded, err := f.by.Flush(ctx, dir); recorded && err == nil {
+		if flushed, err := f.by.Flush(ctx, dir); flushed.Recorded && err == nil {
 			end = time.Now()
 		}
 		names := f.plan.names[dir]
@@ -238,10 +240,12 @@ func (s *stream) grows() bool {
 	return s.file != nil && s.State == inventory.Recording && s.whole && !s.last
 }
 
-// more goes on behind the end that was met.
-func (s *stream) more() {
+// more goes on behind the end that was met, up to where the file is known to be whole, or has whole records.
+func (s *stream) more(whole int64) {
 	if s.file != nil && s.whole && !s.last && s.State == inventory.Recording {
-		s.last = s.file.More()
+		if s.last = s.file.More(); !s.last {
+			s.file.WholeUpTo(whole)
+		}
 		s.ended, s.whole = false, false
 		if !s.begun {
 			s.fail(s.begin())

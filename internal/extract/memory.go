@@ -125,6 +125,7 @@ func (m *Memory) update(key string, f *remembered, s *Source) *remembered {
 		if m.files == nil {
 			m.files = make(map[string]*remembered)
 		}
+		file.WholeUpTo(s.flushed)
 		f = &remembered{file: file}
 		m.files[key] = f
 		if _, err := file.Header(); err != nil {
@@ -132,7 +133,11 @@ func (m *Memory) update(key string, f *remembered, s *Source) *remembered {
 			return nil
 		}
 	} else if !f.last {
-		f.last = f.file.More()
+		if f.last = f.file.More(); f.last { // and it was finished, as it has its other name
+			f.file.WholeUpTo(f.file.Size())
+		} else {
+			f.file.WholeUpTo(s.flushed)
+		}
 	}
 	if err := m.scan(f); err != nil {
 		m.forget(key, f)

@@ -10,26 +10,50 @@ import (
 	"testing"
 	"time"
 
+	"capd/pcap"
 	"capd/store"
 )
 
 // flushing has written all that came.
 type flushing struct{ nobody }
 
-func (flushing) Flush(context.Context, string) (bool, error) { return true, nil }
+func (flushing) Flush(context.Context, string) (Flushed, error) { return Flushed{Recorded: true}, nil }
 
-// TestMemory: while files grow, are finished, replaced and deleted, answers are the same to the byte with a Memory, which reads less.
+// whole has written all that came, and says how far the file that is being recorded is whole.
+type whole struct {
+	flushing
+	path string
+}
+
+func (w whole) Flush(context.Context, string) (Flushed, error) {
+	f := Flushed{Recorded: true}
+	h, err := os.Open(w.path + store.Partial)
+	if err != nil {
+		return f, nil
+	}
+	defer h.Close()
+	info, err := h.Stat()
+	if err != nil {
+		return f, err
+	}
+	s, err := pcap.Scan(h, info.Size(), 0)
+	f.Whole = map[string]int64{filepath.Base(h.Name()): s.End}
+	return f, err
+}
+
+// TestMemory: while files grow, are finished, replaced and deleted, answers are the same to the byte with a Memory, which reads less,
+// whether it is known how far files are whole or not.
 func TestMemory(t *testing.T) {
 	asked, found, less := 0, 0, 0
 	for seed := range uint64(6) {
 		h := newHoard(t, seed)
-		var whole [][]byte
+		var images [][]byte
 		var names []string
 		for _, name := range h.names {
 			if _, state, err := store.Parse(name); err == nil && state == store.Finished {
 				b, err := os.ReadFile(filepath.Join(h.dir, name))
 				h.must(err)
-				whole, names = append(whole, b), append(names, name)
+				images, names = append(images, b), append(names, name)
 			}
 		}
 		h.dir = t.TempDir()
@@ -41,14 +65,14 @@ func TestMemory(t *testing.T) {
 			for done, step := 0, 0; step < 6; step++ {
 				switch {
 				case step < 4:
-					done = min(len(whole[i]), done+1+h.IntN(1+len(whole[i])/3))
-					h.must(os.WriteFile(path+store.Partial, whole[i][:done], 0o600)) // the same file
+					done = min(len(images[i]), done+1+h.IntN(1+len(images[i])/3))
+					h.must(os.WriteFile(path+store.Partial, images[i][:done], 0o600)) // the same file
 				case step == 4:
-					h.must(os.WriteFile(path+store.Partial, whole[i], 0o600))
+					h.must(os.WriteFile(path+store.Partial, images[i], 0o600))
 					h.must(os.Rename(path+store.Partial, path))
 				case h.IntN(4) == 0: // another file of that name
 					h.must(os.Remove(path))
-					h.must(os.WriteFile(path, whole[h.IntN(len(whole))], 0o600))
+					h.must(os.WriteFile(path, images[h.IntN(len(images))], 0o600))
 				}
 				q := h.question()
 				if len(q.Flows) == 0 {
@@ -64,7 +88,11 @@ func TestMemory(t *testing.T) {
 				}
 				want, said, without := h.askBy(flushing{}, q, nil)
 				q.Memory = m
-				got, saidNow, a := h.askBy(flushing{}, q, nil)
+				by := Recorders(flushing{})
+				if h.IntN(3) > 0 {
+					by = whole{path: path}
+				}
+				got, saidNow, a := h.askBy(by, q, nil)
 				if !bytes.Equal(got, want) || said != saidNow {
 					t.Fatalf("seed %d, %s, step %d: %q, %v, %v to %v: %d packets, want %d\n%s, want\n%s\n%v", seed, names[i], step, q.Expression, q.Flows, q.Since, q.Until, a.Packets, without.Packets, saidNow, said, a.Notes)
 				}

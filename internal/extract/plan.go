@@ -43,6 +43,7 @@ type Source struct {
 
 	opens     time.Time // when its first packet may come
 	unflushed bool      // packets that had come may not be in it
+	flushed   int64     // while it is being written: up to here all is in it that had come; 0: not known
 }
 
 // Path returns where the file was.
@@ -104,7 +105,7 @@ func (p *Plan) look(ctx context.Context, by Recorders, dir string) error {
 		}
 	}
 	until := q.Until
-	if flushed && why == nil && (until.IsZero() || until.After(begun)) {
+	if flushed.Recorded && why == nil && (until.IsZero() || until.After(begun)) {
 		until = begun // what comes later may not be on the disk
 	}
 	if why != nil && q.reaches(listing.Files) {
@@ -114,7 +115,7 @@ func (p *Plan) look(ctx context.Context, by Recorders, dir string) error {
 	p.names[dir] = names
 	for _, f := range listing.Files {
 		if len(names) == 0 || slices.Contains(names, f.Interface) {
-			p.add(dir, f, why != nil || !flushed)
+			p.add(dir, f, flushed, why != nil || !flushed.Recorded)
 		}
 	}
 	defer p.narrow(ctx, dir, tables)()
@@ -181,7 +182,7 @@ func (q *Question) names(l *inventory.Listing) []string {
 }
 
 // add adds a file, if it may have packets of the time.
-func (p *Plan) add(dir string, f *inventory.File, unflushed bool) {
+func (p *Plan) add(dir string, f *inventory.File, by Flushed, unflushed bool) {
 	q := &p.Question
 	p.saw(dir, f.Name)
 	s := &Source{Directory: dir, File: f, Why: "its time overlaps"}
@@ -201,6 +202,7 @@ func (p *Plan) add(dir string, f *inventory.File, unflushed bool) {
 	case f.State == inventory.Recording:
 		// The last piece of an encrypted file is only written at its end.
 		s.Why, s.unflushed = "it is being written", unflushed || f.Encrypted
+		s.flushed = by.Whole[f.Name]
 	case f.State == inventory.Unfinished:
 		s.Why = "its recorder left it behind"
 	case f.Contents == nil:

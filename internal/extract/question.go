@@ -32,11 +32,17 @@ type Question struct {
 
 // Recorders are the capds that record into directories now.
 type Recorders interface {
-	// Flush makes the one that records into the directory write what has come. It returns false if none does. The error says why
-	// one that does was not reached, or did not follow.
-	Flush(ctx context.Context, dir string) (bool, error)
+	// Flush makes the one that records into the directory write what has come. The error says why one that does was not reached, or
+	// did not follow.
+	Flush(ctx context.Context, dir string) (Flushed, error)
 	// Ask is ledger.Ask, together with what the one that records there knows.
 	Ask(ctx context.Context, dir string, q ledger.Question) (*ledger.Answer, error)
+}
+
+// A Flushed is what came of a flush of a directory. The zero value is that nobody records there.
+type Flushed struct {
+	Recorded bool             // somebody records there
+	Whole    map[string]int64 // up to which byte files can be read that are being recorded, by their names in the directory; others: not known
 }
 
 // A Cause is why packets may be missing from an answer: one of the ledger, or one of these.

@@ -104,6 +104,9 @@ func (s *stream) open() error {
 	}
 	s.file = f
 	s.x.answer.Files++
+	if f.Path() == s.Path() {
+		f.WholeUpTo(s.flushed)
+	}
 	if s.Whole() && f.Path() == s.Path() && f.Size() != s.Size { // it may end before all its packets are counted
 		s.miss(Missing{Cause: CauseChanged, Why: "it has " + text.Count(f.Size(), "byte") + ", and had " + text.Count(s.Size, "byte")})
 	}

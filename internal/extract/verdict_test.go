@@ -38,7 +38,9 @@ func plain(t *testing.T, iface string, change func(*recordedFile)) *scene {
 // unreachable is a capd that records and does not answer.
 type unreachable struct{ nobody }
 
-func (unreachable) Flush(context.Context, string) (bool, error) { return true, errors.New("timeout") }
+func (unreachable) Flush(context.Context, string) (Flushed, error) {
+	return Flushed{Recorded: true}, errors.New("timeout")
+}
 
 // answered answers a question, and returns the causes of what is missing.
 func answered(t *testing.T, q Question, by Recorders, dirs ...string) (*Answer, string) {

@@ -52,6 +52,13 @@ func (f *frontier) advance(h *content) error {
 	return nil
 }
 
+// know moves the frontier to where it is known to be.
+func (f *frontier) know(end int64) {
+	if end > f.End {
+		f.before, f.End, f.clean = f.End, end, 0
+	}
+}
+
 // grown reads a file up to its frontier, which it moves until it has passed the size that the file had.
 type grown struct {
 	h        *content

@@ -234,3 +234,54 @@ func TestGrown(t *testing.T) {
 		}
 	}
 }
+
+// TestWholeUpTo: a growing file is read up to where it is known to be whole, and no byte of it is looked at before it is read; where it
+// is not known it is found out as ever.
+func TestWholeUpTo(t *testing.T) {
+	t.Parallel()
+	for _, format := range []pcap.Format{pcap.PCAP, pcap.PCAPNG} {
+		b, ends := recordFile(format, 60, 61, 1500, 62, 63)
+		h := growing(t, format.Ext())
+		put(t, h, b[:ends[3]], 0)
+		f, err := Open(h.Name(), Options{Growing: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		read := func(want uint64) {
+			t.Helper()
+			for {
+				if _, _, err := f.NextRecord(); err != nil {
+					if !f.AtEnd(err) || f.Seen() != want {
+						t.Fatalf("%v: %d packets, %v, want %d", format, f.Seen(), err, want)
+					}
+					return
+				}
+			}
+		}
+		f.WholeUpTo(ends[2])
+		if _, err := f.Header(); err != nil {
+			t.Fatal(err)
+		}
+		read(2)
+		if f.grown.frontier.End != ends[2] {
+			t.Errorf("%v: it was looked at up to byte %d", format, f.grown.frontier.End)
+		}
+		f.More()
+		f.WholeUpTo(0) // not known
+		read(3)
+		put(t, h, b[ends[3]:ends[4]], ends[3])
+		f.More()
+		f.WholeUpTo(ends[4])
+		put(t, h, b[ends[4]:ends[5]-1], ends[4])
+		read(4)
+		f.More()
+		f.WholeUpTo(ends[2]) // an answer that comes late
+		read(4)
+		f.More()
+		read(4)
+		put(t, h, b[ends[5]-1:], ends[5]-1)
+		f.More()
+		read(5)
+	}
+}

@@ -148,6 +148,15 @@ func (f *File) More() (last bool) {
 	return last
 }
 
+// WholeUpTo says that a file, which was opened as growing, is known to have whole records up to an offset, as its recorder says. It is read
+// up to there without looking for where that is, until More is called. 0 says nothing.
+func (f *File) WholeUpTo(offset int64) {
+	if f.grown != nil && f.grown.h.r == nil && offset > 0 {
+		f.grown.limit = offset
+		f.grown.frontier.know(offset)
+	}
+}
+
 // AtEnd reports whether an error of NextRecord says that a growing file has no more whole records yet.
 func (f *File) AtEnd(err error) bool { return err == io.EOF && f.parser != nil }
 

@@ -3,6 +3,8 @@ package recorder
 import (
 	"slices"
 	"time"
+
+	"capd/writer"
 )
 
 // mostFlushes is how many orders to flush may wait for the recorder's next turn.
@@ -11,12 +13,13 @@ const mostFlushes = 256
 // A flushOrder asks for a flush of all frames that had come at a time.
 type flushOrder struct {
 	at   time.Time
-	done func()
+	done func(writer.Whole)
 }
 
-// Flush makes the recorder write all frames that have come up to now, those in the ring too, and calls done when that is over.
+// Flush makes the recorder write all frames that have come up to now, those in the ring too, and calls done when that is over,
+// with how much of its current file is on the disk then.
 // A recorder that ends does not come to it. Flush returns false if too many orders wait.
-func (r *Recorder) Flush(done func()) bool {
+func (r *Recorder) Flush(done func(writer.Whole)) bool {
 	select {
 	case r.orders.flush <- flushOrder{time.Now(), done}:
 		return true
