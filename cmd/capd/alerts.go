@@ -19,7 +19,6 @@ import (
 
 	"capd/config"
 	"capd/internal/alert"
-	"capd/internal/control"
 	"capd/internal/extract"
 	"capd/internal/hint"
 	"capd/internal/terminal"
@@ -126,7 +125,9 @@ func (x *extractCommand) runAlerts(cmd *cobra.Command, args []string) error {
 		Recorders: r.by.upTo, Asked: r.asked, MostPackets: x.limit.packets, MostBytes: int64(x.limit.size),
 		Window: alert.Window{Before: time.Duration(x.alerts.before), Back: time.Duration(x.alerts.back), After: time.Duration(x.alerts.after)},
 	}
-	r.holder = alert.Holder{Lease: r.lease, Failed: r.notHeld}
+	r.holder = alert.Holder{Lease: func(ctx context.Context, since time.Time) error {
+		return r.by.leaseSince(ctx, r.q.Directories, "capd extract --alert, process "+strconv.Itoa(os.Getpid()), since, alert.LeaseTime.String())
+	}, Failed: r.notHeld}
 	ctx, restore := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer restore()
 	if x.alerts.follow {
@@ -227,33 +228,11 @@ func (r *alerting) source(ctx context.Context, each func(*alert.Alert) error) er
 	}
 }
 
-// lease makes the capds that record into the directories hold what is needed.
-func (r *alerting) lease(ctx context.Context, since time.Time) error {
-	holder := "capd extract --alert, process " + strconv.Itoa(os.Getpid())
-	var failed error
-	for _, dir := range r.q.Directories {
-		_, err := r.by.at(ctx, dir, func(c *control.Client) error {
-			if since.IsZero() {
-				_, err := c.Release(ctx, control.Selection{Holder: holder})
-				return err
-			}
-			_, err := c.Hold(ctx, control.Selection{Holder: holder, Since: since, For: alert.LeaseTime.String()})
-			return err
-		})
-		failed = errors.Join(failed, err)
-	}
-	return failed
-}
-
 // notHeld says that limits may delete files before they are read, or that they may not any more.
 func (r *alerting) notHeld(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil {
-		fmt.Fprintf(r.cmd.ErrOrStderr(), "capd: limits may delete files before they are read: %s\n", text.Line(err.Error()))
-	} else {
-		fmt.Fprintln(r.cmd.ErrOrStderr(), "capd: files are held again until they are read")
-	}
+	sayHeld(r.cmd.ErrOrStderr(), err)
 }
 
 // takes reports whether a line has an alert that is to be answered. What is wrong with one is printed.

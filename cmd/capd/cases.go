@@ -149,28 +149,15 @@ func (r recorders) lease(ctx context.Context, q *extract.Question) error {
 	if since.Unix() <= 0 {
 		since = time.Unix(1, 0)
 	}
-	return r.leased(ctx, q, func(c *control.Client, holder string) error {
-		_, err := c.Hold(ctx, control.Selection{Holder: holder, Since: since, For: planLease})
-		return err
-	})
+	return r.leaseSince(ctx, q.Directories, planHolder(), since, planLease)
 }
 
 // unlease ends lease. Without it, the lease ends by itself.
 func (r recorders) unlease(ctx context.Context, q *extract.Question) {
-	_ = r.leased(ctx, q, func(c *control.Client, holder string) error {
-		_, err := c.Release(ctx, control.Selection{Holder: holder})
-		return err
-	})
+	_ = r.leaseSince(ctx, q.Directories, planHolder(), time.Time{}, "")
 }
 
-func (r recorders) leased(ctx context.Context, q *extract.Question, do func(*control.Client, string) error) (failed error) {
-	holder := "capd hold, process " + strconv.Itoa(os.Getpid())
-	for _, dir := range q.Directories {
-		_, err := r.at(ctx, dir, func(c *control.Client) error { return do(c, holder) })
-		failed = errors.Join(failed, err)
-	}
-	return failed
-}
+func planHolder() string { return "capd hold, process " + strconv.Itoa(os.Getpid()) }
 
 // hold holds files of a directory for a case: through the capd that records there, or directly.
 func (r recorders) hold(ctx context.Context, dir string, names []string, c control.Case) (held []string, err error) {

@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"capd/internal/control"
 	"capd/internal/testnet"
+	"capd/ledger"
 	"capd/pcap"
 )
 
@@ -118,6 +120,59 @@ func TestExtractListenFollow(t *testing.T) {
 	if list, _ := filepath.Glob(filepath.Join(r.dir, "*.zst")); len(list) == 0 {
 		all, _ := os.ReadDir(r.dir)
 		t.Errorf("nothing was compressed: %v", all)
+	}
+}
+
+// TestFollowHolds: limits leave what a reader has not read yet, until it has gone. Who reads is in the ledger from its begin on.
+func TestFollowHolds(t *testing.T) {
+	r, s, _ := extracting(t, "flush_interval = \"1h\"\n[retain]\ncount = 1\n")
+	up(t)
+	cmd, address, _ := serving(t, "-c", r.config, "--follow")
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	asked := func() (all []ledger.Entry) {
+		for e, err := range ledger.ReadWith(r.dir, ledger.ReadOptions{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Kind == ledger.KindExtract {
+				all = append(all, e)
+			}
+		}
+		return all
+	}
+	r.await("a line", func(*control.Status) bool { return len(asked()) == 1 })
+	file := func() {
+		t.Helper()
+		s.Send(udpFrame(1, 53, "x"))
+		r.await("a file", func(s *control.Status) bool { return len(s.Interfaces[0].Files) > 0 })
+		if code, _, stderr := capd("rotate", "-c", r.config); code != 0 {
+			t.Fatal(stderr)
+		}
+	}
+	for range 3 {
+		file()
+	}
+	r.await("more held files than the limit has", func(s *control.Status) bool { return s.Directories[0].Held == 3 && s.Directories[0].Files == 3 })
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	packets, err := pcap.NewReader(c)
+	for i := 0; i < 3 && err == nil; i++ {
+		_, err = packets.Next()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Signal(syscall.SIGINT)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	file()
+	r.await("deletions", func(s *control.Status) bool { return s.Directories[0].Held == 0 && s.Directories[0].Files == 1 })
+	if lines := asked(); len(lines) != 2 || lines[0].Packets != 0 || lines[1].Packets != 3 || lines[0].Question != lines[1].Question || !strings.Contains(lines[0].Question, "--follow") {
+		t.Errorf("%+v", lines)
 	}
 }
 

@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"capd/internal/alert"
 	"capd/internal/extract"
 	"capd/internal/hint"
 	"capd/internal/serve"
@@ -113,8 +117,15 @@ func (x *extractCommand) serve(ctx context.Context, cmd *cobra.Command, q extrac
 func (s *extractServer) stream(ctx context.Context, client net.Addr, w io.Writer) {
 	out := s.out
 	out.To = w
+	var begun extract.Answer
+	if s.alerts.follow {
+		defer s.hold(ctx, client, &out)()
+	}
 	s.asking.Lock()
 	plan, err := s.question.Plan(ctx, s.by)
+	if err == nil && s.alerts.follow { // whoever is killed leaves that
+		s.note(ctx, s.by.recorders, &s.question, &begun, false)
+	}
 	s.asking.Unlock()
 	var a *extract.Answer
 	switch {
@@ -130,10 +141,44 @@ func (s *extractServer) stream(ctx context.Context, client net.Addr, w io.Writer
 		s.asking.Lock()
 		s.note(ctx, s.by.recorders, &s.question, a, true)
 		s.asking.Unlock()
+		for _, note := range begun.Notes {
+			if !slices.Contains(a.Notes, note) {
+				a.Notes = append(a.Notes, note)
+			}
+		}
 	}
 	s.printing.Lock()
 	defer s.printing.Unlock()
 	s.last = s.print(client, a, err)
+}
+
+// hold keeps limits from deleting what a client that follows has not read yet, until what it returns is called.
+func (s *extractServer) hold(ctx context.Context, client net.Addr, out *extract.Output) (end func()) {
+	holder := fmt.Sprintf("capd extract --follow to %s, process %d", client, os.Getpid())
+	var reached atomic.Int64
+	if since := s.question.Since; !since.IsZero() {
+		reached.Store(since.UnixNano())
+	}
+	out.Reached = func(t time.Time) { reached.Store(t.UnixNano()) }
+	l := readerLease{
+		lease: func(ctx context.Context, since time.Time) error {
+			return s.by.leaseSince(ctx, s.question.Directories, holder, since, alert.LeaseTime.String())
+		},
+		say: func(err error) {
+			s.printing.Lock()
+			defer s.printing.Unlock()
+			sayHeld(s.cmd.ErrOrStderr(), err)
+		},
+		reached: func() time.Time { return time.Unix(0, reached.Load()) },
+	}
+	l.renew(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	kept.Go(func() { l.keep(ctx) })
+	return func() {
+		stop()
+		kept.Wait()
+	}
 }
 
 // servedJSON is the object that --listen --json prints for each client.

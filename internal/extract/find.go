@@ -24,6 +24,7 @@ type Output struct {
 	Format  pcap.Format               // of it; pcap takes packets of one link type
 	Micro   bool                      // pcap with microseconds
 	Through func(io.Reader) io.Reader // wraps the readers of the files; may be nil
+	Reached func(time.Time)           // is called by Follow when all that had come at a time is written; may be nil
 }
 
 // An extraction is a question that is being answered. One goroutine reads and writes.

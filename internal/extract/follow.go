@@ -61,7 +61,10 @@ func (p *Plan) Follow(ctx context.Context, by Recorders, out Output) (*Answer, e
 		if x.stopped.Load() || x.failure != nil {
 			break
 		}
-		if reached = now; !f.wait(ctx) {
+		if reached = now; out.Reached != nil {
+			out.Reached(reached)
+		}
+		if !f.wait(ctx) {
 			break
 		}
 	}
