@@ -66,6 +66,17 @@ func (d *Draft) Commit() error {
 	return errors.Join(SyncDirectory(filepath.Dir(d.path)), d.Close())
 }
 
+// Place gives the file its name, in place of one that has it, and closes it. It does not sync, so that after a power cut the file may be
+// damaged, or the old one: for a file of which every part is checked when it is read, and that can be made again. A sync makes what is
+// recorded meanwhile wait for the disk.
+func (d *Draft) Place() error {
+	if err := os.Rename(d.Name(), d.path); err != nil {
+		d.Discard()
+		return err
+	}
+	return d.Close()
+}
+
 // Discard closes and removes the file.
 func (d *Draft) Discard() {
 	_ = os.Remove(d.Name())

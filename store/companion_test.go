@@ -41,6 +41,21 @@ func TestDraft(t *testing.T) {
 	if all := entries(t, dir); !slices.Equal(all, []string{"x.flows.parquet"}) {
 		t.Errorf("after: %v", all)
 	}
+	if d, err = NewDraft(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.WriteString("another"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Place(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "another" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if all := entries(t, dir); !slices.Equal(all, []string{"x.flows.parquet"}) {
+		t.Errorf("in its place: %v", all)
+	}
 	if err := os.Symlink("target", path+".tmp"); err != nil {
 		t.Fatal(err)
 	}

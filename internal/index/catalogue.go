@@ -98,7 +98,7 @@ func (c catalogue) write(dir string) error {
 		draft.Discard()
 		return err
 	}
-	return draft.Commit()
+	return draft.Place()
 }
 
 // Catalogue brings a directory's catalogue up to date with tables that were built: the others stay in it as long as they are
@@ -239,7 +239,7 @@ func (c catalogue) rewriteFilters(path string, old *os.File, added map[string][]
 		e.Filter.At = at
 		at += int64(len(b))
 	}
-	return draft.Commit()
+	return draft.Place()
 }
 
 // find returns what the catalogue says about the table of a capture file, if that is about the table and the file that are
