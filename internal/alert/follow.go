@@ -9,7 +9,7 @@ import (
 const (
 	// maxPending is how many alerts wait for their answers. When there are more, no more are read.
 	maxPending = 100_000
-	// pace is the time between two readings: alerts that come in between are answered together.
+	// pace is the least time from one reading to the next: alerts that come in between are answered together.
 	pace = 100 * time.Millisecond
 )
 
@@ -143,7 +143,8 @@ func (f *Follower) answer(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		due, next, over := f.due(time.Now())
+		begun := time.Now()
+		due, next, over := f.due(begun)
 		if over {
 			return
 		}
@@ -155,7 +156,7 @@ func (f *Follower) answer(ctx context.Context) {
 			f.reading = time.Time{}
 			f.mu.Unlock()
 			f.hold(context.WithoutCancel(ctx))
-			f.wait(ctx, timer, pace, nil)
+			f.wait(ctx, timer, pace-time.Since(begun), nil)
 			continue
 		}
 		f.wait(ctx, timer, next, f.changed)
