@@ -17,9 +17,9 @@ type lateRecorder struct {
 	late func()
 }
 
-func (r lateRecorder) Flush(context.Context, string) (bool, error) {
+func (r lateRecorder) Flush(context.Context, string) (Flushed, error) {
 	go r.late()
-	return true, nil
+	return Flushed{Recorded: true}, nil
 }
 
 // TestLineComesLate: a question in the moment in which a file has its name and not yet its line waits for the line.

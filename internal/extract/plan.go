@@ -100,7 +100,7 @@ func (p *Plan) look(ctx context.Context, by Recorders, dir string) error {
 		if listing, err = inventory.Read(dir, inventory.Query{}); err != nil {
 			return err
 		}
-		if !flushed || !slices.ContainsFunc(listing.Files, lacksLine(dir)) || time.Now().After(end) || ctx.Err() != nil {
+		if !flushed.Recorded || !slices.ContainsFunc(listing.Files, lacksLine(dir)) || time.Now().After(end) || ctx.Err() != nil {
 			break
 		}
 	}
