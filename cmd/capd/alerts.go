@@ -103,6 +103,7 @@ type alerting struct {
 	asker  alert.Asker
 	by     *sharedFlush
 	holder alert.Holder
+	notes  notebook
 
 	mu         sync.Mutex     // guards what follows, and what is printed
 	skipped    map[string]int // lines of other events
@@ -120,6 +121,7 @@ func (x *extractCommand) runAlerts(cmd *cobra.Command, args []string) error {
 		extractCommand: x, cmd: cmd, q: q, skipped: make(map[string]int), by: newSharedFlush(recorders{x.socket()}),
 		total: &extract.Answer{Complete: true, Interfaces: []*extract.Part{}, Missing: []extract.Missing{}},
 	}
+	r.notes.write = r.note
 	r.asker = alert.Asker{
 		Question:  extract.Question{Directories: q.Directories, Interfaces: q.Interfaces, Expression: q.Expression, Software: q.Software, Identities: q.Identities},
 		Recorders: r.by.upTo, Asked: r.asked, MostPackets: x.limit.packets, MostBytes: int64(x.limit.size),
@@ -298,12 +300,12 @@ func (r *alerting) out() io.Writer {
 	return r.cmd.OutOrStdout()
 }
 
-// asked prints answers, and notes them in the ledgers.
+// asked prints answers, and notes them for the ledgers.
 func (r *alerting) asked(done []*alert.Done, of *extract.Answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var named []string
-	packets, bytes := uint64(0), uint64(0)
+	all := given{}
 	for _, d := range done {
 		r.sum(d)
 		if r.asJSON {
@@ -313,27 +315,31 @@ func (r *alerting) asked(done []*alert.Done, of *extract.Answer) {
 		}
 		if !d.Already {
 			named = append(named, d.Flow)
-			packets, bytes = packets+d.Packets, bytes+d.Bytes
+			all = given{all.packets + d.Packets, all.bytes + d.Bytes}
 		}
 	}
 	if of == nil {
 		return
 	}
-	const most = 10
-	question := fmt.Sprintf("%s: flows of %s: %s", r.text(&r.q), text.Count(len(named), "answer"), strings.Join(named[:min(len(named), most)], ", "))
-	if len(named) > most {
-		question += ", ..."
-	}
+	by := make(map[string]given)
 	for _, dir := range r.q.Directories {
-		if len(r.q.Directories) > 1 {
-			packets, bytes = of.Of(dir)
+		switch {
+		case r.write == "":
+			by[dir] = given{}
+		case len(r.q.Directories) > 1:
+			packets, bytes := of.Of(dir)
+			by[dir] = given{packets, bytes}
+		default:
+			by[dir] = all
 		}
-		if r.write == "" {
-			packets, bytes = 0, 0
-		}
-		if err := r.by.note(context.Background(), dir, question, packets, bytes); err != nil {
-			fmt.Fprintf(r.cmd.ErrOrStderr(), "capd: the question is not in the ledger of %s: %v\n", text.Name(dir), err)
-		}
+	}
+	r.notes.add(named, by)
+}
+
+// note writes a line into the ledger of a directory.
+func (r *alerting) note(dir, about string, packets, bytes uint64) {
+	if err := r.by.note(context.Background(), dir, r.text(&r.q)+": "+about, packets, bytes); err != nil {
+		fmt.Fprintf(r.cmd.ErrOrStderr(), "capd: the question is not in the ledger of %s: %v\n", text.Name(dir), err)
 	}
 }
 
@@ -361,6 +367,7 @@ func (r *alerting) sum(d *alert.Done) {
 
 // end says what was skipped, and makes the exit code.
 func (r *alerting) end(err error) error {
+	r.notes.end()
 	for _, event := range slices.Sorted(maps.Keys(r.skipped)) {
 		fmt.Fprintf(r.cmd.ErrOrStderr(), "capd: %s of event %s skipped: --event takes them\n", text.Count(r.skipped[event], "line"), text.Name(event))
 	}
