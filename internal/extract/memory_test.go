@@ -74,6 +74,9 @@ func TestMemory(t *testing.T) {
 					h.must(os.Remove(path))
 					h.must(os.WriteFile(path, images[h.IntN(len(images))], 0o600))
 				}
+				if step > 3 { // no line will come
+					h.must(os.Chtimes(path, time.Time{}, time.Unix(noonUnix, 0)))
+				}
 				q := h.question()
 				if len(q.Flows) == 0 {
 					f, err := ParseFlow(fmt.Sprintf("10.0.%d.%d 10.0.%d.%d", h.IntN(2), 1+h.IntN(4), h.IntN(2), 1+h.IntN(4)))
