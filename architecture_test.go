@@ -95,6 +95,7 @@ var mayImport = map[string][]string{
 	"packaging/systemd":    {"ledger", "pcap", "store"},              // tests only
 	"pcap":                 {},
 	"ledger":               {"store", unix},
+	"seal":                 {},
 	"store":                {"pcap", "internal/hint", unix},
 	"writer":               {"crypt", "ledger", "pcap", "store", "internal/text", unix},
 	"internal/selftest":    {"capture", "pcap", "internal/hint"},
