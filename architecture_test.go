@@ -94,8 +94,8 @@ var mayImport = map[string][]string{
 	"packaging/prometheus": {"internal/control", "internal/metrics"}, // tests only
 	"packaging/systemd":    {"ledger", "pcap", "store"},              // tests only
 	"pcap":                 {},
-	"ledger":               {"store", unix},
-	"seal":                 {},
+	"ledger":               {"seal", "store", unix},
+	"seal":                 {"store"},
 	"store":                {"pcap", "internal/hint", unix},
 	"writer":               {"crypt", "ledger", "pcap", "store", "internal/text", unix},
 	"internal/selftest":    {"capture", "pcap", "internal/hint"},

@@ -1,0 +1,380 @@
+package seal
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"capd/store"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Endings of the files of a directory's keys. All have the same name before
+// these: the directory's path, escaped.
+const (
+	keyEnding   = ".key"      // the present key
+	nextEnding  = ".key.next" // the next key, until it is the present one
+	firstEnding = ".pub"      // verification key of the first epoch
+	chainEnding = ".chain"    // see ChainName
+)
+
+// ChainName is the name of the file, in a directory of recordings, that has the
+// last checkpoint of each epoch: each is signed by the epoch's key, and names
+// the next one. Each line is the signed note as a string of JSON.
+const ChainName = "seal.chain"
+
+// ErrNoKey says that a directory has no keys.
+var ErrNoKey = errors.New("there is no key to seal with")
+
+// A Key signs the checkpoints of a directory's log. It evolves: each epoch has
+// one of its own, and when the next begins it is wiped. Who holds the
+// directory's lock uses it, in one goroutine.
+type Key struct {
+	base   string // path of its files, without their endings
+	state  keyState
+	signer note.Signer
+	next   *keyState
+}
+
+// A keyState is the content of a key's file.
+type keyState struct {
+	Directory string    `json:"directory"`
+	Epoch     uint64    `json:"epoch"`
+	Since     time.Time `json:"since"`
+	Secret    string    `json:"secret"` // as package note spells it
+	Verifier  string    `json:"verifier"`
+}
+
+// newState makes a key of that name.
+func newState(directory, name string, epoch uint64) (*keyState, error) {
+	secret, verifier, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		return nil, err
+	}
+	return &keyState{Directory: directory, Epoch: epoch, Since: time.Now().UTC(), Secret: secret, Verifier: verifier}, nil
+}
+
+// Init makes the first key of the directory of recordings, with files in keys,
+// and returns its verification key. If there is one already, it returns that,
+// and created is false.
+func Init(keys, directory, host string) (verifier string, created bool, err error) {
+	base := filepath.Join(keys, escape(directory))
+	switch b, err := os.ReadFile(base + firstEnding); {
+	case err == nil:
+		return strings.TrimSpace(string(b)), false, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", false, err
+	}
+	if _, err := os.Lstat(base + keyEnding); err == nil { // Init was cut off between the two files
+		k, err := Open(keys, directory)
+		if err != nil {
+			return "", false, err
+		}
+		return k.Verifier(), false, writeNew(base+firstEnding, []byte(k.Verifier()+"\n"))
+	}
+	first, err := newState(directory, originOf(host, directory), 0)
+	if err != nil {
+		return "", false, err
+	}
+	if err := first.write(base + keyEnding); err != nil {
+		return "", false, err
+	}
+	return first.Verifier, true, writeNew(base+firstEnding, []byte(first.Verifier+"\n"))
+}
+
+// Open reads the present key of a directory of recordings.
+func Open(keys, directory string) (*Key, error) {
+	k := &Key{base: filepath.Join(keys, escape(directory))}
+	b, err := os.ReadFile(k.base + keyEnding)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrNoKey, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := k.use(b); err != nil {
+		return nil, fmt.Errorf("key %s: %w", k.base+keyEnding, err)
+	}
+	return k, nil
+}
+
+func (k *Key) use(b []byte) (err error) {
+	if err := json.Unmarshal(b, &k.state); err != nil {
+		return err
+	}
+	k.signer, err = note.NewSigner(k.state.Secret)
+	return err
+}
+
+// Verifier returns the present verification key, as package note spells it.
+func (k *Key) Verifier() string { return k.state.Verifier }
+
+// Epoch returns the number of the present key, and since when it is that.
+func (k *Key) Epoch() (n uint64, since time.Time) { return k.state.Epoch, k.state.Since }
+
+// Sign signs the checkpoint in the name of the key, at the present time.
+func (k *Key) Sign(c Checkpoint) (string, error) {
+	c.Origin, c.Epoch, c.Clock = k.signer.Name(), k.state.Epoch, cmp.Or(oneLine(c.Clock), "unknown")
+	c.Time = time.Now().UTC()
+	b, err := note.Sign(&note.Note{Text: c.Text()}, k.signer)
+	return string(b), err
+}
+
+// Prepare makes the next key and returns its verification key, for the last
+// checkpoint of this epoch. The key is on the disk before that is.
+func (k *Key) Prepare() (string, error) {
+	next, err := newState(k.state.Directory, k.signer.Name(), k.state.Epoch+1)
+	if err != nil {
+		return "", err
+	}
+	if err := wipe(k.base + nextEnding); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := next.write(k.base + nextEnding); err != nil {
+		return "", err
+	}
+	k.next = next
+	return next.Verifier, nil
+}
+
+// Evolve begins the next epoch, when the last checkpoint of this one, which
+// names the next key, is on the disk in the ledger. The old key is wiped.
+func (k *Key) Evolve(last string) error {
+	if err := addToChain(k.base+chainEnding, last); err != nil {
+		return err
+	}
+	old, err := os.OpenFile(k.base+keyEnding, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	if err := os.Rename(k.base+nextEnding, k.base+keyEnding); err != nil {
+		return err
+	}
+	if err := store.SyncDirectory(filepath.Dir(k.base)); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(k.base + keyEnding)
+	if err == nil {
+		err = k.use(b)
+	}
+	k.next = nil
+	return errors.Join(err, overwrite(old))
+}
+
+// Recover completes an evolution that a crash cut off. last is the last
+// checkpoint of the ledger that names a next key; empty if it has none.
+func (k *Key) Recover(last string) error {
+	b, err := os.ReadFile(k.base + nextEnding)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var next keyState
+	if json.Unmarshal(b, &next) == nil && last != "" {
+		if c, err := Verify(last, k.Verifier()); err == nil && c.Next == next.Verifier {
+			return k.Evolve(last)
+		}
+	}
+	return wipe(k.base + nextEnding) // no ledger names it
+}
+
+// CopyChain brings the chain in the directory of recordings up to date.
+func (k *Key) CopyChain(directory string, mode fs.FileMode) error {
+	b, err := os.ReadFile(k.base + chainEnding)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	to := filepath.Join(directory, ChainName)
+	if there, err := os.ReadFile(to); err == nil && string(there) == string(b) {
+		return nil
+	} else if err == nil && strings.HasPrefix(string(b), string(there)) {
+		return appendSynced(to, b[len(there):])
+	}
+	return replace(to, b, mode)
+}
+
+// Verify returns the checkpoint of a signed note, if the verification key has
+// signed it.
+func Verify(signed, verifier string) (*Checkpoint, error) {
+	v, err := note.NewVerifier(verifier)
+	if err != nil {
+		return nil, err
+	}
+	n, err := note.Open([]byte(signed), note.VerifierList(v))
+	if err != nil {
+		return nil, err
+	}
+	c, err := ParseCheckpoint(n.Text)
+	if err == nil && c.Origin != v.Name() {
+		return nil, errors.New("the checkpoint is another's")
+	}
+	return c, err
+}
+
+// Peek returns the checkpoint of a signed note without a look at the signature.
+func Peek(signed string) (*Checkpoint, error) {
+	text, _, ok := strings.Cut(signed, "\n\n")
+	if !ok {
+		return nil, errors.New("no signed note")
+	}
+	return ParseCheckpoint(text + "\n")
+}
+
+// CheckVerifier returns an error if it is no verification key.
+func CheckVerifier(verifier string) error {
+	_, err := note.NewVerifier(verifier)
+	return err
+}
+
+// Fingerprint is for people to compare verification keys.
+func Fingerprint(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	var groups []string
+	for i := 0; i < 20; i += 2 {
+		groups = append(groups, hex.EncodeToString(sum[i:i+2]))
+	}
+	return strings.Join(groups, " ")
+}
+
+// ReadChain returns the signed notes of a chain.
+func ReadChain(r io.Reader) (notes []string, err error) {
+	dec := json.NewDecoder(r)
+	for {
+		var s string
+		switch err := dec.Decode(&s); {
+		case err == io.EOF:
+			return notes, nil
+		case err != nil:
+			return notes, err
+		}
+		notes = append(notes, s)
+	}
+}
+
+// addToChain appends the note, unless it is the last already.
+func addToChain(path, signed string) error {
+	b, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	line, err := json.Marshal(signed)
+	if err != nil {
+		return err
+	}
+	line = append(line, '\n')
+	if i := strings.LastIndexByte(string(b), '\n') + 1; i < len(b) { // a torn line
+		if err := os.Truncate(path, int64(i)); err != nil {
+			return err
+		}
+		b = b[:i]
+	}
+	if strings.HasSuffix(string(b), string(line)) {
+		return nil
+	}
+	return appendSynced(path, line)
+}
+
+func appendSynced(path string, b []byte) error {
+	h, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if err != nil {
+		return err
+	}
+	store.GiveToOwner(h)
+	_, err = h.Write(b)
+	return errors.Join(err, h.Sync(), h.Close(), store.SyncDirectory(filepath.Dir(path)))
+}
+
+func (s *keyState) write(path string) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return writeNew(path, append(b, '\n'))
+}
+
+// writeNew makes a file that was not there, for its owner alone.
+func writeNew(path string, b []byte) error {
+	h, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	store.GiveToOwner(h)
+	_, err = h.Write(b)
+	return errors.Join(err, h.Sync(), h.Close(), store.SyncDirectory(filepath.Dir(path)))
+}
+
+// replace makes a file whole or not at all.
+func replace(path string, b []byte, mode fs.FileMode) error {
+	tmp := path + ".new"
+	_ = os.Remove(tmp)
+	if err := writeNew(tmp, b); err != nil {
+		return err
+	}
+	return errors.Join(os.Chmod(tmp, mode), os.Rename(tmp, path), store.SyncDirectory(filepath.Dir(path)))
+}
+
+// wipe overwrites a file and removes it.
+func wipe(path string) error {
+	h, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(overwrite(h), h.Close(), os.Remove(path))
+}
+
+// overwrite writes zeros over a file. Whether the old bytes are gone from the
+// medium is up to the file system and the disk.
+func overwrite(h *os.File) error {
+	info, err := h.Stat()
+	if err != nil {
+		return err
+	}
+	_, err = h.WriteAt(make([]byte, info.Size()), 0)
+	return errors.Join(err, h.Sync())
+}
+
+// escape makes the name of a file of a path.
+func escape(path string) string {
+	var b strings.Builder
+	for _, c := range []byte(strings.TrimPrefix(filepath.Clean(path), "/")) {
+		switch {
+		case c == '/':
+			b.WriteByte('-')
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	return b.String()
+}
+
+// originOf names the log of a directory. Names of keys have neither spaces nor a
+// plus, and so that lines stay short, at most 100 bytes.
+func originOf(host, directory string) string {
+	s := strings.Map(func(r rune) rune {
+		if r == '+' || unicode.IsSpace(r) || unicode.IsControl(r) || r > unicode.MaxASCII {
+			return '-'
+		}
+		return r
+	}, "capd/"+host+directory)
+	return s[:min(len(s), 100)]
+}
