@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -42,6 +43,9 @@ const (
 	KindClock      Kind = "clock"      // the system clock was set
 	KindCheckpoint Kind = "checkpoint" // an unfinished file is whole up to an offset
 	KindUnwritten  Kind = "unwritten"  // lines were lost because the disk failed for too long
+	KindSeal       Kind = "seal"       // the lines before are sealed
+	KindDigest     Kind = "digest"     // what the bytes of a finished file are
+	KindDeleting   Kind = "deleting"   // a limit is about to delete a file whose lines are sealed
 )
 
 // A Cause is why frames are missing.
@@ -77,20 +81,20 @@ const (
 // A Tally adds up what is known of frames over an interval of time. Received
 // is the sum of Packets, Filtered, KernelDropped and CapdDropped.
 type Tally struct {
-	Packets       uint64 `json:"packets,omitempty" in:"file salvaged checkpoint extract"`           // packets written; or given
-	Bytes         uint64 `json:"bytes,omitempty" in:"file checkpoint extract"`                      // bytes of captured data in these packets
-	Size          uint64 `json:"size,omitempty" in:"file deleted salvaged compressed hold release"` // bytes of the file, or of files
-	Received      uint64 `json:"received,omitempty" in:"file quiet gap"`                            // frames that reached the kernel's filter
-	Filtered      uint64 `json:"filtered,omitempty" in:"file"`                                      // received frames that did not pass the filter
-	KernelDropped uint64 `json:"kernel_dropped,omitempty" in:"file quiet"`                          // received frames that the kernel dropped because the ring was full
-	CapdDropped   uint64 `json:"capd_dropped,omitempty" in:"file quiet gap"`                        // received frames that capd did not write
-	Freezes       uint64 `json:"freezes,omitempty" in:"file quiet"`                                 // times that the ring became full
-	NICDropped    uint64 `json:"nic_dropped,omitempty" in:"file quiet"`                             // frames that were lost before the kernel met them; they were not received
-	NICDiscarded  uint64 `json:"nic_discarded,omitempty" in:"file quiet"`                           // frames that the interface's statistics call dropped, recorded or not: no loss
-	Truncated     uint64 `json:"truncated,omitempty" in:"file"`                                     // packets that were cut
-	Oversized     uint64 `json:"oversized,omitempty" in:"file"`                                     // of these, cut though the snaplen did not ask for it
-	NotSummed     uint64 `json:"not_summed,omitempty" in:"file"`                                    // packets whose checksum the interface was to fill in
-	Inversions    uint64 `json:"inversions,omitempty" in:"file"`                                    // packets older than the one before
+	Packets       uint64 `json:"packets,omitempty" in:"file salvaged checkpoint extract"`                  // packets written; or given
+	Bytes         uint64 `json:"bytes,omitempty" in:"file checkpoint extract"`                             // bytes of captured data in these packets
+	Size          uint64 `json:"size,omitempty" in:"file deleted salvaged compressed hold release digest"` // bytes of the file, or of files
+	Received      uint64 `json:"received,omitempty" in:"file quiet gap"`                                   // frames that reached the kernel's filter
+	Filtered      uint64 `json:"filtered,omitempty" in:"file"`                                             // received frames that did not pass the filter
+	KernelDropped uint64 `json:"kernel_dropped,omitempty" in:"file quiet"`                                 // received frames that the kernel dropped because the ring was full
+	CapdDropped   uint64 `json:"capd_dropped,omitempty" in:"file quiet gap"`                               // received frames that capd did not write
+	Freezes       uint64 `json:"freezes,omitempty" in:"file quiet"`                                        // times that the ring became full
+	NICDropped    uint64 `json:"nic_dropped,omitempty" in:"file quiet"`                                    // frames that were lost before the kernel met them; they were not received
+	NICDiscarded  uint64 `json:"nic_discarded,omitempty" in:"file quiet"`                                  // frames that the interface's statistics call dropped, recorded or not: no loss
+	Truncated     uint64 `json:"truncated,omitempty" in:"file"`                                            // packets that were cut
+	Oversized     uint64 `json:"oversized,omitempty" in:"file"`                                            // of these, cut though the snaplen did not ask for it
+	NotSummed     uint64 `json:"not_summed,omitempty" in:"file"`                                           // packets whose checksum the interface was to fill in
+	Inversions    uint64 `json:"inversions,omitempty" in:"file"`                                           // packets older than the one before
 }
 
 func (t *Tally) add(u *Tally) {
@@ -120,31 +124,31 @@ type Entry struct {
 	Kind    Kind      `json:"kind"`
 	Time    time.Time `json:"time"` // when the line was made
 
-	Name      string    `json:"name,omitempty" in:"file deleted salvaged compressed hook hold release checkpoint"`                            // name of the finished file
-	Interface string    `json:"interface,omitempty" in:"file quiet gap xdp deleted salvaged compressed hook hold release checkpoint restart"` // empty in a gap of all interfaces
-	Link      string    `json:"link,omitempty" in:"file"`                                                                                     // link type, as pcap.LinkType.String returns it
-	Filter    string    `json:"filter,omitempty" in:"file"`                                                                                   // expression that the packets passed
-	Snaplen   uint64    `json:"snaplen,omitempty" in:"file"`                                                                                  // most bytes kept of a packet, where that was configured
-	Clock     string    `json:"clock,omitempty" in:"file"`                                                                                    // clock that stamped the packets: "system"
-	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap xdp clock checkpoint yield restart"`                                        // of the interval that the line is about
-	End       time.Time `json:"end,omitzero" in:"file quiet gap xdp clock checkpoint yield restart"`                                          // of the interval; not included in it
-	First     time.Time `json:"first,omitzero" in:"file checkpoint"`                                                                          // time of the first packet
-	Last      time.Time `json:"last,omitzero" in:"file checkpoint"`                                                                           // time of the last packet
+	Name      string    `json:"name,omitempty" in:"file deleted salvaged compressed hook hold release checkpoint digest deleting"`                            // name of the finished file
+	Interface string    `json:"interface,omitempty" in:"file quiet gap xdp deleted salvaged compressed hook hold release checkpoint restart digest deleting"` // empty in a gap of all interfaces
+	Link      string    `json:"link,omitempty" in:"file"`                                                                                                     // link type, as pcap.LinkType.String returns it
+	Filter    string    `json:"filter,omitempty" in:"file"`                                                                                                   // expression that the packets passed
+	Snaplen   uint64    `json:"snaplen,omitempty" in:"file"`                                                                                                  // most bytes kept of a packet, where that was configured
+	Clock     string    `json:"clock,omitempty" in:"file"`                                                                                                    // clock that stamped the packets: "system"
+	Begin     time.Time `json:"begin,omitzero" in:"file quiet gap xdp clock checkpoint yield restart"`                                                        // of the interval that the line is about
+	End       time.Time `json:"end,omitzero" in:"file quiet gap xdp clock checkpoint yield restart"`                                                          // of the interval; not included in it
+	First     time.Time `json:"first,omitzero" in:"file checkpoint"`                                                                                          // time of the first packet
+	Last      time.Time `json:"last,omitzero" in:"file checkpoint"`                                                                                           // time of the last packet
 	Tally
 	Reason Reason `json:"reason,omitempty" in:"file"` // why the file ended
 	Clean  bool   `json:"clean,omitempty" in:"file"`  // the file holds all packets that the counters do not tell to be lost
 
-	Cause   Cause  `json:"cause,omitempty" in:"gap"`                                // of the gap
-	Frames  uint64 `json:"frames,omitempty" in:"gap"`                               // frames lost in the gap, where they could be counted
-	Program string `json:"program,omitempty" in:"xdp"`                              // mode, id and name of the program
-	Limit   string `json:"limit,omitempty" in:"deleted yield"`                      // limit that deleted the file; that yields
-	Step    string `json:"step,omitempty" in:"yield"`                               // step to which the limit yields
-	Cut     int64  `json:"cut,omitempty" in:"salvaged"`                             // bytes that were removed
-	Why     string `json:"why,omitempty" in:"salvaged hook gap start stop restart"` // why they were removed; what went wrong with the hook; what the system said of the gap; why a run began or ended, where nobody ordered that
-	Into    string `json:"into,omitempty" in:"compressed"`                          // path of the compressed file
-	Exit    int    `json:"exit_code,omitempty" in:"hook"`                           // -1 for a hook that was killed or could not be started
-	Offset  int64  `json:"offset,omitempty" in:"checkpoint"`                        // bytes up to which the file is whole, at the end of a record
-	Lines   uint64 `json:"lines,omitempty" in:"unwritten"`                          // lines that were never written
+	Cause   Cause  `json:"cause,omitempty" in:"gap"`                                     // of the gap
+	Frames  uint64 `json:"frames,omitempty" in:"gap"`                                    // frames lost in the gap, where they could be counted
+	Program string `json:"program,omitempty" in:"xdp"`                                   // mode, id and name of the program
+	Limit   string `json:"limit,omitempty" in:"deleted yield deleting"`                  // limit that deleted the file; that yields
+	Step    string `json:"step,omitempty" in:"yield"`                                    // step to which the limit yields
+	Cut     int64  `json:"cut,omitempty" in:"salvaged"`                                  // bytes that were removed
+	Why     string `json:"why,omitempty" in:"salvaged hook gap start stop restart seal"` // why they were removed; what went wrong with the hook; what the system said of the gap; why a run began or ended, where nobody ordered that
+	Into    string `json:"into,omitempty" in:"compressed"`                               // path of the compressed file
+	Exit    int    `json:"exit_code,omitempty" in:"hook"`                                // -1 for a hook that was killed or could not be started
+	Offset  int64  `json:"offset,omitempty" in:"checkpoint"`                             // bytes up to which the file is whole, at the end of a record
+	Lines   uint64 `json:"lines,omitempty" in:"unwritten"`                               // lines that were never written
 
 	UID      int    `json:"uid,omitempty" in:"extract hold release"`  // of the user who asked
 	User     string `json:"user,omitempty" in:"extract hold release"` // its name
@@ -158,6 +162,10 @@ type Entry struct {
 	Boot     string `json:"boot,omitempty" in:"start stop checkpoint"` // id of the system's boot
 	Config   string `json:"config,omitempty" in:"start stop"`          // digest of the configuration
 	PID      int    `json:"pid,omitempty" in:"start stop"`
+
+	Root     string `json:"root,omitempty" in:"digest"`                  // of the Merkle tree over the file, in base64
+	Signed   string `json:"signed,omitempty" in:"seal" longest:"2048"`   // checkpoint of the lines before: a signed note, in base64
+	Frontier string `json:"frontier,omitempty" in:"seal" longest:"4096"` // roots of the perfect trees of these lines, in base64
 }
 
 // Counted reports whether the frames that were lost in a gap were counted: those
@@ -176,6 +184,7 @@ type field struct {
 	key   string
 	kinds []string // that have it; nil: all
 	index []int
+	most  int // bytes of a text
 }
 
 // fields are those of Entry, in the order in which lines hold them.
@@ -188,7 +197,11 @@ func declaredFields() []field {
 			continue
 		}
 		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		all = append(all, field{key: key, kinds: strings.Fields(f.Tag.Get("in")), index: f.Index})
+		most, err := strconv.Atoi(f.Tag.Get("longest"))
+		if err != nil {
+			most = maxTextInLine
+		}
+		all = append(all, field{key: key, kinds: strings.Fields(f.Tag.Get("in")), index: f.Index, most: most})
 	}
 	return all
 }
@@ -207,7 +220,7 @@ func (f *field) in(e *Entry) any {
 // capd writes or reads.
 const maxLine = 64 << 10
 
-// maxTextInLine is the largest number of bytes of a text in a line.
+// maxTextInLine is the largest number of bytes of a text in a line, where the tag longest says no other.
 const maxTextInLine = 512
 
 // AppendLine appends the entry as a line that was made at the time now, unless
@@ -222,8 +235,8 @@ func (e Entry) AppendLine(b []byte, now time.Time) []byte {
 	for i := range fields {
 		switch v := all.FieldByIndex(fields[i].index); v.Kind() {
 		case reflect.String:
-			if v.Len() > maxTextInLine {
-				v.SetString(v.String()[:maxTextInLine])
+			if v.Len() > fields[i].most {
+				v.SetString(v.String()[:fields[i].most])
 			}
 		case reflect.Struct:
 			t := v.Addr().Interface().(*time.Time)

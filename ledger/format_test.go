@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"capd/seal"
 )
 
 // everyField is the key of the fields that every line has, in place of a kind.
@@ -50,6 +52,7 @@ func constructed() []Entry {
 		Restarted("eth0", noon, minute(1)), NotRestarted("eth0", errors.New("its ring is lost")),
 		Deleted(name, 7, "min_free"), Salvaged(name, 8, 9, 10, "torn record"), salvagedLedger(11), Compressed(name, name.String()+".zst", 12),
 		Hook(name, -1, errors.New("signal: killed")), Yield("hook", "bytes", noon, minute(1)), Hold(name), held.OfFile(Hold(name)), held.Hold(), Release(name), released.OfFile(Release(name)), released.Release(), Extract(Extraction{UID: 1000, User: "alice", Sudo: "bob (uid 1001)", Question: "capd extract tcp", Packets: 3, Bytes: 4}), ClockSet(noon, minute(1)), point.Entry(), unwritten(13),
+		Deleting(name, "min_free"), Digest(name, seal.Digest{Size: 14, Root: seal.LeafHash(nil)}), sealed("note", "AAAA", "another key"),
 	}
 }
 

@@ -21,6 +21,11 @@ type History struct {
 	// Failed has the lines of the files that ended and are not finished, by name.
 	Failed map[string]Entry
 
+	// Undigested has the names of files whose lines are sealed, and that had neither
+	// a line of KindDigest nor one of their deletion.
+	Undigested map[string]bool
+
+	sealed  bool   // a line of KindSeal was read
 	boot    string // the present one
 	lastRun string // boot of the last run
 	spans   []span // of the ledgers, in the order in which they were read
@@ -32,6 +37,7 @@ type History struct {
 func Recall(dir string, names []string, boot string) (*History, error) {
 	h := &History{
 		Files: make(map[string]bool), Checkpoints: make(map[string]Entry), Failed: make(map[string]Entry), boot: boot,
+		Undigested: make(map[string]bool),
 	}
 	opt := ReadOptions{
 		Names:  append([]string{}, names...), // not nil: it lists nothing
@@ -77,8 +83,15 @@ func (h *History) add(e *Entry) {
 		}
 	case KindSalvaged:
 		delete(h.Checkpoints, e.Name)
+	case KindSeal:
+		h.sealed = true
+	case KindDigest, KindDeleting, KindDeleted:
+		delete(h.Undigested, e.Name)
 	case KindFile:
 		h.Files[e.Name] = true
+		if h.sealed {
+			h.Undigested[e.Name] = true
+		}
 		delete(h.Checkpoints, e.Name)
 		if e.Clean || e.Reason == ReasonSalvaged {
 			delete(h.Failed, e.Name)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"capd/seal"
 	"capd/store"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,9 @@ type Options struct {
 	// nil.
 	Here func() error
 
+	// Key seals the lines; nil: they are not sealed.
+	Key *seal.Key
+
 	// History is what Recall returned just before. With it, nothing that Recall
 	// has read is read again. Without it, RemoveSpent looks after the ledgers
 	// only that this Ledger rotates away.
@@ -68,6 +72,7 @@ type Ledger struct {
 	retry    *time.Timer   // of the next attempt; nil if the last one succeeded
 	closed   bool
 	rotation rotation
+	seals    seals
 
 	open func(path string, mode fs.FileMode) (file, error)
 }
@@ -112,6 +117,8 @@ func open(dir string, opt Options, open func(string, fs.FileMode) (file, error))
 	}
 	l := &Ledger{dir: dir, opt: opt, open: open, rotation: newRotation(opt.History)}
 	l.opt.History = nil // it may be large
+	key := l.opt.Key
+	l.opt.Key = nil
 	cut, unended, err := repair(l.path(), opt.FileMode)
 	if err != nil {
 		return nil, &store.UnfitError{Err: fmt.Errorf("open ledger: %w", err)}
@@ -125,6 +132,11 @@ func open(dir string, opt Options, open func(string, fs.FileMode) (file, error))
 	}
 	if unended || cut > 0 {
 		_ = l.Append(salvagedLedger(cut))
+	}
+	if key != nil {
+		if err := l.Seal(key); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
 	}
 	return l, nil
 }
@@ -207,6 +219,7 @@ func (l *Ledger) enqueue(line []byte) {
 		return
 	}
 	l.pending = append(l.pending, line...)
+	l.seals.add(line)
 }
 
 // drain writes the lines that wait. If that fails, a timer tries again.
@@ -250,6 +263,7 @@ func (l *Ledger) write() error {
 	}
 	if l.lost > 0 {
 		l.pending = unwritten(l.lost).AppendLine(nil, time.Now())
+		l.seals.add(l.pending)
 		l.lost = 0
 		if err := l.writePending(); err != nil {
 			return err
@@ -289,6 +303,7 @@ func (l *Ledger) follow() error {
 		}
 		_ = l.file.Close()
 		l.file, l.sent = nil, 0
+		l.seals.anchor = true // who reads the new file can't know what was in the old one
 	}
 	if err := l.elsewhere(); err != nil {
 		return fmt.Errorf("open ledger: %w", err)

@@ -29,7 +29,7 @@ func sampleEntry(r *rand.Rand) Entry {
 		Link: "ETHERNET", Filter: "tcp", Snaplen: 20, Clock: "system", Begin: noon, End: noon.Add(time.Minute), First: noon.Add(1), Last: noon.Add(2e9),
 		Tally:  Tally{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18, 19},
 		Reason: ReasonInterval, Clean: true, Cause: CauseDown, Frames: 13, Program: "p", Limit: "bytes", Step: "hook", Cut: 14, Why: "torn", Into: "x.zst",
-		Exit: -1, Offset: 15, Lines: 16, Software: "1.0", Boot: "b", Config: "c", PID: 17, UID: 20, User: "u", Sudo: "s", Question: "q", Case: "c", Note: "n", Files: 21,
+		Exit: -1, Offset: 15, Lines: 16, Software: "1.0", Boot: "b", Config: "c", PID: 17, UID: 20, User: "u", Sudo: "s", Question: "q", Case: "c", Note: "n", Files: 21, Root: "r", Signed: "g", Frontier: "f",
 	}
 	if r == nil {
 		return e

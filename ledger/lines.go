@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"encoding/base64"
 	"time"
 
+	"capd/seal"
 	"capd/store"
 )
 
@@ -235,6 +237,35 @@ func (c *Checkpoint) Entry() Entry {
 	e.Begin, e.End, e.First, e.Last = c.Name.Start, c.End, c.First, c.Last
 	e.Packets, e.Bytes, e.Offset, e.Boot = c.Packets, c.Bytes, c.Offset, c.Boot
 	return e
+}
+
+// Deleting says that the limit is about to delete the file. A line of KindDeleted follows, unless capd ends between them.
+func Deleting(name store.Name, limit string) Entry {
+	e := ofFile(KindDeleting, name)
+	e.Limit = limit
+	return e
+}
+
+// deletingLedger says that an old ledger is about to be deleted, as all files that it has lines of are gone.
+func deletingLedger(name string) Entry { return Entry{Kind: KindDeleting, Name: name} }
+
+// Digest says what the bytes of the finished file are.
+func Digest(name store.Name, d seal.Digest) Entry {
+	e := ofFile(KindDigest, name)
+	e.Size, e.Root = uint64(d.Size), d.Root.String()
+	return e
+}
+
+// sealed has the signed checkpoint of the lines before it. With their frontier,
+// who reads the ledger can begin here. Why says why the log begins anew.
+func sealed(signed, frontier, why string) Entry {
+	return Entry{Kind: KindSeal, Signed: base64.StdEncoding.EncodeToString([]byte(signed)), Frontier: frontier, Why: why}
+}
+
+// Checkpoint returns the signed note of a line of KindSeal.
+func (e *Entry) Checkpoint() (signed string, err error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(e.Signed)
+	return string(b), err
 }
 
 // unwritten says that lines were lost.

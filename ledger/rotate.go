@@ -55,7 +55,7 @@ func (l *Ledger) rotate() error {
 	if err := store.SyncDirectory(l.dir); err != nil {
 		return fmt.Errorf("rotate ledger: %w", err)
 	}
-	return nil
+	return l.anchor()
 }
 
 // renamePresent makes the present ledger an old one.
@@ -107,6 +107,9 @@ func (l *Ledger) RemoveSpent(first map[store.Lane]uint64) ([]string, error) {
 	l.mu.Unlock()
 	all := spent(old, first)
 	for i, name := range all {
+		if err := l.announce(name); err != nil {
+			return all[:i], err
+		}
 		if err := os.Remove(filepath.Join(l.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return all[:i], fmt.Errorf("remove old ledger: %w", err)
 		}
