@@ -35,19 +35,19 @@ var mayImport = map[string][]string{
 	"capture/device":   {"pcap", "internal/hint"},
 	"capture/nflog":    {"capture/device", "pcap", "internal/hint", unix},
 	"capture/fake":     {"capture/device", "filter", "pcap"}, // for tests only
-	"cmd/capd":         {"capture", "config", "crypt", "filter", "ledger", "pcap", "store", "writer", "internal/*"},
+	"cmd/capd":         {"capture", "config", "crypt", "filter", "ledger", "pcap", "seal", "store", "writer", "internal/*"},
 	"config":           {"crypt"},
 	"crypt":            {},
 	"filter":           {},
 	"flow":             {"filter", "pcap"},
 	"internal/alert":   {"flow", "pcap", "store", "internal/extract", "internal/text"},
-	"internal/finish":  {"flow", "ledger", "store", "writer", "internal/frames", "internal/index", unix},
+	"internal/finish":  {"flow", "ledger", "seal", "store", "writer", "internal/frames", "internal/index", unix},
 	"internal/frames":  {},
 	"internal/control": {"internal/hint", "internal/text", unix},
 	"internal/daemon": {
-		"capture", "config", "filter", "ledger", "pcap", "store", "writer",
+		"capture", "config", "filter", "ledger", "pcap", "seal", "store", "writer",
 		"internal/control", "internal/finish", "internal/hint", "internal/holds", "internal/setup", "internal/linkwatch", "internal/live", "internal/metrics", "internal/recorder", "internal/restart", "internal/retain",
-		"internal/text",
+		"internal/sysclock", "internal/text",
 	},
 	"internal/check": {
 		"capture", "config", "pcap", "store",
@@ -84,6 +84,7 @@ var mayImport = map[string][]string{
 	"internal/restart":     {"capture", "capture/device", "config", "pcap", "store", "writer", unix},
 	"internal/retain":      {"ledger", "store", unix},
 	"internal/sandbox":     {"internal/hint", unix},
+	"internal/sysclock":    {unix},
 	"internal/testdisk":    {"internal/testnet", unix},
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},
@@ -97,7 +98,7 @@ var mayImport = map[string][]string{
 	"ledger":               {"seal", "store", unix},
 	"seal":                 {"store"},
 	"store":                {"pcap", "internal/hint", unix},
-	"writer":               {"crypt", "ledger", "pcap", "store", "internal/text", unix},
+	"writer":               {"crypt", "ledger", "pcap", "seal", "store", "internal/text", unix},
 	"internal/selftest":    {"capture", "pcap", "internal/hint"},
 }
 

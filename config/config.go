@@ -70,6 +70,7 @@ type Config struct {
 	Retain       Retain      `toml:"retain"`
 	Index        Index       `toml:"index"`
 	Encrypt      Encrypt     `toml:"encrypt"`
+	Seal         Seal        `toml:"seal"`
 	Finished     Finished    `toml:"finished"`
 	Control      Control     `toml:"control"`
 	Log          Log         `toml:"log"`
@@ -130,6 +131,7 @@ const (
 	StepIndex    = "index"
 	StepCompress = "compress"
 	StepHook     = "hook"
+	StepSeal     = "seal"
 )
 
 // Finished is what capd does with files once they are finished.
@@ -141,7 +143,7 @@ type Finished struct {
 	Timeout  Duration `toml:"timeout" reload:"in place"`  // after which a hook is killed
 	AtOnce   int      `toml:"at_once" reload:"in place"`  // number of hooks that run at the same time, at most
 
-	KeepUntil []string `toml:"keep_until" reload:"in place"` // steps (StepIndex, StepCompress, StepHook) that must be done before a limit deletes a file
+	KeepUntil []string `toml:"keep_until" reload:"in place"` // steps (StepSeal, StepIndex, StepCompress, StepHook) that must be done before a limit deletes a file
 }
 
 // Index says whether capd makes the flow tables of finished files.
@@ -157,6 +159,13 @@ type Encrypt struct {
 
 // Enabled reports whether files are encrypted.
 func (e *Encrypt) Enabled() bool { return len(e.Recipients) > 0 || e.RecipientsFile != "" }
+
+// Seal says whether what is recorded is sealed: who has the verification key can prove later that nothing was changed.
+type Seal struct {
+	Enabled bool     `toml:"enabled" reload:"in place"`
+	Evolve  Duration `toml:"evolve" reload:"in place"` // after which the key that signs is replaced by the next, and wiped
+	Keys    string   `toml:"keys" reload:"restart"`    // absolute path of the directory of the keys
+}
 
 // ControlAuto is the value of Control.Socket that lets capd choose the path.
 const ControlAuto = "auto"
@@ -216,6 +225,7 @@ func Default() *Config {
 		StopTimeout: Duration(10 * time.Second),
 		Sandbox:     SandboxAuto,
 		Retain:      Retain{HoldWarn: Share{Percent: 50}},
+		Seal:        Seal{Evolve: Duration(15 * time.Minute), Keys: "/var/lib/capd-seal"},
 		Finished: Finished{
 			Compress: CompressNone,
 			Level:    1,

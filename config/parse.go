@@ -120,9 +120,10 @@ func (d *decoder) document(doc map[string]any) {
 	delete(top, "retain")
 	delete(top, "finished")
 	delete(top, "encrypt")
+	delete(top, "seal")
 	delete(top, "interface")
 	d.table("", "", top, d.cfg)
-	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain, "index": &d.cfg.Index, "encrypt": &d.cfg.Encrypt, "finished": &d.cfg.Finished, "control": &d.cfg.Control} {
+	for name, dst := range map[string]any{"log": &d.cfg.Log, "retain": &d.cfg.Retain, "index": &d.cfg.Index, "encrypt": &d.cfg.Encrypt, "seal": &d.cfg.Seal, "finished": &d.cfg.Finished, "control": &d.cfg.Control} {
 		if value, ok := doc[name]; ok {
 			if table, ok := value.(map[string]any); ok {
 				d.table(name, name+".", table, dst)
@@ -201,6 +202,7 @@ func homeOf(key string) string {
 		{&c.Retain, "in [retain]"},
 		{&c.Index, "in [index]"},
 		{&c.Encrypt, "in [encrypt]"},
+		{&c.Seal, "in [seal]"},
 		{&c.Finished, "in [finished]"},
 		{&c.Control, "in [control]"},
 		{&in, "in [[interface]]"},

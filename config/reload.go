@@ -34,7 +34,7 @@ func Keys() []Key {
 	for _, t := range []struct {
 		name  string
 		value any
-	}{{"", Config{}}, {"retain", Retain{}}, {"index", Index{}}, {"encrypt", Encrypt{}}, {"finished", Finished{}}, {"control", Control{}}, {"log", Log{}}, {"interface", in}} {
+	}{{"", Config{}}, {"retain", Retain{}}, {"index", Index{}}, {"encrypt", Encrypt{}}, {"seal", Seal{}}, {"finished", Finished{}}, {"control", Control{}}, {"log", Log{}}, {"interface", in}} {
 		effects := effectsOf(reflect.TypeOf(t.value))
 		for _, name := range slices.Sorted(maps.Keys(effects)) {
 			all = append(all, Key{t.name, name, effects[name]})
@@ -72,7 +72,7 @@ func (c *Config) Changes(next *Config) []Key {
 	shared := effectsOf(reflect.TypeFor[Recording]()) // compared for each interface instead
 	own = slices.DeleteFunc(own, func(k Key) bool { return shared[k.Name] != "" })
 	return slices.Concat(own, changes("retain", &c.Retain, &next.Retain),
-		changes("index", &c.Index, &next.Index), changes("encrypt", &c.Encrypt, &next.Encrypt), changes("finished", &c.Finished, &next.Finished), changes("control", &c.Control, &next.Control), changes("log", &c.Log, &next.Log))
+		changes("index", &c.Index, &next.Index), changes("encrypt", &c.Encrypt, &next.Encrypt), changes("seal", &c.Seal, &next.Seal), changes("finished", &c.Finished, &next.Finished), changes("control", &c.Control, &next.Control), changes("log", &c.Log, &next.Log))
 }
 
 // changes compares two structs of one type.

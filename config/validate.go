@@ -75,6 +75,9 @@ func (c *Config) check() Errors {
 	encrypt := checker{table: "encrypt", prefix: "encrypt."}
 	encrypt.encrypt(c)
 	top.errs = append(top.errs, encrypt.errs...)
+	seal := checker{table: "seal", prefix: "seal."}
+	seal.seal(&c.Seal)
+	top.errs = append(top.errs, seal.errs...)
 	control := checker{table: "control", prefix: "control."}
 	control.control(&c.Control)
 	top.errs = append(top.errs, control.errs...)
@@ -248,7 +251,9 @@ func (k *checker) finished(c *Config) {
 	k.expect(f.Timeout >= Duration(time.Second), "timeout", f.Timeout, "must be at least 1s", "")
 	k.expect(1 <= f.AtOnce && f.AtOnce <= maxHooks, "at_once", f.AtOnce, "must be 1 to 64", "")
 	for _, step := range f.KeepUntil {
-		k.oneOf("keep_until", step, StepIndex, StepCompress, StepHook)
+		k.oneOf("keep_until", step, StepSeal, StepIndex, StepCompress, StepHook)
+		k.expect(step != StepSeal || c.Seal.Enabled, "keep_until", step,
+			"no file is sealed: all would stay for ever", `set enabled in [seal], or take "seal" out`)
 		k.expect(step != StepIndex || c.Index.Enabled, "keep_until", step,
 			"no flow tables are made: all files would stay for ever", `set enabled in [index], or take "index" out`)
 		k.expect(step != StepCompress || f.Compress != CompressNone, "keep_until", step,
@@ -285,6 +290,11 @@ func (k *checker) control(c *Control) {
 		k.expect(err == nil && err2 == nil && 0 <= n && n <= 65535, "metrics", c.Metrics,
 			"must be an address and a port, or empty for none", `write "127.0.0.1:9469", or "0.0.0.0:9469" for all addresses`)
 	}
+}
+
+func (k *checker) seal(s *Seal) {
+	k.expect(s.Evolve >= Duration(time.Second), "evolve", s.Evolve, "must be at least 1s", `write "15m"`)
+	k.path("keys", s.Keys)
 }
 
 func (k *checker) limit(key string, n int64, value any) {

@@ -41,7 +41,7 @@ func TestRanges(t *testing.T) {
 		{"[finished]\nat_once = 0", `2: finished.at_once = 0: must be 1 to 64`},
 		{"[finished]\ntimeout = \"0s\"", `2: finished.timeout = "0": must be at least 1s`},
 		{"[finished]\nhook = [\"/bin/true\"]\nkeep_until = [\"hok\"]",
-			`3: finished.keep_until = "hok": must be one of "index", "compress", "hook"; did you mean "hook"?`},
+			`3: finished.keep_until = "hok": must be one of "seal", "index", "compress", "hook"; did you mean "hook"?`},
 		{"[finished]\nkeep_until = [\"index\"]", `2: finished.keep_until = "index": no flow tables are made: all files would stay for ever; set enabled in [index], or take "index" out`},
 		{"[finished]\nkeep_until = [\"hook\"]", `2: finished.keep_until = "hook": there is no hook: all files would stay for ever; set hook, or take "hook" out`},
 		{"[finished]\nhook = [\"/bin/true\"]\nkeep_until = [\"hook\", \"compress\"]",

@@ -337,8 +337,9 @@ func (l *Ledger) Close() error {
 	if l.closed {
 		return nil
 	}
+	_, err := l.checkpoint("")
 	l.closed = true
-	err := l.write()
+	err = errors.Join(err, l.write())
 	l.stopRetry()
 	if l.file != nil {
 		err = errors.Join(err, l.file.Sync(), l.file.Close())

@@ -177,7 +177,7 @@ func (l *Ledger) Seal(key *seal.Key) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.seals.key != nil {
-		_, err := l.checkpoint("", "")
+		_, err := l.checkpoint("")
 		l.seals = seals{}
 		if err != nil || key == nil {
 			return err
@@ -203,7 +203,7 @@ func (l *Ledger) Seal(key *seal.Key) error {
 	if r.log == nil || r.why != "" {
 		l.seals = seals{key: key, log: seal.NewLog(), anchor: true}
 	}
-	_, err = l.checkpoint("", r.why)
+	_, err = l.checkpoint(r.why)
 	return err
 }
 
@@ -214,17 +214,16 @@ type Seal struct {
 }
 
 // Checkpoint seals the lines that came since the last checkpoint; without any it
-// does nothing. Clock is the state of the system clock. Done says that there
-// was something to seal.
-func (l *Ledger) Checkpoint(clock string) (done bool, err error) {
+// does nothing. Done says that there was something to seal.
+func (l *Ledger) Checkpoint() (done bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.checkpoint(clock, "")
+	return l.checkpoint("")
 }
 
 // checkpoint is Checkpoint with the lock held. A line of the last checkpoint
 // alone needs none.
-func (l *Ledger) checkpoint(clock, why string) (done bool, err error) {
+func (l *Ledger) checkpoint(why string) (done bool, err error) {
 	s := &l.seals
 	if l.closed || s.key == nil || s.log.Unsealed() <= 1 && !s.anchor {
 		return false, nil
@@ -232,17 +231,17 @@ func (l *Ledger) checkpoint(clock, why string) (done bool, err error) {
 	if s.last != "" || l.retry != nil {
 		return false, nil // the key has signed its last, or the disk fails
 	}
-	if _, err := l.sign(clock, "", why); err != nil {
+	if _, err := l.sign("", why); err != nil {
 		return false, err
 	}
 	return true, l.drain()
 }
 
 // sign queues a checkpoint of all lines up to here, and returns it.
-func (l *Ledger) sign(clock, next, why string) (signed string, err error) {
+func (l *Ledger) sign(next, why string) (signed string, err error) {
 	s := &l.seals
 	c := s.log.Checkpoint()
-	c.Clock, c.Next = clock, next
+	c.Next = next
 	signed, err = s.key.Sign(c)
 	if err != nil {
 		return "", fmt.Errorf("seal ledger: %w", err)
@@ -267,7 +266,7 @@ func (l *Ledger) anchor() error {
 	if l.seals.last != "" {
 		return nil // the next key will sign it
 	}
-	if _, err := l.sign("", "", ""); err != nil {
+	if _, err := l.sign("", ""); err != nil {
 		return err
 	}
 	return l.write()
@@ -276,7 +275,7 @@ func (l *Ledger) anchor() error {
 // Evolve seals the lines with the next key in the checkpoint, and wipes the
 // present one. If the disk fails, another call goes on with it; until then
 // nothing is sealed.
-func (l *Ledger) Evolve(clock string) error {
+func (l *Ledger) Evolve() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := &l.seals
@@ -288,7 +287,7 @@ func (l *Ledger) Evolve(clock string) error {
 		if err != nil {
 			return fmt.Errorf("seal ledger: next key: %w", err)
 		}
-		if s.last, err = l.sign(clock, next, ""); err != nil {
+		if s.last, err = l.sign(next, ""); err != nil {
 			return err
 		}
 	}
@@ -305,7 +304,7 @@ func (l *Ledger) Evolve(clock string) error {
 	if err := s.key.CopyChain(l.dir, l.opt.FileMode); err != nil {
 		return fmt.Errorf("seal ledger: chain of keys: %w", err)
 	}
-	_, err := l.checkpoint(clock, "")
+	_, err := l.checkpoint("")
 	return err
 }
 

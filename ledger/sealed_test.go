@@ -27,6 +27,7 @@ func openKey(t *testing.T, keys, dir string) *seal.Key {
 	if err != nil {
 		t.Fatal(err)
 	}
+	k.Clock = func() string { return " synchronised\n" }
 	return k
 }
 
@@ -88,20 +89,20 @@ func TestSealed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if i%3 == 0 {
-				if _, err := l.Checkpoint("synchronised\n"); err != nil { // nothing is left where a new ledger has begun
+				if _, err := l.Checkpoint(); err != nil { // nothing is left where a new ledger has begun
 					t.Fatal(err)
 				}
 			}
 			if i%7 == 6 {
-				if err := l.Evolve(""); err != nil {
+				if err := l.Evolve(); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		if done, err := l.Checkpoint(""); err != nil {
+		if done, err := l.Checkpoint(); err != nil {
 			t.Fatal(done, err)
 		}
-		if done, err := l.Checkpoint(""); done || err != nil {
+		if done, err := l.Checkpoint(); done || err != nil {
 			t.Fatal("nothing was sealed again:", done, err)
 		}
 		if run == 2 {
@@ -149,7 +150,7 @@ func TestSealedElsewise(t *testing.T) {
 	if err := l.Append(Hold(nameOf("eth0", 1))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Checkpoint(""); err != nil {
+	if _, err := l.Checkpoint(); err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
@@ -186,10 +187,11 @@ func TestEvolveCutOff(t *testing.T) {
 		want := uint64(0)
 		if at == "sealed" {
 			want = 1
-			if _, err := l.sign("", next, ""); err != nil {
+			if _, err := l.sign(next, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
+		l.seals.key = nil
 		if err := l.Close(); err != nil { // writes what waits, and seals nothing
 			t.Fatal(err)
 		}
@@ -199,7 +201,7 @@ func TestEvolveCutOff(t *testing.T) {
 		if err := l.Append(Hold(nameOf("eth0", 1))); err != nil {
 			t.Fatal(err)
 		}
-		if done, err := l.Checkpoint(""); !done || err != nil {
+		if done, err := l.Checkpoint(); !done || err != nil {
 			t.Fatal(done, err)
 		}
 		l.Close()

@@ -45,7 +45,10 @@ type Key struct {
 	base   string // path of its files, without their endings
 	state  keyState
 	signer note.Signer
-	next   *keyState
+
+	// Clock says in one line what is known of the system clock, for checkpoints. It
+	// may be nil.
+	Clock func() string
 }
 
 // A keyState is the content of a key's file.
@@ -126,7 +129,10 @@ func (k *Key) Epoch() (n uint64, since time.Time) { return k.state.Epoch, k.stat
 
 // Sign signs the checkpoint in the name of the key, at the present time.
 func (k *Key) Sign(c Checkpoint) (string, error) {
-	c.Origin, c.Epoch, c.Clock = k.signer.Name(), k.state.Epoch, cmp.Or(oneLine(c.Clock), "unknown")
+	c.Origin, c.Epoch, c.Clock = k.signer.Name(), k.state.Epoch, "unknown"
+	if k.Clock != nil {
+		c.Clock = cmp.Or(oneLine(k.Clock()), c.Clock)
+	}
 	c.Time = time.Now().UTC()
 	b, err := note.Sign(&note.Note{Text: c.Text()}, k.signer)
 	return string(b), err
@@ -145,7 +151,6 @@ func (k *Key) Prepare() (string, error) {
 	if err := next.write(k.base + nextEnding); err != nil {
 		return "", err
 	}
-	k.next = next
 	return next.Verifier, nil
 }
 
@@ -170,7 +175,6 @@ func (k *Key) Evolve(last string) error {
 	if err == nil {
 		err = k.use(b)
 	}
-	k.next = nil
 	return errors.Join(err, overwrite(old))
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"capd/ledger"
 	"capd/pcap"
+	"capd/seal"
 	"capd/store"
 )
 
@@ -26,11 +27,12 @@ type File struct {
 	Begin    time.Time // the file holds every frame from here, within the second of Name.Start,
 	End      time.Time // up to here, but those counted as lost
 	Reason   ledger.Reason
-	First    time.Time // time of the first packet; zero if there are none
-	Last     time.Time // time of the last packet
-	Size     int64     // bytes
-	Err      error     // the first write, sync or rename that failed
-	Observer Observer  // who was told of all of its records; nil: nobody
+	First    time.Time    // time of the first packet; zero if there are none
+	Last     time.Time    // time of the last packet
+	Size     int64        // bytes
+	Err      error        // the first write, sync or rename that failed
+	Observer Observer     // who was told of all of its records; nil: nobody
+	Digest   *seal.Digest // of its bytes, where they were digested while they were written; nil: they were not
 	Counts
 }
 

@@ -54,9 +54,14 @@ func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) 
 	if len(f.KeepUntil) > 0 {
 		keepFree = 0 // limits wait for the compression, so the compression must not wait for limits
 	}
+	var undigested func(store.Name) bool
+	if c.Seal.Enabled {
+		undigested = d.seals.wants
+	}
 	q, err := finish.New(finish.Options{
 		Directory:   d.store,
 		Index:       c.Index.Enabled,
+		Undigested:  undigested,
 		Compression: finish.Compression(f.Compress),
 		Level:       f.Level,
 		Seekable:    f.Seekable,
@@ -71,7 +76,7 @@ func (d *directory) newQueue(c *config.Config, self []string, log *slog.Logger) 
 	if err != nil {
 		return nil, fmt.Errorf("directory %s: %w", d.path, err)
 	}
-	if !c.Index.Enabled && f.Compress == config.CompressNone && len(f.Hook) == 0 {
+	if !c.Seal.Enabled && !c.Index.Enabled && f.Compress == config.CompressNone && len(f.Hook) == 0 {
 		return nil, q.Close(context.Background()) // New has removed the marks of an earlier hook
 	}
 	return q, nil
@@ -104,7 +109,7 @@ func (w *finisher) add(f writer.File) {
 func (w *finisher) change(c *config.Config) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.wanted.Retain.MinFree == c.Retain.MinFree && w.wanted.Index == c.Index && reflect.DeepEqual(w.wanted.Finished, c.Finished) {
+	if w.wanted.Retain.MinFree == c.Retain.MinFree && w.wanted.Index == c.Index && w.wanted.Seal == c.Seal && reflect.DeepEqual(w.wanted.Finished, c.Finished) {
 		return
 	}
 	w.wanted, w.next = c, c
@@ -222,6 +227,9 @@ func (d *directory) report(o finish.Outcome, log *slog.Logger) {
 		return // the Queue logs the error and tries again
 	}
 	switch o.Step {
+	case finish.Seal:
+		d.ledger.note(ledger.Digest(o.Name, o.Digest))
+		log.Debug("file digested", "file", o.Path, "bytes", o.Size, "took", o.Took)
 	case finish.Compress:
 		d.ledger.note(ledger.Compressed(o.Name, o.Path, o.Packed))
 	case finish.Index:

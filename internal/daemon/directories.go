@@ -36,6 +36,7 @@ type directories struct {
 	hurry    context.Context // done: hooks of directories that are shut down must end now
 	hurryNow context.CancelFunc
 
+	leaves   func() bool                         // rings are left to another process
 	replaced func(d *directory, why error) error // see guard
 	end      end
 
@@ -49,6 +50,7 @@ type directory struct {
 	store          *store.Directory
 	keeper         *retain.Keeper
 	finish         *finisher
+	seals          *seals
 	lock           *store.Lock
 	ledger         *ledgerWriter
 	history        *ledger.History // of the runs before this one; nil once it has begun
@@ -70,7 +72,7 @@ func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directo
 		all.list = store.Open
 	}
 	all.hurry, all.hurryNow = context.WithCancel(context.Background())
-	all.goOn = opt.inherited
+	all.goOn, all.leaves = opt.inherited, opt.Restart.leaves
 	err := all.add(c)
 	if err == nil {
 		all.goOn.openDirectories(all.add)
@@ -150,7 +152,7 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	if err != nil {
 		return err
 	}
-	d := &directory{path: path, lock: lock}
+	d := &directory{path: path, lock: lock, seals: &seals{path: path, log: all.log, undigested: make(map[string]bool)}}
 	if d.store, err = all.list(path); err != nil {
 		_ = lock.Release()
 		return err
@@ -158,11 +160,13 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 	// This comes before the salvage, so that a new hook runs for salvaged files
 	// too.
 	if err = d.openFinisher(c, all.self, all.log); err == nil {
-		err = d.fill(path, &all.listed, all.goOn, all.log)
+		err = d.fill(path, c, &all.listed, all.goOn, all.log)
 	}
 	if err != nil {
 		d.finish.close(context.Background())
 		if d.ledger != nil {
+			d.seals.end()
+			<-d.seals.ended
 			d.ledger.close()
 		}
 		d.store.Close()
@@ -183,12 +187,16 @@ func (all *directories) open(path string, mode config.FileMode, c *config.Config
 
 // fill reads the directory's ledgers and finishes the files that an earlier run
 // left, but the unfinished ones with which this run goes on.
-func (d *directory) fill(path string, listed *listed, goOn *inheritance, log *slog.Logger) error {
+func (d *directory) fill(path string, c *config.Config, listed *listed, goOn *inheritance, log *slog.Logger) error {
 	history, err := ledger.Recall(path, d.store.Others(), boot())
 	if err != nil {
 		return err
 	}
-	l, err := ledger.Open(path, ledger.Options{History: history, Here: d.lock.Here})
+	key, err := sealKey(c, path)
+	if err != nil {
+		return err
+	}
+	l, err := ledger.Open(path, ledger.Options{History: history, Here: d.lock.Here, Key: key})
 	if err != nil {
 		return err
 	}
@@ -196,6 +204,8 @@ func (d *directory) fill(path string, listed *listed, goOn *inheritance, log *sl
 		d.pause = control.Pause{Begin: history.Until, End: now}
 	}
 	d.ledger = newLedgerWriter(l, listed, log.With("directory", path))
+	d.ledger.seals = d.seals
+	d.seals.begin(d.ledger, c, history)
 	lines, err := unlisted(d.store, history, goOn.ended(path)) // before salvage adds finished files
 	if err != nil {
 		return err
@@ -342,6 +352,7 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 		d.store.Close() // otherwise Follow closes it
 	}
 	d.finish.close(ctx)
+	d.seals.stop(all.digestAtStop(ctx), d.store)
 	if d.started {
 		d.ledger.note(all.end.line(all.run))
 	}

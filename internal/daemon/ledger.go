@@ -15,6 +15,7 @@ type ledgerWriter struct {
 	file   *ledger.Ledger
 	log    *slog.Logger
 	listed *listed
+	seals  *seals // set before the first line
 	done   chan struct{}
 
 	mu     sync.Mutex
@@ -78,7 +79,11 @@ func (w *ledgerWriter) write() {
 				waiting = append(waiting, queue[i].Entry)
 			}
 		}
+		fileEnds := w.seals.lines(entries)
 		err := w.file.Append(entries...)
+		if fileEnds {
+			w.seals.seal()
+		}
 		if err == nil {
 			for i := range waiting {
 				w.listed.written(&waiting[i])

@@ -108,6 +108,7 @@ func (m *manager) observe() func(pcap.Header, []byte) writer.Observer {
 // steps.
 func (d *directory) finished(f writer.File) {
 	d.ledger.record(f.Entry())
+	d.digested(f)
 	if f.Err != nil {
 		finish.Drop(&f)
 		d.keeper.Wake() // the disk may be full, and limits may free space

@@ -55,6 +55,9 @@ func (m *manager) reload(next *config.Config) error {
 	m.interfaces.publish(m.interfaces.there(), next)
 	m.dirs.began(next)
 	for _, dir := range m.dirs.unique() {
+		if err := dir.seals.change(next); err != nil {
+			m.log.Error("sealing can't be switched", "directory", dir.path, "error", err)
+		}
 		dir.finish.change(next) // before the new limits, from which it may protect files
 		dir.keeper.SetPolicy(Policy(next))
 	}
@@ -81,6 +84,9 @@ func (m *manager) prove(next *config.Config) error {
 		return err
 	}
 	if err := checkFilters(next); err != nil {
+		return err
+	}
+	if err := m.dirs.checkKeys(next); err != nil {
 		return err
 	}
 	return m.dirs.add(next)

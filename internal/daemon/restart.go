@@ -29,6 +29,9 @@ type Restart struct {
 	Counts  bool                     // what they have recorded counts for Options.Count
 }
 
+// leaves reports whether rings wait for the next process.
+func (r *Restart) leaves() bool { return r.Keeper != nil && (r.Leave == nil || r.Leave.Load()) }
+
 // Directories returns those into which the recorders of the process before
 // record.
 func (r *Restart) Directories() []string {

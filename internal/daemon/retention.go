@@ -59,7 +59,8 @@ func (d *directory) keep(c *config.Config, log *slog.Logger) {
 			}
 			d.ledger.note(ledger.Yield(y.Step, string(y.Limit), begin, end))
 		},
-		Space: func() (store.Space, error) { return store.FreeSpace(path) },
+		Space:    func() (store.Space, error) { return store.FreeSpace(path) },
+		Deleting: d.seals.deleting,
 		Deleted: func(del retain.Deletion, err error) {
 			if err != nil {
 				log.Error("can't delete a file", "directory", path, "file", del.Name.String(), "error", err)

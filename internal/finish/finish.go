@@ -1,5 +1,5 @@
-// Package finish processes finished files in steps: first it makes the flow table
-// of a file, then it compresses the file, then it runs the hook on it. The steps run in processes of their own at the
+// Package finish processes finished files in steps: first it digests a file whose
+// bytes are to be sealed, then it makes the flow table of a file, then it compresses the file, then it runs the hook on it. The steps run in processes of their own at the
 // lowest priority, and are resumed after a crash.
 //
 // Threads of the recorder's process would not do: every stop-the-world pause of
@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"capd/seal"
 	"capd/store"
 	"capd/writer"
 )
@@ -68,8 +69,13 @@ const (
 
 // Options configure a Queue. Zero values select the defaults.
 type Options struct {
-	Directory   *store.Directory
-	Index       bool          // make flow tables
+	Directory *store.Directory
+	Index     bool // make flow tables
+
+	// Undigested reports whether a file has to be digested; nil: none has. It must
+	// not wait: the Directory's lock may be held.
+	Undigested func(store.Name) bool
+
 	Compression Compression   // "": None
 	Level       int           // of the compression: 1, the fastest, to 22 for Zstd or 9 for Gzip; 0: 1
 	Seekable    bool          // Zstd: in frames that can be read by themselves, as Gzip always is
@@ -93,6 +99,7 @@ type Outcome struct {
 	Size     int64         // Index, Compress: bytes of the original
 	Packed   int64         // Compress: bytes of the compressed file
 	SHA256   string        // Compress: of the original, in hexadecimal
+	Digest   seal.Digest   // Seal: of what was recorded
 	Table    int64         // Index: bytes of the table
 	Recorded bool          // Index: its rows are those of the recorder, and the file was not read
 	ExitCode int           // Hook: exit code; -1 if it was killed or could not be started

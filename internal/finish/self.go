@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"capd/flow"
+	"capd/seal"
 	"capd/store"
 )
 
@@ -35,11 +36,12 @@ type reply struct {
 	SHA256       string
 	Table        int64
 	Recorded     bool
+	Digest       seal.Digest
 	Error        string // empty if the step is done
 	Nothing      bool   // the error is errNothing
 }
 
-// Main does a step, Index or Compress, for one file; the process that calls it
+// Main does a step, Seal, Index or Compress, for one file; the process that calls it
 // is the one of Options.Self. It gives up when stdin ends, which happens when
 // the Queue stops or its process is killed. The process must do nothing else,
 // since its group gets the lowest priority.
@@ -70,6 +72,9 @@ func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
 		close(stop)
 	}()
 	run := (&compressor{dir: r.Directory, opt: opt, stop: stop, stage: stage}).run
+	if r.Step == Seal {
+		run = (&digester{dir: r.Directory, stop: stop}).run
+	}
 	if r.Step == Index {
 		idle()
 		stage(stageIdle)
@@ -77,7 +82,7 @@ func serve(stdin io.Reader, stdout io.Writer, stage func(string)) error {
 	}
 	out, err := run(r.Name)
 	answer := reply{
-		Path: out.Path, Size: out.Size, Packed: out.Packed, SHA256: out.SHA256, Table: out.Table, Recorded: out.Recorded, Nothing: errors.Is(err, errNothing),
+		Path: out.Path, Size: out.Size, Packed: out.Packed, SHA256: out.SHA256, Table: out.Table, Recorded: out.Recorded, Digest: out.Digest, Nothing: errors.Is(err, errNothing),
 	}
 	if err != nil {
 		answer.Error = err.Error()
@@ -120,7 +125,7 @@ func (p *helper) do(r request, leftovers ...string) (Outcome, error) {
 		}
 		return out, err
 	}
-	out = Outcome{Path: answer.Path, Size: answer.Size, Packed: answer.Packed, SHA256: answer.SHA256, Table: answer.Table, Recorded: answer.Recorded}
+	out = Outcome{Path: answer.Path, Size: answer.Size, Packed: answer.Packed, SHA256: answer.SHA256, Table: answer.Table, Recorded: answer.Recorded, Digest: answer.Digest}
 	switch {
 	case answer.Nothing:
 		return out, errNothing

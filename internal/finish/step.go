@@ -8,6 +8,7 @@ import (
 
 // Names of the steps, in marks, in the configuration and in reports.
 const (
+	Seal     = "seal"
 	Index    = "index"
 	Compress = "compress"
 	Hook     = "hook"
@@ -75,6 +76,9 @@ func (all steps) pending(f *store.File, of []string) string {
 // later is for files that come after that.
 func (q *Queue) makeSteps() error {
 	process := helper{dir: q.dir, self: q.opt.Self, stop: q.stop, kill: q.kill}
+	if q.opt.Undigested != nil {
+		q.steps = append(q.steps, staffed{step: &sealStep{process, q.opt.Undigested}, workers: 1})
+	}
 	if q.opt.Index {
 		q.steps = append(q.steps, staffed{step: &indexStep{process, q.opt.KeepFree, &q.recorded}, workers: 1, optional: true})
 	}

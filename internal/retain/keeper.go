@@ -26,6 +26,7 @@ type Options struct {
 	Directory *store.Directory
 	Policy    Policy
 	Space     func() (store.Space, error) // returns the space on the file system; nil: no limit depends on it
+	Deleting  func(Deletion)              // called before each deletion; may be nil
 	Deleted   func(Deletion, error)       // called after each deletion, and after failures; may be nil
 	Log       *slog.Logger                // may be nil
 
@@ -271,6 +272,9 @@ func (k *Keeper) delete(ctx context.Context, d Deletion) (gone bool) {
 	forSpace := d.Limit == ByMinFree || d.Limit == ByInodes
 	if forSpace {
 		_ = k.space(time.Now()) // what others free or take up to here is none of the effect
+	}
+	if k.opt.Deleting != nil {
+		k.opt.Deleting(d)
 	}
 	size, err := k.unlink(ctx, d.Name)
 	d.Size = size

@@ -119,6 +119,9 @@ func policy(cfg *config.Config, file, socket string) sandbox.Policy {
 	if list := cfg.Encrypt.RecipientsFile; list != "" {
 		p.Read = append(p.Read, filepath.Dir(list))
 	}
+	if info, err := os.Stat(cfg.Seal.Keys); err == nil && info.IsDir() { // a reload may begin to seal
+		p.Write = append(p.Write, cfg.Seal.Keys)
+	}
 	if socket != "" {
 		p.Write = append(p.Write, filepath.Dir(socket))
 	}
