@@ -120,6 +120,12 @@ func (l *Ledger) RemoveSpent(first map[store.Lane]uint64) ([]string, error) {
 	return all, nil
 }
 
+// OldName returns the name of the old ledger of that number.
+func OldName(n uint64) string { return oldName(n) }
+
+// Number returns the number of an old ledger.
+func Number(name string) (uint64, bool) { return parseOldName(name) }
+
 func oldName(n uint64) string { return fmt.Sprintf("ledger-%06d.jsonl", n) }
 
 // parseOldName returns the number of an old ledger.

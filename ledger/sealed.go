@@ -193,7 +193,7 @@ func (l *Ledger) Seal(key *seal.Key) error {
 	if err != nil {
 		return fmt.Errorf("seal ledger: %w", err)
 	}
-	if err := key.Recover(r.evolved); err != nil {
+	if err := key.Recover(r.evolved, l.dir, l.opt.FileMode); err != nil {
 		return fmt.Errorf("seal ledger: complete a change of the key: %w", err)
 	}
 	if err := key.CopyChain(l.dir, l.opt.FileMode); err != nil {
@@ -297,13 +297,10 @@ func (l *Ledger) Evolve() error {
 	if err := l.file.Sync(); err != nil {
 		return fmt.Errorf("seal ledger: %w", err)
 	}
-	if err := s.key.Evolve(s.last); err != nil {
+	if err := s.key.Evolve(s.last, l.dir, l.opt.FileMode); err != nil {
 		return fmt.Errorf("seal ledger: next key: %w", err)
 	}
 	s.last = ""
-	if err := s.key.CopyChain(l.dir, l.opt.FileMode); err != nil {
-		return fmt.Errorf("seal ledger: chain of keys: %w", err)
-	}
 	_, err := l.checkpoint("")
 	return err
 }

@@ -155,9 +155,13 @@ func (k *Key) Prepare() (string, error) {
 }
 
 // Evolve begins the next epoch, when the last checkpoint of this one, which
-// names the next key, is on the disk in the ledger. The old key is wiped.
-func (k *Key) Evolve(last string) error {
+// names the next key, is on the disk in the ledger. The old key is wiped when
+// the chain, in the directory of recordings too, has that checkpoint.
+func (k *Key) Evolve(last, directory string, mode fs.FileMode) error {
 	if err := addToChain(k.base+chainEnding, last); err != nil {
+		return err
+	}
+	if err := k.CopyChain(directory, mode); err != nil {
 		return err
 	}
 	old, err := os.OpenFile(k.base+keyEnding, os.O_WRONLY, 0)
@@ -180,7 +184,7 @@ func (k *Key) Evolve(last string) error {
 
 // Recover completes an evolution that a crash cut off. last is the last
 // checkpoint of the ledger that names a next key; empty if it has none.
-func (k *Key) Recover(last string) error {
+func (k *Key) Recover(last, directory string, mode fs.FileMode) error {
 	b, err := os.ReadFile(k.base + nextEnding)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -191,7 +195,7 @@ func (k *Key) Recover(last string) error {
 	var next keyState
 	if json.Unmarshal(b, &next) == nil && last != "" {
 		if c, err := Verify(last, k.Verifier()); err == nil && c.Next == next.Verifier {
-			return k.Evolve(last)
+			return k.Evolve(last, directory, mode)
 		}
 	}
 	return wipe(k.base + nextEnding) // no ledger names it

@@ -27,6 +27,8 @@ const (
 
 	exitUnknown    = 3 // of ledger: nothing is known of what was asked for
 	exitIncomplete = 3 // of extract: packets may be missing
+	exitNotProven  = 3 // of verify: not all is sealed
+	exitTampered   = 4 // of verify: something is not as it was sealed
 )
 
 func main() {
@@ -137,7 +139,7 @@ rotates them by size and time, and counts every loss.`,
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newExtcap(confine), newExtract(), newFilter(), newFlows(), newIndex(confine != nil), newInterfaces(), newLedger(), newList(), newVersion(),
-		newStatus(), newTop(), newRotate(), newReload(), newUpgrade(), newHold(), newRelease(), newWatch(confine != nil))
+		newStatus(), newTop(), newRotate(), newReload(), newUpgrade(), newHold(), newRelease(), newSeal(), newVerify(), newWatch(confine != nil))
 	root.SetHelpCommand(newHelp(root))
 	addVersionFlag(root)
 	complete(root)
