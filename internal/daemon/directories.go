@@ -203,9 +203,8 @@ func (d *directory) fill(path string, c *config.Config, listed *listed, goOn *in
 	if now := time.Now(); !history.Until.IsZero() && history.Until.Before(now) {
 		d.pause = control.Pause{Begin: history.Until, End: now}
 	}
-	d.ledger = newLedgerWriter(l, listed, log.With("directory", path))
-	d.ledger.seals = d.seals
-	d.seals.begin(d.ledger, c, history)
+	d.ledger = newLedgerWriter(l, listed, d.seals, log.With("directory", path))
+	d.seals.begin(d.ledger, c, key, history)
 	lines, err := unlisted(d.store, history, goOn.ended(path)) // before salvage adds finished files
 	if err != nil {
 		return err

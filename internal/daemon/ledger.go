@@ -15,7 +15,7 @@ type ledgerWriter struct {
 	file   *ledger.Ledger
 	log    *slog.Logger
 	listed *listed
-	seals  *seals // set before the first line
+	seals  *seals
 	done   chan struct{}
 
 	mu     sync.Mutex
@@ -30,8 +30,8 @@ type queuedLine struct {
 	recorded bool // by a recorder of this run
 }
 
-func newLedgerWriter(l *ledger.Ledger, listed *listed, log *slog.Logger) *ledgerWriter {
-	w := &ledgerWriter{file: l, log: log, listed: listed, done: make(chan struct{})}
+func newLedgerWriter(l *ledger.Ledger, listed *listed, seals *seals, log *slog.Logger) *ledgerWriter {
+	w := &ledgerWriter{file: l, log: log, listed: listed, seals: seals, done: make(chan struct{})}
 	w.wake = sync.NewCond(&w.mu)
 	go w.write()
 	return w
@@ -42,6 +42,7 @@ func (w *ledgerWriter) note(entries ...ledger.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range entries {
+		w.seals.queued(&e)
 		w.queue = append(w.queue, queuedLine{Entry: e})
 	}
 	w.wake.Signal()
@@ -50,6 +51,7 @@ func (w *ledgerWriter) note(entries ...ledger.Entry) {
 // record queues a line of a recorder.
 func (w *ledgerWriter) record(e ledger.Entry) {
 	w.listed.queued(&e)
+	w.seals.queued(&e)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.queue = append(w.queue, queuedLine{e, true})
@@ -79,9 +81,8 @@ func (w *ledgerWriter) write() {
 				waiting = append(waiting, queue[i].Entry)
 			}
 		}
-		fileEnds := w.seals.lines(entries)
 		err := w.file.Append(entries...)
-		if fileEnds {
+		if fileEnds(entries) {
 			w.seals.seal()
 		}
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,10 +74,14 @@ func (all *directories) checkKeys(c *config.Config) error {
 	return nil
 }
 
-// begin seals from time to time until stop.
-func (s *seals) begin(w *ledgerWriter, c *config.Config, h *ledger.History) {
+// begin seals from time to time until stop, with the key; nil: not at all. The
+// key goes on where a run before has left it.
+func (s *seals) begin(w *ledgerWriter, c *config.Config, key *seal.Key, h *ledger.History) {
 	s.mu.Lock()
-	s.ledger, s.on, s.evolve, s.since = w, c.Seal.Enabled, time.Duration(c.Seal.Evolve), time.Now()
+	s.ledger, s.on, s.evolve = w, key != nil, time.Duration(c.Seal.Evolve)
+	if key != nil {
+		_, s.since = key.Epoch()
+	}
 	if s.on && h != nil {
 		for name := range h.Undigested {
 			s.undigested[name] = true
@@ -93,26 +98,30 @@ func (s *seals) run(ctx context.Context) {
 	tick := time.NewTicker(sealEvery)
 	defer tick.Stop()
 	for {
+		s.turn()
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// turn evolves the key if it is time, or seals.
+func (s *seals) turn() {
+	s.mu.Lock()
+	due := s.on && time.Since(s.since) >= s.evolve
+	s.mu.Unlock()
+	if !due {
+		s.seal()
+		return
+	}
+	err := s.ledger.file.Evolve()
+	s.note(err == nil, err)
+	if err == nil {
 		s.mu.Lock()
-		on, due := s.on, time.Since(s.since) >= s.evolve
+		s.since = time.Now()
 		s.mu.Unlock()
-		switch {
-		case on && due:
-			err := s.ledger.file.Evolve()
-			s.note(false, err)
-			if err == nil {
-				s.mu.Lock()
-				s.since = time.Now()
-				s.mu.Unlock()
-			}
-		case on:
-			s.seal()
-		}
 	}
 }
 
@@ -157,34 +166,38 @@ func (s *seals) change(c *config.Config) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.on, s.since = c.Seal.Enabled, time.Now()
-	if !s.on {
+	s.on = key != nil
+	if s.on {
+		_, s.since = key.Epoch()
+	} else {
 		clear(s.undigested)
 	}
 	s.log.Info("sealing", "directory", s.path, "on", s.on)
 	return nil
 }
 
-// lines looks at lines before they are written.
-func (s *seals) lines(entries []ledger.Entry) (fileEnds bool) {
+// queued looks at a line that will be written. The steps on a file begin after
+// its line is queued, and before it is written.
+func (s *seals) queued(e *ledger.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range entries {
-		switch e := &entries[i]; e.Kind {
-		case ledger.KindFile:
-			fileEnds = true
-			if s.on {
-				s.undigested[e.Name] = true
-			}
-		case ledger.KindDigest:
-			fileEnds = true
-			s.digests++
-			delete(s.undigested, e.Name)
-		case ledger.KindDeleted, ledger.KindDeleting:
-			delete(s.undigested, e.Name)
+	switch e.Kind {
+	case ledger.KindFile:
+		if s.on {
+			s.undigested[e.Name] = true
 		}
+	case ledger.KindDigest:
+		s.digests++
+		delete(s.undigested, e.Name)
+	case ledger.KindDeleted:
+		delete(s.undigested, e.Name)
 	}
-	return fileEnds && s.on
+}
+
+// fileEnds reports whether lines say that a file has ended, or what its bytes
+// are: they are sealed at once.
+func fileEnds(entries []ledger.Entry) bool {
+	return slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.Kind == ledger.KindFile || e.Kind == ledger.KindDigest })
 }
 
 // wants reports whether the finished file has to be digested.
