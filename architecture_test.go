@@ -119,6 +119,7 @@ var testsMayImport = map[string][]string{
 	"internal/inventory": {"pcap", "writer"},                   // for files
 	"internal/read":      {"internal/hint"},                    // as commands print errors
 	"internal/extract":   {"internal/hint", "internal/frames"}, // the same; makes recordings
+	"internal/verify":    {"pcap"},                             // for the formats in names
 	"internal/remote":    {"pcap"},                             // for recordings
 	"internal/terminal":  {"ledger"},                           // a long reading
 	"capture":            {"capture/fake", unix},

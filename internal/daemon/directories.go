@@ -36,7 +36,6 @@ type directories struct {
 	hurry    context.Context // done: hooks of directories that are shut down must end now
 	hurryNow context.CancelFunc
 
-	leaves   func() bool                         // rings are left to another process
 	replaced func(d *directory, why error) error // see guard
 	end      end
 
@@ -72,7 +71,7 @@ func openDirectories(c *config.Config, opt *Options, log *slog.Logger) (*directo
 		all.list = store.Open
 	}
 	all.hurry, all.hurryNow = context.WithCancel(context.Background())
-	all.goOn, all.leaves = opt.inherited, opt.Restart.leaves
+	all.goOn, all.end.leaves = opt.inherited, opt.Restart.leaves
 	err := all.add(c)
 	if err == nil {
 		all.goOn.openDirectories(all.add)
@@ -351,7 +350,7 @@ func (all *directories) shut(ctx context.Context, d *directory) {
 		d.store.Close() // otherwise Follow closes it
 	}
 	d.finish.close(ctx)
-	d.seals.stop(all.digestAtStop(ctx), d.store)
+	d.seals.stop(all.end.digests(ctx), d.store)
 	if d.started {
 		d.ledger.note(all.end.line(all.run))
 	}

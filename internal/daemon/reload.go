@@ -86,7 +86,7 @@ func (m *manager) prove(next *config.Config) error {
 	if err := checkFilters(next); err != nil {
 		return err
 	}
-	if err := m.dirs.checkKeys(next); err != nil {
+	if err := checkKeys(m.dirs, next); err != nil {
 		return err
 	}
 	return m.dirs.add(next)

@@ -244,6 +244,8 @@ func modeOf(c *config.Config, path string) config.FileMode {
 
 // An end is why this run ends, where nobody ordered that.
 type end struct {
+	leaves func() bool // rings are left to another process
+
 	mu  sync.Mutex // guards what follows; held for assignments only
 	why string
 }

@@ -61,7 +61,7 @@ func sealKey(c *config.Config, path string) (*seal.Key, error) {
 }
 
 // checkKeys returns an error if a directory of the configuration lacks its key.
-func (all *directories) checkKeys(c *config.Config) error {
+func checkKeys(all *directories, c *config.Config) error {
 	for i := range c.Interfaces {
 		path := c.Interfaces[i].Directory
 		if d := all.at(path); d != nil {
@@ -249,10 +249,10 @@ func (d *directory) digested(f writer.File) {
 	}
 }
 
-// digestAtStop returns until when files may be digested at the end: not at all
+// digests returns until when files may be digested at the end: not at all
 // where a ring waits for the next process, which digests them then.
-func (all *directories) digestAtStop(ctx context.Context) context.Context {
-	if all.leaves == nil || !all.leaves() {
+func (e *end) digests(ctx context.Context) context.Context {
+	if !e.leaves() {
 		return ctx
 	}
 	ctx, cancel := context.WithCancel(ctx)

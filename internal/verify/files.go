@@ -73,8 +73,8 @@ func (f *files) wants(base string, name store.Name) bool {
 		return false
 	}
 	begin, end := name.Start, time.Time{}
-	if e := f.files[name.String()]; e != nil {
-		begin, end = e.Begin, e.End
+	if span, ok := f.spans[name.String()]; ok {
+		begin, end = span[0], span[1]
 	}
 	return (f.opt.Until.IsZero() || begin.Before(f.opt.Until)) && (f.opt.Since.IsZero() || end.IsZero() || end.After(f.opt.Since))
 }
@@ -135,6 +135,8 @@ func (f *files) unknown(base string, name store.Name) {
 		f.unproven(Unsealed, base, "it was recorded before sealing began")
 	case !f.ends && name.Sequence > f.sequence[name.Of()]:
 		f.unproven(Open, base, "it is newer than the last line about its interface")
+	case slices.ContainsFunc(f.Tampered, func(t Finding) bool { return strings.HasSuffix(t.File, ".jsonl") }):
+		f.unproven(Unsealed, base, "no sealed line is about such a file, and some lines are not as they were sealed")
 	default:
 		f.tampered(Inserted, base, "no sealed line is about such a file")
 	}

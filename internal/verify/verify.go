@@ -112,7 +112,7 @@ func Directory(dir string, opt Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{Report: r, opt: &opt, record: newRecord(), keys: make(map[uint64]string)}
+	w := &walk{Report: r, opt: &opt, record: newRecord(), keys: make(map[uint64]string), logs: make(map[string]bool)}
 	if err := w.readChain(dir); err != nil {
 		return nil, err
 	}
@@ -201,8 +201,8 @@ func (w *walk) followChain() {
 		switch {
 		case key == "" && len(w.keys) == 0:
 			continue // of an epoch before the one whose key was given, if one leads there
-		case key == "":
-			w.tampered(Missing, seal.ChainName, "line %d is of epoch %d, and the one before leads elsewhere", i+1, c.Epoch)
+		case key == "" || i > 0 && c.Epoch != w.chain[i-1].Epoch+1:
+			w.tampered(Missing, seal.ChainName, "line %d is of epoch %d, which does not follow the one before", i+1, c.Epoch)
 			w.chain = w.chain[:i]
 			return
 		}

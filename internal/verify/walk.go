@@ -17,12 +17,13 @@ import (
 type record struct {
 	files    map[string]*ledger.Entry // last line of KindFile
 	digests  map[string]digest
-	gone     map[string]bool       // limits have deleted, or are about to delete them
-	deleted  map[string]bool       // limits have deleted them
-	empty    map[string]bool       // salvaged, and no packet was left
-	claimed  map[string]string     // files in lines that are not proven: why
-	lost     map[string]bool       // deleted by lines that are not proven
-	sequence map[store.Lane]uint64 // highest, in any line
+	gone     map[string]bool         // limits have deleted, or are about to delete them
+	deleted  map[string]bool         // limits have deleted them
+	empty    map[string]bool         // salvaged, and no packet was left
+	claimed  map[string]string       // files in lines that are not proven: why
+	lost     map[string]bool         // deleted by lines that are not proven
+	sequence map[store.Lane]uint64   // highest, in any line
+	spans    map[string][2]time.Time // of files, in any line
 }
 
 type digest struct {
@@ -34,6 +35,7 @@ func newRecord() record {
 	return record{
 		files: make(map[string]*ledger.Entry), digests: make(map[string]digest), gone: make(map[string]bool), deleted: make(map[string]bool),
 		empty: make(map[string]bool), claimed: make(map[string]string), lost: make(map[string]bool), sequence: make(map[store.Lane]uint64),
+		spans: make(map[string][2]time.Time),
 	}
 }
 
@@ -69,6 +71,9 @@ func (r *record) claim(e *ledger.Entry, why string) {
 }
 
 func (r *record) see(e *ledger.Entry) {
+	if e.Kind == ledger.KindFile {
+		r.spans[e.Name] = [2]time.Time{e.Begin, e.End}
+	}
 	if n, err := store.ParseName(e.Name); err == nil && e.Kind == ledger.KindFile {
 		r.sequence[n.Of()] = max(r.sequence[n.Of()], n.Sequence)
 	}
@@ -89,6 +94,7 @@ type walk struct {
 	record
 	keys  map[uint64]string // verification keys of epochs
 	chain []cert
+	logs  map[string]bool // that were met
 
 	log    *seal.Log        // as the lines have it; nil before the first checkpoint, and behind what is not as it was sealed
 	last   *seal.Checkpoint // of the last line that is a checkpoint, if it is signed as it should be; else nil
@@ -225,6 +231,7 @@ func (w *walk) settle(why string) {
 // sealed compares the lines before a checkpoint that is signed with it.
 func (w *walk) sealed(c *seal.Checkpoint, l *ledger.Line, here place) {
 	w.Checkpoints++
+	w.logs[c.Log] = true
 	state, _, _ := strings.Cut(c.Clock, " (")
 	w.Clocks[state]++
 	if w.Origin == "" {
@@ -371,6 +378,10 @@ func (w *walk) endOfChain() {
 	for i := range w.chain {
 		c := &w.chain[i]
 		known = max(known, c.Epoch+1)
+		if w.keys[c.Epoch] != "" && !w.logs[c.Log] {
+			w.unproven(Missing, seal.ChainName, "up to %s another log was sealed, which is not here: the directory was replaced by another one, or what was in it was taken away", c.Time.Format(time.RFC3339))
+			w.logs[c.Log] = true
+		}
 		if c.Log == w.last.Log && c.Size > w.last.Size {
 			w.tampered(Cut, ledger.FileName, "%d lines were sealed at %s, and it ends with line %d", c.Size, c.Time.Format(time.RFC3339), w.last.Size)
 			break
@@ -407,7 +418,11 @@ func (w *walk) numbers(entries []fs.DirEntry) {
 		n, ok := ledger.Number(name)
 		return ok && (len(numbers) == 0 || n == numbers[0]-1)
 	})
-	if !lawful && len(w.Tampered) == 0 {
-		w.tampered(Missing, ledger.FileName, "the ledgers before the first one are not there, and no sealed line says that capd deleted them")
+	if !lawful {
+		before := uint64(1)
+		if len(numbers) > 0 {
+			before = numbers[0] - 1
+		}
+		w.tampered(Missing, ledger.OldName(before), "the ledgers before the first one are not there, and no sealed line says that capd deleted them")
 	}
 }
