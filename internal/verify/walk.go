@@ -286,17 +286,20 @@ func (w *walk) compare(c *seal.Checkpoint, here place) {
 	if w.broken && w.last == nil && w.batchIs(c) {
 		w.broken = false // the line of the checkpoint before is what it was after all, and of an unknown key
 	}
-	from := here
-	if len(w.places) > 0 {
-		from = w.places[0]
-	}
 	finding := func(what, format string, args ...any) {
-		first := from.number
-		if from.file != here.file {
-			first = 1
+		f := Finding{what, here.file, here.number, here.number, fmt.Sprintf(format, args...)}
+		for i, p := range w.places { // those in the first of two ledgers: the next begins with a checkpoint
+			if i == 0 {
+				f.File, f.First = p.file, p.number
+			}
+			if p.file == f.File {
+				f.Last = p.number
+			}
 		}
-		// The line before a checkpoint's is its last.
-		w.Tampered = append(w.Tampered, Finding{what, here.file, first, max(first, here.number-1), fmt.Sprintf(format, args...)})
+		if n, ok := ledger.Number(f.File); ok && what == Missing && f.File != here.file {
+			f.Why += fmt.Sprintf(": the end of %s, or %s, or the begin of %s", f.File, ledger.OldName(n+1), here.file)
+		}
+		w.Tampered = append(w.Tampered, f)
 		w.settle("its line is among those that are not as they were sealed")
 		w.log = nil
 	}
@@ -304,6 +307,8 @@ func (w *walk) compare(c *seal.Checkpoint, here place) {
 	switch {
 	case w.last != nil && c.Size < w.last.Size+c.Lines:
 		finding(Moved, "the checkpoint is of line %d, and that before it of line %d: checkpoints are twice there or in another order", c.Size, w.last.Size)
+	case w.last != nil && c.Size > w.last.Size+c.Lines && n == c.Size-w.last.Size:
+		finding(Changed, "a line that was a checkpoint was changed")
 	case w.last != nil && c.Size > w.last.Size+c.Lines:
 		finding(Missing, "%d sealed lines are missing before the last %d of these", c.Size-w.last.Size-c.Lines, c.Lines)
 	case w.batchIs(c):
@@ -386,6 +391,10 @@ func (w *walk) endOfChain() {
 			w.tampered(Cut, ledger.FileName, "%d lines were sealed at %s, and it ends with line %d", c.Size, c.Time.Format(time.RFC3339), w.last.Size)
 			break
 		}
+	}
+	least := slices.Min(slices.Collect(maps.Keys(w.keys)))
+	if len(w.chain) > 0 && w.chain[0].Epoch > least {
+		w.tampered(Missing, seal.ChainName, "it begins with epoch %d, and the given key is of epoch %d", w.chain[0].Epoch, least)
 	}
 	if w.last.Epoch > known {
 		w.tampered(Cut, seal.ChainName, "the ledger has checkpoints of epoch %d, and the chain ends before epoch %d", w.last.Epoch, known)
