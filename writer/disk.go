@@ -50,7 +50,8 @@ type disk struct {
 
 	work
 	results
-	shared sharedSync // used by finish alone
+	hashings *hashings
+	shared   sharedSync // used by finish alone
 }
 
 // work is what the disk's goroutines have to do, and the goroutines themselves.
@@ -75,6 +76,8 @@ type results struct {
 	size    atomic.Int64         // bytes on disk, of finished files
 	files   atomic.Uint64        // finished
 	errors  atomic.Uint64        // files that failed
+	digests atomic.Uint64        // of finished files, made while they were recorded
+	unmade  atomic.Uint64        // finished files whose digests were not made, though they were begun
 	writes  stopwatch            // of calls that write
 	syncs   stopwatch            // of calls that sync a file or the directory
 }
@@ -119,9 +122,8 @@ func (d *disk) do(op operation) {
 		// Wait for a flush of the same page: a buffered write beside a direct one could restore the
 		// page's old content.
 		op.chunk.busy.Wait()
-		defer d.release(op.chunk)
-		for _, c := range op.also {
-			defer d.release(c)
+		for _, c := range append([]*chunk{op.chunk}, op.also...) {
+			defer d.leave(c, d.hashChunk(op.file, c, op.to))
 		}
 	} else {
 		defer op.chunk.busy.Done()
@@ -318,10 +320,17 @@ func (d *disk) count(f *file) {
 	d.lost.Add(f.encoded.packets - f.good.packets)
 	d.size.Add(r.Size)
 	if r.Err != nil {
+		r.Digest = nil
 		d.errors.Add(1)
 		return
 	}
 	d.files.Add(1)
+	switch {
+	case r.Digest != nil:
+		d.digests.Add(1)
+	case f.digest != nil:
+		d.unmade.Add(1)
+	}
 }
 
 // close waits until all submitted work is done.
@@ -331,6 +340,7 @@ func (d *disk) close() {
 	close(d.syncing)
 	d.writing.Wait()
 	<-d.done
+	d.hashings.running.Wait()
 }
 
 // writeBehind starts writing the n bytes at off to the disk, and drops the n bytes before them from

@@ -32,7 +32,7 @@ type File struct {
 	Size     int64        // bytes
 	Err      error        // the first write, sync or rename that failed
 	Observer Observer     // who was told of all of its records; nil: nobody
-	Digest   *seal.Digest // of its bytes, where they were digested while they were written; nil: they were not
+	Digest   *seal.Digest // of the file as it is on the disk, if it was made while the file was recorded; nil: whoever needs it reads the file
 	Counts
 }
 
@@ -73,6 +73,7 @@ type file struct {
 	descriptors
 	progress
 	sealing *sealing // nil: it is not encrypted
+	digest  *digest  // nil: none is made
 }
 
 // recorded is what the journal says of a file.
@@ -332,6 +333,7 @@ func (f *file) settle() {
 			f.fail(fmt.Errorf("truncate: %w", err))
 		}
 	}
+	f.setDigest()
 	_ = store.StartWrite(h, 0, 0) // start all files of a commit before waiting for any; SyncData returns the errors
 }
 

@@ -45,6 +45,7 @@ type Options struct {
 	Here            func() error                       // returns an error while another directory, or none, is at the path: no file is made there; may take as long as the disk does; may be nil
 	Drops           func() Drops                       // returns the kernel's counters; called at each file's end; may be nil
 	Note            func(ledger.Entry)                 // receives ledger entries that belong to no file; must not block; may be nil
+	Digest          func() *Digester                   // returns who makes the digest of a new file; nil: nobody; may be nil
 	Observe         func(pcap.Header, []byte) Observer // returns who is told of the records of a new file, which begins with these bytes; nil: nobody; may be nil
 	Finished        func(File)                         // receives the report of each file at its end, in order, from a background goroutine; may be nil
 	Log             *slog.Logger                       // may be nil

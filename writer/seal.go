@@ -115,6 +115,7 @@ func (f *file) writeBegin() error {
 		return err
 	}
 	_, err := f.plain.WriteAt(f.sealing.header, 0)
+	f.digest.addSmall(0, f.sealing.header)
 	f.sealing.header = nil
 	step()
 	return err
@@ -179,12 +180,12 @@ func (op operation) writeSealed(d *disk) error {
 		return nil
 	}
 	buf := sealBuffers.Get().(*sealBuffer)
-	defer sealBuffers.Put(buf)
+	defer func() { sealBuffers.Put(buf) }()
 	first := crypt.Offset(s.begin, c.off+int64(op.from))
 	w := sealedWrite{disk: d, op: op, at: first &^ (align - 1), begin: int(first & (align - 1))}
 	b := buf.b[:w.begin]
 	for from := op.from; from < op.to; {
-		end := min(from+sealPart, op.to)
+		end, begun := min(from+sealPart, op.to), len(b)
 		for from < end {
 			to := min(from+crypt.PieceSize, end)
 			number, piece, last := (c.off+int64(from))/crypt.PieceSize, c.buf[from:to], op.last && to == op.to
@@ -192,11 +193,18 @@ func (op operation) writeSealed(d *disk) error {
 			b = s.sealer.Seal(b, number, piece, last)
 			from = to
 		}
+		part := d.hashSealed(op.file, w.at+int64(begun), b[begun:], buf)
 		rest, err := w.write(b, from == op.to)
+		if part != nil { // it keeps its buffer for as long as it takes
+			buf = sealBuffers.Get().(*sealBuffer)
+		}
+		b = buf.b[:copy(buf.b, rest)]
+		if part != nil {
+			d.hashings.written(part)
+		}
 		if err != nil {
 			return err
 		}
-		b = buf.b[:copy(buf.b, rest)]
 	}
 	if d.noDirect.Load() && op.to >= d.pool.size {
 		h, err := op.file.buffered(false)

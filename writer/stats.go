@@ -11,6 +11,8 @@ type Stats struct {
 	Files      uint64 // finished files
 	FileBytes  int64  // bytes of finished files
 	Failures   uint64 // files that failed
+	Digests    uint64 // finished files whose digests were made while they were recorded
+	Undigested uint64 // finished files for whose digests there was no time
 	Waits      uint64 // times that Write waited and packets stayed in the ring: all chunks were in use, or too many ended files were queued
 	FreeChunks int
 	Chunks     int
@@ -43,6 +45,7 @@ func (w *Writer) Stats() Stats {
 	s.Written = d.packets.Load()
 	s.Lost += d.lost.Load()
 	s.Files, s.FileBytes, s.Failures = d.files.Load(), d.size.Load(), d.errors.Load()
+	s.Digests, s.Undigested = d.digests.Load(), d.unmade.Load()
 	used, high := d.pool.usage()
 	s.Chunks, s.FreeChunks, s.HighChunks = d.pool.count, d.pool.count-used, high
 	s.Writes, s.Syncs = d.writes.latency(), d.syncs.latency()
@@ -64,6 +67,8 @@ func (s *Stats) Add(o *Stats) {
 	s.Files += o.Files
 	s.FileBytes += o.FileBytes
 	s.Failures += o.Failures
+	s.Digests += o.Digests
+	s.Undigested += o.Undigested
 	s.Waits += o.Waits
 	s.Writes.Add(&o.Writes)
 	s.Syncs.Add(&o.Syncs)

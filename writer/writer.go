@@ -123,7 +123,7 @@ func New(opt Options) (*Writer, error) {
 	if w.journal = opt.Journal; w.journal == nil {
 		w.journal = newJournal(pool.count)
 	}
-	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, journal: w.journal, sequence: &w.sequence, finished: opt.Finished, note: opt.Note, log: opt.Log, here: opt.Here}
+	w.disk = disk{dir: opt.Directory, mode: opt.FileMode, pool: pool, journal: w.journal, sequence: &w.sequence, finished: opt.Finished, note: opt.Note, log: opt.Log, here: opt.Here, hashings: &hashings{most: mayHold(pool.count)}}
 	w.disk.noDirect.Store(opt.NoDirect)
 	if opt.RotateSize == 0 || opt.RotateSize > int64(opt.ChunkSize) {
 		w.disk.reserve = reserveStep
@@ -169,6 +169,7 @@ func (w *Writer) Tick(wall time.Time, mono time.Duration) {
 		w.Sync(nil)
 	}
 	w.flushAsked()
+	w.lateForDigests()
 	w.publish()
 }
 
@@ -334,9 +335,7 @@ func (w *Writer) nextChunk(off int64, before mark) bool {
 		} else {
 			w.disk.pool.grow() // the disk is not to blame
 		}
-		select {
-		case <-w.disk.pool.free:
-		case <-w.abort:
+		if !w.awaitChunk() {
 			return false
 		}
 	}
@@ -375,7 +374,7 @@ func (w *Writer) begin(t time.Time, pkts []pcap.Packet) {
 	w.begun++
 	w.file = &file{
 		number: w.begun,
-		dir:    w.opt.Directory, sealing: w.newSealing(),
+		dir:    w.opt.Directory, sealing: w.newSealing(), digest: w.newDigest(),
 		header: w.enc.Header(), recorded: recorded{heading: heading(w.opt.Header)},
 		report: File{LinkType: w.opt.Header.LinkType, Filter: w.opt.Header.Filter, Snaplen: w.snaplen(), Begin: start, Observer: w.observer(), Name: store.Name{
 			Interface: w.opt.Header.Interface,

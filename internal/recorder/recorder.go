@@ -72,6 +72,7 @@ type Config struct {
 	Sequence uint64       // the last sequence number in use
 	Here     func() error // see writer.Options; may be nil
 	Note     func(ledger.Entry)
+	Digest   func() *writer.Digester                   // see writer.Options; may be nil
 	Observe  func(pcap.Header, []byte) writer.Observer // see writer.Options; may be nil
 	Finished func(writer.File)                         // called in the background for each file that has ended
 	Changes  func() bool                               // reports whether Leave may be called although the context of Run has ended; may be nil
@@ -150,6 +151,7 @@ func New(cfg Config) (*Recorder, error) {
 		Here:           cfg.Here,
 		Drops:          r.tally.drops,
 		Note:           cfg.Note,
+		Digest:         cfg.Digest,
 		Observe:        cfg.Observe,
 		Finished:       func(f writer.File) { r.endedFiles.add(f, r.log, cfg.Finished) },
 		Log:            r.log,
