@@ -20,6 +20,7 @@ import (
 	"unsafe"
 
 	"capd/pcap"
+	"capd/seal"
 	"capd/store"
 
 	"filippo.io/age"
@@ -146,16 +147,22 @@ func TestKilledWriterChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recipients := killedRecipients(t, dir)
+	recipients, digester := killedRecipients(t, dir), NewDigester()
+	heldFor, mayHold = time.Hour, func(int) [memories]int { return [memories]int{1000, 1000, 1000} } // nothing reads the ring but this
 	ring := mapKilledRing(t)
 	ring.giveBack(journal.Position().Block, journal.Lent())
 	report := func(f File) {
-		fmt.Fprintf(reports, "%s %d %d %v\n", f.Name, f.Packets, f.Inversions, f.Err)
+		line := fmt.Sprintf("%s %d %d %v", f.Name, f.Packets, f.Inversions, f.Err)
+		if f.Digest != nil {
+			line += fmt.Sprintf(" %d %s", f.Digest.Size, f.Digest.Root)
+		}
+		fmt.Fprintln(reports, line)
 	}
 	w, err := New(Options{
 		Directory: dir, Header: pcap.Header{Format: pcap.PCAPNG, LinkType: pcap.LinkTypeEthernet, Interface: "eth0"},
 		RotateSize: 5*killedChunk - 1000, RotateInterval: time.Second, FlushInterval: time.Millisecond, PoolSize: killedChunks * killedChunk, ChunkSize: killedChunk,
 		Journal: journal, Memory: os.NewFile(4, "chunks"), Finished: report, Recipients: recipients,
+		Digest: func() *Digester { return digester }, Grace: time.Hour,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +193,7 @@ func TestKilledWriterChild(t *testing.T) {
 			fmt.Print(".")
 		}
 		w.Tick(time.Now(), time.Since(begun))
-		if end {
+		if end && at.Block > begin.Block+60 { // files that nobody has killed
 			break
 		}
 	}
@@ -360,7 +367,7 @@ func reportedPackets(t *testing.T, dir string) map[string]uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := make(map[string]uint64)
+	all, digests := make(map[string]uint64), 0
 	for line := range strings.Lines(string(b)) {
 		var name, why string
 		var packets, inversions uint64
@@ -368,6 +375,15 @@ func reportedPackets(t *testing.T, dir string) map[string]uint64 {
 			t.Errorf("report %q: %v", line, err)
 		}
 		all[name] = packets
+		if root := strings.Fields(line); len(root) == 6 {
+			digests++
+			if got, err := seal.DigestFile(filepath.Join(dir, name)); err != nil || fmt.Sprint(got.Size, " ", got.Root) != root[4]+" "+root[5] {
+				t.Errorf("%v, on the disk %v: %v", root, got, err)
+			}
+		}
+	}
+	if t.Logf("%d of %d files have digests", digests, len(all)); digests == 0 {
+		t.Error("no file has a digest")
 	}
 	return all
 }
