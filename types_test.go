@@ -31,6 +31,7 @@ var largeTypes = map[string]string{
 	"internal/manual/page":       "a macro of man(7) each",
 	"internal/metrics/families":  "a metric each",
 	"internal/read/File":         "questions about a file and its last record, a line or two each",
+	"internal/recorder/Config":   "what to record, and who is told of it",
 	"internal/recorder/Recorder": "what a daemon asks of a recorder, a few lines each",
 	"internal/recorder/loop":     "a step of the loop each; its fields are grouped",
 	"internal/recorder/Status":   "the counters of a recorder",

@@ -131,37 +131,36 @@ type hashings struct {
 }
 
 // hash begins to hash bytes that are about to be written. It returns nil if their file gets no digest.
-func (d *disk) hash(f *file, off int64, b []byte, kind int, release func()) *hashing {
+func (all *hashings) hash(f *file, off int64, b []byte, kind int, release func()) *hashing {
 	if !f.getsDigest() || len(b) == 0 {
 		return nil
 	}
 	h := &hashing{file: f, off: off, bytes: b, kind: kind, release: release, gone: make(chan struct{})}
 	f.pending.Add(1)
-	d.hashings.running.Add(1)
-	go d.hashings.run(h)
+	all.running.Add(1)
+	go all.run(h)
 	return h
 }
 
-// hashChunk begins to hash a chunk up to an index, or a whole block. Of an encrypted file, what is hashed is what the chunk is
-// encrypted into.
-func (d *disk) hashChunk(f *file, c *chunk, to int) *hashing {
+// hash begins to hash a chunk of the operation, or a block. Of an encrypted file, what is hashed is what the chunk is encrypted into.
+func (op operation) hash(d *disk, c *chunk) *hashing {
 	switch release := func() { d.release(c) }; {
-	case f.sealing != nil:
+	case op.file.sealing != nil:
 		return nil
 	case c.loan != nil:
-		return d.hash(f, c.off, c.buf[:c.fill], inBlock, release)
+		return d.hashings.hash(op.file, c.off, c.buf[:c.fill], inBlock, release)
 	default:
-		return d.hash(f, c.off, c.buf[:to], inChunk, release)
+		return d.hashings.hash(op.file, c.off, c.buf[:op.to], inChunk, release)
 	}
 }
 
 // hashSealed begins to hash encrypted bytes in a buffer.
-func (d *disk) hashSealed(f *file, off int64, b []byte, buf *sealBuffer) *hashing {
-	return d.hash(f, off, b, inSealed, func() { sealBuffers.Put(buf) })
+func (all *hashings) hashSealed(f *file, off int64, b []byte, buf *sealBuffer) *hashing {
+	return all.hash(f, off, b, inSealed, func() { sealBuffers.Put(buf) })
 }
 
 // leave releases a chunk or block that the disk does not need any more, when it is hashed.
-func (d *disk) leave(c *chunk, h *hashing) {
+func (h *hashing) leave(d *disk, c *chunk) {
 	if h == nil {
 		d.release(c)
 		return

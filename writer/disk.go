@@ -123,7 +123,7 @@ func (d *disk) do(op operation) {
 		// page's old content.
 		op.chunk.busy.Wait()
 		for _, c := range append([]*chunk{op.chunk}, op.also...) {
-			defer d.leave(c, d.hashChunk(op.file, c, op.to))
+			defer op.hash(d, c).leave(d, c)
 		}
 	} else {
 		defer op.chunk.busy.Done()

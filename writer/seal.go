@@ -193,7 +193,7 @@ func (op operation) writeSealed(d *disk) error {
 			b = s.sealer.Seal(b, number, piece, last)
 			from = to
 		}
-		part := d.hashSealed(op.file, w.at+int64(begun), b[begun:], buf)
+		part := d.hashings.hashSealed(op.file, w.at+int64(begun), b[begun:], buf)
 		rest, err := w.write(b, from == op.to)
 		if part != nil { // it keeps its buffer for as long as it takes
 			buf = sealBuffers.Get().(*sealBuffer)
