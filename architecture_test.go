@@ -105,16 +105,16 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what the tests of a package may import beyond that.
 var testsMayImport = map[string][]string{
-	"filter":             {"flow", "pcap", unix},       // rows, and the kernel, are the judges of conditions and programs
-	"ledger":             {"pcap"},                     // for the formats in names
-	"internal/alert":     {"ledger", "internal/index"}, // make recordings
-	"internal/finish":    {"pcap"},                     // for the formats in names
-	"internal/daemon":    {"capture/fake", unix},       // watches which files a start reads
-	"internal/service":   {unix},                       // takes a capability from itself
-	"internal/live":      {"internal/index", "ledger"}, // tables that are made from files are the judge
-	"internal/journal":   {unix},                       // asks the system what a file is
-	"cmd/capd":           {unix},                       // asks a pipe how full it is
-	"internal/recorder":  {"capture/fake", "seal"}, // for the digests of files
+	"filter":             {"flow", "pcap", unix},               // rows, and the kernel, are the judges of conditions and programs
+	"ledger":             {"pcap"},                             // for the formats in names
+	"internal/alert":     {"ledger", "internal/index"},         // make recordings
+	"internal/finish":    {"pcap"},                             // for the formats in names
+	"internal/daemon":    {"capture/fake", unix},               // watches which files a start reads
+	"internal/service":   {unix},                               // takes a capability from itself
+	"internal/live":      {"internal/index", "ledger"},         // tables that are made from files are the judge
+	"internal/journal":   {unix},                               // asks the system what a file is
+	"cmd/capd":           {unix},                               // asks a pipe how full it is
+	"internal/recorder":  {"capture/fake", "seal"},             // for the digests of files
 	"internal/retain":    {"pcap"},                             // for the same
 	"internal/inventory": {"pcap", "writer"},                   // for files
 	"internal/read":      {"internal/hint"},                    // as commands print errors
