@@ -32,7 +32,7 @@ type File struct {
 	Size     int64        // bytes
 	Err      error        // the first write, sync or rename that failed
 	Observer Observer     // who was told of all of its records; nil: nobody
-	Digest   *seal.Digest // of the file as it is on the disk, if it was made while the file was recorded; nil: whoever needs it reads the file
+	Digest   *seal.Digest // of its bytes, where they were digested while they were written; nil: they were not
 	Counts
 }
 
