@@ -77,6 +77,7 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 			Sequence: sequence,
 			Here:     dir.lock.Here,
 			Note:     dir.ledger.record,
+			Digest:   dir.seals.digester,
 			Observe:  m.observe(),
 			Finished: dir.finished,
 			Kept:     recorder.Kept{Journal: journalOf(states[i])},
