@@ -17,6 +17,7 @@ import (
 	"capd/internal/live"
 	"capd/internal/recorder"
 	"capd/internal/setup"
+	"capd/writer"
 )
 
 // Options configure a Daemon. Zero values select the defaults; Config is
@@ -92,7 +93,7 @@ func New(opt Options) (*Daemon, error) {
 	total := memory()
 	d.manager = &manager{
 		log: d.log, config: &d.config, interfaces: there, dirs: d.dirs, set: d.set, tasks: &d.tasks, stop: &d.stop,
-		rates: &d.rates, memory: total, rows: live.NewMemory(rowsLimit(total)), restarts: opt.Restarts, start: d.start,
+		rates: &d.rates, memory: total, rows: live.NewMemory(rowsLimit(total)), digester: writer.NewDigester(), restarts: opt.Restarts, start: d.start,
 		outliving: outliving{opt.Restart.Keeper, d.opt.inherited},
 		shared: &recorder.Shared{
 			Links: there.news, Claims: recorder.NewClaims(), Quota: recorder.NewQuota(opt.Count), Ask: there.ask,

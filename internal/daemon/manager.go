@@ -42,6 +42,7 @@ type manager struct {
 	rates      *sampler
 	memory     int64 // bytes that capd may use
 	rows       *live.Memory
+	digester   *writer.Digester
 	restarts   bool      // see Options
 	start      time.Time // of the daemon
 
@@ -77,7 +78,7 @@ func (m *manager) newMembers(name string, c *config.Interface, t *recorder.Takeo
 			Sequence: sequence,
 			Here:     dir.lock.Here,
 			Note:     dir.ledger.record,
-			Digest:   dir.seals.digester,
+			Digest:   m.digest,
 			Observe:  m.observe(),
 			Finished: dir.finished,
 			Kept:     recorder.Kept{Journal: journalOf(states[i])},
@@ -103,6 +104,14 @@ func (m *manager) observe() func(pcap.Header, []byte) writer.Observer {
 		}
 		return lane.Observe(h, begin)
 	}
+}
+
+// digest returns who digests a new file while it is recorded; nil: nobody.
+func (m *manager) digest() *writer.Digester {
+	if !m.config.Load().Seal.Enabled {
+		return nil
+	}
+	return m.digester
 }
 
 // finished passes a file that has ended to the ledger, to retention and to the

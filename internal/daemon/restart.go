@@ -434,7 +434,7 @@ func (m *manager) resumeGroup(g *group) error {
 			Pool:     pool,
 			Sequence: dir.store.Sequence(s.Lane),
 			Note:     func(e ledger.Entry) { dir.ledger.note(e) },
-			Digest:   dir.seals.digester,
+			Digest:   m.digest,
 			Observe:  m.observe(),
 			Finished: dir.finished,
 			Changes:  m.changes.Load,

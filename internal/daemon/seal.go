@@ -242,17 +242,6 @@ func (s *seals) sealing() bool {
 	return s.on
 }
 
-// hashing is the processor time that the digests of all files may take.
-var hashing = sync.OnceValue(writer.NewDigester)
-
-// digester returns who digests a new file while it is recorded; nil: nobody.
-func (s *seals) digester() *writer.Digester {
-	if !s.sealing() {
-		return nil
-	}
-	return hashing()
-}
-
 // digested notes the digest of a file that was made while the file was written.
 func (d *directory) digested(f writer.File) {
 	if f.Digest != nil && f.Err == nil && d.seals.sealing() {
