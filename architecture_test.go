@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 		"internal/sysclock", "internal/text",
 	},
 	"internal/check": {
-		"capture", "config", "pcap", "store",
+		"capture", "config", "pcap", "seal", "store",
 		"internal/control", "internal/setup", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
 	},
 	"internal/setup":   {"capture", "config", "filter", "pcap", "internal/hint"},

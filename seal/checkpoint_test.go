@@ -26,7 +26,7 @@ func FuzzCheckpoint(f *testing.F) {
 			c.Size = size
 			_, _ = Resume(c, frontier)
 		}
-		_, _ = ReadChain(strings.NewReader(text))
+		_, _ = ReadChain([]byte(text))
 	})
 }
 

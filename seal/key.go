@@ -35,8 +35,33 @@ const (
 // the next one. Each line is the signed note as a string of JSON.
 const ChainName = "seal.chain"
 
-// ErrNoKey says that a directory has no keys.
-var ErrNoKey = errors.New("there is no key to seal with")
+// A KeyError says why a directory has no key that can be used.
+type KeyError struct {
+	Directory string
+	Err       error
+}
+
+// Error says which directory, and why.
+func (e *KeyError) Error() string {
+	if errors.Is(e.Err, fs.ErrNotExist) {
+		return fmt.Sprintf("directory %s: there is no key to seal with: %v", e.Directory, e.Err)
+	}
+	return fmt.Sprintf("directory %s: the key to seal with: %v", e.Directory, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *KeyError) Unwrap() error { return e.Err }
+
+// Hints say what to do.
+func (e *KeyError) Hints() []string {
+	switch {
+	case errors.Is(e.Err, fs.ErrNotExist):
+		return []string{"make keys: capd seal init, as root or as the user that records"}
+	case errors.Is(e.Err, fs.ErrPermission):
+		return []string{"the folder that keys in [seal] names, and the files in it, must belong to the user that records: chown -R"}
+	}
+	return nil
+}
 
 // A Key signs the checkpoints of a directory's log. It evolves: each epoch has
 // one of its own, and when the next begins it is wiped. Who holds the
@@ -97,20 +122,34 @@ func Init(keys, directory, host string) (verifier string, created bool, err erro
 	return first.Verifier, true, writeNew(base+firstEnding, []byte(first.Verifier+"\n"))
 }
 
-// Open reads the present key of a directory of recordings.
+// Open reads the present key of a directory of recordings, and finds out whether
+// it can be replaced. The error is a *KeyError.
 func Open(keys, directory string) (*Key, error) {
 	k := &Key{base: filepath.Join(keys, escape(directory))}
-	b, err := os.ReadFile(k.base + keyEnding)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w", ErrNoKey, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := k.use(b); err != nil {
-		return nil, fmt.Errorf("key %s: %w", k.base+keyEnding, err)
+	if err := k.open(); err != nil {
+		return nil, &KeyError{directory, err}
 	}
 	return k, nil
+}
+
+func (k *Key) open() error {
+	h, err := os.OpenFile(k.base+keyEnding, os.O_RDWR, 0) // as it will be overwritten
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	b, err := io.ReadAll(h)
+	if err == nil {
+		err = k.use(b)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", k.base+keyEnding, err)
+	}
+	try, err := os.CreateTemp(filepath.Dir(k.base), ".try-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(try.Close(), os.Remove(try.Name()))
 }
 
 func (k *Key) use(b []byte) (err error) {
@@ -262,19 +301,19 @@ func Fingerprint(verifier string) string {
 	return strings.Join(groups, " ")
 }
 
-// ReadChain returns the signed notes of a chain.
-func ReadChain(r io.Reader) (notes []string, err error) {
-	dec := json.NewDecoder(r)
-	for {
+// ReadChain returns the signed notes of a chain. It takes only what capd spells.
+func ReadChain(b []byte) (notes []string, err error) {
+	for line := range strings.Lines(string(b)) {
 		var s string
-		switch err := dec.Decode(&s); {
-		case err == io.EOF:
-			return notes, nil
-		case err != nil:
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
 			return notes, err
+		}
+		if again, err := json.Marshal(s); err != nil || string(again)+"\n" != line {
+			return notes, errors.New("not spelled as capd spells it")
 		}
 		notes = append(notes, s)
 	}
+	return notes, nil
 }
 
 // addToChain appends the note, unless it is the last already.

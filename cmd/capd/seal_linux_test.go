@@ -49,6 +49,9 @@ func sealRig(t *testing.T) (k *killer, key string) {
 	if code, _, errs := capd("run", "-c", k.config); code != exitFailed || !strings.Contains(errs, "capd seal init") {
 		t.Errorf("without keys: %d %s", code, errs)
 	}
+	if code, out, _ := capd("check", "-c", k.config); code != exitFailed || !strings.Contains(out, "no key to seal with") {
+		t.Errorf("check without keys: %d %s", code, out)
+	}
 	code, out, errs := capd("seal", "init", "-c", k.config, "--json")
 	var keys []sealKey
 	if err := json.Unmarshal([]byte(out), &keys); code != exitFine || err != nil || len(keys) != 1 || !keys[0].Created {

@@ -95,6 +95,7 @@ func (c *Checker) Check(cfg *config.Config) {
 	}
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
 		c.directory(dir, dirs[dir], cfg)
+		seals(c, dir, cfg)
 	}
 	all, err := capture.Interfaces()
 	if err != nil {

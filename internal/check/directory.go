@@ -12,6 +12,7 @@ import (
 	"capd/config"
 	"capd/internal/retain"
 	"capd/internal/text"
+	"capd/seal"
 	"capd/store"
 )
 
@@ -69,6 +70,20 @@ func (c *Checker) directory(dir string, mode config.FileMode, cfg *config.Config
 	if few := uint64(1000); space.Files > 0 && space.FreeFiles < few {
 		c.add(Warn, subject, "each file takes one: larger files need fewer; min_free keeps some free", "fewer than %d inodes are free", few)
 	}
+}
+
+// seals says whether what is recorded into the directory can be sealed.
+func seals(c *Checker, dir string, cfg *config.Config) {
+	if !cfg.Seal.Enabled {
+		return
+	}
+	k, err := seal.Open(cfg.Seal.Keys, dir)
+	if err != nil {
+		c.Refuse("sealing", err)
+		return
+	}
+	epoch, _ := k.Epoch()
+	c.add(OK, "sealing", "", "what is recorded into %s is sealed, by a key of epoch %d that evolves every %v", dir, epoch, cfg.Seal.Evolve)
 }
 
 // lock takes the directory's lock and gives it back. Without the lock's file nobody can hold it: the file is not made, as it would

@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -11,7 +9,6 @@ import (
 
 	"capd/config"
 	"capd/internal/finish"
-	"capd/internal/hint"
 	"capd/internal/retain"
 	"capd/internal/sysclock"
 	"capd/ledger"
@@ -49,12 +46,8 @@ func sealKey(c *config.Config, path string) (*seal.Key, error) {
 		return nil, nil
 	}
 	k, err := seal.Open(c.Seal.Keys, path)
-	if errors.Is(err, seal.ErrNoKey) {
-		return nil, fmt.Errorf("directory %s: %w", path, hint.New(err.Error(), `make keys with "capd seal init", as root or as the user that records`,
-			`or set enabled = false in [seal]`))
-	}
 	if err != nil {
-		return nil, fmt.Errorf("directory %s: open the key to seal with: %w", path, err)
+		return nil, err
 	}
 	k.Clock = sysclock.State
 	return k, nil

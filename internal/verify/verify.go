@@ -161,15 +161,14 @@ type cert struct {
 
 // readChain reads the chain of keys and follows it as far as signatures lead.
 func (w *walk) readChain(dir string) error {
-	h, err := os.Open(filepath.Join(dir, seal.ChainName))
+	b, err := os.ReadFile(filepath.Join(dir, seal.ChainName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer h.Close()
-	notes, err := seal.ReadChain(h)
+	notes, err := seal.ReadChain(b)
 	if err != nil {
 		w.tampered(Changed, seal.ChainName, "line %d is no signed checkpoint", len(notes)+1)
 	}

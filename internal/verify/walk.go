@@ -396,6 +396,13 @@ func (w *walk) endOfChain() {
 	if len(w.chain) > 0 && w.chain[0].Epoch > least {
 		w.tampered(Missing, seal.ChainName, "it begins with epoch %d, and the given key is of epoch %d", w.chain[0].Epoch, least)
 	}
+	for i := range w.chain { // its begin may have been unreadable, and the ledger has led to the keys
+		c := &w.chain[i]
+		if _, err := seal.Verify(c.signed, w.keys[c.Epoch]); w.keys[c.Epoch] != "" && err != nil {
+			w.tampered(Forged, seal.ChainName, "line %d: the key of epoch %d has not signed it", i+1, c.Epoch)
+			break
+		}
+	}
 	if w.last.Epoch > known {
 		w.tampered(Cut, seal.ChainName, "the ledger has checkpoints of epoch %d, and the chain ends before epoch %d", w.last.Epoch, known)
 	}
