@@ -49,6 +49,10 @@ var mayImport = map[string][]string{
 		"internal/control", "internal/finish", "internal/hint", "internal/holds", "internal/setup", "internal/linkwatch", "internal/live", "internal/metrics", "internal/recorder", "internal/restart", "internal/retain",
 		"internal/sysclock", "internal/text",
 	},
+	"internal/web": {
+		"crypt", "filter", "flow", "ledger", "pcap", "store",
+		"internal/decode", "internal/extract", "internal/hint", "internal/index", "internal/inventory", "internal/read", "internal/text",
+	},
 	"internal/check": {
 		"capture", "config", "pcap", "seal", "store",
 		"internal/control", "internal/setup", "internal/hint", "internal/retain", "internal/sandbox", "internal/selftest", "internal/text",
@@ -90,6 +94,7 @@ var mayImport = map[string][]string{
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},
 	"internal/testterm":    {},
+	"internal/testrecord":  {"ledger", "pcap", "store", "internal/index"},
 	"internal/top":         {"internal/control", "internal/hint", "internal/text"},
 	"packaging":            {"config", "ledger", "pcap", "store"},    // tests only
 	"packaging/flows":      {"internal/index", "pcap"},               // tests only

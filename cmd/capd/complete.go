@@ -24,7 +24,7 @@ func complete(root *cobra.Command) {
 	}
 	arguments := map[string]cobra.CompletionFunc{
 		"rotate": completeInterfaces, "salvage": completeCaptures, "hold": completeCaptures, "release": completeCaptures,
-		"flows": directoriesOnly, "index": completeCaptures, "list": directoriesOnly, "ledger": directoriesOnly, "extract": directoriesOnly,
+		"flows": directoriesOnly, "index": completeCaptures, "list": directoriesOnly, "ledger": directoriesOnly, "extract": directoriesOnly, "web": directoriesOnly,
 		"run": nothing, "check": nothing, "watch": nothing, "filter": nothing, // the arguments are an expression
 	}
 	for _, cmd := range root.Commands() {

@@ -138,7 +138,7 @@ rotates them by size and time, and counts every loss.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newExtcap(confine), newExtract(), newFilter(), newFlows(), newIndex(confine != nil), newInterfaces(), newLedger(), newList(), newVersion(),
+	root.AddCommand(newRun(confine), newSalvage(), newCheck(), newCompress(), newExtcap(confine), newExtract(), newFilter(), newFlows(), newIndex(confine != nil), newInterfaces(), newLedger(), newList(), newVersion(), newWeb(),
 		newStatus(), newTop(), newRotate(), newReload(), newUpgrade(), newHold(), newRelease(), newSeal(), newVerify(), newWatch(confine != nil))
 	root.SetHelpCommand(newHelp(root))
 	addVersionFlag(root)

@@ -97,7 +97,7 @@ func (p *Plan) look(ctx context.Context, by Recorders, dir string) error {
 	var listing *inventory.Listing
 	for end := time.Now().Add(lineTime); ; time.Sleep(linePause) {
 		var err error
-		if listing, err = inventory.Read(dir, inventory.Query{}); err != nil {
+		if listing, err = List(dir, inventory.Query{}); err != nil {
 			return err
 		}
 		if !flushed.Recorded || !slices.ContainsFunc(listing.Files, lacksLine(dir)) || time.Now().After(end) || ctx.Err() != nil {

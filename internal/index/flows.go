@@ -40,6 +40,8 @@ type Query struct {
 	By           Measure
 	Identities   crypt.Identities // that decrypt encrypted files
 	Top          int              // 0: all
+	// Only says by its path whether a file may have packets of the time; nil: any may.
+	Only func(path string) bool
 	// Begin is told how many bytes of capture files are read, because they have no table that counts, and Read how many of them
 	// were.
 	Begin func(int64)
@@ -129,6 +131,10 @@ func Flows(ctx context.Context, dir string, q Query) (*Answer, error) {
 	for _, path := range paths {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if q.Only != nil && !q.Only(path) {
+			s.answer.Skipped++
+			continue
 		}
 		if e, ok := known.catalogue.find(path); ok && !s.mayPass(known, &e) {
 			s.skip(&e.Source)
