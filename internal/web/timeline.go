@@ -36,6 +36,7 @@ type timeline struct {
 	Files   int     `json:"files"`   // of the time
 	Unknown int     `json:"unknown"` // of these, with contents that no line of the ledger tells
 	Held    int64   `json:"size"`    // bytes on the disk that these have
+	Growing bool    `json:"growing"` // files are being written
 	Lanes   []lane  `json:"lanes"`
 	Verdict verdict `json:"verdict"`
 }
@@ -277,6 +278,7 @@ func (t *timeline) judge(looks []*look, q *query) {
 	var missing []extract.Missing
 	known := false
 	for _, l := range looks {
+		t.Growing = t.Growing || l.grows
 		for i := range l.verdicts {
 			v := &l.verdicts[i]
 			if !q.names(v.Interface) {
