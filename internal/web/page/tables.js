@@ -55,7 +55,7 @@ export function fill(id, columns, lines, more) {
 
 export function groups(id, title, lines, add) {
 	fill(id, [
-		[title, (g) => (g.filter ? button(g.name, `Only ${g.name}: adds ${g.filter} to the filter`, () => add(g.filter)) : g.name)],
+		[title, (g) => (g.filter ? button(g.name, `${g.name}: adds ${g.filter} to the filter`, () => add(g.filter)) : g.name)],
 		["Packets", (g) => count(g.packets), "number"],
 		["Bytes", (g) => size(g.bytes), "number"],
 	], lines || []);
@@ -67,7 +67,7 @@ export function flows(lines, choose, more) {
 	fill("flows", [
 		["Flow", (f) => {
 			const name = `${end(f.a, f.a_port)} ↔ ${end(f.b, f.b_port)}`;
-			return f.name ? button(name, `Packets of ${f.name}`, () => choose(f.name)) : name;
+			return f.name ? button(name, `${name}: packets of this flow, ${f.protocol}`, () => choose(f.name)) : name;
 		}],
 		["Protocol", (f) => f.protocol],
 		["Begin", (f) => (f.first || "").replace("T", " ").slice(0, 23)],
@@ -83,7 +83,7 @@ export function packets(lines, offset, open) {
 	fill("packets", [
 		["Time", (p, row) => {
 			const n = offset + lines.indexOf(p);
-			return button(p.time.slice(11, -1), `Open packet ${n + 1}, ${p.protocol}`, () => {
+			return button(p.time.slice(11, -1), `${p.time.slice(11, -1)}: open packet ${n + 1}, ${p.protocol}`, () => {
 				document.querySelector("#packets tr.chosen")?.classList.remove("chosen");
 				row.classList.add("chosen");
 				open(n);
