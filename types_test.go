@@ -40,6 +40,8 @@ var largeTypes = map[string]string{
 	"internal/top/model":         "a message of the terminal each",
 	"internal/verify/walk":       "a rule of what lines prove each, of a few lines; its fields are grouped",
 	"internal/watch/Options":     "the settings of a command",
+	"internal/web/Server":        "a method for each question of the API, of a few lines",
+	"internal/web/timeline":      "the object of GET /v1/timeline, docs/api.md",
 	"ledger/Entry":               "the fields of a line, docs/ledger.md",
 	"ledger/Ledger":              "a step of writing or of sealing lines each; its fields are grouped",
 	"store/Directory":            "questions about one listing, a few lines each",

@@ -147,12 +147,12 @@ func (q *query) concerns(e *ledger.Entry) bool {
 		begin = e.Time
 	}
 	if end.IsZero() {
-		end = max2(e.Time, begin)
+		end = later(e.Time, begin)
 	}
 	return (e.Interface == "" || q.names(e.Interface)) && (q.until.IsZero() || begin.Before(q.until)) && (q.since.IsZero() || !end.Before(q.since))
 }
 
-func max2(a, b time.Time) time.Time {
+func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}

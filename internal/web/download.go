@@ -46,6 +46,8 @@ type ticket struct {
 	Name string `json:"name"`
 }
 
+var errNothingThere = errors.New("there is no such download: it was taken, or is too old")
+
 var errManyDownloads = hint.New("there are too many downloads", "let one end, or wait five minutes")
 
 func (d *downloads) add(q *query, most int) (id string, err error) {

@@ -3,7 +3,6 @@ package web
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -233,5 +232,3 @@ func protocolFilter(f *flowLine) string {
 	}
 	return fmt.Sprintf("ether proto 0x%04x", f.EtherType)
 }
-
-var errNothingThere = errors.New("there is no such download: it was taken, or is too old")

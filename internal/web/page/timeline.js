@@ -1,11 +1,14 @@
 // The plot and its lanes.
-import { clock, count, duration, parse, size } from "./time.js";
+import { clock, count, duration, parse, size, spell } from "./time.js";
 
 const $ = (id) => document.getElementById(id);
 const names = {
 	lost: ["Lost", "nothing lost"], gap: ["Not recorded", "no gap"], damaged: ["Damaged or unknown", "nothing damaged"],
 	deleted: ["Deleted by limits", "nothing deleted"], held: ["Held", "nothing held"],
 };
+// steps are those of an axis of seconds: of clocks and calendars.
+const steps = [...[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1].flatMap((s) => [s, 2 * s, 5 * s]), 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200,
+	...[1, 2, 7, 14, 28, 90, 365, 1000].map((d) => d * 86400)];
 let plot, data, choose;
 
 export function start(onChoose) {
@@ -33,6 +36,7 @@ export function bins(span) {
 
 export function show(t) {
 	data = { ...t, from: parse(t.since), to: parse(t.until) };
+	data.day = Math.floor(data.from / 86400e6) * 86400e6; // x is in seconds from here: a number has microseconds of many days
 	if (data.to <= data.from) {
 		data.to = data.from + 1;
 	}
@@ -40,7 +44,7 @@ export function show(t) {
 	lanes();
 	const sum = (all) => all.reduce((a, b) => a + b, 0);
 	const about = t.exact ? "" : "about ";
-	$("span").textContent = `${t.since} to ${t.until}, ${duration(data.to - data.from)}`;
+	$("span").textContent = `${spell(data.from)} to ${spell(data.to)}, ${duration(data.to - data.from)}`;
 	$("summary").textContent = `${about}${count(sum(t.packets))} packets, ${about}${size(sum(t.bytes))}, in ${count(t.files)} files of ${size(t.size)}.` +
 		(t.unknown ? ` ${count(t.unknown)} of them are not summed up yet.` : "") + (t.why ? ` Estimated: ${t.why}.` : "") + (t.chosen ? " Only what the filter takes is counted." : "");
 }
@@ -53,10 +57,10 @@ function values() {
 	const y = data[measure];
 	const xs = [], ys = [];
 	for (let i = 0; i < data.bins; i++) {
-		xs.push((i * width) / 1e6);
+		xs.push((data.from - data.day + i * width) / 1e6);
 		ys.push(y ? y[i] : null);
 	}
-	xs.push((data.to - data.from) / 1e6);
+	xs.push((data.to - data.day) / 1e6);
 	ys.push(y ? y[data.bins - 1] : null);
 	return [xs, ys];
 }
@@ -70,12 +74,12 @@ export function draw() {
 	}
 	const axis = { stroke: colour("--text"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--grid"), width: 1 }, font: "12px sans-serif" };
 	plot = new uPlot({
-		width: $("plot").clientWidth, height: 220, legend: { show: false }, padding: [8, 8, 0, 0],
+		width: $("plot").clientWidth, height: 220, legend: { show: false }, padding: [8, 24, 0, 0],
 		cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false } },
-		scales: { x: { time: false, range: () => [0, (data.to - data.from) / 1e6] }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
+		scales: { x: { time: false, range: () => [(data.from - data.day) / 1e6, (data.to - data.day) / 1e6] }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
 		axes: [
-			{ ...axis, space: 90, values: (_, all) => all.map((s) => clock(data.from + s * 1e6, data.to - data.from)) },
-			{ ...axis, size: 60, values: (_, all) => all.map(($$) => short($$)) },
+			{ ...axis, space: 90, incrs: steps, values: (_, all) => all.map((s) => clock(data.day + s * 1e6, data.to - data.from)) },
+			{ ...axis, size: 60, values: (_, all) => all.map(short) },
 		],
 		series: [{}, { stroke: colour("--plot"), fill: colour("--fill"), width: 1, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }],
 		hooks: { setSelect: [select], setCursor: [read] },
@@ -96,14 +100,14 @@ function select(u) {
 	if (u.select.width < 3) {
 		return;
 	}
-	const at = (px) => data.from + u.posToVal(px, "x") * 1e6;
+	const at = (px) => data.day + u.posToVal(px, "x") * 1e6;
 	const [a, b] = [at(u.select.left), at(u.select.left + u.select.width)];
 	u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
 	choose(Math.max(a, data.from), Math.min(b, data.to));
 }
 
 function read(u) {
-	const i = Math.floor((u.posToVal(u.cursor.left, "x") * 1e6) / ((data.to - data.from) / data.bins));
+	const i = Math.floor((data.day - data.from + u.posToVal(u.cursor.left, "x") * 1e6) / ((data.to - data.from) / data.bins));
 	const y = data[$("measure").value];
 	if (u.cursor.left < 0 || !(i >= 0 && i < data.bins) || !y) {
 		$("readout").textContent = y ? "" : "Flows are not known: not all files of this time have flow tables, or they are many.";
