@@ -96,7 +96,7 @@ var mayImport = map[string][]string{
 	"internal/testterm":    {},
 	"internal/testrecord":  {"ledger", "pcap", "store", "internal/index"},
 	"internal/top":         {"internal/control", "internal/hint", "internal/text"},
-	"internal/web/browser": {"internal/testrecord"},                 // tests only
+	"internal/web/browser": {"internal/testrecord"},                  // tests only
 	"packaging":            {"config", "ledger", "pcap", "store"},    // tests only
 	"packaging/flows":      {"internal/index", "pcap"},               // tests only
 	"packaging/prometheus": {"internal/control", "internal/metrics"}, // tests only
