@@ -168,39 +168,43 @@ func (t *timeline) bin(at time.Time) int {
 }
 
 // add adds what names and ledger say, and returns the files of the time.
+// They are at most one more than are ever asked.
 func (t *timeline) add(l *look, q *query, dir string, chosen bool) (paths []string) {
 	for _, f := range l.listing.Files {
 		s := of(f)
 		if !q.names(f.Interface) || !s.begin.Before(t.Until) || !s.end.IsZero() && s.end.Before(t.Since) {
 			continue
 		}
-		paths = append(paths, filepath.Join(dir, f.Name))
+		if len(paths) <= maxLookups { // more are not asked
+			paths = append(paths, filepath.Join(dir, f.Name))
+		}
 		t.Files++
 		t.Held += f.Size
 		switch {
 		case f.Contents == nil:
 			t.Unknown++
 		case !chosen:
-			t.spread(t.Packets, s, float64(f.Packets))
-			t.spread(t.Bytes, s, float64(f.Contents.Bytes))
+			t.spread(s, float64(f.Packets), float64(f.Contents.Bytes))
 		}
 	}
 	return paths
 }
 
-// spread spreads a sum evenly over a time.
-func (t *timeline) spread(to []float64, s span, sum float64) {
-	first, last := t.bin(s.begin), t.bin(s.end)
-	if first == last || !s.begin.Before(s.end) {
-		if first >= 0 && first < t.Bins {
-			to[first] += sum
+// spread spreads the sums of a file evenly over its time.
+func (t *timeline) spread(s span, packets, bytes float64) {
+	width := float64(t.Until.Sub(t.Since)) / float64(t.Bins)
+	from, to := float64(s.begin.Sub(t.Since))/width, float64(s.end.Sub(t.Since))/width
+	if int(math.Floor(from)) == int(math.Floor(to)) || from >= to {
+		if n := int(math.Floor(from)); n >= 0 && n < t.Bins {
+			t.Packets[n] += packets
+			t.Bytes[n] += bytes
 		}
 		return
 	}
-	width := float64(t.Until.Sub(t.Since)) / float64(t.Bins)
-	from, to2 := float64(s.begin.Sub(t.Since))/width, float64(s.end.Sub(t.Since))/width
-	for n := max(first, 0); n <= min(last, t.Bins-1); n++ {
-		to[n] += sum * (min(to2, float64(n+1)) - max(from, float64(n))) / (to2 - from)
+	for n := int(max(from, 0)); n < t.Bins && float64(n) < to; n++ {
+		part := (min(to, float64(n+1)) - max(from, float64(n))) / (to - from)
+		t.Packets[n] += packets * part
+		t.Bytes[n] += bytes * part
 	}
 }
 
