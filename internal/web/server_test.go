@@ -27,7 +27,7 @@ import (
 // nobody records into the directories of these tests.
 type nobody struct{}
 
-func (nobody) Flush(context.Context, string) (bool, error) { return false, nil }
+func (nobody) Flush(context.Context, string) (extract.Flushed, error) { return extract.Flushed{}, nil }
 func (nobody) Ask(_ context.Context, dir string, q ledger.Question) (*ledger.Answer, error) {
 	return ledger.Ask(dir, q, ledger.ReadOptions{Keep: func(*ledger.Entry) bool { return false }})
 }
