@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -165,5 +167,59 @@ func TestVerify(t *testing.T) {
 	}
 	if code, out, errs := capd("verify", "--key", key, path); code != exitTampered || !strings.Contains(out, filepath.Base(path)+": c") {
 		t.Errorf("%d %s%s", code, out, errs)
+	}
+}
+
+// TestSealReload: a reload switches sealing on and off. What was recorded while it was off is not called tampered.
+func TestSealReload(t *testing.T) {
+	k, key := sealRig(t)
+	on, err := os.ReadFile(k.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := strings.Replace(string(on), "[seal]\nenabled = true", "[seal]\nenabled = false", 1)
+	var cmd *exec.Cmd
+	reload := func(text string, until func(r *verify.Report) bool) {
+		t.Helper()
+		if err := os.WriteFile(k.config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Process.Signal(syscall.SIGHUP)
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			k.frame()
+			if code, out, _ := capd("verify", "--json", "--key", key, k.files()); code != exitFailed {
+				var r verify.Report
+				if err := json.Unmarshal([]byte(out), &r); err == nil && until(&r) {
+					return
+				}
+			}
+		}
+		_, r := k.report(key)
+		t.Fatalf("the reload had no effect: %+v", r)
+	}
+	if err := os.WriteFile(k.config, []byte(off), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd = k.start()
+	k.awaitRecording()
+	if code, _, _ := capd("verify", "--key", key, k.files()); code != exitFailed {
+		t.Errorf("nothing is sealed: %d", code)
+	}
+	reload(string(on), func(r *verify.Report) bool { return r.Checkpoints > 2 && r.Files > 0 })
+	reload(off, func(r *verify.Report) bool {
+		files := 0
+		for _, f := range r.Unproven {
+			if f.Why == "its line is not yet sealed" {
+				files++
+			}
+		}
+		return files > 1 // with sealing, a file's end is sealed at once
+	})
+	_ = cmd.Process.Signal(os.Interrupt)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if code, r := k.report(key); code != exitNotProven || len(r.Tampered) > 0 || r.Files == 0 {
+		t.Errorf("%d %+v", code, r)
 	}
 }
