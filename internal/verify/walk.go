@@ -437,7 +437,7 @@ func (w *walk) numbers(entries []fs.DirEntry) {
 	if !lawful {
 		before := uint64(1)
 		if len(numbers) > 0 {
-			before = numbers[0] - 1
+			before = max(numbers[0]-1, 1) // the first one itself may lack its begin
 		}
 		w.tampered(Missing, ledger.OldName(before), "the ledgers before the first one are not there, and no sealed line says that capd deleted them")
 	}
