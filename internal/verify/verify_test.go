@@ -196,7 +196,6 @@ func (r *recording) damage() (what string, files []string) {
 	name := pick(all)
 	b := read(name)
 	at := r.rng.IntN(len(b))
-	lines := slices.Collect(strings.Lines(string(read(pick(ledgers)))))
 	switch r.rng.IntN(9) {
 	case 0:
 		b[at] ^= 1 << r.rng.IntN(8)
@@ -228,7 +227,7 @@ func (r *recording) damage() (what string, files []string) {
 		return "insert file", []string{"eth0-" + noon.Add(time.Hour).Format("20060102T150405Z") + "-000003.pcapng"}
 	}
 	name = pick(ledgers)
-	lines = slices.Collect(strings.Lines(string(read(name))))
+	lines := slices.Collect(strings.Lines(string(read(name))))
 	i := r.rng.IntN(len(lines))
 	switch r.rng.IntN(3) {
 	case 0:
