@@ -154,7 +154,7 @@ type listing struct {
 }
 
 func (l *listing) read(dir string) error {
-	entries, err := Entries(dir)
+	entries, _, err := readOnce(dir) // who renames files while the directory is listed calls Look
 	for _, e := range entries {
 		l.add(e)
 	}
