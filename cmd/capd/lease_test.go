@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,14 +14,22 @@ import (
 func TestReaderLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
+		var mu sync.Mutex // guards what follows
 		reads := true
 		var since time.Time
 		var fails error
 		var said []error
 		l := readerLease{
-			lease: func(_ context.Context, t time.Time) error { since = t; return fails },
-			say:   func(err error) { said = append(said, err) },
+			lease: func(_ context.Context, t time.Time) error {
+				mu.Lock()
+				defer mu.Unlock()
+				since = t
+				return fails
+			},
+			say: func(err error) { said = append(said, err) },
 			reached: func() time.Time {
+				mu.Lock()
+				defer mu.Unlock()
 				if reads {
 					return time.Now().Add(-time.Millisecond)
 				}
@@ -35,17 +44,24 @@ func TestReaderLease(t *testing.T) {
 			t.Helper()
 			time.Sleep(time.Until(begun.Add(at)))
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if got := time.Since(since); got < want || got > want+20*time.Second {
 				t.Errorf("at %v: held for %v back, want %v", at, got, want)
 			}
 		}
 		back(0, lateness)
 		back(time.Minute, lateness)
-		reads = false
+		set := func(r bool, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			reads, fails = r, err
+		}
+		set(false, nil)
 		back(90*time.Second, 21*time.Second)
-		fails = errors.New("x")
+		set(false, errors.New("x"))
 		back(10*time.Minute, mostLag)
-		fails = nil
+		set(false, nil)
 		back(11*time.Minute, mostLag)
 		end()
 		<-ended
