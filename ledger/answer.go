@@ -31,34 +31,42 @@ func ask(dir string, q Question, o ReadOptions) (*Answer, error) {
 	}
 	busy, err := store.InUse(dir)
 	q.Live = busy || err != nil // where that can't be known, names are believed
-	keep := o.Keep
-	o.Keep = func(e *Entry) bool { return q.concerns(e) && (keep == nil || keep(e)) }
-	if begin := o.Begin; begin != nil {
-		o.Begin = func(bytes int64) { begin(2 * bytes) } // it is read twice
-	}
 	a := &Answer{Verdicts: []Verdict{}, Lines: []Entry{}}
-	var damage *LineError
-	for e, err := range ReadWith(dir, o) {
-		switch {
-		case errors.As(err, &damage): // is in the verdict
-		case err != nil:
+	if !o.NoLines {
+		if err := a.read(dir, &q, o); err != nil {
 			return nil, err
-		default:
-			a.Lines = append(a.Lines, e)
 		}
+		o.Begin = nil
 	}
-	finished, err := listNames(dir) // since the reading began
-	if err != nil {
-		return nil, err
-	}
-	q.Names = append(q.Names, finished...)
-	verdicts, err := Judge(ReadWith(dir, ReadOptions{Read: o.Read}), q)
+	verdicts, err := Judge(ReadWith(dir, ReadOptions{Begin: o.Begin, Read: o.Read}), q)
 	if err != nil {
 		return nil, err
 	}
 	a.Verdicts = append(a.Verdicts, slices.DeleteFunc(verdicts, ofNothing)...)
 	a.Complete = whole(a.Verdicts)
 	return a, nil
+}
+
+// read reads the lines of the answer, and adds the names that have come meanwhile.
+func (a *Answer) read(dir string, q *Question, o ReadOptions) error {
+	keep := o.Keep
+	o.Keep = func(e *Entry) bool { return q.concerns(e) && (keep == nil || keep(e)) }
+	if begin := o.Begin; begin != nil {
+		o.Begin = func(bytes int64) { begin(2 * bytes) } // it is read twice
+	}
+	var damage *LineError
+	for e, err := range ReadWith(dir, o) {
+		switch {
+		case errors.As(err, &damage): // is in the verdict
+		case err != nil:
+			return err
+		default:
+			a.Lines = append(a.Lines, e)
+		}
+	}
+	finished, err := listNames(dir) // since the reading began
+	q.Names = append(q.Names, finished...)
+	return err
 }
 
 // concerns reports whether an entry is of the interface and overlaps the time.

@@ -48,6 +48,8 @@ type ReadOptions struct {
 	// directory is listed, as it has to be where another process records.
 	Names []string
 
+	NoLines bool // Ask returns no lines; so it reads the ledger once
+
 	ledger func(name string) // is called before the entries of each ledger
 }
 

@@ -59,7 +59,7 @@ func lastingly(ctx context.Context, dir string) bool {
 
 // Ask asks the directory's ledger.
 func (r recorders) Ask(ctx context.Context, dir string, q ledger.Question) (*ledger.Answer, error) {
-	return askLive(ctx, dir, r.configured, q, ledger.ReadOptions{Keep: func(*ledger.Entry) bool { return false }})
+	return askLive(ctx, dir, r.configured, q, ledger.ReadOptions{NoLines: true})
 }
 
 // note writes into the ledger of a directory who got what out of it: through the capd that records there, or directly.

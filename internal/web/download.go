@@ -160,6 +160,9 @@ func (s *Server) give(w http.ResponseWriter, r *http.Request, q *query) (*answer
 	}
 	defer done()
 	plan, err := x.Plan(ctx, s.config.Recorders)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		refuse(w, err)
 		return nil, err

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"capd/internal/extract"
@@ -20,8 +19,8 @@ import (
 type directory struct {
 	path string
 
-	mu   sync.Mutex // guards last, and is held while the directory is read: who comes meanwhile waits, and reads nothing
-	last *look      // nil: it was not read
+	turn chan struct{} // guards last, and is held while the directory is read: who comes meanwhile waits, and reads nothing
+	last *look         // nil: it was not read
 }
 
 // A look is what was seen of a directory.
@@ -82,10 +81,14 @@ func (l *look) fresh(now stamp) bool {
 
 // look returns what the directory has.
 func (d *directory) look(ctx context.Context, by extract.Recorders) (*look, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	select {
+	case d.turn <- struct{}{}:
+		defer func() { <-d.turn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	now, err := stampOf(d.path)
 	if err != nil {

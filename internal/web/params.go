@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"capd/filter"
@@ -162,7 +163,7 @@ func parseWord[W ~string](key, v string, words ...W) (W, error) {
 }
 
 func checkName(key, v string) error {
-	if len(v) > maxName || !utf8.ValidString(v) {
+	if len(v) > maxName || !utf8.ValidString(v) || strings.ContainsFunc(v, unicode.IsControl) {
 		return &paramError{param: key, value: clip(v), want: "expected the name of an interface"}
 	}
 	return nil

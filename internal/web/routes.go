@@ -61,6 +61,7 @@ func (s *Server) Handler() http.Handler {
 		ctx, end := context.WithTimeoutCause(r.Context(), s.config.Limits.Extraction, errTime)
 		defer end()
 		a, err := s.downloads.wait(ctx, r.PathValue("id"))
+		s.hurry(w)
 		if err != nil {
 			refuse(w, err)
 			return
@@ -111,7 +112,7 @@ func (s *Server) ask(w http.ResponseWriter, r *http.Request, to *route) {
 	}
 	defer done()
 	v, err := to.do(s, ctx, &q)
-	if err == nil && ctx.Err() != nil {
+	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	s.hurry(w)
@@ -151,8 +152,15 @@ func (s *Server) careful(h http.Handler) http.Handler {
 				return
 			}
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxHeader)
-		h.ServeHTTP(w, r)
+		switch api := strings.HasPrefix(r.URL.Path, "/v1/"); {
+		case r.ContentLength != 0: // its sender has the server's ReadTimeout for it, and is not answered again
+			head.Set("Connection", "close")
+			refuse(w, errBody)
+		case api && r.Method == http.MethodHead: // would be asked in vain, and might be the one answer that a download has
+			refuse(w, errHead)
+		default:
+			h.ServeHTTP(w, r)
+		}
 	})
 }
 

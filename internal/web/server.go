@@ -58,7 +58,7 @@ func New(c Config) (s *Server, token string) {
 	c.Limits = c.Limits.filled()
 	s = &Server{config: c, places: make(places, c.Limits.Questions), downloads: downloads{all: make(map[string]*download)}}
 	for _, dir := range c.Directories {
-		s.directories = append(s.directories, &directory{path: dir})
+		s.directories = append(s.directories, &directory{path: dir, turn: make(chan struct{}, 1)})
 	}
 	token = rand.Text()
 	s.once = sha256.Sum256([]byte(token))
@@ -149,6 +149,8 @@ var (
 	errBusy  = &statusError{http.StatusTooManyRequests, hint.New("too many questions are being answered", "ask again in a moment")}
 	errToken = &statusError{http.StatusUnauthorized, hint.New("the token is wrong, or was used",
 		"the address that capd web prints is good for one tab: reload that, or start capd web again")}
+	errBody = &statusError{http.StatusRequestEntityTooLarge, errors.New("the request has a body, and none is taken")}
+	errHead = &statusError{http.StatusNotFound, hint.New("a question has no head alone", "ask with GET")}
 	errHost = &statusError{http.StatusForbidden, hint.New("the name of this host is not one of this machine alone", "open the page by 127.0.0.1 or localhost")}
 )
 

@@ -54,7 +54,7 @@ func open(t *testing.T) *page {
 	if binary == "" {
 		t.Skip("the step browser of scripts/test runs it, with CAPD_BROWSER and CAPD_AXE")
 	}
-	p := &page{t: t, dir: t.TempDir(), files: t.TempDir(), capd: filepath.Join(t.TempDir(), "capd")}
+	p := &page{t: t, dir: filepath.Join(t.TempDir(), "capd"), files: t.TempDir(), capd: filepath.Join(t.TempDir(), "capd")}
 	build := exec.Command("go", "build", "-o", p.capd, "./cmd/capd")
 	build.Dir = "../../.."
 	if out, err := build.CombinedOutput(); err != nil {

@@ -219,7 +219,8 @@ async function main() {
 	try {
 		await api.begin();
 		const info = await api.ask("info", "v1/info", {});
-		$("place").textContent = info.directories.join(", ");
+		$("place").textContent = info.directories.map((d) => d.replace(/\/+$/, "").split("/").pop() || d).join(", ");
+		$("place").title = info.directories.join(", ");
 		document.title = `capd: ${info.directories.join(", ")}`;
 		for (const name of info.interfaces) {
 			const o = tables.make("option", name);
