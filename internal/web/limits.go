@@ -13,6 +13,7 @@ type Limits struct {
 	Bytes       int64         // of a file that is given; 64 GiB
 	Read        int64         // bytes of capture files that are read for flows, as they have no flow table; 1 GiB
 	Exact       int64         // bytes of capture files that are read for a timeline; more are not, and it is estimated; 64 MiB
+	Detail      int64         // bytes of packets in an answer that has their layers and bytes; 8 MiB
 	Downloads   int           // that are kept; 32
 }
 
@@ -36,6 +37,7 @@ func (l Limits) filled() Limits {
 	or(&l.Bytes, 64<<30)
 	or(&l.Read, 1<<30)
 	or(&l.Exact, 64<<20)
+	or(&l.Detail, 8<<20)
 	or(&l.Downloads, 32)
 	return l
 }

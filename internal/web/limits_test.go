@@ -463,3 +463,23 @@ func TestHeadIsNoQuestion(t *testing.T) {
 		}
 	})
 }
+
+// TestDetailIsBounded: an answer with the bytes of packets has so many of them, and the next one has the rest.
+func TestDetailIsBounded(t *testing.T) {
+	c, _ := open(t, Config{Directories: []string{office(t)}, Limits: Limits{Detail: 2000}})
+	var all, some, one packets
+	c.ask("GET", "/v1/packets?limit=1000", http.StatusOK, &all)
+	c.ask("GET", "/v1/packets?limit=1000&detail=1", http.StatusOK, &some)
+	size := 0
+	for i := range some.Packets {
+		size += len(some.Packets[i].Bytes)
+	}
+	n := len(some.Packets)
+	if n < 2 || n >= len(all.Packets) || !some.More || size > 2000 {
+		t.Fatalf("%d packets of %d, %d bytes, more %v", n, len(all.Packets), size, some.More)
+	}
+	c.ask("GET", fmt.Sprintf("/v1/packets?limit=1&detail=1&offset=%d", n), http.StatusOK, &one)
+	if len(one.Packets) != 1 || !one.Packets[0].Time.Equal(all.Packets[n].Time) {
+		t.Errorf("%+v, want that of %v", one.Packets, all.Packets[n].Time)
+	}
+}

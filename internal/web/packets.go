@@ -103,12 +103,15 @@ func (s *Server) packets(ctx context.Context, q *query) (any, error) {
 	}
 	out := &packets{Packets: []packet{}, Offset: q.offset, Complete: plan.Answer.Complete, Verdict: plan.Answer.Verdict()}
 	decoders := make(map[pcap.LinkType]*decode.Decoder)
-	n := 0
+	n, size := 0, int64(0)
 	err = eachPacket(ctx, plan, func(f *found) error {
 		if n++; n <= q.offset {
 			return nil
 		}
-		if len(out.Packets) == q.limit {
+		if q.detail {
+			size += int64(len(f.packet.Data))
+		}
+		if n := len(out.Packets); n == q.limit || n > 0 && size > s.config.Limits.Detail {
 			out.More = true
 			return errEnough
 		}

@@ -54,13 +54,14 @@ func open(t *testing.T) *page {
 	if binary == "" {
 		t.Skip("the step browser of scripts/test runs it, with CAPD_BROWSER and CAPD_AXE")
 	}
-	p := &page{t: t, dir: filepath.Join(t.TempDir(), "capd"), files: t.TempDir(), capd: filepath.Join(t.TempDir(), "capd")}
+	p := &page{t: t, dir: filepath.Join(t.TempDir(), "office"), files: t.TempDir(), capd: filepath.Join(t.TempDir(), "capd")}
 	build := exec.Command("go", "build", "-o", p.capd, "./cmd/capd")
 	build.Dir = "../../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	files, more := testrecord.Office()
+	p.must(os.Mkdir(p.dir, 0o700)) // the pictures have its name, and not where it is
 	if err := testrecord.Write(p.dir, files, more...); err != nil {
 		t.Fatal(err)
 	}
