@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -269,5 +270,33 @@ func TestOutcome(t *testing.T) {
 		if err != nil || len(v) != 1 || v[0].Outcome() != c.want {
 			t.Errorf("%s: %+v, %v, want %v", what, v, err, c.want)
 		}
+	}
+}
+
+// TestVerdictsAlone: without lines an answer has the same verdicts, and the ledger is read once.
+func TestVerdictsAlone(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gap := GapClosed(GapOpened("eth0", time.Unix(1000, 0), CauseDown), time.Unix(2000, 0), 0)
+	if err := errors.Join(l.Append(gap, Quiet("eth0", time.Unix(2000, 0), time.Unix(3000, 0), Drops{Kernel: 3})), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	size := func(o ReadOptions) (a *Answer, expected int64, read int) {
+		o.Begin, o.Read = func(n int64) { expected += n }, func(n int) { read += n }
+		if a, err = Ask(dir, Question{}, o); err != nil {
+			t.Fatal(err)
+		}
+		return a, expected, read
+	}
+	whole, expected, read := size(ReadOptions{})
+	alone, half, once := size(ReadOptions{NoLines: true})
+	if len(whole.Lines) != 2 || len(alone.Lines) != 0 || len(alone.Verdicts) != 1 || !reflect.DeepEqual(whole.Verdicts, alone.Verdicts) || alone.Complete == nil || *alone.Complete {
+		t.Errorf("%+v, want %+v", alone, whole)
+	}
+	if expected != int64(read) || half != int64(once) || read != 2*once || once == 0 {
+		t.Errorf("%d of %d bytes, alone %d of %d", read, expected, once, half)
 	}
 }
