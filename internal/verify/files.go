@@ -63,6 +63,11 @@ func (f *files) verify() error {
 		}
 	}
 	f.missing()
+	for _, t := range f.forged {
+		if name, err := store.ParseName(t.File); err == nil && f.wants(t.File, name) {
+			f.Tampered = append(f.Tampered, t)
+		}
+	}
 	sortFindings(f.Tampered)
 	return nil
 }
@@ -107,6 +112,11 @@ func (f *files) file(base string) error {
 	case same:
 		f.Files++
 		f.Bytes += got.Size
+		when, why := f.sealing(base, s)
+		f.Sealings = append(f.Sealings, when)
+		if why != "" {
+			f.unproven(Late, base, "%s", why)
+		}
 	case err != nil:
 		f.tampered(Changed, base, "it can't be unpacked: %v", err)
 	case other != "":

@@ -40,6 +40,8 @@ const (
 	Forged   = "forged"
 	Unsealed = "not sealed"
 	Open     = "open end"
+	Late     = "sealed late"
+	Order    = "out of order"
 )
 
 // A Finding is something that is not as it was sealed, or not sealed.
@@ -79,7 +81,16 @@ type Report struct {
 	Clocks      map[string]int `json:"clocks"`  // checkpoints by what was said of the system clock: synchronised, not synchronised, unknown
 	Tampered    []Finding      `json:"tampered"`
 	Unproven    []Finding      `json:"unproven"`
-	Live        bool           `json:"live"` // capd records into the directory
+	Sealings    []Sealing      `json:"sealed"` // when the files that are as they were sealed were
+	Live        bool           `json:"live"`   // capd records into the directory
+}
+
+// A Sealing says since when a file is proven to be what it is. Before that there is only the word of who had the key.
+type Sealing struct {
+	File     string    `json:"file"`      // in the directory
+	End      time.Time `json:"end"`       // of the file, as its line says
+	SealedAt time.Time `json:"sealed_at"` // time of the first checkpoint that has the digest of its bytes
+	Late     bool      `json:"late,omitempty"`
 }
 
 // Options say what to verify.
@@ -100,7 +111,7 @@ var ErrOtherKey = errors.New("no key that was given is of this directory")
 
 // Directory verifies a directory of recordings.
 func Directory(dir string, opt Options) (*Report, error) {
-	r := &Report{Directory: dir, Clocks: make(map[string]int), Tampered: []Finding{}, Unproven: []Finding{}}
+	r := &Report{Directory: dir, Clocks: make(map[string]int), Tampered: []Finding{}, Unproven: []Finding{}, Sealings: []Sealing{}}
 	if opt.Begin == nil {
 		opt.Begin = func(int64) {}
 	}
@@ -188,11 +199,11 @@ func (w *walk) readChain(dir string) error {
 func (w *walk) followChain() {
 	for i := range w.chain {
 		c := &w.chain[i]
-		if key := w.given(c.Origin); key != "" && len(w.keys) == 0 {
-			if _, err := seal.Verify(c.signed, key); err == nil {
+		if given := w.given(c.Origin); len(w.keys) == 0 {
+			if key := signer(c.signed, given); key != "" {
 				w.keys[c.Epoch] = key
-			} else if c.Next == key {
-				w.keys[c.Epoch+1] = key
+			} else if slices.Contains(given, c.Next) {
+				w.keys[c.Epoch+1] = c.Next
 				continue
 			}
 		}
@@ -214,10 +225,20 @@ func (w *walk) followChain() {
 	}
 }
 
-// given returns the key that was given for the log of that name; empty: none.
-func (w *walk) given(origin string) string {
+// given returns the keys that were given for the log of that name.
+func (w *walk) given(origin string) (keys []string) {
 	for _, key := range w.opt.Keys {
 		if v, err := note.NewVerifier(key); err == nil && v.Name() == origin {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// signer returns which of the keys has signed the checkpoint; empty: none.
+func signer(signed string, keys []string) string {
+	for _, key := range keys {
+		if _, err := seal.Verify(signed, key); err == nil {
 			return key
 		}
 	}

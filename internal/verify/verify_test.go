@@ -21,8 +21,6 @@ import (
 	"capd/store"
 )
 
-var noon = time.Now().UTC().Truncate(time.Second)
-
 // A recording is a directory made as a daemon makes it.
 type recording struct {
 	t    *testing.T
@@ -32,11 +30,13 @@ type recording struct {
 	l    *ledger.Ledger
 	next uint64
 	rng  *rand.Rand
+	noon time.Time    // files begin from here on
+	live []store.Name // that no limit has deleted
 }
 
 func newRecording(t *testing.T, seed uint64) *recording {
 	t.Helper()
-	r := &recording{t: t, dir: t.TempDir(), keys: t.TempDir(), rng: rand.New(rand.NewPCG(seed, 1))}
+	r := &recording{t: t, dir: t.TempDir(), keys: t.TempDir(), rng: rand.New(rand.NewPCG(seed, 1)), noon: time.Now().UTC().Truncate(time.Second)}
 	var err error
 	if r.key, _, err = seal.Init(r.keys, r.dir, "host"); err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func (r *recording) seal() {
 func (r *recording) file() store.Name {
 	r.t.Helper()
 	r.next++
-	name := store.Name{Interface: "eth0", Start: noon.Add(time.Duration(r.next) * time.Second), Sequence: r.next, Format: pcap.PCAPNG}
+	name := store.Name{Interface: "eth0", Start: r.noon.Add(time.Duration(r.next) * time.Second), Sequence: r.next, Format: pcap.PCAPNG}
 	b := make([]byte, 200+r.rng.IntN(5000))
 	for i := range b {
 		b[i] = byte(r.rng.Uint32())
@@ -99,6 +99,7 @@ func (r *recording) file() store.Name {
 	r.do(err)
 	r.do(r.l.Append(f.Entry(), ledger.Digest(name, d)))
 	r.seal()
+	r.live = append(r.live, name)
 	return name
 }
 
@@ -116,8 +117,11 @@ func (r *recording) compress(name store.Name) {
 	r.do(r.l.Append(ledger.Compressed(name, path+".gz", int64(z.Len()))))
 }
 
-func (r *recording) delete(name store.Name) {
+// delete deletes the oldest file.
+func (r *recording) delete() {
 	r.t.Helper()
+	name := r.live[0]
+	r.live = r.live[1:]
 	r.do(r.l.Append(ledger.Deleting(name, "count")))
 	path := filepath.Join(r.dir, name.String())
 	if os.Remove(path) != nil {
@@ -142,8 +146,8 @@ func (r *recording) run() {
 				r.do(r.l.Evolve())
 			}
 			if i == 6 {
-				r.delete(mine[1])
-				r.delete(mine[2])
+				r.delete()
+				r.delete()
 			}
 		}
 		r.seal()
@@ -223,8 +227,8 @@ func (r *recording) damage() (what string, files []string) {
 		write(plain[i+1], x)
 		return "swap", []string{plain[i], plain[i+1]}
 	case 5:
-		write("eth0-"+noon.Add(time.Hour).Format("20060102T150405Z")+"-000003.pcapng", b)
-		return "insert file", []string{"eth0-" + noon.Add(time.Hour).Format("20060102T150405Z") + "-000003.pcapng"}
+		write("eth0-"+r.noon.Add(time.Hour).Format("20060102T150405Z")+"-000003.pcapng", b)
+		return "insert file", []string{"eth0-" + r.noon.Add(time.Hour).Format("20060102T150405Z") + "-000003.pcapng"}
 	}
 	name = pick(ledgers)
 	lines := slices.Collect(strings.Lines(string(read(name))))
@@ -376,6 +380,7 @@ func TestIntruder(t *testing.T) {
 // TestUnproven: what is not sealed is said, and no tampering.
 func TestUnproven(t *testing.T) {
 	r := newRecording(t, 5)
+	r.noon = r.noon.Add(-30 * time.Second)
 	l, err := ledger.Open(r.dir, ledger.Options{})
 	r.do(err)
 	r.l = l
@@ -384,7 +389,7 @@ func TestUnproven(t *testing.T) {
 	if _, err := Directory(r.dir, Options{Keys: []string{r.key}}); !errors.Is(err, ErrNothing) {
 		t.Error(err)
 	}
-	noon = noon.Add(2 * time.Minute) // files begin after the first checkpoint
+	r.noon = r.noon.Add(40 * time.Second) // files begin after the first checkpoint
 	r.start()
 	r.file()
 	r.stop(true)
@@ -392,7 +397,7 @@ func TestUnproven(t *testing.T) {
 	if got.Verdict != NotProven || len(got.Unproven) != 1 || got.Unproven[0].File != old.String() || got.Unproven[0].What != Unsealed {
 		t.Errorf("%+v", got)
 	}
-	only, err := Directory(r.dir, Options{Keys: []string{r.key}, Since: noon})
+	only, err := Directory(r.dir, Options{Keys: []string{r.key}, Since: r.noon})
 	if err != nil || only.Verdict != Verified || only.Files != 1 {
 		t.Errorf("%+v %v", only, err)
 	}

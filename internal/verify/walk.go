@@ -10,74 +10,7 @@ import (
 
 	"capd/ledger"
 	"capd/seal"
-	"capd/store"
 )
-
-// A record is what the lines of a ledger say of files.
-type record struct {
-	files    map[string]*ledger.Entry // last line of KindFile
-	digests  map[string]digest
-	gone     map[string]bool         // limits have deleted, or are about to delete them
-	deleted  map[string]bool         // limits have deleted them
-	empty    map[string]bool         // salvaged, and no packet was left
-	claimed  map[string]string       // files in lines that are not proven: why
-	lost     map[string]bool         // deleted by lines that are not proven
-	sequence map[store.Lane]uint64   // highest, in any line
-	spans    map[string][2]time.Time // of files, in any line
-}
-
-type digest struct {
-	size int64
-	root string
-}
-
-func newRecord() record {
-	return record{
-		files: make(map[string]*ledger.Entry), digests: make(map[string]digest), gone: make(map[string]bool), deleted: make(map[string]bool),
-		empty: make(map[string]bool), claimed: make(map[string]string), lost: make(map[string]bool), sequence: make(map[store.Lane]uint64),
-		spans: make(map[string][2]time.Time),
-	}
-}
-
-// prove adds a line that is sealed.
-func (r *record) prove(e *ledger.Entry) {
-	r.see(e)
-	switch e.Kind {
-	case ledger.KindFile:
-		r.files[e.Name] = e
-		delete(r.claimed, e.Name)
-	case ledger.KindDigest:
-		r.digests[e.Name] = digest{int64(e.Size), e.Root}
-	case ledger.KindDeleting:
-		r.gone[e.Name] = true
-	case ledger.KindDeleted:
-		r.gone[e.Name], r.deleted[e.Name] = true, true
-	case ledger.KindSalvaged:
-		r.empty[e.Name] = e.Packets == 0
-	}
-}
-
-// claim adds a line that is not.
-func (r *record) claim(e *ledger.Entry, why string) {
-	r.see(e)
-	switch e.Kind {
-	case ledger.KindFile, ledger.KindDigest:
-		if r.digests[e.Name].root == "" {
-			r.claimed[e.Name] = why
-		}
-	case ledger.KindDeleting, ledger.KindDeleted:
-		r.lost[e.Name] = true
-	}
-}
-
-func (r *record) see(e *ledger.Entry) {
-	if e.Kind == ledger.KindFile {
-		r.spans[e.Name] = [2]time.Time{e.Begin, e.End}
-	}
-	if n, err := store.ParseName(e.Name); err == nil && e.Kind == ledger.KindFile {
-		r.sequence[n.Of()] = max(r.sequence[n.Of()], n.Sequence)
-	}
-}
 
 // A place is where a line is.
 type place struct {
@@ -147,7 +80,7 @@ func (w *walk) checkpoint(l *ledger.Line, here place) {
 	if err == nil {
 		c, err = seal.Peek(signed)
 	}
-	if err == nil && w.given(c.Origin) != "" {
+	if err == nil && len(w.given(c.Origin)) > 0 {
 		w.ours = true
 	} else if err == nil && w.named == "" {
 		w.named = c.Origin
@@ -183,12 +116,11 @@ func (w *walk) before(c *seal.Checkpoint) bool {
 func (w *walk) signed(c *seal.Checkpoint, signed string) bool {
 	key := w.keys[c.Epoch]
 	if key == "" && len(w.keys) == 0 {
-		key = w.given(c.Origin) // there is no chain yet
-	}
-	if key == "" {
+		key = signer(signed, w.given(c.Origin)) // there is no chain yet
+	} else if _, err := seal.Verify(signed, key); err != nil {
 		return false
 	}
-	if _, err := seal.Verify(signed, key); err != nil {
+	if key == "" {
 		return false
 	}
 	w.keys[c.Epoch] = key
@@ -216,10 +148,13 @@ func (w *walk) refuse(here place, what, format string, args ...any) {
 
 // settle ends a batch. Its lines are proven if why is empty.
 func (w *walk) settle(why string) {
+	if why == "" {
+		w.begin(w.batch)
+	}
 	for i := range w.batch {
 		e := &w.batch[i]
 		if why == "" {
-			w.prove(e)
+			w.Unproven = append(w.Unproven, w.prove(e, w.places[i])...)
 			w.Lines++
 		} else {
 			w.claim(e, why)
@@ -237,7 +172,10 @@ func (w *walk) sealed(c *seal.Checkpoint, l *ledger.Line, here place) {
 	if w.Origin == "" {
 		w.Origin, w.From = c.Origin, c.Time
 	}
-	if l.Entry.Why != "" {
+	w.record.at(c.Time)
+	if l.Entry.Why != "" && !w.begun && c.Size == 0 {
+		w.Unproven = append(w.Unproven, Finding{Missing, here.file, here.number, here.number, "capd began the log anew, and nothing of the one before is here: " + l.Entry.Why})
+	} else if l.Entry.Why != "" {
 		w.Tampered = append(w.Tampered, Finding{Changed, here.file, here.number, here.number, "capd began the log anew: " + l.Entry.Why})
 	}
 	switch begins := c.Size == 0; {
@@ -257,7 +195,7 @@ func (w *walk) sealed(c *seal.Checkpoint, l *ledger.Line, here place) {
 	}
 	w.ends = len(w.batch) > 0 && w.batch[len(w.batch)-1].Kind == ledger.KindStop
 	w.settle("")
-	w.last, w.broken, w.Until, w.Epoch = c, false, c.Time, c.Epoch
+	w.last, w.broken, w.Until, w.Epoch = c, false, w.record.now, c.Epoch
 }
 
 // first is the first checkpoint: what is before it, was not sealed or is not there any more.
