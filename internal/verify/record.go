@@ -33,28 +33,34 @@ type record struct {
 	timing
 }
 
-// A timing is where in the log a line is, in terms of time.
+// A timing is what the checkpoints say of the time.
 type timing struct {
-	before time.Time // the latest time of the checkpoints before the line
-	now    time.Time // the same with the one that seals it
-	run    int       // number of the run
-	began  time.Time // latest checkpoint before the run began
+	before time.Time   // the latest time of the checkpoints before the line
+	now    time.Time   // the same with the one that seals it
+	recent []time.Time // of checkpoints: of the last minute, and the one before that
+	starts []start
+	ended  bool // the last line was one of a stop
+}
+
+// A start is when a run began.
+type start struct {
+	sealed time.Time // the line of its start
+	before time.Time // latest checkpoint of at least a minute before
 	crash  bool      // the run before did not end with a line of a stop
-	ended  bool      // the last line was one of a stop
 }
 
 // A sealedLine is a line of KindFile, and when it was sealed.
 type sealedLine struct {
 	*ledger.Entry
-	timing
-	after bool // its number and its begin follow those of the lane's file before
-	first bool // there is none
+	sealed time.Time
+	after  bool // its number and its begin follow those of the lane's file before
+	first  bool // there is none
 }
 
 type digest struct {
 	size int64
 	root string
-	at   timing
+	at   time.Time // when it was sealed
 }
 
 // A lane is the files of one sequence that have a digest and that no limit has deleted, and the newest of all.
@@ -63,6 +69,7 @@ type lane struct {
 	sealed time.Time // when that was
 	end    time.Time // latest of the ends of files
 	live   []store.Name
+	used   map[uint64]bool // numbers of files
 }
 
 func newRecord() record {
@@ -79,25 +86,28 @@ func (r *record) at(t time.Time) {
 	if t.After(r.now) {
 		r.now = t
 	}
+	r.recent = append(r.recent, r.now)
+	for len(r.recent) > 1 && r.now.Sub(r.recent[1]) >= lateAfter {
+		r.recent = r.recent[1:]
+	}
 }
 
-// begin looks whether a run begins among the lines, which are proven next.
-func (r *record) begin(batch []ledger.Entry) {
-	for i := range batch {
-		switch batch[i].Kind {
-		case ledger.KindStart:
-			r.run, r.began, r.crash = r.run+1, r.before, !r.ended
-			r.ended = false
-		case ledger.KindSeal, ledger.KindSalvaged: // may come between a stop and a start
-		default:
-			r.ended = batch[i].Kind == ledger.KindStop
-		}
+// begin looks whether a run begins with the line, which is proven next.
+func (r *record) begin(e *ledger.Entry) {
+	switch e.Kind {
+	case ledger.KindStart:
+		r.starts = append(r.starts, start{r.now, r.recent[0], !r.ended})
+		r.ended = false
+	case ledger.KindSeal, ledger.KindSalvaged, ledger.KindFile, ledger.KindDigest: // may come between a stop and a start
+	default:
+		r.ended = e.Kind == ledger.KindStop
 	}
 }
 
 // prove adds a line that is sealed. It returns what is odd about it.
 func (r *record) prove(e *ledger.Entry, here place) (odd []Finding) {
 	r.see(e)
+	r.begin(e)
 	if !e.Time.IsZero() && r.before.Sub(e.Time) > lateAfter {
 		odd = append(odd, Finding{Late, here.file, here.number, here.number, fmt.Sprintf("the line says that it was made at %s, and it was not there when %s was sealed",
 			stamp(e.Time), stamp(r.before))})
@@ -122,23 +132,32 @@ func (r *record) prove(e *ledger.Entry, here place) (odd []Finding) {
 
 func (r *record) proveFile(e *ledger.Entry) {
 	delete(r.claimed, e.Name)
-	if f := r.files[e.Name]; f != nil && (f.Clean || f.Reason == ledger.ReasonSalvaged) {
+	before := r.files[e.Name]
+	if before != nil && (before.Clean || before.Reason == ledger.ReasonSalvaged) {
 		return
 	}
-	f := &sealedLine{Entry: e, timing: r.timing, after: true, first: true}
+	f := &sealedLine{Entry: e, sealed: r.now, after: true, first: true}
 	r.files[e.Name] = f
+	if before != nil { // it had failed
+		f.after, f.first = before.after, before.first
+		return
+	}
 	name, err := store.ParseName(e.Name)
 	if err != nil {
 		return
 	}
 	l := r.lanes[name.Of()]
 	if l == nil {
-		r.lanes[name.Of()] = &lane{newest: name, sealed: r.now, end: e.End}
+		r.lanes[name.Of()] = &lane{newest: name, sealed: r.now, end: e.End, used: map[uint64]bool{name.Sequence: true}}
 		return
 	}
-	together := r.now.Sub(l.sealed) < lateAfter // workers may end files in another order
 	f.first = false
-	f.after = (name.Sequence >= l.newest.Sequence || together) && (l.end.Sub(name.Start) < lateAfter || together)
+	if name.Sequence > l.newest.Sequence {
+		f.after = l.end.Sub(name.Start) < lateAfter
+	} else { // workers may end files in another order
+		f.after = !l.used[name.Sequence] && r.now.Sub(l.sealed) < lateAfter
+	}
+	l.used[name.Sequence] = true
 	if name.Sequence > l.newest.Sequence {
 		l.newest, l.sealed = name, r.now
 	}
@@ -150,18 +169,18 @@ func (r *record) proveFile(e *ledger.Entry) {
 func (r *record) proveDigest(e *ledger.Entry, here place) {
 	if d, known := r.digests[e.Name]; known {
 		if d.root != e.Root || d.size != int64(e.Size) {
-			r.forged = append(r.forged, Finding{Forged, e.Name, 0, 0, fmt.Sprintf("%v says that its bytes are others than those that were sealed at %s", here, stamp(d.at.now))})
+			r.forged = append(r.forged, Finding{Forged, e.Name, 0, 0, fmt.Sprintf("%v says that its bytes are others than those that were sealed at %s", here, stamp(d.at))})
 		}
 		return
 	}
-	r.digests[e.Name] = digest{int64(e.Size), e.Root, r.timing}
+	r.digests[e.Name] = digest{int64(e.Size), e.Root, r.now}
 	name, err := store.ParseName(e.Name)
 	if err != nil {
 		return
 	}
 	l := r.lanes[name.Of()]
 	if l == nil {
-		l = &lane{newest: name, sealed: r.now}
+		l = &lane{used: make(map[uint64]bool)}
 		r.lanes[name.Of()] = l
 	}
 	l.live = append(l.live, name)
@@ -196,30 +215,46 @@ func (r *record) proveDeletion(e *ledger.Entry, here place) (odd []Finding) {
 // sealing says since when a file is proven. If that is later than it should be, and nothing sealed explains it, why says so.
 func (r *record) sealing(base, name string) (s Sealing, why string) {
 	d, f := r.digests[name], r.files[name]
-	s = Sealing{File: base, SealedAt: d.at.now}
+	s = Sealing{File: base, SealedAt: d.at}
 	if f == nil {
 		return s, "no sealed line says when it ended"
 	}
 	s.End = f.End
-	if f.End.Sub(d.at.now) > lateAfter {
-		return s, fmt.Sprintf("its line says that it ended at %s, and its bytes were sealed before, at %s", stamp(f.End), stamp(d.at.now))
+	if f.End.Sub(d.at) > lateAfter {
+		return s, fmt.Sprintf("its line says that it ended at %s, and its bytes were sealed before, at %s", stamp(f.End), stamp(d.at))
 	}
 	if n, err := store.ParseName(name); err == nil && n.Start.Sub(f.Begin).Abs() > lateAfter {
 		return s, fmt.Sprintf("its line says that it began at %s, and its name says another time", stamp(f.Begin))
 	}
 	if !f.after {
-		return s, fmt.Sprintf("it was sealed at %s, behind files of its interface that are newer by their numbers or begins", stamp(d.at.now))
+		return s, fmt.Sprintf("it was sealed at %s, behind files of its interface that are newer by their numbers or begins", stamp(d.at))
 	}
-	s.Late = d.at.now.Sub(f.End) > lateAfter
+	s.Late = d.at.Sub(f.End) > lateAfter
 	if !s.Late {
 		return s, ""
 	}
-	inTime := f.now.Sub(f.End) <= lateAfter
-	grew := f.crash && (!f.first || f.began.Sub(f.End) <= lateAfter) // at the crash, or its line was not yet sealed
-	if inTime && d.at.run == f.run+1 || !inTime && grew && d.at.run-f.run <= 1 {
-		return s, "" // the next run digested it, or finished it
+	if r.resumed(f, d.at) {
+		return s, ""
 	}
-	return s, fmt.Sprintf("its line says that it ended at %s, and its bytes were sealed at %s: before that nothing proves it", stamp(f.End), stamp(d.at.now))
+	return s, fmt.Sprintf("its line says that it ended at %s, and its bytes were sealed at %s: before that nothing proves it", stamp(f.End), stamp(d.at))
+}
+
+// resumed reports whether the run that began first after the file's end has finished the file, or digested it: the run
+// before ended with the file, or did not get to it.
+func (r *record) resumed(f *sealedLine, sealed time.Time) bool {
+	i := slices.IndexFunc(r.starts, func(s start) bool { return !s.sealed.Before(f.End) })
+	if i < 0 {
+		return false
+	}
+	s := &r.starts[i]
+	of := func(t time.Time) bool {
+		return s.sealed.Sub(t) <= lateAfter && (i+1 == len(r.starts) || t.Before(r.starts[i+1].sealed))
+	}
+	if !of(sealed) {
+		return false
+	}
+	inTime := f.sealed.Sub(f.End) <= lateAfter
+	return inTime || s.crash && of(f.sealed) && (!f.first || s.before.Sub(f.End) <= lateAfter)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

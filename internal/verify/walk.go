@@ -148,9 +148,6 @@ func (w *walk) refuse(here place, what, format string, args ...any) {
 
 // settle ends a batch. Its lines are proven if why is empty.
 func (w *walk) settle(why string) {
-	if why == "" {
-		w.begin(w.batch)
-	}
 	for i := range w.batch {
 		e := &w.batch[i]
 		if why == "" {
@@ -204,6 +201,7 @@ func (w *walk) first(c *seal.Checkpoint, l *ledger.Line, here place) {
 		w.Tampered = append(w.Tampered, Finding{Missing, here.file, here.number, here.number, fmt.Sprintf("%d sealed lines were before the first checkpoint, and are not there", c.Size)})
 	}
 	w.older = c.Size > 0
+	w.ended = !w.older
 	w.batch, w.places, w.leaves = nil, nil, seal.Frontier{}
 }
 
