@@ -73,6 +73,7 @@ type Ledger struct {
 	closed   bool
 	rotation rotation
 	seals    seals
+	broken   string // see Broken
 
 	open func(path string, mode fs.FileMode) (file, error)
 }
@@ -340,6 +341,7 @@ func (l *Ledger) Close() error {
 	_, err := l.checkpoint("")
 	l.closed = true
 	err = errors.Join(err, l.write())
+	err = errors.Join(err, l.remember())
 	l.stopRetry()
 	if l.file != nil {
 		err = errors.Join(err, l.file.Sync(), l.file.Close())

@@ -18,8 +18,10 @@ import (
 type seals struct {
 	key    *seal.Key // nil: nothing is sealed
 	log    *seal.Log
-	anchor bool   // the next checkpoint has to have the frontier
-	last   string // the epoch's last checkpoint, where the next epoch has not begun yet; else empty
+	anchor bool      // the next checkpoint has to have the frontier
+	sealed seal.Mark // of the last checkpoint
+	marked seal.Mark // what the key's folder knows
+	last   string    // the epoch's last checkpoint, where the next epoch has not begun yet; else empty
 }
 
 // add adds a line that will be in the file, with its newline.
@@ -108,18 +110,21 @@ type resumption struct {
 	log     *seal.Log // nil: there is none
 	evolved string    // the last checkpoint that names a next key; empty: none
 	why     string    // why the log can't go on; empty: it can
+
+	want  *seal.Mark // what was sealed; nil: unknown
+	other bool       // at the mark's size the log has another root
 }
 
 // resume reads the log from the newest ledger that has a frontier: what is older
 // is in it.
-func resume(dir string) (*resumption, error) {
+func resume(dir string, want *seal.Mark) (*resumption, error) {
 	names, err := listNames(dir)
 	if err != nil {
 		return nil, err
 	}
 	all := append(oldNames(names), FileName)
 	for i := len(all) - 1; i >= 0; i-- {
-		r := &resumption{}
+		r := &resumption{want: want}
 		// Lines lists the old ledgers of these names, and always the present one.
 		for line, err := range Lines(dir, ReadOptions{Names: append([]string{}, all[i:]...)}) {
 			if err != nil {
@@ -128,10 +133,26 @@ func resume(dir string) (*resumption, error) {
 			r.add(&line)
 		}
 		if r.log != nil {
+			r.compare()
 			return r, nil
 		}
 	}
-	return &resumption{}, nil
+	r := &resumption{want: want}
+	r.compare()
+	return r, nil
+}
+
+// compare finds out whether the log is behind what is known to be sealed.
+func (r *resumption) compare() {
+	switch w := r.want; {
+	case w == nil || r.why != "":
+	case r.log == nil || r.log.ID != w.Log:
+		r.why = fmt.Sprintf("the log %s, of which %d lines were sealed at %s, is not here", w.Log, w.Size, w.Time.Format(time.RFC3339))
+	case r.log.Len() <= w.Size:
+		r.why = fmt.Sprintf("the log was cut: lines %d to %d, which were sealed at %s, are gone", r.log.Len(), w.Size, w.Time.Format(time.RFC3339))
+	case r.other:
+		r.why = fmt.Sprintf("the first %d lines are not those that were sealed at %s", w.Size, w.Time.Format(time.RFC3339))
+	}
 }
 
 func (r *resumption) add(line *Line) {
@@ -154,6 +175,9 @@ func (r *resumption) add(line *Line) {
 	}
 	if c.Next != "" {
 		r.evolved = signed
+	}
+	if r.want != nil && c.Log == r.want.Log && c.Size == r.want.Size && c.Root.String() != r.want.Root {
+		r.other = true
 	}
 	switch {
 	case r.log == nil || r.log.ID != c.Log:
@@ -178,6 +202,7 @@ func (l *Ledger) Seal(key *seal.Key) error {
 	defer l.mu.Unlock()
 	if l.seals.key != nil {
 		_, err := l.checkpoint("")
+		err = errors.Join(err, l.remember())
 		l.seals = seals{}
 		if err != nil || key == nil {
 			return err
@@ -189,7 +214,11 @@ func (l *Ledger) Seal(key *seal.Key) error {
 	if err := l.drain(); err != nil {
 		return fmt.Errorf("seal ledger: %w", err)
 	}
-	r, err := resume(l.dir)
+	mark, err := key.Remembered()
+	if err != nil {
+		return fmt.Errorf("seal ledger: %w", err)
+	}
+	r, err := resume(l.dir, mark)
 	if err != nil {
 		return fmt.Errorf("seal ledger: %w", err)
 	}
@@ -203,8 +232,43 @@ func (l *Ledger) Seal(key *seal.Key) error {
 	if r.log == nil || r.why != "" {
 		l.seals = seals{key: key, log: seal.NewLog(), anchor: true}
 	}
-	_, err = l.checkpoint(r.why)
-	return err
+	if _, err = l.checkpoint(r.why); err != nil {
+		return err
+	}
+	l.broken = r.why
+	return l.remember()
+}
+
+// Broken says why the log of the directory began anew when sealing began; empty
+// if it went on, or is the first.
+func (l *Ledger) Broken() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+// Remember keeps, beside the key, what is sealed and on the disk: the next start
+// finds out if the end was cut off.
+func (l *Ledger) Remember() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.remember()
+}
+
+// remember is Remember with the lock held. What waits in memory is not on the disk.
+func (l *Ledger) remember() error {
+	s := &l.seals
+	if s.key == nil || s.sealed == s.marked || len(l.pending) > 0 || l.lost > 0 || l.file == nil {
+		return nil
+	}
+	if err := l.file.Sync(); err != nil {
+		return fmt.Errorf("seal ledger: %w", err)
+	}
+	if err := s.key.Remember(s.sealed); err != nil {
+		return fmt.Errorf("seal ledger: %w", err)
+	}
+	s.marked = s.sealed
+	return nil
 }
 
 // A Seal is what is known of the last checkpoint.
@@ -252,6 +316,7 @@ func (l *Ledger) sign(next, why string) (signed string, err error) {
 	}
 	s.log.Sealed()
 	s.anchor = false
+	s.sealed = seal.Mark{Log: c.Log, Size: c.Size, Root: c.Root.String()}
 	l.enqueue(sealed(signed, frontier, why).AppendLine(nil, time.Now()))
 	return signed, nil
 }

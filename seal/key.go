@@ -2,13 +2,11 @@ package seal
 
 import (
 	"cmp"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,6 +24,8 @@ import (
 const (
 	keyEnding   = ".key"      // the present key
 	nextEnding  = ".key.next" // the next key, until it is the present one
+	oldEnding   = ".key.old"  // the key before, until it is wiped
+	markEnding  = ".mark"     // what is sealed: see Mark
 	firstEnding = ".pub"      // verification key of the first epoch
 	chainEnding = ".chain"    // see ChainName
 )
@@ -34,6 +34,8 @@ const (
 // last checkpoint of each epoch: each is signed by the epoch's key, and names
 // the next one. Each line is the signed note as a string of JSON.
 const ChainName = "seal.chain"
+
+var errNoSeed = errors.New("the seed is not that of the verification key: the file was changed, or is of another version of capd")
 
 // A KeyError says why a directory has no key that can be used.
 type KeyError struct {
@@ -69,29 +71,11 @@ func (e *KeyError) Hints() []string {
 type Key struct {
 	base   string // path of its files, without their endings
 	state  keyState
-	signer note.Signer
+	signer *signer
 
 	// Clock says in one line what is known of the system clock, for checkpoints. It
 	// may be nil.
 	Clock func() string
-}
-
-// A keyState is the content of a key's file.
-type keyState struct {
-	Directory string    `json:"directory"`
-	Epoch     uint64    `json:"epoch"`
-	Since     time.Time `json:"since"`
-	Secret    string    `json:"secret"` // as package note spells it
-	Verifier  string    `json:"verifier"`
-}
-
-// newState makes a key of that name.
-func newState(directory, name string, epoch uint64) (*keyState, error) {
-	secret, verifier, err := note.GenerateKey(rand.Reader, name)
-	if err != nil {
-		return nil, err
-	}
-	return &keyState{Directory: directory, Epoch: epoch, Since: time.Now().UTC(), Secret: secret, Verifier: verifier}, nil
 }
 
 // Init makes the first key of the directory of recordings, with files in keys,
@@ -116,6 +100,7 @@ func Init(keys, directory, host string) (verifier string, created bool, err erro
 	if err != nil {
 		return "", false, err
 	}
+	defer clear(first.Seed)
 	if err := first.write(base + keyEnding); err != nil {
 		return "", false, err
 	}
@@ -133,17 +118,14 @@ func Open(keys, directory string) (*Key, error) {
 }
 
 func (k *Key) open() error {
-	h, err := os.OpenFile(k.base+keyEnding, os.O_RDWR, 0) // as it will be overwritten
-	if err != nil {
+	path := k.base + keyEnding
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(k.base + oldEnding); err == nil {
+			path = k.base + oldEnding // a crash cut an evolution off: see Recover
+		}
+	}
+	if err := k.use(path); err != nil {
 		return err
-	}
-	defer h.Close()
-	b, err := io.ReadAll(h)
-	if err == nil {
-		err = k.use(b)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", k.base+keyEnding, err)
 	}
 	try, err := os.CreateTemp(filepath.Dir(k.base), ".try-")
 	if err != nil {
@@ -152,12 +134,26 @@ func (k *Key) open() error {
 	return errors.Join(try.Close(), os.Remove(try.Name()))
 }
 
-func (k *Key) use(b []byte) (err error) {
-	if err := json.Unmarshal(b, &k.state); err != nil {
+// use reads the key that signs from now on, and clears the one before.
+func (k *Key) use(path string) error {
+	h, err := os.OpenFile(path, os.O_RDWR, 0) // as it will be overwritten
+	if err != nil {
 		return err
 	}
-	k.signer, err = note.NewSigner(k.state.Secret)
-	return err
+	defer h.Close()
+	state, err := readState(h)
+	var s *signer
+	if err == nil {
+		s, err = state.signer()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if k.signer != nil {
+		clear(k.signer.private)
+	}
+	k.state, k.signer = *state, s
+	return nil
 }
 
 // Verifier returns the present verification key, as package note spells it.
@@ -187,6 +183,7 @@ func (k *Key) Prepare() (string, error) {
 	if err := wipe(k.base + nextEnding); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
+	defer clear(next.Seed)
 	if err := next.write(k.base + nextEnding); err != nil {
 		return "", err
 	}
@@ -203,41 +200,89 @@ func (k *Key) Evolve(last, directory string, mode fs.FileMode) error {
 	if err := k.CopyChain(directory, mode); err != nil {
 		return err
 	}
-	old, err := os.OpenFile(k.base+keyEnding, os.O_WRONLY, 0)
-	if err != nil {
+	if err := os.Rename(k.base+keyEnding, k.base+oldEnding); err != nil {
 		return err
 	}
-	defer old.Close()
 	if err := os.Rename(k.base+nextEnding, k.base+keyEnding); err != nil {
-		return err
+		return errors.Join(err, os.Rename(k.base+oldEnding, k.base+keyEnding))
 	}
 	if err := store.SyncDirectory(filepath.Dir(k.base)); err != nil {
 		return err
 	}
-	b, err := os.ReadFile(k.base + keyEnding)
-	if err == nil {
-		err = k.use(b)
-	}
-	return errors.Join(err, overwrite(old))
+	return errors.Join(k.use(k.base+keyEnding), wipe(k.base+oldEnding))
 }
 
 // Recover completes an evolution that a crash cut off. last is the last
 // checkpoint of the ledger that names a next key; empty if it has none.
 func (k *Key) Recover(last, directory string, mode fs.FileMode) error {
-	b, err := os.ReadFile(k.base + nextEnding)
+	if err := k.recoverOld(); err != nil {
+		return err
+	}
+	h, err := os.Open(k.base + nextEnding)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	var next keyState
-	if json.Unmarshal(b, &next) == nil && last != "" {
+	next, err := readState(h)
+	h.Close()
+	if next != nil {
+		clear(next.Seed)
+	}
+	if err == nil && last != "" {
 		if c, err := Verify(last, k.Verifier()); err == nil && c.Next == next.Verifier {
 			return k.Evolve(last, directory, mode)
 		}
 	}
 	return wipe(k.base + nextEnding) // no ledger names it
+}
+
+// recoverOld wipes the key before, or makes it the present one again if the next
+// one has not become that.
+func (k *Key) recoverOld() error {
+	if _, err := os.Lstat(k.base + oldEnding); err != nil {
+		return nil
+	}
+	if _, err := os.Lstat(k.base + keyEnding); err == nil {
+		return wipe(k.base + oldEnding)
+	}
+	return errors.Join(os.Rename(k.base+oldEnding, k.base+keyEnding), store.SyncDirectory(filepath.Dir(k.base)))
+}
+
+// A Mark says what of a log is sealed, so that nobody without the key can cut off
+// its end unseen while nothing records.
+type Mark struct {
+	Log  string    `json:"log"`
+	Size int64     `json:"size"` // lines
+	Root string    `json:"root"`
+	Time time.Time `json:"time"`
+}
+
+// Remember keeps the mark beside the key. The lines are on the disk.
+func (k *Key) Remember(m Mark) error {
+	m.Time = time.Now().UTC()
+	b, err := json.Marshal(&m)
+	if err != nil {
+		return err
+	}
+	return replace(k.base+markEnding, append(b, '\n'), 0o600)
+}
+
+// Remembered returns the mark; nil if there is none that can be read.
+func (k *Key) Remembered() (*Mark, error) {
+	b, err := os.ReadFile(k.base + markEnding)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	m := &Mark{}
+	if err == nil {
+		err = json.Unmarshal(b, m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", k.base+markEnding, err)
+	}
+	return m, nil
 }
 
 // CopyChain brings the chain in the directory of recordings up to date.
@@ -347,14 +392,6 @@ func appendSynced(path string, b []byte) error {
 	store.GiveToOwner(h)
 	_, err = h.Write(b)
 	return errors.Join(err, h.Sync(), h.Close(), store.SyncDirectory(filepath.Dir(path)))
-}
-
-func (s *keyState) write(path string) error {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	return writeNew(path, append(b, '\n'))
 }
 
 // writeNew makes a file that was not there, for its owner alone.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -88,6 +89,9 @@ func (s *seals) begin(w *ledgerWriter, c *config.Config, key *seal.Key, h *ledge
 
 func (s *seals) run(ctx context.Context) {
 	defer close(s.ended)
+	if why := s.ledger.file.Broken(); why != "" {
+		s.log.Error("what was sealed is not there: a new log begins, and capd verify calls the directory tampered with", "directory", s.path, "why", why)
+	}
 	tick := time.NewTicker(sealEvery)
 	defer tick.Stop()
 	for {
@@ -106,11 +110,11 @@ func (s *seals) turn() {
 	due := s.on && time.Since(s.since) >= s.evolve
 	s.mu.Unlock()
 	if !due {
-		s.seal()
+		s.sealAnd(s.ledger.file.Remember)
 		return
 	}
 	err := s.ledger.file.Evolve()
-	s.note(err == nil, err)
+	s.note(err == nil, errors.Join(err, s.ledger.file.Remember()))
 	if err == nil {
 		s.mu.Lock()
 		s.since = time.Now()
@@ -119,12 +123,13 @@ func (s *seals) turn() {
 }
 
 // seal makes a checkpoint if there is something to seal.
-func (s *seals) seal() {
-	s.mu.Lock()
-	on := s.on
-	s.mu.Unlock()
-	if on {
-		s.note(s.ledger.file.Checkpoint())
+func (s *seals) seal() { s.sealAnd(func() error { return nil }) }
+
+// sealAnd is seal with a step behind it.
+func (s *seals) sealAnd(then func() error) {
+	if s.sealing() {
+		done, err := s.ledger.file.Checkpoint()
+		s.note(done, errors.Join(err, then()))
 	}
 }
 

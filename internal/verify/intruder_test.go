@@ -152,3 +152,69 @@ func TestSealedLater(t *testing.T) {
 		}
 	}
 }
+
+// TestIntruderRollsBack: who can write the directory and has no key can't cut off the end of the record within an epoch
+// and have capd go on as if nothing was.
+func TestIntruderRollsBack(t *testing.T) {
+	for deed, want := range map[string]Verdict{"none": Verified, "cut": Tampered, "cut and recorded more": Tampered, "emptied": NotProven} {
+		r := newRecording(t, 4)
+		r.start()
+		r.file()
+		r.do(r.l.Evolve())
+		r.file()
+		path := filepath.Join(r.dir, ledger.FileName)
+		b, err := os.ReadFile(path)
+		r.do(err)
+		last := r.file()
+		r.stop(true)
+		switch deed {
+		case "cut", "cut and recorded more":
+			r.do(os.WriteFile(path, b, 0o600))
+			r.do(os.Remove(filepath.Join(r.dir, last.String())))
+		case "emptied":
+			entries, err := os.ReadDir(r.dir)
+			r.do(err)
+			for _, e := range entries {
+				r.do(os.Remove(filepath.Join(r.dir, e.Name())))
+			}
+		}
+		r.start()
+		why := r.l.Broken()
+		if deed == "cut and recorded more" {
+			r.file()
+			r.file()
+		}
+		r.stop(true)
+		r.start() // it is said once
+		if again := r.l.Broken(); again != "" || (why == "") != (deed == "none") {
+			t.Errorf("%s: %q, then %q", deed, why, again)
+		}
+		r.stop(true)
+		if got := r.verify(); got.Verdict != want {
+			t.Errorf("%s: %s %v %v", deed, got.Verdict, got.Tampered, got.Unproven)
+		}
+	}
+}
+
+// TestSeveralKeys: of several keys of one name that is taken which has signed.
+func TestSeveralKeys(t *testing.T) {
+	r := newRecording(t, 6)
+	r.start()
+	r.file()
+	r.do(r.l.Evolve())
+	r.file()
+	r.stop(true)
+	other, _, err := seal.Init(t.TempDir(), r.dir, "host")
+	r.do(err)
+	for _, chain := range []bool{true, false} {
+		if !chain {
+			r.do(os.Remove(filepath.Join(r.dir, seal.ChainName)))
+		}
+		for _, keys := range [][]string{{other, r.key}, {r.key, other}} {
+			got, err := Directory(r.dir, Options{Keys: keys})
+			if err != nil || got.Checkpoints == 0 || got.Lines == 0 || (got.Verdict == Verified) != chain {
+				t.Errorf("%+v %v", got, err)
+			}
+		}
+	}
+}
