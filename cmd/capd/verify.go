@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"capd/internal/terminal"
 	"capd/internal/text"
@@ -44,8 +45,10 @@ recordings can change a key beside them too.
 
 VERIFIED says that what was asked for is as it was sealed; TAMPERED that something
 is not; NOT PROVEN that nothing is known to be wrong, and that not all is sealed:
-files from before sealing began, what came after the last checkpoint, or a record
-that does not end with an orderly stop of capd, so that its end may be missing.
+files from before sealing began, what came after the last checkpoint, files and lines
+that were sealed later than they say, deletions out of order, or a record that does
+not end with an orderly stop of capd, so that its end may be missing. What is proven
+of a file is that it was so when it was sealed: the output says when that was.
 
 With --since or --until only files with any time in between are looked at; the
 ledger is always verified as a whole.
@@ -200,6 +203,7 @@ func printReport(w io.Writer, r *verify.Report, another bool) error {
 			}
 		}
 	}
+	printSealings(&b, r.Sealings)
 	for i := range r.Tampered {
 		fmt.Fprintf(&b, "TAMPERED    %s\n", text.Line(r.Tampered[i].String()))
 	}
@@ -208,4 +212,28 @@ func printReport(w io.Writer, r *verify.Report, another bool) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// mostSealings is how many files are so few that it is said of each since when it is proven.
+const mostSealings = 3
+
+// printSealings says since when files are proven to be what they are.
+func printSealings(b *strings.Builder, all []verify.Sealing) {
+	var latest time.Duration
+	late := 0
+	for i := range all {
+		s := &all[i]
+		if !s.Late {
+			latest = max(latest, s.SealedAt.Sub(s.End))
+		}
+		if s.Late || len(all) <= mostSealings {
+			fmt.Fprintf(b, "sealed at %s: %s, which ended at %s\n", text.Time(s.SealedAt), text.Name(s.File), text.Time(s.End))
+		}
+		if s.Late {
+			late++
+		}
+	}
+	if len(all) > mostSealings && late < len(all) {
+		fmt.Fprintf(b, "%s sealed at most %s after they ended\n", text.Count(len(all)-late, "file"), max(latest, time.Second).Round(time.Second))
+	}
 }
