@@ -32,6 +32,7 @@ var largeTypes = map[string]string{
 	"internal/metrics/families":  "a metric each",
 	"internal/read/File":         "questions about a file and its last record, a line or two each",
 	"internal/recorder/Config":   "what to record, and who is told of it",
+	"internal/verify/Report":     "what is known of a directory, in the words of its JSON",
 	"internal/recorder/Recorder": "what a daemon asks of a recorder, a few lines each",
 	"internal/recorder/loop":     "a step of the loop each; its fields are grouped",
 	"internal/recorder/Status":   "the counters of a recorder",
