@@ -89,7 +89,7 @@ var mayImport = map[string][]string{
 	"internal/retain":      {"ledger", "store", unix},
 	"internal/sandbox":     {"internal/hint", unix},
 	"internal/sysclock":    {unix},
-	"internal/verify":      {"ledger", "seal", "store", "internal/finish"},
+	"internal/verify":      {"ledger", "seal", "store", "internal/finish", "internal/retain"},
 	"internal/testdisk":    {"internal/testnet", unix},
 	"internal/testnet":     {unix},
 	"internal/testsystemd": {unix},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -102,7 +103,7 @@ func TestSealedOverKills(t *testing.T) {
 	}
 	cmd := k.start()
 	k.awaitRecording()
-	if code, r := k.report(key); code != exitFine || !r.Live || r.Checkpoints == 0 {
+	if code, r := k.report(key); !inOrder(code, r, verify.Open) || !r.Live || r.Checkpoints == 0 {
 		t.Errorf("while recording: %d %+v", code, r)
 	}
 	_ = cmd.Process.Signal(os.Interrupt)
@@ -110,12 +111,26 @@ func TestSealedOverKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, r := k.report(key)
-	if code != exitFine || r.Verdict != verify.Verified || r.Files == 0 || r.Checkpoints < 5 || len(r.Unproven) > 0 {
+	if !inOrder(code, r) || r.Files == 0 || r.Checkpoints < 5 {
 		t.Errorf("at the end: %d %+v", code, r)
 	}
 	if kills > 2 && (r.Epoch == 0 || r.Deleted == 0) {
 		t.Errorf("epoch %d, %d deleted", r.Epoch, r.Deleted)
 	}
+}
+
+// inOrder reports whether all is verified but for deletions out of order, and what else is allowed.
+func inOrder(code int, r *verify.Report, allowed ...string) bool {
+	odd := slices.ContainsFunc(r.Unproven, func(f verify.Finding) bool { return f.What == verify.Order })
+	for i := range r.Unproven {
+		if what := r.Unproven[i].What; what != verify.Order && !slices.Contains(allowed, what) {
+			return false
+		}
+	}
+	if odd {
+		return code == exitNotProven && r.Verdict == verify.NotProven && len(r.Tampered) == 0
+	}
+	return code == exitFine && r.Verdict == verify.Verified
 }
 
 // TestVerify: a file by its name, a changed one, other keys and no key.
