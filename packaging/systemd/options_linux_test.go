@@ -106,6 +106,17 @@ recipients_file = "/etc/capd/%[1]s.recipients"
 [[interface]]
 name = "v%[1]s"
 `,
+	"sealed": `
+directory = "/var/lib/capd/%[1]s"
+flush_interval = "20ms"
+ring_size = "4MiB"
+[seal]
+enabled = true
+evolve = "1m"
+keys = "/var/lib/capd-seal"
+[[interface]]
+name = "v%[1]s"
+`,
 	"all": `
 directory = "/var/lib/capd/%[1]s"
 flush_interval = "20ms"
@@ -122,7 +133,7 @@ func testDocumented(r *rig) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	all := strings.Join([]string{documented["capture"], documented["files"], documented["cooked"], documented["encrypted"], documented["all"]}, "")
+	all := strings.Join([]string{documented["capture"], documented["files"], documented["cooked"], documented["encrypted"], documented["sealed"], documented["all"]}, "")
 	for _, key := range regexp.MustCompile(`(?m)^([a-z_]+) = `).FindAllStringSubmatch(string(example), -1) {
 		if !strings.Contains(all, "\n"+key[1]+" = ") {
 			r.Errorf("%s is not tried", key[1])
@@ -134,6 +145,9 @@ func testDocumented(r *rig) {
 		unit, dir := "capd@"+name+".service", "/var/lib/capd/"+name
 		r.lab.Write(r.T, "/etc/capd/"+name+".toml", fmt.Sprintf(text, name), 0o644)
 		r.lab.Write(r.T, "/etc/capd/"+name+".recipients", "# another one\nage17ky7t5uqejkpm06ykq2vzj2mp9cs7ym20pgsd0n3jh5wq23jz32sksgeqt\n", 0o644)
+		if strings.Contains(text, "[seal]") {
+			r.sh("capd seal init -c /etc/capd/%s.toml", name)
+		}
 		r.sh("systemctl start %s", unit)
 		if strings.Contains(text, "[encrypt]") {
 			r.encrypted(send, dir, unit)
@@ -153,6 +167,9 @@ func testDocumented(r *rig) {
 		r.sh("systemctl stop %s", unit)
 		if result := r.property(unit, "Result"); result != "success" {
 			r.Errorf("%s: %s", name, result)
+		}
+		if strings.Contains(text, "[seal]") {
+			r.sh("capd verify --key /var/lib/capd-seal/*.pub %s", dir)
 		}
 	}
 }
